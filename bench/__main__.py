@@ -1,0 +1,63 @@
+"""Run the benchmarks: `python -m bench [--quick] [--json]`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # `python bench` from elsewhere: the installed hotswap is measured, the checkout comes last
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from bench.calls import calls
+from bench.delivery import delivery
+from bench.pauses import pauses
+from bench.programs import programs
+from bench.tables import tables
+
+
+def main() -> int:
+    """Measure, and print tables in Markdown or one JSON object."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller heaps: under 40 seconds")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument("--only", choices=("calls", "pauses", "delivery"), help="measure only this")
+    options = parser.parse_args()
+    quick = options.quick
+    logging.disable(logging.CRITICAL)  # thousands of rollouts tell what they do
+    began = time.perf_counter()
+    found: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} cores, CPython {platform.python_version()}",
+        "quick": quick,
+    }
+    with programs() as folder:
+        if options.only in (None, "delivery"):
+            found["delivery"], found["reached"] = delivery(folder, repeat=5 if quick else 15)
+        if options.only in (None, "pauses"):
+            found["pauses"] = pauses(
+                folder,
+                names=(10, 1_000) if quick else (10, 1_000, 10_000),
+                heaps=(10_000, 200_000) if quick else (10_000, 2_000_000),
+                repeat=3 if quick else 5,
+            )
+        if options.only in (None, "calls"):
+            found["calls"] = calls(
+                folder, rounds=11 if quick else 51, count=10_000 if quick else 30_000, many=300 if quick else 2_000
+            )
+    found["seconds"] = round(time.perf_counter() - began, 1)
+    if options.json:
+        sys.stdout.write(json.dumps(found, default=dataclasses.asdict, indent=1) + "\n")
+    else:
+        sys.stdout.write(tables(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,99 @@
+"""The results as tables in Markdown, for a terminal and for `docs/explanation/performance.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bench.measuring import Ratio, Spread
+from bench.pauses import Pause
+
+__all__ = ["tables"]
+
+
+def tables(found: Mapping[str, Any]) -> str:
+    """Return all tables of a run."""
+    parts = [f"{found['machine']}, {found['seconds']} s{', quick' if found['quick'] else ''}"]
+    if "calls" in found:
+        parts.append(_calls(found["calls"]))
+    if "pauses" in found:
+        parts.append(_pauses(found["pauses"]))
+    if "delivery" in found:
+        parts += [_delivery(found["delivery"]), _reached(found["reached"])]
+    return "\n\n".join(parts)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    titles = list(head)
+    lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *(list(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _calls(found: Mapping[str, Mapping[str, Ratio]]) -> str:
+    states = [state for state in next(iter(found.values())) if state != "never managed"]
+    rows = []
+    for way, ratios in found.items():
+        base = ratios["never managed"]
+        cells = [
+            f"{ratios[s].ratio.median:.2f} ({ratios[s].ratio.low:.2f} to {ratios[s].ratio.high:.2f})" for s in states
+        ]
+        extra = ratios["10 patches"].nanoseconds - base.nanoseconds
+        rows.append([way, f"{base.nanoseconds:.0f} ns", *cells, f"{extra:+.0f} ns"])
+    title = "Time of a call, as a multiple of the same code never managed: median (quartiles)"
+    return f"{title}\n\n{_table(['call', 'never managed', *states, 'after 10, more than never'], rows)}"
+
+
+def _seconds(value: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e6:.3g} µs"
+
+
+def _spread(value: Spread) -> str:
+    return f"{_seconds(value.median)} (worst {_seconds(value.worst)})"
+
+
+def _pauses(found: Iterable[Pause]) -> str:
+    head = [
+        "names",
+        "objects on the heap",
+        "the C call of the commit",
+        "the C call of the rollback",
+        "gap seen in `commit()`",
+        "longest collection in it",
+        "gap seen in `stage()`",
+        "longest collection in it",
+        "stage to live, in all",
+    ]
+    rows = [
+        [
+            f"{p.names:,}",
+            f"{p.heap:,}",
+            *map(
+                _spread,
+                (
+                    p.call,
+                    p.back,
+                    p.committing,
+                    p.collecting_in_commit,
+                    p.staging,
+                    p.collecting_in_staging,
+                    p.whole,
+                ),
+            ),
+        ]
+        for p in found
+    ]
+    return f"Longest pause of another thread: median (worst)\n\n{_table(head, rows)}"
+
+
+def _delivery(found: Mapping[str, Spread | None]) -> str:
+    rows = [[way, _spread(taken) if taken else "not installed"] for way, taken in found.items()]
+    return f"From a change to live code: median (worst)\n\n{_table(['way', 'time'], rows)}"
+
+
+def _reached(found: Mapping[str, Mapping[str, bool | None]]) -> str:
+    said = {True: "yes", False: "no", None: "not installed"}
+    rows = [[what, *(said[found[tool][what]] for tool in found)] for what in next(iter(found.values()))]
+    return f"What one edit reaches\n\n{_table(['what', *found], rows)}"

@@ -1,0 +1,56 @@
+"""hotswap: patch a running Python service, verified, all at once, and back again.
+
+New module versions are loaded beside the running code, judged by your checks, put in place at one instant, and taken
+back if you say so. The process keeps its PID, its connections and its caches.
+
+    import hotswap
+
+    patcher = hotswap.Patcher(packages=["shop"])
+    rollout = patcher.apply(hotswap.Patch.from_path("build/shop-1.3.0-py3-none-any.whl"))
+    rollout.rollback()
+"""
+
+from hotswap.errors import (
+    BusyError,
+    CheckFailedError,
+    CommitError,
+    DowngradeError,
+    HotswapError,
+    LoadError,
+    NothingToRollBackError,
+    PatchError,
+    RequirementError,
+    SourceError,
+    StateError,
+    UnsupportedChangeError,
+    WheelError,
+    WrongPackageError,
+)
+from hotswap.patch import Patch
+from hotswap.patcher import Patcher
+from hotswap.rollout import Record, Rollout, State
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BusyError",
+    "CheckFailedError",
+    "CommitError",
+    "DowngradeError",
+    "HotswapError",
+    "LoadError",
+    "NothingToRollBackError",
+    "Patch",
+    "PatchError",
+    "Patcher",
+    "Record",
+    "RequirementError",
+    "Rollout",
+    "SourceError",
+    "State",
+    "StateError",
+    "UnsupportedChangeError",
+    "WheelError",
+    "WrongPackageError",
+    "__version__",
+]

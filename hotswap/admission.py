@@ -1,0 +1,115 @@
+"""Admission: which patches may be staged here, under which names and which version.
+
+Nothing of a patch is executed before it is admitted.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+
+from packaging.version import Version
+
+from hotswap.errors import DowngradeError, WrongPackageError
+from hotswap.generation import Live, managed
+from hotswap.patch import Patch
+
+__all__ = ["admit", "checked_packages", "resolve", "roots", "version_for"]
+
+
+def checked_packages(packages: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of packages that may be patched.
+
+    Raises ValueError for names that are no top-level packages, WrongPackageError for packages that do not exist.
+    """
+    if isinstance(packages, str) or not packages:
+        raise ValueError(f"packages must be a list of names, such as ['shop'], not {packages!r}")
+    for name in packages:
+        if not str(name).isidentifier():
+            raise ValueError(f"{name!r} is not the name of a top-level package or module")
+        if name in sys.stdlib_module_names or name == "hotswap":
+            raise ValueError(f"{name} can't be patched: neither Python's own modules nor hotswap can")
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
+            raise WrongPackageError(f"there is no package named {name}", advice="is it installed, and on sys.path?")
+    return tuple(dict.fromkeys(packages))
+
+
+def resolve(patch: Patch, live: Live) -> Patch:
+    """Give bare file names the place that they have in the live packages, and packages their kind.
+
+    Raises WrongPackageError if the patch holds nothing of the managed packages, or names that are not clear.
+    """
+    packages = live.packages
+    if not patch.complete:
+        for name in list(patch.sources):
+            if not managed(name, packages) and "." not in name:
+                found = sorted(entry.name for entry in live if entry.name.rpartition(".")[2] == name)
+                if len(found) == 1:
+                    patch = patch.renamed(name, found[0])
+                elif found:
+                    raise WrongPackageError(
+                        f"{name}.py may stand for any of {', '.join(found)}",
+                        advice=f"name the file {found[0]}.py, or give from_path() the module",
+                    )
+        for name, source in list(patch.sources.items()):
+            entry = live.get(name)
+            if entry is not None and entry.package and not entry.namespace and not source.package:
+                patch = patch.as_package(name)
+    modules = (*patch.sources, *patch.extensions)
+    outside = sorted(name for name in modules if not managed(name, packages))
+    if len(outside) == len(modules):
+        raise WrongPackageError(
+            f"it holds {', '.join(outside[:5]) or 'no module'}, nothing of {', '.join(packages)}",
+            advice="patch a package that Patcher(packages=...) names",
+        )
+    if outside and not patch.complete:
+        raise WrongPackageError(
+            f"{', '.join(outside)} {'is' if len(outside) == 1 else 'are'} outside of {', '.join(packages)}",
+            advice="leave it out, or name its package in Patcher(packages=...)",
+        )
+    return patch
+
+
+def roots(patch: Patch, versions: Mapping[str, Version]) -> list[str]:
+    """Return the managed packages that a patch is about."""
+    modules = (*patch.sources, *patch.extensions)
+    return [root for root in versions if any(managed(name, (root,)) for name in modules)]
+
+
+def version_for(patch: Patch, versions: Mapping[str, Version], counts: dict[str, int]) -> Version:
+    """Return the version that a patch gives to its packages: its own, or the live one with a local segment.
+
+    Arguments:
+        patch: the patch.
+        versions: what is live.
+        counts: how many such versions each live version has had; counted on here.
+    """
+    if patch.version is not None:
+        return patch.version
+    live = max(versions[root] for root in roots(patch, versions))
+    local = [part for part in (live.local or "").split(".") if part]
+    count = 0
+    if "hot" in local:
+        place = local.index("hot")
+        count = next((int(part) for part in local[place + 1 :] if part.isdigit()), 0)
+        local = local[:place]
+    base = "+".join(part for part in (live.public, ".".join(local)) if part)
+    counts[base] = max(counts.get(base, 0), count) + 1
+    return Version(f"{base}{'.' if local else '+'}hot.{counts[base]}")
+
+
+def admit(patch: Patch, versions: Mapping[str, Version]) -> None:
+    """Refuse a patch that must not even be loaded.
+
+    Raises DowngradeError, RequirementError or SourceError.
+    """
+    newest = max(versions[root] for root in roots(patch, versions))
+    if patch.version is not None and patch.version <= newest:
+        relation = "is live already" if patch.version == newest else f"is older than {newest}, which is live"
+        raise DowngradeError(
+            f"{patch.version} {relation}",
+            advice="give the patch a newer version; patcher.rollback() goes back",
+        )
+    patch.check_requirements()
+    patch.compile_sources()

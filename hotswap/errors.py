@@ -1,0 +1,165 @@
+"""What can go wrong, as types: every failure of hotswap is a `HotswapError`.
+
+An error carries facts (what was refused, why, what is running now), and its text tells an operator what to do.
+Each docstring says who caused the error and what state it leaves behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.version import Version
+
+__all__ = [
+    "BusyError",
+    "CheckFailedError",
+    "CommitError",
+    "DowngradeError",
+    "HotswapError",
+    "LoadError",
+    "NothingToRollBackError",
+    "PatchError",
+    "RequirementError",
+    "SourceError",
+    "StateError",
+    "UnsupportedChangeError",
+    "WheelError",
+    "WrongPackageError",
+]
+
+
+class HotswapError(Exception):
+    """Base of all errors that hotswap raises.
+
+    Arguments:
+        reason: what was refused or failed, and why, in one or more sentences.
+        module: dotted name of the module concerned, where there is one.
+        patch: name and version of the patch concerned, such as ``"shop 1.2.1"``.
+        running: what is live now, a mapping from package to version.
+        advice: one sentence that says what to do about it.
+
+    All arguments are kept as attributes of the same names. The process is as it was before the call.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        module: str | None = None,
+        patch: str | None = None,
+        running: Mapping[str, Version | str] | None = None,
+        advice: str | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.module = module
+        self.patch = patch
+        self.running: dict[str, str] | None = None
+        self.advice = advice
+        if running is not None:
+            self.now_running(running)
+
+    def now_running(self, running: Mapping[str, Version | str]) -> None:
+        """Note what is live, unless it was noted already: the patcher knows it, the place that raised may not."""
+        if self.running is None:
+            self.running = {name: str(version) for name, version in running.items()}
+
+    def __str__(self) -> str:
+        subject = f"{self.patch}: " if self.patch else ""
+        lines = [f"{subject}{self.reason}"]
+        if self.module:
+            lines.append(f"module: {self.module}")
+        if self.running is not None:
+            live = ", ".join(f"{name} {version}" for name, version in self.running.items()) or "nothing"
+            lines.append(f"running now: {live}")
+        if self.advice:
+            lines.append(f"what to do: {self.advice}")
+        return "\n".join(lines)
+
+
+class PatchError(HotswapError):
+    """The artifact itself is unusable; whoever built it has to build it anew. Nothing was loaded."""
+
+
+class SourceError(PatchError):
+    """A source file of the patch is not valid Python: encoding, null bytes, or syntax. Nothing was executed."""
+
+
+class WheelError(PatchError):
+    """The wheel is damaged or unsafe: truncated, RECORD does not match, a path leads outside. Nothing was executed."""
+
+
+class RequirementError(HotswapError):
+    """The patch is sound, but this process lacks what it requires (`Requires-Python`, `Requires-Dist`).
+
+    `unmet` holds every requirement that is not met, each as a sentence. Nothing was executed.
+    """
+
+    def __init__(self, unmet: Sequence[str], *, patch: str | None = None) -> None:
+        super().__init__(
+            "this process does not meet the patch's requirements: " + "; ".join(unmet),
+            patch=patch,
+            advice="install what is missing and restart, or build the patch for what is installed",
+        )
+        self.unmet = tuple(unmet)
+
+
+class WrongPackageError(HotswapError):
+    """The patch holds no module of the packages that this patcher manages. Nothing was executed."""
+
+
+class DowngradeError(HotswapError):
+    """The version of the patch is not newer than what is live. Nothing was executed."""
+
+
+class LoadError(HotswapError):
+    """A module of the candidate raised while it was imported; the cause is chained. The candidate is discarded."""
+
+
+class UnsupportedChangeError(HotswapError):
+    """The patch asks for changes that can't be made in a living process. Nothing live was touched.
+
+    `changes` holds all of them, each with its code, module, name and sentence.
+    """
+
+    def __init__(self, changes: Sequence[object], *, patch: str | None = None) -> None:
+        listed = "\n".join(f"  - {change}" for change in changes)
+        super().__init__(
+            f"{len(changes)} unsupported change{'s' if len(changes) != 1 else ''}:\n{listed}",
+            patch=patch,
+            advice="restart the service with this version, or change the patch; "
+            "docs/reference/unsupported-changes.md explains each code",
+        )
+        self.changes = tuple(changes)
+
+
+class CheckFailedError(HotswapError):
+    """At least one check did not pass. The candidate is discarded, nothing live was touched.
+
+    `report` is the result of every check that was run.
+    """
+
+    def __init__(self, reason: str, report: object, *, patch: str | None = None) -> None:
+        super().__init__(reason, patch=patch, advice="read the report: the check names what it found")
+        self.report = report
+
+
+class CommitError(HotswapError):
+    """The swap could not be made; what had been written was taken back, the old version is live."""
+
+
+class StateError(HotswapError):
+    """The rollout is in a state that does not allow what was asked (a commit of a rejected rollout, say).
+
+    Nothing was done.
+    """
+
+
+class BusyError(HotswapError):
+    """Another rollout is in progress, or a check called back into its own patcher. Nothing was done."""
+
+
+class NothingToRollBackError(HotswapError):
+    """There is no previous generation to go back to. Nothing was done."""

@@ -1,0 +1,172 @@
+"""What happened, as structured events: one per step of a rollout, through structlog.
+
+An application that configured structlog gets the events through its own configuration, looked up at each event. For
+any other application they go, as ``key=value`` text, to the logger ``hotswap`` of the standard library: structlog's
+built-in defaults would print to stdout, which a library must never do.
+
+`emit` runs user code (structlog processors, logging handlers): never call it while holding a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping, Set
+from datetime import date
+from typing import Final, Literal, TypeAlias, get_args
+
+try:
+    import structlog
+except ImportError:
+    # A checkout can be imported before its dependencies are installed, and an event must not break a rollout in a
+    # half-installed environment either: the standard library's logging does it then.
+    structlog = None  # type: ignore[assignment]
+
+__all__ = ["EVENT_NAMES", "EventName", "Level", "emit"]
+
+EventName: TypeAlias = Literal[
+    "rollout.staged",
+    "rollout.verified",
+    "rollout.rejected",
+    "rollout.live",
+    "rollout.permanent",
+    "rollout.rolled_back",
+    "check.passed",
+    "check.failed",
+    "drop.applied",
+    "drop.failed",
+    "watch.started",
+    "watch.stopped",
+]
+"""Every event that hotswap emits; mypy refuses any other name."""
+
+EVENT_NAMES: Final[frozenset[str]] = frozenset(get_args(EventName))
+"""The same names at run time."""
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
+
+_LOGGER: Final = "hotswap"
+_DEPTH: Final = 8  # A fact nested deeper than this, or one that contains itself, ends as text.
+
+# `structlog.is_configured()` alone can't tell whether the application configured structlog: it stays true for ever
+# after one `capture_logs()`, although that put the built-in defaults back, which print to stdout. So what is
+# configured is compared with the defaults, which are known as long as nobody configured anything before this import.
+_DEFAULTS: Final = None if structlog is None or structlog.is_configured() else dict(structlog.get_config())
+_DEFAULT_PROCESSORS: Final = [] if _DEFAULTS is None else list(_DEFAULTS["processors"])
+
+_complained = threading.Event()
+
+
+def emit(event: EventName, *, level: Level = "info", **facts: object) -> None:
+    """Report one step to the application's logging.
+
+    Arguments:
+        event: one of `EVENT_NAMES`.
+        level: how loud it is.
+        facts: what is known about the step. Versions, enum members, paths, times and exceptions become text,
+            collections become lists and dicts of plain values.
+
+    Raises nothing that an ordinary logging pipeline raises: an event must not break a rollout. The first failure is
+    reported on ``sys.stderr``, later ones are dropped silently.
+    """
+    try:
+        plain = {name: _plain(value) for name, value in facts.items()}
+        if _is_configured():
+            _through_structlog(event, level, plain)
+        else:
+            _through_logging(event, level, plain)
+    except Exception as error:  # noqa: BLE001  # whatever a user's pipeline raises; the reason is below
+        # Swallowed, because the step that is reported has happened already (code may be live by now), and a full
+        # disk under a log file is no reason to leave a rollout half way. What is not an `Exception`
+        # (KeyboardInterrupt, SystemExit) is someone's wish to end the process, and goes on.
+        _complain(event, facts, error)
+
+
+def _is_configured() -> bool:
+    """Whether structlog is set up by the application, or is being captured by a test."""
+    if structlog is None or not structlog.is_configured():
+        return False
+    if _DEFAULTS is None:
+        return True
+    now = structlog.get_config()
+    if list(now["processors"]) != _DEFAULT_PROCESSORS:
+        return True
+    return any(now[key] is not _DEFAULTS[key] for key in ("context_class", "wrapper_class", "logger_factory"))
+
+
+def _through_structlog(event: str, level: Level, facts: dict[str, Plain]) -> None:
+    logger = structlog.get_logger(_LOGGER)
+    wrapper = structlog.get_config()["wrapper_class"]
+    if isinstance(wrapper, type) and issubclass(wrapper, structlog.stdlib.AsyncBoundLogger):
+        # It needs a running event loop, and its methods return coroutines that nobody here could await. The rest of
+        # the configuration holds.
+        logger = structlog.wrap_logger(None, wrapper_class=structlog.stdlib.BoundLogger, logger_factory_args=(_LOGGER,))
+    getattr(logger, level)(event, **facts)
+
+
+def _through_logging(event: str, level: Level, facts: dict[str, Plain]) -> None:
+    # Not through `structlog.stdlib.LoggerFactory`: creating one changes the logger class of the whole process.
+    logger = logging.getLogger(_LOGGER)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    if logger.isEnabledFor(number):
+        # Two frames up is whoever called `emit`.
+        logger.log(number, "%s", _rendered({"event": event, **facts}), stacklevel=3)
+
+
+def _rendered(facts: Mapping[str, Plain]) -> str:
+    if structlog is None:
+        return " ".join(f"{name}={value!r}" for name, value in facts.items())  # type: ignore[unreachable]
+    return str(structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True)(None, "", dict(facts)))
+
+
+def _complain(event: str, facts: Mapping[str, object], error: Exception) -> None:
+    """Say once, where nothing can fail any more, that events are being lost."""
+    if _complained.is_set():
+        return
+    _complained.set()
+    # stderr may be closed, replaced by something that raises, or None: then there is nowhere left to say it.
+    with contextlib.suppress(Exception):
+        told = " ".join(f"{name}={_text(value)}" for name, value in facts.items())
+        sys.stderr.write(
+            f"hotswap: the logging of event {event} failed with {_text(error)}; the rollout goes on. "
+            f"The event was: {event} {told}. Further failures are not reported.\n"
+        )
+
+
+def _plain(value: object, depth: int = 0) -> Plain:
+    """A value that every renderer can write: nothing but str, int, float, bool, None, lists and dicts."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value  # type: ignore[return-value]  # mypy does not narrow by `type(value) in`
+    if depth < _DEPTH:
+        if isinstance(value, Mapping):
+            return {_text(key): _plain(item, depth + 1) for key, item in tuple(value.items())}
+        if isinstance(value, (list, tuple)):
+            return [_plain(item, depth + 1) for item in tuple(value)]
+        if isinstance(value, Set):
+            # Sorted, so that the same fact is always written the same way.
+            return [_plain(item, depth + 1) for item in sorted(value, key=_text)]
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    """The text of a value; never raises an `Exception`."""
+    try:
+        if isinstance(value, enum.Enum):
+            return value.value if isinstance(value.value, str) else value.name
+        if isinstance(value, BaseException):
+            told = str(value)
+            return f"{type(value).__qualname__}: {told}" if told else type(value).__qualname__
+        if isinstance(value, os.PathLike):
+            return os.fsdecode(value)
+        if isinstance(value, date):  # datetime is a date
+            return value.isoformat()
+        return str(value)
+    except Exception:  # noqa: BLE001  # `__str__` of any object
+        # A fact that can't be written is still worth a hint, and no reason to lose the other facts.
+        return f"<{type(value).__qualname__} without text>"

@@ -1,0 +1,38 @@
+"""Generations: what is live, and candidates that are loaded beside it."""
+
+from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names, unchanged
+from hotswap.generation.files import Tree
+from hotswap.generation.isolation import ModuleView, World, gate, worlds
+from hotswap.generation.live import Live, LiveModule, live_version, managed
+from hotswap.generation.loading import Candidate
+from hotswap.generation.selection import PLACE, Selection, is_place
+from hotswap.generation.shelf import Shelf, ShelfMark
+from hotswap.generation.young import Young, detach, reachable, watch_young
+
+__all__ = [
+    "PLACE",
+    "Binding",
+    "Candidate",
+    "Definitions",
+    "Kind",
+    "Live",
+    "LiveModule",
+    "ModuleView",
+    "Selection",
+    "Shelf",
+    "ShelfMark",
+    "Tree",
+    "World",
+    "Young",
+    "analyse",
+    "detach",
+    "gate",
+    "is_place",
+    "live_version",
+    "managed",
+    "public_names",
+    "reachable",
+    "unchanged",
+    "watch_young",
+    "worlds",
+]

@@ -1,0 +1,251 @@
+"""What the source of a module says: which statement binds which name, and which names came from where.
+
+Only the syntax tree is read; nothing is executed. Two versions of a module are compared statement by statement: a
+definition that did not change keeps its object, and an importer's source tells where its constants came from.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["Binding", "Definitions", "Kind", "analyse", "public_names", "unchanged"]
+
+
+class Kind(enum.Enum):
+    """How a name is bound."""
+
+    IMPORT = "import"
+    FUNCTION = "def"
+    CLASS = "class"
+    DATA = "assignment"
+
+
+@dataclass(slots=True)
+class Binding:
+    """All statements of one body that bind one name.
+
+    `kind` is that of the last statement; `text` the dump of all of them, without positions; `reads` the names and
+    ``module.name`` pairs that they load; `touches` the dumps of the statements that change the object in place
+    (``X["a"] = 1``, ``X.add(2)``).
+    """
+
+    name: str
+    kind: Kind
+    text: tuple[str, ...] = ()
+    reads: frozenset[str] = frozenset()
+    touches: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Definitions:
+    """The bindings of one module body or class body.
+
+    `froms` maps a local name to the absolute module and the name that it was imported from; `modules` maps a local
+    name to the module that it is bound to by an import statement; `stars` lists the modules of ``from m import *``;
+    `classes` holds the bodies of the classes defined here.
+    """
+
+    bindings: dict[str, Binding] = field(default_factory=dict)
+    froms: dict[str, tuple[str, str]] = field(default_factory=dict)
+    modules: dict[str, str] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)
+    classes: dict[str, Definitions] = field(default_factory=dict)
+
+    def kind(self, name: str) -> Kind | None:
+        """Return how `name` is bound here, or None if no statement of this body binds it."""
+        found = self.bindings.get(name)
+        return found.kind if found else None
+
+
+def analyse(source: str, module: str, *, package: bool) -> Definitions:
+    """Return the definitions of a module.
+
+    Arguments:
+        source: the text of the module.
+        module: its dotted name, to make relative imports absolute.
+        package: whether it is a package.
+
+    Raises SyntaxError or ValueError for text that is not Python.
+    """
+    base = module if package else module.rpartition(".")[0]
+    return _body(ast.parse(source).body, base)
+
+
+def _body(statements: list[ast.stmt], base: str) -> Definitions:
+    found = Definitions()
+    for statement in statements:
+        dump = ast.dump(statement)
+        reads = frozenset(_reads(statement))
+        bound = list(_bound(statement))
+        for name, kind in bound:
+            binding = found.bindings.setdefault(name, Binding(name, kind))
+            binding.kind = kind
+            binding.text += (dump,)
+            binding.reads |= reads
+        names = {name for name, _ in bound}
+        for name in _touched(statement) - names:
+            touched = found.bindings.get(name)
+            if touched is not None:
+                touched.touches += (dump,)
+                touched.reads |= reads - {name}
+        _imports(statement, base, found)
+        for node in _own(statement):
+            if isinstance(node, ast.ClassDef):
+                found.classes[node.name] = _body(node.body, base)
+    return found
+
+
+def _own(statement: ast.stmt) -> Iterator[ast.stmt]:
+    """The statement and the statements of its blocks, but not the bodies of functions and classes."""
+    yield statement
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return
+    for child in ast.iter_child_nodes(statement):
+        if isinstance(child, ast.stmt):
+            yield from _own(child)
+        elif isinstance(child, (ast.ExceptHandler, ast.match_case)):
+            for inner in child.body:
+                yield from _own(inner)
+
+
+def _evaluated(statement: ast.stmt) -> Iterator[ast.AST]:
+    """The nodes that run when the statement runs: of a function only decorators, defaults and annotations."""
+    stack: list[ast.AST] = [statement]
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            stack += [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
+        else:
+            stack += ast.iter_child_nodes(node)
+
+
+def _reads(statement: ast.stmt) -> Iterator[str]:
+    """The names that are loaded when the statement runs, and ``name.attribute`` where an attribute of one is."""
+    for node in _evaluated(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
+
+
+def _bound(statement: ast.stmt) -> Iterator[tuple[str, Kind]]:
+    for node in _own(statement):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node.name, Kind.FUNCTION
+        elif isinstance(node, ast.ClassDef):
+            yield node.name, Kind.CLASS
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                if alias.name != "*":
+                    yield alias.asname or alias.name.partition(".")[0], Kind.IMPORT
+        else:
+            for name in _targets(node):
+                yield name, Kind.DATA
+
+
+def _targets(statement: ast.stmt) -> Iterator[str]:
+    """Names that this very statement stores to (blocks inside it are visited on their own)."""
+    stack: list[ast.AST] = [
+        child
+        for child in ast.iter_child_nodes(statement)
+        if not isinstance(child, (ast.stmt, ast.ExceptHandler, ast.match_case))
+    ]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)):
+            # Their targets are local; only a walrus inside leaks a name, which is found by its own node type.
+            stack += [n.target for n in ast.walk(node) if isinstance(n, ast.NamedExpr)]
+            continue
+        stack += ast.iter_child_nodes(node)
+
+
+def _touched(statement: ast.stmt) -> set[str]:
+    """Names whose object a statement may change in place: ``X[k] = v``, ``X.a = v``, ``X.method()``, ``del X[k]``."""
+    names: set[str] = set()
+    for node in _own(statement):
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+            targets = [node.target]
+        elif isinstance(node, ast.Delete):
+            targets = node.targets
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            targets = [node.value.func]
+        for target in targets:
+            root: ast.expr = target
+            while isinstance(root, (ast.Attribute, ast.Subscript)):
+                root = root.value
+            if root is not target and isinstance(root, ast.Name):
+                names.add(root.id)
+    return names
+
+
+def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:
+    for node in _own(statement):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                local = alias.asname or alias.name.partition(".")[0]
+                found.modules[local] = alias.name if alias.asname else local
+                found.froms.pop(local, None)
+        elif isinstance(node, ast.ImportFrom):
+            origin = node.module or ""
+            if node.level:
+                parent = base.rsplit(".", node.level - 1)[0] if node.level > 1 else base
+                origin = f"{parent}.{origin}" if origin else parent
+            for alias in node.names:
+                if alias.name == "*":
+                    found.stars.append(origin)
+                else:
+                    local = alias.asname or alias.name
+                    found.froms[local] = (origin, alias.name)
+                    found.modules.pop(local, None)
+
+
+def public_names(names: Mapping[str, object]) -> list[str]:
+    """The names that ``from module import *`` takes, given the namespace of the module."""
+    listed = names.get("__all__")
+    if isinstance(listed, (list, tuple)):
+        return [str(name) for name in listed]
+    return [name for name in list(names) if not name.startswith("_")]
+
+
+def unchanged(
+    name: str,
+    old: Definitions,
+    new: Definitions,
+    foreign: Container[str] = (),
+    _seen: frozenset[str] = frozenset(),
+) -> bool:
+    """Return whether the definition of `name` is the same in both bodies, and so is the data that it reads.
+
+    A change in a function or class that the definition calls is not a change of the definition.
+
+    Arguments:
+        name: the name in question; it must be bound in both bodies.
+        old, new: the two bodies.
+        foreign: the imported names and dotted reads that stand for changed data.
+    """
+    before, after = old.bindings.get(name), new.bindings.get(name)
+    if before is None or after is None or before.text != after.text:
+        return False
+    for read in after.reads - _seen - {name}:
+        if read in foreign:
+            return False
+        kinds = (old.kind(read), new.kind(read))
+        if kinds == (None, None):
+            continue
+        if kinds[0] is not kinds[1]:
+            return False
+        if kinds[1] is Kind.DATA and not unchanged(read, old, new, foreign, _seen | {name}):
+            return False
+        origins = (old.froms.get(read), old.modules.get(read)), (new.froms.get(read), new.modules.get(read))
+        if kinds[1] is Kind.IMPORT and origins[0] != origins[1]:
+            return False
+    return True

@@ -1,0 +1,236 @@
+"""Where the sources of a generation lie, and how they are found.
+
+The bytes that run are the bytes that were hashed: modules are compiled from the patch in memory. They are also written
+to a private directory, one for each generation, because `__file__`, package data, debuggers, coverage and
+`inspect.getsource` want a file, and two generations must not share one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from hotswap.patch import Patch, SourceFile, decode
+
+__all__ = ["PatchFinder", "PatchLoader", "Tree"]
+
+
+class Tree:
+    """The files of one live version, on disk and in memory. Lives as long as its generation.
+
+    Arguments:
+        patch: what was patched.
+        packages: the managed top-level packages; what else the patch holds is left alone.
+        version: the version that it gives to its packages.
+        below: the tree that it lies over, for a patch that holds only some modules; None over the code on disk.
+        paths: where the managed packages lie that the patch does not hold completely: module name -> directory.
+    """
+
+    def __init__(
+        self, patch: Patch, packages: tuple[str, ...], version: Version, below: Tree | None, paths: Mapping[str, str]
+    ) -> None:
+        self.version = version
+        self.roots = (frozenset(name.partition(".")[0] for name in patch.sources) | patch.complete) & set(packages)
+        if below is not None:
+            self.roots |= below.roots
+        self.sources: dict[str, SourceFile] = {}
+        files: dict[str, bytes] = {}
+        if below is not None:
+            self.sources.update((k, v) for k, v in below.sources.items() if k.partition(".")[0] not in patch.complete)
+            files.update((k, v) for k, v in below.files.items() if _top(k) not in patch.complete)
+        self.sources.update(patch.sources)
+        files.update(patch.files)
+        self.files: Mapping[str, bytes] = files
+        self.extensions: dict[str, str] = {}
+        if below is not None:
+            kept = below.extensions.items()
+            self.extensions.update((k, v) for k, v in kept if k.partition(".")[0] not in patch.complete)
+        self.extensions.update(patch.extensions)
+        self.complete: frozenset[str] = patch.complete | (below.complete if below else frozenset())
+        self.directory = tempfile.mkdtemp(prefix=f"hotswap-{os.getpid()}-")
+        # `finalize` has one entry in `atexit` for all of its objects; an entry of our own for each tree would stay
+        # behind as an empty slot, which `atexit` never gives back.
+        self._removal = weakref.finalize(self, _remove, self.directory, os.getpid())
+        try:
+            self._write(paths)
+        except BaseException:
+            self.remove()
+            raise
+
+    def _write(self, paths: Mapping[str, str]) -> None:
+        root = Path(self.directory)
+        for name, data in self.files.items():
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        for package, path in paths.items():
+            if package.partition(".")[0] not in self.complete:
+                self._overlay(root.joinpath(*package.split(".")), Path(path))
+
+    def _overlay(self, folder: Path, base: Path) -> None:
+        """Show the files of the code on disk beside those of the patch, so that package data is found."""
+        inside = os.path.realpath(folder).startswith(os.path.realpath(self.directory) + os.sep)
+        if not folder.is_dir() or not base.is_dir() or not inside:  # what is a link to the code on disk stays one
+            return
+        for entry in base.iterdir():
+            link = folder / entry.name
+            if entry.name == "__pycache__" or link.is_file():
+                continue
+            if link.is_dir():
+                self._overlay(link, entry)
+                continue
+            try:
+                link.symlink_to(entry)
+            except OSError:  # Windows without the right to make links
+                shutil.copytree(entry, link) if entry.is_dir() else shutil.copy(entry, link)
+
+    def path(self, source: SourceFile) -> str:
+        """Return the file of a source."""
+        return os.path.join(self.directory, *source.path.split("/"))
+
+    def package_path(self, package: str) -> str:
+        """Return the directory of a package."""
+        return os.path.join(self.directory, *package.split("."))
+
+    def spec(self, name: str) -> importlib.machinery.ModuleSpec | None:
+        """Return the spec of a module of this tree, or None."""
+        source = self.sources.get(name)
+        if source is not None:
+            path = self.path(source)
+            spec = importlib.util.spec_from_file_location(
+                name,
+                path,
+                loader=PatchLoader(name, path, source.data),
+                submodule_search_locations=[os.path.dirname(path)] if source.package else None,
+            )
+            if spec is not None:
+                spec.cached = None  # there is no bytecode file: what runs was compiled from memory
+            return spec
+        if name in self.extensions:
+            path = os.path.join(self.directory, *self.extensions[name].split("/"))
+            return importlib.util.spec_from_file_location(name, path)
+        if any(other.startswith(name + ".") for other in self.sources):
+            if os.path.exists(os.path.join(self.package_path(name), "__init__.py")):
+                return None  # an ordinary package, of which the patch says nothing: the code on disk speaks for it
+            spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = [self.package_path(name)]
+            return spec
+        return None
+
+    def remove(self) -> None:
+        """Delete the directory. Sources stay readable through the loaders of the modules."""
+        self._removal()
+
+
+def _remove(directory: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child must not take the files away from its parent
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0].removesuffix(".py")
+
+
+class PatchLoader(importlib.machinery.SourceFileLoader):
+    """Loads a module from the bytes of a patch; `linecache` and `importlib.resources` ask it too."""
+
+    def __init__(self, fullname: str, path: str, data: bytes | str) -> None:
+        super().__init__(fullname, path)
+        self._data = data
+
+    def get_data(self, path: str) -> bytes:
+        """Return the patch's bytes for its own file, and any other file from disk."""
+        if path == self.path:
+            return self._data if isinstance(self._data, bytes) else self._data.encode()
+        return super().get_data(path)
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the bytes of the patch; no bytecode is read or written."""
+        return self.source_to_code(self._data, self.path)
+
+    def get_source(self, fullname: str) -> str:
+        """Return the text of the module."""
+        return decode(self._data) if isinstance(self._data, bytes) else self._data
+
+
+class _Distribution(importlib.metadata.Distribution):
+    """The metadata of an installed distribution, told for the version that is live."""
+
+    def __init__(self, base: importlib.metadata.Distribution, version: Version) -> None:
+        self._base = base
+        self._version = version
+
+    def read_text(self, filename: str) -> str | None:
+        text = self._base.read_text(filename)
+        if text is not None and filename in ("METADATA", "PKG-INFO"):
+            head, blank, body = text.partition("\n\n")
+            lines = [f"Version: {self._version}" if line.startswith("Version:") else line for line in head.split("\n")]
+            return "\n".join(lines) + blank + body
+        return text
+
+    def locate_file(self, path: Any) -> Any:
+        return self._base.locate_file(path)
+
+
+class PatchFinder(importlib.abc.MetaPathFinder):
+    """Finds modules of the managed packages that are imported for the first time after a swap, and their metadata.
+
+    There is one for each patcher. It is on `sys.meta_path` only while a patch is live; modules that are imported
+    already never come here.
+    """
+
+    def __init__(self) -> None:
+        self.tree: Tree | None = None
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the spec of a module of the live tree, or None."""
+        tree = self.tree
+        return None if tree is None or fullname.partition(".")[0] not in tree.roots else tree.spec(fullname)
+
+    def find_distributions(
+        self,
+        context: importlib.metadata.DistributionFinder.Context = importlib.metadata.DistributionFinder.Context(),  # noqa: B008 - the signature that importlib.metadata calls
+    ) -> Iterator[importlib.metadata.Distribution]:
+        """Yield the distributions whose version the live patch changed."""
+        tree = self.tree
+        if tree is None:
+            return
+        infos = {name.partition("/")[0] for name in tree.files if ".dist-info/" in name}
+        told = set()
+        for info in infos:
+            found = importlib.metadata.PathDistribution(Path(tree.directory, info))
+            told.add(canonicalize_name(found.metadata["Name"] or ""))
+            if context.name is None or canonicalize_name(context.name) in told:
+                yield found
+        if context.name is None or canonicalize_name(context.name) in told:
+            return
+        for root in tree.roots:
+            if canonicalize_name(root) == canonicalize_name(context.name):
+                with contextlib.suppress(StopIteration):
+                    others = (finder for finder in sys.meta_path if finder is not self)
+                    yield _Distribution(
+                        next(
+                            base
+                            for finder in others
+                            if hasattr(finder, "find_distributions")
+                            for base in finder.find_distributions(context)
+                        ),
+                        tree.version,
+                    )

@@ -1,0 +1,272 @@
+"""Imports of each generation's code lead to its own generation.
+
+`sys.modules` holds one module of each name, but while a candidate is staged, and while calls of an old generation are
+in flight, several generations are alive. A wrapper in `builtins.__import__` tells them apart by the globals of the
+importing frame: code of a generation that has a `World` imports from that world, everybody else goes straight through.
+`importlib.import_module` gets the same treatment.
+
+Guarantees: code whose globals are not registered imports exactly as before. The wrapper is there only while a world is
+registered, and comes off in any order with the wrappers of others: one that was covered by somebody else's stays as
+a plain pass-through, and is used again the next time.
+
+Assumes: `worlds` is read and written with single dict operations, which are atomic with the GIL and on free-threaded
+builds. Registering and unregistering are such operations, so that a commit can do them.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import importlib.util
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+__all__ = ["ModuleView", "World", "gate", "worlds"]
+
+worlds: dict[int, World] = {}
+"""The registry: id of a module's globals -> the world that its code imports from. A world keeps these globals alive."""
+
+_SENTINEL: dict[str, Any] = {"__name__": "hotswap.probe"}
+
+
+class World:
+    """The modules that one generation's code sees.
+
+    Arguments:
+        packages: the managed top-level packages; every other import is ordinary.
+
+    `own` holds the modules of this generation, `live` says that the generation is the one in `sys.modules`.
+    Subclasses decide what happens to modules that are not there yet.
+    """
+
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        self.packages = packages
+        self.own: dict[str, ModuleType] = {}
+        self.live = False
+
+    def load(self, name: str) -> None:
+        """Make sure that `name` can be found. Raises ModuleNotFoundError if there is no such module."""
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    def shared(self, name: str) -> ModuleType | None:
+        """Return the module that this generation shares with the live one, or None."""
+        return sys.modules.get(name)
+
+    def origin(self, module: str, name: str) -> tuple[str, str] | None:
+        """Return where a shared module got `name` from, if it imported it from another module of this world."""
+        return None
+
+    def child(self, name: str) -> ModuleType | None:
+        """Return this generation's own module of that name, or None if it shares the live one."""
+        return self.own.get(name)
+
+    def added(self, module: str) -> set[str]:
+        """Return the names that a shared module will have through its ``import *`` of other modules of this world."""
+        return set()
+
+    def present(self, name: str) -> ModuleType:
+        """Return the module as this generation sees it: its own, or a view of the shared one."""
+        own = self.own.get(name)
+        if own is not None:
+            return own
+        shared = self.shared(name)
+        if shared is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return shared if self.live or type(shared) is not ModuleType else ModuleView(name, self, shared.__dict__)
+
+    def import_(
+        self,
+        original: Callable[..., Any],
+        name: str,
+        globals_: Mapping[str, Any],
+        fromlist: Sequence[str] | None,
+        level: int,
+    ) -> Any:
+        """Do what `builtins.__import__` does, in this world."""
+        absolute = name
+        if level:
+            package = globals_.get("__package__") or (
+                globals_["__name__"] if "__path__" in globals_ else globals_["__name__"].rpartition(".")[0]
+            )
+            absolute = importlib.util.resolve_name("." * level + name, package)
+        root = absolute.partition(".")[0]
+        if root not in self.packages:
+            return original(name, globals_, None, fromlist or (), level)
+        self.load(absolute)
+        if not fromlist:
+            return self.present(root if not level else absolute)
+        module = self.present(absolute)
+        wanted = list(fromlist)
+        facts = ModuleType.__getattribute__(module, "__dict__")
+        if type(module) is ModuleView:
+            facts = facts["_hotswap"][2]
+        if "*" in wanted:
+            wanted = [*wanted, *facts.get("__all__", ())]
+        for item in wanted:
+            if item != "*" and item not in facts:
+                child = f"{absolute}.{item}"
+                try:
+                    self.load(child)
+                except ModuleNotFoundError as error:
+                    # The name may be an attribute, or be made by the module's __getattr__: IMPORT_FROM will tell.
+                    if error.name != child:
+                        raise
+        return module
+
+
+class ModuleView(ModuleType):
+    """A module object through which code of one generation sees a module that it does not own.
+
+    Submodules and names that the module imported from changed modules are those of the view's world; everything else
+    is read from the module itself. When the world has become the live one, the view leads to `sys.modules`.
+    """
+
+    def __init__(self, name: str, world: World, facts: dict[str, Any]) -> None:
+        super().__init__(name)
+        own = ModuleType.__getattribute__(self, "__dict__")
+        own["_hotswap"] = (name, world, facts)
+
+    def __getattribute__(self, attribute: str) -> Any:
+        name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
+        if world.live:
+            return getattr(sys.modules[name], attribute)
+        if attribute == "__dict__":
+            return {key: getattr(self, key) for key in {*list(facts), *world.added(name)} if key != "__dict__"}
+        value = facts.get(attribute, _MISSING)
+        if value is _MISSING or issubclass(type(value), ModuleType):
+            # A submodule; or a module that is bound to another name, which its own name tells.
+            child = world.child(f"{name}.{attribute}")
+            if child is None and value is not _MISSING:
+                own = ModuleType.__getattribute__(value, "__dict__").get("__name__")
+                if isinstance(own, str) and sys.modules.get(own) is value:
+                    child = world.child(own)
+            if child is not None:
+                return child
+        origin = world.origin(name, attribute)
+        if origin is not None:
+            found = world.own.get(origin[0])
+            if found is not None and origin[1] in (inner := ModuleType.__getattribute__(found, "__dict__")):
+                return inner[origin[1]]
+        if value is not _MISSING:
+            return value
+        shared = world.shared(name)
+        if shared is not None and shared.__dict__ is facts:
+            return getattr(shared, attribute)
+        raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
+        if world.live:
+            setattr(sys.modules[name], attribute, value)
+        else:
+            facts[attribute] = value
+
+    def __delattr__(self, attribute: str) -> None:
+        name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
+        if world.live:
+            delattr(sys.modules[name], attribute)
+        elif facts.pop(attribute, _MISSING) is _MISSING:
+            raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
+
+    def __dir__(self) -> list[str]:
+        name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
+        return dir(sys.modules[name]) if world.live else sorted(facts)
+
+
+_MISSING: Any = object()
+
+
+class _Gate:
+    """The wrapper around `builtins.__import__` and `importlib.import_module`: one for the process.
+
+    `hold` counts a reason to be in place, `release` takes it back.
+
+    Guarantees: `release` never waits, so that it may be called where a weak reference dies, which is anywhere: within
+    a collection in the middle of `hold`, say. Whoever has the lock then does the work of those who could not get it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._releases: deque[None] = deque()
+        self._import: Callable[..., Any] = builtins.__import__
+        self._import_module = importlib.import_module
+        self._reached = False
+
+        def __import__(  # noqa: N807 - it stands where the builtin stood, and tracebacks and tools know that name
+            name: str,
+            globals: Mapping[str, Any] | None = None,
+            locals: Mapping[str, Any] | None = None,
+            fromlist: Sequence[str] | None = (),
+            level: int = 0,
+        ) -> Any:
+            world = worlds.get(id(globals))
+            if world is not None and globals is not None:
+                return world.import_(self._import, name, globals, fromlist, level)
+            if globals is _SENTINEL:
+                self._reached = True
+            return self._import(name, globals, locals, fromlist, level)
+
+        def import_module(name: str, package: str | None = None) -> ModuleType:
+            world = worlds.get(id(sys._getframe(1).f_globals))
+            if world is not None:
+                absolute = importlib.util.resolve_name(name, package)
+                if absolute.partition(".")[0] in world.packages:
+                    world.load(absolute)
+                    return world.present(absolute)
+            return self._import_module(name, package)
+
+        self.import_hook = __import__
+        self.import_module_hook = import_module
+
+    @property
+    def installed(self) -> bool:
+        """Whether an import statement passes through the wrapper now."""
+        if builtins.__import__ is self.import_hook:
+            return True
+        if builtins.__import__ is self._import:
+            return False
+        self._reached = False
+        builtins.__import__("sys", _SENTINEL, None, (), 0)  # is our wrapper below somebody else's?
+        return self._reached
+
+    def hold(self) -> None:
+        """Put the wrapper in place, unless it is there."""
+        with self._lock:
+            self._holders += 1
+            if not self.installed:
+                self._import = builtins.__import__
+                builtins.__import__ = self.import_hook
+            if importlib.import_module is not self.import_module_hook:
+                self._import_module = importlib.import_module
+                importlib.import_module = self.import_module_hook
+        self._settle()
+
+    def release(self) -> None:
+        """Take the wrapper off when the last holder goes, unless somebody has wrapped it meanwhile."""
+        self._releases.append(None)
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._releases and self._lock.acquire(blocking=False):
+            try:
+                while self._releases:
+                    self._releases.popleft()
+                    self._holders -= 1
+                if not self._holders:
+                    self._take_off()
+            finally:
+                self._lock.release()
+
+    def _take_off(self) -> None:
+        if builtins.__import__ is self.import_hook:
+            builtins.__import__ = self._import
+        if importlib.import_module is self.import_module_hook:
+            importlib.import_module = self._import_module
+
+
+gate = _Gate()

@@ -1,0 +1,255 @@
+"""What is live: the modules of the managed packages as they run now.
+
+Nothing has to be prepared in the service and no import is hooked: modules are adopted from `sys.modules`. A `Live`
+lives as long as its patcher.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import inspect
+import marshal
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from hotswap import walk
+from hotswap.generation.definitions import Definitions, analyse
+
+__all__ = ["Live", "LiveModule", "live_version", "managed"]
+
+
+@dataclass(slots=True)
+class LiveModule:
+    """A module as it is imported now.
+
+    Arguments:
+        name: its dotted name.
+        module: the object in `sys.modules`.
+        source: the text that it runs, or None if it has none or if what runs is not what the loader shows.
+        package: whether it has submodules.
+        namespace: whether it is a namespace package, without code of its own.
+        extension: whether it is compiled code.
+    """
+
+    name: str
+    module: ModuleType
+    source: str | None
+    package: bool
+    namespace: bool = False
+    extension: bool = False
+    _definitions: Definitions | None = field(default=None, repr=False)
+
+    @property
+    def definitions(self) -> Definitions:
+        """The definitions of the source; empty where there is no source."""
+        if self._definitions is None:
+            try:
+                self._definitions = analyse(self.source or "", self.name, package=self.package)
+            except (SyntaxError, ValueError):
+                self._definitions = Definitions()
+        return self._definitions
+
+    @property
+    def plain(self) -> bool:
+        """Whether the object is an ordinary module, not a subclass or a stand-in."""
+        return type(self.module) is ModuleType
+
+
+def managed(name: str, packages: tuple[str, ...]) -> bool:
+    """Return whether a module belongs to one of the managed packages."""
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+class Live:
+    """The managed modules by name; `adopt` brings it up to date with `sys.modules`."""
+
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        self.packages = packages
+        self.epoch = 0  # counts the swaps: what was staged on one generation does not fit another
+        self.modules: dict[str, LiveModule] = {}
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Take in what was imported, and let go what was removed, since the last look."""
+        entries: list[tuple[str, ModuleType | None]] = list(sys.modules.items())  # None forbids an import
+        present = {name: module for name, module in entries if module is not None and managed(name, self.packages)}
+        for name in list(self.modules):
+            if present.get(name) is not self.modules[name].module:
+                del self.modules[name]
+        for name, module in present.items():
+            if name not in self.modules:
+                self.modules[name] = _adopted(name, module)
+
+    def __iter__(self) -> Iterator[LiveModule]:
+        return iter(list(self.modules.values()))
+
+    def get(self, name: str) -> LiveModule | None:
+        """Return the live module of that name, or None."""
+        return self.modules.get(name)
+
+    def tree(self) -> Mapping[str, ModuleType]:
+        """Return the module objects by name."""
+        return {name: entry.module for name, entry in self.modules.items()}
+
+
+def _adopted(name: str, module: ModuleType) -> LiveModule:
+    if not issubclass(type(module), ModuleType):
+        return LiveModule(name, module, None, package=False)
+    facts = ModuleType.__getattribute__(module, "__dict__")
+    spec = facts.get("__spec__")
+    package = "__path__" in facts
+    loader = getattr(spec, "loader", None)
+    if package and facts.get("__file__") is None and getattr(spec, "origin", None) in (None, "namespace"):
+        return LiveModule(name, module, None, package=True, namespace=True)
+    source: str | None = None
+    get_source = getattr(loader, "get_source", None)
+    if get_source is not None:
+        try:
+            source = get_source(name)
+        except (ImportError, OSError, SyntaxError, UnicodeError):
+            source = None  # an unreadable source is an unknown one: the module counts as changed
+    file = facts.get("__file__")
+    if source is not None and _written_since_start(file) and not _runs(source, facts):
+        source = None
+    extension = isinstance(file, str) and file.endswith((".so", ".pyd", ".dll"))
+    return LiveModule(name, module, source, package=package, extension=extension)
+
+
+def _written_since_start(file: object) -> bool:
+    """Whether a file may have been written after this process began, and so after it was imported."""
+    try:
+        return _STARTED is None or os.stat(file).st_ctime >= _STARTED  # type: ignore[arg-type]  # not a path: TypeError
+    except (OSError, TypeError):
+        return True
+
+
+def _start_of_process() -> float | None:
+    """When this process began, in seconds since the epoch; None where the system does not tell cheaply."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+        return float(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK") - 2.0  # btime is in whole seconds
+    except (OSError, ValueError, IndexError, StopIteration, AttributeError):
+        return None
+
+
+_STARTED = _start_of_process()
+
+
+def _runs(source: str, facts: dict[str, object]) -> bool:
+    """Whether a module was compiled from this source, as far as its functions and its bytecode file tell.
+
+    The file may have been overwritten since the import, by a deployment. A patch that equals the file would then look
+    like no change at all, although the process runs something else.
+    """
+    file = facts.get("__file__")
+    try:
+        body = compile(source, "<adopted>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    imported = _outdated_bytecode(file, facts.get("__cached__"))
+    if imported is not None and {*map(_key, _nested(imported))} != {*map(_key, _nested(body))}:
+        return False
+    known = {_key(code) for code in _nested(body)}
+    for value in list(facts.values()):
+        parts = [value]
+        cls: Any = value
+        if walk.is_class(value) and walk.class_dict(cls).get("__module__") == facts.get("__name__"):
+            parts = [item for _, item in walk.class_items(cls)]
+        for function in (function for part in parts for function in _functions(part)):
+            code = function.__code__
+            if function.__globals__ is facts and code.co_filename == file and _key(code) not in known:
+                return False
+    return True
+
+
+def _outdated_bytecode(file: object, cached: object) -> CodeType | None:
+    """The body of a module as it was compiled before its file was written anew, if its bytecode file still holds it."""
+    try:
+        data = Path(cached).read_bytes()  # type: ignore[arg-type]  # not a path: TypeError
+        facts = os.stat(file)  # type: ignore[arg-type]
+        by_time = data[:8] == importlib.util.MAGIC_NUMBER + bytes(4)
+        now = (int(facts.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + (facts.st_size & 0xFFFFFFFF).to_bytes(
+            4, "little"
+        )
+        if not by_time or data[8:16] == now:
+            return None
+        body = marshal.loads(data[16:])  # noqa: S302 - it is what this process has imported
+    except (OSError, TypeError, ValueError, EOFError):
+        return None
+    return body if inspect.iscode(body) else None
+
+
+def _functions(value: object) -> Iterator[FunctionType]:
+    """The functions in a value of a namespace."""
+    if type(value) is FunctionType:
+        yield value
+    elif type(value) in (staticmethod, classmethod):
+        yield from _functions(value.__func__)  # type: ignore[attr-defined]
+    elif type(value) is property:
+        yield from (function for part in (value.fget, value.fset, value.fdel) for function in _functions(part))
+
+
+def _key(code: CodeType) -> tuple[object, ...]:
+    constants = tuple(_constant(value) for value in code.co_consts if not inspect.iscode(value))
+    return code.co_qualname, code.co_firstlineno, code.co_code, code.co_names, constants
+
+
+def _constant(value: object) -> object:
+    """A constant so that equal ones of one type are equal: 1 and True differ, frozensets have no order."""
+    if isinstance(value, (tuple, frozenset)):
+        items = [_constant(item) for item in value]
+        return type(value).__name__, tuple(sorted(items, key=repr) if isinstance(value, frozenset) else items)
+    return type(value).__name__, repr(value)
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            yield from _nested(constant)
+
+
+def _beside(package: str, module: ModuleType) -> Version | None:
+    """The version of the distribution that lies where the package lies; another one may come first on `sys.path`."""
+    file = ModuleType.__getattribute__(module, "__dict__").get("__file__")
+    if not isinstance(file, str):
+        return None
+    folder = Path(file).parent
+    for distribution in importlib.metadata.distributions(
+        name=package, path=[str(folder.parent if Path(file).stem == "__init__" else folder)]
+    ):
+        try:
+            return Version(distribution.version)
+        except (InvalidVersion, TypeError):  # broken metadata
+            continue
+    return None
+
+
+def live_version(package: str) -> Version:
+    """Return the version of an imported package: its own `__version__`, else that of its distribution, else 0."""
+    module = sys.modules.get(package)
+    if module is not None and issubclass(type(module), ModuleType):
+        told = ModuleType.__getattribute__(module, "__dict__").get("__version__")
+        if isinstance(told, str):
+            try:
+                return Version(told)
+            except InvalidVersion:
+                pass  # a free-form version says nothing about order; the distribution may know better
+        found = _beside(package, module)
+        if found is not None:
+            return found
+    for distribution in (package, *importlib.metadata.packages_distributions().get(package, ())):
+        try:
+            return Version(importlib.metadata.version(distribution))
+        except (importlib.metadata.PackageNotFoundError, InvalidVersion):
+            continue  # not a distribution of that name, or one without a proper version: the next may tell
+    return Version("0")

@@ -1,0 +1,336 @@
+"""Loading a candidate: the changed and new modules of a patch, side by side with the running ones.
+
+New code is loaded by plain execution of its source into a module of its own: no rewriting, no proxies; what was
+checked is what goes live. `sys.modules` is not touched.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from types import FunctionType, ModuleType
+
+from packaging.version import Version
+
+from hotswap import walk
+from hotswap.errors import LoadError
+from hotswap.generation.definitions import Definitions, analyse, public_names
+from hotswap.generation.files import PatchLoader, Tree
+from hotswap.generation.isolation import World, gate, worlds
+from hotswap.generation.live import Live
+from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
+from hotswap.generation.young import Young, detach, reachable, watch_young
+from hotswap.patch import Patch, decode
+
+__all__ = ["Candidate"]
+
+
+_REEXPORTS = 8
+"""How many re-exports are followed from a name to the module that defines it."""
+
+
+class Candidate(Mapping[str, ModuleType]):
+    """The staged modules by name. Lives as long as its rollout is staged or its generation is kept.
+
+    As a mapping it has the modules that the patch changes or adds, and every other managed module as this generation
+    sees it: ``candidate["shop.pricing"]``. A module of the patch that nobody has imported yet is loaded when asked for.
+    """
+
+    def __init__(self, live: Live, patch: Patch, version: Version, tree: Tree) -> None:
+        self.patch = patch
+        self.version = version
+        self.tree = tree
+        self.world = CandidateWorld(live, self)
+        changed = changed_modules(live, patch)
+        self.removed = removed_modules(live, patch)
+        self.definitions: dict[str, Definitions] = {
+            name: analyse(decode(source.data), name, package=source.package)
+            for name, source in patch.sources.items()
+            if name in changed
+        }
+        self.selection = select(live, changed, self.definitions, self.removed, patch.complete)
+        self.changed = (*changed, *self.selection.affected)
+        self.owned: list[object] = []
+        self.classes: list[type] = []
+        self.loaded = False
+        self.discarded = False
+
+    @property
+    def modules(self) -> dict[str, ModuleType]:
+        """The modules that were loaded for this candidate, in the order in which their loading began."""
+        return self.world.own
+
+    def load(self) -> None:
+        """Load what is changed and what is new.
+
+        Raises LoadError if a module raises, tries to end the process, or replaces itself in `sys.modules`; the
+        candidate has to be discarded then. KeyboardInterrupt goes through.
+        """
+        gate.hold()
+        self.loaded = True
+        young = Young()
+        try:
+            with watch_young() as young:
+                for name in [*self.changed, *new_modules(self.world.live_modules, self.patch)]:
+                    self.load_module(name)
+        finally:
+            objects = young.objects or []
+            self.classes = self._made(objects)
+        own: list[object] = list(self.modules.values())
+        self.owned = own + reachable(own, objects)
+
+    def _made(self, young: list[object]) -> list[type]:
+        """The young classes that come from this candidate, not from live code that made one meanwhile.
+
+        They have a method of the candidate's, or they can be reached from its modules and say that they are of them;
+        the latter alone would miss a class that was made and dropped, as `dataclass(slots=True)` does.
+        """
+        names = {facts.get("__name__") for facts in self.world.ran.values()}
+        inside = {id(o) for o in reachable(self.world.ran.values(), young)}
+        made: list[type] = []
+        for cls in young:
+            if not walk.is_class(cls):
+                continue
+            items = walk.class_items(cls)  # type: ignore[arg-type]  # `is_class` has said so
+            functions = (value for _, value in items if type(value) is FunctionType)
+            if any(id(function.__globals__) in self.world.ran for function in functions) or (
+                id(cls) in inside and dict(items).get("__module__") in names
+            ):
+                made.append(cls)  # type: ignore[arg-type]
+        return made
+
+    def load_module(self, name: str) -> None:
+        """Load one module, and its parents. Raises as `load` does."""
+        before, epoch = _entries(self.world.packages), self.world.live_modules.epoch
+        try:
+            self.world.load(name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise LoadError(
+                f"{_innermost(error, self.tree)} raised {_told(error)}",
+                module=self.world.failing or name,
+                patch=self.patch.label,
+                advice="mend the module; the traceback is chained to this error",
+            ) from error
+        finally:
+            self.world.failing = None
+            # If another thread has rolled back meanwhile, what stands there now is right.
+            replaced = _restore(before) if self.world.live_modules.epoch == epoch else []
+        if replaced:
+            raise LoadError(
+                f"the patch replaces {', '.join(replaced)} in sys.modules while it is imported",
+                module=name,
+                patch=self.patch.label,
+                advice="a module that replaces itself can't be swapped; restart the service with this version",
+            )
+
+    def discard(self) -> None:
+        """Forget the candidate: nothing of it is left in the process but what others hold."""
+        if self.discarded:
+            return
+        self.discarded = True
+        for module in self.modules.values():
+            worlds.pop(id(module.__dict__), None)
+        if self.loaded:
+            gate.release()
+        for cls in self.classes:
+            detach(cls)
+        self.owned, self.classes = [], []
+        self.world.own = {}
+        self.world.ran.clear()
+        self.definitions.clear()
+        self.tree.remove()
+
+    def forget(self) -> None:
+        """Let go of the modules: another generation is live, or this one was only looked at."""
+        if self.world.live:
+            self.world.own = {}
+
+    def settle_in(self) -> None:
+        """Note that this generation is live: its code imports like everybody else's from now on."""
+        self.world.live = True
+        self.discarded = True
+        self.owned, self.classes = [], []
+        gate.release()
+
+    def __getitem__(self, name: str) -> ModuleType:
+        if name not in self.modules and name not in self.removed and self._staged(name):
+            self.load_module(name)
+        try:
+            return self.world.present(name)
+        except ModuleNotFoundError:
+            raise KeyError(name) from None
+
+    def _staged(self, name: str) -> bool:
+        return not self.discarded and name in self.patch.sources and self.world.shared(name) is None
+
+    def __iter__(self) -> Iterator[str]:
+        names = dict.fromkeys(self.modules)
+        names.update(dict.fromkeys(entry.name for entry in self.world.live_modules if entry.name not in self.removed))
+        return iter(names)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+class CandidateWorld(World):
+    """What the candidate's code imports: its own modules, and the live ones that the patch leaves alone."""
+
+    def __init__(self, live: Live, candidate: Candidate) -> None:
+        super().__init__(live.packages)
+        self.live_modules = live
+        self.candidate = candidate
+        self.failing: str | None = None
+        self.ran: dict[int, dict[str, object]] = {}
+        """The globals of every module body that was begun, by their id."""
+        # A module body runs under this lock, as it does under importlib's module locks: two threads of a check that
+        # import the same module must not run it twice.
+        self._lock = threading.RLock()
+
+    def shared(self, name: str) -> ModuleType | None:
+        """Return the live module that the patch leaves alone, or None."""
+        if self.live:
+            return sys.modules.get(name)
+        entry = self.live_modules.get(name)
+        if entry is None or name in self.candidate.removed or name in self.candidate.changed:
+            return None
+        return entry.module
+
+    def origin(self, module: str, name: str) -> tuple[str, str] | None:
+        """Return where a shared module got `name` from, if that is a changed module, through any re-exports."""
+        return self._origin(module, name, 0)
+
+    def _origin(self, module: str, name: str, depth: int) -> tuple[str, str] | None:
+        entry = self.live_modules.get(module)
+        if entry is None or depth > _REEXPORTS or self.candidate.discarded:
+            return None
+        found = entry.definitions.froms.get(name)
+        stars = [(star, name) for star in entry.definitions.stars] if name not in entry.definitions.bindings else []
+        for origin in [found] if found else stars:
+            if origin[0] not in self.candidate.changed:
+                further = self._origin(*origin, depth + 1)
+                if further is not None:
+                    return further
+                continue
+            if origin[0] not in self.own:
+                self.load(origin[0])
+            if found or name in public_names(self.own[origin[0]].__dict__):
+                return origin
+        return None
+
+    def child(self, name: str) -> ModuleType | None:
+        """Return the candidate's module, which is loaded now if the patch changes it."""
+        if name not in self.own and name in self.candidate.changed and not self.candidate.discarded:
+            self.load(name)
+        return self.own.get(name)
+
+    def added(self, module: str) -> set[str]:
+        """Return the names that a shared module gets through ``import *``, straight or by way of shared modules."""
+        entry = self.live_modules.get(module)
+        found: set[str] = set()
+        for star in entry.definitions.stars if entry else ():
+            if star not in self.candidate.changed:
+                found |= self.added(star)
+            else:
+                self.load(star)
+                found.update(public_names(self.own[star].__dict__))
+        return found
+
+    def load(self, name: str) -> None:
+        """Load `name` and its parents, unless they are there."""
+        parts = name.split(".")
+        with self._lock:
+            for count in range(1, len(parts) + 1):
+                prefix = ".".join(parts[:count])
+                if prefix not in self.own and self.shared(prefix) is None:
+                    self._execute(prefix, self._spec(prefix))
+                parent, _, child = prefix.rpartition(".")
+                if parent in self.own and child not in self.own[parent].__dict__:
+                    setattr(self.own[parent], child, self.present(prefix))
+
+    def _spec(self, name: str) -> importlib.machinery.ModuleSpec:
+        spec = None
+        affected = self.live_modules.get(name) if name in self.candidate.selection.affected else None
+        if affected is not None and affected.source is not None:
+            spec = self.candidate.tree.spec(name) or _again(name, affected.module, affected.source)
+            self.candidate.definitions[name] = affected.definitions
+        elif name not in self.candidate.removed:
+            spec = self.candidate.tree.spec(name)
+            if spec is None and name.partition(".")[0] not in self.candidate.tree.complete:
+                parent = name.rpartition(".")[0]
+                path = getattr(self.present(parent), "__path__", None) if parent else None
+                if parent and path is None:
+                    raise ModuleNotFoundError(f"No module named {name!r}; {parent!r} is not a package", name=name)
+                spec = importlib.machinery.PathFinder.find_spec(name, None if path is None else list(path))
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return spec
+
+    def _execute(self, name: str, spec: importlib.machinery.ModuleSpec) -> None:
+        loader = spec.loader
+        module = importlib.util.module_from_spec(spec)
+        self.own[name] = module
+        if loader is None:
+            return  # a namespace package has no body
+        facts = module.__dict__
+        worlds[id(facts)] = self
+        self.ran[id(facts)] = facts
+        try:
+            source = self.candidate.patch.sources.get(name)
+            if source is not None and name not in self.candidate.definitions:
+                self.candidate.definitions[name] = analyse(decode(source.data), name, package=source.package)
+            loader.exec_module(module)
+        except BaseException:
+            self.failing = self.failing or name
+            self.own.pop(name, None)
+            worlds.pop(id(facts), None)
+            raise
+
+
+def _again(name: str, module: ModuleType, source: str) -> importlib.machinery.ModuleSpec | None:
+    """The spec of a live module whose text did not change, to be run once more beside itself."""
+    facts = module.__dict__
+    path = str(facts.get("__file__"))
+    return importlib.util.spec_from_file_location(
+        name,
+        path,
+        loader=PatchLoader(name, path, source),
+        submodule_search_locations=list(facts["__path__"]) if "__path__" in facts else None,
+    )
+
+
+def _entries(packages: tuple[str, ...]) -> dict[str, ModuleType]:
+    return {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages}
+
+
+def _restore(before: dict[str, ModuleType]) -> list[str]:
+    """Put back the entries of `sys.modules` that a module body has overwritten; return their names."""
+    replaced = [name for name, module in before.items() if sys.modules.get(name) is not module]
+    for name in replaced:
+        sys.modules[name] = before[name]
+    return replaced
+
+
+def _told(error: BaseException) -> str:
+    """The type and text of an error; the text is made by code of the patch, and may fail."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - whatever a broken `__str__` raises
+        text = "(its text can't be read)"
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _innermost(error: BaseException, tree: Tree) -> str:
+    """The place in the patch where an error came from, as ``file:line``."""
+    place = "the patch"
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file.startswith(tree.directory):
+            place = f"{file[len(tree.directory) + 1 :]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

@@ -1,0 +1,188 @@
+"""Which modules a patch loads: those whose text differs, those that are new, and those whose data depends on them.
+
+An unchanged module is shared with what is live. There are two exceptions, and in both the module keeps every object
+whose definition does not depend on the change. Where it took data from a changed module while it was imported
+(``from .limits import MAX`` and then ``TABLE = range(MAX)``), its own data is out of date. And where it made objects
+of a changed module's classes (``from .types import Scalar`` and then ``Boolean = Scalar("Boolean")``) that a changed
+module imports, the candidate's classes would not know these objects while it is loaded: `isinstance` would say no.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+from collections.abc import Container, Iterable, Iterator, Mapping
+from pathlib import PurePath
+from types import ModuleType
+
+from hotswap.generation.definitions import Definitions, Kind, unchanged
+from hotswap.generation.live import Live, LiveModule
+from hotswap.patch import Patch, decode
+
+__all__ = ["PLACE", "Selection", "changed_modules", "is_place", "new_modules", "removed_modules", "select"]
+
+
+def changed_modules(live: Live, patch: Patch) -> tuple[str, ...]:
+    """The imported modules whose text the patch changes, parents first."""
+    changed = []
+    for name, source in patch.sources.items():
+        entry = live.get(name)
+        if entry is not None and (entry.source is None or entry.source != decode(source.data)):
+            changed.append(name)
+    return tuple(sorted(changed, key=lambda name: name.count(".")))
+
+
+def removed_modules(live: Live, patch: Patch) -> frozenset[str]:
+    """The imported modules of which a complete patch says nothing any more."""
+    return frozenset(
+        entry.name
+        for entry in live
+        if entry.name.partition(".")[0] in patch.complete
+        and entry.name not in patch.sources
+        and entry.name not in patch.extensions
+        and not any(name.startswith(entry.name + ".") for name in (*patch.sources, *patch.extensions))
+    )
+
+
+def new_modules(live: Live, patch: Patch) -> list[str]:
+    """The modules that did not exist before, below packages that are loaded; programs (`__main__`) are left alone."""
+    if not patch.complete:
+        return [name for name in patch.sources if live.get(name) is None]
+    fresh: set[str] = set()
+    for name in sorted(patch.sources, key=lambda name: name.count(".")):
+        parent = name.rpartition(".")[0]
+        known = live.get(parent)
+        if live.get(name) is not None or name.endswith("__main__") or not parent:
+            continue
+        if parent in fresh or (known is not None and _spec_of(known.module, name) is None):
+            fresh.add(name)
+    return sorted(fresh, key=lambda name: name.count("."))
+
+
+def _spec_of(parent: ModuleType, name: str) -> importlib.machinery.ModuleSpec | None:
+    """Where a submodule that is not imported lies in the live version, or None if the live version has none."""
+    finder = next((f for f in sys.meta_path if getattr(f, "tree", None) is not None and f.find_spec(name, None)), None)
+    if finder is not None:
+        return finder.find_spec(name, None)
+    return importlib.machinery.PathFinder.find_spec(name, list(getattr(parent, "__path__", [])))
+
+
+class Selection:
+    """What `select` found.
+
+    `affected` are the unchanged modules that have to be loaded because of data that they took over; `data` maps each
+    module to the names whose data is different in the new version.
+    """
+
+    def __init__(self) -> None:
+        self.affected: list[str] = []
+        self.data: dict[str, set[str]] = {}
+
+    def changed_names(self, module: str, definitions: Definitions) -> set[str]:
+        """The names of a module that stand for changed data, its own or taken from elsewhere."""
+        return self.stale(definitions) | self.data.get(module, set())
+
+    def stale(self, definitions: Definitions) -> set[str]:
+        """The local names, and the dotted reads of modules, through which a module gets changed data."""
+        found = {local for local, (module, name) in definitions.froms.items() if name in self.data.get(module, ())}
+        for star in definitions.stars:
+            found |= self.data.get(star, set()) - definitions.bindings.keys()
+        aliases = dict(definitions.modules)
+        aliases.update({local: f"{module}.{name}" for local, (module, name) in definitions.froms.items()})
+        for local, module in aliases.items():
+            found |= {f"{local}.{name}" for name in self.data.get(module, ())}
+        return found
+
+
+PLACE = frozenset({"__file__", "__path__", "__spec__", "__loader__"})
+"""Names that say where a module lies: in another place for each version."""
+
+
+def is_place(value: object) -> bool:
+    """Whether a value may be a path; only such values are looked upon as changed because the files lie elsewhere."""
+    return type(value) is str or issubclass(type(value), PurePath)
+
+
+def select(
+    live: Live,
+    changed: Iterable[str],
+    new: Mapping[str, Definitions],
+    leave: Iterable[str],
+    moved: Container[str],
+) -> Selection:
+    """Find the unchanged modules that hold data of changed ones.
+
+    Arguments:
+        live: the managed modules.
+        changed: the modules whose text the patch changes.
+        new: the new definitions of those.
+        leave: modules that are not to be looked at (those that the patch removes).
+        moved: the top-level packages whose files lie in another place in the new version.
+    """
+    selection = Selection()
+    for name in changed:
+        entry = live.get(name)
+        if entry is not None:
+            selection.data[name] = {
+                attribute
+                for attribute in entry.definitions.bindings.keys() & new[name].bindings.keys()
+                if Kind.DATA in (entry.definitions.kind(attribute), new[name].kind(attribute))
+                and not unchanged(attribute, entry.definitions, new[name])
+            }
+    others = [entry for entry in live if entry.name not in (*changed, *leave) and entry.source is not None]
+    for entry in others:
+        if entry.name.partition(".")[0] in moved:
+            places = {
+                name
+                for name, binding in entry.definitions.bindings.items()
+                if binding.reads & PLACE and is_place(entry.module.__dict__.get(name))
+            }
+            if places:
+                selection.data.setdefault(entry.name, set()).update(places)
+                selection.affected.append(entry.name)
+    loaded = dict(new)
+    while True:
+        before = sum(map(len, selection.data.values())) + len(selection.affected)
+        for entry in others:
+            _spread(entry, selection)
+            if entry.name not in selection.affected and _mixes(entry, loaded):
+                selection.affected.append(entry.name)
+            if entry.name in selection.affected:
+                loaded[entry.name] = entry.definitions
+        if sum(map(len, selection.data.values())) + len(selection.affected) == before:
+            return selection
+
+
+def _spread(entry: LiveModule, selection: Selection) -> None:
+    """Follow changed data into one module: what it passes on, and what it made of it when it was imported."""
+    stale = selection.stale(entry.definitions)
+    data = selection.data.setdefault(entry.name, set())
+    data |= {name for name in stale if "." not in name}
+    for name, binding in _dependent(entry.definitions, stale | data):
+        if entry.name not in selection.affected:
+            selection.affected.append(entry.name)
+        if binding is Kind.DATA:
+            data.add(name)
+
+
+def _mixes(entry: LiveModule, loaded: Mapping[str, Definitions]) -> bool:
+    """Whether a module made objects of loaded classes, and a loaded module imports something from it."""
+    definitions = entry.definitions
+    classes = {
+        local
+        for local, (module, name) in definitions.froms.items()
+        if module in loaded and loaded[module].kind(name) is Kind.CLASS
+    }
+    if not classes or not any(
+        binding.kind in (Kind.DATA, Kind.CLASS) and binding.reads & classes for binding in definitions.bindings.values()
+    ):
+        return False
+    return any(
+        entry.name in (module, f"{module}.{name}") for other in loaded.values() for module, name in other.froms.values()
+    )
+
+
+def _dependent(definitions: Definitions, stale: set[str]) -> Iterator[tuple[str, Kind]]:
+    for name, binding in definitions.bindings.items():
+        if binding.kind is not Kind.IMPORT and binding.reads & stale:
+            yield name, binding.kind

@@ -1,0 +1,422 @@
+"""The patcher owns what is live: one rollout at a time, and the public face of it all.
+
+Concurrency. Guarantees: at most one rollout is staged, verified or being committed; changes of the state of a rollout,
+and of what is live, are made under one lock, which is held for as long as a swap is prepared and committed. User code
+(module bodies, checks, log handlers) never runs under it, so a check that calls back can't deadlock: it is refused.
+Assumes: nothing; every entry may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from os import PathLike
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
+
+from packaging.version import Version
+
+from hotswap.admission import admit, checked_packages, resolve, roots, version_for
+from hotswap.errors import (
+    BusyError,
+    NothingToRollBackError,
+    StateError,
+    UnsupportedChangeError,
+)
+from hotswap.generation import Candidate, Live, Shelf, ShelfMark, Tree, live_version
+from hotswap.patch import Patch
+from hotswap.rollout import Record, Rollout, State
+from hotswap.swap import Importers, Lineage, Swap
+from hotswap.verification import Check, is_inside_check
+
+if TYPE_CHECKING:
+    from hotswap.watching import Watch
+
+__all__ = ["Patcher"]
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+_HISTORY = 1000
+"""How many records the history keeps in memory."""
+
+
+class Patcher:
+    """Patches the packages of a running service. Lives as long as the service.
+
+    Arguments:
+        packages: the top-level packages or modules that may be patched. They are adopted as they are imported;
+            nothing has to be prepared in them.
+        check_timeout: seconds that a check may take, unless it says otherwise.
+
+    Raises ValueError for names that are no top-level packages, WrongPackageError for packages that do not exist.
+    """
+
+    def __init__(self, packages: Sequence[str], *, check_timeout: float = 30.0) -> None:
+        names = checked_packages(packages)
+        self._packages = names
+        self._check_timeout = check_timeout
+        self._checks: list[Check] = []
+        self._live = Live(names)
+        self._importers = Importers(names)
+        self._versions = {name: live_version(name) for name in names}
+        self._shelf = Shelf()
+        self._lineage = Lineage()
+        self._hot: dict[str, int] = {}
+        self._previous: _Previous | None = None
+        self._history: OrderedDict[str, Record] = OrderedDict()
+        # `_change` guards what is live and the states of rollouts; `_place` the right to have a rollout in progress.
+        self._change = threading.RLock()
+        self._place = threading.Condition()
+        self._taken = False
+        self._progress: Rollout | None = None
+        self._loader: int | None = None  # the thread that runs the module bodies of the rollout in progress
+        self._staged_on: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Patcher of {', '.join(f'{name} {version}' for name, version in self._versions.items())}>"
+
+    # --- what is known -------------------------------------------------------------------------------------------
+
+    @property
+    def versions(self) -> dict[str, Version]:
+        """Return what is live, as a mapping from package to version."""
+        return dict(self._versions)
+
+    @property
+    def current(self) -> Rollout | None:
+        """The rollout in progress, else the one that is live, else None."""
+        return self._progress or (self._previous.rollout if self._previous else None)
+
+    def history(self) -> tuple[Record, ...]:
+        """Return the facts of every rollout, newest first; the last thousand are kept."""
+        with self._change:
+            return tuple(reversed(self._history.values()))
+
+    # --- checks --------------------------------------------------------------------------------------------------
+
+    @overload
+    def check(self, function: Function, *, timeout: float | None = None, name: str | None = None) -> Function: ...
+
+    @overload
+    def check(
+        self, function: None = None, *, timeout: float | None = None, name: str | None = None
+    ) -> Callable[[Function], Function]: ...
+
+    def check(
+        self, function: Function | None = None, *, timeout: float | None = None, name: str | None = None
+    ) -> Function | Callable[[Function], Function]:
+        """Register a check: a sync or async callable that gets the candidate, and raises or returns False to reject.
+
+        Arguments:
+            function: the check; without it this returns a decorator.
+            timeout: seconds that it may take.
+            name: what reports call it; its own name by default.
+
+        Raises TypeError or ValueError for a check that can't be one.
+        """
+
+        def register(check: Function) -> Function:
+            title = name or getattr(check, "__name__", None) or type(check).__name__
+            self._checks.append(Check(title, check, self._check_timeout if timeout is None else timeout))
+            return check
+
+        return register if function is None else register(function)
+
+    # --- rollouts ------------------------------------------------------------------------------------------------
+
+    def stage(self, patch: Patch, *, wait: float | None = 0.0) -> Rollout:
+        """Load a patch side by side with what is live, and plan the swap. Live code is not touched.
+
+        Arguments:
+            patch: what to stage.
+            wait: seconds to wait for another rollout that is in progress; 0 refuses at once, None waits for ever.
+
+        Raises BusyError if another rollout is in progress, and a HotswapError that says what is wrong with the patch;
+        the process is as it was then.
+        """
+        return self._stage(patch, wait, threading.Event())
+
+    def _stage(self, patch: Patch, wait: float | None, cancelled: threading.Event) -> Rollout:
+        self._take(patch, wait, cancelled)
+        try:
+            with self._change:
+                rollout = Rollout(self, patch, patch.version or Version("0"))
+                self._progress = rollout
+                self._staged_on[rollout.id] = self._live.epoch
+        except BaseException:
+            self.leave(None)
+            raise
+        try:
+            with self._change:
+                self._live.adopt()
+            candidate = self._candidate(rollout)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
+            raise rollout.reject(error) from error.__cause__
+        self._loader = threading.get_ident()
+        try:
+            rollout.staged(candidate)
+        finally:
+            self._loader = None
+        return rollout
+
+    def _candidate(self, rollout: Rollout) -> Candidate:
+        """Admit the patch of a rollout, and lay out its files. Nothing of it is executed."""
+        patch = resolve(rollout.patch, self._live)
+        version = version_for(patch, self._versions, self._hot)
+        rollout.patch, rollout.version = patch.with_version(version), version
+        admit(rollout.patch, self._versions)
+        paths = self._shelf.base_paths(self._live)
+        tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths)
+        return Candidate(self._live, rollout.patch, version, tree)
+
+    def apply(self, patch: Patch, *, wait: float | None = 0.0) -> Rollout:
+        """Stage, verify and commit a patch.
+
+        Arguments and errors are those of `stage`, `Rollout.verify` and `Rollout.commit`. If anything fails, the
+        rollout is rejected and the process is as it was.
+        """
+        return self._walk(patch, wait, None, threading.Event())
+
+    async def apply_async(self, patch: Patch, *, wait: float | None = 0.0) -> Rollout:
+        """Do what `apply` does in a thread, so that the event loop goes on; asynchronous checks run on the loop.
+
+        If the caller is cancelled before the commit has begun, the rollout is rejected; after that it is live, and
+        the history tells.
+        """
+        cancelled = threading.Event()
+        loop = asyncio.get_running_loop()
+        # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
+        executor = ThreadPoolExecutor(1, thread_name_prefix="hotswap-apply")
+        run = contextvars.copy_context().run
+        work = asyncio.ensure_future(loop.run_in_executor(executor, run, self._walk, patch, wait, loop, cancelled))
+        executor.shutdown(wait=False)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            cancelled.set()
+            with self._place:
+                self._place.notify_all()
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()  # seen: the caller gets the cancellation, the history has the reason
+            raise
+
+    def _walk(
+        self, patch: Patch, wait: float | None, loop: asyncio.AbstractEventLoop | None, cancelled: threading.Event
+    ) -> Rollout:
+        rollout = self._stage(patch, wait, cancelled)
+        try:
+            if not cancelled.is_set():
+                rollout.verify(loop=loop)
+            if cancelled.is_set():
+                rollout.abort(reason="the caller was cancelled")
+                return rollout
+            rollout.commit()
+        except BaseException as error:
+            if rollout.state in (State.STAGED, State.VERIFIED):  # an interrupt, say
+                rollout.abort(reason=f"interrupted by {type(error).__name__}")
+            raise
+        return rollout
+
+    def rollback(self, *, reason: str = "") -> Rollout:
+        """Go back to the previous generation, and return the rollout that was taken back.
+
+        A rollout in progress is aborted: what it was staged on is gone.
+
+        Arguments:
+            reason: why, for the history and the log.
+
+        Raises NothingToRollBackError if there is no previous generation, BusyError within a check.
+        """
+        self._refuse_reentry("roll back")
+        with self._change:  # a commit that is just being made is waited for
+            previous = self._previous
+        if previous is None:
+            raise NothingToRollBackError(
+                "there is no previous generation to go back to",
+                running=self._versions,
+                advice="only the last rollout can be taken back, once",
+            )
+        previous.rollout.rollback(reason)
+        return previous.rollout
+
+    def watch(self, directory: str | PathLike[str], *, interval: float = 2.0) -> Watch:
+        """Return a context manager that applies what is dropped into a directory.
+
+        Arguments:
+            directory: where patches are dropped; it is made if it is missing.
+            interval: seconds between full looks at it, besides those that the file system asks for.
+        """
+        from hotswap.watching import Watch  # a way in that few need, and the only import that points up
+
+        return Watch(lambda patch: self.apply(patch), directory, interval=interval)
+
+    # --- admission -----------------------------------------------------------------------------------------------
+
+    def _take(self, patch: Patch, wait: float | None, cancelled: threading.Event) -> None:
+        """Take the place of the rollout in progress."""
+        self._refuse_reentry("apply a patch", patch)
+        with self._place:
+            free = self._place.wait_for(lambda: not self._taken or cancelled.is_set(), timeout=wait)
+            if cancelled.is_set():
+                raise BusyError("the caller was cancelled while it waited", patch=patch.label, running=self._versions)
+            if not free:
+                other = self._progress
+                what = f"{other.label} is {other.state}" if other else "another one is being staged"
+                raise BusyError(
+                    f"one rollout at a time: {what}",
+                    patch=patch.label,
+                    running=self._versions,
+                    advice="wait for it (wait=...), or give it up (patcher.current.abort())",
+                )
+            self._taken = True
+
+    def leave(self, rollout: Rollout | None) -> None:
+        """Free the place of the rollout in progress, if it is this one."""
+        with self._place:
+            if self._progress is rollout:
+                self._taken = False
+                self._progress = None
+                self._loader = None
+                self._place.notify_all()
+
+    def _refuse_reentry(self, what: str, patch: Patch | None = None) -> None:
+        if self._loader == threading.get_ident():
+            raise BusyError(
+                f"a module can't {what} while it is imported by a rollout",
+                patch=patch.label if patch else None,
+                running=self._versions,
+            )
+        if is_inside_check(self):
+            raise BusyError(
+                f"a check can't {what} through the patcher that runs it",
+                patch=patch.label if patch else None,
+                running=self._versions,
+                advice="a check judges; act after the rollout",
+            )
+
+    def _abort_progress(self) -> None:
+        progress = self._progress
+        if progress is not None and progress.state in (State.STAGED, State.VERIFIED):
+            try:
+                progress.abort(reason="what it was staged on was rolled back")
+            except StateError:
+                return  # it was rejected meanwhile: either way it is not in progress any more
+
+    # --- what rollouts ask of their host -------------------------------------------------------------------------
+
+    def checks(self) -> list[Check]:
+        """Return the checks to run."""
+        return list(self._checks)
+
+    def running(self) -> dict[str, Version]:
+        """Return what is live."""
+        return self.versions
+
+    def prepare(self, rollout: Rollout) -> Swap:
+        """Make a swap of a rollout's candidate against what is live now."""
+        with self._change:
+            if self._staged_on.get(rollout.id) != self._live.epoch:
+                raise StateError(
+                    "what is live has changed since it was staged",
+                    patch=rollout.label,
+                    running=self._versions,
+                    advice="stage it again",
+                )
+            self._live.adopt()
+            return Swap(self._live, rollout.candidate, self._importers, self._lineage)
+
+    def move(self, rollout: Rollout, allowed: tuple[State, ...], state: State, reason: str | None = None) -> None:
+        """Change state and reason of a rollout, if its state is one of those allowed."""
+        with self._change:
+            if rollout.state not in allowed:
+                raise StateError(
+                    f"the rollout is {rollout.state.replace('_', ' ')}, not {' or '.join(allowed)}",
+                    patch=rollout.label,
+                    running=self._versions,
+                )
+            rollout.state = state
+            if reason is not None:
+                rollout.reason = reason
+            rollout.changed = datetime.now(UTC)
+            if state is State.REJECTED:
+                self._staged_on.pop(rollout.id, None)
+            self._history[rollout.id] = rollout.record
+
+    def note(self, rollout: Rollout) -> None:
+        """Write the record of a rollout into the history; free its place if its journey ended before it was live."""
+        with self._change:
+            self._history[rollout.id] = rollout.record
+            while len(self._history) > _HISTORY:
+                self._history.popitem(last=False)
+
+    def go_live(self, rollout: Rollout) -> Rollout | None:
+        """Commit a verified rollout, and keep the way back."""
+        with self._change:
+            if rollout.state is not State.VERIFIED:
+                raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self._versions)
+            swap = self.prepare(rollout)
+            rollout.plan = swap.plan
+            if not swap.plan.supported:
+                raise UnsupportedChangeError(swap.plan.unsupported, patch=rollout.label)
+            rollout.pause = swap.commit()
+            superseded = self._previous
+            self._previous = _Previous(rollout, swap, dict(self._versions), self._shelf.mark())
+            self._shelf.put(rollout.candidate.tree, swap.new, rollout.candidate.removed)
+            self._lineage = swap.lineage_after_commit()
+            for root in roots(rollout.patch, self._versions):
+                self._versions[root] = rollout.version
+            self._staged_on.pop(rollout.id, None)
+            self._live.epoch += 1
+            self._live.adopt()
+            self.move(rollout, (State.VERIFIED,), State.LIVE)
+            self._shelf.retire([self._previous.mark])
+            if superseded is None:
+                return None
+            superseded.swap.close()
+            if superseded.rollout.state is not State.LIVE:
+                return None
+            self.move(superseded.rollout, (State.LIVE,), State.PERMANENT, f"superseded by {rollout.label}")
+            return superseded.rollout
+
+    def go_back(self, rollout: Rollout, reason: str) -> None:
+        """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
+        self._refuse_reentry("roll back")
+        with self._change:
+            previous = self._previous
+            over = rollout.state not in (State.LIVE, State.PERMANENT)
+            if over or previous is None or previous.rollout is not rollout:
+                before_live = rollout.state in (State.STAGED, State.VERIFIED)
+                raise StateError(
+                    f"a rollout that is {rollout.state.replace('_', ' ')} can't be rolled back"
+                    + ("" if over else ": it is not what is live, and its previous generation is not kept"),
+                    patch=rollout.label,
+                    running=self._versions,
+                    advice="call abort() to give up a rollout that is not live yet"
+                    if before_live
+                    else "only the newest rollout can be taken back; apply an older version as a new patch",
+                )
+            rollout.pause = previous.swap.revert()
+            self._previous = None
+            self._lineage = previous.swap.lineage_after_revert()
+            self._shelf.put_back(previous.mark)
+            self._versions = previous.versions
+            self._live.epoch += 1
+            self._live.adopt()
+            previous.swap.close()
+            self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
+            self._shelf.retire([])
+        self._abort_progress()
+
+
+class _Previous(NamedTuple):
+    """What it takes to go back from the live rollout to the generation before it."""
+
+    rollout: Rollout
+    swap: Swap
+    versions: dict[str, Version]
+    mark: ShelfMark

@@ -1,0 +1,329 @@
+"""The journey of one patch.
+
+    state        by                      leads to
+    staged       verify() passes         verified
+                 verify() fails          rejected
+                 abort()                 rejected
+    verified     commit()                live
+                 commit() fails          rejected
+                 abort()                 rejected
+    live         confirm()               permanent
+                 a later commit          permanent
+                 rollback()              rolled_back
+    permanent    rollback()              rolled_back      (only the newest, while its previous generation is kept)
+    rejected     -                       the end
+    rolled_back  -                       the end
+
+A rollout that fails while it is staged is rejected before anybody gets it; the history has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from packaging.version import Version
+
+from hotswap import events
+from hotswap.errors import CheckFailedError, CommitError, HotswapError, StateError, UnsupportedChangeError
+from hotswap.generation import Candidate
+from hotswap.patch import Patch
+from hotswap.swap import Plan, Swap
+from hotswap.verification import Check, Report, run_checks
+
+__all__ = ["Host", "Record", "Rollout", "State"]
+
+
+class State(enum.StrEnum):
+    """Where a rollout stands; the table at the top of this module says how it gets there."""
+
+    STAGED = "staged"
+    VERIFIED = "verified"
+    LIVE = "live"
+    PERMANENT = "permanent"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the history keeps of a rollout: facts, and nothing that keeps code alive.
+
+    `version` is None for a patch that had none and was refused before it got one. `started` and `finished` are times
+    in UTC, `finished` being when the state was reached. `pause` is how long, in seconds, the other threads waited for
+    the swap (of a rolled back rollout: for the way back), or None if nothing was swapped.
+    """
+
+    id: str
+    name: str
+    version: Version | None
+    digest: str
+    state: State
+    reason: str
+    started: datetime
+    finished: datetime
+    report: Report
+    pause: float | None
+
+
+class Host(Protocol):
+    """What a rollout needs of the patcher that owns what is live."""
+
+    def checks(self) -> list[Check]:
+        """The checks to run."""
+
+    def running(self) -> dict[str, Version]:
+        """What is live."""
+
+    def prepare(self, rollout: Rollout) -> Swap:
+        """Make a swap against what is live now. Raises StateError if that is not what the rollout was staged on."""
+
+    def go_live(self, rollout: Rollout) -> Rollout | None:
+        """Commit, and take over the new generation. Returns the rollout whose trial this has ended, if any."""
+
+    def go_back(self, rollout: Rollout, reason: str) -> None:
+        """Revert, and take over the previous generation. Raises StateError if it is not what is live."""
+
+    def move(self, rollout: Rollout, allowed: tuple[State, ...], state: State, reason: str | None = None) -> None:
+        """Change state and reason, if the state is one of those allowed, in one step; raises StateError if not."""
+
+    def leave(self, rollout: Rollout) -> None:
+        """Free the place of the rollout in progress: its journey is over, or it is live and has said so."""
+
+    def note(self, rollout: Rollout) -> None:
+        """Write the record of a rollout into the history."""
+
+
+class Rollout:
+    """One patch on its way. Made by `Patcher.stage` and `Patcher.apply`.
+
+    Attributes:
+        id: names the rollout in the history and in events.
+        patch: what is rolled out.
+        version: the version that its packages get.
+        state: where it stands.
+        plan: what would change, what can't, and what to know about it; `str(rollout.plan)` is for reading.
+        candidate: the staged modules by name.
+        report: the result of each check with its time; empty before `verify`.
+        pause: seconds that the other threads waited for the last swap of this rollout, or None.
+        reason: why it was rejected or rolled back, or "".
+    """
+
+    def __init__(self, host: Host, patch: Patch, version: Version) -> None:
+        self._host = host
+        self.id = uuid.uuid4().hex[:12]
+        self.patch = patch
+        self.version = version
+        self.state = State.STAGED
+        self.plan = Plan(patch.label)
+        self.report = Report(())
+        self.pause: float | None = None
+        self.reason = ""
+        self.started = self.changed = datetime.now(UTC)
+        self._candidate: Candidate | None = None
+        self._loading = False
+        self._ended = False
+        self._began = time.perf_counter()
+
+    def __repr__(self) -> str:
+        return f"<Rollout {self.id} {self.label} {self.state}>"
+
+    def __enter__(self) -> Rollout:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.state in (State.STAGED, State.VERIFIED):
+            self.abort(reason="left without a commit")
+
+    @property
+    def label(self) -> str:
+        """Name and version, for people."""
+        return self.patch.label
+
+    @property
+    def candidate(self) -> Candidate:
+        """The staged modules by name. Raises StateError once the rollout is over."""
+        if self._candidate is None:
+            raise StateError(f"{self!r} has no candidate any more", running=self._host.running())
+        return self._candidate
+
+    @property
+    def record(self) -> Record:
+        """The facts of this moment."""
+        return Record(
+            self.id,
+            self.patch.name,
+            self.patch.version,
+            self.patch.digest,
+            self.state,
+            self.reason,
+            self.started,
+            self.changed,
+            self.report,
+            self.pause,
+        )
+
+    # --- the walk ------------------------------------------------------------------------------------------------
+
+    def staged(self, candidate: Candidate) -> None:
+        """Load the candidate and make the plan. The patcher calls this once.
+
+        Raises LoadError or UnsupportedChangeError; the rollout is rejected then.
+        """
+        self._candidate = candidate
+        self._loading = True  # an abort in the meantime leaves the end to this thread, which runs the patch's code
+        try:
+            candidate.load()
+            self._loading = False
+            swap = self._host.prepare(self)
+            self.plan = swap.plan
+            swap.close()
+            if not self.plan.supported:
+                raise UnsupportedChangeError(self.plan.unsupported, patch=self.label)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
+            raise self.reject(error) from error.__cause__
+        self._host.note(self)
+        self._emit("rollout.staged", warnings=len(self.plan.warnings), modules=len(candidate.modules))
+
+    def verify(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Run all checks on the candidate.
+
+        Arguments:
+            loop: the event loop on which asynchronous checks run, if this is called from another thread than the
+                loop's; without one they get a loop of their own.
+
+        Raises CheckFailedError if one does not pass: the rollout is rejected, nothing live was touched. Raises
+        StateError if the rollout is not staged.
+        """
+        if self.state is not State.STAGED:
+            raise self._wrong("verified", "it has to be staged")
+        report = run_checks(self._host.checks(), self.candidate, loop=loop, token=self._host)
+        self.report = report
+        for result in report:
+            events.emit(
+                "check.passed" if result.verdict == "passed" else "check.failed",
+                level="info" if result.verdict == "passed" else "warning",
+                rollout=self.id,
+                patch=self.label,
+                check=result.name,
+                verdict=result.verdict,
+                duration=result.duration,
+                message=result.message,
+            )
+        if not report.passed:
+            sentences = "; ".join(f"{r.name} {r.verdict.replace('_', ' ')}: {r.message}" for r in report.failures)
+            raise self.reject(CheckFailedError(f"a check refused it: {sentences}", report, patch=self.label))
+        self._host.move(self, (State.STAGED,), State.VERIFIED)
+        self._emit("rollout.verified", checks=len(report))
+
+    def commit(self) -> None:
+        """Make the candidate live, all at once.
+
+        Raises StateError if the rollout is not verified (nothing was done), UnsupportedChangeError or CommitError if
+        the swap can't be made: the rollout is rejected then, and the old version is live.
+        """
+        if self.state is not State.VERIFIED:
+            raise self._wrong("committed", "call verify() first" if self.state is State.STAGED else "it is too late")
+        try:
+            superseded = self._host.go_live(self)
+        except StateError as error:
+            if self.state is State.VERIFIED:
+                raise self.reject(error) from error
+            raise
+        except HotswapError as error:
+            raise self.reject(error) from error.__cause__
+        except Exception as error:
+            failed = CommitError(f"the swap failed: {type(error).__name__}: {error}", patch=self.label)
+            raise self.reject(failed) from error
+        self._emit("rollout.live", pause=self.pause)
+        if superseded is not None:
+            superseded._emit("rollout.permanent")
+        self._host.leave(self)
+
+    def confirm(self) -> None:
+        """End the trial: the rollout is permanent. Raises StateError if it is not live."""
+        self._host.move(self, (State.LIVE,), State.PERMANENT)
+        self._emit("rollout.permanent")
+
+    def rollback(self, reason: str = "") -> None:
+        """Take the swap back: the previous generation is live again, all at once.
+
+        Arguments:
+            reason: why, for the history and the log.
+
+        Raises StateError if the rollout is not what is live, or its previous generation is not kept any more;
+        CommitError if the way back could not be made: the rollout stays live then.
+        """
+        try:
+            self._host.go_back(self, reason or "rolled back on request")
+        except HotswapError:
+            raise
+        except Exception as error:
+            raise CommitError(
+                f"the way back failed: {type(error).__name__}: {error}",
+                patch=self.label,
+                running=self._host.running(),
+            ) from error
+        self._candidate = None
+        self._emit("rollout.rolled_back", level="warning", pause=self.pause)
+
+    def abort(self, reason: str = "") -> None:
+        """Give up a rollout that is not live yet: it is rejected, and nothing of it is left.
+
+        Raises StateError if it is live, or over.
+        """
+        self._host.move(self, (State.STAGED, State.VERIFIED), State.REJECTED, reason or "aborted")
+        if not self._loading:
+            self._end()
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def reject(self, error: BaseException) -> BaseException:
+        """Note that the rollout failed, unless it was aborted before; return the error with what is running now."""
+        self._loading = False
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, HotswapError):
+            error.patch = error.patch or self.label
+            error.now_running(self._host.running())
+            reason = error.reason
+        if self.state is not State.REJECTED:
+            self._host.move(self, (State.STAGED, State.VERIFIED), State.REJECTED, reason)
+        self._end()
+        return error
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None:
+            candidate.discard()
+        self._host.note(self)
+        self._emit("rollout.rejected", level="warning")
+        self._host.leave(self)
+
+    def _wrong(self, what: str, advice: str) -> StateError:
+        return StateError(
+            f"a rollout that is {self.state.replace('_', ' ')} can't be {what}",
+            patch=self.label,
+            running=self._host.running(),
+            advice=advice,
+        )
+
+    def _emit(self, event: events.EventName, *, level: events.Level = "info", **facts: object) -> None:
+        events.emit(
+            event,
+            level=level,
+            rollout=self.id,
+            patch=self.patch.name,
+            version=self.patch.version,
+            digest=self.patch.digest,
+            duration=time.perf_counter() - self._began,
+            reason=self.reason,
+            **facts,
+        )

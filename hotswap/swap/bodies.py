@@ -1,0 +1,90 @@
+"""Bodies: what a function is while it is live, and whether two functions are the same but for their place.
+
+"Unchanged" means that the code objects are equal but for lines and file names: such a body *is* the new body.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from hotswap.swap.forwarding import identity_of
+from hotswap.swap.pairing import Pairing
+
+__all__ = ["Bodies", "same_code"]
+
+
+class Bodies:
+    """What makes the outside of each function of a swap while it is live, with a copy of its code."""
+
+    def __init__(self, pairing: Pairing, new: Mapping[str, ModuleType]) -> None:
+        self.codes: dict[int, CodeType] = {}
+        self._facts: dict[int, dict[str, Any]] = {}
+        self._globals = {id(module.__dict__) for module in new.values()}
+        self._new: set[int] = set()
+        for pair in pairing.functions:
+            self._note(pair.old)
+            if type(pair.new) is FunctionType:
+                if self._is_made_by_candidate(pair.new):
+                    self._new.add(id(pair.new))
+                    self._note(pair.new)
+                else:
+                    self._facts.setdefault(id(pair.new), identity_of(pair.new))
+
+    def _note(self, function: FunctionType) -> None:
+        if id(function) not in self.codes:
+            self.codes[id(function)] = function.__code__.replace()
+            self._facts[id(function)] = identity_of(function, self.codes[id(function)])
+
+    def _is_made_by_candidate(self, function: FunctionType) -> bool:
+        if id(function.__globals__) in self._globals:
+            return True
+        # A decorator's wrapper: its own module does not know it by its name.
+        return function.__globals__.get(function.__name__) is not function
+
+    def of(self, function: FunctionType) -> dict[str, Any]:
+        """Return the outside of a function that is paired as an old one."""
+        return self._facts[id(function)]
+
+    def known(self, value: Any) -> dict[str, Any] | None:
+        """Return the outside of a value, if it is a function of this swap."""
+        return self._facts.get(id(value))
+
+    def is_new(self, value: Any) -> bool:
+        """Whether a function was made by the candidate, so that a rollback may forward it."""
+        return id(value) in self._new
+
+
+def same_code(old: Any, new: Any) -> bool:
+    """Whether two functions run the same instructions; positions and file names do not count."""
+    old, new = _function_of(old), _function_of(new)
+    if type(old) is not FunctionType or type(new) is not FunctionType:
+        return old is new
+    return _equal(old.__code__, new.__code__) and _simple(old.__defaults__) == _simple(new.__defaults__)
+
+
+def _function_of(value: Any) -> Any:
+    if type(value) in (staticmethod, classmethod):
+        return value.__func__
+    return value.fget if type(value) is property else value
+
+
+def _simple(defaults: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    """Defaults that can be compared without running code of theirs; of others only the type counts."""
+    return tuple(
+        v if type(v) in (int, float, str, bytes, bool, type(None)) else type(v).__name__ for v in defaults or ()
+    )
+
+
+def _equal(old: CodeType, new: CodeType) -> bool:
+    if len(old.co_consts) != len(new.co_consts):
+        return False
+    facts = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_flags", "co_argcount", "co_name")
+    if any(getattr(old, fact) != getattr(new, fact) for fact in facts):
+        return False
+    for a, b in zip(old.co_consts, new.co_consts, strict=True):
+        if type(a) is not type(b) or (_equal(a, b) is False if inspect.iscode(a) else a != b):
+            return False
+    return True

@@ -1,0 +1,163 @@
+"""Old code keeps old code, until it has drained.
+
+A changed old body must never meet a new helper. In the globals of the old modules, names are rebound to private
+clones of the old functions, and module objects to views of the old modules, so that a call in flight goes on calling
+its own generation; the original objects, which the outside holds, lead to the new code.
+
+The clones run a copy of the code. When nothing else keeps an original code object alive, it dies with the last frame,
+suspended generator or coroutine that runs it: a weak reference tells, with no polling and no heap scan.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+from hotswap.generation import ModuleView, World
+from hotswap.swap.forwarding import target_of
+from hotswap.swap.pairing import LRU_CACHE, cell_contents
+
+__all__ = ["Cloning", "Drain", "OldWorld", "running"]
+
+
+class OldWorld(World):
+    """What the code of an old generation imports while its calls are in flight: its own modules."""
+
+    def __init__(self, packages: tuple[str, ...], modules: Mapping[str, ModuleType]) -> None:
+        super().__init__(packages)
+        for name, module in modules.items():
+            facts = ModuleType.__getattribute__(module, "__dict__")
+            self.own[name] = ModuleView(name, self, facts)
+
+    def end(self) -> None:
+        """The last call has ended: who still holds a view gets to what is live."""
+        self.live = True
+        self.own = {}
+
+    def load(self, name: str) -> None:
+        """Old modules are there; one that was never imported comes from the live version."""
+        if name not in self.own:
+            __import__(name)
+
+
+_armed: set[Drain] = set()
+"""The drains that wait: nothing else keeps them, as their world may leave the registry before the last call ends."""
+
+
+class Cloning:
+    """Makes the private clones of one generation's functions.
+
+    Arguments:
+        codes: id of a function -> the copy of its code that clones run and that a rollback puts back.
+        views: id of an old module -> what old code gets in its place.
+    """
+
+    def __init__(self, codes: Mapping[int, CodeType], views: Mapping[int, Any]) -> None:
+        self._codes = codes
+        self._clones: dict[int, tuple[Any, Any]] = {key: (None, view) for key, view in views.items()}
+        self.cells: list[tuple[CellType, Any, Any]] = []
+        """Cells that hold an old function: (cell, that function, its clone)."""
+
+    def clone(self, value: Any) -> Any:
+        """Return what old code gets in place of `value`: a clone, a view, or `value` itself."""
+        known = self._clones.get(id(value))
+        if known is not None:
+            return known[1]
+        kind = type(value)
+        if kind is FunctionType:
+            return self._function(value)
+        if kind is LRU_CACHE:
+            inner = self.clone(value.__wrapped__)
+            if inner is not value.__wrapped__:
+                parameters = value.cache_parameters()
+                return self._note(value, functools.lru_cache(**parameters)(inner))
+        if kind is functools.partial:
+            inner = self.clone(value.func)
+            if inner is not value.func:
+                return self._note(value, functools.partial(inner, *value.args, **value.keywords))
+        return value
+
+    def _function(self, function: FunctionType) -> Any:
+        code = self._codes.get(id(function))
+        if code is None:
+            return function  # not ours: nothing forwards it
+        target = target_of(code)
+        if target is not None:
+            # A function of an earlier generation, in an object that is kept: what it led to until now is old enough.
+            # A clone of a forwarder would be a circle through a code object, which the collector can't see.
+            return self._note(function, target)
+        clone = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+        clone.__kwdefaults__ = function.__kwdefaults__
+        clone.__qualname__ = function.__qualname__
+        clone.__module__ = function.__module__
+        clone.__doc__ = function.__doc__
+        clone.__dict__.update(function.__dict__)
+        self._note(function, clone)
+        for cell in function.__closure__ or ():
+            # The frame of a decorator's wrapper that is in flight reads the old inner function from this very cell.
+            value = cell_contents(cell)
+            inner = self.clone(value)
+            if inner is not value:
+                self.cells.append((cell, value, inner))
+        return clone
+
+    def _note(self, value: Any, clone: Any) -> Any:
+        self._clones[id(value)] = (value, clone)
+        return clone
+
+
+class Drain:
+    """Tells when the last call of an old generation has ended. Lives until then.
+
+    Guarantees: `drained` is set, and `then` called, exactly once, after the last of the code objects has died; on
+    whichever thread that happened, so `then` must be quick and must not raise.
+
+    Assumes: reference counting, or a collection that comes some day. Something else that holds code objects (a
+    debugger, coverage of CPython 3.11) delays it for as long as it does.
+    """
+
+    def __init__(self, codes: Iterable[CodeType], then: Callable[[], None]) -> None:
+        self.drained = threading.Event()
+        self._then = [then]
+        self._waiting: dict[int, weakref.ref[CodeType]] = {}
+        self._armed = False
+        for code in codes:
+            self._waiting[id(code)] = weakref.ref(code, functools.partial(self._died, id(code)))
+
+    def arm(self) -> None:
+        """Begin to tell: called when nothing but calls in flight keeps the code."""
+        self._armed = True
+        _armed.add(self)
+        self._check()
+
+    def _died(self, key: int, _: weakref.ref[CodeType]) -> None:
+        self._waiting.pop(key, None)
+        self._check()
+
+    def _check(self) -> None:
+        if self._armed and not self._waiting:
+            try:
+                then = self._then.pop()  # two code objects may die at once, on two threads; one of them gets it
+            except IndexError:
+                return
+            self.drained.set()
+            _armed.discard(self)
+            then()
+
+
+def running(module: ModuleType) -> Iterator[tuple[str, str]]:
+    """The threads that run code of a module now: (thread, function and line)."""
+    facts = module.__dict__
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        walked: Any = frame
+        while walked is not None:
+            if walked.f_globals is facts:
+                yield names.get(ident, str(ident)), f"{walked.f_code.co_qualname}, line {walked.f_lineno},"
+                break
+            walked = walked.f_back

@@ -1,0 +1,181 @@
+"""Importers: the modules that took names from the swapped ones.
+
+Names in other modules' globals (a from-import, an alias) are rebound to the successors, so that the common path has
+no forwarder on it. Identity finds functions, classes and modules; constants, which identity can't find, are found by
+what the importing module's source says.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hotswap.generation import Definitions, ModuleView, analyse, managed, public_names
+from hotswap.swap.plan import Fate, NameChange, Writes
+
+__all__ = ["Importers", "rebind"]
+
+_MISSING: Any = object()
+
+
+class Importers:
+    """What the sources of all imported modules say they took from the managed packages. Lives as long as a patcher.
+
+    A source is read once; a module that does not import from a managed package is never parsed.
+    """
+
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        names = "|".join(map(re.escape, packages))
+        self._packages = packages
+        self._mentions = re.compile(rf"^\s*(?:from\s+(?:{names})\b|import\s[^\n]*\b(?:{names})\b)", re.MULTILINE)
+        self._known: weakref.WeakKeyDictionary[ModuleType, Definitions | None] = weakref.WeakKeyDictionary()
+
+    def definitions(self, name: str, module: ModuleType) -> Definitions | None:
+        """Return the definitions of a module that mentions a managed package, or None."""
+        if module not in self._known:
+            self._known[module] = self._read(name, module)
+        return self._known[module]
+
+    def _read(self, name: str, module: ModuleType) -> Definitions | None:
+        facts = ModuleType.__getattribute__(module, "__dict__")
+        loader = getattr(facts.get("__spec__"), "loader", None)
+        file = facts.get("__file__")
+        source: str | None = None
+        if name.partition(".")[0] in sys.stdlib_module_names and name != "__main__":
+            return None
+        try:
+            if loader is not None and hasattr(loader, "get_source"):
+                source = loader.get_source(name)
+            elif isinstance(file, str) and file.endswith(".py"):
+                source = Path(file).read_text(encoding="utf-8")
+            if source is None or not (managed(name, self._packages) or self._mentions.search(source)):
+                return None
+            return analyse(source, name, package="__path__" in facts)
+        except (ImportError, OSError, SyntaxError, ValueError):
+            return None  # without a readable source only identity speaks, and that is looked at in any case
+
+
+def rebind(
+    successors: Mapping[int, tuple[Any, Any]],
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+    importers: Importers,
+    is_managed: Callable[[str], bool],
+    kept: Callable[[str, str], bool],
+    translate: Callable[[Any], Any],
+    writes: Writes,
+) -> list[NameChange]:
+    """Add the writes that rebind names in the globals of every imported module that is not itself swapped.
+
+    Arguments:
+        successors: id of an old object -> (it, what names bound to it are to be bound to).
+        old, new: the swapped modules.
+        importers: knows what modules imported by name.
+        is_managed: whether a module is of a managed package.
+        kept: whether a name of a swapped module keeps its object.
+        translate: gives the living object for a dropped twin.
+        writes: receives the writes.
+    """
+    changes = []
+    swapped = {id(module) for module in (*old.values(), *new.values())}
+    others = {
+        name: module
+        for name, module in list(sys.modules.items())
+        if issubclass(type(module), ModuleType) and id(module) not in swapped and type(module) is not ModuleView
+    }
+    resolve = _Resolver(old, new, others, importers, kept)
+    seen: set[int] = set()
+    for name, module in others.items():
+        facts = ModuleType.__getattribute__(module, "__dict__")
+        if id(facts) in seen:
+            continue
+        seen.add(id(facts))
+        rebound: dict[str, Any] = {}
+        for attribute, value in list(facts.items()):
+            successor = successors.get(id(value))
+            if successor is not None and successor[0] is value and attribute != "__builtins__":
+                rebound[attribute] = successor[1]
+        definitions = importers.definitions(name, module)
+        if definitions is not None:
+            for attribute, origin in resolve.imported(definitions, facts):
+                value = translate(resolve.value(*origin))
+                if attribute not in rebound and value is not _MISSING and value is not facts.get(attribute):
+                    rebound[attribute] = value
+            added = resolve.additions(name).items()
+            rebound.update((key, translate(value)) for key, value in added if value is not _MISSING)
+        for attribute, value in rebound.items():
+            writes.item(facts, attribute, value)
+            if is_managed(name) or name == "__main__":
+                changes.append(NameChange(name, attribute, Fate.REBOUND))
+    return changes
+
+
+class _Resolver:
+    """Follows ``from a import b`` through re-exports to the swapped module that `b` comes from."""
+
+    def __init__(
+        self,
+        old: Mapping[str, ModuleType],
+        new: Mapping[str, ModuleType],
+        others: Mapping[str, ModuleType],
+        importers: Importers,
+        kept: Callable[[str, str], bool],
+    ) -> None:
+        self.old, self.new, self.others, self.importers, self.kept = old, new, others, importers, kept
+        self._additions: dict[str, dict[str, Any]] = {}
+
+    def imported(self, definitions: Definitions, facts: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+        """The names that a module imported and that still have the value they were imported with."""
+        for local, origin in definitions.froms.items():
+            if local in facts and self._unaltered(facts[local], origin):
+                yield local, origin
+        for star in definitions.stars:
+            source = self.old.get(star)
+            if source is not None and star in self.new:
+                for name in set(public_names(source.__dict__)) & facts.keys() - definitions.bindings.keys():
+                    if facts[name] is source.__dict__.get(name, _MISSING):
+                        yield name, (star, name)
+
+    def additions(self, name: str) -> dict[str, Any]:
+        """The names that a module gets anew through its ``import *`` of swapped modules, however many in between."""
+        if name not in self._additions:
+            found: dict[str, Any] = {}
+            self._additions[name] = found
+            module = self.others.get(name)
+            definitions = self.importers.definitions(name, module) if module is not None else None
+            for star in definitions.stars if definitions and module is not None else ():
+                swapped = self.new.get(star)
+                if swapped is not None:
+                    fresh = {key: swapped.__dict__.get(key, _MISSING) for key in public_names(swapped.__dict__)}
+                else:
+                    fresh = self.additions(star)
+                taken = module.__dict__.keys() | definitions.bindings.keys()  # type: ignore[union-attr]
+                found.update((key, value) for key, value in fresh.items() if key not in taken)
+        return self._additions[name]
+
+    def _unaltered(self, value: Any, origin: tuple[str, str], depth: int = 0) -> bool:
+        module = self.old.get(origin[0])
+        if module is not None:
+            return module.__dict__.get(origin[1], _MISSING) is value
+        further = self._further(origin)
+        return further is not None and depth < 8 and self._unaltered(value, further, depth + 1)
+
+    def _further(self, origin: tuple[str, str]) -> tuple[str, str] | None:
+        module = self.others.get(origin[0])
+        if module is None:
+            return None
+        definitions = self.importers.definitions(origin[0], module)
+        return definitions.froms.get(origin[1]) if definitions else None
+
+    def value(self, module: str, name: str, depth: int = 0) -> Any:
+        """What the name stands for in the new version, or a marker if nothing is known or nothing changes."""
+        found = self.new.get(module)
+        if found is not None:
+            return _MISSING if self.kept(module, name) else found.__dict__.get(name, _MISSING)
+        further = self._further((module, name))
+        return _MISSING if further is None or depth > 8 else self.value(*further, depth + 1)

@@ -1,0 +1,340 @@
+"""Pairing: which new object takes the place of which old one.
+
+Objects are paired by definition: the walk goes through the old and the new namespace side by side, name by name, and
+inside what it finds (class bodies, properties, wrappers, closures, containers) part by part. An object that is
+reached by several names is paired where it is defined, not where it was found first.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from hotswap import walk
+from hotswap.generation import Definitions, Kind, unchanged
+
+__all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
+
+LRU_CACHE = type(functools.lru_cache(lambda: None))
+"""The type of functions under `functools.lru_cache`; it has no name of its own."""
+
+_NOT_CODE = ("__dict__", "__weakref__", "__annotations__", "__doc__", "__module__", "__qualname__", "__firstlineno__")
+
+_DEPTH = 12
+"""How deep containers and instances are followed; code inside is rarely deeper than a list of objects in a dict."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPair:
+    """An old function and the callable that it leads to. `key` names the definition across versions."""
+
+    key: str
+    old: FunctionType
+    new: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPair:
+    """An old class, which stays, and its twin of the candidate. `bodies` are the definitions of both bodies."""
+
+    key: str
+    old: type
+    new: type
+    bodies: tuple[Definitions, Definitions]
+
+
+@dataclass
+class Pairing:
+    """What the walk found. Lives as long as a swap is prepared.
+
+    `successors` maps the id of an old object to what names that are bound to it shall be bound to; `caches` are the
+    `lru_cache` objects, (key, old, new), whose function leads to new code; `lost` are old functions without a
+    counterpart; `clashes` are pairs that can't be: (key, old object, new object).
+    """
+
+    functions: list[FunctionPair] = field(default_factory=list)
+    classes: list[ClassPair] = field(default_factory=list)
+    successors: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    caches: list[tuple[str, Any, Any]] = field(default_factory=list)
+    lost: list[tuple[str, FunctionType]] = field(default_factory=list)
+    clashes: list[tuple[str, Any, Any]] = field(default_factory=list)
+
+
+def pair_modules(
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+    old_definitions: Mapping[str, Definitions],
+    new_definitions: Mapping[str, Definitions],
+) -> Pairing:
+    """Pair the contents of the old and the new modules of the same names."""
+    walker = _Walker(old, new, old_definitions, new_definitions)
+    for name in old:
+        if name not in new:
+            continue
+        before, after = old[name].__dict__, new[name].__dict__
+        walker.result.successors[id(old[name])] = (old[name], new[name])
+        definitions = (old_definitions.get(name) or Definitions(), new_definitions.get(name) or Definitions())
+        for attribute in _defining_names_first(before):
+            if definitions[0].kind(attribute) is Kind.IMPORT or not walker.is_ours(before[attribute]):
+                continue
+            if attribute in after:
+                walker.top(f"{name}:{attribute}", before[attribute], after[attribute], attribute, definitions)
+    walker.finish()
+    by_name = _unique(walker.new_functions())
+    for key, function in walker.old_functions():
+        if id(function) in walker.seen:
+            continue
+        fallback = by_name.get((function.__module__, function.__code__.co_qualname))
+        if fallback is not None and "<locals>" not in function.__code__.co_qualname:
+            walker.pair(key, function, fallback, 0)
+        else:
+            walker.result.lost.append((key, function))
+    walker.finish()
+    return walker.result
+
+
+def _defining_names_first(names: Mapping[str, Any]) -> list[str]:
+    def alias(item: tuple[str, Any]) -> bool:
+        value = item[1]
+        if type(value) is FunctionType:
+            return value.__name__ != item[0]
+        return walk.is_class(value) and walk.class_name(value) != item[0]
+
+    return [name for name, _ in sorted(names.items(), key=alias)]
+
+
+def _unique(functions: Iterator[tuple[str, FunctionType]]) -> dict[tuple[str, str], FunctionType]:
+    found: dict[tuple[str, str], FunctionType | None] = {}
+    for _, function in functions:
+        key = (function.__module__, function.__code__.co_qualname)
+        found[key] = None if key in found and found[key] is not function else function
+    return {key: function for key, function in found.items() if function is not None}
+
+
+class _Walker:
+    def __init__(
+        self,
+        old: Mapping[str, ModuleType],
+        new: Mapping[str, ModuleType],
+        old_definitions: Mapping[str, Definitions],
+        new_definitions: Mapping[str, Definitions],
+    ) -> None:
+        self.old, self.new = old, new
+        self.definitions = (old_definitions, new_definitions)
+        self.new_globals = {id(module.__dict__) for module in new.values()}
+        self.seen: set[int] = set()
+        self.later: deque[tuple[str, Any, Any, int]] = deque()
+        self.uneven: set[str] = set()
+        self.result = Pairing()
+
+    def is_ours(self, value: Any) -> bool:
+        """Whether an object that a module binds, otherwise than by import, was made there."""
+        if walk.is_class(value):
+            return self.is_own_class(value)
+        if type(value) is FunctionType and not self.is_ours_by_code(value):
+            # A wrapper that a decorator made elsewhere is ours; a function that was only assigned is not.
+            origin = value.__globals__.get(value.__name__)
+            return origin is not value
+        return type(value) is not BuiltinFunctionType and not issubclass(type(value), ModuleType)
+
+    def is_ours_by_code(self, function: FunctionType) -> bool:
+        """Whether a function runs in the namespace of an old module: of the live one, or of an earlier generation.
+
+        What is kept over several swaps (an `lru_cache` object, a registry) holds functions of earlier generations.
+        """
+        facts = function.__globals__
+        return id(facts) not in self.new_globals and facts.get("__name__") in self.old
+
+    def is_own_class(self, cls: type) -> bool:
+        """Whether a class was made by one of the old modules."""
+        return walk.class_dict(cls).get("__module__") in self.old
+
+    def top(self, key: str, old: Any, new: Any, name: str, definitions: tuple[Definitions, Definitions]) -> None:
+        """Pair what a name of a module stood for with what it stands for now."""
+        defined = definitions[0].kind(name) in (Kind.FUNCTION, Kind.CLASS)
+        if not defined and not unchanged(name, *definitions):
+            self.uneven.add(key)
+        if walk.is_class(old):
+            self.pair_class(key, old, new)
+            return
+        if old is not new and (type(old) is FunctionType or defined) and id(old) not in self.result.successors:
+            self.result.successors[id(old)] = (old, new)
+        self.pair(key, old, new, 0)
+
+    def pair(self, key: str, old: Any, new: Any, depth: int) -> None:
+        """Pair two values that stand in the same place."""
+        if old is new or id(old) in self.seen or depth > _DEPTH:
+            return
+        kind = type(old)
+        if kind is FunctionType:
+            self.pair_function(key, old, new, depth)
+        elif walk.is_class(old):
+            if self.is_own_class(old):
+                self.pair_class(key, old, new)
+        elif type(new) is kind and not issubclass(kind, (ModuleType, str, bytes, int, float, complex)):
+            self.seen.add(id(old))
+            if kind is LRU_CACHE:
+                self.result.caches.append((key, old, new))
+            self.later.append((key, old, new, depth))
+
+    def pair_function(self, key: str, old: FunctionType, new: Any, depth: int) -> None:
+        if depth and not self.is_ours_by_code(old) and not _leads_to(old, self.is_ours_by_code):
+            return
+        self.seen.add(id(old))
+        if type(new) is FunctionType:
+            self.result.functions.append(FunctionPair(key, old, new))
+            self.later.append((key, old, new, depth))
+        elif callable(new):
+            self.result.functions.append(FunctionPair(key, old, new))
+        else:
+            self.result.lost.append((key, old))
+
+    def finish(self) -> None:
+        """Look inside what was paired. Everything that has a name of its own is paired under it by then."""
+        while self.later:
+            key, old, new, depth = self.later.popleft()
+            if type(old) in (list, tuple) and self.is_uneven(key):
+                continue
+            for part, before, after in _matching(old, new):
+                self.pair(f"{key}.{part}", before, after, depth + 1)
+
+    def is_uneven(self, key: str) -> bool:
+        """Whether the statement that made a sequence differs: then the same position need not mean the same thing."""
+        module, _, path = key.partition(":")
+        return f"{module}:{path.partition('.')[0]}" in self.uneven
+
+    def pair_class(self, key: str, old: type, new: Any) -> None:
+        if old is new or id(old) in self.seen:
+            return
+        self.seen.add(id(old))
+        if not walk.is_class(new) or walk.class_dict(new).get("__module__") not in self.new:
+            self.result.clashes.append((key, old, new))
+            return
+        self.seen.add(id(new))
+        bodies = (_body(old, self.definitions[0]), _body(new, self.definitions[1]))
+        self.result.classes.append(ClassPair(key, old, new, bodies))
+        for before, base in zip(old.__bases__, new.__bases__, strict=False):
+            # A class decorator may have left a base that no name leads to.
+            if walk.class_name(before) == walk.class_name(base) and self.is_own_class(before):
+                self.pair_class(f"{key}.<base>", before, base)
+        after = walk.class_dict(new)
+        for name, value in walk.class_items(old):
+            if name not in after or name in _NOT_CODE:
+                continue
+            if walk.is_class(value) and walk.is_class(after[name]):
+                if self.is_own_class(value):
+                    self.pair_class(f"{key}.{name}", value, after[name])
+            else:
+                self.pair(f"{key}.{name}", value, after[name], 1)
+
+    def old_functions(self) -> Iterator[tuple[str, FunctionType]]:
+        """The functions that the old modules define, however deep in classes and wrappers."""
+        return _functions(self.old, self.is_ours_by_code)
+
+    def new_functions(self) -> Iterator[tuple[str, FunctionType]]:
+        """The functions that the new modules define."""
+        return _functions(self.new, lambda function: id(function.__globals__) in self.new_globals)
+
+
+def _body(cls: type, definitions: Mapping[str, Definitions]) -> Definitions:
+    """What the source says of the body of a class, found by its qualified name."""
+    found = definitions.get(str(walk.class_dict(cls).get("__module__")), Definitions())
+    for part in walk.class_name(cls).split("."):
+        found = found.classes.get(part) or Definitions()
+    return found
+
+
+def _functions(
+    modules: Mapping[str, ModuleType], ours: Callable[[FunctionType], bool]
+) -> Iterator[tuple[str, FunctionType]]:
+    seen: set[int] = set()
+    for name, module in modules.items():
+        stack = [(f"{name}:{attribute}", value, 0) for attribute, value in list(module.__dict__.items())]
+        while stack:
+            key, value, depth = stack.pop()
+            if id(value) in seen or depth > _DEPTH:
+                continue
+            seen.add(id(value))
+            if type(value) is FunctionType:
+                if ours(value):
+                    yield key, value
+                elif depth == 0 and not _leads_to(value, ours):
+                    continue
+                stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
+            elif walk.is_class(value):
+                if walk.class_dict(value).get("__module__") in modules:
+                    stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in walk.class_items(value)]
+            elif type(value) in _WRAPPERS:
+                stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
+
+
+def _leads_to(function: FunctionType, ours: Callable[[FunctionType], bool]) -> bool:
+    """Whether a wrapper made by a decorator has a function of ours in a cell, within a few steps."""
+    stack, seen = [function], {id(function)}
+    while stack and len(seen) < 32:
+        for _, value in _parts(stack.pop()):
+            if type(value) is FunctionType and id(value) not in seen:
+                if ours(value):
+                    return True
+                seen.add(id(value))
+                stack.append(value)
+    return False
+
+
+def cell_contents(cell: CellType) -> Any:
+    """What a cell holds, or None while it is empty."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _matching(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The parts that two objects of one type have in common.
+
+    The new object leads: it was made by an import a moment ago, while the old one may have grown for months.
+    """
+    if type(old) is dict:
+        for key, value in list(new.items()):
+            if type(key) in (str, int) and key in old:
+                yield f"[{key}]", old[key], value
+    elif type(old) in (list, tuple):
+        for number, (before, after) in enumerate(zip(old, new, strict=False)):
+            yield str(number), before, after
+    else:
+        before = dict(_parts(old))
+        for part, value in _parts(new):
+            if part in before:
+                yield part, before[part], value
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """The parts of an object that may hold code, each with a name that is the same in both versions."""
+    kind = type(value)
+    if kind is FunctionType:
+        for variable, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            if variable != "__class__":
+                yield f"<{variable}>", cell_contents(cell)
+        for name, default in enumerate(value.__defaults__ or ()):
+            yield f"default {name}", default
+        yield from list(value.__dict__.items())
+    elif kind in (staticmethod, classmethod):
+        yield "__func__", value.__func__
+    elif kind is property:
+        yield from (("fget", value.fget), ("fset", value.fset), ("fdel", value.fdel))
+    elif kind is LRU_CACHE:
+        yield "__wrapped__", value.__wrapped__
+    elif kind is functools.partial:
+        yield from (("func", value.func), *((f"argument {n}", a) for n, a in enumerate(value.args)))
+        yield from list(value.keywords.items())
+    elif kind is MethodType:
+        yield "__func__", value.__func__
+    elif not issubclass(kind, ModuleType):
+        yield from list((walk.instance_dict(value) or {}).items())
+
+
+_WRAPPERS = (staticmethod, classmethod, property, LRU_CACHE, functools.partial, functools.cached_property)

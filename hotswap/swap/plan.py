@@ -1,0 +1,238 @@
+"""The plan of a swap: what would change, in words; and the reversible writes that make it so, in one C call.
+
+A write is ``(callable, *arguments)`` with a C function as callable. The whole list is run by one call,
+``deque(starmap(operator.call, ops), maxlen=0)``.
+
+Guarantees: on a build with the GIL, no other thread runs between the first and the last write, so nobody sees one part
+of a swap without the rest. If a write raises, all that was written is taken back before the error leaves.
+
+Assumes (each is proved in `tests/cpython`): a C function that runs no Python code does not give up the GIL; the
+collector does not run, so it is switched off for the call; no object dies in between, so every replaced value is held
+by the list of the other direction or by `hold`. Audit hooks written in Python and metaclasses with a Python-level
+`mro` break the first assumption; the plan refuses the former and never meets the latter in a commit.
+"""
+
+from __future__ import annotations
+
+import enum
+import gc
+import operator
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import starmap
+from typing import Any
+
+__all__ = ["Change", "Fate", "NameChange", "Op", "Plan", "Writes", "gil_enabled", "has_audit_hook"]
+
+Op = tuple[Any, ...]
+_MISSING: Any = object()
+_CLOCK: Op = (time.perf_counter,)
+
+
+def gil_enabled() -> bool:
+    """Whether this interpreter runs one thread at a time: the only place where hotswap asks."""
+    ask: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
+    return ask()
+
+
+def has_audit_hook() -> bool | None:
+    """Whether an audit hook is installed, or None where this interpreter does not tell.
+
+    `sys.audit` looks at its arguments only if there is a hook to call (CPython 3.11 to 3.13); later ones check first.
+    """
+    if sys.version_info >= (3, 14):
+        return None
+    try:
+        sys.audit(0)  # type: ignore[arg-type]  # the wrong type is the question
+    except TypeError:
+        return True
+    return False
+
+
+class Writes:
+    """The writes of a swap, in both directions. Lives as long as the swap can be taken back.
+
+    `late` holds functions that are asked for more writes when the time comes (True: forward), for values that may
+    change until then and for objects that must not be kept alive. They run before the C call and must not raise.
+    """
+
+    def __init__(self) -> None:
+        self._forward: list[Op] = []
+        self._backward: list[Op] = []
+        self._first: list[Callable[[bool], Iterable[Op]]] = []
+        self._late: list[Callable[[bool], Iterable[Op]]] = []
+        self._held: list[Any] = []
+
+    def both(self, forward: Iterable[Op], backward: Iterable[Op]) -> None:
+        """Add writes for the one and for the other direction. Each direction must be idempotent."""
+        self._forward += forward
+        self._backward += backward
+
+    def item(self, namespace: dict[Any, Any], key: Any, new: Any) -> None:
+        """Set an item of a dict; the other direction puts back what was there."""
+        old = namespace.get(key, _MISSING)
+        undo = (dict.pop, namespace, key, None) if old is _MISSING else (dict.__setitem__, namespace, key, old)
+        self.both([(dict.__setitem__, namespace, key, new)], [undo])
+
+    def drop(self, namespace: dict[Any, Any], key: Any) -> None:
+        """Remove an item of a dict, if it is there."""
+        old = namespace.get(key, _MISSING)
+        if old is not _MISSING:
+            self.both([(dict.pop, namespace, key, None)], [(dict.__setitem__, namespace, key, old)])
+
+    def late(self, writes: Callable[[bool], Iterable[Op]], *, first: bool = False) -> None:
+        """Add writes that are made out when they are needed.
+
+        Arguments:
+            writes: makes them out.
+            first: whether they come before all others, in both directions; otherwise they come after them.
+        """
+        (self._first if first else self._late).append(writes)
+
+    def hold(self, *objects: Any) -> None:
+        """Keep objects alive until the end of the next call, so that nothing dies in it."""
+        self._held += objects
+
+    def clear(self) -> None:
+        """Forget all writes. They refer to each other in circles, and to code whose death somebody waits for."""
+        self._forward.clear()
+        self._backward.clear()
+        self._first.clear()
+        self._late.clear()
+        self._held.clear()
+
+    @property
+    def forward(self) -> tuple[Op, ...]:
+        """The writes of the one direction, without the late ones."""
+        return tuple(self._forward)
+
+    def __len__(self) -> int:
+        return len(self._forward)
+
+    def apply(self) -> float:
+        """Make all writes. Returns the seconds that the one C call took. If one raises, all are taken back."""
+        return self._run(forward=True)
+
+    def revert(self) -> float:
+        """Take all writes back, in reverse order. Returns the seconds that the one C call took."""
+        return self._run(forward=False)
+
+    def _run(self, *, forward: bool) -> float:
+        ops = self._ops(forward)
+        undo = self._ops(not forward)
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            try:
+                # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.
+                done = deque(starmap(operator.call, [_CLOCK, *ops, _CLOCK]))
+            except BaseException:
+                deque(starmap(operator.call, undo), maxlen=0)
+                raise
+            pause = float(done[-1] - done[0])
+        finally:
+            if collecting:
+                gc.enable()
+        self._held.clear()
+        return pause
+
+    def _ops(self, forward: bool) -> list[Op]:
+        ops = [op for writes in self._first for op in writes(forward)]
+        ops += self._forward if forward else self._backward[::-1]
+        for writes in self._late:
+            ops += writes(forward)
+        return ops
+
+
+class Fate(enum.StrEnum):
+    """What becomes of a name in a swap."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+    KEPT = "kept"
+    REPLACED = "replaced"
+    REBOUND = "rebound"
+
+
+@dataclass(frozen=True, slots=True)
+class NameChange:
+    """One line of a plan: what becomes of one name of one module, and why."""
+
+    module: str
+    name: str
+    fate: Fate
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.fate:<9} {self.module}:{self.name}{f' ({self.why})' if self.why else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change that can't be made in a living process.
+
+    `code` names the kind (docs/reference/unsupported-changes.md has a section for each).
+    """
+
+    code: str
+    module: str
+    name: str
+    sentence: str
+
+    def __str__(self) -> str:
+        where = f"{self.module}:{self.name}" if self.name else self.module
+        return f"[{self.code}] {where}: {self.sentence}"
+
+
+@dataclass
+class Plan:
+    """What a patch would do to the process: a dry run. `str()` is for reading.
+
+    Arguments:
+        patch: name and version.
+        modules: module name -> "changed", "new", "removed" or "unchanged".
+        names: what becomes of each name.
+        unsupported: changes that can't be made; a rollout with any is rejected.
+        warnings: what will work, but not as a restart would, each a sentence.
+    """
+
+    patch: str
+    modules: Mapping[str, str] = field(default_factory=dict)
+    names: list[NameChange] = field(default_factory=list)
+    unsupported: list[Change] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def supported(self) -> bool:
+        """Whether nothing in the patch is unsupported."""
+        return not self.unsupported
+
+    def __str__(self) -> str:
+        by_state: dict[str, list[str]] = {}
+        for name, state in self.modules.items():
+            by_state.setdefault(state, []).append(name)
+        lines = [f"plan for {self.patch}"]
+        lines += [
+            f"  {state} modules: {', '.join(by_state[state])}"
+            for state in ("changed", "new", "removed")
+            if state in by_state
+        ]
+        if "unchanged" in by_state:
+            lines.append(f"  unchanged modules: {len(by_state['unchanged'])}")
+        names = sorted(self.names, key=lambda change: (change.module, change.fate, change.name))
+        sections: tuple[tuple[str, Sequence[object]], ...] = (
+            ("unsupported changes", self.unsupported),
+            ("warnings", self.warnings),
+            ("names", names),
+        )
+        lines += [
+            line
+            for title, entries in sections
+            if entries
+            for line in (f"  {title}:", *(f"    {entry}" for entry in entries))
+        ]
+        return "\n".join(lines)

@@ -1,0 +1,392 @@
+"""Preparation: everything that a swap will write is found out, tried and listed before anything is touched.
+
+A half-done plan is the worst outcome. So `prepare` only looks and makes lists; `Swap.commit` rewrites what nobody but
+the candidate owns, and then makes all other writes in one C call; `Swap.revert` is the same in the other direction,
+with writes that were made out in advance.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import CellType, FunctionType, ModuleType
+from typing import Any
+
+from hotswap import walk
+from hotswap.errors import UnsupportedChangeError
+from hotswap.generation import Candidate, Definitions, Kind, Live, detach, gate, managed, worlds
+from hotswap.swap.bodies import Bodies, same_code
+from hotswap.swap.classes import transplant, unsupported_class_changes
+from hotswap.swap.drain import Cloning, Drain, OldWorld, running
+from hotswap.swap.forwarding import KIND_FLAGS, SupersededModule, facade, identity_of, identity_ops
+from hotswap.swap.importers import Importers, rebind
+from hotswap.swap.lineage import Lineage
+from hotswap.swap.pairing import FunctionPair, Pairing, pair_modules
+from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
+from hotswap.swap.references import Redirection
+from hotswap.swap.refusals import refusals
+from hotswap.swap.state import PLAIN, is_made, keep_state, merge
+
+__all__ = ["Swap"]
+
+_SET_CLASS = object.__dict__["__class__"].__set__
+_SET_CELL = CellType.__dict__["cell_contents"].__set__
+
+
+class Swap:
+    """One change of generations: the plan of it, and the way there and back. Lives until the next one is permanent.
+
+    Arguments:
+        live: the managed modules as they run now.
+        candidate: what is to become live.
+        importers: knows what other modules imported by name.
+        lineage: the functions of earlier generations.
+
+    Making one changes nothing in the process.
+    """
+
+    def __init__(self, live: Live, candidate: Candidate, importers: Importers, lineage: Lineage) -> None:
+        self._live = live
+        self._candidate = candidate
+        self._importers = importers
+        self._before = lineage
+        self.new: dict[str, ModuleType] = dict(candidate.modules)
+        self.old: dict[str, ModuleType] = {
+            name: entry.module
+            for name in self.new
+            if (entry := live.get(name)) is not None and issubclass(type(entry.module), ModuleType)
+        }
+        self._definitions: tuple[dict[str, Definitions], dict[str, Definitions]] = (
+            {entry.name: entry.definitions for entry in live if entry.name in self.old},
+            candidate.definitions,
+        )
+        self._writes = Writes()
+        self.plan = Plan(candidate.patch.label, modules=self._modules())
+        self._owned = {id(o) for o in candidate.owned}
+        self._pairing = pair_modules(self.old, self.new, *self._definitions)
+        self._keeping = keep_state(
+            self.old, self.new, *self._definitions, candidate.selection, self._owned, self._writes
+        )
+        self._facts = Bodies(self._pairing, self.new)
+        twins = {id(pair.new): (pair.new, pair.old) for pair in self._pairing.classes}
+        twins.update(self._keeping.twins)
+        self._redirection = Redirection(candidate.owned, self.new, twins, self._pairing.successors)
+        self._build()
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def _modules(self) -> dict[str, str]:
+        states = {entry.name: "unchanged" for entry in self._live}
+        states.update({name: "changed" if name in self.old else "new" for name in self.new})
+        states.update(dict.fromkeys(self._candidate.removed, "removed"))
+        return states
+
+    def _build(self) -> None:
+        self.plan.unsupported += refusals(self._live, self._candidate, self._pairing)
+        translate = self._redirection.translate
+        containers = list(self._keeping.twins.values())
+        for pair in self._pairing.classes:
+            refused = unsupported_class_changes(pair, translate)
+            self.plan.unsupported += refused
+            if not refused:
+                module = pair.key.partition(":")[0]
+                outside = self._candidate.selection.changed_names(module, self._definitions[1][module])
+                changes, kept = transplant(pair, translate, self._writes, same_code, outside, self._made_by_candidate)
+                self.plan.names += changes
+                self._redirection.twins.update(kept)
+                containers += kept.values()
+        lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
+        merge(containers, self._pairing.successors, lost, translate, self._writes)
+        self._module_writes()
+        self._location_writes()
+        self._function_writes()
+        self._cache_writes()
+        self._isolation_writes()
+        self.plan.names += self._keeping.changes
+        self.plan.names += rebind(
+            self._pairing.successors,
+            self.old,
+            self.new,
+            self._importers,
+            self._is_managed,
+            self._keeping.has,
+            translate,
+            self._writes,
+        )
+        self._describe()
+
+    def _gone_classes(self) -> set[int]:
+        """Ids of the classes that the old modules define and the new ones do not."""
+        paired = {id(pair.old) for pair in self._pairing.classes}
+        return {
+            id(value)
+            for name, module in self.old.items()
+            for attribute, value in list(module.__dict__.items())
+            if walk.is_class(value)
+            and walk.class_dict(value).get("__module__") == name
+            and id(value) not in paired
+            and attribute not in self.new[name].__dict__
+        }
+
+    def _made_by_candidate(self, value: Any) -> bool:
+        return is_made(value, self._owned)
+
+    def _is_managed(self, name: str) -> bool:
+        return managed(name, self._live.packages)
+
+    def _describe(self) -> None:
+        names, warn = self.plan.names, self.plan.warnings.append
+        changed = {pair.key: pair for pair in self._pairing.functions}
+        for name, module in self.new.items():
+            definitions = self._definitions[1].get(name) or Definitions()
+            before = self.old[name].__dict__ if name in self.old else None
+            for attribute in definitions.bindings:
+                if definitions.kind(attribute) is Kind.IMPORT or before is None:
+                    continue
+                pair = changed.get(f"{name}:{attribute}")
+                if attribute not in before and attribute in module.__dict__:
+                    names.append(NameChange(name, attribute, Fate.ADDED))
+                elif pair is not None and not same_code(pair.old, pair.new):
+                    names.append(NameChange(name, attribute, Fate.CHANGED))
+            for attribute in (self._definitions[0].get(name) or Definitions()).bindings if before is not None else ():
+                if attribute in before and attribute not in module.__dict__:  # type: ignore[operator]
+                    names.append(NameChange(name, attribute, Fate.REMOVED, "who still holds it keeps the old code"))
+        for key, _ in self._pairing.lost:
+            place, _, path = key.partition(":")
+            if path.partition(".")[0] in self.new[place].__dict__:
+                warn(f"{key} has no counterpart in the new version; who still holds it keeps the old code")
+        for pair in self._pairing.functions:
+            if not inspect.isfunction(pair.new):
+                warn(f"{pair.key} was a function and becomes a {type(pair.new).__name__}; old references call it")
+            elif (pair.old.__code__.co_flags ^ pair.new.__code__.co_flags) & KIND_FLAGS:
+                warn(f"{pair.key} changes its kind (plain, generator, coroutine); old references show the old kind")
+        for change in names:
+            if change.fate is Fate.REPLACED and not change.name.startswith("__"):
+                living = self.old[change.module].__dict__.get(change.name)
+                if living is not None and type(living) not in PLAIN and not walk.is_class(living):
+                    warn(f"{change.module}:{change.name} is a new object; who holds the old one elsewhere keeps it")
+        for entry in self.old:
+            for thread, place in running(self.old[entry]):
+                warn(f"thread {thread} is running {place} in {entry}: it goes on with old code until that call ends")
+
+    # --- making lists --------------------------------------------------------------------------------------------
+
+    def _module_writes(self) -> None:
+        writes = self._writes
+        for name, module in self.new.items():
+            writes.item(sys.modules, name, module)
+            parent, _, child = name.rpartition(".")
+            if parent and parent not in self.new and parent in sys.modules:
+                writes.item(sys.modules[parent].__dict__, child, module)
+            old = self.old.get(name)
+            if old is not None:
+                writes.both([(_SET_CLASS, old, SupersededModule)], [(_SET_CLASS, old, type(old))])
+                writes.both([(_SET_CLASS, module, ModuleType)], [(_SET_CLASS, module, SupersededModule)])
+        for name in self._candidate.removed:
+            writes.drop(sys.modules, name)
+            parent, _, child = name.rpartition(".")
+            if parent in sys.modules and parent not in self.new and parent not in self._candidate.removed:
+                writes.drop(sys.modules[parent].__dict__, child)
+
+    def _location_writes(self) -> None:
+        """`__file__`, `__path__` and `__spec__` of unchanged modules speak of the new version, as package data does."""
+        for entry in self._live:
+            if entry.name in self.new or entry.name in self._candidate.removed or not entry.plain:
+                continue
+            spec = self._candidate.tree.spec(entry.name)
+            if spec is None or entry.extension:
+                continue
+            facts = entry.module.__dict__
+            self._writes.item(facts, "__spec__", spec)
+            self._writes.item(facts, "__loader__", spec.loader)
+            if spec.origin is not None:
+                self._writes.item(facts, "__file__", spec.origin)
+            if spec.submodule_search_locations is not None:
+                self._writes.item(facts, "__path__", spec.submodule_search_locations)
+
+    def _function_writes(self) -> None:
+        backward: set[int] = set()
+        for pair in self._pairing.functions:
+            before = self._facts.of(pair.old)
+            new = self._facts.known(pair.new)
+            if new is not None and new["__defaults__"]:
+                new["__defaults__"] = self._redirection.translate(new["__defaults__"])
+            after = facade(pair.old, pair.new, new)
+            self._writes.both(identity_ops(pair.old, after, before), identity_ops(pair.old, before, after))
+            self._writes.late(self._hold_code(pair.old))
+            made = pair.new
+            if type(made) is FunctionType and id(made) not in backward and self._facts.is_new(made):
+                backward.add(id(made))
+                self._writes.both([], identity_ops(made, facade(made, pair.old, before), new))
+                self._writes.late(self._hold_code(made))
+            self._writes.late(self._ancestors(pair, before, new))
+
+    def _hold_code(self, function: FunctionType) -> Callable[[bool], list[Op]]:
+        def late(_: bool) -> list[Op]:
+            # A weak reference to a code object may have a callback (the drain's own has one): none may die in the call.
+            self._writes.hold(function.__code__)
+            return []
+
+        return late
+
+    def _ancestors(
+        self, pair: FunctionPair, old: dict[str, Any], new: dict[str, Any] | None
+    ) -> Callable[[bool], Iterator[Op]]:
+        def late(forward: bool) -> Iterator[Op]:
+            target, facts = (pair.new, new) if forward else (pair.old, old)
+            for function in self._before.of(pair.key):
+                if function is not target and function is not pair.old:
+                    self._writes.hold(function, identity_of(function))
+                    yield from identity_ops(function, facade(function, target, facts))
+
+        return late
+
+    def _cache_writes(self) -> None:
+        """Old `lru_cache` objects stay callable, but what they remember was computed by the old code."""
+
+        def late(_: bool) -> Iterator[Op]:
+            for key, old, new in self._pairing.caches:
+                kept = id(new) in self._keeping.twins
+                for cache in (*self._before.of(key), *(() if kept else (old, new))):
+                    # What is remembered may have a finalizer: it dies after the call.
+                    self._writes.hold([list(part.items()) for part in gc.get_referents(cache) if type(part) is dict])
+                    yield (cache.cache_clear,)
+
+        self._writes.late(late)
+
+    def _isolation_writes(self) -> None:
+        """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""
+        forward, backward = self._leave(self.old), self._leave(self.new)
+        self._writes.both(forward[0], forward[1])
+        self._writes.both([], backward[0])
+        for module in self.new.values():
+            self._writes.both([(dict.pop, worlds, id(module.__dict__), None)], [])
+
+    def _leave(self, modules: Mapping[str, ModuleType]) -> tuple[list[Op], list[Op]]:
+        world = OldWorld(self._live.packages, modules)
+        views = {id(module): world.own[name] for name, module in modules.items()}
+        cloning = Cloning(self._facts.codes, views)
+        there: list[Op] = []
+        back: list[Op] = []
+        for module in modules.values():
+            facts = module.__dict__
+            there.append((dict.__setitem__, worlds, id(facts), world))
+            back.append((dict.pop, worlds, id(facts), None))
+            for name, value in list(facts.items()):
+                clone = cloning.clone(value)
+                if clone is not value:
+                    there.append((dict.__setitem__, facts, name, clone))
+                    back.append((dict.__setitem__, facts, name, value))
+        for cell, value, clone in cloning.cells:
+            there.append((_SET_CELL, cell, clone))
+            back.append((_SET_CELL, cell, value))
+        return there, back
+
+    def lineage_after_commit(self) -> Lineage:
+        """Return the lineage that holds once the swap has been made: what was live is earlier now."""
+        return self._before.extended(
+            [(pair.key, pair.old) for pair in self._pairing.functions]
+            + [(key, old) for key, old, _ in self._pairing.caches]
+        )
+
+    def lineage_after_revert(self) -> Lineage:
+        """Return the lineage that holds once the swap has been taken back."""
+        return self._before.extended(
+            [(pair.key, pair.new) for pair in self._pairing.functions if self._facts.is_new(pair.new)]
+            + [(key, new) for key, _, new in self._pairing.caches]
+        )
+
+    # --- doing ---------------------------------------------------------------------------------------------------
+
+    def commit(self) -> float:
+        """Make the candidate live. Returns the seconds in which no other thread ran.
+
+        Raises UnsupportedChangeError if an object of the candidate can't be led to a living class: nothing was written
+        then. If a write raises, everything is taken back and the error goes through. The candidate is spent either way.
+        """
+        self._redirection.run()
+        self.plan.warnings += self._redirection.leftovers
+        if self._redirection.refused:
+            left = [Change("reference-left", "", "", sentence) for sentence in self._redirection.refused]
+            self.plan.unsupported += left
+            raise UnsupportedChangeError(left, patch=self._candidate.patch.label)
+        self._adopt_children()
+        gate.hold()
+        drain = _drain((pair.old for pair in self._pairing.functions), self.old)
+        try:
+            pause = self._writes.apply()
+        except BaseException:
+            gate.release()
+            raise
+        self._candidate.settle_in()
+        for pair in self._pairing.classes:
+            detach(pair.new)
+        drain.arm()
+        return pause
+
+    def revert(self) -> float:
+        """Take the swap back, in one call like the first. Returns the seconds in which no other thread ran."""
+        extra = Writes()
+        successors = {
+            id(new): (new, old)
+            for old, new in self._pairing.successors.values()
+            if self._facts.is_new(new) or new in self.new.values()
+        }
+        rebind(successors, self.new, self.old, self._importers, self._is_managed, self._keeping.has, _same, extra)
+        self._writes.late(lambda forward: () if forward else extra.forward)
+        gate.hold()
+        drain = _drain((pair.new for pair in self._pairing.functions if self._facts.is_new(pair.new)), self.new)
+        try:
+            pause = self._writes.revert()
+        except BaseException:
+            gate.release()
+            raise
+        drain.arm()
+        return pause
+
+    def close(self) -> None:
+        """Forget the way back: the swap was taken back, or a later one has taken its place."""
+        self._candidate.forget()
+        self._writes.clear()
+        self._pairing = Pairing()
+        self._facts = Bodies(self._pairing, {})
+        self._redirection = Redirection((), {}, {}, {})
+        self.old, self.new = {}, {}
+
+    def _adopt_children(self) -> None:
+        """Give a new package object the unchanged submodules that the old one had."""
+        for name, module in self.new.items():
+            if name in self.old:
+                for attribute, value in list(self.old[name].__dict__.items()):
+                    child = f"{name}.{attribute}"
+                    entry = self._live.get(child)
+                    if entry is not None and entry.module is value and child not in self._candidate.removed:
+                        module.__dict__.setdefault(attribute, self.new.get(child, value))
+
+
+def _drain(functions: Iterator[Any], modules: Mapping[str, ModuleType]) -> Drain:
+    """Watch the code of a generation that goes: when no call of it is left, it needs no imports of its own.
+
+    Code that stands inside other code is not waited for: closures that somebody registered long ago hold it.
+    """
+    codes = {
+        id(function.__code__): function.__code__
+        for function in functions
+        if "<locals>" not in function.__code__.co_qualname
+    }
+    keys = [id(module.__dict__) for module in modules.values()]
+
+    def drained() -> None:
+        for key in keys:
+            world = worlds.pop(key, None)
+            if isinstance(world, OldWorld):
+                world.end()
+        gate.release()
+
+    return Drain(codes.values(), drained)
+
+
+def _same(value: Any) -> Any:
+    return value

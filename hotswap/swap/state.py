@@ -1,0 +1,224 @@
+"""State: which module-level objects outlive a swap.
+
+A definition that did not change keeps its object. The defining statements are compared as syntax trees, and so is the
+module-level data that they read. What is kept is carried over at the instant of the swap, in the commit itself, so
+that a counter which is rebound by ``global hits; hits += 1`` loses nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from itertools import repeat
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+from hotswap import walk
+from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, unchanged
+from hotswap.swap.plan import Fate, NameChange, Op, Writes
+
+__all__ = ["HEAP_TYPE", "PLAIN", "Keeping", "is_made", "keep_state", "merge"]
+
+_UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
+"""Values of these types are shared by the interpreter: their identity says nothing about where they came from."""
+
+
+_REGISTRY = 100_000
+"""A kept list or set with more items is a cache, not a registry; it is left as it is."""
+
+HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes that Python code made
+
+
+class Keeping:
+    """What is kept. `names` are the kept names of each module, `twins` maps ids of dropped objects to the living."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[str]] = {}
+        self.twins: dict[int, tuple[Any, Any]] = {}
+        self.changes: list[NameChange] = []
+
+    def has(self, module: str, name: str) -> bool:
+        """Whether a name of a module keeps its object."""
+        return name in self.names.get(module, ())
+
+
+def keep_state(
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+    old_definitions: Mapping[str, Definitions],
+    new_definitions: Mapping[str, Definitions],
+    selection: Selection,
+    owned: Container[int],
+    writes: Writes,
+) -> Keeping:
+    """Decide for each module-level name whether its object is kept, and add the writes that carry it over.
+
+    Arguments:
+        old, new: the modules of both generations.
+        old_definitions, new_definitions: what their sources say.
+        selection: knows which imported data is different.
+        owned: ids of the objects that the candidate created.
+        writes: receives the writes.
+    """
+    keeping = Keeping()
+    for name, module in new.items():
+        if name not in old:
+            continue
+        before, after = old_definitions.get(name), new_definitions.get(name)
+        if before is None or after is None:
+            continue
+        foreign = selection.stale(after)
+        for attribute, value in list(module.__dict__.items()):
+            if attribute not in old[name].__dict__ or not _is_state(before, after, attribute):
+                continue
+            living = old[name].__dict__[attribute]
+            if _is_code(living) or _is_code(value):
+                continue
+            if unchanged(attribute, before, after, foreign | PLACE if is_place(living) else foreign):
+                keeping.names.setdefault(name, []).append(attribute)
+                keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "its definition did not change"))
+                if living is not value and is_made(value, owned):
+                    keeping.twins[id(value)] = (value, living)
+            elif living is not value:
+                keeping.changes.append(NameChange(name, attribute, Fate.REPLACED, "its definition changed"))
+        names = keeping.names.get(name)
+        if names:
+            carry(writes, old[name].__dict__, module.__dict__, names)
+    return keeping
+
+
+def merge(
+    kept: Iterable[tuple[Any, Any]],
+    successors: Mapping[int, tuple[Any, Any]],
+    lost: Container[int],
+    translate: Callable[[Any], Any],
+    writes: Writes,
+) -> None:
+    """Bring the kept containers up to date: registries that decorators and `__init_subclass__` fill at import.
+
+    Entries that the candidate's import made and the living container lacks are added; entries that lead to an old
+    definition lead to its successor; entries whose definition is gone are dropped. What was put in at run time stays,
+    and so does what stands under a key whose hash is computed by Python code.
+
+    Arguments:
+        kept: pairs of a dropped object and the living one.
+        successors: id of an old object -> (it, its successor).
+        lost: ids of old functions and classes whose definition is gone.
+        translate: gives the living object for a dropped twin.
+        writes: receives the writes.
+    """
+
+    def current(value: Any) -> Any:
+        successor = successors.get(id(value))
+        return successor[1] if successor is not None and successor[0] is value else value
+
+    for twin, living in kept:
+        if type(living) is not type(twin):
+            continue
+        if type(living) is dict:
+            # The twin leads, so that a cache of millions is not walked: what import did not make is not a definition.
+            for key, value in list(twin.items()):
+                key = translate(key)
+                if not _hashes_quietly(key):
+                    continue
+                if key not in living:
+                    writes.item(living, key, translate(value))
+                elif current(living[key]) is not living[key]:
+                    writes.item(living, key, current(living[key]))
+            for key, value in list(living.items()) if len(living) <= _REGISTRY else ():
+                if id(value) in lost and _hashes_quietly(key):
+                    writes.drop(living, key)
+        elif type(living) is list and len(living) <= _REGISTRY:
+            after = [current(value) for value in living if id(value) not in lost]
+            after += [value for value in map(translate, twin) if _is_definition(value) and not _has(after, value)]
+            if len(after) != len(living) or any(a is not b for a, b in zip(after, living, strict=True)):
+                whole = slice(None)
+                before = list(living)
+                writes.both([(list.__setitem__, living, whole, after)], [(list.__setitem__, living, whole, before)])
+        elif type(living) is set and len(living) <= _REGISTRY:
+            for value in map(translate, list(twin)):
+                if _is_definition(value) and not _has(living, value):
+                    writes.both([(set.add, living, value)], [(set.discard, living, value)])
+            for value in [value for value in living if id(value) in successors or id(value) in lost]:
+                add = [(set.add, living, current(value))] if id(value) not in lost else []
+                writes.both([(set.discard, living, value), *add], [(set.add, living, value)])
+                writes.both([], [(set.discard, living, current(value))] if add else [])
+
+
+def _is_definition(value: Any) -> bool:
+    """Functions and classes are what registries hold; other entries of a list or set are data, and follow the rule."""
+    return type(value) is FunctionType or walk.is_class(value)
+
+
+def _hashes_quietly(key: Any) -> bool:
+    """Whether a key can be looked up without running Python code, which must not happen in a commit."""
+    kind = type(key)
+    if kind is tuple:
+        return all(map(_hashes_quietly, key))
+    if walk.is_class(key):
+        return walk.class_dict(kind).get("__hash__", type.__hash__) is type.__hash__
+    return kind in (*_UNIQUE_NEVER, FunctionType)
+
+
+def _has(values: Iterable[Any], value: Any) -> bool:
+    return any(item is value for item in values)
+
+
+def is_made(value: Any, owned: Container[int]) -> bool:
+    """Whether an object was made by the candidate, so that references to it can be meant for nothing else."""
+    kind = type(value)
+    if kind in _UNIQUE_NEVER:
+        return False
+    if gc.is_tracked(value):
+        return id(value) in owned
+    # The collector does not follow a bare `object()`, an empty dict, or an instance without attributes. Of built-in
+    # types only containers that nobody else can hold yet are taken.
+    return kind is object or kind in (dict, list, set) or bool(kind.__flags__ & HEAP_TYPE)
+
+
+def _is_state(old: Definitions, new: Definitions, name: str) -> bool:
+    """Data in both versions; or an object that a decorator made of a function in both (`lru_cache`, a command)."""
+    kinds = (old.kind(name), new.kind(name))
+    return kinds in ((Kind.DATA, Kind.DATA), (Kind.FUNCTION, Kind.FUNCTION))
+
+
+def _is_code(value: Any) -> bool:
+    """Functions follow their code: they are paired and forwarded, never kept."""
+    return type(value) in (FunctionType, MethodType) or issubclass(type(value), ModuleType)
+
+
+def carry(writes: Writes, source: dict[str, Any], target: dict[str, Any], names: list[str]) -> None:
+    """Add the write that copies values from one namespace to another at the instant of the commit.
+
+    `dict.update` draws the values out of `zip` and `map` while it runs: all of it is C.
+    """
+
+    def late(forward: bool) -> Iterable[Op]:
+        origin, destination = (source, target) if forward else (target, source)
+        writes.hold([destination.get(name) for name in names])
+        present = [name for name in names if name in origin]
+        values: Iterator[Any] = map(origin.get, present, map(destination.get, present, repeat(None)))
+        return [(dict.update, destination, zip(present, values, strict=False))]
+
+    writes.late(late, first=True)  # old namespaces get clones of old functions in the same commit
+
+
+PLAIN = (*_UNIQUE_NEVER, tuple, frozenset)
+"""Types whose objects nobody holds for their identity."""
+
+
+def class_keeps(
+    name: str, old: Any, new: Any, bodies: tuple[Definitions, Definitions], outside: Container[str]
+) -> bool:
+    """Whether an attribute of a class body keeps its value: the same rule, for data of the class.
+
+    Arguments:
+        name: the attribute.
+        old, new: its values.
+        bodies: both class bodies.
+        outside: the names of the module that stand for changed data.
+    """
+    before, after = bodies
+    if before.kind(name) is not Kind.DATA or after.kind(name) is not Kind.DATA:
+        return False
+    return not (_is_code(old) or _is_code(new) or walk.is_class(old)) and unchanged(name, before, after, outside)

@@ -1,0 +1,64 @@
+"""Whether the running code belongs to a check, so that a check can't call back into the rollout that waits for it.
+
+Kept in a context variable: seen in the check's own thread, in coroutines, in the tasks and callbacks that it
+schedules on an event loop, and by ``asyncio.to_thread``. It is not seen in threads that a check starts itself, because
+threads begin with an empty context (free-threaded builds of Python 3.14 hand it on).
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+__all__ = ["Visit", "current_token", "is_inside_check"]
+
+
+class Visit:
+    """One run of one check; lives in the context that the check runs in, and in copies of it.
+
+    Arguments:
+        token: says for whom the check runs.
+        outer: the visit in which this one was begun, where a check of one caller uses another caller.
+    """
+
+    __slots__ = ("outer", "over", "token")
+
+    def __init__(self, token: object, outer: Visit | None) -> None:
+        self.token = token
+        self.outer = outer
+        # A check may leave a task or callback behind that keeps a copy of the context for ever; once the check has
+        # ended, what runs there is ordinary work again.
+        self.over = False
+
+    @classmethod
+    def begin(cls, token: object) -> Visit:
+        """Mark the current context as one in which a check runs, until `over` is set."""
+        visit = cls(token, _visit.get())
+        _visit.set(visit)
+        return visit
+
+
+_visit: ContextVar[Visit | None] = ContextVar("hotswap.verification.inside_check", default=None)
+
+
+def current_token() -> object | None:
+    """The token of the innermost check that the calling code belongs to, or None outside of checks."""
+    visit = _visit.get()
+    while visit is not None and visit.over:
+        visit = visit.outer
+    return None if visit is None else visit.token
+
+
+def is_inside_check(token: object | None = None) -> bool:
+    """Whether the calling code belongs to a check.
+
+    Arguments:
+        token: asks for checks that run with this very token, be it the innermost or an enclosing one; None: any.
+    """
+    if token is None:
+        return current_token() is not None
+    visit = _visit.get()
+    while visit is not None:
+        if visit.token is token and not visit.over:
+            return True
+        visit = visit.outer
+    return False

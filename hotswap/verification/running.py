@@ -1,0 +1,367 @@
+"""Running checks: one after the other, each with a time limit, each away from the caller's thread.
+
+| what | runs in |
+|---|---|
+| the check function | a daemon thread of its own, with a copy of the caller's context variables |
+| what an async check returned | the caller's loop, if one was given and runs in another thread than the caller's |
+| the same, otherwise | a fresh loop in the check's thread |
+| a check for which no thread can be started | the caller's thread, without a time limit |
+
+Guarantees:
+
+- Exactly one answer counts. The check puts it into a queue; the caller takes the first one, or none in time. What
+  comes later is put into a queue that nobody reads.
+- No user code runs under the locks, which guard a few attributes for the length of a few assignments.
+- A stop is requested once at most, and only of the check's own thread while it is there to catch it (`_enter`,
+  `_leave`); never of a thread that runs somebody else's event loop.
+
+Assumes CPython 3.11 or newer, with or without a GIL. Elsewhere hung threads can't be stopped, and are named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import queue
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from contextvars import Context, copy_context
+from typing import Any
+
+from hotswap.verification.answers import Answer, judge_error, judge_value, stack_of
+from hotswap.verification.checks import Candidate, Check, CheckResult, Report, Verdict
+from hotswap.verification.inside import Visit
+from hotswap.verification.stopping import CheckStopped, forget_stop, request_stop
+
+__all__ = ["run_checks"]
+
+_GRACE = 0.5  # seconds that a check has to end after it was cancelled, and again after its thread was asked to stop
+
+
+def run_checks(
+    checks: Sequence[Check],
+    candidate: Candidate,
+    *,
+    loop: asyncio.AbstractEventLoop | None = None,
+    token: object | None = None,
+) -> Report:
+    """Run all checks in the given order, also after one has failed, and report what each found.
+
+    Arguments:
+        checks: what to run. Where several have the same name, ``-2``, ``-3``, ... is appended.
+        candidate: handed to every check as its only argument.
+        loop: the event loop for async checks. It must run in another thread than the caller's; otherwise, and without
+            one, every async check gets a fresh loop.
+        token: what `current_token` answers inside these checks, for the caller to know its own again.
+
+    Blocks for the sum of all time limits, and up to a second more for each check that hangs. Whatever a check raises
+    becomes part of the report. Where a hung check can't be ended, its result says which thread or task is left.
+    KeyboardInterrupt in the caller's thread goes on to the caller, after the running check was asked to stop.
+    """
+    mark = object() if token is None else token
+    return Report(tuple(_Trial(name, check, loop, mark).run(candidate) for name, check in _named(checks)))
+
+
+def _named(checks: Sequence[Check]) -> list[tuple[str, Check]]:
+    """The checks with names that differ."""
+    named: dict[str, Check] = {}
+    for check in checks:
+        name, number = check.name, 1
+        while name in named:
+            number += 1
+            name = f"{check.name}-{number}"
+        named[name] = check
+    return list(named.items())
+
+
+class _Trial:
+    """One run of one check; lives as long as the check does, which for one that hangs is longer than its result."""
+
+    def __init__(self, name: str, check: Check, loop: asyncio.AbstractEventLoop | None, token: object) -> None:
+        self._name = name
+        self._label = f"hotswap check {name}"
+        self._check = check
+        self._given_loop = _serving(loop)
+        self._token = token
+        self._visit: Visit | None = None
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        # Guarded by the lock, because the check and the caller meet here when time is up.
+        self._lock = threading.Lock()
+        self._given_up = False  # the caller waits no longer: begin nothing new
+        self._entered = False  # from here on the thread is ready for a stop
+        self._left = False  # from here on it must not be asked any more
+        self._stop_requested = False
+        self._awaiting: _Awaiting | None = None
+
+    # --- the caller's side ---
+
+    def run(self, candidate: Candidate) -> CheckResult:
+        started = time.perf_counter()
+        try:
+            self._start(copy_context(), candidate)
+            try:
+                answer = self._answers.get(timeout=self._check.timeout)
+                duration = time.perf_counter() - started
+            except queue.Empty:
+                duration = time.perf_counter() - started
+                answer = self._time_out()
+            else:
+                if self._thread is not None:
+                    # It has answered and only has to leave. Until then its frames hold the candidate, which the
+                    # caller may want to be the last to hold.
+                    self._thread.join(_GRACE)
+        except BaseException:
+            # Somebody wants to end the process (or to stop the check in which we run): leave nothing behind.
+            self._stop()
+            raise
+        message = answer.message
+        if self._thread is None and (self._awaiting is None or self._awaiting.loop is None):
+            note = "no thread could be started, so it ran in the calling thread, without its time limit"
+            message = f"{message}; {note}" if message else note
+        return CheckResult(self._name, answer.verdict, duration, message, answer.detail)
+
+    def _start(self, context: Context, candidate: Candidate) -> None:
+        """Begin the check in a thread of its own. Where that can't be had, it has been run when this returns."""
+        self._thread = threading.Thread(target=self._main, args=(context, candidate), name=self._label, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            # There are no threads on this platform, or the process has as many as it may have.
+            self._thread = None
+            context.run(self._call, candidate)
+
+    def _time_out(self) -> Answer:
+        detail = self._stack()
+        fate = self._stop()
+        return Answer(Verdict.TIMED_OUT, f"no answer within {self._check.timeout:g} s; {fate}", detail)
+
+    def _stack(self) -> str:
+        """What the check's thread is doing, as text."""
+        with self._lock:
+            if self._thread is None or self._thread.ident is None or not self._entered or self._left:
+                return ""
+            # Looked up while the thread can't leave: its identity might be another thread's afterwards.
+            frame = sys._current_frames().get(self._thread.ident)
+        return "" if frame is None else stack_of(frame)
+
+    def _stop(self) -> str:
+        """Ask the check to end, wait a little, and say what became of it."""
+        with self._lock:
+            self._given_up = True
+            awaiting = self._awaiting
+        if awaiting is not None:
+            awaiting.give_up()
+            if awaiting.loop is not None:
+                return awaiting.fate(_GRACE)
+        thread = self._thread
+        if thread is None:
+            return "it ran in the calling thread"
+        if awaiting is not None:
+            # Its loop runs in its own thread, which ends with it.
+            thread.join(_GRACE)
+            if not thread.is_alive():
+                return "it was cancelled"
+        self._stop_thread(thread)
+        if awaiting is not None:
+            awaiting.wake()
+        thread.join(_GRACE)
+        return f"its thread {thread.name!r} is still running" if thread.is_alive() else "its thread has ended"
+
+    def _stop_thread(self, thread: threading.Thread) -> None:
+        with self._lock:
+            if thread.ident is not None and self._entered and not self._left and not self._stop_requested:
+                self._stop_requested = request_stop(thread.ident)
+
+    # --- the check's side ---
+
+    def _main(self, context: Context, candidate: Candidate) -> None:
+        """The thread. `CheckStopped` may strike at any bytecode between `_enter` and `_leave`, but only once."""
+        try:
+            try:
+                if self._enter():
+                    context.run(self._call, candidate)
+            finally:
+                self._leave()
+        except CheckStopped:
+            # It was asked for after the time limit, so nobody waits for an answer. It may have struck inside
+            # `_leave`; this time nothing can.
+            self._leave()
+
+    def _enter(self) -> bool:
+        """Whether the check shall begin; from here on a stop is caught."""
+        with self._lock:
+            self._entered = not self._given_up
+            return self._entered
+
+    def _leave(self) -> None:
+        """Make sure that no stop can be on its way any more when the thread ends.
+
+        A stop that arrives in the interpreter's own code after the thread's function would be printed as a crash; one
+        that is requested after the thread's end would hit another thread that got the same identity.
+        """
+        with self._lock:
+            self._left = True
+            requested = self._stop_requested
+        if requested:
+            forget_stop(threading.get_ident())
+
+    def _call(self, candidate: Candidate) -> None:
+        """The check, from the call to its answer; runs in the check's context."""
+        self._visit = Visit.begin(self._token)
+        try:
+            value = self._check.function(candidate)
+            if not inspect.isawaitable(value):
+                answer = judge_value(value)
+            elif self._given_loop is not None:
+                self._await_there(value, self._given_loop)
+                return  # the answer comes from the loop
+            else:
+                answer = self._await_here(value)
+        except CheckStopped:
+            self._visit.over = True
+            raise
+        except KeyboardInterrupt as error:
+            if self._thread is None:
+                # In the caller's thread it may be Ctrl-C, the only way to end a check that hangs there.
+                self._visit.over = True
+                raise
+            answer = judge_error(error, self._check.function)
+        except BaseException as error:  # noqa: BLE001  # it becomes the verdict
+            answer = judge_error(error, self._check.function)
+        self._finish(answer)
+
+    def _finish(self, answer: Answer) -> None:
+        if self._visit is not None:
+            self._visit.over = True
+        self._answers.put(answer)
+
+    def _await_here(self, value: Awaitable[object]) -> Answer:
+        """Await in a fresh loop in this thread."""
+        awaiting = self._new_awaiting(value, loop=None)
+        if _running_loop() is not None:
+            # Only without threads: the caller is a callback of the loop that would have to go on meanwhile.
+            awaiting.give_up()
+            return Answer(Verdict.ERROR, "an async check can't run here: its event loop would need another thread")
+        with asyncio.Runner() as runner:
+            return runner.run(awaiting.settle(self._check.function))
+
+    def _await_there(self, value: Awaitable[object], loop: asyncio.AbstractEventLoop) -> None:
+        """Have it awaited on the caller's loop."""
+        awaiting = self._new_awaiting(value, loop)
+        try:
+            # The loop runs it in a copy of this context, as it does with every callback.
+            loop.call_soon_threadsafe(awaiting.begin, self._check.function, self._finish)
+        except RuntimeError as error:
+            awaiting.give_up()
+            raise RuntimeError(f"the event loop can't take an async check: {error}") from error
+
+    def _new_awaiting(self, value: Awaitable[object], loop: asyncio.AbstractEventLoop | None) -> _Awaiting:
+        awaiting = _Awaiting(value, self._label, loop)
+        with self._lock:
+            self._awaiting = awaiting
+            given_up = self._given_up
+        if given_up:
+            awaiting.give_up()
+        return awaiting
+
+
+class _Awaiting:
+    """The awaitable of one check; lives until it is settled.
+
+    Arguments:
+        value: what the check returned.
+        name: of the task.
+        loop: the caller's loop, or None for a loop in the check's own thread.
+    """
+
+    def __init__(self, value: Awaitable[object], name: str, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._value = value
+        self._name = name
+        self.loop = loop
+        self._ended = threading.Event()
+        self._cancelled = threading.Event()
+        # Guarded by the lock: either the task begins, or the caller gives up before that.
+        self._lock = threading.Lock()
+        self._given_up = False
+        self._home: asyncio.AbstractEventLoop | None = None  # the loop on which it has begun
+        self._task: asyncio.Task[Any] | None = None
+
+    # --- on the loop ---
+
+    def begin(self, function: Callable[..., object], finish: Callable[[Answer], None]) -> None:
+        """Start the task on the caller's loop; runs there."""
+        assert self.loop is not None
+        # Kept, because a loop itself keeps tasks by weak references only.
+        self._task = self.loop.create_task(self._settle_and_tell(function, finish), name=self._name)
+
+    async def _settle_and_tell(self, function: Callable[..., object], finish: Callable[[Answer], None]) -> None:
+        try:
+            finish(await self.settle(function))
+        finally:
+            self._ended.set()
+
+    async def settle(self, function: Callable[..., object]) -> Answer:
+        """Await, and judge. Nothing that the check raises reaches the loop, which SystemExit would end."""
+        with self._lock:
+            if self._given_up:
+                return Answer(Verdict.TIMED_OUT)  # nobody reads it
+            self._home = asyncio.get_running_loop()
+            self._task = asyncio.current_task()
+        try:
+            return judge_value(await self._value)
+        except CheckStopped:
+            raise
+        except BaseException as error:  # noqa: BLE001  # it becomes the verdict
+            return judge_error(error, function)
+
+    # --- from other threads ---
+
+    def give_up(self) -> None:
+        """Cancel it, or see to it that it never begins."""
+        with self._lock:
+            self._given_up = True
+            home = self._home
+        if home is None:
+            # Nobody awaits it any more: a coroutine that is dropped before it began would warn about that.
+            if inspect.iscoroutine(self._value):
+                self._value.close()
+            return
+        with suppress(RuntimeError):  # the loop is closed, so the task has ended
+            home.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        self._cancelled.set()
+        if self._task is not None:
+            self._task.cancel()
+
+    def wake(self) -> None:
+        """Have the loop run some bytecode, so that an exception requested for its thread is raised."""
+        if self._home is not None:
+            with suppress(RuntimeError):
+                self._home.call_soon_threadsafe(lambda: None)
+
+    def fate(self, grace: float) -> str:
+        """What became of it on the caller's loop, within some seconds after it was given up."""
+        if self._home is None:
+            return "the event loop did not start it: it is blocked or has stopped"
+        if self._ended.wait(grace):
+            return "it was cancelled"
+        if self._cancelled.is_set():
+            return f"it goes on in spite of its cancellation: its task {self._name!r} is still running"
+        return f"the event loop does not answer: its task {self._name!r}, or something else on the loop, blocks it"
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _serving(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
+    """The loop, if it can run a check while this thread waits."""
+    return loop if loop is not None and loop.is_running() and loop is not _running_loop() else None

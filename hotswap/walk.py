@@ -1,0 +1,63 @@
+"""Looking at objects without running their code.
+
+Lazy proxies answer `isinstance`, `__class__`, `__dict__`, `==`, `hash` and even `__name__` by running something, or by
+lying. These helpers use `type(o)`, the descriptors of `type` and `object`, and identity, which nobody can override.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any, cast
+
+__all__ = ["class_dict", "class_items", "class_name", "instance_dict", "is_class", "mro", "slot_descriptors"]
+
+_TYPE_DICT = type.__dict__["__dict__"]
+_TYPE_MRO = type.__dict__["__mro__"]
+_TYPE_QUALNAME = type.__dict__["__qualname__"]
+
+
+def is_class(o: object) -> bool:
+    """Whether `o` really is a class; `isinstance(o, type)` may be answered by a proxy."""
+    return issubclass(type(o), type)
+
+
+def mro(cls: type) -> tuple[type, ...]:
+    """The method resolution order of a class."""
+    return cast("tuple[type, ...]", _TYPE_MRO.__get__(cls))
+
+
+def class_dict(cls: type) -> types.MappingProxyType[str, Any]:
+    """The namespace of a class, whatever its metaclass says."""
+    return cast("types.MappingProxyType[str, Any]", _TYPE_DICT.__get__(cls))
+
+
+def class_items(cls: type) -> list[tuple[str, Any]]:
+    """The namespace of a class as a list, so that others may change it meanwhile."""
+    return list(class_dict(cls).items())
+
+
+def class_name(cls: type) -> str:
+    """The qualified name of a class."""
+    return cast("str", _TYPE_QUALNAME.__get__(cls))
+
+
+def instance_dict(o: object) -> dict[str, Any] | None:
+    """The attributes of an instance as its real dict, or None if it has none or hides it behind a property."""
+    for cls in mro(type(o)):
+        descriptor = class_dict(cls).get("__dict__")
+        if descriptor is not None:
+            if type(descriptor) is not types.GetSetDescriptorType:
+                return None
+            found = descriptor.__get__(o)
+            return found if type(found) is dict else None
+    return None
+
+
+def slot_descriptors(cls: type) -> list[types.MemberDescriptorType]:
+    """The descriptors of all slots of a class and its bases."""
+    return [
+        value
+        for base in mro(cls)
+        for value in list(class_dict(base).values())
+        if type(value) is types.MemberDescriptorType
+    ]

@@ -1,0 +1,108 @@
+"""One try at a drop: its bytes are read once, and what was read is applied."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from hotswap.errors import HotswapError, PatchError
+from hotswap.patch import Patch
+from hotswap.watching.outcome import Failure, Outcome
+from hotswap.watching.scanning import Drop, digest_of
+
+if TYPE_CHECKING:
+    from hotswap.rollout import Rollout
+
+__all__ = ["Taken", "attempt", "take"]
+
+_NO_VERSION = Version("0")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A drop whose bytes were read: a patch, or the failure to make one of them. Lives for one pass."""
+
+    drop: Drop
+    digest: str
+    patch: Patch | None
+    failure: Failure | None
+
+    @property
+    def version(self) -> Version | None:
+        """The version that the drop says it is."""
+        return None if self.patch is None else self.patch.version
+
+    @property
+    def order(self) -> tuple[bool, Version, str]:
+        """Sorts drops into the order in which they are applied: by version, then by name; without a version last."""
+        return (self.version is None, self.version or _NO_VERSION, self.drop.name)
+
+
+def take(drop: Drop) -> Taken:
+    """Read the bytes of a drop. Never raises an Exception: a drop that makes no patch is a failure to report."""
+    try:
+        if drop.look.odd is not None:
+            raise PatchError(f"{drop.look.odd} is neither a file nor a folder")  # Reading a pipe would never end.
+        # A drop directory is no package, whatever lies in it: the name of the file says which module it is.
+        module = drop.path.stem if drop.path.suffix == ".py" else None
+        patch = Patch.from_path(drop.path, module=module)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the drop, it is the drop's outcome
+        failure = _failure(error)
+        try:
+            return Taken(drop, digest_of(drop.path), None, failure)
+        except OSError as unreadable:
+            return Taken(drop, drop.look.stamp, None, Failure.unreadable(unreadable))
+    return Taken(drop, patch.digest, patch, None)
+
+
+def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> Outcome:
+    """Apply what was taken. Whatever `apply` raises is the outcome; runs user code, so no lock may be held."""
+    began = time.monotonic()
+    failure = taken.failure
+    if taken.patch is not None:
+        try:
+            rollout = apply(taken.patch)
+            version, state = str(rollout.version), str(rollout.state)
+            reason = f"{rollout.patch.name} {version} is {state}, {time.monotonic() - began:.3f} s after it was taken"
+            return Outcome(
+                drop=taken.drop.name,
+                digest=taken.digest,
+                version=version,
+                rollout=rollout.id,
+                state=state,
+                reason=reason,
+                error=None,
+                process=os.getpid(),
+                time=datetime.now(UTC),
+            )
+        except BaseException as error:
+            # A worker has nobody to pass an interrupt to, a `scan` in the main thread has: the user at the keyboard.
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise
+            failure = _failure(error)
+    assert failure is not None
+    return Outcome(
+        drop=taken.drop.name,
+        digest=taken.digest,
+        version=None if taken.version is None else str(taken.version),
+        rollout=None,
+        state="rejected",
+        reason=failure.reason,
+        error=failure.error,
+        process=os.getpid(),
+        time=datetime.now(UTC),
+        traceback=failure.traceback,
+    )
+
+
+def _failure(error: BaseException) -> Failure:
+    # Our own errors say all there is to say; where a stranger's error comes from, only its traceback tells.
+    return Failure.of(error, None if isinstance(error, HotswapError) else traceback.format_exc())

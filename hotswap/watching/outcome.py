@@ -1,0 +1,145 @@
+"""What became of a drop, and the marker file beside it that says so.
+
+`NAME.live` stands beside a drop that went live, `NAME.failed` beside one that did not; never both. A marker is a
+report: removing one undoes nothing and starts nothing in the process that wrote it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from hotswap.errors import BusyError, HotswapError
+
+__all__ = ["FAILED", "LIVE", "Failure", "Outcome", "read_marker", "write_marker"]
+
+LIVE = ".live"
+FAILED = ".failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one drop: a fact, which lives as long as anybody holds it.
+
+    Attributes:
+        drop: the name of the file or folder in the directory.
+        digest: SHA-256 of what was dropped, in hexadecimal: the patch's digest, or one over the raw bytes where they
+            make no patch.
+        version: the version that went live, or the one that was refused, where it is known.
+        rollout: the id of the rollout, where it went live.
+        state: the state of the rollout: `live`, or `rejected`.
+        reason: what was done, or what was refused and why, in one line.
+        error: the type of the error, `None` where the drop went live.
+        process: the id of the process in which this happened.
+        time: when, in UTC.
+        traceback: for the log, where the error was none of hotswap's; not in the marker.
+    """
+
+    drop: str
+    digest: str
+    version: str | None
+    rollout: str | None
+    state: str
+    reason: str
+    error: str | None
+    process: int
+    time: datetime
+    traceback: str | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def applied(self) -> bool:
+        """Whether the drop went live."""
+        return self.error is None
+
+    @property
+    def final(self) -> bool:
+        """Whether only other bytes can change it: not where the patcher was busy, or the drop could not be read."""
+        return self.error not in _PASSING
+
+    def same_as(self, other: Outcome | None) -> bool:
+        """Whether both say the same, whenever it happened."""
+        return other is not None and (self.digest, self.error, self.reason) == (other.digest, other.error, other.reason)
+
+    def to_json(self) -> str:
+        """The content of the marker file."""
+        facts = {**asdict(self), "time": self.time.isoformat()}
+        del facts["traceback"]
+        return json.dumps(facts, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Outcome:
+        """Read what `to_json` wrote; raises ValueError, TypeError or KeyError for anything else."""
+        facts = json.loads(text)
+        facts["time"] = datetime.fromisoformat(facts["time"])
+        outcome = cls(**facts)
+        if not all(isinstance(fact, str) for fact in (outcome.drop, outcome.digest, outcome.state, outcome.reason)):
+            raise TypeError("not the report of a drop")
+        return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a drop did not go live, as text: an exception would keep frames, and so the candidate, alive."""
+
+    error: str
+    reason: str
+    traceback: str | None = None
+
+    @classmethod
+    def of(cls, error: BaseException, traceback: str | None = None) -> Failure:
+        """Put an exception into one line. Never raises, whatever the exception's own `__str__` does."""
+        name = type(error).__name__
+        try:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        except Exception:  # noqa: BLE001 - it is a stranger's `__str__`, and this is the place that reports errors
+            lines = ["(its text could not be read)"]
+        # "2 unsupported changes:" introduces what follows; everything else is a clause of its own.
+        text = "".join(line + (" " if line.endswith(":") else "; ") for line in lines).rstrip("; ")
+        if isinstance(error, HotswapError) and text:
+            return cls(name, text, traceback)
+        return cls(name, f"{name}: {text}" if text else f"{name}, without a message", traceback)
+
+    @classmethod
+    def unreadable(cls, error: OSError) -> Failure:
+        """The drop itself could not be read, so nothing is known of its bytes."""
+        return cls(_UNREADABLE, f"the drop can't be read ({Failure.of(error).reason}); it is tried again")
+
+
+# Errors that say nothing about the dropped bytes, so the same bytes deserve another try.
+_UNREADABLE = "UnreadableError"
+_PASSING = frozenset({BusyError.__name__, _UNREADABLE})
+
+
+def write_marker(directory: Path, outcome: Outcome) -> None:
+    """Put the outcome beside its drop, as `NAME.live` or `NAME.failed`, and remove the other of the two.
+
+    A reader sees the old marker or the new one, never a part of one. Raises OSError; then the markers are as they were,
+    or both are there.
+    """
+    chosen, other = (LIVE, FAILED) if outcome.applied else (FAILED, LIVE)
+    temporary = directory / f".hotswap-{uuid.uuid4().hex}.tmp"
+    try:
+        # "x": nobody's file is overwritten. Not `tempfile`: its files are private, and operators read markers.
+        with temporary.open("x", encoding="ascii") as file:
+            file.write(outcome.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(directory / f"{outcome.drop}{chosen}")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    (directory / f"{outcome.drop}{other}").unlink(missing_ok=True)
+
+
+def read_marker(directory: Path, drop: str, suffix: str) -> Outcome | None:
+    """The outcome that a marker tells, or None where there is no marker, or none of ours."""
+    try:
+        return Outcome.from_json((directory / f"{drop}{suffix}").read_text(encoding="ascii"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # Missing, half a file, or somebody else's: then nothing is known, and the drop is tried.

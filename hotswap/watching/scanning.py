@@ -1,0 +1,203 @@
+"""Finding what is dropped, and waiting until it is whole.
+
+What it takes: every `*.py` file, every `*.whl` and every folder directly in the directory. What it passes by: names
+that begin with `.` or `_`, names that end as half-made files do (`~`, `.tmp`, `.part`, `.swp`, `.crdownload`), our own
+markers, and everything else, such as the `4913` that an editor writes to try a directory.
+
+A drop that is still being written must not be taken. Nothing tells from outside when a writer has finished, so a drop
+is taken when two successive looks at it, at least `SETTLE` seconds apart, see the same. A writer that pauses longer
+than that is taken for finished; only a rename into its place is safe (write `.shop.tmp` beside, then rename it).
+
+Concurrency: a `Scanner` belongs to whoever has the turn (see `watch`); the functions may be called by anybody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hotswap.watching.outcome import FAILED, LIVE
+
+__all__ = ["SETTLE", "Drop", "Look", "Scanner", "digest_of", "is_passed_by", "look_at"]
+
+SETTLE = 0.2
+"""Seconds between two looks that must agree before a drop is taken."""
+
+_COARSE = 2.0
+"""Seconds within which some file systems (FAT, NFS) can't tell two writes apart by their time."""
+
+_UNFINISHED = ("~", ".tmp", ".part", ".swp", ".crdownload")
+_FILES = (".py", ".whl")
+_ORDINARY = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+
+
+def is_passed_by(name: str) -> bool:
+    """Whether a file or folder of this name is never a drop, whatever it holds."""
+    return name.startswith((".", "_")) or name.endswith((*_UNFINISHED, LIVE, FAILED))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a drop looks like from outside, without reading it.
+
+    `stamp` changes when any path, size, time or inode in it does; `newest` is the latest time in it, in seconds since
+    the epoch; `odd` names something in it that is neither a file nor a folder: reading that could block for ever.
+    """
+
+    stamp: str
+    newest: float
+    odd: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A drop that has settled: its bytes are to be read. `certain` says that an unseen later write is impossible."""
+
+    name: str
+    path: Path
+    look: Look
+    certain: bool
+
+
+def _entries(path: Path, *, strict: bool) -> Iterator[tuple[str, Path, os.stat_result]]:
+    """Every file, folder and oddity of a drop, with its path inside the drop, in a fixed order.
+
+    Raises OSError where the drop itself is not there; and, where `strict`, for whatever in it can't be reached.
+    """
+    waiting = [("", path)]
+    while waiting:
+        inside, here = waiting.pop()
+        try:
+            # A link that leads nowhere (editors lock files with one) is itself what is there.
+            link = bool(inside) and here.is_symlink()
+            facts = here.lstat() if link and not here.exists() else here.stat()
+        except OSError:
+            if strict or not inside:
+                raise
+            continue
+        yield inside, here, facts
+        # A link to a folder inside a folder may lead round in a circle: it is seen, and not entered.
+        if link or not stat.S_ISDIR(facts.st_mode):
+            continue
+        try:
+            names = sorted(child.name for child in here.iterdir() if child.name != "__pycache__")
+        except OSError:
+            if strict:
+                raise
+            continue
+        waiting.extend((f"{inside}/{name}", here / name) for name in reversed(names))
+
+
+def look_at(path: Path) -> Look:
+    """Look at a drop from outside. Raises OSError where there is nothing."""
+    hashed = hashlib.sha256()
+    newest, odd = 0.0, None
+    for inside, _, facts in _entries(path, strict=False):
+        # The inode and the change time catch what size and time of modification alone would miss: another file renamed
+        # into its place, and a time that was set back.
+        seen = (inside, stat.S_IFMT(facts.st_mode), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+        hashed.update(repr(seen).encode())
+        newest = max(newest, facts.st_mtime, facts.st_ctime)
+        if odd is None and stat.S_IFMT(facts.st_mode) not in _ORDINARY:
+            odd = inside.lstrip("/") or path.name
+    return Look(hashed.hexdigest(), newest, odd)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 over the listing and the bytes of a drop that makes no patch, as hexadecimal. Raises OSError."""
+    hashed = hashlib.sha256()
+    for inside, here, facts in _entries(path, strict=True):
+        regular = stat.S_ISREG(facts.st_mode)
+        data = here.read_bytes() if regular else b""
+        hashed.update(repr((inside, stat.S_IFMT(facts.st_mode), len(data))).encode())
+        hashed.update(data)
+    return hashed.hexdigest()
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of one name: how it looks, since when, and whether these bytes have been dealt with."""
+
+    look: Look
+    since: float
+    handled: bool = field(default=False)
+
+
+class Scanner:
+    """Looks at a directory again and again, and says which drops have settled and are not dealt with.
+
+    Arguments:
+        directory: where to look; it may be missing, then nothing is found.
+        settle: seconds between two looks that must agree.
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, directory: Path, settle: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._directory = directory
+        self._settle = settle
+        self._clock = clock
+        self._seen: dict[str, _Seen] = {}
+
+    def scan(self, *, everything: bool = False) -> tuple[list[Drop], float | None]:
+        """Look at every drop once.
+
+        Arguments:
+            everything: also give drops that were dealt with and look as they did then.
+
+        Returns the settled drops by name, and in how many seconds the next waiting one may have settled, or None.
+        """
+        now, wall = self._clock(), time.time()
+        drops: list[Drop] = []
+        due: float | None = None
+        seen: dict[str, _Seen] = {}
+        for name in self._names():
+            path = self._directory / name
+            try:
+                look = look_at(path)
+            except OSError:
+                continue  # It went away between the listing and the look, or is a link that leads nowhere (yet).
+            known = self._seen.get(name)
+            if known is None or known.look != look:
+                seen[name] = _Seen(look, now)
+                due = self._settle if due is None else min(due, self._settle)
+                continue
+            seen[name] = known
+            left = known.since + self._settle - now
+            if left > 0:
+                due = left if due is None else min(due, left)
+            elif everything or not known.handled:
+                drops.append(Drop(name, path, look, certain=wall - look.newest > _COARSE))
+        self._seen = seen
+        return drops, due
+
+    def handled(self, drop: Drop) -> None:
+        """These bytes are dealt with: the drop need not be read again while it looks the same.
+
+        What was written so lately that a later write might bear the same time is read once more, later.
+        """
+        known = self._seen.get(drop.name)
+        if known is not None and known.look == drop.look and drop.certain:
+            known.handled = True
+
+    def _names(self) -> list[str]:
+        try:
+            with os.scandir(self._directory) as listing:
+                return sorted(entry.name for entry in listing if _is_drop(entry))
+        except OSError:
+            return []  # The directory is missing for now; whoever tends the doorbell reports that.
+
+
+def _is_drop(entry: os.DirEntry[str]) -> bool:
+    if is_passed_by(entry.name):
+        return False
+    if entry.name.endswith(_FILES):
+        return True
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

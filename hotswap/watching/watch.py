@@ -1,0 +1,395 @@
+"""The watch: one thread that applies what is dropped, and writes down what became of it.
+
+    a drop appears → it settles → its bytes are read once → apply(patch) → NAME.live, or NAME.failed
+                                                          ↘ the same digest as before: nothing to do
+
+Guarantees
+- Level-triggered: every pass looks at the whole directory, and a drop is known by the digest of its bytes. A lost,
+  doubled or late event changes nothing.
+- A live drop is not applied again in the same process, also by a later watch of the same directory. A failed drop is
+  tried again only when its bytes change (or where the failure was not the drop's: the patcher was busy, the drop could
+  not be read). A new process runs the code on disk, so it applies what it finds, but for drops whose `NAME.failed`
+  bears the same digest.
+- Drops found in the same pass are applied in the order of their versions; those without one come last, by name.
+- No drop ends the watch: whatever `apply` raises is that drop's outcome, and an error of our own is logged.
+- Passes never overlap. `apply` runs user code (checks), so no lock is held while it runs: a pass has the *turn*, which
+  only another pass waits for. `outcomes`, `alive` and `wait_for` never do.
+- After the context ends there is no thread, no file descriptor, and no pass in progress.
+
+Assumes that `os.replace` is atomic in the directory, and that one process writes markers there (of several, the last
+one to finish is the one whose marker stands; they don't disturb each other otherwise). After `os.fork()` the child has
+no thread: there the watch is not alive, and leaving its context does nothing. Works on every interpreter that has
+threads; where there are none, `scan` can be called by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Self
+
+from hotswap.errors import BusyError, HotswapError, StateError
+from hotswap.events import emit
+from hotswap.watching.attempt import Taken, attempt, take
+from hotswap.watching.doorbell import Doorbell
+from hotswap.watching.outcome import FAILED, Outcome, read_marker, write_marker
+from hotswap.watching.scanning import SETTLE, Drop, Scanner, is_passed_by, look_at
+
+if TYPE_CHECKING:
+    from hotswap.patch import Patch
+    from hotswap.rollout import Rollout
+
+__all__ = ["Watch"]
+
+_log = logging.getLogger("hotswap.watching")
+
+_GAP = 0.05
+"""Seconds between two passes at least: a file that is written for minutes rings all the time."""
+
+_places: dict[Path, _Place] = {}
+"""What each watched directory's drops came to in this process: a registry, since it must outlive every watch."""
+
+_turn_held: contextvars.ContextVar[object] = contextvars.ContextVar("hotswap.watching.turn", default=None)
+
+
+class _NoOutcomeError(HotswapError, TimeoutError):
+    """A drop came to nothing in the time that `wait_for` was given. Nothing was changed; the watch goes on."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """One directory in this process; lives as long as the process. `pid` is where `watch` was started."""
+
+    outcomes: Mapping[str, Outcome]
+    watch: Watch | None = None
+    pid: int = 0
+
+
+class Watch:
+    """Applies what is dropped in a directory, from `start` (or the beginning of the `with` block) to `stop`.
+
+    Arguments:
+        apply: called with each dropped patch, from the watch's own thread; returns the rollout, or raises.
+        directory: where drops are looked for; made when the watch starts, if it is missing.
+        interval: seconds between two rescans, for when no event tells of a change.
+        settle: seconds for which a drop must look the same before it is taken.
+    """
+
+    def __init__(
+        self,
+        apply: Callable[[Patch], Rollout],
+        directory: str | os.PathLike[str],
+        interval: float = 2.0,
+        *,
+        settle: float = SETTLE,
+    ) -> None:
+        for name, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
+            if not (math.isfinite(seconds) and least <= seconds <= threading.TIMEOUT_MAX):
+                raise HotswapError(
+                    f"a watch can't have {name}={seconds!r}", advice="give a positive number of seconds, such as 2.0"
+                )
+        self.directory = Path(os.path.abspath(directory))  # noqa: PTH100 - a later chdir must not move it, links stay
+        self.interval = interval
+        self._apply = apply
+        self._place = _places.setdefault(self.directory, _Place(MappingProxyType({})))
+        self._scanner = Scanner(self.directory, settle)
+        self._bell = threading.Event()
+        self._stopping = threading.Event()
+        self._doorbell = Doorbell(self.directory, self._bell.set)
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        # Guards the three below, for moments; no user code, file or log is touched while it is held.
+        self._changed = threading.Condition()
+        self._turn: object | None = None
+        self._turn_thread: int | None = None
+        self._settled: dict[str, tuple[str, Outcome]] = {}  # name -> (stamp of the bytes, what became of them)
+
+    # --- what a user sees ---
+
+    @property
+    def alive(self) -> bool:
+        """Whether drops are being applied: started, not stopped, and in the process that started it."""
+        return self._thread is not None and self._pid == os.getpid() and self._thread.is_alive()
+
+    @property
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """The last outcome of each drop by name, as of now (read-only); also of drops that were removed since."""
+        return self._place.outcomes
+
+    def start(self) -> Self:
+        """Begin to watch. Drops that are there already are taken like new ones.
+
+        Raises HotswapError where the directory can't be made or read, or is watched already in this process, or where
+        there are no threads; StateError where this watch is running. Nothing is left behind then.
+        """
+        if self._thread is not None:
+            here = "already running" if self._pid == os.getpid() else f"the one that process {self._pid} was running"
+            raise StateError(f"this watch is {here}", advice="make another with patcher.watch()")
+        if sys.platform in ("emscripten", "wasi"):
+            raise HotswapError("this platform has no threads, so nothing can be watched", advice="call watch.scan()")
+        self._prepare()
+        self._claim()
+        self._pid = os.getpid()
+        self._stopping.clear()
+        self._bell.clear()
+        thread = threading.Thread(target=self._work, name=f"hotswap-watch-{self.directory.name}", daemon=True)
+        try:
+            self._doorbell.tend()
+            emit("watch.started", level="info", directory=str(self.directory), interval=self.interval)
+            self._thread = thread
+            thread.start()
+        except BaseException as error:
+            self._thread = None
+            self._doorbell.close()
+            self._release()
+            if isinstance(error, RuntimeError):
+                raise HotswapError(f"the thread that watches {self.directory} can't be started ({error})") from error
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop watching. Waits for a rollout in progress; drops that wait their turn are left for the next watch.
+
+        Raises BusyError when it is called from within that rollout (by a check, say). A watch that isn't running, or
+        was started by the parent of a forked process, is left as it is.
+        """
+        thread = self._thread
+        if thread is None:
+            return
+        if self._pid != os.getpid():
+            self._doorbell.forget()
+            return
+        self._refuse_inside("stop")
+        self._stopping.set()
+        self._bell.set()
+        thread.join()
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn is None)  # A `scan` that another thread began.
+            last = self._thread is thread
+            self._thread = None
+            self._changed.notify_all()
+        if last:
+            self._stopping.clear()
+            self._release()
+            emit("watch.stopped", level="info", directory=str(self.directory))
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def scan(self) -> tuple[Outcome, ...]:
+        """Look at every drop now, in this thread, and apply those that have settled and are new here.
+
+        Every settled drop is read again, whatever its times say. A drop that is seen for the first time only begins to
+        settle, so two calls are needed, at least `SETTLE` seconds apart. Waits for a pass in progress. Works also while
+        the watch is not running.
+
+        Returns the outcomes of this pass. Raises BusyError when it is called from within a rollout of this watch.
+        """
+        self._refuse_elsewhere()
+        self._refuse_inside("scan")
+        outcomes, _ = self._pass(everything=True)
+        return outcomes
+
+    def wait_for(self, name: str, timeout: float) -> Outcome:
+        """Wait until the bytes that are now dropped under this name have come to something.
+
+        Arguments:
+            name: the name of the file or folder in the directory.
+            timeout: seconds to wait.
+
+        Raises TimeoutError (a HotswapError too) when the time is over; StateError when the watch is not running;
+        HotswapError when nothing of this name is ever taken. Nothing is changed.
+        """
+        if is_passed_by(name) or Path(name).name != name:
+            raise HotswapError(
+                f"{name!r} is not the name of a drop", advice="give the name that it has in the directory"
+            )
+        self._refuse_elsewhere()
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                stamp = look_at(self.directory / name).stamp
+            except OSError:
+                stamp = None
+            with self._changed:
+                settled = self._settled.get(name)
+                if settled is not None and settled[0] == stamp:
+                    return settled[1]
+                if not self.alive:
+                    raise StateError(f"the watch of {self.directory} is not running, so nothing becomes of {name}")
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._bell.set()
+                self._changed.wait(min(left, self.interval))
+        last = self._place.outcomes.get(name)
+        if stamp is None:
+            because = "there is no such drop"
+        elif last is not None and not last.final:
+            because = last.reason
+        else:
+            because = "it has not settled, or its rollout is still in progress"
+        raise _NoOutcomeError(f"nothing became of {name} in {timeout:g} s: {because}")
+
+    # --- the thread ---
+
+    def _work(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._bell.clear()  # Before the pass: what rings during it is heard after it.
+                pause = self._round()
+                self._stopping.wait(_GAP)
+                self._bell.wait(max(pause - _GAP, 0.0))
+        finally:
+            self._doorbell.close()
+
+    def _round(self) -> float:
+        """Tend the doorbell, make one pass; give the seconds until the next. Never raises."""
+        try:
+            self._doorbell.tend()
+            _, due = self._pass(everything=False)
+        except BaseException:  # noqa: BLE001 - whatever it is, the next drop must still be served
+            with contextlib.suppress(Exception):
+                _log.exception("watching %s: this pass failed; the next one starts anew", self.directory)
+            return self.interval
+        return self.interval if due is None else min(due, self.interval)
+
+    @contextlib.contextmanager
+    def _turn_taken(self) -> Iterator[None]:
+        """Have the turn: one pass at a time. Not a lock: nothing but a pass, and `stop`, waits for it."""
+        turn = object()
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn is None)
+            self._turn, self._turn_thread = turn, threading.get_ident()
+        token = _turn_held.set(turn)
+        try:
+            yield
+        finally:
+            _turn_held.reset(token)
+            with self._changed:
+                self._turn = self._turn_thread = None
+                self._changed.notify_all()
+
+    def _pass(self, *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
+        outcomes: list[Outcome] = []
+        with self._turn_taken():
+            drops, due = self._scanner.scan(everything=everything)
+            taken = [one for drop in drops if (one := self._take(drop)) is not None]
+            for one in sorted(taken, key=lambda one: one.order):
+                if self._stopping.is_set():
+                    break
+                if _unchanged(one.drop):  # Else these bytes are half of something, or history: the new ones settle.
+                    outcomes.append(self._finish(one))
+        return tuple(outcomes), due
+
+    def _take(self, drop: Drop) -> Taken | None:
+        """Read the drop's bytes, once; None where they are dealt with."""
+        taken = take(drop)
+        known = self._place.outcomes.get(drop.name)
+        if known is None:
+            known = read_marker(self.directory, drop.name, FAILED)  # An earlier process may have tried the same bytes.
+        if known is None or known.digest != taken.digest or not known.final:
+            return taken
+        self._remember(known)
+        self._publish(drop, known)
+        return None
+
+    def _finish(self, taken: Taken) -> Outcome:
+        """Apply what was taken, and report: to the memory first, then beside the drop, then in the log."""
+        began = time.monotonic()
+        outcome = attempt(self._apply, taken)
+        before = self._place.outcomes.get(outcome.drop)
+        self._remember(outcome)
+        if not outcome.same_as(before):  # Else the patcher is still busy, say: once is enough.
+            try:
+                write_marker(self.directory, outcome)
+            except OSError as error:
+                _log.warning("watching %s: no marker for %s: %s", self.directory, outcome.drop, error)
+            facts: dict[str, object] = {
+                "drop": outcome.drop,
+                "version": outcome.version,
+                "digest": outcome.digest,
+                "reason": outcome.reason,
+                "duration": round(time.monotonic() - began, 6),
+            }
+            if outcome.applied:
+                emit("drop.applied", level="info", rollout=outcome.rollout, **facts)
+            elif outcome.traceback is None:
+                emit("drop.failed", level="error", error=outcome.error, **facts)
+            else:
+                emit("drop.failed", level="error", error=outcome.error, traceback=outcome.traceback, **facts)
+        if outcome.final:
+            self._publish(taken.drop, outcome)
+        return outcome
+
+    # --- what is known ---
+
+    def _remember(self, outcome: Outcome) -> None:
+        # A new mapping each time: readers, also in a child forked at this moment, need no lock.
+        self._place.outcomes = MappingProxyType({**self._place.outcomes, outcome.drop: outcome})
+
+    def _publish(self, drop: Drop, outcome: Outcome) -> None:
+        self._scanner.handled(drop)
+        with self._changed:
+            self._settled[drop.name] = (drop.look.stamp, outcome)
+            self._changed.notify_all()
+
+    # --- what is refused ---
+
+    def _prepare(self) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with os.scandir(self.directory):
+                pass
+        except (FileExistsError, NotADirectoryError) as error:
+            raise HotswapError(
+                f"{self.directory} can't be watched: it, or what it is in, is not a directory",
+                advice="give the path of a directory, or move the file away",
+            ) from error
+        except OSError as error:
+            raise HotswapError(
+                f"{self.directory} can't be watched: it can't be made or read ({error})",
+                advice="give this process the right to make and read it, or give another path",
+            ) from error
+
+    def _claim(self) -> None:
+        other = self._place.watch
+        if other is not None and self._place.pid == os.getpid():
+            raise HotswapError(
+                f"{self.directory} is watched already in this process", advice="stop the other watch first"
+            )
+        self._place.watch, self._place.pid = self, os.getpid()
+
+    def _release(self) -> None:
+        if self._place.watch is self:
+            self._place.watch = None
+
+    def _refuse_inside(self, what: str) -> None:
+        if self._turn is not None and (self._turn is _turn_held.get() or self._turn_thread == threading.get_ident()):
+            raise BusyError(f"{what}() was called from within a rollout of the same watch, and would wait for itself")
+
+    def _refuse_elsewhere(self) -> None:
+        if self._pid != os.getpid():
+            raise StateError(f"this watch belongs to process {self._pid}, not to this one", advice="start one here")
+
+
+def _unchanged(drop: Drop) -> bool:
+    try:
+        return look_at(drop.path) == drop.look
+    except OSError:
+        return False

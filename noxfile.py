@@ -1,0 +1,255 @@
+"""The sessions of this house. `nox` alone runs what has to be green; `nox -l` lists the rest.
+
+What is tested is what is shipped: the wheel is built once per run and installed, and pytest runs from an empty folder,
+so that neither it nor a subprocess of a test finds the checkout on `sys.path`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "floors", "tests", "coverage", "docs", "pyodide", "interpreters"]
+
+ROOT = Path(__file__).resolve().parent
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+AS_PYODIDE = "3.14"
+"""The version that also runs as WebAssembly in Node, where no interpreter of it is needed."""
+
+IN_CI = bool(os.environ.get("CI"))
+PYODIDE_LIMIT = 15 * 60
+"""Seconds; there are no threads and no signals in Pyodide that could end a test that hangs."""
+
+
+# --- interpreters ----------------------------------------------------------------------------------------------------
+
+
+def candidates(version: str) -> Iterator[Path]:
+    """Where an interpreter may be: the one that runs nox, PATH, and pyenv's versions, selected there or not."""
+    yield Path(sys.executable)
+    name = f"python{version}" + (".exe" if os.name == "nt" else "")
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        if folder:
+            yield Path(folder) / name
+    for root in (os.environ.get("PYENV_ROOT"), Path.home() / ".pyenv"):
+        if root:
+            installed = Path(root).glob(f"versions/{version}.*/bin/{name}")
+            yield from sorted(installed, key=lambda path: [int(n) for n in re.findall(r"\d+", str(path))], reverse=True)
+
+
+def answer(interpreter: Path, version: str) -> Path | None:
+    """Where it really lives, if it starts and is that version; pyenv has shims for versions that it then refuses."""
+    if not interpreter.is_file():
+        return None
+    code = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
+    try:
+        told = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    number, _, place = told.stdout.strip().partition(" ")
+    return Path(place) if told.returncode == 0 and number == version else None
+
+
+def find_interpreters() -> dict[str, Path]:
+    """The first interpreter that answers, for each supported version that has one."""
+    found = {}
+    for version in SUPPORTED:
+        answered = (answer(path, version) for path in candidates(version))
+        if place := next(filter(None, answered), None):
+            found[version] = place
+    return found
+
+
+FOUND = find_interpreters()
+if not FOUND:
+    raise SystemExit(f"no interpreter found that hotswap supports; it needs one of {', '.join(SUPPORTED)}")
+# nox looks for `python3.x` on PATH only, so what was found elsewhere is put there.
+os.environ["PATH"] = os.pathsep.join([*dict.fromkeys(str(path.parent) for path in FOUND.values()), os.environ["PATH"]])
+
+MAIN = "3.12" if "3.12" in FOUND else max(FOUND, key=lambda version: int(version.partition(".")[2]))
+"""Where one interpreter is enough."""
+
+
+# --- what sessions share ---------------------------------------------------------------------------------------------
+
+
+def tool(name: str) -> str:
+    """The requirement that `pyproject.toml` states for a tool, where the rest of its extra is not needed."""
+    project = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+    extras: dict[str, list[str]] = project["optional-dependencies"]
+    return next(text for texts in extras.values() for text in texts if re.match(rf"{name}\b", text))
+
+
+_dist = tempfile.TemporaryDirectory(prefix="hotswap-wheel-")
+
+
+def built_wheel(session: nox.Session) -> Path:
+    """The wheel of this checkout; the first session that asks for it builds it, with its own pip."""
+    folder = Path(_dist.name)
+    if not list(folder.glob("*.whl")):
+        session.run_install(
+            "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", _dist.name, str(ROOT)
+        )
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def install_wheel(session: nox.Session, *extras: str) -> None:
+    """Install the wheel with extras; a reused environment gets the new build although its version is the same."""
+    wheel = built_wheel(session)
+    session.install("--quiet", f"hotswap[{','.join(extras)}] @ {wheel.as_uri()}")
+    session.install("--quiet", "--force-reinstall", "--no-deps", str(wheel))
+
+
+def absolute(argument: str) -> str:
+    """A path within the checkout, as given on the command line, from wherever pytest runs."""
+    path, _, _ = argument.partition("::")
+    return str(ROOT / argument) if path and not path.startswith("-") and (ROOT / path).exists() else argument
+
+
+def run_pytest(
+    session: nox.Session, *arguments: str, command: tuple[str, ...] = ("pytest",), on: str = "tests"
+) -> None:
+    """Run pytest from an empty folder, on what is given behind `--`, or else on the checkout's `on`."""
+    given = [absolute(argument) for argument in session.posargs]
+    if not any(Path(argument.partition("::")[0]).exists() for argument in given):
+        given.append(str(ROOT / on))
+    config = ("--config-file", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
+    with tempfile.TemporaryDirectory(prefix="hotswap-tests-") as empty, session.chdir(empty):
+        session.run(*command, *config, *arguments, *given)
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+
+@nox.session(python=MAIN)
+def lint(session: nox.Session) -> None:
+    """Format and lint."""
+    session.install("--quiet", tool("ruff"))
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session(python=MAIN)
+def types(session: nox.Session) -> None:
+    """Types of the package, the tests and the examples."""
+    install_wheel(session, "demo", "docs", "lint", "test")
+    session.install("--quiet", tool("nox"))
+    # The checkout is what is checked; an installed copy beside it would be another module of the same name.
+    session.run("python", "-m", "pip", "uninstall", "--quiet", "--yes", "hotswap")
+    session.run("mypy")
+
+
+@nox.session(python=MAIN)
+def floors(session: nox.Session) -> None:
+    """Imports point down only."""
+    session.install("--quiet", tool("import-linter"))
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session(python=list(FOUND))
+def tests(session: nox.Session) -> None:
+    """The test suite on every supported interpreter that is there."""
+    install_wheel(session, "demo", "test")
+    run_pytest(session, "-m", "not stress")
+
+
+@nox.session(python=MAIN)
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of what the fast tests reach, against a floor that only rises."""
+    install_wheel(session, "demo", "test")
+    with tempfile.TemporaryDirectory(prefix="hotswap-coverage-") as data:
+        session.env["COVERAGE_FILE"] = str(Path(data) / "coverage")
+        session.env["COVERAGE_RCFILE"] = str(ROOT / "pyproject.toml")
+        run_pytest(session, "-m", "not slow and not stress", command=("coverage", "run", "-m", "pytest"))
+        # Combining maps the installed files to those of the checkout.
+        session.run("coverage", "combine", "--quiet", data)
+        session.run("coverage", "report")
+
+
+@nox.session(python=MAIN)
+def docs(session: nox.Session) -> None:
+    """Run every example, then build the documentation with warnings as errors."""
+    install_wheel(session, "demo", "docs", "test")
+    run_pytest(session, on="tests/test_docs.py")
+    output = Path(session.create_tmp()) / "html"
+    session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", str(output))
+    session.log(f"the documentation is in {output}")
+
+
+@nox.session(python=MAIN)
+def pyodide(session: nox.Session) -> None:
+    """The single-threaded tests on CPython 3.14, as Pyodide in Node."""
+    missing = [tool for tool in ("node", "npm") if shutil.which(tool) is None]
+    if missing:
+        text = f"{' and '.join(missing)} not found: install Node.js with npm to run the tests on Pyodide"
+        session.error(text) if IN_CI else session.skip(text)
+    folder = Path(session.create_tmp())
+    here = ROOT / "tests" / "pyodide"
+
+    wanted = json.loads((here / "package.json").read_text(encoding="utf-8"))["dependencies"]["pyodide"]
+    installed = folder / "node_modules" / "pyodide" / "package.json"
+    if not installed.is_file() or json.loads(installed.read_text(encoding="utf-8"))["version"] != wanted:
+        shutil.copy(here / "package.json", folder)
+        quiet = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--loglevel=error")
+        session.run_install("npm", "install", *quiet, "--prefix", str(folder), external=True)
+
+    site = folder / "site"
+    if site.exists():
+        shutil.rmtree(site)
+    pure = ("--python-version", AS_PYODIDE, "--implementation", "py", "--abi", "none", "--platform", "any")
+    into = ("--quiet", "--target", str(site), "--only-binary", ":all:", *pure)
+    session.install(*into, "--requirement", str(here / "requirements.txt"))
+    # Without its dependencies: watchdog has no wheel for WebAssembly, and is imported only by what watches.
+    session.install(*into, "--no-deps", str(built_wheel(session)))
+
+    arguments = ["-m", "not threads and not slow and not stress", *session.posargs]
+    command = ["node", str(here / "run.mjs"), str(folder), str(ROOT), *arguments]
+    session.log(" ".join(command))
+    sys.stdout.flush()
+    try:
+        code = subprocess.run(command, timeout=PYODIDE_LIMIT, check=False).returncode
+    except subprocess.TimeoutExpired:
+        session.error(f"pytest on Pyodide did not end within {PYODIDE_LIMIT} s")
+    if code:
+        session.error(f"pytest on Pyodide ended with {code}")
+
+
+@nox.session(venv_backend="none")
+def interpreters(session: nox.Session) -> None:
+    """Say which interpreters the tests ran on, and which were not found; in CI, a missing one is a failure."""
+    session.log(f"tests ran on {', '.join(f'{version} ({path})' for version, path in FOUND.items())}")
+    missing = [version for version in SUPPORTED if version not in FOUND]
+    if AS_PYODIDE in missing:
+        missing.remove(AS_PYODIDE)
+        session.log(f"no interpreter found for {AS_PYODIDE}: its tests ran as Pyodide in Node, without threads")
+    if not missing:
+        return
+    text = f"no interpreter found for {', '.join(missing)}: nothing was tested there"
+    session.error(text) if IN_CI else session.warn(text)
+
+
+@nox.session(python=MAIN)
+def stress(session: nox.Session) -> None:
+    """A thousand swaps under load: minutes, in subprocesses."""
+    install_wheel(session, "demo", "test")
+    run_pytest(session, "-m", "stress", "-o", "timeout=1800")
+
+
+@nox.session(python=MAIN)
+def bench(session: nox.Session) -> None:
+    """Measure calls, pauses and the way from drop to live, against the rivals, in one run."""
+    install_wheel(session, "bench", "demo")
+    with tempfile.TemporaryDirectory(prefix="hotswap-bench-") as empty, session.chdir(empty):
+        session.run("python", str(ROOT / "bench"), *session.posargs)

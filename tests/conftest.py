@@ -1,0 +1,119 @@
+"""What every test gets: a process that is left as it was found, and throw-away packages."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import itertools
+import linecache
+import os
+import re
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PRISTINE_IMPORT = builtins.__import__
+THREADS_END_WITHIN = 5.0
+"""Seconds that the threads of a test have to end after it; a thread that was told to stop needs a moment."""
+
+_serial = itertools.count(1)
+
+WHOLLY_THREADED = re.compile(r"^pytestmark\b.*\bmark\.threads\b", re.MULTILINE)
+
+ON_PYODIDE = sys.platform == "emscripten"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """On Pyodide, leave out what needs threads as a whole; elsewhere, what is only about Pyodide.
+
+    The marker alone is not enough there: a module has to be imported before its markers are known, and what those
+    modules import (watchdog, an HTTP client, a documentation parser) is not to be had for WebAssembly.
+    """
+    if not ON_PYODIDE:
+        return True if collection_path == Path(__file__).parent / "pyodide" else None
+    if collection_path.suffix == ".py" and WHOLLY_THREADED.search(collection_path.read_text(encoding="utf-8")):
+        return True
+    return None
+
+
+def _forget_modules(before: Mapping[str, ModuleType], throw_away: Path) -> None:
+    """Take out of `sys.modules` what was loaded from `throw_away`, and put back what stood there before.
+
+    Modules of the standard library and of dependencies stay, even when a test was the first to import them: loading
+    them twice would make two of each of their classes.
+    """
+    roots = (str(throw_away), str(Path(tempfile.gettempdir(), f"hotswap-{os.getpid()}-")))
+    for name, module in list(sys.modules.items()):
+        if module is before.get(name):
+            continue
+        if name in before:
+            sys.modules[name] = before[name]
+            continue
+        namespace = getattr(module, "__dict__", {})
+        places = [namespace.get("__file__"), *(namespace.get("__path__") or ())]
+        if any(isinstance(place, str) and place.startswith(roots) for place in places):
+            del sys.modules[name]
+    for name, module in before.items():
+        sys.modules.setdefault(name, module)
+
+
+def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
+    deadline = time.monotonic() + THREADS_END_WITHIN
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread for thread in left if thread.is_alive()]
+
+
+@pytest.fixture(autouse=True)
+def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Put the import system back after each test, and fail a test that leaves a thread or an import hook behind."""
+    modules = dict(sys.modules)
+    threads = set(threading.enumerate())
+    path = list(sys.path)
+    finders = list(sys.meta_path)
+    hooks = list(sys.path_hooks)
+    import_function = builtins.__import__
+    yield
+    left = _threads_left(threads)
+    # A wrapper that an earlier fixture needed may have come off meanwhile: that is how it should be.
+    hooked = builtins.__import__ not in (import_function, PRISTINE_IMPORT)
+    if hooked:
+        builtins.__import__ = import_function
+    sys.path[:] = path
+    sys.meta_path[:] = finders
+    sys.path_hooks[:] = hooks
+    _forget_modules(modules, tmp_path_factory.getbasetemp())
+    importlib.invalidate_caches()
+    linecache.clearcache()
+    assert not left, f"the test left threads behind: {', '.join(thread.name for thread in left)}"
+    assert not hooked, "the test left something else in builtins.__import__ than it found"
+
+
+@pytest.fixture
+def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Write throw-away packages and import them: `make_package({"__init__.py": "...", "prices.py": "..."})`.
+
+    Paths are relative to the package; sources are dedented. The package gets a unique top-level name, unless the
+    test gives one by `name=`. Its submodules are imported by whoever wants them. All of it is gone after the test.
+    """
+
+    def make(files: Mapping[str, str | bytes], *, name: str | None = None) -> ModuleType:
+        package = name or f"throwaway{next(_serial)}"
+        root = tmp_path / "packages"
+        (root / package).mkdir(parents=True)
+        for path, source in {"__init__.py": "", **files}.items():
+            file = root / package / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(source if isinstance(source, bytes) else textwrap.dedent(source).encode())
+        monkeypatch.syspath_prepend(root)
+        return importlib.import_module(package)
+
+    return make

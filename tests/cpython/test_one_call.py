@@ -1,0 +1,214 @@
+"""One C call is not interrupted: what `hotswap/swap/plan.py` builds its commit on.
+
+The writes of a swap are run by ``deque(starmap(operator.call, ops))``, with the clock read within the call. With the
+GIL, a thread is asked to give way only where Python code is evaluated, so nobody sees one part of the list without
+the rest. Every test here counts torn reads: snapshots in which some names have the new value and some the old. A
+snapshot is one C call itself.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat, starmap
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.threads
+
+NAMES = [f"name{number}" for number in range(200)]
+SNAPSHOTS = 20_000
+"""How many each reader takes where no torn read must be seen."""
+
+LIMIT = 30.0
+"""Seconds in which a torn read has to be seen where one is expected; it takes a few milliseconds."""
+
+Run = Callable[[Iterable[tuple[Any, ...]]], object]
+
+
+def one_call(ops: Iterable[tuple[Any, ...]]) -> object:
+    return deque(starmap(operator.call, [(time.perf_counter,), *ops, (time.perf_counter,)]))
+
+
+def python_loop(ops: Iterable[tuple[Any, ...]]) -> object:
+    for function, *arguments in ops:
+        function(*arguments)
+    return None
+
+
+@pytest.fixture(autouse=True)
+def eager_switching() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+class Readers:
+    """Two threads that take snapshots of all names and count those that are torn."""
+
+    def __init__(self, snapshot: Callable[[], tuple[Any, ...]]) -> None:
+        self._snapshot = snapshot
+        self._stop = False
+        self.read = [0, 0]
+        self.torn = [0, 0]
+        self._threads = [threading.Thread(target=self._run, args=(index,)) for index in (0, 1)]
+
+    def _run(self, index: int) -> None:
+        snapshot = self._snapshot
+        while not self._stop:
+            seen = snapshot()
+            self.read[index] += 1
+            if seen.count(seen[0]) != len(seen):
+                self.torn[index] += 1
+
+    def __enter__(self) -> Readers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop = True
+        for thread in self._threads:
+            thread.join()
+
+
+def writes(namespace: dict[str, Any], value: object, in_the_middle: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    ops: list[tuple[Any, ...]] = [(dict.__setitem__, namespace, name, value) for name in NAMES]
+    if in_the_middle:
+        ops.insert(len(ops) // 2, in_the_middle)
+    return ops
+
+
+def tears(run: Run, in_the_middle: Callable[[], tuple[Any, ...]] = tuple) -> bool:
+    """Whether a torn read is seen within the limit while `run` writes now this value, now that."""
+    namespace: dict[str, Any] = dict.fromkeys(NAMES, 0)
+    get = operator.itemgetter(*NAMES)
+    deadline = time.monotonic() + LIMIT
+    with Readers(lambda: get(namespace)) as readers:
+        while time.monotonic() < deadline and not sum(readers.torn):
+            for value in (1, 0):
+                run(writes(namespace, value, in_the_middle()))
+    return sum(readers.torn) > 0
+
+
+class TestOneCall:
+    def test_of_two_hundred_dict_writes_is_seen_whole(self) -> None:
+        namespace: dict[str, Any] = dict.fromkeys(NAMES, 0)
+        get = operator.itemgetter(*NAMES)
+        there, back = writes(namespace, 1), writes(namespace, 0)
+        with Readers(lambda: get(namespace)) as readers:
+            while min(readers.read) < SNAPSHOTS:
+                one_call(there)
+                one_call(back)
+        assert sum(readers.torn) == 0
+
+    def test_of_every_kind_of_write_is_seen_whole(self) -> None:
+        def body() -> int:
+            return 0
+
+        def other() -> int:
+            return 1
+
+        class Held:
+            attribute: Any = body.__code__
+
+        namespace: dict[str, Any] = {"name": body.__code__}
+        cell = (lambda value: lambda: value)(body.__code__).__closure__[0]  # type: ignore[index]
+        set_code = FunctionType.__dict__["__code__"].__set__
+        set_cell = type(cell).__dict__["cell_contents"].__set__
+
+        def ops(code: Any) -> list[tuple[Any, ...]]:
+            return [
+                (type.__setattr__, Held, "attribute", code),
+                (dict.__setitem__, namespace, "name", code),
+                (set_code, body, code),
+                (set_cell, cell, code),
+                (dict.update, namespace, zip(("one", "two"), repeat(code))),
+            ]
+
+        # Each way to read is a C function; `map` over them in `tuple` is one C call.
+        reading = [
+            (type.__getattribute__, Held, "attribute"),
+            (dict.__getitem__, namespace, "name"),
+            (FunctionType.__dict__["__code__"].__get__, body),
+            (type(cell).__dict__["cell_contents"].__get__, cell),
+            (dict.__getitem__, namespace, "one"),
+            (dict.__getitem__, namespace, "two"),
+        ]
+        codes = body.__code__, other.__code__
+        one_call(ops(codes[0]))
+        with Readers(lambda: tuple(starmap(operator.call, reading))) as readers:
+            while min(readers.read) < SNAPSHOTS:
+                for code in (codes[1], codes[0]):
+                    one_call(ops(code))
+        assert sum(readers.torn) == 0
+
+    def test_takes_values_from_zip_and_map_without_a_gap(self) -> None:
+        """State is carried in the commit itself: `dict.update` draws from `zip` and `map` (`swap/state.py`)."""
+        source = dict.fromkeys(NAMES, 0)
+        target = dict.fromkeys(NAMES, 0)
+        get = operator.itemgetter(*NAMES)
+        with Readers(lambda: get(target)) as readers:
+            while min(readers.read) < SNAPSHOTS:
+                for value in (1, 0):
+                    source.update(dict.fromkeys(NAMES, value))
+                    carried = map(source.get, NAMES, map(target.get, NAMES, repeat(None)))
+                    one_call([(dict.update, target, zip(NAMES, carried, strict=False))])
+        assert sum(readers.torn) == 0
+
+
+class TestWhatTearsIt:
+    """Each of these is why a rule stands in `swap/plan.py`; they also prove that the readers above would see a gap."""
+
+    def test_a_python_loop(self) -> None:
+        assert tears(python_loop)
+
+    def test_one_python_function_in_the_list(self) -> None:
+        def harmless() -> None:
+            pass
+
+        assert tears(one_call, lambda: (harmless,))
+
+    def test_one_python_setattr_in_the_list(self) -> None:
+        class Proxy:
+            def __setattr__(self, name: str, value: object) -> None:
+                pass
+
+        proxy = Proxy()
+        assert tears(one_call, lambda: (setattr, proxy, "attribute", 1))
+
+    def test_one_object_that_dies_with_a_weak_reference_callback(self) -> None:
+        """So a commit holds whatever it replaces until after the call."""
+        holder: dict[str, Any] = {}
+        kept: list[weakref.ref[Any]] = []
+
+        def callback(_: weakref.ref[Any]) -> None:
+            kept.clear()
+
+        def dying() -> tuple[Any, ...]:
+            holder["code"] = (lambda: None).__code__.replace(co_name="dies")
+            kept.append(weakref.ref(holder["code"], callback))
+            return (dict.__setitem__, holder, "code", None)
+
+        assert tears(one_call, dying)
+
+    def test_one_object_that_dies_with_a_finalizer(self) -> None:
+        holder: dict[str, Any] = {}
+
+        class Mortal:
+            def __del__(self) -> None:
+                pass
+
+        def dying() -> tuple[Any, ...]:
+            holder["object"] = Mortal()
+            return (dict.__setitem__, holder, "object", None)
+
+        assert tears(one_call, dying)

@@ -1,0 +1,152 @@
+"""Threads that call through everything they hold, while three hundred swaps go by.
+
+Whoever calls gets the version that was live at some moment of the call: not older than what was live before it began,
+not newer than what was live when it had ended. And no call fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import hotswap
+
+pytestmark = pytest.mark.threads
+
+SWAPS = 300
+THREADS = 2
+SOURCE = """
+import functools
+
+def helper(a{pad}): return {n}
+def function(a=0, *, b=1): return helper(0{zeros})
+def generator(): yield helper(0{zeros})
+def through(inner):
+    @functools.wraps(inner)
+    def wrapper(*args): return inner(*args)
+    return wrapper
+@through
+def decorated(): return helper(0{zeros})
+class Base:
+    def method(self): return helper(0{zeros})
+class Class(Base):
+    def method(self): return super().method()
+    @property
+    def prop(self): return helper(0{zeros})
+    @staticmethod
+    def static(): return helper(0{zeros})
+"""
+
+
+def source(version: int) -> str:
+    """The helper takes one argument more in every other version: a caller of one that meets the other's fails."""
+    extra = version % 2
+    return (
+        SOURCE.replace("{n}", str(version)).replace("{pad}", ", c" * extra).replace("{zeros}", ", 0" * extra)
+    )  # fmt: skip
+
+
+def ways(core: Any) -> dict[str, Callable[[], int]]:
+    """Ways to reach the code, each taken from the first version."""
+    function, generator, decorated, cls, instance = (
+        core.function,
+        core.generator,
+        core.decorated,
+        core.Class,
+        core.Class(),
+    )
+    return {
+        "function": function,
+        "function with arguments": lambda: function(1, b=2),
+        "generator": lambda: next(generator()),
+        "decorated": decorated,
+        "bound method": instance.method,
+        "method": lambda: instance.method(),
+        "property": lambda: instance.prop,
+        "static": cls.static,
+        "new instance": lambda: cls().method(),
+        "module": lambda: core.function(),
+    }
+
+
+@pytest.fixture
+def eager_switching() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+class Callers:
+    """Threads that go through all ways; each compares what it got with what was live meanwhile."""
+
+    def __init__(self, ways: dict[str, Callable[[], int]]) -> None:
+        self.before = self.after = 0
+        """The version that is live at least, and at most."""
+        self.rounds = 0
+        self.wrong: list[str] = []
+        self._ways = ways
+        self._stop = False
+        self._threads = [threading.Thread(target=self._run) for _ in range(THREADS)]
+
+    def _run(self) -> None:
+        while not self._stop and not self.wrong:
+            for name, way in self._ways.items():
+                least = self.before
+                try:
+                    given = way()
+                except Exception as error:
+                    self.wrong.append(f"{name}: {type(error).__name__}: {error}")
+                else:
+                    if not least <= given <= self.after:
+                        self.wrong.append(f"{name}: {given}, where {least} to {self.after} was live")
+            self.rounds += 1
+
+    def __enter__(self) -> Callers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop = True
+        for thread in self._threads:
+            thread.join()
+
+
+class TestCalls:
+    @pytest.mark.slow
+    @pytest.mark.timeout(120)
+    @pytest.mark.usefixtures("eager_switching")
+    def test_reach_what_is_live(self, make_package: Callable[..., ModuleType]) -> None:
+        package = make_package({"core.py": source(0)}).__name__
+        patcher = hotswap.Patcher([package])
+        with Callers(ways(importlib.import_module(f"{package}.core"))) as callers:
+            for version in range(1, SWAPS + 1):
+                callers.after = version
+                patcher.apply(hotswap.Patch.from_sources({f"{package}.core": source(version)}, version=str(version)))
+                callers.before = version
+                if callers.wrong:
+                    break
+        assert callers.wrong == []
+        assert callers.rounds > 100
+
+    @pytest.mark.usefixtures("eager_switching")
+    def test_never_fail_while_swaps_are_taken_back(self, make_package: Callable[..., ModuleType]) -> None:
+        package = make_package({"core.py": source(0)}).__name__
+        patcher = hotswap.Patcher([package])
+        with Callers(ways(importlib.import_module(f"{package}.core"))) as callers:
+            callers.after = 1_000_000
+            for version in itertools.islice(itertools.count(1), 20):
+                patcher.apply(hotswap.Patch.from_sources({f"{package}.core": source(version)}, version=str(version)))
+                patcher.rollback()
+                if callers.wrong:
+                    break
+        assert callers.wrong == []
+        assert callers.rounds > 100

@@ -1,0 +1,258 @@
+"""Old work finishes on old code: what had begun when the swap came goes on, and never meets a new helper.
+
+In every program here the helper takes other arguments in the second version: a call of one generation that meets the
+other's helper fails.
+"""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import importlib
+import textwrap
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import hotswap
+
+BEFORE = """
+class Resource:
+    def __init__(self, value): self.value = value
+    def read(self): return self.value
+
+def helper(a): return a, "old"
+def rows():
+    yield helper(1)
+    yield helper(2)
+    yield from more()
+def more():
+    yield helper(3)
+    yield helper(4)
+async def work(pause):
+    first = helper(1)
+    await pause
+    return first, helper(2)
+async def stream(pause):
+    yield helper(1)
+    await pause
+    yield helper(2)
+def nested():
+    def inner():
+        return helper(1)
+    yield inner()
+    yield inner()
+def in_class(resource):
+    yield helper(resource.read())
+    yield helper(resource.read())
+def hands_out():
+    yield helper(1)
+    yield more()
+def through(inner):
+    def wrapper():
+        yield "before"
+        yield inner()
+    return wrapper
+@through
+def decorated(): return helper(1)
+def imports():
+    yield helper(1)
+    from . import core
+    yield core.helper(2)
+    from .core import helper as imported
+    yield imported(3)
+"""
+AFTER = (
+    BEFORE.replace("def helper(a): return a, ", "def helper(a, b): return a + b, ")
+    .replace("helper(", "helper(0, ")
+    .replace("imported(", "imported(0, ")
+    .replace("def helper(0, a", "def helper(a")
+    .replace('"old"', '"new"')
+)
+
+
+class Pause:
+    """Something to wait for that needs no event loop."""
+
+    def __await__(self) -> Any:
+        yield "paused"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_in_flight() -> Iterator[None]:
+    """An exception that a test has caught holds the frames that it came through until the next collection."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def core(make_package: Callable[..., ModuleType]) -> Any:
+    package = make_package({"core.py": BEFORE}).__name__
+    return importlib.import_module(f"{package}.core")
+
+
+def swap(core: ModuleType) -> hotswap.Patcher:
+    name = core.__name__
+    patcher = hotswap.Patcher([name.partition(".")[0]])
+    patcher.apply(hotswap.Patch.from_sources({name: textwrap.dedent(AFTER)}, version="1"))
+    return patcher
+
+
+def retire(core: ModuleType, patcher: hotswap.Patcher) -> None:
+    """Go two versions on: nobody can go back to the first one any more."""
+    for version in ("2", "3"):
+        source = textwrap.dedent(AFTER).replace('"new"', f'"{version}"')
+        patcher.apply(hotswap.Patch.from_sources({core.__name__: source}, version=version))
+    gc.collect()
+
+
+def finished(coroutine: Any) -> Any:
+    with pytest.raises(StopIteration) as end:
+        coroutine.send(None)
+    return end.value.value
+
+
+class TestSuspended:
+    def test_generator(self, core: Any) -> None:
+        suspended = core.rows()
+        assert next(suspended) == (1, "old")
+        swap(core)
+        assert list(suspended) == [(2, "old"), (3, "old"), (4, "old")]
+        assert list(core.rows()) == [(1, "new"), (2, "new"), (3, "new"), (4, "new")]
+
+    def test_generator_that_delegates(self, core: Any) -> None:
+        suspended = core.rows()
+        assert [next(suspended) for _ in range(3)] == [(1, "old"), (2, "old"), (3, "old")]
+        swap(core)
+        assert list(suspended) == [(4, "old")]
+
+    def test_coroutine(self, core: Any) -> None:
+        suspended = core.work(Pause())
+        assert suspended.send(None) == "paused"
+        swap(core)
+        assert finished(suspended) == ((1, "old"), (2, "old"))
+        fresh = core.work(Pause())
+        fresh.send(None)
+        assert finished(fresh) == ((1, "new"), (2, "new"))
+
+    def test_asynchronous_generator(self, core: Any) -> None:
+        suspended = core.stream(Pause())
+        assert finished(suspended.__anext__()) == (1, "old")
+        step = suspended.__anext__()
+        assert step.send(None) == "paused"
+        swap(core)
+        assert finished(step) == (2, "old")
+
+    def test_generator_that_calls_a_nested_function(self, core: Any) -> None:
+        suspended = core.nested()
+        assert next(suspended) == (1, "old")
+        swap(core)
+        assert list(suspended) == [(1, "old")]
+
+    def test_generator_that_was_not_started(self, core: Any) -> None:
+        """It was called in the old version, so it is old work."""
+        waiting = core.rows()
+        swap(core)
+        assert next(waiting) == (1, "old")
+
+    def test_generator_that_uses_an_instance(self, core: Any) -> None:
+        suspended = core.in_class(core.Resource(7))
+        assert next(suspended) == (7, "old")
+        swap(core)
+        assert list(suspended) == [(7, "old")]
+
+    def test_generator_that_old_work_has_handed_out(self, core: Any) -> None:
+        """It was made by a call that began in the old version, and outlives it."""
+        suspended = core.hands_out()
+        next(suspended)
+        patcher = swap(core)
+        handed_out = next(suspended)
+        suspended.close()
+        del suspended
+        retire(core, patcher)
+        assert list(handed_out) == [(3, "old"), (4, "old")]
+
+    def test_wrapper_of_a_decorator(self, core: Any) -> None:
+        """The wrapper's frame is in flight; the decorated function has not been called yet."""
+        suspended = core.decorated()
+        assert next(suspended) == "before"
+        retire(core, swap(core))
+        assert list(suspended) == [(1, "old")]
+
+    def test_wrapper_of_a_decorator_that_is_taken_back(self, core: Any) -> None:
+        patcher = swap(core)
+        suspended = core.decorated()
+        assert next(suspended) == "before"
+        patcher.rollback()
+        gc.collect()
+        assert list(suspended) == [(1, "new")]
+
+    def test_generator_that_imports(self, core: Any) -> None:
+        suspended = core.imports()
+        assert next(suspended) == (1, "old")
+        swap(core)
+        assert list(suspended) == [(2, "old"), (3, "old")]
+        assert list(core.imports()) == [(1, "new"), (2, "new"), (3, "new")]
+
+    def test_generator_of_the_new_version_goes_on_after_a_rollback(self, core: Any) -> None:
+        patcher = swap(core)
+        suspended = core.rows()
+        assert next(suspended) == (1, "new")
+        patcher.rollback()
+        assert list(suspended) == [(2, "new"), (3, "new"), (4, "new")]
+        assert list(core.rows()) == [(1, "old"), (2, "old"), (3, "old"), (4, "old")]
+
+    def test_generators_of_several_versions_go_on_side_by_side(self, core: Any) -> None:
+        first = core.rows()
+        next(first)
+        patcher = swap(core)
+        second = core.rows()
+        next(second)
+        third_source = textwrap.dedent(BEFORE).replace('"old"', '"third"')
+        patcher.apply(hotswap.Patch.from_sources({core.__name__: third_source}, version="2"))
+        third = core.rows()
+        assert [next(suspended)[1] for suspended in (first, second, third)] == ["old", "new", "third"]
+        assert [list(suspended)[-1][1] for suspended in (first, second, third)] == ["old", "new", "third"]
+
+
+class TestDrain:
+    """What is in place for old calls goes when the last of them has ended."""
+
+    def test_takes_the_import_hook_off(self, core: Any) -> None:
+        original = builtins.__import__
+        suspended = core.rows()
+        next(suspended)
+        swap(core)
+        assert builtins.__import__ is not original
+        list(suspended)
+        del suspended
+        assert builtins.__import__ is original
+
+    def test_survives_a_collection(self, core: Any) -> None:
+        original = builtins.__import__
+        suspended = core.rows()
+        next(suspended)
+        swap(core)
+        gc.collect()
+        list(suspended)
+        del suspended
+        assert builtins.__import__ is original
+
+    def test_is_at_once_when_nothing_runs(self, core: Any) -> None:
+        original = builtins.__import__
+        swap(core)
+        gc.collect()
+        assert builtins.__import__ is original
+
+    def test_follows_a_rollback_too(self, core: Any) -> None:
+        original = builtins.__import__
+        patcher = swap(core)
+        suspended = core.rows()
+        next(suspended)
+        patcher.rollback()
+        assert builtins.__import__ is not original
+        suspended.close()
+        del suspended
+        assert builtins.__import__ is original

@@ -1,0 +1,175 @@
+"""The example service: what its customers and its operator see, over the network, with the real library inside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hotswap.demo.clients import Admin, Feed, RefusedError
+from hotswap.demo.patches import example_folder, overlaid, package_sources, write_folder, write_wheel
+from hotswap.demo.scenario import Service, service_running
+
+pytestmark = pytest.mark.threads
+
+GOOD = "1.3.0-rates-by-kind"
+WITHIN = 20.0
+
+
+class Shop:
+    """A running service, and both ways to talk to it."""
+
+    def __init__(self, service: Service, admin: Admin, client: httpx.AsyncClient, folder: Path) -> None:
+        self.service = service
+        self.admin = admin
+        self.client = client
+        self.folder = folder
+
+    async def quote(self, sku: str = "atlas", quantity: int = 2) -> dict[str, Any]:
+        response = await self.client.get("/quote", params={"sku": sku, "quantity": quantity})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def patched(self, overlay: str, version: str) -> Path:
+        """A folder with one of the demo's patches; the bad ones were written for 1.3.0."""
+        sources = overlaid(package_sources(example_folder()), example_folder() / "patches" / GOOD, "1.3.0")
+        sources = overlaid(sources, example_folder() / "patches" / overlay, version)
+        return write_folder(sources, self.folder / f"shop-{version}")
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Shop]:
+    with (folder / "log").open("wb") as log:
+        async with (
+            service_running(folder, log) as service,
+            Admin.connected(service.url, service.token) as admin,
+            httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=WITHIN) as client,
+        ):
+            yield Shop(service, admin, client, folder)
+
+
+def with_shop(folder: Path, story: Callable[[Shop], Awaitable[None]]) -> None:
+    async def told() -> None:
+        async with opened(folder) as shop:
+            await story(shop)
+
+    asyncio.run(told())
+
+
+class TestCustomers:
+    def test_quotes(self, tmp_path: Path) -> None:
+        async def story(shop: Shop) -> None:
+            answer = await shop.quote()
+            assert {name: answer[name] for name in ("sku", "quantity", "net", "tax", "total", "version")} == {
+                "sku": "atlas",
+                "quantity": 2,
+                "net": 7_980,
+                "tax": 1_516,
+                "total": 9_496,
+                "version": "1.2.0",
+            }
+            assert answer["pid"] == shop.service.pid
+            assert answer["cache_loads"] == 1
+            for asked in ({"sku": "nothing"}, {"sku": "atlas", "quantity": "21"}, {"sku": "atlas", "quantity": "x"}):
+                assert (await shop.client.get("/quote", params=asked)).status_code == 404
+
+        with_shop(tmp_path, story)
+
+
+class TestOperator:
+    def test_only_who_knows_the_token(self, tmp_path: Path) -> None:
+        async def story(shop: Shop) -> None:
+            for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": shop.service.token}):
+                for method, path in (
+                    ("GET", "/admin/status"),
+                    ("POST", "/admin/apply"),
+                    ("POST", "/admin/rollback"),
+                    ("POST", "/admin/confirm"),
+                ):
+                    response = await shop.client.request(method, path, headers=given)
+                    assert response.status_code == 401, (method, path, given)
+
+        with_shop(tmp_path, story)
+
+    def test_apply_and_roll_back_reach_whoever_holds_old_code(self, tmp_path: Path) -> None:
+        async def story(shop: Shop) -> None:
+            feed = Feed()
+            async with feed.following(shop.service.url):
+                before = await shop.admin.status()
+                applied = await shop.admin.apply(str(shop.patched(GOOD, "1.3.0")))
+                assert (applied["version"], applied["state"]) == ("1.3.0", "live")
+                assert (await shop.quote())["total"] == 8_367
+                seen = await self.seen_everywhere(shop, feed, "1.3.0")
+                assert seen["engine"]["label"].startswith("a rate for each kind")
+                assert seen["refresher"]["thread"] == before["refresher"]["thread"]
+                assert seen["engine"]["cache_loads"] == 1
+
+                await shop.admin.roll_back("as was planned")
+                assert (await shop.quote())["total"] == 9_496
+                seen = await self.seen_everywhere(shop, feed, "1.2.0")
+                assert seen["engine"]["label"].startswith("one tax rate")
+                assert seen["history"][0]["reason"] == "as was planned"
+            assert (feed.versions, feed.broken) == (["1.2.0", "1.3.0", "1.2.0"], None)
+
+        with_shop(tmp_path, story)
+
+    async def seen_everywhere(self, shop: Shop, feed: Feed, version: str) -> dict[str, Any]:
+        """The status, as soon as the background thread and the WebSocket have come round to this version."""
+        async with asyncio.timeout(WITHIN):
+            while True:
+                status = await shop.admin.status()
+                assert status["versions"] == {"shop": version}
+                if status["refresher"]["version"] == version and feed.versions[-1:] == [version]:
+                    return status
+                await asyncio.sleep(0.02)
+
+    def test_an_uploaded_wheel(self, tmp_path: Path) -> None:
+        async def story(shop: Shop) -> None:
+            wheel = write_wheel(
+                overlaid(package_sources(example_folder()), example_folder() / "patches" / GOOD, "1.3.0"),
+                "1.3.0",
+                tmp_path,
+            )
+            headers = {"Authorization": f"Bearer {shop.service.token}"}
+            response = await shop.client.post("/admin/apply", headers=headers, content=wheel.read_bytes())
+            assert response.status_code == 422
+            assert "?name=" in response.json()["error"]
+            response = await shop.client.post(
+                "/admin/apply", headers=headers, params={"name": wheel.name}, content=wheel.read_bytes()
+            )
+            assert response.status_code == 200, response.text
+            assert (await shop.quote())["version"] == "1.3.0"
+
+        with_shop(tmp_path, story)
+
+    def test_what_is_refused_is_told(self, tmp_path: Path) -> None:
+        async def story(shop: Shop) -> None:
+            with pytest.raises(RefusedError, match="NothingToRollBackError"):
+                await shop.admin.roll_back("there is nothing")
+            with pytest.raises(RefusedError, match="nothing is on trial"):
+                await shop.admin.confirm()
+            with pytest.raises(RefusedError, match="would cost -"):
+                await shop.admin.apply(str(shop.patched("1.3.3-negative-price", "1.3.3")))
+            with pytest.raises(RefusedError, match=r"pricing\.py:28"):
+                await shop.admin.apply(str(shop.patched("1.3.1-syntax-error", "1.3.1")))
+            answer = await shop.quote()
+            assert (answer["version"], answer["total"]) == ("1.2.0", 9_496)
+
+        with_shop(tmp_path, story)
+
+    def test_a_confirmed_version_stays(self, tmp_path: Path) -> None:
+        async def story(shop: Shop) -> None:
+            await shop.admin.apply(str(shop.patched(GOOD, "1.3.0")))
+            assert (await shop.admin.confirm())["state"] == "permanent"
+            assert (await shop.admin.status())["history"][0]["state"] == "permanent"
+            with pytest.raises(RefusedError):
+                await shop.admin.confirm()
+            assert (await shop.quote())["version"] == "1.3.0"
+
+        with_shop(tmp_path, story)
