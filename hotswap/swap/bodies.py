@@ -26,12 +26,11 @@ class Bodies:
         self._new: set[int] = set()
         for pair in pairing.functions:
             self._note(pair.old)
-            if type(pair.new) is FunctionType:
-                if self._is_made_by_candidate(pair.new):
-                    self._new.add(id(pair.new))
-                    self._note(pair.new)
-                else:
-                    self._facts.setdefault(id(pair.new), identity_of(pair.new))
+            if pair.made is not None and self._is_made_by_candidate(pair.made):
+                self._new.add(id(pair.made))
+                self._note(pair.made)
+            elif type(pair.new) is FunctionType:
+                self._facts.setdefault(id(pair.new), identity_of(pair.new))
 
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:

@@ -14,7 +14,7 @@ from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, Wrap
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import Kind, unchanged
+from hotswap.generation import unchanged
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
 from hotswap.swap.state import class_keeps
@@ -156,8 +156,8 @@ def transplant(
     def late(forward: bool) -> Iterator[Op]:
         for attribute, value in targets.items():
             was, will = before.get(attribute, _MISSING), translate(value)
-            if was is will:
-                continue
+            if was is will or (type(was) is type(will) is str and was == will):
+                continue  # writing an equal `__module__` would cost the class its `__firstlineno__` on CPython 3.13
             wanted = will if forward else was
             # A deletion is a write and a deletion, so that it works whether or not the attribute is there.
             yield (_SET, old, attribute, None if wanted is _MISSING else wanted)
@@ -190,7 +190,7 @@ def _defined(attribute: str, value: Any, pair: ClassPair) -> bool:
         return False
     body = pair.bodies[0]
     if attribute in body.bindings:
-        return body.kind(attribute) is not Kind.CLASS or not walk.is_class(value)
+        return True
     return attribute.startswith("__") and attribute.endswith("__")
 
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from hotswap import walk
+
 __all__ = ["KIND_FLAGS", "SupersededModule", "facade", "forwarder", "identity_of", "identity_ops", "target_of"]
 
 KIND_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
@@ -153,7 +155,28 @@ def facade(old: FunctionType, new: Callable[..., Any], facts: Mapping[str, Any] 
     """
     if facts is not None:
         return {**facts, "__code__": forwarder(old, new, facts["__code__"])}
-    return {**identity_of(old), "__defaults__": None, "__kwdefaults__": None, "__code__": forwarder(old, new, None)}
+    return {
+        **identity_of(old),
+        **_told(new),
+        "__defaults__": None,
+        "__kwdefaults__": None,
+        "__code__": forwarder(old, new, None),
+    }
+
+
+def _told(new: Any) -> dict[str, Any]:
+    """What a callable that wraps a function (`lru_cache`, an object of a decorator's class) tells of that function."""
+    facts = walk.instance_dict(new) or {}
+    if walk.is_class(new) or "__wrapped__" not in facts:
+        return {}
+    names = ("__name__", "__qualname__", "__module__")
+    told = {name: facts[name] for name in names if type(facts.get(name)) is str}
+    wrapped = facts["__wrapped__"]
+    if type(wrapped) is FunctionType:
+        told = {name: getattr(wrapped, name) for name in names} | {"__doc__": wrapped.__doc__} | told
+        told[_ANNOTATIONS] = getattr(wrapped, _ANNOTATIONS)
+    # `inspect.signature` follows this; `cache_info` and the like belong to the object that is called.
+    return {**told, "__dict__": {"__wrapped__": wrapped}}
 
 
 def identity_ops(function: FunctionType, after: dict[str, Any], before: dict[str, Any] | None = None) -> list[Op]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator
-from types import MappingProxyType
 from typing import Any
 
 __all__ = ["Lineage"]
@@ -32,35 +31,67 @@ class _Reference(weakref.ref[Any]):
 
 
 class Lineage:
-    """The earlier functions, and `lru_cache` objects, of each definition. Immutable; `extended` makes the next one."""
+    """What earlier generations left behind. Immutable; `extended` makes the next one.
 
-    def __init__(self, known: dict[str, tuple[_Reference, ...]] | None = None) -> None:
-        self._known = MappingProxyType(known or {})
+    Arguments:
+        functions: functions that lead to a successor.
+        caches: `lru_cache` objects whose function does.
+        lost: functions and classes that a version took away, and that a later one may bring back.
+    """
 
-    def of(self, key: str) -> Iterator[Any]:
-        """Yield the earlier objects of a definition that are still held."""
-        for reference in self._known.get(key, ()):
-            held = reference()
-            if held is not None:
-                yield held
+    def __init__(
+        self,
+        functions: Iterable[_Reference] = (),
+        caches: Iterable[_Reference] = (),
+        lost: Iterable[weakref.ref[Any]] = (),
+    ) -> None:
+        self._functions = tuple(functions)
+        self._caches = tuple(caches)
+        self._lost = tuple(lost)
 
-    def extended(self, more: Iterable[tuple[str, Any]]) -> Lineage:
+    @property
+    def functions(self) -> Iterator[Any]:
+        """The earlier functions that are still held."""
+        return _alive(self._functions)
+
+    @property
+    def caches(self) -> Iterator[Any]:
+        """The earlier `lru_cache` objects that are still held."""
+        return _alive(self._caches)
+
+    @property
+    def lost(self) -> Iterator[Any]:
+        """What was taken away and is still held."""
+        return _alive(self._lost)
+
+    def extended(
+        self, functions: Iterable[Any], caches: Iterable[Any], lost: Iterable[Any], returned: Iterable[Any]
+    ) -> Lineage:
         """Return a lineage that knows some objects more, and none that nobody holds any longer.
 
         Arguments:
-            more: pairs of a definition's key and an object that is an earlier one from now on.
+            functions, caches, lost: what is earlier from now on.
+            returned: what is not lost any more.
         """
-        known = dict(self._known)
-        for key, held in more:
-            if all(earlier is not held for earlier in self.of(key)):
-                known[key] = (*known.get(key, ()), _Reference(held))
-        for references in known.values():
-            for reference in references:
-                reference.keep()
-        return Lineage(
-            {
-                key: alive
-                for key, references in known.items()
-                if (alive := tuple(reference for reference in references if reference() is not None))
-            }
-        )
+        functions_known = _with(self._functions, functions)
+        caches_known = _with(self._caches, caches)
+        for reference in (*functions_known, *caches_known):
+            reference.keep()
+        here = {id(o) for o in returned}
+        missing = {id(o): o for o in (*self.lost, *lost) if id(o) not in here}
+        return Lineage(functions_known, caches_known, map(weakref.ref, missing.values()))
+
+
+def _alive(references: Iterable[weakref.ref[Any]]) -> Iterator[Any]:
+    for reference in references:
+        held = reference()
+        if held is not None:
+            yield held
+
+
+def _with(references: tuple[_Reference, ...], objects: Iterable[Any]) -> list[_Reference]:
+    """The references that are alive, and one for each object that has none yet."""
+    alive = [(reference, held) for reference in references if (held := reference()) is not None]
+    known = {id(held) for _, held in alive}
+    more = {id(o): o for o in objects if id(o) not in known}
+    return [*(reference for reference, _ in alive), *map(_Reference, more.values())]

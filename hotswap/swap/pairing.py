@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Definitions, Kind, unchanged
+from hotswap.swap.calling import called_as
+from hotswap.swap.forwarding import KIND_FLAGS, target_of
 
 __all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
 
@@ -24,44 +26,78 @@ LRU_CACHE = type(functools.lru_cache(lambda: None))
 
 _NOT_CODE = ("__dict__", "__weakref__", "__annotations__", "__doc__", "__module__", "__qualname__", "__firstlineno__")
 
+_METHODS = {FunctionType, staticmethod, classmethod}
+
 _DEPTH = 12
 """How deep containers and instances are followed; code inside is rarely deeper than a list of objects in a dict."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionPair:
-    """An old function and the callable that it leads to. `key` names the definition across versions."""
+    """An old function and the callable that it leads to.
+
+    `key` names the definition. `made` is the function of the candidate, which leads to `back` once the swap is taken
+    back; it is not always `new`: an `lru_cache` object has its function inside, a class method is called bound.
+    """
 
     key: str
     old: FunctionType
     new: Callable[..., Any]
+    made: Any = None
+    back: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClassPair:
-    """An old class, which stays, and its twin of the candidate. `bodies` are the definitions of both bodies."""
+    """An old class, which stays, and its twin of the candidate.
+
+    `bodies` are the definitions of both bodies. `returns` says that no live module has the class: an earlier version
+    had it, and somebody may still hold it.
+    """
 
     key: str
     old: type
     new: type
     bodies: tuple[Definitions, Definitions]
+    returns: bool = False
 
 
 @dataclass
 class Pairing:
     """What the walk found. Lives as long as a swap is prepared.
 
-    `successors` maps the id of an old object to what names that are bound to it shall be bound to; `caches` are the
-    `lru_cache` objects, (key, old, new), whose function leads to new code; `lost` are old functions without a
-    counterpart; `clashes` are pairs that can't be: (key, old object, new object).
+    `successors` maps the id of an old object to what names that are bound to it shall be bound to; `places` maps the
+    id of every old object that was paired to what is called in its place; `caches` are the `lru_cache` objects,
+    (old, new or None), whose function leads to new code; `lost` are old functions without a counterpart; `clashes` are
+    pairs that can't be: (key, old object, new object).
     """
 
     functions: list[FunctionPair] = field(default_factory=list)
     classes: list[ClassPair] = field(default_factory=list)
     successors: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-    caches: list[tuple[str, Any, Any]] = field(default_factory=list)
+    places: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    caches: list[tuple[Any, Any]] = field(default_factory=list)
     lost: list[tuple[str, FunctionType]] = field(default_factory=list)
     clashes: list[tuple[str, Any, Any]] = field(default_factory=list)
+
+    def unmake(self, pair: ClassPair) -> None:
+        """Take back the pair of a class, and those of its members."""
+        self.classes = [other for other in self.classes if not f"{other.key}.".startswith(f"{pair.key}.")]
+        self.functions = [other for other in self.functions if not other.key.startswith(f"{pair.key}.")]
+
+    def keep(self, twins: Mapping[int, tuple[Any, Any]]) -> None:
+        """Note which new objects are dropped: the living object stays what names are bound to.
+
+        Arguments:
+            twins: id of a dropped object -> (it, the living one).
+        """
+        for known in (self.successors, self.places):
+            for key, (old, new) in list(known.items()):
+                dropped = twins.get(id(new))
+                if dropped is not None and dropped[1] is old:
+                    del known[key]
+                elif dropped is not None:
+                    known[key] = (old, dropped[1])
 
 
 def pair_modules(
@@ -69,8 +105,15 @@ def pair_modules(
     new: Mapping[str, ModuleType],
     old_definitions: Mapping[str, Definitions],
     new_definitions: Mapping[str, Definitions],
+    lost: Iterable[Any] = (),
 ) -> Pairing:
-    """Pair the contents of the old and the new modules of the same names."""
+    """Pair the contents of the old and the new modules of the same names.
+
+    Arguments:
+        old, new: the modules of both generations.
+        old_definitions, new_definitions: what their sources say.
+        lost: functions and classes that an earlier swap took away, and that may have returned.
+    """
     walker = _Walker(old, new, old_definitions, new_definitions)
     for name in old:
         if name not in new:
@@ -93,6 +136,8 @@ def pair_modules(
             walker.pair(key, function, fallback, 0)
         else:
             walker.result.lost.append((key, function))
+    for gone in sorted(lost, key=walk.is_class, reverse=True):
+        walker.pair_returning(gone, by_name)
     walker.finish()
     return walker.result
 
@@ -161,6 +206,8 @@ class _Walker:
         if walk.is_class(old):
             self.pair_class(key, old, new)
             return
+        if old is not new and callable(new):
+            self.result.places.setdefault(id(old), (old, new))
         if old is not new and (type(old) is FunctionType or defined) and id(old) not in self.result.successors:
             self.result.successors[id(old)] = (old, new)
         self.pair(key, old, new, 0)
@@ -178,20 +225,77 @@ class _Walker:
         elif type(new) is kind and not issubclass(kind, (ModuleType, str, bytes, int, float, complex)):
             self.seen.add(id(old))
             if kind is LRU_CACHE:
-                self.result.caches.append((key, old, new))
+                self.result.caches.append((old, new))
+                self.result.places.setdefault(id(old), (old, new))
             self.later.append((key, old, new, depth))
+        elif kind is LRU_CACHE and callable(new):
+            # The object is written in C and can't be changed: the function in it leads to what takes its place.
+            self.seen.add(id(old))
+            self.result.caches.append((old, None))
+            self.result.places.setdefault(id(old), (old, new))
+            inner = old.__wrapped__
+            if type(inner) is not FunctionType or id(inner) in self.seen or not self.is_followed(inner):
+                return
+            if type(new) is FunctionType and new.__code__.co_flags & KIND_FLAGS:
+                # It would remember a coroutine or generator, and give it out a second time.
+                self.seen.add(id(inner))
+                self.result.lost.append((key, inner))
+            else:
+                self.note_pair(f"{key}.__wrapped__", inner, new, back=old)
 
     def pair_function(self, key: str, old: FunctionType, new: Any, depth: int) -> None:
-        if depth and not self.is_ours_by_code(old) and not _leads_to(old, self.is_ours_by_code):
+        if depth and not self.is_followed(old):
             return
-        self.seen.add(id(old))
-        if type(new) is FunctionType:
-            self.result.functions.append(FunctionPair(key, old, new))
-            self.later.append((key, old, new, depth))
-        elif callable(new):
-            self.result.functions.append(FunctionPair(key, old, new))
+        if callable(new):
+            self.note_pair(key, old, new, back=old)
+            if type(new) is FunctionType:
+                self.later.append((key, old, new, depth))
         else:
+            self.seen.add(id(old))
             self.result.lost.append((key, old))
+
+    def is_followed(self, function: FunctionType) -> bool:
+        """Whether a function that was found inside something else is to lead to its successor."""
+        return self.is_ours_by_code(function) or _leads_to(function, self.is_ours_by_code)
+
+    def note_pair(self, key: str, old: FunctionType, new: Any, *, back: Any) -> None:
+        """Note what an old function leads to, and what leads back."""
+        self.seen.add(id(old))
+        made = new.__wrapped__ if type(new) is LRU_CACHE else new
+        self.result.functions.append(
+            FunctionPair(key, old, new, made, back) if type(made) is FunctionType else FunctionPair(key, old, new)
+        )
+        self.result.places[id(old)] = (old, new)
+        # A function of an earlier generation that is kept: others may lead to where it leads now.
+        target = target_of(old.__code__)
+        if target is not None:
+            self.result.places.setdefault(id(target), (target, new))
+
+    def pair_method(self, key: str, old: Any, new: Any, cls: type) -> None:
+        """Pair members of a class of which one is a method and the other a static or class method."""
+        before, after = _function_of(old), _function_of(new)
+        if type(before) is not FunctionType or type(after) is not FunctionType or id(before) in self.seen:
+            return
+        self.seen.add(id(before))
+        there, back = called_as(type(old), type(new), after, cls), called_as(type(new), type(old), before, cls)
+        self.result.functions.append(FunctionPair(key, before, there, after, back))
+        self.result.places[id(before)] = (before, there)
+
+    def pair_returning(self, gone: Any, by_name: Mapping[tuple[str, str], FunctionType]) -> None:
+        """Pair a function or class that an earlier swap took away, if the new version has it again."""
+        if id(gone) in self.seen:
+            return
+        if type(gone) is FunctionType:
+            found = by_name.get((gone.__module__, gone.__code__.co_qualname))
+            family = gone.__code__.co_qualname.rpartition(".")[0]
+            stays = not family or walk.is_class(_resolved(self.old.get(gone.__module__), family))
+            if found is not None and stays:
+                self.pair_function(f"{gone.__module__}:{gone.__code__.co_qualname}", gone, found, 0)
+            return
+        home, path = str(walk.class_dict(gone).get("__module__")), walk.class_name(gone)
+        new = _resolved(self.new.get(home), path)
+        if walk.is_class(new) and new is not gone and id(new) not in self.seen:
+            self.pair_class(f"{home}:{path}", gone, new, returns=True)
 
     def finish(self) -> None:
         """Look inside what was paired. Everything that has a name of its own is paired under it by then."""
@@ -207,7 +311,7 @@ class _Walker:
         module, _, path = key.partition(":")
         return f"{module}:{path.partition('.')[0]}" in self.uneven
 
-    def pair_class(self, key: str, old: type, new: Any) -> None:
+    def pair_class(self, key: str, old: type, new: Any, *, returns: bool = False) -> None:
         if old is new or id(old) in self.seen:
             return
         self.seen.add(id(old))
@@ -216,7 +320,8 @@ class _Walker:
             return
         self.seen.add(id(new))
         bodies = (_body(old, self.definitions[0]), _body(new, self.definitions[1]))
-        self.result.classes.append(ClassPair(key, old, new, bodies))
+        self.result.classes.append(ClassPair(key, old, new, bodies, returns))
+        self.result.places[id(old)] = (old, old)
         for before, base in zip(old.__bases__, new.__bases__, strict=False):
             # A class decorator may have left a base that no name leads to.
             if walk.class_name(before) == walk.class_name(base) and self.is_own_class(before):
@@ -227,7 +332,9 @@ class _Walker:
                 continue
             if walk.is_class(value) and walk.is_class(after[name]):
                 if self.is_own_class(value):
-                    self.pair_class(f"{key}.{name}", value, after[name])
+                    self.pair_class(f"{key}.{name}", value, after[name], returns=returns)
+            elif type(value) is not type(after[name]) and {type(value), type(after[name])} <= _METHODS:
+                self.pair_method(f"{key}.{name}", value, after[name], old)
             else:
                 self.pair(f"{key}.{name}", value, after[name], 1)
 
@@ -238,6 +345,18 @@ class _Walker:
     def new_functions(self) -> Iterator[tuple[str, FunctionType]]:
         """The functions that the new modules define."""
         return _functions(self.new, lambda function: id(function.__globals__) in self.new_globals)
+
+
+def _function_of(value: Any) -> Any:
+    return value if type(value) is FunctionType else value.__func__
+
+
+def _resolved(module: ModuleType | None, path: str) -> Any:
+    """What a qualified name stands for in a module, or None."""
+    found: Any = None if module is None else module.__dict__.get(path.partition(".")[0])
+    for part in path.split(".")[1:]:
+        found = walk.class_dict(found).get(part) if walk.is_class(found) else None
+    return found
 
 
 def _body(cls: type, definitions: Mapping[str, Definitions]) -> Definitions:

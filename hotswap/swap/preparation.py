@@ -8,8 +8,8 @@ with writes that were made out in advance.
 from __future__ import annotations
 
 import gc
-import inspect
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import CellType, FunctionType, ModuleType
 from typing import Any
@@ -18,12 +18,13 @@ from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Kind, Live, detach, gate, managed, worlds
 from hotswap.swap.bodies import Bodies, same_code
+from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.drain import Cloning, Drain, OldWorld, running
-from hotswap.swap.forwarding import KIND_FLAGS, SupersededModule, facade, identity_of, identity_ops
+from hotswap.swap.forwarding import KIND_FLAGS, SupersededModule, facade, identity_of, identity_ops, target_of
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage
-from hotswap.swap.pairing import FunctionPair, Pairing, pair_modules
+from hotswap.swap.pairing import LRU_CACHE, Pairing, pair_modules
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
@@ -58,20 +59,27 @@ class Swap:
             for name in self.new
             if (entry := live.get(name)) is not None and issubclass(type(entry.module), ModuleType)
         }
+        removed = {name: entry.module for name in candidate.removed if (entry := live.get(name)) is not None}
         self._definitions: tuple[dict[str, Definitions], dict[str, Definitions]] = (
             {entry.name: entry.definitions for entry in live if entry.name in self.old},
             candidate.definitions,
         )
         self._writes = Writes()
+        self._aims: dict[int, tuple[weakref.ref[Any], Any, Any]] = {}
         self.plan = Plan(candidate.patch.label, modules=self._modules())
         self._owned = {id(o) for o in candidate.owned}
-        self._pairing = pair_modules(self.old, self.new, *self._definitions)
+        self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost)
+        self._unmake_impossible_returns()
+        # Looked up now: once they are superseded, modules show what took their place.
+        self._gone = [*self._lost(self.old | removed, self.new), *(function for _, function in self._pairing.lost)]
+        self._added = list(self._lost(self.new, self.old))
         self._keeping = keep_state(
             self.old, self.new, *self._definitions, candidate.selection, self._owned, self._writes
         )
         self._facts = Bodies(self._pairing, self.new)
         twins = {id(pair.new): (pair.new, pair.old) for pair in self._pairing.classes}
         twins.update(self._keeping.twins)
+        self._pairing.keep(self._keeping.twins)
         self._redirection = Redirection(candidate.owned, self.new, twins, self._pairing.successors)
         self._build()
 
@@ -117,6 +125,15 @@ class Swap:
         )
         self._describe()
 
+    def _unmake_impossible_returns(self) -> None:
+        """A class that returns with another layout is another class: nothing live depends on the old one."""
+        twins = {id(pair.new): pair.old for pair in self._pairing.classes if not pair.returns}
+        for pair in [pair for pair in self._pairing.classes if pair.returns]:
+            if unsupported_class_changes(pair, lambda value: twins.get(id(value), value)):
+                self._pairing.unmake(pair)
+                sentence = "returns as a new class; objects of the one that was removed are not of it"
+                self.plan.warnings.append(f"{pair.key} {sentence}")
+
     def _gone_classes(self) -> set[int]:
         """Ids of the classes that the old modules define and the new ones do not."""
         paired = {id(pair.old) for pair in self._pairing.classes}
@@ -157,10 +174,14 @@ class Swap:
             place, _, path = key.partition(":")
             if path.partition(".")[0] in self.new[place].__dict__:
                 warn(f"{key} has no counterpart in the new version; who still holds it keeps the old code")
+        for old, new in self._pairing.caches:
+            if new is None:
+                name = old.__wrapped__.__qualname__
+                warn(f"{old.__wrapped__.__module__}:{name} is no lru_cache any more; who holds it goes on remembering")
         for pair in self._pairing.functions:
-            if not inspect.isfunction(pair.new):
+            if pair.made is None:
                 warn(f"{pair.key} was a function and becomes a {type(pair.new).__name__}; old references call it")
-            elif (pair.old.__code__.co_flags ^ pair.new.__code__.co_flags) & KIND_FLAGS:
+            elif (pair.old.__code__.co_flags ^ pair.made.__code__.co_flags) & KIND_FLAGS:
                 warn(f"{pair.key} changes its kind (plain, generator, coroutine); old references show the old kind")
         for change in names:
             if change.fate is Fate.REPLACED and not change.name.startswith("__"):
@@ -216,12 +237,14 @@ class Swap:
             after = facade(pair.old, pair.new, new)
             self._writes.both(identity_ops(pair.old, after, before), identity_ops(pair.old, before, after))
             self._writes.late(self._hold_code(pair.old))
-            made = pair.new
-            if type(made) is FunctionType and id(made) not in backward and self._facts.is_new(made):
+            made = pair.made
+            if made is not None and id(made) not in backward and self._facts.is_new(made):
                 backward.add(id(made))
-                self._writes.both([], identity_ops(made, facade(made, pair.old, before), new))
+                back: Any = pair.back
+                there = self._facts.of(made)
+                self._writes.both([], identity_ops(made, facade(made, back, self._facts.known(back)), there))
                 self._writes.late(self._hold_code(made))
-            self._writes.late(self._ancestors(pair, before, new))
+        self._writes.late(self._ancestor_writes)
 
     def _hold_code(self, function: FunctionType) -> Callable[[bool], list[Op]]:
         def late(_: bool) -> list[Op]:
@@ -231,28 +254,36 @@ class Swap:
 
         return late
 
-    def _ancestors(
-        self, pair: FunctionPair, old: dict[str, Any], new: dict[str, Any] | None
-    ) -> Callable[[bool], Iterator[Op]]:
-        def late(forward: bool) -> Iterator[Op]:
-            target, facts = (pair.new, new) if forward else (pair.old, old)
-            for function in self._before.of(pair.key):
-                if function is not target and function is not pair.old:
-                    self._writes.hold(function, identity_of(function))
-                    yield from identity_ops(function, facade(function, target, facts))
-
-        return late
+    def _ancestor_writes(self, forward: bool) -> Iterator[Op]:
+        """Point the functions of earlier generations at the newest one, whatever they lead to now."""
+        paired = {id(pair.old) for pair in self._pairing.functions}
+        for function in self._before.functions:
+            known = self._aims.get(id(function))
+            if known is None or known[0]() is not function:
+                target = target_of(function.__code__)
+                then = followed(target, self._pairing.places)
+                if id(function) in paired or then is target:
+                    continue
+                known = self._aims[id(function)] = (weakref.ref(function), target, then)
+            aim = known[2] if forward else known[1]
+            self._writes.hold(function, identity_of(function))
+            yield from identity_ops(function, facade(function, aim, self._facts.known(aim)))
 
     def _cache_writes(self) -> None:
         """Old `lru_cache` objects stay callable, but what they remember was computed by the old code."""
 
         def late(_: bool) -> Iterator[Op]:
-            for key, old, new in self._pairing.caches:
-                kept = id(new) in self._keeping.twins
-                for cache in (*self._before.of(key), *(() if kept else (old, new))):
-                    # What is remembered may have a finalizer: it dies after the call.
-                    self._writes.hold([list(part.items()) for part in gc.get_referents(cache) if type(part) is dict])
-                    yield (cache.cache_clear,)
+            caches = {id(o): o for pair in self._pairing.caches for o in pair if o is not None}
+            caches.update((id(pair.new), pair.new) for pair in self._pairing.functions if type(pair.new) is LRU_CACHE)
+            led = {*self._aims, *(id(pair.old) for pair in self._pairing.functions)}
+            caches.update((id(cache), cache) for cache in self._before.caches if id(cache.__wrapped__) in led)
+            for twin, living in self._keeping.twins.values():
+                caches.pop(id(twin), None)
+                caches.pop(id(living), None)
+            for cache in caches.values():
+                # What is remembered may have a finalizer: it dies after the call.
+                self._writes.hold([list(part.items()) for part in gc.get_referents(cache) if type(part) is dict])
+                yield (cache.cache_clear,)
 
         self._writes.late(late)
 
@@ -286,17 +317,27 @@ class Swap:
 
     def lineage_after_commit(self) -> Lineage:
         """Return the lineage that holds once the swap has been made: what was live is earlier now."""
-        return self._before.extended(
-            [(pair.key, pair.old) for pair in self._pairing.functions]
-            + [(key, old) for key, old, _ in self._pairing.caches]
-        )
+        functions = [pair.old for pair in self._pairing.functions]
+        caches = [old for old, _ in self._pairing.caches]
+        returned = (*functions, *(pair.old for pair in self._pairing.classes))
+        return self._before.extended(functions, caches, self._gone, returned)
 
     def lineage_after_revert(self) -> Lineage:
         """Return the lineage that holds once the swap has been taken back."""
-        return self._before.extended(
-            [(pair.key, pair.new) for pair in self._pairing.functions if self._facts.is_new(pair.new)]
-            + [(key, new) for key, _, new in self._pairing.caches]
-        )
+        made = [pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made)]
+        caches = [pair.new for pair in self._pairing.functions if type(pair.new) is LRU_CACHE]
+        caches += [new for _, new in self._pairing.caches if new is not None]
+        return self._before.extended(made, caches, self._added, ())
+
+    def _lost(self, here: Mapping[str, ModuleType], there: Mapping[str, ModuleType]) -> Iterator[Any]:
+        """The functions and classes that are defined here, and have no successor there."""
+        followed_ids = {id(o) for pair in self._pairing.functions for o in (pair.old, pair.made)}
+        followed_ids |= {id(o) for pair in self._pairing.classes for o in (pair.old, pair.new)}
+        for name, module in here.items():
+            names = there[name].__dict__ if name in there else {}
+            for attribute, value in list(module.__dict__.items()):
+                if attribute not in names and id(value) not in followed_ids and _defined_in(value, name):
+                    yield value
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
@@ -354,6 +395,8 @@ class Swap:
         self._facts = Bodies(self._pairing, {})
         self._redirection = Redirection((), {}, {}, {})
         self.old, self.new = {}, {}
+        self._gone, self._added = [], []
+        self._aims.clear()
 
     def _adopt_children(self) -> None:
         """Give a new package object the unchanged submodules that the old one had."""
@@ -386,6 +429,12 @@ def _drain(functions: Iterator[Any], modules: Mapping[str, ModuleType]) -> Drain
         gate.release()
 
     return Drain(codes.values(), drained)
+
+
+def _defined_in(value: Any, module: str) -> bool:
+    if walk.is_class(value):
+        return walk.class_dict(value).get("__module__") == module
+    return type(value) is FunctionType and value.__globals__.get("__name__") == module
 
 
 def _same(value: Any) -> Any:

@@ -27,11 +27,6 @@ from hotswap.errors import CheckFailedError, LoadError
 from hotswap.generation import gate, worlds
 from tests.fingerprint import Fingerprint, differences
 
-pytestmark = pytest.mark.skip(
-    reason="finds four open defects of the swap, listed at the end of docs/explanation/guarantees-and-limits.md: an "
-    "unchanged lru_cache that changes later, getsource of a class on 3.13, nested classes removed, signature of a cache"
-)
-
 MODULES = ("a", "b", "c")
 FUNCTIONS = ("plain", "generator", "coroutine", "wrapped", "cached")
 KINDS = (*FUNCTIONS, "number", "table", "class")
@@ -321,8 +316,10 @@ class Live:
     def check(self, expected: Mapping[str, Any]) -> None:
         """Assert that the program answers like a fresh one, by its modules and by what is held."""
         assert observe(self.modules) == expected
-        for name, _, value, instance in self.held:
+        for name, thing, value, instance in self.held:
             wanted = expected[f"{name[0]}.{name}"]
+            if thing.kind == "cached" and isinstance(wanted[2][0], list):
+                continue  # a cache that is held can't lead to a coroutine or generator: `TestFound` has it
             assert without_signature(answers(value)) == without_signature(wanted), f"held {name}"
             if instance is not None:
                 assert type(instance) is value
@@ -451,6 +448,12 @@ class TestFound:
     def patcher_of(cls, module: ModuleType) -> Patcher:
         return cls.patchers[module.__name__.partition(".")[0]]
 
+    @classmethod
+    def warnings(cls, module: ModuleType) -> list[str]:
+        rollout = cls.patcher_of(module).current
+        assert rollout is not None
+        return rollout.plan.warnings
+
     @contextmanager
     def patched(self, *versions: str) -> Iterator[Iterator[Any]]:
         """Apply one version of a module after the other; each step gives the live module."""
@@ -505,6 +508,82 @@ class TestFound:
             assert held(5, y=7) == (5, 7)
             assert str(inspect.signature(held)) == "(x, *, y=1)"
             assert held.__doc__ == "new"
+
+    def test_cache_that_becomes_a_plain_function_leads_to_it(self) -> None:
+        versions = [
+            "import functools\n@functools.lru_cache\ndef f(): return 1\n",
+            "def f(): return 2\n",
+            "def f(x=3): return x\n",
+            "import functools\n@functools.lru_cache\ndef f(): return 4\n",
+        ]
+        with self.patched(*versions) as steps:
+            held = []
+            for number, (a, b) in enumerate(steps, 1):
+                held.append(a.f)
+                assert [f() for f in (a.f, b.f, *held)] == [number] * (number + 2)
+            self.patcher_of(a).rollback()
+            assert [f() for f in held] == [3] * 4
+
+    def test_cache_that_becomes_a_coroutine_keeps_its_code_and_the_plan_says_so(self) -> None:
+        cached = "import functools\n@functools.lru_cache\ndef f(): return {}\n"
+        with self.patched(cached.format(1), "async def f(): return 2\n", cached.format(3)) as steps:
+            a, _ = next(steps)
+            held = a.f
+            a, _ = next(steps)
+            assert called(a.f) == ["awaited", 2]
+            assert held() == 1
+            (sentence, *_) = [w for w in self.warnings(a) if ":f has no counterpart" in w]
+            assert sentence.endswith("who still holds it keeps the old code")
+            next(steps)
+            assert held() == 3
+
+    def test_method_that_changes_its_kind_is_called_as_the_new_kind(self) -> None:
+        kinds = {
+            "plain": "    def m(self, x): return {n}, x\n",
+            "static": "    @staticmethod\n    def m(x): return {n}, x\n",
+            "class": "    @classmethod\n    def m(cls, x): return {n}, x\n",
+        }
+        for order in itertools.permutations(kinds):
+            steps_of = (*order, order[0])
+            bodies = ["class C:\n" + kinds[kind].format(n=n) for n, kind in enumerate(steps_of)]
+            with self.patched(*bodies) as steps:
+                held: list[tuple[str, Any]] = []
+                for number, (kind, (a, _)) in enumerate(zip(steps_of, steps, strict=True)):
+                    held.append((kind, a.C().m))
+                    for taken, m in held:
+                        if kind == "plain" != taken:  # it was taken without an instance, which is what it lacks now
+                            with pytest.raises(TypeError, match="missing 1 required positional argument"):
+                                m("x")
+                        else:
+                            assert m("x") == (number, "x"), order
+                self.patcher_of(a).rollback()
+                for taken, m in held:
+                    if order[2] != "plain" or taken == "plain":
+                        assert m("x") == (2, "x"), order
+
+    def test_function_and_class_that_were_removed_and_return_are_followed(self) -> None:
+        there = "def f(): return {0}\nclass C:\n    def m(self): return {0}\n"
+        with self.patched(there.format(1), "x = 1\n", there.format(3), there.format(4)) as steps:
+            a, _ = next(steps)
+            f, C, c = a.f, a.C, a.C()
+            next(steps)
+            assert (f(), c.m()) == (1, 1)
+            for number in (3, 4):
+                a, _ = next(steps)
+                assert (f(), c.m(), a.f(), a.C().m()) == (number,) * 4
+                assert a.C is C
+                assert isinstance(c, a.C)
+
+    def test_class_that_returns_with_other_slots_is_a_new_class(self) -> None:
+        slots = "class C:\n    __slots__ = {}\n    def m(self): return {}\n"
+        with self.patched(slots.format("('a',)", 1), "x = 1\n", slots.format("('b',)", 3)) as steps:
+            a, _ = next(steps)
+            C, c = a.C, a.C()
+            next(steps)
+            a, _ = next(steps)
+            assert a.C is not C
+            assert (a.C().m(), c.m()) == (3, 1)
+            assert any("C returns as a new class" in w for w in self.warnings(a))
 
     def test_class_keeps_its_line_through_swap_and_rollback(self) -> None:
         versions = [f"class C:\n    def m(self): return {number}\n" for number in range(3)]
