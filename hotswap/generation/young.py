@@ -1,12 +1,17 @@
 """Which objects did the candidate create?
 
-`gc.freeze()` sets aside everything that exists; what `gc.get_objects()` shows afterwards was created since. So the
-cost depends on what was loaded, not on the size of the heap.
+The collector keeps what was created since its last run in a generation of its own. So before a candidate is loaded the
+youngest generation is emptied (that is one collection of a few hundred objects), and while it is loaded the collector
+is off: afterwards the youngest generation is what was created since. The cost depends on what was loaded, not on the
+size of the heap, and the objects then grow old like all others, so that retired generations are collected in time.
+
+`gc.freeze` and `gc.unfreeze` would tell the same, but they move the whole heap to the oldest generation without
+counting it, and full collections, which free retired generations, become rare. They are used only where the
+application has switched the collector off: then the youngest generation may hold the whole heap.
 
 Assumes: the collector of CPython. Objects that other threads create meanwhile are seen too; `owned` keeps only those
-that can be reached from the candidate's modules. Where the application has frozen objects itself, unfreezing would
-undo its work, so nothing is frozen and `owned` follows references alone, which it can do because it never leaves
-through a module, function or class that is not the candidate's.
+that can be reached from the candidate's modules. A collection that somebody asks for meanwhile is noticed by
+`gc.callbacks`, and what was young is noted before it.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from __future__ import annotations
 import abc
 import gc
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from hotswap import walk
@@ -27,37 +32,81 @@ _FROZEN_AT_START = 4096
 _HEAP = 1 << 9
 """Py_TPFLAGS_HEAPTYPE: not written in C."""
 
-_lock = threading.Lock()
-_windows = 0
-
 
 class Young:
-    """What was created while a window was open: `objects` once it is closed, or None where that can't be known."""
+    """What was created while a window was open: `objects` once it is closed, or None where that can't be known.
+
+    It can't where the application has switched the collector off and has frozen objects itself: unfreezing would undo
+    its work. Then `reachable` has to do alone, which it can because it never leaves through a module, function or
+    class that is not the candidate's.
+    """
 
     def __init__(self) -> None:
         self.objects: list[object] | None = None
+        self.noted: list[object] = []
+
+
+class _Windows:
+    """The open windows of the process. They may overlap; each then sees the others' objects too."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[Young] = []
+        self._collecting = True
+
+    def open(self, young: Young) -> None:
+        """Begin to watch."""
+        with self._lock:
+            first = not self._open
+            if first:
+                self._collecting = gc.isenabled()
+                gc.disable()
+                if self._collecting:
+                    gc.callbacks.append(self._note)
+                elif gc.get_freeze_count() < _FROZEN_AT_START:
+                    gc.freeze()
+                else:
+                    return
+            if self._collecting:
+                gc.collect(0)  # what other windows have seen is noted by the callback
+            self._open.append(young)
+
+    def close(self, young: Young) -> None:
+        """End it, and say what was created."""
+        with self._lock:
+            if young not in self._open:
+                return
+            self._open.remove(young)
+            found = [*young.noted, *(gc.get_objects(generation=0) if self._collecting else gc.get_objects())]
+            young.noted = []
+            young.objects = list({id(o): o for o in found}.values())
+            if self._open:
+                return
+            if self._collecting:
+                gc.callbacks.remove(self._note)
+                gc.enable()
+            else:
+                gc.unfreeze()
+
+    def _note(self, phase: str, _: Mapping[str, int]) -> None:
+        if phase == "start":
+            young = gc.get_objects(generation=0)
+            for window in self._open:
+                window.noted += young
+
+
+_windows = _Windows()
 
 
 @contextmanager
 def watch_young() -> Iterator[Young]:
-    """Note the objects that are created in this block. Windows may overlap; each then sees the others' objects too."""
-    global _windows  # noqa: PLW0603 - the collector is one for the process, and so is the count of its users
+    """Note the objects that are created in this block."""
     young = Young()
-    with _lock:
-        mine = _windows > 0 or gc.get_freeze_count() < _FROZEN_AT_START
-        if mine:
-            if not _windows:
-                gc.freeze()
-            _windows += 1
+    _windows.open(young)
     try:
         yield young
     finally:
-        if mine:
-            with _lock:
-                young.objects = gc.get_objects()
-                _windows -= 1
-                if not _windows:
-                    gc.unfreeze()
+        _windows.close(young)
 
 
 def reachable(roots: Iterable[object], among: Iterable[object]) -> list[object]:

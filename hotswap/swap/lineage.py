@@ -12,13 +12,14 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["Lineage"]
+__all__ = ["Lineage", "Reference"]
 
 
-class _Reference(weakref.ref[Any]):
-    """A weak reference of our own: plain ones without a callback are shared, and could not be told from others'.
+class Reference(weakref.ref[Any]):
+    """A weak reference of our own, one for each object.
 
-    `kept` holds the object itself as long as others refer to it weakly.
+    Plain ones without a callback are shared, and could not be told from others'. `kept` holds the object itself as long
+    as others refer to it weakly.
     """
 
     __slots__ = ("kept",)
@@ -41,8 +42,8 @@ class Lineage:
 
     def __init__(
         self,
-        functions: Iterable[_Reference] = (),
-        caches: Iterable[_Reference] = (),
+        functions: Iterable[Reference] = (),
+        caches: Iterable[Reference] = (),
         lost: Iterable[weakref.ref[Any]] = (),
     ) -> None:
         self._functions = tuple(functions)
@@ -50,9 +51,9 @@ class Lineage:
         self._lost = tuple(lost)
 
     @property
-    def functions(self) -> Iterator[Any]:
-        """The earlier functions that are still held."""
-        return _alive(self._functions)
+    def functions(self) -> Iterator[tuple[Reference, Any]]:
+        """The earlier functions that are still held, each with the reference to keep instead of another one."""
+        return ((reference, held) for reference in self._functions if (held := reference()) is not None)
 
     @property
     def caches(self) -> Iterator[Any]:
@@ -89,9 +90,9 @@ def _alive(references: Iterable[weakref.ref[Any]]) -> Iterator[Any]:
             yield held
 
 
-def _with(references: tuple[_Reference, ...], objects: Iterable[Any]) -> list[_Reference]:
+def _with(references: tuple[Reference, ...], objects: Iterable[Any]) -> list[Reference]:
     """The references that are alive, and one for each object that has none yet."""
     alive = [(reference, held) for reference in references if (held := reference()) is not None]
     known = {id(held) for _, held in alive}
     more = {id(o): o for o in objects if id(o) not in known}
-    return [*(reference for reference, _ in alive), *map(_Reference, more.values())]
+    return [*(reference for reference, _ in alive), *map(Reference, more.values())]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import CellType, FunctionType, ModuleType
 from typing import Any
@@ -23,7 +22,7 @@ from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.drain import Cloning, Drain, OldWorld, running
 from hotswap.swap.forwarding import KIND_FLAGS, SupersededModule, facade, identity_of, identity_ops, target_of
 from hotswap.swap.importers import Importers, rebind
-from hotswap.swap.lineage import Lineage
+from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.pairing import LRU_CACHE, Pairing, pair_modules
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
 from hotswap.swap.references import Redirection
@@ -65,7 +64,7 @@ class Swap:
             candidate.definitions,
         )
         self._writes = Writes()
-        self._aims: dict[int, tuple[weakref.ref[Any], Any, Any]] = {}
+        self._aims: dict[int, tuple[Reference, Any, Any]] = {}
         self.plan = Plan(candidate.patch.label, modules=self._modules())
         self._owned = {id(o) for o in candidate.owned}
         self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost)
@@ -257,14 +256,14 @@ class Swap:
     def _ancestor_writes(self, forward: bool) -> Iterator[Op]:
         """Point the functions of earlier generations at the newest one, whatever they lead to now."""
         paired = {id(pair.old) for pair in self._pairing.functions}
-        for function in self._before.functions:
+        for reference, function in self._before.functions:
             known = self._aims.get(id(function))
             if known is None or known[0]() is not function:
                 target = target_of(function.__code__)
                 then = followed(target, self._pairing.places)
                 if id(function) in paired or then is target:
                     continue
-                known = self._aims[id(function)] = (weakref.ref(function), target, then)
+                known = self._aims[id(function)] = (reference, target, then)
             aim = known[2] if forward else known[1]
             self._writes.hold(function, identity_of(function))
             yield from identity_ops(function, facade(function, aim, self._facts.known(aim)))
