@@ -20,7 +20,7 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "floors", "tests", "coverage", "docs", "pyodide", "interpreters"]
+nox.options.sessions = ["lint", "types", "floors", "tests", "docs", "pyodide", "interpreters"]
 
 ROOT = Path(__file__).resolve().parent
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")

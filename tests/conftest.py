@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import importlib
 import itertools
 import linecache
@@ -41,6 +42,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if collection_path.suffix == ".py" and WHOLLY_THREADED.search(collection_path.read_text(encoding="utf-8")):
         return True
     return None
+
+
+def pytest_collection_finish() -> None:
+    """Set pytest's own objects aside: a test that collects garbage would walk all four thousand tests otherwise."""
+    gc.collect()
+    gc.freeze()
 
 
 def _forget_modules(before: Mapping[str, ModuleType], throw_away: Path) -> None:

@@ -12,7 +12,7 @@ import inspect
 import marshal
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -218,20 +218,35 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
             yield from _nested(constant)
 
 
+def _told_by(distributions: Iterable[importlib.metadata.Distribution]) -> Version | None:
+    for distribution in distributions:
+        try:
+            return Version(distribution.version)
+        except (InvalidVersion, TypeError):  # broken metadata: the next may be whole
+            continue
+    return None
+
+
 def _beside(package: str, module: ModuleType) -> Version | None:
-    """The version of the distribution that lies where the package lies; another one may come first on `sys.path`."""
+    """The version of the distribution that lies where the package lies; another one may come first on `sys.path`.
+
+    It may have another name than the package: `PyYAML` brings `yaml`.
+    """
     file = ModuleType.__getattribute__(module, "__dict__").get("__file__")
     if not isinstance(file, str):
         return None
     folder = Path(file).parent
-    for distribution in importlib.metadata.distributions(
-        name=package, path=[str(folder.parent if Path(file).stem == "__init__" else folder)]
-    ):
-        try:
-            return Version(distribution.version)
-        except (InvalidVersion, TypeError):  # broken metadata
-            continue
-    return None
+    path = [str(folder.parent if Path(file).stem == "__init__" else folder)]
+    named = _told_by(importlib.metadata.distributions(name=package, path=path))
+    if named is not None:
+        return named
+    return _told_by(found for found in importlib.metadata.distributions(path=path) if package in _top_level(found))
+
+
+def _top_level(distribution: importlib.metadata.Distribution) -> set[str]:
+    """The packages and modules that a distribution has installed."""
+    declared = (distribution.read_text("top_level.txt") or "").split()
+    return {*declared} or {file.parts[0].removesuffix(".py") for file in distribution.files or ()}
 
 
 def live_version(package: str) -> Version:
@@ -247,9 +262,5 @@ def live_version(package: str) -> Version:
         found = _beside(package, module)
         if found is not None:
             return found
-    for distribution in (package, *importlib.metadata.packages_distributions().get(package, ())):
-        try:
-            return Version(importlib.metadata.version(distribution))
-        except (importlib.metadata.PackageNotFoundError, InvalidVersion):
-            continue  # not a distribution of that name, or one without a proper version: the next may tell
-    return Version("0")
+    # An editable installation keeps its metadata elsewhere.
+    return _told_by(importlib.metadata.distributions(name=package)) or Version("0")

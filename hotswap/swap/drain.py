@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap.generation import ModuleView, World
+from hotswap.generation import ModuleView, World, gate, worlds
 from hotswap.swap.forwarding import target_of
-from hotswap.swap.pairing import LRU_CACHE, cell_contents
+from hotswap.swap.parts import LRU_CACHE, cell_contents
 
-__all__ = ["Cloning", "Drain", "OldWorld", "running"]
+__all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "running"]
 
 
 class OldWorld(World):
@@ -30,8 +30,11 @@ class OldWorld(World):
 
     def __init__(self, packages: tuple[str, ...], modules: Mapping[str, ModuleType]) -> None:
         super().__init__(packages)
+        self.keys: list[int] = []
+        """The ids of the globals under which this world is registered."""
         for name, module in modules.items():
             facts = ModuleType.__getattribute__(module, "__dict__")
+            self.keys.append(id(facts))
             self.own[name] = ModuleView(name, self, facts)
 
     def end(self) -> None:
@@ -148,6 +151,33 @@ class Drain:
             self.drained.set()
             _armed.discard(self)
             then()
+
+
+def drain_of(functions: Iterable[FunctionType], world: OldWorld) -> Drain:
+    """Watch the code of a generation that goes: when no call of it is left, it needs no imports of its own.
+
+    Code that stands inside other code is not waited for: closures that somebody registered long ago hold it.
+
+    Arguments:
+        functions: the functions of that generation.
+        world: what their code imports meanwhile; it ends with the last call.
+    """
+    codes = {
+        id(function.__code__): function.__code__
+        for function in functions
+        if "<locals>" not in function.__code__.co_qualname
+    }
+    keys = world.keys
+
+    def drained() -> None:
+        for key in keys:
+            # A module that is live again, or waits for a later drain, has another world by now.
+            if worlds.get(key) is world:
+                worlds.pop(key, None)
+        world.end()
+        gate.release()
+
+    return Drain(codes.values(), drained)
 
 
 def running(module: ModuleType) -> Iterator[tuple[str, str]]:

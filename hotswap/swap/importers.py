@@ -30,9 +30,8 @@ class Importers:
     """
 
     def __init__(self, packages: tuple[str, ...]) -> None:
-        names = "|".join(map(re.escape, packages))
         self._packages = packages
-        self._mentions = re.compile(rf"^\s*(?:from\s+(?:{names})\b|import\s[^\n]*\b(?:{names})\b)", re.MULTILINE)
+        self._roots = frozenset(name.partition(".")[0] for name in packages)
         self._known: weakref.WeakKeyDictionary[ModuleType, Definitions | None] = weakref.WeakKeyDictionary()
 
     def definitions(self, name: str, module: ModuleType) -> Definitions | None:
@@ -42,22 +41,52 @@ class Importers:
         return self._known[module]
 
     def _read(self, name: str, module: ModuleType) -> Definitions | None:
-        facts = ModuleType.__getattribute__(module, "__dict__")
-        loader = getattr(facts.get("__spec__"), "loader", None)
-        file = facts.get("__file__")
-        source: str | None = None
         if name.partition(".")[0] in sys.stdlib_module_names and name != "__main__":
             return None
-        try:
-            if loader is not None and hasattr(loader, "get_source"):
-                source = loader.get_source(name)
-            elif isinstance(file, str) and file.endswith(".py"):
-                source = Path(file).read_text(encoding="utf-8")
-            if source is None or not (managed(name, self._packages) or self._mentions.search(source)):
+        ours = managed(name, self._packages)
+        if not ours and module in _mentioned and self._roots.isdisjoint(_mentioned[module]):
+            return None
+        source = _source(name, module)
+        if source is None:
+            return None
+        if not ours:
+            _mentioned[module] = frozenset(_roots(source))
+            if self._roots.isdisjoint(_mentioned[module]):
                 return None
+        try:
+            facts = ModuleType.__getattribute__(module, "__dict__")
             return analyse(source, name, package="__path__" in facts)
-        except (ImportError, OSError, SyntaxError, ValueError):
+        except (SyntaxError, ValueError):
             return None  # without a readable source only identity speaks, and that is looked at in any case
+
+
+_mentioned: weakref.WeakKeyDictionary[ModuleType, frozenset[str]] = weakref.WeakKeyDictionary()
+"""The top-level packages that a module's source speaks of; known for all patchers of the process."""
+
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([^\n#]+))", re.MULTILINE)
+
+
+def _roots(source: str) -> Iterator[str]:
+    """The top-level packages that a source imports, and perhaps a few that only a docstring mentions."""
+    for taken, several in _IMPORT.findall(source):
+        yield from (
+            [taken] if taken else (part.strip().partition(".")[0].partition(" ")[0] for part in several.split(","))
+        )
+
+
+def _source(name: str, module: ModuleType) -> str | None:
+    facts = ModuleType.__getattribute__(module, "__dict__")
+    loader = getattr(facts.get("__spec__"), "loader", None)
+    file = facts.get("__file__")
+    try:
+        if loader is not None and hasattr(loader, "get_source"):
+            source = loader.get_source(name)
+            return source if isinstance(source, str) else None
+        if isinstance(file, str) and file.endswith(".py"):
+            return Path(file).read_text(encoding="utf-8")
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return None  # compiled code, or a file that is gone
+    return None
 
 
 def rebind(
@@ -96,7 +125,9 @@ def rebind(
             continue
         seen.add(id(facts))
         rebound: dict[str, Any] = {}
-        for attribute, value in list(facts.items()):
+        # Most modules hold nothing of ours: that is found out without a loop in Python.
+        ours = not successors.keys().isdisjoint(map(id, list(facts.values())))
+        for attribute, value in list(facts.items()) if ours else ():
             successor = successors.get(id(value))
             if successor is not None and successor[0] is value and attribute != "__builtins__":
                 rebound[attribute] = successor[1]

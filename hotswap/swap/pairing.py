@@ -7,29 +7,23 @@ reached by several names is paired where it is defined, not where it was found f
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Definitions, Kind, unchanged
 from hotswap.swap.calling import called_as
 from hotswap.swap.forwarding import KIND_FLAGS, target_of
+from hotswap.swap.parts import DEPTH, LRU_CACHE, functions_of, leads_to, matching
 
 __all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
-
-LRU_CACHE = type(functools.lru_cache(lambda: None))
-"""The type of functions under `functools.lru_cache`; it has no name of its own."""
 
 _NOT_CODE = ("__dict__", "__weakref__", "__annotations__", "__doc__", "__module__", "__qualname__", "__firstlineno__")
 
 _METHODS = {FunctionType, staticmethod, classmethod}
-
-_DEPTH = 12
-"""How deep containers and instances are followed; code inside is rarely deeper than a list of objects in a dict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +121,8 @@ def pair_modules(
             if attribute in after:
                 walker.top(f"{name}:{attribute}", before[attribute], after[attribute], attribute, definitions)
     walker.finish()
-    by_name = _unique(walker.new_functions())
-    for key, function in walker.old_functions():
+    by_name = _unique(walker.newfunctions_of())
+    for key, function in walker.oldfunctions_of():
         if id(function) in walker.seen:
             continue
         fallback = by_name.get((function.__module__, function.__code__.co_qualname))
@@ -214,7 +208,7 @@ class _Walker:
 
     def pair(self, key: str, old: Any, new: Any, depth: int) -> None:
         """Pair two values that stand in the same place."""
-        if old is new or id(old) in self.seen or depth > _DEPTH:
+        if old is new or id(old) in self.seen or depth > DEPTH:
             return
         kind = type(old)
         if kind is FunctionType:
@@ -256,7 +250,7 @@ class _Walker:
 
     def is_followed(self, function: FunctionType) -> bool:
         """Whether a function that was found inside something else is to lead to its successor."""
-        return self.is_ours_by_code(function) or _leads_to(function, self.is_ours_by_code)
+        return self.is_ours_by_code(function) or leads_to(function, self.is_ours_by_code)
 
     def note_pair(self, key: str, old: FunctionType, new: Any, *, back: Any) -> None:
         """Note what an old function leads to, and what leads back."""
@@ -303,7 +297,7 @@ class _Walker:
             key, old, new, depth = self.later.popleft()
             if type(old) in (list, tuple) and self.is_uneven(key):
                 continue
-            for part, before, after in _matching(old, new):
+            for part, before, after in matching(old, new):
                 self.pair(f"{key}.{part}", before, after, depth + 1)
 
     def is_uneven(self, key: str) -> bool:
@@ -338,13 +332,13 @@ class _Walker:
             else:
                 self.pair(f"{key}.{name}", value, after[name], 1)
 
-    def old_functions(self) -> Iterator[tuple[str, FunctionType]]:
+    def oldfunctions_of(self) -> Iterator[tuple[str, FunctionType]]:
         """The functions that the old modules define, however deep in classes and wrappers."""
-        return _functions(self.old, self.is_ours_by_code)
+        return functions_of(self.old, self.is_ours_by_code)
 
-    def new_functions(self) -> Iterator[tuple[str, FunctionType]]:
+    def newfunctions_of(self) -> Iterator[tuple[str, FunctionType]]:
         """The functions that the new modules define."""
-        return _functions(self.new, lambda function: id(function.__globals__) in self.new_globals)
+        return functions_of(self.new, lambda function: id(function.__globals__) in self.new_globals)
 
 
 def _function_of(value: Any) -> Any:
@@ -365,95 +359,3 @@ def _body(cls: type, definitions: Mapping[str, Definitions]) -> Definitions:
     for part in walk.class_name(cls).split("."):
         found = found.classes.get(part) or Definitions()
     return found
-
-
-def _functions(
-    modules: Mapping[str, ModuleType], ours: Callable[[FunctionType], bool]
-) -> Iterator[tuple[str, FunctionType]]:
-    seen: set[int] = set()
-    for name, module in modules.items():
-        stack = [(f"{name}:{attribute}", value, 0) for attribute, value in list(module.__dict__.items())]
-        while stack:
-            key, value, depth = stack.pop()
-            if id(value) in seen or depth > _DEPTH:
-                continue
-            seen.add(id(value))
-            if type(value) is FunctionType:
-                if ours(value):
-                    yield key, value
-                elif depth == 0 and not _leads_to(value, ours):
-                    continue
-                stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
-            elif walk.is_class(value):
-                if walk.class_dict(value).get("__module__") in modules:
-                    stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in walk.class_items(value)]
-            elif type(value) in _WRAPPERS:
-                stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
-
-
-def _leads_to(function: FunctionType, ours: Callable[[FunctionType], bool]) -> bool:
-    """Whether a wrapper made by a decorator has a function of ours in a cell, within a few steps."""
-    stack, seen = [function], {id(function)}
-    while stack and len(seen) < 32:
-        for _, value in _parts(stack.pop()):
-            if type(value) is FunctionType and id(value) not in seen:
-                if ours(value):
-                    return True
-                seen.add(id(value))
-                stack.append(value)
-    return False
-
-
-def cell_contents(cell: CellType) -> Any:
-    """What a cell holds, or None while it is empty."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
-
-
-def _matching(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    """The parts that two objects of one type have in common.
-
-    The new object leads: it was made by an import a moment ago, while the old one may have grown for months.
-    """
-    if type(old) is dict:
-        for key, value in list(new.items()):
-            if type(key) in (str, int) and key in old:
-                yield f"[{key}]", old[key], value
-    elif type(old) in (list, tuple):
-        for number, (before, after) in enumerate(zip(old, new, strict=False)):
-            yield str(number), before, after
-    else:
-        before = dict(_parts(old))
-        for part, value in _parts(new):
-            if part in before:
-                yield part, before[part], value
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """The parts of an object that may hold code, each with a name that is the same in both versions."""
-    kind = type(value)
-    if kind is FunctionType:
-        for variable, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            if variable != "__class__":
-                yield f"<{variable}>", cell_contents(cell)
-        for name, default in enumerate(value.__defaults__ or ()):
-            yield f"default {name}", default
-        yield from list(value.__dict__.items())
-    elif kind in (staticmethod, classmethod):
-        yield "__func__", value.__func__
-    elif kind is property:
-        yield from (("fget", value.fget), ("fset", value.fset), ("fdel", value.fdel))
-    elif kind is LRU_CACHE:
-        yield "__wrapped__", value.__wrapped__
-    elif kind is functools.partial:
-        yield from (("func", value.func), *((f"argument {n}", a) for n, a in enumerate(value.args)))
-        yield from list(value.keywords.items())
-    elif kind is MethodType:
-        yield "__func__", value.__func__
-    elif not issubclass(kind, ModuleType):
-        yield from list((walk.instance_dict(value) or {}).items())
-
-
-_WRAPPERS = (staticmethod, classmethod, property, LRU_CACHE, functools.partial, functools.cached_property)

@@ -15,19 +15,21 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
-from hotswap.generation import Candidate, Definitions, Kind, Live, detach, gate, managed, worlds
+from hotswap.generation import Candidate, Definitions, Live, detach, gate, managed, worlds
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
-from hotswap.swap.drain import Cloning, Drain, OldWorld, running
-from hotswap.swap.forwarding import KIND_FLAGS, SupersededModule, facade, identity_of, identity_ops, target_of
+from hotswap.swap.description import describe
+from hotswap.swap.drain import Cloning, OldWorld, drain_of
+from hotswap.swap.forwarding import SupersededModule, facade, identity_of, identity_ops, target_of
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
-from hotswap.swap.pairing import LRU_CACHE, Pairing, pair_modules
-from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
+from hotswap.swap.pairing import Pairing, pair_modules
+from hotswap.swap.parts import LRU_CACHE
+from hotswap.swap.plan import Change, Op, Plan, Writes
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
-from hotswap.swap.state import PLAIN, is_made, keep_state, merge
+from hotswap.swap.state import is_made, keep_state, merge
 
 __all__ = ["Swap"]
 
@@ -63,6 +65,8 @@ class Swap:
             {entry.name: entry.definitions for entry in live if entry.name in self.old},
             candidate.definitions,
         )
+        self._old_world = OldWorld(live.packages, self.old)
+        self._new_world = OldWorld(live.packages, self.new)
         self._writes = Writes()
         self._aims: dict[int, tuple[Reference, Any, Any]] = {}
         self.plan = Plan(candidate.patch.label, modules=self._modules())
@@ -122,7 +126,7 @@ class Swap:
             translate,
             self._writes,
         )
-        self._describe()
+        describe(self.plan, self._pairing, self._definitions, self.old, self.new, self._importers)
 
     def _unmake_impossible_returns(self) -> None:
         """A class that returns with another layout is another class: nothing live depends on the old one."""
@@ -151,45 +155,6 @@ class Swap:
 
     def _is_managed(self, name: str) -> bool:
         return managed(name, self._live.packages)
-
-    def _describe(self) -> None:
-        names, warn = self.plan.names, self.plan.warnings.append
-        changed = {pair.key: pair for pair in self._pairing.functions}
-        for name, module in self.new.items():
-            definitions = self._definitions[1].get(name) or Definitions()
-            before = self.old[name].__dict__ if name in self.old else None
-            for attribute in definitions.bindings:
-                if definitions.kind(attribute) is Kind.IMPORT or before is None:
-                    continue
-                pair = changed.get(f"{name}:{attribute}")
-                if attribute not in before and attribute in module.__dict__:
-                    names.append(NameChange(name, attribute, Fate.ADDED))
-                elif pair is not None and not same_code(pair.old, pair.new):
-                    names.append(NameChange(name, attribute, Fate.CHANGED))
-            for attribute in (self._definitions[0].get(name) or Definitions()).bindings if before is not None else ():
-                if attribute in before and attribute not in module.__dict__:  # type: ignore[operator]
-                    names.append(NameChange(name, attribute, Fate.REMOVED, "who still holds it keeps the old code"))
-        for key, _ in self._pairing.lost:
-            place, _, path = key.partition(":")
-            if path.partition(".")[0] in self.new[place].__dict__:
-                warn(f"{key} has no counterpart in the new version; who still holds it keeps the old code")
-        for old, new in self._pairing.caches:
-            if new is None:
-                name = old.__wrapped__.__qualname__
-                warn(f"{old.__wrapped__.__module__}:{name} is no lru_cache any more; who holds it goes on remembering")
-        for pair in self._pairing.functions:
-            if pair.made is None:
-                warn(f"{pair.key} was a function and becomes a {type(pair.new).__name__}; old references call it")
-            elif (pair.old.__code__.co_flags ^ pair.made.__code__.co_flags) & KIND_FLAGS:
-                warn(f"{pair.key} changes its kind (plain, generator, coroutine); old references show the old kind")
-        for change in names:
-            if change.fate is Fate.REPLACED and not change.name.startswith("__"):
-                living = self.old[change.module].__dict__.get(change.name)
-                if living is not None and type(living) not in PLAIN and not walk.is_class(living):
-                    warn(f"{change.module}:{change.name} is a new object; who holds the old one elsewhere keeps it")
-        for entry in self.old:
-            for thread, place in running(self.old[entry]):
-                warn(f"thread {thread} is running {place} in {entry}: it goes on with old code until that call ends")
 
     # --- making lists --------------------------------------------------------------------------------------------
 
@@ -288,14 +253,13 @@ class Swap:
 
     def _isolation_writes(self) -> None:
         """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""
-        forward, backward = self._leave(self.old), self._leave(self.new)
+        forward, backward = self._leave(self.old, self._old_world), self._leave(self.new, self._new_world)
         self._writes.both(forward[0], forward[1])
         self._writes.both([], backward[0])
         for module in self.new.values():
             self._writes.both([(dict.pop, worlds, id(module.__dict__), None)], [])
 
-    def _leave(self, modules: Mapping[str, ModuleType]) -> tuple[list[Op], list[Op]]:
-        world = OldWorld(self._live.packages, modules)
+    def _leave(self, modules: Mapping[str, ModuleType], world: OldWorld) -> tuple[list[Op], list[Op]]:
         views = {id(module): world.own[name] for name, module in modules.items()}
         cloning = Cloning(self._facts.codes, views)
         there: list[Op] = []
@@ -354,7 +318,7 @@ class Swap:
             raise UnsupportedChangeError(left, patch=self._candidate.patch.label)
         self._adopt_children()
         gate.hold()
-        drain = _drain((pair.old for pair in self._pairing.functions), self.old)
+        drain = drain_of((pair.old for pair in self._pairing.functions), self._old_world)
         try:
             pause = self._writes.apply()
         except BaseException:
@@ -377,7 +341,8 @@ class Swap:
         rebind(successors, self.new, self.old, self._importers, self._is_managed, self._keeping.has, _same, extra)
         self._writes.late(lambda forward: () if forward else extra.forward)
         gate.hold()
-        drain = _drain((pair.new for pair in self._pairing.functions if self._facts.is_new(pair.new)), self.new)
+        made = (pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made))
+        drain = drain_of(made, self._new_world)
         try:
             pause = self._writes.revert()
         except BaseException:
@@ -406,28 +371,6 @@ class Swap:
                     entry = self._live.get(child)
                     if entry is not None and entry.module is value and child not in self._candidate.removed:
                         module.__dict__.setdefault(attribute, self.new.get(child, value))
-
-
-def _drain(functions: Iterator[Any], modules: Mapping[str, ModuleType]) -> Drain:
-    """Watch the code of a generation that goes: when no call of it is left, it needs no imports of its own.
-
-    Code that stands inside other code is not waited for: closures that somebody registered long ago hold it.
-    """
-    codes = {
-        id(function.__code__): function.__code__
-        for function in functions
-        if "<locals>" not in function.__code__.co_qualname
-    }
-    keys = [id(module.__dict__) for module in modules.values()]
-
-    def drained() -> None:
-        for key in keys:
-            world = worlds.pop(key, None)
-            if isinstance(world, OldWorld):
-                world.end()
-        gate.release()
-
-    return Drain(codes.values(), drained)
 
 
 def _defined_in(value: Any, module: str) -> bool:

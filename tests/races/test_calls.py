@@ -1,4 +1,4 @@
-"""Threads that call through everything they hold, while three hundred swaps go by.
+"""Threads that call through everything they hold, while sixty swaps go by.
 
 Whoever calls gets the version that was live at some moment of the call: not older than what was live before it began,
 not newer than what was live when it had ended. And no call fails.
@@ -20,7 +20,7 @@ import hotswap
 
 pytestmark = pytest.mark.threads
 
-SWAPS = 300
+SWAPS = 60
 THREADS = 2
 SOURCE = """
 import functools

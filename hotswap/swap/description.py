@@ -1,0 +1,110 @@
+"""Description: the plan of a swap in words, for whoever reads it before anything is touched."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+
+from hotswap import walk
+from hotswap.generation import Definitions, Kind
+from hotswap.swap.bodies import same_code
+from hotswap.swap.drain import running
+from hotswap.swap.forwarding import KIND_FLAGS
+from hotswap.swap.importers import Importers
+from hotswap.swap.pairing import Pairing
+from hotswap.swap.plan import Fate, NameChange, Plan
+from hotswap.swap.state import PLAIN
+
+__all__ = ["describe"]
+
+
+def describe(
+    plan: Plan,
+    pairing: Pairing,
+    definitions: tuple[Mapping[str, Definitions], Mapping[str, Definitions]],
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+    importers: Importers,
+) -> None:
+    """Add to a plan what becomes of each name, and warnings of what will not be as after a restart.
+
+    Arguments:
+        plan: receives them; it has the names that keep or change their objects.
+        pairing: what takes the place of what.
+        definitions: what the old and the new sources say.
+        old, new: the modules of both generations.
+        importers: knows what other modules imported by name.
+    """
+    plan.names += _names(pairing, definitions, old, new)
+    plan.warnings += _left_behind(plan, pairing, old, new)
+    plan.warnings += _still_imported(plan, importers)
+    for name, module in old.items():
+        for thread, place in running(module):
+            plan.warnings.append(
+                f"thread {thread} is running {place} in {name}: that call goes on in the old body and with the old "
+                f"functions of its module; classes are shared, so their methods are the new ones from the swap on"
+            )
+
+
+def _names(
+    pairing: Pairing,
+    definitions: tuple[Mapping[str, Definitions], Mapping[str, Definitions]],
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+) -> Iterator[NameChange]:
+    """What is added, changed and removed."""
+    paired = {pair.key: pair for pair in pairing.functions}
+    for name, module in new.items():
+        if name not in old:
+            continue
+        before, after = old[name].__dict__, module.__dict__
+        source = definitions[1].get(name) or Definitions()
+        for attribute in source.bindings:
+            if source.kind(attribute) is Kind.IMPORT:
+                continue
+            pair = paired.get(f"{name}:{attribute}")
+            if attribute not in before and attribute in after:
+                yield NameChange(name, attribute, Fate.ADDED)
+            elif pair is not None and not same_code(pair.old, pair.new):
+                yield NameChange(name, attribute, Fate.CHANGED)
+        for attribute in (definitions[0].get(name) or Definitions()).bindings:
+            if attribute in before and attribute not in after:
+                yield NameChange(name, attribute, Fate.REMOVED, "who still holds it keeps the old code")
+
+
+def _left_behind(
+    plan: Plan, pairing: Pairing, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]
+) -> Iterator[str]:
+    """Who holds an old object and will not reach what takes its place as it would after a restart."""
+    for key, _ in pairing.lost:
+        place, _, path = key.partition(":")
+        if path.partition(".")[0] in new[place].__dict__:
+            yield f"{key} has no counterpart in the new version; who still holds it keeps the old code"
+    for cache, successor in pairing.caches:
+        if successor is None:
+            inner = cache.__wrapped__
+            yield f"{inner.__module__}:{inner.__qualname__} is no lru_cache any more; who holds it goes on remembering"
+    for pair in pairing.functions:
+        if pair.made is None:
+            yield f"{pair.key} was a function and becomes a {type(pair.new).__name__}; old references call it"
+        elif (pair.old.__code__.co_flags ^ pair.made.__code__.co_flags) & KIND_FLAGS:
+            yield f"{pair.key} changes its kind (plain, generator, coroutine); old references show the old kind"
+    for change in plan.names:
+        if change.fate is Fate.REPLACED and not change.name.startswith("__"):
+            living = old[change.module].__dict__.get(change.name)
+            if living is not None and type(living) not in PLAIN and not walk.is_class(living):
+                yield f"{change.module}:{change.name} is a new object; who holds the old one elsewhere keeps it"
+
+
+def _still_imported(plan: Plan, importers: Importers) -> Iterator[str]:
+    """Which modules have imported a name that is removed: they go on with the old object, and would not start anew."""
+    removed = {(change.module, change.name) for change in plan.names if change.fate is Fate.REMOVED}
+    gone = {name for name, state in plan.modules.items() if state == "removed"}
+    for name, module in list(sys.modules.items()) if removed or gone else ():
+        if plan.modules.get(name) in ("changed", "removed") or not issubclass(type(module), ModuleType):
+            continue
+        definitions = importers.definitions(name, module)
+        for origin, attribute in definitions.froms.values() if definitions else ():
+            if (origin, attribute) in removed or origin in gone or f"{origin}.{attribute}" in gone:
+                yield f"{name} has imported {attribute} from {origin}, which removes it: it keeps the old object"

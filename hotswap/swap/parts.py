@@ -1,0 +1,120 @@
+"""Parts: the functions inside other objects, and the parts that two objects have in common.
+
+Wrappers of decorators, class bodies, properties, partials, containers and instances may hold code; each part has a
+name that is the same in both versions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from types import CellType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from hotswap import walk
+
+__all__ = ["DEPTH", "LRU_CACHE", "cell_contents", "functions_of", "leads_to", "matching"]
+
+LRU_CACHE = type(functools.lru_cache(lambda: None))
+"""The type of functions under `functools.lru_cache`; it has no name of its own."""
+
+DEPTH = 12
+"""How deep containers and instances are followed; code inside is rarely deeper than a list of objects in a dict."""
+
+
+def functions_of(
+    modules: Mapping[str, ModuleType], ours: Callable[[FunctionType], bool]
+) -> Iterator[tuple[str, FunctionType]]:
+    """Yield the functions that modules define, each with a key: module, colon, and the way to it.
+
+    Arguments:
+        modules: the modules by name.
+        ours: whether a function is one of those in question.
+    """
+    seen: set[int] = set()
+    for name, module in modules.items():
+        stack = [(f"{name}:{attribute}", value, 0) for attribute, value in list(module.__dict__.items())]
+        while stack:
+            key, value, depth = stack.pop()
+            if id(value) in seen or depth > DEPTH:
+                continue
+            seen.add(id(value))
+            if type(value) is FunctionType:
+                if ours(value):
+                    yield key, value
+                elif depth == 0 and not leads_to(value, ours):
+                    continue
+                stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
+            elif walk.is_class(value):
+                if walk.class_dict(value).get("__module__") in modules:
+                    stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in walk.class_items(value)]
+            elif type(value) in _WRAPPERS:
+                stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
+
+
+def leads_to(function: FunctionType, ours: Callable[[FunctionType], bool]) -> bool:
+    """Whether a wrapper made by a decorator has a function of ours in a cell, within a few steps."""
+    stack, seen = [function], {id(function)}
+    while stack and len(seen) < 32:
+        for _, value in _parts(stack.pop()):
+            if type(value) is FunctionType and id(value) not in seen:
+                if ours(value):
+                    return True
+                seen.add(id(value))
+                stack.append(value)
+    return False
+
+
+def cell_contents(cell: CellType) -> Any:
+    """What a cell holds, or None while it is empty."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def matching(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The parts that two objects of one type have in common.
+
+    The new object leads: it was made by an import a moment ago, while the old one may have grown for months.
+    """
+    if type(old) is dict:
+        for key, value in list(new.items()):
+            if type(key) in (str, int) and key in old:
+                yield f"[{key}]", old[key], value
+    elif type(old) in (list, tuple):
+        for number, (before, after) in enumerate(zip(old, new, strict=False)):
+            yield str(number), before, after
+    else:
+        before = dict(_parts(old))
+        for part, value in _parts(new):
+            if part in before:
+                yield part, before[part], value
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """The parts of an object that may hold code, each with a name that is the same in both versions."""
+    kind = type(value)
+    if kind is FunctionType:
+        for variable, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            if variable != "__class__":
+                yield f"<{variable}>", cell_contents(cell)
+        for name, default in enumerate(value.__defaults__ or ()):
+            yield f"default {name}", default
+        yield from list(value.__dict__.items())
+    elif kind in (staticmethod, classmethod):
+        yield "__func__", value.__func__
+    elif kind is property:
+        yield from (("fget", value.fget), ("fset", value.fset), ("fdel", value.fdel))
+    elif kind is LRU_CACHE:
+        yield "__wrapped__", value.__wrapped__
+    elif kind is functools.partial:
+        yield from (("func", value.func), *((f"argument {n}", a) for n, a in enumerate(value.args)))
+        yield from list(value.keywords.items())
+    elif kind is MethodType:
+        yield "__func__", value.__func__
+    elif not issubclass(kind, ModuleType):
+        yield from list((walk.instance_dict(value) or {}).items())
+
+
+_WRAPPERS = (staticmethod, classmethod, property, LRU_CACHE, functools.partial, functools.cached_property)
