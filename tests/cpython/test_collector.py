@@ -12,6 +12,25 @@ class Made:
     """An object that the collector tracks and that is easy to find."""
 
 
+@pytest.fixture(autouse=True)
+def pytest_set_aside() -> Iterator[None]:
+    """The suite has frozen what pytest made; the tests here begin with nothing frozen, and leave it as it was."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def collector_off() -> Iterator[None]:
+    collecting = gc.isenabled()
+    gc.disable()
+    gc.collect(0)
+    yield
+    if collecting:
+        gc.enable()
+
+
 @pytest.fixture
 def frozen() -> Iterator[None]:
     collecting = gc.isenabled()
@@ -21,6 +40,48 @@ def frozen() -> Iterator[None]:
     gc.unfreeze()
     if collecting:
         gc.enable()
+
+
+class TestYoungestGeneration:
+    @pytest.mark.usefixtures("collector_off")
+    def test_shows_what_was_made_since_it_was_emptied(self) -> None:
+        young = [Made() for _ in range(100)]
+        assert [o for o in gc.get_objects(generation=0) if type(o) is Made] == young
+
+    def test_hides_what_existed(self) -> None:
+        old = Made()
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            gc.collect(0)
+            assert not any(o is old for o in gc.get_objects(generation=0))
+        finally:
+            if collecting:
+                gc.enable()
+
+    @pytest.mark.usefixtures("collector_off")
+    def test_is_as_short_as_what_is_young(self) -> None:
+        """So the cost depends on what was loaded, not on the size of the heap."""
+        heap = [Made() for _ in range(50_000)]
+        gc.collect(0)
+        assert len(gc.get_objects(generation=0)) < 5_000 < len(heap)
+
+    @pytest.mark.usefixtures("collector_off")
+    def test_can_be_noted_before_a_collection_that_somebody_asks_for(self) -> None:
+        noted: list[object] = []
+
+        def note(phase: str, _: dict[str, int]) -> None:
+            if phase == "start":
+                noted.extend(gc.get_objects(generation=0))
+
+        young = Made()
+        gc.callbacks.append(note)
+        try:
+            gc.collect()
+        finally:
+            gc.callbacks.remove(note)
+        assert any(o is young for o in noted)
+        assert not any(o is young for o in gc.get_objects(generation=0))
 
 
 class TestFreeze:

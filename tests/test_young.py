@@ -1,0 +1,92 @@
+"""What a candidate created is known, whatever else uses the collector meanwhile."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from hotswap.generation import watch_young
+
+
+class Made:
+    """An object that the collector tracks and that is easy to find."""
+
+
+@pytest.fixture(params=["collector on", "collector off", "collector off and objects frozen"])
+def circumstances(request: pytest.FixtureRequest) -> Iterator[str]:
+    collecting = gc.isenabled()
+    gc.unfreeze()
+    if "off" in request.param:
+        gc.disable()
+    if "frozen" in request.param:
+        gc.freeze()
+    before = gc.isenabled(), gc.get_freeze_count() > 10_000, list(gc.callbacks)
+    yield request.param
+    after = gc.isenabled(), gc.get_freeze_count() > 10_000, list(gc.callbacks)
+    gc.freeze()
+    if collecting:
+        gc.enable()
+    assert after == before
+
+
+def made(objects: list[object] | None) -> set[int] | None:
+    return None if objects is None else {id(o) for o in objects if type(o) is Made}
+
+
+class TestWindow:
+    def test_shows_what_was_made_in_it(self, circumstances: str) -> None:
+        before = Made()
+        with watch_young() as young:
+            inside = [Made(), Made()]
+        after = Made()
+        if "frozen" in circumstances:
+            assert young.objects is None
+        else:
+            assert made(young.objects) == {*map(id, inside)}
+        assert before is not after
+
+    def test_shows_what_was_made_before_a_collection(self, circumstances: str) -> None:
+        with watch_young() as young:
+            first = Made()
+            gc.collect()
+            second = Made()
+        if "frozen" not in circumstances:
+            assert made(young.objects) == {id(first), id(second)}
+
+    def test_that_overlaps_another_shows_all_that_was_made_in_it(self, circumstances: str) -> None:
+        with watch_young() as outer:
+            first = Made()
+            with watch_young() as inner:
+                second = Made()
+            third = Made()
+        if "frozen" not in circumstances:
+            assert made(outer.objects) == {id(first), id(second), id(third)}
+            assert id(second) in (made(inner.objects) or ())
+            assert id(third) not in (made(inner.objects) or ())
+
+    def test_is_closed_by_an_error(self, circumstances: str) -> None:
+        with pytest.raises(KeyError), watch_young():
+            raise KeyError
+
+    @pytest.mark.threads
+    def test_of_two_threads(self) -> None:
+        both = threading.Barrier(2, timeout=30)
+        found: list[bool] = []
+
+        def watch() -> None:
+            both.wait()
+            for _ in range(200):
+                with watch_young() as young:
+                    mine = Made()
+                found.append(id(mine) in (made(young.objects) or ()))
+
+        threads = [threading.Thread(target=watch) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [True] * 400
+        assert gc.isenabled()
