@@ -334,6 +334,35 @@ class TestIsolation:
         for name in ("inner.b", "inner", "a"):  # from below, because a namespace's path is asked of its parent
             del sys.modules[f"{program.name}.{name}"]
 
+    def test_data_in_a_namespace_package_below_a_package(
+        self, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for version in ("1.0", "2.0"):
+            folder = tmp_path / version / program.name
+            (folder / "texts").mkdir(parents=True)
+            (folder / "__init__.py").write_text(f"__version__ = {version!r}\n")
+            (folder / "texts" / "hello.txt").write_text(version)
+            (folder / "a.py").write_text(
+                "import importlib.resources\n"
+                f"def text(): return importlib.resources.files('{program.name}.texts').joinpath('hello.txt').read_text()\n"
+                f"number = {version}\n"
+            )
+        monkeypatch.syspath_prepend(tmp_path / "1.0")
+        module = importlib.import_module(f"{program.name}.a")
+        held = module.text
+        assert held() == "1.0"
+        patcher = Patcher([program.name])
+        rollout = patcher.stage(Patch.from_path(tmp_path / "2.0" / program.name))
+        assert rollout.candidate[f"{program.name}.a"].text() == "2.0"
+        assert held() == "1.0"
+        rollout.verify()
+        rollout.commit()
+        assert held() == "2.0"
+        patcher.rollback()
+        assert held() == "1.0"
+        for name in ("texts", "a"):
+            del sys.modules[f"{program.name}.{name}"]
+
     def test_top_level_module_without_package(self, program: Program, tmp_path: Path, monkeypatch: Any) -> None:
         (tmp_path / f"{program.name}.py").write_text("def quote(): return 1\n")
         monkeypatch.syspath_prepend(tmp_path)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources.abc import Traversable, TraversableResources
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -27,7 +28,7 @@ from packaging.version import Version
 
 from hotswap.patch import Patch, SourceFile, decode
 
-__all__ = ["PatchFinder", "PatchLoader", "Tree"]
+__all__ = ["NamespaceLoader", "PatchFinder", "PatchLoader", "Tree"]
 
 
 class Tree:
@@ -124,11 +125,13 @@ class Tree:
         if name in self.extensions:
             path = os.path.join(self.directory, *self.extensions[name].split("/"))
             return importlib.util.spec_from_file_location(name, path)
-        if any(other.startswith(name + ".") for other in self.sources):
+        folder = name.replace(".", "/") + "/"
+        if any(other.startswith(name + ".") for other in self.sources) or any(f.startswith(folder) for f in self.files):
             if os.path.exists(os.path.join(self.package_path(name), "__init__.py")):
                 return None  # an ordinary package, of which the patch says nothing: the code on disk speaks for it
-            spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
-            spec.submodule_search_locations = [self.package_path(name)]
+            place = self.package_path(name)
+            spec = importlib.machinery.ModuleSpec(name, NamespaceLoader(place), is_package=True)
+            spec.submodule_search_locations = [place]
             return spec
         return None
 
@@ -166,6 +169,31 @@ class PatchLoader(importlib.machinery.SourceFileLoader):
     def get_source(self, fullname: str) -> str:
         """Return the text of the module."""
         return decode(self._data) if isinstance(self._data, bytes) else self._data
+
+
+class NamespaceLoader(importlib.abc.Loader):
+    """Makes a namespace package of a patch: no code, but data that `importlib.resources` finds.
+
+    The one of `importlib` asks for the parent in `sys.modules`, where a candidate's is not.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: there is no body."""
+
+    def get_resource_reader(self, fullname: str) -> TraversableResources:
+        """Return what `importlib.resources` reads the data with."""
+        return _NamespaceResources(self._path)
+
+
+class _NamespaceResources(TraversableResources):
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def files(self) -> Traversable:
+        return Path(self._path)
 
 
 class _Distribution(importlib.metadata.Distribution):

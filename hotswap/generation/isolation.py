@@ -22,7 +22,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 __all__ = ["ModuleView", "World", "gate", "worlds"]
@@ -180,6 +180,20 @@ class ModuleView(ModuleType):
 _MISSING: Any = object()
 
 
+_GO_BETWEENS = ("importlib", "pkgutil", "functools")
+"""What stands between ``importlib.resources.files("shop.data")`` in somebody's code and the import that it makes."""
+
+
+def _world_of(frame: FrameType | None) -> World | None:
+    """The world of the code that asks for an import through `importlib`, straight or by the standard library."""
+    while frame is not None:
+        facts = frame.f_globals
+        if str(facts.get("__name__")).partition(".")[0] not in _GO_BETWEENS:
+            return worlds.get(id(facts))
+        frame = frame.f_back
+    return None
+
+
 class _Gate:
     """The wrapper around `builtins.__import__` and `importlib.import_module`: one for the process.
 
@@ -212,7 +226,7 @@ class _Gate:
             return self._import(name, globals, locals, fromlist, level)
 
         def import_module(name: str, package: str | None = None) -> ModuleType:
-            world = worlds.get(id(sys._getframe(1).f_globals))
+            world = _world_of(sys._getframe(1))
             if world is not None:
                 absolute = importlib.util.resolve_name(name, package)
                 if absolute.partition(".")[0] in world.packages:

@@ -18,7 +18,7 @@ from packaging.version import Version
 from hotswap import walk
 from hotswap.errors import LoadError
 from hotswap.generation.definitions import Definitions, analyse, public_names
-from hotswap.generation.files import PatchLoader, Tree
+from hotswap.generation.files import NamespaceLoader, PatchLoader, Tree
 from hotswap.generation.isolation import World, gate, worlds
 from hotswap.generation.live import Live
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
@@ -198,6 +198,8 @@ class CandidateWorld(World):
         entry = self.live_modules.get(name)
         if entry is None or name in self.candidate.removed or name in self.candidate.changed:
             return None
+        if entry.namespace and name.partition(".")[0] in self.candidate.patch.complete:
+            return None  # it has no code, but its data lie elsewhere in this version
         return entry.module
 
     def origin(self, module: str, name: str) -> tuple[str, str] | None:
@@ -274,7 +276,7 @@ class CandidateWorld(World):
         loader = spec.loader
         module = importlib.util.module_from_spec(spec)
         self.own[name] = module
-        if loader is None:
+        if loader is None or isinstance(loader, NamespaceLoader):
             return  # a namespace package has no body
         facts = module.__dict__
         worlds[id(facts)] = self

@@ -41,6 +41,7 @@ def removed_modules(live: Live, patch: Patch) -> frozenset[str]:
         and entry.name not in patch.sources
         and entry.name not in patch.extensions
         and not any(name.startswith(entry.name + ".") for name in (*patch.sources, *patch.extensions))
+        and not (entry.namespace and any(file.startswith(entry.name.replace(".", "/") + "/") for file in patch.files))
     )
 
 

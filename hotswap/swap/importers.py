@@ -166,11 +166,13 @@ class _Resolver:
             if local in facts and self._unaltered(facts[local], origin):
                 yield local, origin
         for star in definitions.stars:
-            source = self.old.get(star)
-            if source is not None and star in self.new:
-                for name in set(public_names(source.__dict__)) & facts.keys() - definitions.bindings.keys():
-                    if facts[name] is source.__dict__.get(name, _MISSING):
-                        yield name, (star, name)
+            source = self.old.get(star) or self.others.get(star)
+            if source is None:
+                continue
+            taken = ModuleType.__getattribute__(source, "__dict__")
+            for name in set(public_names(taken)) & facts.keys() - definitions.bindings.keys():
+                if facts[name] is taken.get(name, _MISSING) and self._unaltered(facts[name], (star, name)):
+                    yield name, (star, name)
 
     def additions(self, name: str) -> dict[str, Any]:
         """The names that a module gets anew through its ``import *`` of swapped modules, however many in between."""
@@ -201,7 +203,16 @@ class _Resolver:
         if module is None:
             return None
         definitions = self.importers.definitions(origin[0], module)
-        return definitions.froms.get(origin[1]) if definitions else None
+        if definitions is None or origin[1] in definitions.froms:
+            return definitions.froms[origin[1]] if definitions else None
+        if origin[1] in definitions.bindings:
+            return None
+        # The last `import *` that has the name wins, as it did when the module was imported.
+        for star in reversed(definitions.stars):
+            source = self.old.get(star) or self.others.get(star)
+            if source is not None and origin[1] in public_names(ModuleType.__getattribute__(source, "__dict__")):
+                return star, origin[1]
+        return None
 
     def value(self, module: str, name: str, depth: int = 0) -> Any:
         """What the name stands for in the new version, or a marker if nothing is known or nothing changes."""

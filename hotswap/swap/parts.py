@@ -13,7 +13,9 @@ from typing import Any
 
 from hotswap import walk
 
-__all__ = ["DEPTH", "LRU_CACHE", "cell_contents", "functions_of", "leads_to", "matching"]
+__all__ = ["DEPTH", "LRU_CACHE", "cell_contents", "functions_of", "is_empty", "leads_to", "matching"]
+
+_EMPTY = CellType()
 
 LRU_CACHE = type(functools.lru_cache(lambda: None))
 """The type of functions under `functools.lru_cache`; it has no name of its own."""
@@ -63,6 +65,11 @@ def leads_to(function: FunctionType, ours: Callable[[FunctionType], bool]) -> bo
                 seen.add(id(value))
                 stack.append(value)
     return False
+
+
+def is_empty(cell: CellType) -> bool:
+    """Whether a cell holds nothing yet. Comparing with an empty cell compares no contents, so it runs nobody's code."""
+    return cell == _EMPTY
 
 
 def cell_contents(cell: CellType) -> Any:

@@ -8,13 +8,15 @@ that a counter which is rebound by ``global hits; hits += 1`` loses nothing.
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import repeat
-from types import FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, unchanged
+from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Fate, NameChange, Op, Writes
 
 __all__ = ["HEAP_TYPE", "PLAIN", "Keeping", "is_made", "keep_state", "merge"]
@@ -22,6 +24,12 @@ __all__ = ["HEAP_TYPE", "PLAIN", "Keeping", "is_made", "keep_state", "merge"]
 _UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
 """Values of these types are shared by the interpreter: their identity says nothing about where they came from."""
 
+
+_SET_CELL = CellType.__dict__["cell_contents"].__set__
+_GET_CELL = CellType.__dict__["cell_contents"].__get__
+
+_WRAPPED = 16
+"""How many wrappers of one function are looked into."""
 
 _REGISTRY = 100_000
 """A kept list or set with more items is a cache, not a registry; it is left as it is."""
@@ -73,6 +81,8 @@ def keep_state(
                 continue
             living = old[name].__dict__[attribute]
             if _is_code(living) or _is_code(value):
+                if unchanged(attribute, before, after, foreign):
+                    _keep_cells(living, value, (old[name], module), owned, keeping, writes)
                 continue
             if unchanged(attribute, before, after, foreign | PLACE if is_place(living) else foreign):
                 keeping.names.setdefault(name, []).append(attribute)
@@ -85,6 +95,55 @@ def keep_state(
         if names:
             carry(writes, old[name].__dict__, module.__dict__, names)
     return keeping
+
+
+def _keep_cells(
+    living: Any,
+    value: Any,
+    modules: tuple[ModuleType, ModuleType],
+    owned: Container[int],
+    keeping: Keeping,
+    writes: Writes,
+) -> None:
+    """Keep what functions hold that an unchanged statement made: ``tick = counter()``, a cache of a decorator's.
+
+    The code is the new one; plain values and containers in its cells are the living ones. Only functions of the
+    swapped modules: what a wrapper of somebody else keeps beside (the order of a dispatch, say) is not known here.
+    """
+    pairs = [(living, value)]
+    for before, after in pairs:
+        if type(before) is not FunctionType or type(after) is not FunctionType or len(pairs) > _WRAPPED:
+            return
+        if after.__globals__ is not modules[1].__dict__ or before.__globals__.get("__name__") != modules[1].__name__:
+            return
+        cells = dict(zip(before.__code__.co_freevars, before.__closure__ or (), strict=True))
+        for variable, cell in zip(after.__code__.co_freevars, after.__closure__ or (), strict=True):
+            if variable not in cells or variable == "__class__":
+                continue
+            if is_empty(cells[variable]) or is_empty(cell):
+                continue
+            held, made = cell_contents(cells[variable]), cell_contents(cell)
+            if type(held) is not type(made):
+                continue
+            if type(made) is FunctionType:
+                pairs.append((held, made))
+            elif type(made) in _UNIQUE_NEVER:
+                _carry_cell(writes, cells[variable], cell)
+            elif type(made) in (dict, list, set, deque) and is_made(made, owned):
+                keeping.twins[id(made)] = (made, held)
+
+
+def _carry_cell(writes: Writes, source: CellType, target: CellType) -> None:
+    """Add the write that copies a cell's value at the instant of the commit: ``nonlocal n; n += 1`` goes on."""
+
+    def late(forward: bool) -> list[Op]:
+        origin, destination = (source, target) if forward else (target, source)
+        if is_empty(origin):
+            return []
+        writes.hold(cell_contents(destination))
+        return [(deque, map(_SET_CELL, (destination,), map(_GET_CELL, (origin,))), 0)]
+
+    writes.late(late, first=True)
 
 
 def merge(

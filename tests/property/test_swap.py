@@ -7,6 +7,7 @@ holds; a rollback is the identity; a rejected rollout changes nothing; there are
 from __future__ import annotations
 
 import gc
+import importlib
 import inspect
 import itertools
 import sys
@@ -584,6 +585,67 @@ class TestFound:
             assert a.C is not C
             assert (a.C().m(), c.m()) == (3, 1)
             assert any("C returns as a new class" in w for w in self.warnings(a))
+
+    def test_what_a_closure_counts_goes_on(self) -> None:
+        source = (
+            "def counter():\n    n, seen = 0, []\n    def tick():\n        nonlocal n\n        n += {0}\n"
+            "        seen.append(n)\n        return n, len(seen)\n    return tick\ntick = counter()\n"
+        )
+        with self.patched(*(source.format(step) for step in (1, 10, 100))) as steps:
+            a, b = next(steps)
+            held = a.tick
+            assert [a.tick(), b.tick(), held()] == [(1, 1), (2, 2), (3, 3)]
+            a, _ = next(steps)
+            assert [a.tick(), b.tick(), held()] == [(13, 4), (23, 5), (33, 6)]
+            a, _ = next(steps)
+            assert [a.tick(), b.tick(), held()] == [(133, 7), (233, 8), (333, 9)]
+            self.patcher_of(a).rollback()
+            a = sys.modules[a.__name__]
+            assert [a.tick(), b.tick(), held()] == [(343, 10), (353, 11), (363, 12)]
+
+    def test_cache_of_a_decorator_is_kept_while_the_definition_is(self) -> None:
+        source = (
+            "def memoize(function):\n    cache = {{}}\n    def wrapper(x):\n        if x not in cache:\n"
+            "            cache[x] = function(x)\n        return cache[x]\n"
+            "    wrapper.cache = cache\n    return wrapper\n"
+            "@memoize\ndef f(x): return x, {0}\ndef g(): return {1}\n"
+        )
+        with self.patched(source.format(1, 1), source.format(1, 2), source.format(3, 2)) as steps:
+            a, b = next(steps)
+            held = a.f
+            cache = a.f.cache
+            a.f("x")
+            a, _ = next(steps)
+            assert a.g() == 2
+            assert a.f.cache is held.cache is cache
+            assert cache == {"x": ("x", 1)}
+            a, _ = next(steps)
+            assert (a.f("x"), b.f("x"), held("x")) == (("x", 3),) * 3
+
+    def test_constant_through_a_star_of_an_unchanged_module(self) -> None:
+        name = f"found{next(_serial)}"
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(folder)
+            files = {
+                "__init__": "__version__ = '0'\n",
+                "limits": "MOST = 1\n",
+                "api": f"from {name}.limits import *\n",
+                "far": f"from {name}.api import *\n",
+                "user": f"from {name}.far import MOST\ndef most(): return MOST\n",
+            }
+            (Path(folder) / name).mkdir()
+            for module, text in files.items():
+                (Path(folder) / name / f"{module}.py").write_text(text)
+            user: Any = importlib.import_module(f"{name}.user")
+            patcher = Patcher([name])
+            for number in (2, 3):
+                patcher.apply(Patch.from_sources({f"{name}.limits": f"MOST = {number}\n"}, str(number)))
+                assert [sys.modules[f"{name}.{m}"].MOST for m in ("limits", "api", "far")] == [number] * 3
+                assert user.most() == number
+            patcher.rollback()
+            assert user.most() == 2
+            for entry in [entry for entry in sys.modules if entry.partition(".")[0] == name]:
+                del sys.modules[entry]
 
     def test_class_keeps_its_line_through_swap_and_rollback(self) -> None:
         versions = [f"class C:\n    def m(self): return {number}\n" for number in range(3)]
