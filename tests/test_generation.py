@@ -344,7 +344,8 @@ class TestIsolation:
             (folder / "texts" / "hello.txt").write_text(version)
             (folder / "a.py").write_text(
                 "import importlib.resources\n"
-                f"def text(): return importlib.resources.files('{program.name}.texts').joinpath('hello.txt').read_text()\n"
+                f"def text():\n    files = importlib.resources.files('{program.name}.texts')\n"
+                "    return files.joinpath('hello.txt').read_text()\n"
                 f"number = {version}\n"
             )
         monkeypatch.syspath_prepend(tmp_path / "1.0")

@@ -17,6 +17,7 @@ from hotswap import walk
 from hotswap.generation import unchanged
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
+from hotswap.swap.registrations import ATTRIBUTE, Registrations
 from hotswap.swap.state import class_keeps
 
 __all__ = ["transplant", "unsupported_class_changes"]
@@ -167,9 +168,13 @@ def transplant(
             yield (_SET, old, "__annotate__", new.__annotate__ if forward else annotate)
         if bases != old_bases:
             yield (_SET, old, "__bases__", bases if forward else old_bases)
+        if registrations is not None:
+            yield from registrations.ops(forward)
 
     annotate = getattr(old, "__annotate__", None) if sys.version_info >= (3, 14) else None
     old_bases = old.__bases__
+    abstract = ATTRIBUTE in before and ATTRIBUTE in after
+    registrations = Registrations(old, new, translate) if abstract else None
     bases = tuple(translate(base) for base in new.__bases__)
     writes.late(late)
     writes.hold(before)

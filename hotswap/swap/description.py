@@ -105,6 +105,11 @@ def _still_imported(plan: Plan, importers: Importers) -> Iterator[str]:
         if plan.modules.get(name) in ("changed", "removed") or not issubclass(type(module), ModuleType):
             continue
         definitions = importers.definitions(name, module)
-        for origin, attribute in definitions.froms.values() if definitions else ():
+        if definitions is None:
+            continue
+        facts = ModuleType.__getattribute__(module, "__dict__")
+        stars = ((star, attribute) for star in definitions.stars for origin, attribute in removed if origin == star)
+        by_star = [pair for pair in stars if pair[1] in facts and pair[1] not in definitions.bindings]
+        for origin, attribute in (*definitions.froms.values(), *by_star):
             if (origin, attribute) in removed or origin in gone or f"{origin}.{attribute}" in gone:
                 yield f"{name} has imported {attribute} from {origin}, which removes it: it keeps the old object"

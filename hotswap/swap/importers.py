@@ -135,7 +135,11 @@ def rebind(
         if definitions is not None:
             for attribute, origin in resolve.imported(definitions, facts):
                 value = translate(resolve.value(*origin))
-                if attribute not in rebound and value is not _MISSING and value is not facts.get(attribute):
+                if value is _MISSING:
+                    continue
+                # What the source says comes before what identity says: one object may have had several names.
+                rebound.pop(attribute, None)
+                if value is not facts.get(attribute):
                     rebound[attribute] = value
             added = resolve.additions(name).items()
             rebound.update((key, translate(value)) for key, value in added if value is not _MISSING)
@@ -185,9 +189,11 @@ class _Resolver:
                 swapped = self.new.get(star)
                 if swapped is not None:
                     fresh = {key: swapped.__dict__.get(key, _MISSING) for key in public_names(swapped.__dict__)}
+                    # A name that the live version does not give away was left behind by an earlier one.
+                    given = public_names(self.old[star].__dict__) if star in self.old else []
                 else:
-                    fresh = self.additions(star)
-                taken = module.__dict__.keys() | definitions.bindings.keys()  # type: ignore[union-attr]
+                    fresh, given = self.additions(star), list(module.__dict__)
+                taken = (module.__dict__.keys() & {*given}) | definitions.bindings.keys()  # type: ignore[union-attr]
                 found.update((key, value) for key, value in fresh.items() if key not in taken)
         return self._additions[name]
 

@@ -29,6 +29,7 @@ from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Change, Op, Plan, Writes
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
+from hotswap.swap.registrations import forget_answers
 from hotswap.swap.state import is_made, keep_state, merge
 
 __all__ = ["Swap"]
@@ -327,6 +328,7 @@ class Swap:
         self._candidate.settle_in()
         for pair in self._pairing.classes:
             detach(pair.new)
+        forget_answers()
         drain.arm()
         return pause
 
@@ -348,6 +350,7 @@ class Swap:
         except BaseException:
             gate.release()
             raise
+        forget_answers()
         drain.arm()
         return pause
 

@@ -58,6 +58,8 @@ class Thing:
     def text(self, name: str, known: Mapping[str, str]) -> str:
         """The source of it. `known` are the names that were defined before it, with their kinds."""
         uses = self.uses if self.uses in known else None
+        if self.kind == "cached" and known.get(uses or "") in ("number", "table"):
+            uses = None  # an unchanged cache stays warm, also with results of data that changes: that is the rule
         use = _use(uses, known)
         if self.kind == "number":
             return f"{name} = {self.number}{f' + {uses}' if known.get(uses or '') == 'number' else ''}\n"
@@ -646,6 +648,64 @@ class TestFound:
             assert user.most() == 2
             for entry in [entry for entry in sys.modules if entry.partition(".")[0] == name]:
                 del sys.modules[entry]
+
+    def test_name_of_another_module_follows_where_it_came_from(self) -> None:
+        partial = "import functools\ndef base(x=0): return x + {0}\npart = functools.partial(base, 10)\n"
+        same = "import functools\ndef base(x=0): return x + {0}\npart = base\n"
+        with self.patched(partial.format(1), same.format(2), partial.format(3)) as steps:
+            for wanted, (a, b) in zip((11, 2, 13), steps, strict=True):
+                assert (a.part(), b.part()) == (wanted, wanted)
+            self.patcher_of(a).rollback()
+            assert b.part() == 2
+
+    def test_name_that_leaves_and_returns_by_star(self) -> None:
+        versions = ["__all__ = ['T']\nT = 1\n", "__all__ = []\nT = 2\n", "__all__ = ['T']\nT = 3\n"]
+        with self.patched(*versions) as steps:
+            seen = [b.T for _, b in steps]
+            assert seen == [1, 2, 3]
+
+    def test_removed_name_that_a_star_took_is_named(self) -> None:
+        with self.patched("T = 1\nU = 1\n", "U = 2\n") as steps:
+            next(steps)
+            a, b = next(steps)
+            assert (b.T, b.U) == (1, 2)
+            assert any(f"{b.__name__} has imported T from {a.__name__}" in w for w in self.warnings(a))
+
+    def test_registrations_of_an_abstract_class(self) -> None:
+        source = (
+            "import abc\nclass Shape(abc.ABC):\n    x = {0}\nclass Round(Shape):\n    pass\n"
+            "class Square:\n    pass\nRound.register(Square)\n{1}"
+        )
+        with self.patched(source.format(1, ""), source.format(2, "Round.register(tuple)\n")) as steps:
+            a, _ = next(steps)
+            Shape, Round, square = a.Shape, a.Round, a.Square()
+            Round.register(frozenset)
+            asked: tuple[object, ...] = ((), square, frozenset(), [])
+
+            def answers() -> list[tuple[bool, bool]]:
+                return [(isinstance(o, Shape), isinstance(o, Round)) for o in asked]
+
+            no, yes = (False, False), (True, True)
+            assert answers() == [no, yes, yes, no]
+            a, _ = next(steps)
+            assert a.Round is Round
+            assert answers() == [yes, yes, yes, no]
+            a.Round.register(list)
+            assert answers() == [yes] * 4
+            self.patcher_of(a).rollback()
+            assert answers() == [no, yes, yes, yes]
+
+    def test_answers_of_a_protocol_are_asked_anew(self) -> None:
+        source = "import typing\n@typing.runtime_checkable\nclass Runs(typing.Protocol):\n    def run(self): ...\n{0}"
+        with self.patched(source.format(""), source.format("    def stop(self): ...\n")) as steps:
+            a, _ = next(steps)
+            runner = type("Runner", (), {"run": lambda self: None})()
+            Runs = a.Runs
+            assert isinstance(runner, Runs)
+            next(steps)
+            assert not isinstance(runner, Runs)
+            self.patcher_of(a).rollback()
+            assert isinstance(runner, Runs)
 
     def test_class_keeps_its_line_through_swap_and_rollback(self) -> None:
         versions = [f"class C:\n    def m(self): return {number}\n" for number in range(3)]

@@ -1,0 +1,71 @@
+"""Registrations: the virtual subclasses of abstract base classes.
+
+CPython keeps them, and what `isinstance` has found out so far, in one object per class, `_abc_impl`. A swap puts that
+of the twin in its place: it has what the new version registers while it is imported, and remembers no answers of the
+old one. What was registered at run time is added to it before. Source: `Modules/_abc.c` of CPython.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hotswap import walk
+
+__all__ = ["ATTRIBUTE", "Registrations", "forget_answers"]
+
+ATTRIBUTE = "_abc_impl"
+"""Where CPython keeps them; other implementations have no such attribute."""
+
+_SET = type.__setattr__
+
+
+class Registrations:
+    """The registrations of an old class and of its twin. Lives as long as the swap can be taken back.
+
+    Arguments:
+        old: the class, which stays.
+        twin: its twin, which nobody but the candidate sees; it carries what the old class is to get.
+        translate: gives the living object for a twin.
+    """
+
+    def __init__(self, old: Any, twin: Any, translate: Callable[[Any], Any]) -> None:
+        self._old, self._twin, self._translate = old, twin, translate
+        self._before = walk.class_dict(old)[ATTRIBUTE]
+        self._after = walk.class_dict(twin)[ATTRIBUTE]
+        self._new: set[int] = set()
+
+    def ops(self, forward: bool) -> Iterator[tuple[Any, ...]]:
+        """Complete what the old class is to get, and yield the write that gives it."""
+        wanted = self._after if forward else self._before
+        _SET(self._twin, ATTRIBUTE, wanted)
+        if forward:
+            for cls in _registered(self._twin):
+                self._register(self._translate(cls))
+        for cls in _registered(self._old):
+            if forward or id(cls) not in self._new:
+                self._register(cls)
+        if forward:
+            self._new = {id(cls) for cls in _registered(self._twin)}
+        yield (_SET, self._old, ATTRIBUTE, wanted)
+
+    def _register(self, cls: Any) -> None:
+        try:
+            abc.ABCMeta.register(self._twin, cls)
+        except Exception:  # noqa: BLE001 - a hook of the class (`__subclasshook__`) ran and failed
+            return  # the class does not count as registered, as it would not after a restart either
+
+
+def _registered(cls: Any) -> list[Any]:
+    dump: Callable[[Any], tuple[set[Any], Any, Any, int]] = abc._get_dump  # type: ignore[attr-defined]
+    return [held for reference in dump(cls)[0] if (held := reference()) is not None]
+
+
+def forget_answers() -> None:
+    """Have all abstract classes forget what is no subclass of theirs: a registration anywhere invalidates that."""
+
+    class Fresh(abc.ABC):  # noqa: B024 - it needs no methods
+        """Nobody keeps it."""
+
+    Fresh.register(type("Registered", (), {}))
