@@ -62,8 +62,9 @@ class Pairing:
 
     `successors` maps the id of an old object to what names that are bound to it shall be bound to; `places` maps the
     id of every old object that was paired to what is called in its place; `caches` are the `lru_cache` objects,
-    (old, new or None), whose function leads to new code; `lost` are old functions without a counterpart; `clashes` are
-    pairs that can't be: (key, old object, new object).
+    (old, new or None), whose function leads to new code; `lost` are old functions without a counterpart; `returned`
+    are ids of new functions and classes whose counterpart was not live; `clashes` are pairs that can't be: (key, old
+    object, new object).
     """
 
     functions: list[FunctionPair] = field(default_factory=list)
@@ -72,6 +73,7 @@ class Pairing:
     places: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     caches: list[tuple[Any, Any]] = field(default_factory=list)
     lost: list[tuple[str, FunctionType]] = field(default_factory=list)
+    returned: set[int] = field(default_factory=set)
     clashes: list[tuple[str, Any, Any]] = field(default_factory=list)
 
     def unmake(self, pair: ClassPair) -> None:
@@ -167,6 +169,7 @@ class _Walker:
         self.new_globals = {id(module.__dict__) for module in new.values()}
         self.seen: set[int] = set()
         self.later: deque[tuple[str, Any, Any, int]] = deque()
+        self.in_sequences: set[str] = set()
         self.uneven: set[str] = set()
         self.result = Pairing()
 
@@ -284,21 +287,31 @@ class _Walker:
             family = gone.__code__.co_qualname.rpartition(".")[0]
             stays = not family or walk.is_class(_resolved(self.old.get(gone.__module__), family))
             if found is not None and stays:
+                self.result.returned.add(id(found))
                 self.pair_function(f"{gone.__module__}:{gone.__code__.co_qualname}", gone, found, 0)
             return
         home, path = str(walk.class_dict(gone).get("__module__")), walk.class_name(gone)
         new = _resolved(self.new.get(home), path)
         if walk.is_class(new) and new is not gone and id(new) not in self.seen:
+            self.result.returned |= {id(new), id(gone)}
             self.pair_class(f"{home}:{path}", gone, new, returns=True)
 
     def finish(self) -> None:
         """Look inside what was paired. Everything that has a name of its own is paired under it by then."""
         while self.later:
             key, old, new, depth = self.later.popleft()
-            if type(old) in (list, tuple) and self.is_uneven(key):
+            sequence = type(old) in (list, tuple)
+            if sequence and self.is_uneven(key):
                 continue
             for part, before, after in matching(old, new):
-                self.pair(f"{key}.{part}", before, after, depth + 1)
+                # What stands in the same place of a sequence need not be the same thing: a decorator may have put one
+                # more in front of it. So code is paired there only if it has the same name.
+                inner = f"{key}.{part}"
+                if sequence or key in self.in_sequences:
+                    self.in_sequences.add(inner)
+                    if _name_of(before) != _name_of(after):
+                        continue
+                self.pair(inner, before, after, depth + 1)
 
     def is_uneven(self, key: str) -> bool:
         """Whether the statement that made a sequence differs: then the same position need not mean the same thing."""
@@ -339,6 +352,13 @@ class _Walker:
     def newfunctions_of(self) -> Iterator[tuple[str, FunctionType]]:
         """The functions that the new modules define."""
         return functions_of(self.new, lambda function: id(function.__globals__) in self.new_globals)
+
+
+def _name_of(value: Any) -> str | None:
+    """The qualified name of a function or class, None for anything else."""
+    if type(value) is FunctionType:
+        return value.__code__.co_qualname if target_of(value.__code__) is None else value.__qualname__
+    return walk.class_name(value) if walk.is_class(value) else None
 
 
 def _function_of(value: Any) -> Any:

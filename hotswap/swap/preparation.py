@@ -24,13 +24,14 @@ from hotswap.swap.drain import Cloning, OldWorld, drain_of
 from hotswap.swap.forwarding import SupersededModule, facade, identity_of, identity_ops, target_of
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
+from hotswap.swap.merging import inside, merge
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Change, Op, Plan, Writes
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registrations import forget_answers
-from hotswap.swap.state import is_made, keep_state, merge
+from hotswap.swap.state import is_made, keep_state
 
 __all__ = ["Swap"]
 
@@ -98,7 +99,7 @@ class Swap:
     def _build(self) -> None:
         self.plan.unsupported += refusals(self._live, self._candidate, self._pairing)
         translate = self._redirection.translate
-        containers = list(self._keeping.twins.values())
+        containers = [*self._keeping.twins.values()]
         for pair in self._pairing.classes:
             refused = unsupported_class_changes(pair, translate)
             self.plan.unsupported += refused
@@ -110,7 +111,14 @@ class Swap:
                 self._redirection.twins.update(kept)
                 containers += kept.values()
         lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
-        merge(containers, self._pairing.successors, lost, translate, self._writes)
+        merge(
+            [*containers, *inside(containers, translate)],
+            self._pairing.successors,
+            lost,
+            {id(added) for added in self._added} | self._pairing.returned,
+            translate,
+            self._writes,
+        )
         self._module_writes()
         self._location_writes()
         self._function_writes()

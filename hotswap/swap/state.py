@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import repeat
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -19,9 +19,9 @@ from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, un
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Fate, NameChange, Op, Writes
 
-__all__ = ["HEAP_TYPE", "PLAIN", "Keeping", "is_made", "keep_state", "merge"]
+__all__ = ["HEAP_TYPE", "PLAIN", "UNIQUE_NEVER", "Keeping", "is_made", "keep_state"]
 
-_UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
+UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
 """Values of these types are shared by the interpreter: their identity says nothing about where they came from."""
 
 
@@ -30,9 +30,6 @@ _GET_CELL = CellType.__dict__["cell_contents"].__get__
 
 _WRAPPED = 16
 """How many wrappers of one function are looked into."""
-
-_REGISTRY = 100_000
-"""A kept list or set with more items is a cache, not a registry; it is left as it is."""
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes that Python code made
 
@@ -127,7 +124,7 @@ def _keep_cells(
                 continue
             if type(made) is FunctionType:
                 pairs.append((held, made))
-            elif type(made) in _UNIQUE_NEVER:
+            elif type(made) in UNIQUE_NEVER:
                 _carry_cell(writes, cells[variable], cell)
             elif type(made) in (dict, list, set, deque) and is_made(made, owned):
                 keeping.twins[id(made)] = (made, held)
@@ -146,87 +143,10 @@ def _carry_cell(writes: Writes, source: CellType, target: CellType) -> None:
     writes.late(late, first=True)
 
 
-def merge(
-    kept: Iterable[tuple[Any, Any]],
-    successors: Mapping[int, tuple[Any, Any]],
-    lost: Container[int],
-    translate: Callable[[Any], Any],
-    writes: Writes,
-) -> None:
-    """Bring the kept containers up to date: registries that decorators and `__init_subclass__` fill at import.
-
-    Entries that the candidate's import made and the living container lacks are added; entries that lead to an old
-    definition lead to its successor; entries whose definition is gone are dropped. What was put in at run time stays,
-    and so does what stands under a key whose hash is computed by Python code.
-
-    Arguments:
-        kept: pairs of a dropped object and the living one.
-        successors: id of an old object -> (it, its successor).
-        lost: ids of old functions and classes whose definition is gone.
-        translate: gives the living object for a dropped twin.
-        writes: receives the writes.
-    """
-
-    def current(value: Any) -> Any:
-        successor = successors.get(id(value))
-        return successor[1] if successor is not None and successor[0] is value else value
-
-    for twin, living in kept:
-        if type(living) is not type(twin):
-            continue
-        if type(living) is dict:
-            # The twin leads, so that a cache of millions is not walked: what import did not make is not a definition.
-            for key, value in list(twin.items()):
-                key = translate(key)
-                if not _hashes_quietly(key):
-                    continue
-                if key not in living:
-                    writes.item(living, key, translate(value))
-                elif current(living[key]) is not living[key]:
-                    writes.item(living, key, current(living[key]))
-            for key, value in list(living.items()) if len(living) <= _REGISTRY else ():
-                if id(value) in lost and _hashes_quietly(key):
-                    writes.drop(living, key)
-        elif type(living) is list and len(living) <= _REGISTRY:
-            after = [current(value) for value in living if id(value) not in lost]
-            after += [value for value in map(translate, twin) if _is_definition(value) and not _has(after, value)]
-            if len(after) != len(living) or any(a is not b for a, b in zip(after, living, strict=True)):
-                whole = slice(None)
-                before = list(living)
-                writes.both([(list.__setitem__, living, whole, after)], [(list.__setitem__, living, whole, before)])
-        elif type(living) is set and len(living) <= _REGISTRY:
-            for value in map(translate, list(twin)):
-                if _is_definition(value) and not _has(living, value):
-                    writes.both([(set.add, living, value)], [(set.discard, living, value)])
-            for value in [value for value in living if id(value) in successors or id(value) in lost]:
-                add = [(set.add, living, current(value))] if id(value) not in lost else []
-                writes.both([(set.discard, living, value), *add], [(set.add, living, value)])
-                writes.both([], [(set.discard, living, current(value))] if add else [])
-
-
-def _is_definition(value: Any) -> bool:
-    """Functions and classes are what registries hold; other entries of a list or set are data, and follow the rule."""
-    return type(value) is FunctionType or walk.is_class(value)
-
-
-def _hashes_quietly(key: Any) -> bool:
-    """Whether a key can be looked up without running Python code, which must not happen in a commit."""
-    kind = type(key)
-    if kind is tuple:
-        return all(map(_hashes_quietly, key))
-    if walk.is_class(key):
-        return walk.class_dict(kind).get("__hash__", type.__hash__) is type.__hash__
-    return kind in (*_UNIQUE_NEVER, FunctionType)
-
-
-def _has(values: Iterable[Any], value: Any) -> bool:
-    return any(item is value for item in values)
-
-
 def is_made(value: Any, owned: Container[int]) -> bool:
     """Whether an object was made by the candidate, so that references to it can be meant for nothing else."""
     kind = type(value)
-    if kind in _UNIQUE_NEVER:
+    if kind in UNIQUE_NEVER:
         return False
     if gc.is_tracked(value):
         return id(value) in owned
@@ -262,7 +182,7 @@ def carry(writes: Writes, source: dict[str, Any], target: dict[str, Any], names:
     writes.late(late, first=True)  # old namespaces get clones of old functions in the same commit
 
 
-PLAIN = (*_UNIQUE_NEVER, tuple, frozenset)
+PLAIN = (*UNIQUE_NEVER, tuple, frozenset)
 """Types whose objects nobody holds for their identity."""
 
 

@@ -707,6 +707,50 @@ class TestFound:
             self.patcher_of(a).rollback()
             assert isinstance(runner, Runs)
 
+    REGISTRY = (
+        "handlers, classes = [], []\n"
+        "class App:\n    def __init__(self): self.routes, self.table = [], {{}}\n"
+        "    def route(self, path):\n"
+        "        def register(function):\n"
+        "            self.routes.append((path, function))\n            self.table[path] = function\n"
+        "            handlers.append(function)\n            return function\n"
+        "        return register\n"
+        "app = App()\n"
+        "class Base:\n    def __init_subclass__(cls): classes.append(cls)\n"
+    )
+
+    @staticmethod
+    def registering(names: str, version: int) -> str:
+        return TestFound.REGISTRY.format() + "".join(
+            f"@app.route('/{name}')\ndef {name}(): return '{name}', {version}\n"
+            f"class {name.upper()}(Base):\n    def says(self): return '{name}', {version}\n"
+            for name in names
+        )
+
+    def test_registries_follow_definitions_that_come_and_go(self) -> None:
+        steps_of = ("ab", "b", "cb", "cbd", "abcd")
+        with self.patched(*(self.registering(names, n) for n, names in enumerate(steps_of))) as steps:
+            app = None
+            for version, (names, (a, _)) in enumerate(zip(steps_of, steps, strict=True)):
+                app = app or a.app
+                assert a.app is app
+                wanted = sorted((f"/{name}", (name, version)) for name in names)
+                assert sorted((path, function()) for path, function in app.routes) == wanted
+                assert sorted((path, function()) for path, function in app.table.items()) == wanted
+                assert sorted(function() for function in a.handlers) == [answer for _, answer in wanted]
+                assert sorted(cls().says() for cls in a.classes) == [answer for _, answer in wanted]
+            self.patcher_of(a).rollback()
+            assert app is not None
+            assert sorted(function() for function in app.table.values()) == [("b", 3), ("c", 3), ("d", 3)]
+
+    def test_code_in_a_sequence_is_paired_by_its_name(self) -> None:
+        with self.patched(self.registering("abc", 1), self.registering("bc", 2)) as steps:
+            a, _ = next(steps)
+            f, C = a.a, a.A
+            next(steps)
+            assert f() == ("a", 1)
+            assert C().says() == ("a", 1)
+
     def test_class_keeps_its_line_through_swap_and_rollback(self) -> None:
         versions = [f"class C:\n    def m(self): return {number}\n" for number in range(3)]
         with self.patched(*versions) as steps:
