@@ -32,15 +32,22 @@ class OldWorld(World):
         super().__init__(packages)
         self.keys: list[int] = []
         """The ids of the globals under which this world is registered."""
+        self.views: dict[int, ModuleView] = {}
+        """Id of a module object -> what old code gets in its place."""
         for name, module in modules.items():
             facts = ModuleType.__getattribute__(module, "__dict__")
             self.keys.append(id(facts))
-            self.own[name] = ModuleView(name, self, facts)
+            self.own[name] = self.views[id(module)] = ModuleView(name, self, facts)
+        above = {parent for name in modules for parent in _parents(name)}
+        for name in above - modules.keys():
+            package = sys.modules.get(name)
+            if type(package) is ModuleType:  # `shop.tax.apply()` reaches the old module by way of the package
+                self.views[id(package)] = ModuleView(name, self, package.__dict__)
 
     def end(self) -> None:
         """The last call has ended: who still holds a view gets to what is live."""
         self.live = True
-        self.own = {}
+        self.own, self.views = {}, {}
 
     def load(self, name: str) -> None:
         """Old modules are there; one that was never imported comes from the live version."""
@@ -151,6 +158,12 @@ class Drain:
             self.drained.set()
             _armed.discard(self)
             then()
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def drain_of(functions: Iterable[FunctionType], world: OldWorld) -> Drain:

@@ -269,8 +269,7 @@ class Swap:
             self._writes.both([(dict.pop, worlds, id(module.__dict__), None)], [])
 
     def _leave(self, modules: Mapping[str, ModuleType], world: OldWorld) -> tuple[list[Op], list[Op]]:
-        views = {id(module): world.own[name] for name, module in modules.items()}
-        cloning = Cloning(self._facts.codes, views)
+        cloning = Cloning(self._facts.codes, world.views)
         there: list[Op] = []
         back: list[Op] = []
         for module in modules.values():

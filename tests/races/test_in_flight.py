@@ -19,6 +19,9 @@ import pytest
 import hotswap
 
 BEFORE = """
+import sys
+package = sys.modules[__package__]
+
 class Resource:
     def __init__(self, value): self.value = value
     def read(self): return self.value
@@ -63,6 +66,9 @@ def imports():
     yield core.helper(2)
     from .core import helper as imported
     yield imported(3)
+def by_package():
+    yield helper(1)
+    yield package.core.helper(2)
 """
 AFTER = (
     BEFORE.replace("def helper(a): return a, ", "def helper(a, b): return a + b, ")
@@ -195,6 +201,13 @@ class TestSuspended:
         swap(core)
         assert list(suspended) == [(2, "old"), (3, "old")]
         assert list(core.imports()) == [(1, "new"), (2, "new"), (3, "new")]
+
+    def test_generator_that_goes_by_the_package(self, core: Any) -> None:
+        suspended = core.by_package()
+        next(suspended)
+        swap(core)
+        assert next(suspended) == (2, "old")
+        assert [*core.by_package()] == [(1, "new"), (2, "new")]
 
     def test_generator_of_the_new_version_goes_on_after_a_rollback(self, core: Any) -> None:
         patcher = swap(core)
