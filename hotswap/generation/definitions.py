@@ -29,7 +29,7 @@ class Binding:
 
     `kind` is that of the last statement; `text` the dump of all of them, without positions; `reads` the names and
     ``module.name`` pairs that they load; `touches` the dumps of the statements that change the object in place
-    (``X["a"] = 1``, ``X.add(2)``).
+    (``X["a"] = 1``, ``X.add(2)``); `head` what decides how functions and classes are registered.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Binding:
     text: tuple[str, ...] = ()
     reads: frozenset[str] = frozenset()
     touches: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -85,6 +86,9 @@ def _body(statements: list[ast.stmt], base: str) -> Definitions:
             binding.kind = kind
             binding.text += (dump,)
             binding.reads |= reads
+        for node in _own(statement):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                found.bindings[node.name].head += (_head(node),)
         names = {name for name, _ in bound}
         for name in _touched(statement) - names:
             touched = found.bindings.get(name)
@@ -96,6 +100,14 @@ def _body(statements: list[ast.stmt], base: str) -> Definitions:
             if isinstance(node, ast.ClassDef):
                 found.classes[node.name] = _body(node.body, base)
     return found
+
+
+def _head(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
+    """What decides how a function or class is registered: its decorators, bases and keywords."""
+    above: list[ast.AST] = [*node.decorator_list]
+    if isinstance(node, ast.ClassDef):
+        above += [*node.bases, *node.keywords]
+    return " ".join(map(ast.dump, above))
 
 
 def _own(statement: ast.stmt) -> Iterator[ast.stmt]:

@@ -7,18 +7,23 @@ the old one loses the new entries; taking the new one loses what was registered 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from types import FunctionType, MethodType
-from typing import Any
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, Protocol
 
 from hotswap import walk
-from hotswap.swap.plan import Writes
+from hotswap.generation import Definitions, Kind, unchanged
+from hotswap.swap.parts import functions_of
+from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["inside", "merge"]
+__all__ = ["Fates", "Kept", "fresh_definitions", "inside", "merge"]
+
+_MISSING: Any = object()
 
 _REGISTRY = 100_000
-"""A kept list or set with more items is a cache, not a registry; it is left as it is."""
+"""A kept list, set or dict with more items is a cache, not a registry; what it holds is not walked."""
 
 _PARTS = 64
 """An entry with more parts is data, not the description of a function."""
@@ -27,93 +32,258 @@ _NESTED = 3
 """How deep kept objects are looked into for registries: an application, its router, its table of routes."""
 
 
-def inside(kept: Iterable[tuple[Any, Any]], translate: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield the containers in kept objects, as pairs of that of the dropped twin and the living one.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An object that is kept: the dropped twin, and the living one.
+
+    `touched` says that other statements put something into it, ``TABLE["x"] = 1``, and that they differ in the new
+    version: then entries of plain data are added too.
+    """
+
+    twin: Any
+    living: Any
+    touched: bool = False
+
+
+class Translate(Protocol):
+    """Gives the living object for a dropped twin."""
+
+    def __call__(self, value: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fates:
+    """What becomes of definitions, by the ids of the functions and classes.
+
+    `successors` maps an old one to (it, its successor). `gone` are old ones whose definition is gone, or is registered
+    anew: its decorators, bases or arguments differ. `fresh` are new ones that were not there, or are registered anew.
+    What is registered as before and lacks in a registry was taken out at run time, and stays out.
+    """
+
+    successors: Mapping[int, tuple[Any, Any]]
+    gone: Container[int]
+    fresh: Container[int]
+
+    def current(self, value: Any) -> Any:
+        """Return the successor of an old definition, or the value itself."""
+        successor = self.successors.get(id(value))
+        return successor[1] if successor is not None and successor[0] is value else value
+
+
+def fresh_definitions(
+    modules: Mapping[str, ModuleType], old: Mapping[str, Definitions], new: Mapping[str, Definitions]
+) -> set[int]:
+    """Return the ids of the functions and classes that the new version registers otherwise than the old one.
 
     Arguments:
-        kept: pairs of a dropped object and the living one.
+        modules: the new modules.
+        old, new: what the sources say.
+    """
+    named: set[tuple[str, str]] = set()
+    for name in modules:
+        named |= {(name, path) for path in _fresh(old.get(name) or Definitions(), new.get(name) or Definitions(), "")}
+    fresh: set[int] = set()
+    ours = {id(module.__dict__) for module in modules.values()}
+    for _, function in functions_of(modules, lambda function: id(function.__globals__) in ours):
+        if (function.__globals__["__name__"], function.__code__.co_qualname) in named:
+            fresh.add(id(function))
+    for name, path in named:
+        value = _resolved(modules[name], path)
+        if value is not None:
+            fresh.add(id(value))
+    return fresh
+
+
+def _fresh(old: Definitions, new: Definitions, prefix: str) -> Iterator[str]:
+    for name, binding in new.bindings.items():
+        if binding.kind not in (Kind.FUNCTION, Kind.CLASS):
+            continue
+        before = old.bindings.get(name)
+        if before is None or before.head != binding.head or _reads_other_data(binding.reads, old, new):
+            yield prefix + name
+        if name in new.classes:
+            yield from _fresh(old.classes.get(name) or Definitions(), new.classes[name], f"{prefix}{name}.")
+
+
+def _reads_other_data(reads: Iterable[str], old: Definitions, new: Definitions) -> bool:
+    return any(
+        Kind.DATA in (old.kind(read), new.kind(read)) and not unchanged(read, old, new)
+        for read in reads
+        if old.kind(read) or new.kind(read)
+    )
+
+
+def _resolved(module: ModuleType, path: str) -> Any:
+    found: Any = module.__dict__.get(path.partition(".")[0])
+    for part in path.split(".")[1:]:
+        found = walk.class_dict(found).get(part) if walk.is_class(found) else None
+    return found
+
+
+def inside(kept: Iterable[Kept], translate: Translate) -> Iterator[Kept]:
+    """Yield the containers in kept objects.
+
+    Arguments:
+        kept: the kept objects.
         translate: gives the living class for a twin.
     """
     level = list(kept)
     for _ in range(_NESTED):
-        further: list[tuple[Any, Any]] = []
-        for twin, living in level:
-            if translate(type(twin)) is not type(living) or walk.is_class(twin):
+        further: list[Kept] = []
+        for pair in level:
+            if translate(type(pair.twin)) is not type(pair.living) or walk.is_class(pair.twin):
                 continue
-            before, after = walk.instance_dict(living) or {}, walk.instance_dict(twin) or {}
-            for name, value in list(after.items()):
+            if type(pair.twin) is dict:
+                before, after = pair.living, pair.twin
+            else:
+                before, after = walk.instance_dict(pair.living) or {}, walk.instance_dict(pair.twin) or {}
+            for name, value in list(after.items()) if len(after) <= _REGISTRY else ():
+                if not _hashes_quietly(name):
+                    continue
                 held = before.get(name)
                 if held is None or held is value or type(value) in UNIQUE_NEVER:
                     continue
                 if type(value) in (dict, list, set) and type(held) is type(value):
-                    yield value, held
-                else:
-                    further.append((value, held))
+                    yield Kept(value, held, pair.touched)
+                further.append(Kept(value, held, pair.touched))
         level = further
 
 
-def merge(
-    kept: Iterable[tuple[Any, Any]],
-    successors: Mapping[int, tuple[Any, Any]],
-    lost: Container[int],
-    added: Container[int],
-    translate: Callable[[Any], Any],
-    writes: Writes,
-) -> None:
+def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writes) -> None:
     """Bring the kept containers up to date: registries that decorators and `__init_subclass__` fill at import.
 
-    Entries that the candidate's import made and the living container lacks are added; entries that lead to an old
-    definition lead to its successor; entries whose definition is gone are dropped. What was put in at run time stays,
-    and so does what stands under a key whose hash is computed by Python code.
+    Entries of what the new version registers anew are added; entries that lead to an old definition lead to its
+    successor; entries whose definition is gone are dropped. What was put in at run time stays, what was taken out at
+    run time stays out, and what stands under a key whose hash is computed by Python code is left alone.
 
     Arguments:
-        kept: pairs of a dropped object and the living one.
-        successors: id of an old object -> (it, its successor).
-        lost: ids of old functions and classes whose definition is gone.
-        added: ids of new functions and classes that had no counterpart.
+        kept: the kept objects.
+        fates: what becomes of definitions.
         translate: gives the living object for a dropped twin.
-        writes: receives the writes.
+        writes: receives the writes; they are made out when the time comes, from what is there then.
     """
-
-    def current(value: Any) -> Any:
-        successor = successors.get(id(value))
-        return successor[1] if successor is not None and successor[0] is value else value
-
-    for twin, living in kept:
-        if type(living) is not type(twin):
+    merged: set[int] = set()
+    for pair in kept:
+        kind = type(pair.living)
+        if kind is not type(pair.twin) or id(pair.living) in merged:
             continue
-        if type(living) is dict:
-            # The twin leads, so that a cache of millions is not walked: what import did not make is not a definition.
-            for key, value in list(twin.items()):
-                key = translate(key)
-                if not _hashes_quietly(key):
-                    continue
-                if key not in living:
-                    writes.item(living, key, translate(value))
-                elif current(living[key]) is not living[key]:
-                    writes.item(living, key, current(living[key]))
-            for key, value in list(living.items()) if len(living) <= _REGISTRY else ():
-                if _leads_to(value, lost) and _hashes_quietly(key):
-                    writes.drop(living, key)
-        elif type(living) is list and len(living) <= _REGISTRY:
-            after = [current(value) for value in living if not _leads_to(value, lost)]
-            after += [
-                value
-                for value in map(translate, twin)
-                if not _has(after, value) and (_is_definition(value) or _leads_to(value, added))
-            ]
-            if len(after) != len(living) or any(a is not b for a, b in zip(after, living, strict=True)):
-                whole = slice(None)
-                before = list(living)
-                writes.both([(list.__setitem__, living, whole, after)], [(list.__setitem__, living, whole, before)])
-        elif type(living) is set and len(living) <= _REGISTRY:
-            for value in map(translate, list(twin)):
-                if _is_definition(value) and not _has(living, value):
-                    writes.both([(set.add, living, value)], [(set.discard, living, value)])
-            for value in [value for value in living if id(value) in successors or id(value) in lost]:
-                add = [(set.add, living, current(value))] if id(value) not in lost else []
-                writes.both([(set.discard, living, value), *add], [(set.add, living, value)])
-                writes.both([], [(set.discard, living, current(value))] if add else [])
+        merged.add(id(pair.living))
+        if kind is dict:
+            writes.late(_DictMerge(pair, fates, translate, writes).ops)
+        elif kind is list:
+            writes.late(_ListMerge(pair, fates, translate, writes).ops)
+        elif kind is set:
+            writes.late(_SetMerge(pair, fates, translate, writes).ops)
+
+
+class _Merge:
+    def __init__(self, pair: Kept, fates: Fates, translate: Translate, writes: Writes) -> None:
+        self.twin, self.living, self.touched = pair.twin, pair.living, pair.touched
+        self.fates, self.translate, self.writes = fates, translate, writes
+
+    def is_new(self, value: Any) -> bool:
+        """Whether an entry of the twin is to be added."""
+        return self.touched or _leads_to(value, self.fates.fresh)
+
+    def is_gone(self, value: Any) -> bool:
+        """Whether an entry of the living container is to go, unless the new version has it too."""
+        return _leads_to(value, self.fates.gone)
+
+
+class _DictMerge(_Merge):
+    changes: dict[Any, tuple[Any, Any]] | None = None
+    """Key -> (what was there, what was written), once it is known."""
+
+    def ops(self, forward: bool) -> Iterator[Op]:
+        if self.changes is None:
+            self.changes = dict(self.found())
+        for key, (before, after) in self.changes.items():
+            there = self.living.get(key, _MISSING)
+            if there is not before and there is not after:
+                continue  # somebody has changed it since
+            wanted = after if forward else before
+            self.writes.hold(there)
+            gone = wanted is _MISSING
+            yield (dict.pop, self.living, key, None) if gone else (dict.__setitem__, self.living, key, wanted)
+
+    def found(self) -> Iterator[tuple[Any, tuple[Any, Any]]]:
+        twin = {key: self.translate(value) for key, value in self._translated() if _hashes_quietly(key)}
+        for key, value in twin.items():
+            living = self.living.get(key, _MISSING)
+            if living is _MISSING:
+                if self.is_new(value) or self.is_new(key):
+                    yield key, (_MISSING, value)
+            elif self.is_gone(living) and not _is_definition(living):
+                yield key, (living, value)
+            elif self.fates.current(living) is not living:
+                yield key, (living, self.fates.current(living))
+        for key, living in list(self.living.items()) if len(self.living) <= _REGISTRY else ():
+            if not _hashes_quietly(key) or key in twin:
+                continue
+            if self.is_gone(living) or self.is_gone(key):
+                yield key, (living, _MISSING)
+            elif self.fates.current(living) is not living:
+                yield key, (living, self.fates.current(living))
+
+    def _translated(self) -> Iterator[tuple[Any, Any]]:
+        for key, value in list(self.twin.items()):
+            yield self.translate(key), value
+
+
+class _ListMerge(_Merge):
+    lists: tuple[list[Any], list[Any]] | None = None
+    """What was there, and what was written, once it is known."""
+
+    def ops(self, forward: bool) -> Iterator[Op]:
+        if len(self.living) > _REGISTRY:
+            return
+        now = list(self.living)
+        if self.lists is None:
+            self.lists = now, self.merged(now)
+        before, after = self.lists
+        if _same_items(before, after):
+            return
+        self.writes.hold(now)
+        wanted, other = (after, before) if forward else (before, after)
+        if not _same_items(now, other) and not _same_items(now, wanted):
+            # Somebody has added or removed entries since.
+            removed = [value for value in other if not _has(now, value)]
+            more = [value for value in now if not _has(other, value)]
+            wanted = [value for value in wanted if not _has(removed, value)] + more
+        yield (list.__setitem__, self.living, slice(None), wanted)
+
+    def merged(self, living: list[Any]) -> list[Any]:
+        twin = [self.translate(value) for value in self.twin]
+        after = []
+        for value in living:
+            successor = self.fates.current(value)
+            if _has(twin, successor) or not self.is_gone(value):
+                after.append(successor)
+        return after + [v for v in twin if _leads_to(v, self.fates.fresh) and not _has(after, v)]
+
+
+class _SetMerge(_Merge):
+    sets: tuple[list[Any], list[Any]] | None = None
+    """What goes, and what comes, once it is known."""
+
+    def ops(self, forward: bool) -> Iterator[Op]:
+        if len(self.living) > _REGISTRY:
+            return
+        if self.sets is None:
+            twin = [self.translate(value) for value in self.twin]
+            living = list(self.living)
+            leave = [v for v in living if _is_definition(v) and self._leaves(v, twin)]
+            come = [self.fates.current(v) for v in leave if not self.is_gone(v)]
+            come += [v for v in twin if _is_definition(v) and self.is_new(v) and not _has(living, v)]
+            self.sets = leave, come
+        leave, come = self.sets if forward else self.sets[::-1]
+        self.writes.hold(leave)
+        yield from ((set.discard, self.living, value) for value in leave)
+        yield from ((set.add, self.living, value) for value in come)
+
+    def _leaves(self, value: Any, twin: list[Any]) -> bool:
+        successor = self.fates.current(value)
+        return successor is not value or (self.is_gone(value) and not _has(twin, successor))
 
 
 def _leads_to(value: Any, ids: Container[int], depth: int = 0) -> bool:
@@ -138,8 +308,11 @@ def _leads_to(value: Any, ids: Container[int], depth: int = 0) -> bool:
 
 
 def _is_definition(value: Any) -> bool:
-    """Functions and classes are what registries hold; other entries of a list or set are data, and follow the rule."""
     return type(value) is FunctionType or walk.is_class(value)
+
+
+def _same_items(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
 def _hashes_quietly(key: Any) -> bool:

@@ -62,9 +62,8 @@ class Pairing:
 
     `successors` maps the id of an old object to what names that are bound to it shall be bound to; `places` maps the
     id of every old object that was paired to what is called in its place; `caches` are the `lru_cache` objects,
-    (old, new or None), whose function leads to new code; `lost` are old functions without a counterpart; `returned`
-    are ids of new functions and classes whose counterpart was not live; `clashes` are pairs that can't be: (key, old
-    object, new object).
+    (old, new or None), whose function leads to new code; `lost` are old functions without a counterpart; `clashes` are
+    pairs that can't be: (key, old object, new object).
     """
 
     functions: list[FunctionPair] = field(default_factory=list)
@@ -73,7 +72,6 @@ class Pairing:
     places: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     caches: list[tuple[Any, Any]] = field(default_factory=list)
     lost: list[tuple[str, FunctionType]] = field(default_factory=list)
-    returned: set[int] = field(default_factory=set)
     clashes: list[tuple[str, Any, Any]] = field(default_factory=list)
 
     def unmake(self, pair: ClassPair) -> None:
@@ -287,13 +285,11 @@ class _Walker:
             family = gone.__code__.co_qualname.rpartition(".")[0]
             stays = not family or walk.is_class(_resolved(self.old.get(gone.__module__), family))
             if found is not None and stays:
-                self.result.returned.add(id(found))
                 self.pair_function(f"{gone.__module__}:{gone.__code__.co_qualname}", gone, found, 0)
             return
         home, path = str(walk.class_dict(gone).get("__module__")), walk.class_name(gone)
         new = _resolved(self.new.get(home), path)
         if walk.is_class(new) and new is not gone and id(new) not in self.seen:
-            self.result.returned |= {id(new), id(gone)}
             self.pair_class(f"{home}:{path}", gone, new, returns=True)
 
     def finish(self) -> None:

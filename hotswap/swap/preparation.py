@@ -24,7 +24,7 @@ from hotswap.swap.drain import Cloning, OldWorld, drain_of
 from hotswap.swap.forwarding import SupersededModule, facade, identity_of, identity_ops, target_of
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
-from hotswap.swap.merging import inside, merge
+from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Change, Op, Plan, Writes
@@ -99,7 +99,8 @@ class Swap:
     def _build(self) -> None:
         self.plan.unsupported += refusals(self._live, self._candidate, self._pairing)
         translate = self._redirection.translate
-        containers = [*self._keeping.twins.values()]
+        touched = self._keeping.touched
+        containers = [Kept(*pair, key in touched) for key, pair in self._keeping.twins.items()]
         for pair in self._pairing.classes:
             refused = unsupported_class_changes(pair, translate)
             self.plan.unsupported += refused
@@ -109,16 +110,13 @@ class Swap:
                 changes, kept = transplant(pair, translate, self._writes, same_code, outside, self._made_by_candidate)
                 self.plan.names += changes
                 self._redirection.twins.update(kept)
-                containers += kept.values()
+                containers += [Kept(*pair) for pair in kept.values()]
         lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
-        merge(
-            [*containers, *inside(containers, translate)],
-            self._pairing.successors,
-            lost,
-            {id(added) for added in self._added} | self._pairing.returned,
-            translate,
-            self._writes,
-        )
+        fresh = fresh_definitions(self.new, *self._definitions)
+        again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
+        gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
+        fates = Fates(self._pairing.places, gone, fresh | again)
+        merge([*containers, *inside(containers, translate)], fates, translate, self._writes)
         self._module_writes()
         self._location_writes()
         self._function_writes()

@@ -40,6 +40,8 @@ class Keeping:
     def __init__(self) -> None:
         self.names: dict[str, list[str]] = {}
         self.twins: dict[int, tuple[Any, Any]] = {}
+        self.touched: set[int] = set()
+        """Ids of dropped objects into which other statements of the new version put something else than before."""
         self.changes: list[NameChange] = []
 
     def has(self, module: str, name: str) -> bool:
@@ -77,7 +79,7 @@ def keep_state(
             if attribute not in old[name].__dict__ or not _is_state(before, after, attribute):
                 continue
             living = old[name].__dict__[attribute]
-            if _is_code(living) or _is_code(value):
+            if _is_code(value) or (_is_code(living) and before.kind(attribute) is not Kind.DATA):
                 if unchanged(attribute, before, after, foreign):
                     _keep_cells(living, value, (old[name], module), owned, keeping, writes)
                 continue
@@ -86,11 +88,12 @@ def keep_state(
                 keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "its definition did not change"))
                 if living is not value and is_made(value, owned):
                     keeping.twins[id(value)] = (value, living)
+                    if before.bindings[attribute].touches != after.bindings[attribute].touches:
+                        keeping.touched.add(id(value))
             elif living is not value:
                 keeping.changes.append(NameChange(name, attribute, Fate.REPLACED, "its definition changed"))
-        names = keeping.names.get(name)
-        if names:
-            carry(writes, old[name].__dict__, module.__dict__, names)
+        names = keeping.names.get(name, [])
+        carry(writes, (old[name].__dict__, module.__dict__), (before, after), names)
     return keeping
 
 
@@ -166,18 +169,37 @@ def _is_code(value: Any) -> bool:
     return type(value) in (FunctionType, MethodType) or issubclass(type(value), ModuleType)
 
 
-def carry(writes: Writes, source: dict[str, Any], target: dict[str, Any], names: list[str]) -> None:
+def carry(
+    writes: Writes,
+    namespaces: tuple[dict[str, Any], dict[str, Any]],
+    definitions: tuple[Definitions, Definitions],
+    names: list[str],
+) -> None:
     """Add the write that copies values from one namespace to another at the instant of the commit.
 
     `dict.update` draws the values out of `zip` and `map` while it runs: all of it is C.
+
+    Arguments:
+        writes: receives the write.
+        namespaces: of the old and of the new module.
+        definitions: what their sources say.
+        names: the names that are kept. Those that no statement of a module body binds (``global connection`` in a
+            function, or set from outside) are carried too.
     """
 
     def late(forward: bool) -> Iterable[Op]:
-        origin, destination = (source, target) if forward else (target, source)
+        origin, destination = namespaces if forward else namespaces[::-1]
+        ours, theirs = definitions if forward else definitions[::-1]
+        drift = [
+            name
+            for name, value in list(origin.items())
+            if name not in ours.bindings and name not in theirs.bindings and name not in destination
+            if not (name.startswith("__") or issubclass(type(value), ModuleType) or ours.stars)
+        ]
         writes.hold([destination.get(name) for name in names])
-        present = [name for name in names if name in origin]
+        present = [*(name for name in names if name in origin), *drift]
         values: Iterator[Any] = map(origin.get, present, map(destination.get, present, repeat(None)))
-        return [(dict.update, destination, zip(present, values, strict=False))]
+        return [(dict.update, destination, zip(present, values, strict=False))] if present else []
 
     writes.late(late, first=True)  # old namespaces get clones of old functions in the same commit
 
