@@ -252,7 +252,8 @@ class PatchFinder(importlib.abc.MetaPathFinder):
         for root in tree.roots:
             if canonicalize_name(root) == canonicalize_name(context.name):
                 with contextlib.suppress(StopIteration):
-                    others = (finder for finder in sys.meta_path if finder is not self)
+                    # Those below this one: another patcher's finder above it asks this one in turn.
+                    others = sys.meta_path[sys.meta_path.index(self) + 1 :] if self in sys.meta_path else []
                     yield _Distribution(
                         next(
                             base

@@ -46,6 +46,9 @@ _ENUM_OWN = frozenset(
     }
 )
 _FRAMEWORKS = ("pydantic", "sqlalchemy", "django", "sqlmodel", "odmantic", "peewee", "pony", "tortoise")
+_NAMES = ("__name__", "__qualname__")
+"""What CPython keeps beside the namespace of a class."""
+
 _SET = type.__setattr__
 _DELETE = type.__delattr__
 _MISSING: Any = object()
@@ -166,12 +169,16 @@ def transplant(
                 yield (_DELETE, old, attribute)
         if sys.version_info >= (3, 14):
             yield (_SET, old, "__annotate__", new.__annotate__ if forward else annotate)
+        for name in _NAMES:
+            if titles[0][name] != titles[1][name]:
+                yield (_SET, old, name, titles[forward][name])
         if bases != old_bases:
             yield (_SET, old, "__bases__", bases if forward else old_bases)
         if registrations is not None:
             yield from registrations.ops(forward)
 
     annotate = getattr(old, "__annotate__", None) if sys.version_info >= (3, 14) else None
+    titles = [{name: type.__getattribute__(cls, name) for name in _NAMES} for cls in (old, new)]
     old_bases = old.__bases__
     abstract = ATTRIBUTE in before and ATTRIBUTE in after
     registrations = Registrations(old, new, translate) if abstract else None

@@ -192,7 +192,7 @@ class _Resolver:
                     # A name that the live version does not give away was left behind by an earlier one.
                     given = public_names(self.old[star].__dict__) if star in self.old else []
                 else:
-                    fresh, given = self.additions(star), list(module.__dict__)
+                    fresh, given = self.additions(star), []
                 taken = (module.__dict__.keys() & {*given}) | definitions.bindings.keys()  # type: ignore[union-attr]
                 found.update((key, value) for key, value in fresh.items() if key not in taken)
         return self._additions[name]

@@ -213,6 +213,8 @@ class _DictMerge(_Merge):
             if living is _MISSING:
                 if self.is_new(value) or self.is_new(key):
                     yield key, (_MISSING, value)
+            elif type(value) is type(living) in (dict, list, set):
+                continue  # merged for itself
             elif self.is_gone(living) and not _is_definition(living):
                 yield key, (living, value)
             elif self.fates.current(living) is not living:
@@ -220,7 +222,8 @@ class _DictMerge(_Merge):
         for key, living in list(self.living.items()) if len(self.living) <= _REGISTRY else ():
             if not _hashes_quietly(key) or key in twin:
                 continue
-            if self.is_gone(living) or self.is_gone(key):
+            whole = list(living) if type(living) in (list, set) else [living]
+            if (whole and all(map(self.is_gone, whole))) or self.is_gone(key):
                 yield key, (living, _MISSING)
             elif self.fates.current(living) is not living:
                 yield key, (living, self.fates.current(living))

@@ -100,6 +100,7 @@ def pair_modules(
     old_definitions: Mapping[str, Definitions],
     new_definitions: Mapping[str, Definitions],
     lost: Iterable[Any] = (),
+    removed: Iterable[str] = (),
 ) -> Pairing:
     """Pair the contents of the old and the new modules of the same names.
 
@@ -107,8 +108,9 @@ def pair_modules(
         old, new: the modules of both generations.
         old_definitions, new_definitions: what their sources say.
         lost: functions and classes that an earlier swap took away, and that may have returned.
+        removed: the names of the modules that the new version has not any more.
     """
-    walker = _Walker(old, new, old_definitions, new_definitions)
+    walker = _Walker(old, new, old_definitions, new_definitions, removed)
     for name in old:
         if name not in new:
             continue
@@ -120,6 +122,12 @@ def pair_modules(
                 continue
             if attribute in after:
                 walker.top(f"{name}:{attribute}", before[attribute], after[attribute], attribute, definitions)
+    for name in old:
+        before, after = old[name].__dict__, new[name].__dict__
+        source = old_definitions.get(name) or Definitions()
+        for attribute in [attribute for attribute in before if source.kind(attribute) is Kind.IMPORT]:
+            if attribute in after:
+                walker.pair_moved(f"{name}:{attribute}", before[attribute], after[attribute])
     walker.finish()
     by_name = _unique(walker.newfunctions_of())
     for key, function in walker.oldfunctions_of():
@@ -161,8 +169,10 @@ class _Walker:
         new: Mapping[str, ModuleType],
         old_definitions: Mapping[str, Definitions],
         new_definitions: Mapping[str, Definitions],
+        removed: Iterable[str],
     ) -> None:
         self.old, self.new = old, new
+        self.old_names = {*old, *removed}
         self.definitions = (old_definitions, new_definitions)
         self.new_globals = {id(module.__dict__) for module in new.values()}
         self.seen: set[int] = set()
@@ -187,11 +197,11 @@ class _Walker:
         What is kept over several swaps (an `lru_cache` object, a registry) holds functions of earlier generations.
         """
         facts = function.__globals__
-        return id(facts) not in self.new_globals and facts.get("__name__") in self.old
+        return id(facts) not in self.new_globals and facts.get("__name__") in self.old_names
 
     def is_own_class(self, cls: type) -> bool:
         """Whether a class was made by one of the old modules."""
-        return walk.class_dict(cls).get("__module__") in self.old
+        return walk.class_dict(cls).get("__module__") in self.old_names
 
     def top(self, key: str, old: Any, new: Any, name: str, definitions: tuple[Definitions, Definitions]) -> None:
         """Pair what a name of a module stood for with what it stands for now."""
@@ -275,6 +285,21 @@ class _Walker:
         there, back = called_as(type(old), type(new), after, cls), called_as(type(new), type(old), before, cls)
         self.result.functions.append(FunctionPair(key, before, there, after, back))
         self.result.places[id(before)] = (before, there)
+
+    def pair_moved(self, key: str, old: Any, new: Any) -> None:
+        """Pair a definition that lies in another module now: a third module goes on giving it away by its name."""
+        if old is new or id(old) in self.seen or _name_of(old) is None or _name_of(old) != _name_of(new):
+            return
+        if walk.is_class(old):
+            if self.is_own_class(old) and walk.is_class(new) and id(new) not in self.seen:
+                self.pair_class(key, old, new)
+        elif self.is_ours_by_code(old) and id(new.__globals__) in self.new_globals and not self.is_taken(new):
+            self.result.successors.setdefault(id(old), (old, new))
+            self.pair_function(key, old, new, 0)
+
+    def is_taken(self, new: Any) -> bool:
+        """Whether a new function is the counterpart of an old one already."""
+        return any(pair.made is new for pair in self.result.functions)
 
     def pair_returning(self, gone: Any, by_name: Mapping[tuple[str, str], FunctionType]) -> None:
         """Pair a function or class that an earlier swap took away, if the new version has it again."""

@@ -73,7 +73,7 @@ class Swap:
         self._aims: dict[int, tuple[Reference, Any, Any]] = {}
         self.plan = Plan(candidate.patch.label, modules=self._modules())
         self._owned = {id(o) for o in candidate.owned}
-        self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost)
+        self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost, removed)
         self._unmake_impossible_returns()
         # Looked up now: once they are superseded, modules show what took their place.
         self._gone = [*self._lost(self.old | removed, self.new), *(function for _, function in self._pairing.lost)]
