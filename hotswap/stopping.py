@@ -100,6 +100,8 @@ class Worker:
     def join(self) -> bool:
         """Wait a little for the thread to end, and say whether it has."""
         assert self.thread is not None
+        if self.thread.ident is None:
+            return True  # an interrupt kept it from beginning
         self.thread.join(GRACE)
         return not self.thread.is_alive()
 
@@ -118,7 +120,7 @@ class Worker:
     def afterwards(self, act: Callable[[], None]) -> None:
         """Have `act` called when nothing of the work runs any more: at once, or in the worker's thread as it ends."""
         with self._lock:
-            if not self._over:
+            if not self._over and (self._entered or not self._given_up):
                 self._afterwards.append(act)
                 return
         act()

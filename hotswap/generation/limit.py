@@ -47,19 +47,22 @@ class Limit:
         """Run the module bodies. Raises what they raise, and LoadError when they are given up."""
         worker = Worker(f"hotswap load {candidate.patch.label}")
         answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        threads = self.seconds is not None and sys.platform not in ("emscripten", "wasi")
-        if not threads or not worker.start(self._main, candidate, answers):
-            with self.inside():
-                candidate.load_modules()
-            return
-        assert self.seconds is not None
+        seconds = None if sys.platform in ("emscripten", "wasi") else self.seconds
         try:
-            error = answer_of(answers, self.seconds, self.cancelled)
+            # Starting is inside too: the module body may be running before `start` returns, and Ctrl-C may come then.
+            if seconds is None or not worker.start(self._main, candidate, answers):
+                with self.inside():
+                    candidate.load_modules()
+                return
+            error = answer_of(answers, seconds, self.cancelled)
         except queue.Empty:
+            if worker.thread is None:
+                raise  # a module body said so
             raise self._give_up(candidate, worker) from None
         except BaseException:
             # Somebody wants to end the process, or to stop the thread in which we run: leave nothing behind.
-            self._give_up(candidate, worker)
+            if worker.thread is not None:
+                self._give_up(candidate, worker)
             raise
         # Until it has left, its frames hold the candidate, which the caller may want to be the last to hold.
         worker.join()
