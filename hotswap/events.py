@@ -39,8 +39,14 @@ EventName: TypeAlias = Literal[
     "check.failed",
     "drop.applied",
     "drop.failed",
+    "drop.rolled_back",
+    "drop.ignored",
+    "drop.unmarked",
     "watch.started",
     "watch.stopped",
+    "watch.troubled",
+    "watch.recovered",
+    "watch.failed",
 ]
 """Every event that hotswap emits; mypy refuses any other name."""
 

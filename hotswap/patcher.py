@@ -21,17 +21,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 from packaging.version import Version
 
 from hotswap.admission import admit, checked_packages, resolve, roots, version_for
-from hotswap.errors import (
-    BusyError,
-    NothingToRollBackError,
-    StateError,
-    UnsupportedChangeError,
-)
-from hotswap.generation import Candidate, Live, Shelf, ShelfMark, Tree, live_version
+from hotswap.errors import NothingToRollBackError, StateError, UnsupportedChangeError
+from hotswap.generation import Candidate, Limit, Live, Shelf, ShelfMark, Tree, live_version
 from hotswap.patch import Patch
+from hotswap.place import Place
 from hotswap.rollout import Record, Rollout, State
+from hotswap.stopping import check_limit
 from hotswap.swap import Importers, Lineage, Swap
-from hotswap.verification import Check, is_inside_check
+from hotswap.verification import Check
 
 if TYPE_CHECKING:
     from hotswap.watching import Watch
@@ -51,12 +48,21 @@ class Patcher:
         packages: the top-level packages or modules that may be patched. They are adopted as they are imported;
             nothing has to be prepared in them.
         check_timeout: seconds that a check may take, unless it says otherwise.
+        load_timeout: seconds that the module bodies of a patch may take together. They run in a thread of their own,
+            which is stopped when time is up, or left behind; the rollout is rejected. With None there is no limit, and
+            they run in the thread that stages.
 
-    Raises ValueError for names that are no top-level packages, WrongPackageError for packages that do not exist.
+    Raises ValueError for names that are no top-level packages, TypeError or ValueError for what is no time limit,
+    WrongPackageError for packages that do not exist.
     """
 
-    def __init__(self, packages: Sequence[str], *, check_timeout: float = 30.0) -> None:
+    def __init__(
+        self, packages: Sequence[str], *, check_timeout: float = 30.0, load_timeout: float | None = 60.0
+    ) -> None:
         names = checked_packages(packages)
+        if load_timeout is not None:
+            check_limit(load_timeout, "load_timeout", "a module")
+        self._load_timeout = load_timeout
         self._packages = names
         self._check_timeout = check_timeout
         self._checks: list[Check] = []
@@ -70,11 +76,9 @@ class Patcher:
         self._history: OrderedDict[str, Record] = OrderedDict()
         # `_change` guards what is live and the states of rollouts; `_place` the right to have a rollout in progress.
         self._change = threading.RLock()
-        self._place = threading.Condition()
-        self._taken = False
-        self._progress: Rollout | None = None
-        self._loader: int | None = None  # the thread that runs the module bodies of the rollout in progress
+        self._place = Place(self, self.running)
         self._staged_on: dict[str, int] = {}
+        self._followers: list[Callable[[Record], None]] = []
 
     def __repr__(self) -> str:
         return f"<Patcher of {', '.join(f'{name} {version}' for name, version in self._versions.items())}>"
@@ -89,7 +93,7 @@ class Patcher:
     @property
     def current(self) -> Rollout | None:
         """The rollout in progress, else the one that is live, else None."""
-        return self._progress or (self._previous.rollout if self._previous else None)
+        return self._place.rollout or (self._previous.rollout if self._previous else None)
 
     def history(self) -> tuple[Record, ...]:
         """Return the facts of every rollout, newest first; the last thousand are kept."""
@@ -141,11 +145,11 @@ class Patcher:
         return self._stage(patch, wait, threading.Event())
 
     def _stage(self, patch: Patch, wait: float | None, cancelled: threading.Event) -> Rollout:
-        self._take(patch, wait, cancelled)
+        self._place.take(patch.label, wait, cancelled)
         try:
             with self._change:
                 rollout = Rollout(self, patch, patch.version or Version("0"))
-                self._progress = rollout
+                self._place.rollout = rollout
                 self._staged_on[rollout.id] = self._live.epoch
         except BaseException:
             self.leave(None)
@@ -156,11 +160,7 @@ class Patcher:
             candidate = self._candidate(rollout)
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise rollout.reject(error) from error.__cause__
-        self._loader = threading.get_ident()
-        try:
-            rollout.staged(candidate)
-        finally:
-            self._loader = None
+        rollout.staged(candidate, Limit(self._load_timeout, cancelled, self._place.loading))
         return rollout
 
     def _candidate(self, rollout: Rollout) -> Candidate:
@@ -184,8 +184,8 @@ class Patcher:
     async def apply_async(self, patch: Patch, *, wait: float | None = 0.0) -> Rollout:
         """Do what `apply` does in a thread, so that the event loop goes on; asynchronous checks run on the loop.
 
-        If the caller is cancelled before the commit has begun, the rollout is rejected; after that it is live, and
-        the history tells.
+        If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
+        if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
         cancelled = threading.Event()
         loop = asyncio.get_running_loop()
@@ -198,8 +198,7 @@ class Patcher:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             cancelled.set()
-            with self._place:
-                self._place.notify_all()
+            self._place.wake()
             await asyncio.wait([work])
             if not work.cancelled():
                 work.exception()  # seen: the caller gets the cancellation, the history has the reason
@@ -211,7 +210,7 @@ class Patcher:
         rollout = self._stage(patch, wait, cancelled)
         try:
             if not cancelled.is_set():
-                rollout.verify(loop=loop)
+                rollout.judge(loop, cancelled)
             if cancelled.is_set():
                 rollout.abort(reason="the caller was cancelled")
                 return rollout
@@ -232,7 +231,7 @@ class Patcher:
 
         Raises NothingToRollBackError if there is no previous generation, BusyError within a check.
         """
-        self._refuse_reentry("roll back")
+        self._place.refuse_reentry("roll back")
         with self._change:  # a commit that is just being made is waited for
             previous = self._previous
         if previous is None:
@@ -251,56 +250,14 @@ class Patcher:
             directory: where patches are dropped; it is made if it is missing.
             interval: seconds between full looks at it, besides those that the file system asks for.
         """
-        from hotswap.watching import Watch  # a way in that few need, and the only import that points up
+        from hotswap.watching import Watch, follow  # a way in that few need, and the only import that points up
 
+        if follow not in self._followers:
+            self._followers.append(follow)
         return Watch(lambda patch: self.apply(patch), directory, interval=interval)
 
-    # --- admission -----------------------------------------------------------------------------------------------
-
-    def _take(self, patch: Patch, wait: float | None, cancelled: threading.Event) -> None:
-        """Take the place of the rollout in progress."""
-        self._refuse_reentry("apply a patch", patch)
-        with self._place:
-            free = self._place.wait_for(lambda: not self._taken or cancelled.is_set(), timeout=wait)
-            if cancelled.is_set():
-                raise BusyError("the caller was cancelled while it waited", patch=patch.label, running=self._versions)
-            if not free:
-                other = self._progress
-                what = f"{other.label} is {other.state}" if other else "another one is being staged"
-                raise BusyError(
-                    f"one rollout at a time: {what}",
-                    patch=patch.label,
-                    running=self._versions,
-                    advice="wait for it (wait=...), or give it up (patcher.current.abort())",
-                )
-            self._taken = True
-
-    def leave(self, rollout: Rollout | None) -> None:
-        """Free the place of the rollout in progress, if it is this one."""
-        with self._place:
-            if self._progress is rollout:
-                self._taken = False
-                self._progress = None
-                self._loader = None
-                self._place.notify_all()
-
-    def _refuse_reentry(self, what: str, patch: Patch | None = None) -> None:
-        if self._loader == threading.get_ident():
-            raise BusyError(
-                f"a module can't {what} while it is imported by a rollout",
-                patch=patch.label if patch else None,
-                running=self._versions,
-            )
-        if is_inside_check(self):
-            raise BusyError(
-                f"a check can't {what} through the patcher that runs it",
-                patch=patch.label if patch else None,
-                running=self._versions,
-                advice="a check judges; act after the rollout",
-            )
-
     def _abort_progress(self) -> None:
-        progress = self._progress
+        progress = self._place.rollout
         if progress is not None and progress.state in (State.STAGED, State.VERIFIED):
             try:
                 progress.abort(reason="what it was staged on was rolled back")
@@ -316,6 +273,16 @@ class Patcher:
     def running(self) -> dict[str, Version]:
         """Return what is live."""
         return self.versions
+
+    def leave(self, rollout: Rollout | None) -> None:
+        """Free the place of the rollout in progress, if it is this one."""
+        self._place.leave(rollout)
+
+    def tell(self, rollout: Rollout) -> None:
+        """Tell those who follow that a rollout was taken back; not under a lock, since they write files and logs."""
+        record = rollout.record
+        for follower in list(self._followers):
+            follower(record)
 
     def prepare(self, rollout: Rollout) -> Swap:
         """Make a swap of a rollout's candidate against what is live now."""
@@ -385,7 +352,7 @@ class Patcher:
 
     def go_back(self, rollout: Rollout, reason: str) -> None:
         """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
-        self._refuse_reentry("roll back")
+        self._place.refuse_reentry("roll back")
         with self._change:
             previous = self._previous
             over = rollout.state not in (State.LIVE, State.PERMANENT)

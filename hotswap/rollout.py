@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from packaging.version import Version
 
 from hotswap import events
 from hotswap.errors import CheckFailedError, CommitError, HotswapError, StateError, UnsupportedChangeError
-from hotswap.generation import Candidate
+from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
 from hotswap.swap import Plan, Swap
 from hotswap.verification import Check, Report, run_checks
@@ -97,6 +98,9 @@ class Host(Protocol):
 
     def note(self, rollout: Rollout) -> None:
         """Write the record of a rollout into the history."""
+
+    def tell(self, rollout: Rollout) -> None:
+        """Tell whoever applied it for somebody else that a rollout was taken back."""
 
 
 class Rollout:
@@ -170,15 +174,15 @@ class Rollout:
 
     # --- the walk ------------------------------------------------------------------------------------------------
 
-    def staged(self, candidate: Candidate) -> None:
-        """Load the candidate and make the plan. The patcher calls this once.
+    def staged(self, candidate: Candidate, limit: Limit) -> None:
+        """Load the candidate within a time limit and make the plan. The patcher calls this once.
 
         Raises LoadError or UnsupportedChangeError; the rollout is rejected then.
         """
         self._candidate = candidate
         self._loading = True  # an abort in the meantime leaves the end to this thread, which runs the patch's code
         try:
-            candidate.load()
+            candidate.load(limit)
             self._loading = False
             swap = self._host.prepare(self)
             self.plan = swap.plan
@@ -200,9 +204,13 @@ class Rollout:
         Raises CheckFailedError if one does not pass: the rollout is rejected, nothing live was touched. Raises
         StateError if the rollout is not staged.
         """
+        self.judge(loop, threading.Event())
+
+    def judge(self, loop: asyncio.AbstractEventLoop | None, cancelled: threading.Event) -> None:
+        """Do what `verify` does, unless it is cancelled: then the running check is stopped, and the state stays."""
         if self.state is not State.STAGED:
             raise self._wrong("verified", "it has to be staged")
-        report = run_checks(self._host.checks(), self.candidate, loop=loop, token=self._host)
+        report = run_checks(self._host.checks(), self.candidate, loop=loop, token=self._host, cancelled=cancelled)
         self.report = report
         for result in report:
             events.emit(
@@ -215,6 +223,8 @@ class Rollout:
                 duration=result.duration,
                 message=result.message,
             )
+        if cancelled.is_set():
+            return
         if not report.passed:
             sentences = "; ".join(f"{r.name} {r.verdict.replace('_', ' ')}: {r.message}" for r in report.failures)
             raise self.reject(CheckFailedError(f"a check refused it: {sentences}", report, patch=self.label))
@@ -270,6 +280,7 @@ class Rollout:
                 running=self._host.running(),
             ) from error
         self._candidate = None
+        self._host.tell(self)
         self._emit("rollout.rolled_back", level="warning", pause=self.pause)
 
     def abort(self, reason: str = "") -> None:

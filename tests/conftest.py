@@ -57,18 +57,25 @@ def _forget_modules(before: Mapping[str, ModuleType], throw_away: Path) -> None:
     them twice would make two of each of their classes.
     """
     roots = (str(throw_away), str(Path(tempfile.gettempdir(), f"hotswap-{os.getpid()}-")))
-    for name, module in list(sys.modules.items()):
-        if module is before.get(name):
-            continue
+    changed = {name: module for name, module in list(sys.modules.items()) if module is not before.get(name)}
+    # All places are looked up before the first module goes, and then submodules go first.
+    inside = {name for name, module in changed.items() if any(place.startswith(roots) for place in _places(module))}
+    for name in sorted(changed, key=lambda name: name.count("."), reverse=True):
         if name in before:
             sys.modules[name] = before[name]
-            continue
-        namespace = getattr(module, "__dict__", {})
-        places = [namespace.get("__file__"), *(namespace.get("__path__") or ())]
-        if any(isinstance(place, str) and place.startswith(roots) for place in places):
+        elif name in inside:
             del sys.modules[name]
     for name, module in before.items():
         sys.modules.setdefault(name, module)
+
+
+def _places(module: ModuleType) -> list[str]:
+    """Where a module lies. The path of a namespace package is read as it was found last: to look at it the ordinary way
+    asks for its parent in `sys.modules`, which the test may have taken out."""
+    namespace = getattr(module, "__dict__", {})
+    path = namespace.get("__path__")
+    places = [namespace.get("__file__"), *(getattr(path, "_path", path) or ())]
+    return [place for place in places if isinstance(place, str)]
 
 
 def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:

@@ -68,8 +68,14 @@ class TestNames:
             "check.failed",
             "drop.applied",
             "drop.failed",
+            "drop.rolled_back",
+            "drop.ignored",
+            "drop.unmarked",
             "watch.started",
             "watch.stopped",
+            "watch.troubled",
+            "watch.recovered",
+            "watch.failed",
         } == EVENT_NAMES
 
     @pytest.mark.threads

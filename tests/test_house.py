@@ -27,9 +27,7 @@ PUBLIC = sorted(name for name in hotswap.__all__ if not name.startswith("__"))
 LONGEST = 400
 """Lines of a file that can be read in one sitting."""
 
-LONGER: dict[str, str] = {
-    "hotswap/patcher.py": "one lock guards it all: what is live, and the states of rollouts",
-}
+LONGER: dict[str, str] = {}
 """Files that are longer than that, each with the reason why it is one subject all the same."""
 
 UNDER_NOX = "NOX_CURRENT_SESSION" in os.environ

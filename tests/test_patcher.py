@@ -141,7 +141,7 @@ class TestOneAtATime:
         self, service: Service, blocker: Blocker, wait: float | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         waiting = threading.Event()
-        place = service.patcher._place
+        place = service.patcher._place._free
         wait_for = place.wait_for
 
         def tell(*args: Any, **kwargs: Any) -> Any:

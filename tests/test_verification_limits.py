@@ -17,6 +17,8 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from hotswap import stopping
+from hotswap.stopping import Stopped, can_stop, forget_stop, request_stop
 from hotswap.verification import (
     Candidate,
     Check,
@@ -26,7 +28,6 @@ from hotswap.verification import (
     run_checks,
 )
 from hotswap.verification import running as running_module
-from hotswap.verification.stopping import CheckStopped, can_stop, forget_stop, request_stop
 
 pytestmark = pytest.mark.threads
 
@@ -57,13 +58,13 @@ def judge(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up soon, in tests where a check can't be ended."""
-    monkeypatch.setattr(running_module, "_GRACE", SHORT)
+    monkeypatch.setattr(stopping, "GRACE", SHORT)
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up late, in tests where a check does end, on however busy a machine."""
-    monkeypatch.setattr(running_module, "_GRACE", LONG)
+    monkeypatch.setattr(stopping, "GRACE", LONG)
 
 
 class Service:
@@ -169,7 +170,7 @@ class TestTimeLimit:
         def check(_: Candidate) -> bool:
             try:
                 forever()
-            except CheckStopped:
+            except Stopped:
                 return True
 
         result = judge(check, timeout=SHORT)
@@ -212,7 +213,7 @@ class TestTimeLimit:
 
     @pytest.mark.usefixtures("impatient")
     def test_where_threads_can_not_be_stopped_they_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hotswap.verification.stopping._set_exception", None)
+        monkeypatch.setattr("hotswap.stopping._set_exception", None)
         release = threading.Event()
         mine: list[threading.Thread] = []
 
@@ -230,7 +231,7 @@ class TestTimeLimit:
         assert ended(mine[0])
 
     def test_an_interrupt_of_the_caller_stops_the_check_and_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(running_module, "_GRACE", LONG)
+        monkeypatch.setattr(stopping, "GRACE", LONG)
         started = threading.Event()
         mine: list[threading.Thread] = []
 
@@ -255,7 +256,7 @@ class TestStopRaces:
     """The stop must hit the check's thread while it can catch it, and never anybody else."""
 
     def test_a_stop_that_comes_while_the_thread_leaves_is_taken_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(running_module, "_GRACE", LONG)
+        monkeypatch.setattr(stopping, "GRACE", LONG)
         finish = threading.Event()
         finished = threading.Event()
 
@@ -275,8 +276,8 @@ class TestStopRaces:
             forgotten.add(ident)
 
         forgotten: set[int] = set()
-        monkeypatch.setattr(running_module, "request_stop", late)
-        monkeypatch.setattr(running_module, "forget_stop", forget)
+        monkeypatch.setattr(stopping, "request_stop", late)
+        monkeypatch.setattr(stopping, "forget_stop", forget)
         for _ in range(20):
             finish.clear()
             finished.clear()
@@ -286,21 +287,21 @@ class TestStopRaces:
             assert len(forgotten) == 1
 
     def test_no_stop_is_requested_before_the_thread_can_catch_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(running_module, "_GRACE", LONG)
+        monkeypatch.setattr(stopping, "GRACE", LONG)
         asked = threading.Event()
         ran: list[object] = []
-        main, stop_thread = running_module._Trial._main, running_module._Trial._stop_thread
+        main, ask_it = stopping.Worker._main, stopping.Worker.ask
 
         def late_main(self: Any, *args: Any) -> None:
             assert asked.wait(LONG)
             main(self, *args)
 
-        def ask(self: Any, thread: threading.Thread) -> None:
-            stop_thread(self, thread)
+        def ask(self: Any) -> None:
+            ask_it(self)
             asked.set()
 
-        monkeypatch.setattr(running_module._Trial, "_main", late_main)
-        monkeypatch.setattr(running_module._Trial, "_stop_thread", ask)
+        monkeypatch.setattr(stopping.Worker, "_main", late_main)
+        monkeypatch.setattr(stopping.Worker, "ask", ask)
         result = judge(lambda _: ran.append(1), timeout=SHORT)
         assert result.verdict is Verdict.TIMED_OUT
         assert "its thread has ended" in result.message
@@ -319,7 +320,7 @@ class TestStopRaces:
         def check(_: Candidate) -> Awaitable[None]:
             try:
                 forever()
-            except CheckStopped:
+            except Stopped:
                 return Late()
 
         async def turn() -> None:
@@ -335,16 +336,16 @@ class TestStopRaces:
 
         class TooLate(queue.SimpleQueue[Any]):
             def get(self, block: bool = True, timeout: float | None = None) -> NoReturn:
-                assert trial._thread is not None
-                assert ended(trial._thread)
+                assert trial._worker.thread is not None
+                assert ended(trial._worker.thread)
                 raise queue.Empty
 
         def note(ident: int) -> bool:
             requested.append(ident)
             return True
 
-        monkeypatch.setattr(running_module, "request_stop", note)
-        trial = running_module._Trial("subject", Check("subject", lambda _: None, LONG), None, object())
+        monkeypatch.setattr(stopping, "request_stop", note)
+        trial = running_module._Trial("subject", Check("subject", lambda _: None, SHORT), None, object())
         trial._answers = TooLate()
         result = trial.run({})
         assert result.verdict is Verdict.TIMED_OUT
@@ -475,7 +476,7 @@ class TestAsync:
             forever()
 
         # First the grace for the cancellation passes in vain, then the thread is stopped.
-        monkeypatch.setattr(running_module, "_GRACE", 1.0)
+        monkeypatch.setattr(stopping, "GRACE", 1.0)
         result = judge(check, timeout=SHORT)
         assert result.verdict is Verdict.TIMED_OUT
         assert "in forever" in result.detail
@@ -494,7 +495,7 @@ class TestAsync:
                     swallowed += 1
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(running_module, "_GRACE", 1.0)
+        monkeypatch.setattr(stopping, "GRACE", 1.0)
         assert judge(check, timeout=SHORT).verdict is Verdict.TIMED_OUT
         assert ended(mine[0])
 
@@ -554,7 +555,7 @@ class TestGivenLoop:
     def test_one_that_swallows_cancellation_is_abandoned_and_named(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(running_module, "_GRACE", 1.0)
+        monkeypatch.setattr(stopping, "GRACE", 1.0)
         release = asyncio.Event()
         tasks: list[asyncio.Task[Any]] = []
 
@@ -762,13 +763,13 @@ class TestCandidateIsReleased:
         async def turn() -> None:
             await asyncio.sleep(0)
 
-        leave = running_module._Trial._leave
+        leave = stopping.Worker._leave
 
         def leave_late(self: Any) -> None:
             threading.Event().wait(SHORT)  # the thread lingers after its answer
             leave(self)
 
-        monkeypatch.setattr(running_module._Trial, "_leave", leave_late)
+        monkeypatch.setattr(stopping.Worker, "_leave", leave_late)
         candidate = Tree(shop=ModuleType("shop"))
         gone = weakref.ref(candidate)
         enabled = gc.isenabled()

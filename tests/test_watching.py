@@ -29,8 +29,7 @@ from packaging.version import Version
 import hotswap
 from hotswap.errors import BusyError, DowngradeError, HotswapError, LoadError, StateError
 from hotswap.patch import Patch
-from hotswap.watching import SETTLE, Outcome, Watch, doorbell, scanning
-from hotswap.watching import watch as watching
+from hotswap.watching import SETTLE, Outcome, Watch, doorbell, ledger, scanning
 
 if TYPE_CHECKING:
     from hotswap.rollout import Rollout
@@ -501,13 +500,14 @@ class TestOutcome:
         put(drops, "shop.py")
         (drops / "shop.py.live").mkdir()
         put(drops, "tea.py")
-        with caplog.at_level(logging.WARNING, "hotswap.watching"):
+        with caplog.at_level(logging.WARNING, "hotswap"):
             settle(by_hand)
         assert {name: outcome.applied for name, outcome in by_hand.outcomes.items()} == {
             "shop.py": True,
             "tea.py": True,
         }
-        assert "no marker for shop.py" in caplog.text
+        assert "event='drop.unmarked'" in caplog.text
+        assert "drop='shop.py'" in caplog.text
         assert settle(by_hand) == ()
         assert [path.name for path in drops.iterdir() if path.name.startswith(".")] == []
 
@@ -610,12 +610,13 @@ class TestAgain:
 IN_A_NEW_PROCESS = """
 import sys
 from types import SimpleNamespace
+from hotswap import errors
 from hotswap.watching import Watch
 
 def apply(patch):
     print("applied", patch.name)
     if patch.name == "bad":
-        raise ValueError("no")
+        raise getattr(errors, sys.argv[2])("no")
     return SimpleNamespace(id="r1", patch=patch, version="1.2.1", state="live")
 
 watch = Watch(apply, sys.argv[1], settle=0.0)
@@ -641,23 +642,150 @@ def run(script: str, *arguments: str) -> list[str]:
 
 
 class TestNewProcess:
-    def test_applies_what_was_live_and_not_what_failed(self, drops: Path) -> None:
+    def test_applies_what_was_live_and_not_what_is_damaged(self, drops: Path) -> None:
         put(drops, "good.py")
         put(drops, "bad.py")
         ends = ["bad.py False", "good.py True"]
-        assert run(IN_A_NEW_PROCESS, str(drops)) == ["applied bad", "applied good", *ends]
-        assert run(IN_A_NEW_PROCESS, str(drops)) == ["applied good", *ends]
+        assert run(IN_A_NEW_PROCESS, str(drops), "SourceError") == ["applied bad", "applied good", *ends]
+        assert run(IN_A_NEW_PROCESS, str(drops), "SourceError") == ["applied good", *ends]
 
-    def test_tries_what_failed_when_the_bytes_or_the_marker_changed(self, drops: Path) -> None:
+    @pytest.mark.parametrize("error", ["BusyError", "LoadError", "DowngradeError", "CommitError", "HotswapError"])
+    def test_tries_what_failed_for_a_reason_that_may_pass(self, error: str, drops: Path) -> None:
+        put(drops, "bad.py")
+        first, second = (run(IN_A_NEW_PROCESS, str(drops), error) for _ in range(2))
+        assert "applied bad" in first
+        assert "applied bad" in second
+
+    def test_tries_what_is_damaged_when_the_bytes_or_the_marker_changed(self, drops: Path) -> None:
         put(drops, "bad.py", "PRICE = 1\n")
-        run(IN_A_NEW_PROCESS, str(drops))
-        assert run(IN_A_NEW_PROCESS, str(drops)) == ["bad.py False"]
+        run(IN_A_NEW_PROCESS, str(drops), "WheelError")
+        assert run(IN_A_NEW_PROCESS, str(drops), "WheelError") == ["bad.py False"]
         put(drops, "bad.py", "PRICE = 2\n")
-        assert run(IN_A_NEW_PROCESS, str(drops)) == ["applied bad", "bad.py False"]
+        assert run(IN_A_NEW_PROCESS, str(drops), "WheelError") == ["applied bad", "bad.py False"]
         (drops / "bad.py.failed").write_text('{"drop": 1}')  # Nobody's marker says nothing.
-        assert run(IN_A_NEW_PROCESS, str(drops)) == ["applied bad", "bad.py False"]
+        assert run(IN_A_NEW_PROCESS, str(drops), "WheelError") == ["applied bad", "bad.py False"]
         (drops / "bad.py.failed").unlink()
-        assert run(IN_A_NEW_PROCESS, str(drops)) == ["applied bad", "bad.py False"]
+        assert run(IN_A_NEW_PROCESS, str(drops), "WheelError") == ["applied bad", "bad.py False"]
+
+
+class TestRolledBack:
+    """A marker must not go on saying that a drop is live."""
+
+    SOURCE = "def quote():\n    return 2\n"
+
+    @pytest.fixture
+    def name(self, make_package: Callable[..., Any]) -> str:
+        return str(make_package({"__init__.py": "def quote():\n    return 1\n"}).__name__)
+
+    def test_the_marker_and_the_log_say_so(self, name: str, drops: Path, events: list[Any]) -> None:
+        patcher = hotswap.Patcher([name])
+        with patcher.watch(drops) as watch:
+            drop = put(drops, f"{name}.py", self.SOURCE)
+            live = watch.wait_for(drop.name, LONG)
+            assert live.applied
+            patcher.rollback(reason="too slow")
+            assert markers(drops) == [f"{drop.name}.failed"]
+            facts = marker(drop, "failed")
+            assert (facts["state"], facts["error"], facts["rollout"]) == ("rolled_back", None, live.rollout)
+            assert facts["digest"] == live.digest
+            assert facts["reason"].endswith("was rolled back: too slow")
+            assert not watch.outcomes[drop.name].applied
+            assert watch.wait_for(drop.name, LONG) == watch.outcomes[drop.name]
+            assert settle(watch) == ()
+        (told,) = [event for event in events if event["event"] == "drop.rolled_back"]
+        assert (told["drop"], told["rollout"], told["log_level"]) == (drop.name, live.rollout, "warning")
+
+    def test_also_when_nobody_watches_any_more(self, name: str, drops: Path) -> None:
+        patcher = hotswap.Patcher([name])
+        with patcher.watch(drops) as watch:
+            drop = put(drops, f"{name}.py", self.SOURCE)
+            assert watch.wait_for(drop.name, LONG).applied
+        del watch
+        patcher.rollback()
+        assert marker(drop, "failed")["state"] == "rolled_back"
+
+    def test_also_when_it_is_taken_back_before_it_was_told(self, name: str, drops: Path) -> None:
+        patcher = hotswap.Patcher([name])
+
+        def apply(patch: Patch) -> Rollout:
+            rollout = patcher.apply(patch)
+            rollout.rollback("a handler did not like it")
+            return rollout
+
+        drop = put(drops, f"{name}.py", self.SOURCE)
+        (outcome,) = settle(Watch(apply, drops, settle=0.0))
+        assert not outcome.applied
+        assert marker(drop, "failed")["state"] == "rolled_back"
+
+    def test_the_drop_before_it_stays_live(self, name: str, drops: Path) -> None:
+        patcher = hotswap.Patcher([name])
+        with patcher.watch(drops) as watch:
+            drop = put(drops, f"{name}.py", self.SOURCE)
+            watch.wait_for(drop.name, LONG)
+            folder = put_folder(drops, name, {"__init__.py": "def quote():\n    return 3\n"})
+            assert watch.wait_for(folder.name, LONG).applied
+            patcher.rollback()
+        assert markers(drops) == sorted([f"{drop.name}.live", f"{folder.name}.failed"])
+
+    def test_a_new_process_does_not_apply_it_again(self, name: str, drops: Path) -> None:
+        patcher = hotswap.Patcher([name])
+        with patcher.watch(drops) as watch:
+            drop = put(drops, f"{name}.py", self.SOURCE)
+            watch.wait_for(drop.name, LONG)
+        patcher.rollback()
+        assert run(IN_A_NEW_PROCESS, str(drops), "LoadError") == [f"{drop.name} False"]
+        drop.write_text(self.SOURCE + "\n")
+        assert run(IN_A_NEW_PROCESS, str(drops), "LoadError") == [f"applied {name}", f"{drop.name} True"]
+
+    def test_a_marker_that_can_not_be_written_does_not_stop_the_rollback(
+        self, name: str, drops: Path, events: list[Any]
+    ) -> None:
+        patcher = hotswap.Patcher([name])
+        with patcher.watch(drops) as watch:
+            drop = put(drops, f"{name}.py", self.SOURCE)
+            watch.wait_for(drop.name, LONG)
+        drop.with_name(f"{drop.name}.failed").mkdir()
+        assert patcher.rollback().state == "rolled_back"
+        assert [event["drop"] for event in events if event["event"] == "drop.unmarked"] == [drop.name]
+
+
+class TestIgnored:
+    @pytest.mark.parametrize("name", ["_private.py", "SHOP.PY", "shop-1.0.tar.gz", "shop.WHL", "shop.zip", "_shop.whl"])
+    def test_what_was_meant_as_a_drop_is_told_once_and_marked(
+        self, name: str, drops: Path, by_hand: Watch, apply: Recorder, events: list[Any]
+    ) -> None:
+        path = put(drops, name)
+        for _ in range(3):
+            assert settle(by_hand) == ()
+        assert [(e["event"], e["drop"], e["log_level"]) for e in events] == [("drop.ignored", name, "warning")]
+        facts = marker(path, "failed")
+        assert (facts["drop"], facts["state"], facts["error"]) == (name, "ignored", None)
+        assert facts["reason"] == events[0]["reason"]
+        assert apply.patches == []
+        assert by_hand.outcomes == {}
+
+    def test_any_other_file_is_told_only(self, drops: Path, by_hand: Watch, events: list[Any]) -> None:
+        put(drops, "README.md")
+        settle(by_hand)
+        settle(by_hand)
+        assert [(e["event"], e["drop"], e["log_level"]) for e in events] == [("drop.ignored", "README.md", "info")]
+        assert [path.name for path in drops.iterdir()] == ["README.md"]
+
+    @pytest.mark.parametrize("name", [".hidden.py", "shop.py~", "shop.py.tmp", "shop.whl.part", "shop.py.live"])
+    def test_what_nobody_meant_is_not_told(self, name: str, drops: Path, by_hand: Watch, events: list[Any]) -> None:
+        (drops / name).write_text("X = 1\n")
+        settle(by_hand)
+        assert events == []
+
+    def test_a_file_that_goes_away_at_once_is_not_told(self, drops: Path, events: list[Any]) -> None:
+        clock = Clock()
+        scanner = scanning.Scanner(drops, SETTLE, clock)
+        (drops / "4913").touch()
+        assert scanner.scan() == ([], SETTLE)
+        (drops / "4913").unlink()
+        clock.now += 1
+        assert scanner.scan() == ([], None)
+        assert scanner.ignored() == []
 
 
 class TestOrder:
@@ -761,6 +889,7 @@ class TestWatching:
         put(drops, "shop.py")
         with Watch(apply, drops, 0.01, settle=0.0) as watch:
             assert watch.wait_for("shop.py", LONG).applied
+        assert "event='watch.failed'" in caplog.text
         assert "a bug of ours" in caplog.text
         assert "Traceback" in caplog.text
 
@@ -963,11 +1092,11 @@ class TestTheDirectoryChanges:
             bell.tend()
             assert bell._observer is None
             drops.mkdir()
-            with caplog.at_level(logging.INFO, "hotswap.watching"):
+            with caplog.at_level(logging.INFO, "hotswap"):
                 bell.tend()
             assert bell.rings
             assert rung.is_set()  # What came before it listened is found too.
-            assert "changes are observed again" in caplog.text
+            assert "event='watch.recovered'" in caplog.text
             rung.clear()
             put(drops, "shop.py")
             assert rung.wait(LONG)
@@ -1344,4 +1473,4 @@ class TestMemory:
         settle(Watch(apply, drops, settle=0.0))
         settle(Watch(apply, tmp_path / "other", settle=0.0))
         assert apply.count == 2
-        assert watching._places[drops].watch is None
+        assert ledger.ledgers[drops].watch is None

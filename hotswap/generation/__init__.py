@@ -3,6 +3,7 @@
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names, unchanged
 from hotswap.generation.files import Tree
 from hotswap.generation.isolation import ModuleView, World, gate, worlds
+from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, live_version, managed
 from hotswap.generation.loading import Candidate
 from hotswap.generation.selection import PLACE, Selection, is_place
@@ -15,6 +16,7 @@ __all__ = [
     "Candidate",
     "Definitions",
     "Kind",
+    "Limit",
     "Live",
     "LiveModule",
     "ModuleView",

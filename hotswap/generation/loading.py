@@ -20,10 +20,12 @@ from hotswap.errors import LoadError
 from hotswap.generation.definitions import Definitions, analyse, public_names
 from hotswap.generation.files import NamespaceLoader, PatchLoader, Tree
 from hotswap.generation.isolation import World, gate, worlds
+from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
 from hotswap.generation.young import Young, detach, reachable, watch_young
 from hotswap.patch import Patch, decode
+from hotswap.stopping import Stopped, Worker
 
 __all__ = ["Candidate"]
 
@@ -57,30 +59,51 @@ class Candidate(Mapping[str, ModuleType]):
         self.classes: list[type] = []
         self.loaded = False
         self.discarded = False
+        # Guards what stands in `sys.modules` against a module body that comes to its end after it was given up.
+        self._putting_back = threading.Lock()
+        self._before: tuple[dict[str, ModuleType], int] = ({}, -1)
+        self._left_behind: Worker | None = None
 
     @property
     def modules(self) -> dict[str, ModuleType]:
         """The modules that were loaded for this candidate, in the order in which their loading began."""
         return self.world.own
 
-    def load(self) -> None:
+    def load(self, limit: Limit | None = None) -> None:
         """Load what is changed and what is new.
 
-        Raises LoadError if a module raises, tries to end the process, or replaces itself in `sys.modules`; the
-        candidate has to be discarded then. KeyboardInterrupt goes through.
+        Arguments:
+            limit: how long the module bodies may take; None: they run here, without a limit.
+
+        Raises LoadError if a module raises, does not return in time, tries to end the process, or replaces itself in
+        `sys.modules`; the candidate has to be discarded then. KeyboardInterrupt goes through.
         """
         gate.hold()
         self.loaded = True
+        self._before = _entries(self.world.packages), self.world.live_modules.epoch
         young = Young()
         try:
             with watch_young() as young:
-                for name in [*self.changed, *new_modules(self.world.live_modules, self.patch)]:
-                    self.load_module(name)
+                (limit or Limit()).run(self)
         finally:
             objects = young.objects or []
             self.classes = self._made(objects)
         own: list[object] = list(self.modules.values())
         self.owned = own + reachable(own, objects)
+
+    def load_modules(self) -> None:
+        """Run the module bodies, in whatever thread this is. Raises as `load` does."""
+        for name in [*self.changed, *new_modules(self.world.live_modules, self.patch)]:
+            self.load_module(name)
+
+    def give_up(self, worker: Worker) -> None:
+        """Shut out the thread that runs the module bodies, before it is asked to stop: it may go on for long."""
+        before, epoch = self._before
+        with self._putting_back:
+            self.world.given_up = True
+            if self.world.live_modules.epoch == epoch:
+                _restore(before)
+        self._left_behind = worker
 
     def _made(self, young: list[object]) -> list[type]:
         """The young classes that come from this candidate, not from live code that made one meanwhile.
@@ -88,8 +111,8 @@ class Candidate(Mapping[str, ModuleType]):
         They have a method of the candidate's, or they can be reached from its modules and say that they are of them;
         the latter alone would miss a class that was made and dropped, as `dataclass(slots=True)` does.
         """
-        names = {facts.get("__name__") for facts in self.world.ran.values()}
-        inside = {id(o) for o in reachable(self.world.ran.values(), young)}
+        names = {facts.get("__name__") for facts in list(self.world.ran.values())}
+        inside = {id(o) for o in reachable(list(self.world.ran.values()), young)}
         made: list[type] = []
         for cls in young:
             if not walk.is_class(cls):
@@ -107,7 +130,7 @@ class Candidate(Mapping[str, ModuleType]):
         before, epoch = _entries(self.world.packages), self.world.live_modules.epoch
         try:
             self.world.load(name)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             raise
         except BaseException as error:
             raise LoadError(
@@ -118,8 +141,10 @@ class Candidate(Mapping[str, ModuleType]):
             ) from error
         finally:
             self.world.failing = None
-            # If another thread has rolled back meanwhile, what stands there now is right.
-            replaced = _restore(before) if self.world.live_modules.epoch == epoch else []
+            with self._putting_back:
+                # If another thread has rolled back meanwhile, or nobody waits any more, what stands there now is right.
+                stale = self.world.given_up or self.world.live_modules.epoch != epoch
+                replaced = [] if stale else _restore(before)
         if replaced:
             raise LoadError(
                 f"the patch replaces {', '.join(replaced)} in sys.modules while it is imported",
@@ -133,17 +158,25 @@ class Candidate(Mapping[str, ModuleType]):
         if self.discarded:
             return
         self.discarded = True
-        for module in self.modules.values():
-            worlds.pop(id(module.__dict__), None)
-        if self.loaded:
-            gate.release()
         for cls in self.classes:
             detach(cls)
         self.owned, self.classes = [], []
         self.world.own = {}
-        self.world.ran.clear()
         self.definitions.clear()
         self.tree.remove()
+        if self._left_behind is None:
+            self._shut()
+        else:
+            # Its imports have to be refused for as long as it runs; that takes the wrapper, and the names of its world.
+            self._left_behind.afterwards(self._shut)
+
+    def _shut(self) -> None:
+        """Take the candidate's code out of the registry of worlds: none of it runs any more."""
+        for key in list(self.world.ran):
+            worlds.pop(key, None)
+        self.world.ran.clear()
+        if self.loaded:
+            gate.release()
 
     def forget(self) -> None:
         """Let go of the modules: another generation is live, or this one was only looked at."""
@@ -185,6 +218,10 @@ class CandidateWorld(World):
         self.live_modules = live
         self.candidate = candidate
         self.failing: str | None = None
+        self.running: list[str] = []
+        """The modules whose bodies are being run, the innermost last."""
+        self.given_up = False
+        """Whether a module body did not return in time: whatever it does from then on, it imports nothing managed."""
         self.ran: dict[int, dict[str, object]] = {}
         """The globals of every module body that was begun, by their id."""
         # A module body runs under this lock, as it does under importlib's module locks: two threads of a check that
@@ -245,7 +282,9 @@ class CandidateWorld(World):
     def load(self, name: str) -> None:
         """Load `name` and its parents, unless they are there."""
         parts = name.split(".")
+        self._refuse(name)
         with self._lock:
+            self._refuse(name)  # it may have been given up while this thread waited
             for count in range(1, len(parts) + 1):
                 prefix = ".".join(parts[:count])
                 if prefix not in self.own and self.shared(prefix) is None:
@@ -253,6 +292,12 @@ class CandidateWorld(World):
                 parent, _, child = prefix.rpartition(".")
                 if parent in self.own and child not in self.own[parent].__dict__:
                     setattr(self.own[parent], child, self.present(prefix))
+
+    def _refuse(self, name: str) -> None:
+        if self.given_up:
+            raise ImportError(
+                f"{name} can't be imported: the rollout of {self.candidate.patch.label} was given up", name=name
+            )
 
     def _spec(self, name: str) -> importlib.machinery.ModuleSpec:
         spec = None
@@ -281,6 +326,7 @@ class CandidateWorld(World):
         facts = module.__dict__
         worlds[id(facts)] = self
         self.ran[id(facts)] = facts
+        self.running.append(name)
         try:
             source = self.candidate.patch.sources.get(name)
             if source is not None and name not in self.candidate.definitions:
@@ -289,8 +335,11 @@ class CandidateWorld(World):
         except BaseException:
             self.failing = self.failing or name
             self.own.pop(name, None)
-            worlds.pop(id(facts), None)
+            if not self.given_up:
+                worlds.pop(id(facts), None)
             raise
+        finally:
+            self.running.pop()
 
 
 def _again(name: str, module: ModuleType, source: str) -> importlib.machinery.ModuleSpec | None:

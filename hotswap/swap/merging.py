@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from hotswap import walk
 from hotswap.generation import Definitions, Kind, unchanged
-from hotswap.swap.parts import functions_of
+from hotswap.swap.parts import functions_of, resolved
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
 
@@ -88,7 +88,7 @@ def fresh_definitions(
         if (function.__globals__["__name__"], function.__code__.co_qualname) in named:
             fresh.add(id(function))
     for name, path in named:
-        value = _resolved(modules[name], path)
+        value = resolved(modules[name], path)
         if value is not None:
             fresh.add(id(value))
     return fresh
@@ -111,13 +111,6 @@ def _reads_other_data(reads: Iterable[str], old: Definitions, new: Definitions) 
         for read in reads
         if old.kind(read) or new.kind(read)
     )
-
-
-def _resolved(module: ModuleType, path: str) -> Any:
-    found: Any = module.__dict__.get(path.partition(".")[0])
-    for part in path.split(".")[1:]:
-        found = walk.class_dict(found).get(part) if walk.is_class(found) else None
-    return found
 
 
 def inside(kept: Iterable[Kept], translate: Translate) -> Iterator[Kept]:

@@ -17,7 +17,7 @@ from hotswap import walk
 from hotswap.generation import Definitions, Kind, unchanged
 from hotswap.swap.calling import called_as
 from hotswap.swap.forwarding import KIND_FLAGS, target_of
-from hotswap.swap.parts import DEPTH, LRU_CACHE, functions_of, leads_to, matching
+from hotswap.swap.parts import DEPTH, LRU_CACHE, functions_of, leads_to, matching, resolved
 
 __all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
 
@@ -308,12 +308,12 @@ class _Walker:
         if type(gone) is FunctionType:
             found = by_name.get((gone.__module__, gone.__code__.co_qualname))
             family = gone.__code__.co_qualname.rpartition(".")[0]
-            stays = not family or walk.is_class(_resolved(self.old.get(gone.__module__), family))
+            stays = not family or walk.is_class(resolved(self.old.get(gone.__module__), family))
             if found is not None and stays:
                 self.pair_function(f"{gone.__module__}:{gone.__code__.co_qualname}", gone, found, 0)
             return
         home, path = str(walk.class_dict(gone).get("__module__")), walk.class_name(gone)
-        new = _resolved(self.new.get(home), path)
+        new = resolved(self.new.get(home), path)
         if walk.is_class(new) and new is not gone and id(new) not in self.seen:
             self.pair_class(f"{home}:{path}", gone, new, returns=True)
 
@@ -384,14 +384,6 @@ def _name_of(value: Any) -> str | None:
 
 def _function_of(value: Any) -> Any:
     return value if type(value) is FunctionType else value.__func__
-
-
-def _resolved(module: ModuleType | None, path: str) -> Any:
-    """What a qualified name stands for in a module, or None."""
-    found: Any = None if module is None else module.__dict__.get(path.partition(".")[0])
-    for part in path.split(".")[1:]:
-        found = walk.class_dict(found).get(part) if walk.is_class(found) else None
-    return found
 
 
 def _body(cls: type, definitions: Mapping[str, Definitions]) -> Definitions:

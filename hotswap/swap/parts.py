@@ -13,7 +13,7 @@ from typing import Any
 
 from hotswap import walk
 
-__all__ = ["DEPTH", "LRU_CACHE", "cell_contents", "functions_of", "is_empty", "leads_to", "matching"]
+__all__ = ["DEPTH", "LRU_CACHE", "cell_contents", "functions_of", "is_empty", "leads_to", "matching", "resolved"]
 
 _EMPTY = CellType()
 
@@ -65,6 +65,14 @@ def leads_to(function: FunctionType, ours: Callable[[FunctionType], bool]) -> bo
                 seen.add(id(value))
                 stack.append(value)
     return False
+
+
+def resolved(module: ModuleType | None, path: str) -> Any:
+    """What a qualified name stands for in a module, or None."""
+    found: Any = None if module is None else module.__dict__.get(path.partition(".")[0])
+    for part in path.split(".")[1:]:
+        found = walk.class_dict(found).get(part) if walk.is_class(found) else None
+    return found
 
 
 def is_empty(cell: CellType) -> bool:

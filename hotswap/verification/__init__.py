@@ -1,23 +1,22 @@
 """Judging a candidate: checks with time limits, each kept away from the process that goes on serving.
 
 `run_checks` is the verb; the nouns are in `checks` (facts), `answers` (from outcome to verdict), `running` (threads,
-loops, time limits), `stopping` (ending hung threads) and `inside` (who belongs to a check).
+loops, time limits) and `inside` (who belongs to a check). `hotswap.stopping` ends hung threads.
 """
 
 from __future__ import annotations
 
 from hotswap.verification.checks import Candidate, Check, CheckResult, Report, Verdict
-from hotswap.verification.inside import current_token, is_inside_check
+from hotswap.verification.inside import Visit, current_token, is_inside_check
 from hotswap.verification.running import run_checks
-from hotswap.verification.stopping import CheckStopped
 
 __all__ = [
     "Candidate",
     "Check",
     "CheckResult",
-    "CheckStopped",
     "Report",
     "Verdict",
+    "Visit",
     "current_token",
     "is_inside_check",
     "run_checks",

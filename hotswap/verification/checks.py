@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import enum
-import math
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TypeAlias
+
+from hotswap.stopping import check_limit
 
 __all__ = ["Candidate", "Check", "CheckResult", "Report", "Verdict"]
 
@@ -24,7 +24,7 @@ class Verdict(enum.StrEnum):
     |---|---|
     | passed | returned, with anything but `False` |
     | failed | raised `AssertionError` or returned `False`: the candidate is wrong |
-    | error | raised anything else, or is no usable check: nothing is known about the candidate |
+    | error | raised anything else, is no usable check, or was stopped: nothing is known about the candidate |
     | timed_out | did not answer within its time limit |
 
     A falsy ``numpy.bool_`` counts as `False` too. Every other falsy value (None, 0, an empty list, a tensor) passes.
@@ -62,16 +62,7 @@ class Check:
                 f"check {self.name!r}: a {type(self.function).__qualname__} can't be called; "
                 "give a function that takes the candidate"
             )
-        if isinstance(self.timeout, bool) or not isinstance(self.timeout, (int, float)):
-            raise TypeError(
-                f"check {self.name!r}: the time limit must be a number of seconds, "
-                f"not {type(self.timeout).__qualname__}"
-            )
-        if not (math.isfinite(self.timeout) and 0 < self.timeout <= threading.TIMEOUT_MAX):
-            raise ValueError(
-                f"check {self.name!r}: the time limit must be more than 0 and at most {threading.TIMEOUT_MAX:.0f} "
-                f"seconds, not {self.timeout!r}; a check that may hang for ever would hang the rollout"
-            )
+        check_limit(self.timeout, f"check {self.name!r}", "a check")
 
 
 @dataclass(frozen=True, slots=True)

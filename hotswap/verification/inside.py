@@ -1,5 +1,7 @@
 """Whether the running code belongs to a check, so that a check can't call back into the rollout that waits for it.
 
+Module bodies that a rollout runs are told in the same way, by a token of their own.
+
 Kept in a context variable: seen in the check's own thread, in coroutines, in the tasks and callbacks that it
 schedules on an event loop, and by ``asyncio.to_thread``. It is not seen in threads that a check starts itself, because
 threads begin with an empty context (free-threaded builds of Python 3.14 hand it on).
@@ -35,6 +37,12 @@ class Visit:
         visit = cls(token, _visit.get())
         _visit.set(visit)
         return visit
+
+    def end(self) -> None:
+        """What runs in the current context is ordinary work again, and so is what was left in copies of it."""
+        self.over = True
+        if _visit.get() is self:
+            _visit.set(self.outer)
 
 
 _visit: ContextVar[Visit | None] = ContextVar("hotswap.verification.inside_check", default=None)

@@ -12,10 +12,8 @@ Guarantees:
 - Exactly one answer counts. The check puts it into a queue; the caller takes the first one, or none in time. What
   comes later is put into a queue that nobody reads.
 - No user code runs under the locks, which guard a few attributes for the length of a few assignments.
-- A stop is requested once at most, and only of the check's own thread while it is there to catch it (`_enter`,
-  `_leave`); never of a thread that runs somebody else's event loop.
-
-Assumes CPython 3.11 or newer, with or without a GIL. Elsewhere hung threads can't be stopped, and are named.
+- A stop is requested only of the check's own thread, as `hotswap.stopping` says; never of a thread that runs somebody
+  else's event loop.
 """
 
 from __future__ import annotations
@@ -23,22 +21,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import queue
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from typing import Any
 
+from hotswap import stopping
+from hotswap.stopping import Stopped, Worker, answer_of
 from hotswap.verification.answers import Answer, judge_error, judge_value, stack_of
 from hotswap.verification.checks import Candidate, Check, CheckResult, Report, Verdict
 from hotswap.verification.inside import Visit
-from hotswap.verification.stopping import CheckStopped, forget_stop, request_stop
 
 __all__ = ["run_checks"]
-
-_GRACE = 0.5  # seconds that a check has to end after it was cancelled, and again after its thread was asked to stop
 
 
 def run_checks(
@@ -47,6 +43,7 @@ def run_checks(
     *,
     loop: asyncio.AbstractEventLoop | None = None,
     token: object | None = None,
+    cancelled: threading.Event | None = None,
 ) -> Report:
     """Run all checks in the given order, also after one has failed, and report what each found.
 
@@ -56,13 +53,19 @@ def run_checks(
         loop: the event loop for async checks. It must run in another thread than the caller's; otherwise, and without
             one, every async check gets a fresh loop.
         token: what `current_token` answers inside these checks, for the caller to know its own again.
+        cancelled: once it is set, the running check is stopped as if its time were up, and no other begins.
 
     Blocks for the sum of all time limits, and up to a second more for each check that hangs. Whatever a check raises
     becomes part of the report. Where a hung check can't be ended, its result says which thread or task is left.
     KeyboardInterrupt in the caller's thread goes on to the caller, after the running check was asked to stop.
     """
     mark = object() if token is None else token
-    return Report(tuple(_Trial(name, check, loop, mark).run(candidate) for name, check in _named(checks)))
+    results: list[CheckResult] = []
+    for name, check in _named(checks):
+        if cancelled is not None and cancelled.is_set():
+            break
+        results.append(_Trial(name, check, loop, mark, cancelled).run(candidate))
+    return Report(tuple(results))
 
 
 def _named(checks: Sequence[Check]) -> list[tuple[str, Check]]:
@@ -80,21 +83,26 @@ def _named(checks: Sequence[Check]) -> list[tuple[str, Check]]:
 class _Trial:
     """One run of one check; lives as long as the check does, which for one that hangs is longer than its result."""
 
-    def __init__(self, name: str, check: Check, loop: asyncio.AbstractEventLoop | None, token: object) -> None:
+    def __init__(
+        self,
+        name: str,
+        check: Check,
+        loop: asyncio.AbstractEventLoop | None,
+        token: object,
+        cancelled: threading.Event | None = None,
+    ) -> None:
         self._name = name
         self._label = f"hotswap check {name}"
         self._check = check
         self._given_loop = _serving(loop)
         self._token = token
+        self._cancelled = cancelled
         self._visit: Visit | None = None
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(self._label)
         # Guarded by the lock, because the check and the caller meet here when time is up.
         self._lock = threading.Lock()
-        self._given_up = False  # the caller waits no longer: begin nothing new
-        self._entered = False  # from here on the thread is ready for a stop
-        self._left = False  # from here on it must not be asked any more
-        self._stop_requested = False
+        self._given_up = False  # the caller waits no longer: await nothing new
         self._awaiting: _Awaiting | None = None
 
     # --- the caller's side ---
@@ -102,112 +110,58 @@ class _Trial:
     def run(self, candidate: Candidate) -> CheckResult:
         started = time.perf_counter()
         try:
-            self._start(copy_context(), candidate)
+            if not self._worker.start(self._call, candidate):
+                copy_context().run(self._call, candidate)
             try:
-                answer = self._answers.get(timeout=self._check.timeout)
+                answer = answer_of(self._answers, self._check.timeout, self._cancelled)
                 duration = time.perf_counter() - started
             except queue.Empty:
                 duration = time.perf_counter() - started
-                answer = self._time_out()
+                answer = self._give_up()
             else:
-                if self._thread is not None:
+                if self._worker.thread is not None:
                     # It has answered and only has to leave. Until then its frames hold the candidate, which the
                     # caller may want to be the last to hold.
-                    self._thread.join(_GRACE)
+                    self._worker.join()
         except BaseException:
             # Somebody wants to end the process (or to stop the check in which we run): leave nothing behind.
             self._stop()
             raise
         message = answer.message
-        if self._thread is None and (self._awaiting is None or self._awaiting.loop is None):
+        if self._worker.thread is None and (self._awaiting is None or self._awaiting.loop is None):
             note = "no thread could be started, so it ran in the calling thread, without its time limit"
             message = f"{message}; {note}" if message else note
         return CheckResult(self._name, answer.verdict, duration, message, answer.detail)
 
-    def _start(self, context: Context, candidate: Candidate) -> None:
-        """Begin the check in a thread of its own. Where that can't be had, it has been run when this returns."""
-        self._thread = threading.Thread(target=self._main, args=(context, candidate), name=self._label, daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:
-            # There are no threads on this platform, or the process has as many as it may have.
-            self._thread = None
-            context.run(self._call, candidate)
-
-    def _time_out(self) -> Answer:
-        detail = self._stack()
+    def _give_up(self) -> Answer:
+        """The answer to give instead of the check's, once it has been stopped."""
+        detail = self._worker.look(stack_of) or ""
         fate = self._stop()
+        if self._cancelled is not None and self._cancelled.is_set():
+            return Answer(Verdict.ERROR, f"stopped, because the caller was cancelled; {fate}", detail)
         return Answer(Verdict.TIMED_OUT, f"no answer within {self._check.timeout:g} s; {fate}", detail)
-
-    def _stack(self) -> str:
-        """What the check's thread is doing, as text."""
-        with self._lock:
-            if self._thread is None or self._thread.ident is None or not self._entered or self._left:
-                return ""
-            # Looked up while the thread can't leave: its identity might be another thread's afterwards.
-            frame = sys._current_frames().get(self._thread.ident)
-        return "" if frame is None else stack_of(frame)
 
     def _stop(self) -> str:
         """Ask the check to end, wait a little, and say what became of it."""
+        self._worker.give_up()
         with self._lock:
             self._given_up = True
             awaiting = self._awaiting
         if awaiting is not None:
             awaiting.give_up()
             if awaiting.loop is not None:
-                return awaiting.fate(_GRACE)
-        thread = self._thread
-        if thread is None:
+                return awaiting.fate(stopping.GRACE)
+        if self._worker.thread is None:
             return "it ran in the calling thread"
-        if awaiting is not None:
-            # Its loop runs in its own thread, which ends with it.
-            thread.join(_GRACE)
-            if not thread.is_alive():
-                return "it was cancelled"
-        self._stop_thread(thread)
+        # The loop of an async check runs in the check's own thread, which ends with it.
+        if awaiting is not None and self._worker.join():
+            return "it was cancelled"
+        self._worker.ask()
         if awaiting is not None:
             awaiting.wake()
-        thread.join(_GRACE)
-        return f"its thread {thread.name!r} is still running" if thread.is_alive() else "its thread has ended"
-
-    def _stop_thread(self, thread: threading.Thread) -> None:
-        with self._lock:
-            if thread.ident is not None and self._entered and not self._left and not self._stop_requested:
-                self._stop_requested = request_stop(thread.ident)
+        return self._worker.fate()
 
     # --- the check's side ---
-
-    def _main(self, context: Context, candidate: Candidate) -> None:
-        """The thread. `CheckStopped` may strike at any bytecode between `_enter` and `_leave`, but only once."""
-        try:
-            try:
-                if self._enter():
-                    context.run(self._call, candidate)
-            finally:
-                self._leave()
-        except CheckStopped:
-            # It was asked for after the time limit, so nobody waits for an answer. It may have struck inside
-            # `_leave`; this time nothing can.
-            self._leave()
-
-    def _enter(self) -> bool:
-        """Whether the check shall begin; from here on a stop is caught."""
-        with self._lock:
-            self._entered = not self._given_up
-            return self._entered
-
-    def _leave(self) -> None:
-        """Make sure that no stop can be on its way any more when the thread ends.
-
-        A stop that arrives in the interpreter's own code after the thread's function would be printed as a crash; one
-        that is requested after the thread's end would hit another thread that got the same identity.
-        """
-        with self._lock:
-            self._left = True
-            requested = self._stop_requested
-        if requested:
-            forget_stop(threading.get_ident())
 
     def _call(self, candidate: Candidate) -> None:
         """The check, from the call to its answer; runs in the check's context."""
@@ -221,11 +175,11 @@ class _Trial:
                 return  # the answer comes from the loop
             else:
                 answer = self._await_here(value)
-        except CheckStopped:
+        except Stopped:
             self._visit.over = True
             raise
         except KeyboardInterrupt as error:
-            if self._thread is None:
+            if self._worker.thread is None:
                 # In the caller's thread it may be Ctrl-C, the only way to end a check that hangs there.
                 self._visit.over = True
                 raise
@@ -313,7 +267,7 @@ class _Awaiting:
             self._task = asyncio.current_task()
         try:
             return judge_value(await self._value)
-        except CheckStopped:
+        except Stopped:
             raise
         except BaseException as error:  # noqa: BLE001  # it becomes the verdict
             return judge_error(error, function)

@@ -1,14 +1,15 @@
 """A directory whose drops are applied: `with patcher.watch("drops/"): ...`.
 
 `watch` is the public face and the worker thread; `scanning` finds what is dropped and waits until it is whole;
-`attempt` reads and applies one drop; `outcome` is what became of it, and the marker file that says so; `doorbell` rings
-when something stirs.
+`attempt` reads and applies one drop; `outcome` is what became of it, and the marker file that says so; `ledger` keeps
+the outcomes of each directory; `doorbell` rings when something stirs.
 """
 
 from __future__ import annotations
 
+from hotswap.watching.ledger import follow
 from hotswap.watching.outcome import Outcome
 from hotswap.watching.scanning import SETTLE
 from hotswap.watching.watch import Watch
 
-__all__ = ["SETTLE", "Outcome", "Watch"]
+__all__ = ["SETTLE", "Outcome", "Watch", "follow"]

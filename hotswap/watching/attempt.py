@@ -63,8 +63,11 @@ def take(drop: Drop) -> Taken:
     return Taken(drop, patch.digest, patch, None)
 
 
-def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> Outcome:
-    """Apply what was taken. Whatever `apply` raises is the outcome; runs user code, so no lock may be held."""
+def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, Rollout | None]:
+    """Apply what was taken. Whatever `apply` raises is the outcome; runs user code, so no lock may be held.
+
+    Returns the outcome, and the rollout if there is one: it may be taken back at any time.
+    """
     began = time.monotonic()
     failure = taken.failure
     if taken.patch is not None:
@@ -72,7 +75,7 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> Outcome:
             rollout = apply(taken.patch)
             version, state = str(rollout.version), str(rollout.state)
             reason = f"{rollout.patch.name} {version} is {state}, {time.monotonic() - began:.3f} s after it was taken"
-            return Outcome(
+            outcome = Outcome(
                 drop=taken.drop.name,
                 digest=taken.digest,
                 version=version,
@@ -88,8 +91,10 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> Outcome:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise
             failure = _failure(error)
+        else:
+            return outcome, rollout
     assert failure is not None
-    return Outcome(
+    outcome = Outcome(
         drop=taken.drop.name,
         digest=taken.digest,
         version=None if taken.version is None else str(taken.version),
@@ -101,6 +106,7 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> Outcome:
         time=datetime.now(UTC),
         traceback=failure.traceback,
     )
+    return outcome, None
 
 
 def _failure(error: BaseException) -> Failure:

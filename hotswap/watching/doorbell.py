@@ -10,17 +10,16 @@ an observer of a directory that was renamed hears nothing ever again. Whoever is
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hotswap.events import emit
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
 
 __all__ = ["Doorbell"]
-
-_log = logging.getLogger("hotswap.watching")
 
 
 class Doorbell:
@@ -65,7 +64,7 @@ class Doorbell:
             return
         self._trouble = None
         if again:
-            _log.info("watching %s: changes are observed again", self._directory)
+            emit("watch.recovered", level="info", directory=self._directory)
             self._ring()  # What came between the last scan and now made no sound.
 
     def close(self) -> None:
@@ -86,7 +85,7 @@ class Doorbell:
     def _report(self, trouble: str) -> None:
         if trouble != self._trouble:
             self._trouble = trouble
-            _log.warning("watching %s: %s", self._directory, trouble)
+            emit("watch.troubled", level="warning", directory=self._directory, reason=trouble)
 
 
 def _alive(observer: BaseObserver) -> bool:

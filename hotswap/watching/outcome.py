@@ -1,7 +1,7 @@
 """What became of a drop, and the marker file beside it that says so.
 
-`NAME.live` stands beside a drop that went live, `NAME.failed` beside one that did not; never both. A marker is a
-report: removing one undoes nothing and starts nothing in the process that wrote it.
+`NAME.live` stands beside a drop that is live, `NAME.failed` beside one that did not go live, was rolled back, or is
+ignored; never both. A marker is a report: removing one undoes nothing and starts nothing in the process that wrote it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import contextlib
 import json
 import os
 import uuid
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from hotswap.errors import BusyError, HotswapError
+from hotswap.errors import BusyError, HotswapError, PatchError, SourceError, WheelError
 
 __all__ = ["FAILED", "LIVE", "Failure", "Outcome", "read_marker", "write_marker"]
 
@@ -29,12 +29,12 @@ class Outcome:
     Attributes:
         drop: the name of the file or folder in the directory.
         digest: SHA-256 of what was dropped, in hexadecimal: the patch's digest, or one over the raw bytes where they
-            make no patch.
+            make no patch; empty for what is ignored, which is not read.
         version: the version that went live, or the one that was refused, where it is known.
         rollout: the id of the rollout, where it went live.
-        state: the state of the rollout: `live`, or `rejected`.
+        state: the state of the rollout: `live`, `rejected`, or `rolled_back`; or `ignored`, where there was none.
         reason: what was done, or what was refused and why, in one line.
-        error: the type of the error, `None` where the drop went live.
+        error: the type of the error, `None` where the drop went live or is ignored.
         process: the id of the process in which this happened.
         time: when, in UTC.
         traceback: for the log, where the error was none of hotswap's; not in the marker.
@@ -53,17 +53,37 @@ class Outcome:
 
     @property
     def applied(self) -> bool:
-        """Whether the drop went live."""
-        return self.error is None
+        """Whether the drop went live, and was not rolled back."""
+        return self.error is None and self.state not in (_ROLLED_BACK, _IGNORED)
 
     @property
     def final(self) -> bool:
         """Whether only other bytes can change it: not where the patcher was busy, or the drop could not be read."""
         return self.error not in _PASSING
 
+    @property
+    def lasting(self) -> bool:
+        """Whether a new process, too, need not try the same bytes: the artifact is wrong, or was taken back."""
+        return self.error in _WRONG or self.state == _ROLLED_BACK
+
+    def taken_back(self, reason: str) -> Outcome:
+        """The outcome of the same drop once its rollout was rolled back, now."""
+        what = f"{self.drop} {self.version} was rolled back: {reason}"
+        return replace(self, state=_ROLLED_BACK, reason=" ".join(what.split()), time=datetime.now(UTC))
+
+    @classmethod
+    def ignored(cls, name: str, reason: str) -> Outcome:
+        """The outcome of a file that is no drop, now."""
+        return cls(name, "", None, None, _IGNORED, reason, None, os.getpid(), datetime.now(UTC))
+
     def same_as(self, other: Outcome | None) -> bool:
         """Whether both say the same, whenever it happened."""
-        return other is not None and (self.digest, self.error, self.reason) == (other.digest, other.error, other.reason)
+        return other is not None and (self.digest, self.state, self.error, self.reason) == (
+            other.digest,
+            other.state,
+            other.error,
+            other.reason,
+        )
 
     def to_json(self) -> str:
         """The content of the marker file."""
@@ -113,6 +133,12 @@ class Failure:
 # Errors that say nothing about the dropped bytes, so the same bytes deserve another try.
 _UNREADABLE = "UnreadableError"
 _PASSING = frozenset({BusyError.__name__, _UNREADABLE})
+
+# Errors that say something about the dropped bytes and nothing about the process that met them.
+_WRONG = frozenset(error.__name__ for error in (PatchError, SourceError, WheelError))
+
+_ROLLED_BACK = "rolled_back"
+_IGNORED = "ignored"
 
 
 def write_marker(directory: Path, outcome: Outcome) -> None:

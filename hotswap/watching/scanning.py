@@ -2,7 +2,8 @@
 
 What it takes: every `*.py` file, every `*.whl` and every folder directly in the directory. What it passes by: names
 that begin with `.` or `_`, names that end as half-made files do (`~`, `.tmp`, `.part`, `.swp`, `.crdownload`), our own
-markers, and everything else, such as the `4913` that an editor writes to try a directory.
+markers, and everything else, such as the `4913` that an editor writes to try a directory. Of what may have been meant
+as a drop (not of hidden, half-made or own files), `ignored` tells once that it is passed by.
 
 A drop that is still being written must not be taken. Nothing tells from outside when a writer has finished, so a drop
 is taken when two successive looks at it, at least `SETTLE` seconds apart, see the same. A writer that pauses longer
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from hotswap.watching.outcome import FAILED, LIVE
 
-__all__ = ["SETTLE", "Drop", "Look", "Scanner", "digest_of", "is_passed_by", "look_at"]
+__all__ = ["SETTLE", "Drop", "Ignored", "Look", "Scanner", "digest_of", "is_passed_by", "look_at"]
 
 SETTLE = 0.2
 """Seconds between two looks that must agree before a drop is taken."""
@@ -33,6 +34,7 @@ _COARSE = 2.0
 
 _UNFINISHED = ("~", ".tmp", ".part", ".swp", ".crdownload")
 _FILES = (".py", ".whl")
+_ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar", ".zip", ".egg", ".pyc", ".pyz", ".so", ".pyd")
 _ORDINARY = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
@@ -62,6 +64,15 @@ class Drop:
     path: Path
     look: Look
     certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A file or folder that is passed by, and why; `meant` says that it looks as if it was meant as a drop."""
+
+    name: str
+    reason: str
+    meant: bool
 
 
 def _entries(path: Path, *, strict: bool) -> Iterator[tuple[str, Path, os.stat_result]]:
@@ -142,6 +153,8 @@ class Scanner:
         self._settle = settle
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
+        self._passed: dict[str, float | None] = {}  # name -> since when it is seen, None once it was told
+        self._untold: list[Ignored] = []
 
     def scan(self, *, everything: bool = False) -> tuple[list[Drop], float | None]:
         """Look at every drop once.
@@ -155,7 +168,8 @@ class Scanner:
         drops: list[Drop] = []
         due: float | None = None
         seen: dict[str, _Seen] = {}
-        for name in self._names():
+        names, others = self._listing()
+        for name in names:
             path = self._directory / name
             try:
                 look = look_at(path)
@@ -173,7 +187,26 @@ class Scanner:
             elif everything or not known.handled:
                 drops.append(Drop(name, path, look, certain=wall - look.newest > _COARSE))
         self._seen = seen
+        if self._notice(others, now):
+            due = self._settle if due is None else min(due, self._settle)
         return drops, due
+
+    def ignored(self) -> list[Ignored]:
+        """What is passed by and was not told before; an editor's file that goes away at once is not told."""
+        untold, self._untold = self._untold, []
+        return untold
+
+    def _notice(self, others: list[Ignored], now: float) -> bool:
+        """Keep account of what is passed by; say whether something of it waits to be told."""
+        passed: dict[str, float | None] = {}
+        for other in others:
+            since = self._passed.get(other.name, now)
+            if other.name in self._passed and since is not None and now - since >= self._settle:
+                self._untold.append(other)
+                since = None
+            passed[other.name] = since
+        self._passed = passed
+        return any(since is not None for since in passed.values())
 
     def handled(self, drop: Drop) -> None:
         """These bytes are dealt with: the drop need not be read again while it looks the same.
@@ -184,20 +217,45 @@ class Scanner:
         if known is not None and known.look == drop.look and drop.certain:
             known.handled = True
 
-    def _names(self) -> list[str]:
+    def _listing(self) -> tuple[list[str], list[Ignored]]:
+        """The names of the drops, and what is passed by without being hidden, half-made or ours."""
         try:
             with os.scandir(self._directory) as listing:
-                return sorted(entry.name for entry in listing if _is_drop(entry))
+                entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:
-            return []  # The directory is missing for now; whoever tends the doorbell reports that.
+            return [], []  # The directory is missing for now; whoever tends the doorbell reports that.
+        names: list[str] = []
+        others: list[Ignored] = []
+        for entry in entries:
+            if _is_drop(entry):
+                names.append(entry.name)
+            elif (other := _passed_by(entry)) is not None:
+                others.append(other)
+        return names, others
 
 
 def _is_drop(entry: os.DirEntry[str]) -> bool:
-    if is_passed_by(entry.name):
-        return False
-    if entry.name.endswith(_FILES):
-        return True
+    return not is_passed_by(entry.name) and (entry.name.endswith(_FILES) or _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def _passed_by(entry: os.DirEntry[str]) -> Ignored | None:
+    """Why an entry is no drop, or None where nobody would think that it is one."""
+    name, small = entry.name, entry.name.lower()
+    if name.startswith(".") or name.endswith((*_UNFINISHED, LIVE, FAILED)) or name == "__pycache__":
+        return None
+    if name.startswith("_"):
+        meant = small.endswith((*_FILES, *_ARCHIVES)) or _is_folder(entry)
+        return Ignored(name, "names that begin with _ are passed by; rename it", meant)
+    if small.endswith(_FILES):
+        return Ignored(name, "endings are written in small letters: .py, .whl; rename it", meant=True)
+    reason = "only .py files, .whl files and folders are taken"
+    if small.endswith(_ARCHIVES):
+        return Ignored(name, f"{reason}; drop a wheel, or the folder with the sources", meant=True)
+    return Ignored(name, reason, meant=False)

@@ -9,7 +9,8 @@ Guarantees
 - A live drop is not applied again in the same process, also by a later watch of the same directory. A failed drop is
   tried again only when its bytes change (or where the failure was not the drop's: the patcher was busy, the drop could
   not be read). A new process runs the code on disk, so it applies what it finds, but for drops whose `NAME.failed`
-  bears the same digest.
+  bears the same digest and says that the artifact itself is wrong, or that it was rolled back.
+- When a rollout that came from a drop is rolled back, its marker says so, also after the watch has ended (`ledger`).
 - Drops found in the same pass are applied in the order of their versions; those without one come last, by name.
 - No drop ends the watch: whatever `apply` raises is that drop's outcome, and an error of our own is logged.
 - Passes never overlap. `apply` runs user code (checks), so no lock is held while it runs: a pass has the *turn*, which
@@ -26,23 +27,23 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import logging
 import math
 import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hotswap.errors import BusyError, HotswapError, StateError
-from hotswap.events import emit
+from hotswap.events import Level, emit
 from hotswap.watching.attempt import Taken, attempt, take
 from hotswap.watching.doorbell import Doorbell
-from hotswap.watching.outcome import FAILED, Outcome, read_marker, write_marker
+from hotswap.watching.ledger import Ledger, ledgers
+from hotswap.watching.outcome import FAILED, Outcome, read_marker
 from hotswap.watching.scanning import SETTLE, Drop, Scanner, is_passed_by, look_at
 
 if TYPE_CHECKING:
@@ -51,28 +52,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch"]
 
-_log = logging.getLogger("hotswap.watching")
-
 _GAP = 0.05
 """Seconds between two passes at least: a file that is written for minutes rings all the time."""
-
-_places: dict[Path, _Place] = {}
-"""What each watched directory's drops came to in this process: a registry, since it must outlive every watch."""
 
 _turn_held: contextvars.ContextVar[object] = contextvars.ContextVar("hotswap.watching.turn", default=None)
 
 
 class _NoOutcomeError(HotswapError, TimeoutError):
     """A drop came to nothing in the time that `wait_for` was given. Nothing was changed; the watch goes on."""
-
-
-@dataclass(slots=True)
-class _Place:
-    """One directory in this process; lives as long as the process. `pid` is where `watch` was started."""
-
-    outcomes: Mapping[str, Outcome]
-    watch: Watch | None = None
-    pid: int = 0
 
 
 class Watch:
@@ -101,7 +88,7 @@ class Watch:
         self.directory = Path(os.path.abspath(directory))  # noqa: PTH100 - a later chdir must not move it, links stay
         self.interval = interval
         self._apply = apply
-        self._place = _places.setdefault(self.directory, _Place(MappingProxyType({})))
+        self._ledger = ledgers.setdefault(self.directory, Ledger(self.directory))
         self._scanner = Scanner(self.directory, settle)
         self._bell = threading.Event()
         self._stopping = threading.Event()
@@ -112,7 +99,7 @@ class Watch:
         self._changed = threading.Condition()
         self._turn: object | None = None
         self._turn_thread: int | None = None
-        self._settled: dict[str, tuple[str, Outcome]] = {}  # name -> (stamp of the bytes, what became of them)
+        self._settled: dict[str, str] = {}  # name -> stamp of the bytes that came to something
 
     # --- what a user sees ---
 
@@ -124,7 +111,7 @@ class Watch:
     @property
     def outcomes(self) -> Mapping[str, Outcome]:
         """The last outcome of each drop by name, as of now (read-only); also of drops that were removed since."""
-        return self._place.outcomes
+        return self._ledger.outcomes
 
     def start(self) -> Self:
         """Begin to watch. Drops that are there already are taken like new ones.
@@ -227,9 +214,8 @@ class Watch:
             except OSError:
                 stamp = None
             with self._changed:
-                settled = self._settled.get(name)
-                if settled is not None and settled[0] == stamp:
-                    return settled[1]
+                if stamp is not None and self._settled.get(name) == stamp:
+                    return self._ledger.outcomes[name]
                 if not self.alive:
                     raise StateError(f"the watch of {self.directory} is not running, so nothing becomes of {name}")
                 left = deadline - time.monotonic()
@@ -237,7 +223,7 @@ class Watch:
                     break
                 self._bell.set()
                 self._changed.wait(min(left, self.interval))
-        last = self._place.outcomes.get(name)
+        last = self._ledger.outcomes.get(name)
         if stamp is None:
             because = "there is no such drop"
         elif last is not None and not last.final:
@@ -263,9 +249,9 @@ class Watch:
         try:
             self._doorbell.tend()
             _, due = self._pass(everything=False)
-        except BaseException:  # noqa: BLE001 - whatever it is, the next drop must still be served
-            with contextlib.suppress(Exception):
-                _log.exception("watching %s: this pass failed; the next one starts anew", self.directory)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the next drop must still be served
+            told = traceback.format_exc()
+            emit("watch.failed", level="error", directory=self.directory, reason=error, traceback=told)
             return self.interval
         return self.interval if due is None else min(due, self.interval)
 
@@ -289,6 +275,11 @@ class Watch:
         outcomes: list[Outcome] = []
         with self._turn_taken():
             drops, due = self._scanner.scan(everything=everything)
+            for other in self._scanner.ignored():
+                level: Level = "warning" if other.meant else "info"
+                emit("drop.ignored", level=level, directory=self.directory, drop=other.name, reason=other.reason)
+                if other.meant:
+                    self._ledger.ignore(Outcome.ignored(other.name, other.reason))
             taken = [one for drop in drops if (one := self._take(drop)) is not None]
             for one in sorted(taken, key=lambda one: one.order):
                 if self._stopping.is_set():
@@ -300,26 +291,22 @@ class Watch:
     def _take(self, drop: Drop) -> Taken | None:
         """Read the drop's bytes, once; None where they are dealt with."""
         taken = take(drop)
-        known = self._place.outcomes.get(drop.name)
+        known = self._ledger.outcomes.get(drop.name)
         if known is None:
-            known = read_marker(self.directory, drop.name, FAILED)  # An earlier process may have tried the same bytes.
+            # An earlier process may have tried the same bytes; what it failed for may be otherwise in this one.
+            told = read_marker(self.directory, drop.name, FAILED)
+            known = told if told is not None and told.lasting else None
         if known is None or known.digest != taken.digest or not known.final:
             return taken
-        self._remember(known)
-        self._publish(drop, known)
+        self._ledger.remember(known)
+        self._publish(drop)
         return None
 
     def _finish(self, taken: Taken) -> Outcome:
-        """Apply what was taken, and report: to the memory first, then beside the drop, then in the log."""
+        """Apply what was taken, and report: to the memory and beside the drop, then in the log."""
         began = time.monotonic()
-        outcome = attempt(self._apply, taken)
-        before = self._place.outcomes.get(outcome.drop)
-        self._remember(outcome)
-        if not outcome.same_as(before):  # Else the patcher is still busy, say: once is enough.
-            try:
-                write_marker(self.directory, outcome)
-            except OSError as error:
-                _log.warning("watching %s: no marker for %s: %s", self.directory, outcome.drop, error)
+        outcome, news = self._ledger.enter(*attempt(self._apply, taken))
+        if news:
             facts: dict[str, object] = {
                 "drop": outcome.drop,
                 "version": outcome.version,
@@ -329,24 +316,22 @@ class Watch:
             }
             if outcome.applied:
                 emit("drop.applied", level="info", rollout=outcome.rollout, **facts)
+            elif outcome.error is None:  # Who follows the log rolled it back before anybody knew of it.
+                emit("drop.rolled_back", level="warning", rollout=outcome.rollout, **facts)
             elif outcome.traceback is None:
                 emit("drop.failed", level="error", error=outcome.error, **facts)
             else:
                 emit("drop.failed", level="error", error=outcome.error, traceback=outcome.traceback, **facts)
         if outcome.final:
-            self._publish(taken.drop, outcome)
+            self._publish(taken.drop)
         return outcome
 
     # --- what is known ---
 
-    def _remember(self, outcome: Outcome) -> None:
-        # A new mapping each time: readers, also in a child forked at this moment, need no lock.
-        self._place.outcomes = MappingProxyType({**self._place.outcomes, outcome.drop: outcome})
-
-    def _publish(self, drop: Drop, outcome: Outcome) -> None:
+    def _publish(self, drop: Drop) -> None:
         self._scanner.handled(drop)
         with self._changed:
-            self._settled[drop.name] = (drop.look.stamp, outcome)
+            self._settled[drop.name] = drop.look.stamp
             self._changed.notify_all()
 
     # --- what is refused ---
@@ -368,16 +353,16 @@ class Watch:
             ) from error
 
     def _claim(self) -> None:
-        other = self._place.watch
-        if other is not None and self._place.pid == os.getpid():
+        other = self._ledger.watch
+        if other is not None and self._ledger.pid == os.getpid():
             raise HotswapError(
                 f"{self.directory} is watched already in this process", advice="stop the other watch first"
             )
-        self._place.watch, self._place.pid = self, os.getpid()
+        self._ledger.watch, self._ledger.pid = self, os.getpid()
 
     def _release(self) -> None:
-        if self._place.watch is self:
-            self._place.watch = None
+        if self._ledger.watch is self:
+            self._ledger.watch = None
 
     def _refuse_inside(self, what: str) -> None:
         if self._turn is not None and (self._turn is _turn_held.get() or self._turn_thread == threading.get_ident()):

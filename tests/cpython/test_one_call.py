@@ -9,8 +9,6 @@ snapshot is one C call itself.
 from __future__ import annotations
 
 import operator
-import sys
-import threading
 import time
 import weakref
 from collections import deque
@@ -20,6 +18,8 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+
+from tests.races.threads import Readers, switching
 
 pytestmark = pytest.mark.threads
 
@@ -45,39 +45,8 @@ def python_loop(ops: Iterable[tuple[Any, ...]]) -> object:
 
 @pytest.fixture(autouse=True)
 def eager_switching() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-class Readers:
-    """Two threads that take snapshots of all names and count those that are torn."""
-
-    def __init__(self, snapshot: Callable[[], tuple[Any, ...]]) -> None:
-        self._snapshot = snapshot
-        self._stop = False
-        self.read = [0, 0]
-        self.torn = [0, 0]
-        self._threads = [threading.Thread(target=self._run, args=(index,)) for index in (0, 1)]
-
-    def _run(self, index: int) -> None:
-        snapshot = self._snapshot
-        while not self._stop:
-            seen = snapshot()
-            self.read[index] += 1
-            if seen.count(seen[0]) != len(seen):
-                self.torn[index] += 1
-
-    def __enter__(self) -> Readers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop = True
-        for thread in self._threads:
-            thread.join()
+    with switching(1e-6):
+        yield
 
 
 def writes(namespace: dict[str, Any], value: object, in_the_middle: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -93,10 +62,10 @@ def tears(run: Run, in_the_middle: Callable[[], tuple[Any, ...]] = tuple) -> boo
     get = operator.itemgetter(*NAMES)
     deadline = time.monotonic() + LIMIT
     with Readers(lambda: get(namespace)) as readers:
-        while time.monotonic() < deadline and not sum(readers.torn):
+        while time.monotonic() < deadline and not readers.torn:
             for value in (1, 0):
                 run(writes(namespace, value, in_the_middle()))
-    return sum(readers.torn) > 0
+    return bool(readers.torn)
 
 
 class TestOneCall:
@@ -108,7 +77,7 @@ class TestOneCall:
             while min(readers.read) < SNAPSHOTS:
                 one_call(there)
                 one_call(back)
-        assert sum(readers.torn) == 0
+        assert readers.torn == []
 
     def test_of_every_kind_of_write_is_seen_whole(self) -> None:
         def body() -> int:
@@ -149,7 +118,7 @@ class TestOneCall:
             while min(readers.read) < SNAPSHOTS:
                 for code in (codes[1], codes[0]):
                     one_call(ops(code))
-        assert sum(readers.torn) == 0
+        assert readers.torn == []
 
     def test_takes_values_from_zip_and_map_without_a_gap(self) -> None:
         """State is carried in the commit itself: `dict.update` draws from `zip` and `map` (`swap/state.py`)."""
@@ -162,7 +131,7 @@ class TestOneCall:
                     source.update(dict.fromkeys(NAMES, value))
                     carried = map(source.get, NAMES, map(target.get, NAMES, repeat(None)))
                     one_call([(dict.update, target, zip(NAMES, carried, strict=False))])
-        assert sum(readers.torn) == 0
+        assert readers.torn == []
 
 
 class TestWhatTearsIt:

@@ -13,7 +13,6 @@ import importlib
 import itertools
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
@@ -24,6 +23,7 @@ import pytest
 
 import hotswap
 import hotswap.swap.plan
+from tests.races.threads import Readers, switching
 
 pytestmark = pytest.mark.threads
 
@@ -31,7 +31,6 @@ NAMES = int(os.environ.get("HOTSWAP_RACE_NAMES", "10_000_000"))
 SWAPS = 60
 """How many swaps and rollbacks there are at least: torn reads can only be seen at these."""
 
-READERS = 2
 LIMIT = 50.0
 """Seconds in which all of this has to be done."""
 
@@ -101,45 +100,10 @@ class Snapshot:
         )
 
 
-class Readers:
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._stop = False
-        self.read = [0] * READERS
-        self.torn: list[tuple[Any, ...]] = []
-        self.seen: set[Any] = set()
-        self._threads = [threading.Thread(target=self._run, args=(index,)) for index in range(READERS)]
-
-    @property
-    def names(self) -> int:
-        return sum(self.read) * self._snapshot.names
-
-    def _run(self, index: int) -> None:
-        snapshot = self._snapshot
-        while not self._stop:
-            seen = snapshot()
-            self.read[index] += 1
-            if seen.count(seen[0]) != len(seen):
-                self.torn.append(seen)
-            self.seen.add(seen[0])
-
-    def __enter__(self) -> Readers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop = True
-        for thread in self._threads:
-            thread.join()
-
-
 @pytest.fixture
 def eager_switching() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
+    with switching(1e-6):
+        yield
 
 
 @pytest.fixture
@@ -178,11 +142,11 @@ class TestSwap:
         deadline = time.monotonic() + LIMIT
         with Readers(snapshot) as readers:
             for number in swaps(package):
-                if (number >= SWAPS and readers.names >= NAMES) or time.monotonic() > deadline:
+                if (number >= SWAPS and sum(readers.read) * snapshot.names >= NAMES) or time.monotonic() > deadline:
                     break
         assert readers.torn == []
         assert number >= SWAPS
-        assert readers.names >= NAMES
+        assert sum(readers.read) * snapshot.names >= NAMES
         assert len(readers.seen) >= SWAPS // 4, "the readers saw the versions come and go"
 
     @pytest.mark.usefixtures("eager_switching")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -17,11 +15,11 @@ from typing import Any
 import pytest
 
 import hotswap
+from tests.races.threads import Repeaters, switching
 
 pytestmark = pytest.mark.threads
 
 SWAPS = 60
-THREADS = 2
 SOURCE = """
 import functools
 
@@ -78,46 +76,33 @@ def ways(core: Any) -> dict[str, Callable[[], int]]:
 
 @pytest.fixture
 def eager_switching() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
+    with switching(1e-5):
+        yield
 
 
-class Callers:
+class Callers(Repeaters):
     """Threads that go through all ways; each compares what it got with what was live meanwhile."""
 
     def __init__(self, ways: dict[str, Callable[[], int]]) -> None:
+        super().__init__(self._call)
         self.before = self.after = 0
         """The version that is live at least, and at most."""
         self.rounds = 0
         self.wrong: list[str] = []
         self._ways = ways
-        self._stop = False
-        self._threads = [threading.Thread(target=self._run) for _ in range(THREADS)]
 
-    def _run(self) -> None:
-        while not self._stop and not self.wrong:
-            for name, way in self._ways.items():
-                least = self.before
-                try:
-                    given = way()
-                except Exception as error:
-                    self.wrong.append(f"{name}: {type(error).__name__}: {error}")
-                else:
-                    if not least <= given <= self.after:
-                        self.wrong.append(f"{name}: {given}, where {least} to {self.after} was live")
-            self.rounds += 1
-
-    def __enter__(self) -> Callers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop = True
-        for thread in self._threads:
-            thread.join()
+    def _call(self, _: int) -> bool:
+        for name, way in self._ways.items():
+            least = self.before
+            try:
+                given = way()
+            except Exception as error:
+                self.wrong.append(f"{name}: {type(error).__name__}: {error}")
+            else:
+                if not least <= given <= self.after:
+                    self.wrong.append(f"{name}: {given}, where {least} to {self.after} was live")
+        self.rounds += 1
+        return not self.wrong
 
 
 class TestCalls:

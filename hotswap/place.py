@@ -1,0 +1,108 @@
+"""The place of the one rollout in progress: who has it, who waits for it, and who must not ask for it.
+
+Guarantees: at most one rollout has the place. Code that a rollout runs (module bodies, checks) is refused instead of
+waiting for itself. Assumes: nothing; every entry may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from hotswap.errors import BusyError
+from hotswap.verification import Visit, is_inside_check
+
+if TYPE_CHECKING:
+    from packaging.version import Version
+
+    from hotswap.rollout import Rollout
+
+__all__ = ["Place"]
+
+
+class Place:
+    """The right to have a rollout in progress. Lives as long as its patcher.
+
+    Arguments:
+        token: with which checks are run that must not call back.
+        running: tells what is live, for errors.
+    """
+
+    def __init__(self, token: object, running: Callable[[], Mapping[str, Version]]) -> None:
+        self.rollout: Rollout | None = None
+        self._token = token
+        self._running = running
+        self._free = threading.Condition()
+        self._taken = False
+        # Threads and contexts that run module bodies: by thread, because a module body may leave its context, and by
+        # context, because it may leave its thread. Threads themselves, since their identities are used again.
+        self._loaders: WeakSet[threading.Thread] = WeakSet()
+        self._loading = object()
+
+    def take(self, label: str, wait: float | None, cancelled: threading.Event) -> None:
+        """Take the place.
+
+        Arguments:
+            label: of the patch, for errors.
+            wait: seconds to wait for it; 0 refuses at once, None waits for ever.
+            cancelled: ends the wait; whoever sets it calls `wake`.
+
+        Raises BusyError if it is not free in time, or the caller is code that the rollout in progress runs.
+        """
+        self.refuse_reentry("apply a patch", label)
+        with self._free:
+            free = self._free.wait_for(lambda: not self._taken or cancelled.is_set(), timeout=wait)
+            if cancelled.is_set():
+                raise BusyError("the caller was cancelled while it waited", patch=label, running=self._running())
+            if not free:
+                other = self.rollout
+                what = f"{other.label} is {other.state}" if other else "another one is being staged"
+                raise BusyError(
+                    f"one rollout at a time: {what}",
+                    patch=label,
+                    running=self._running(),
+                    advice="wait for it (wait=...), or give it up (patcher.current.abort())",
+                )
+            self._taken = True
+
+    def leave(self, rollout: Rollout | None) -> None:
+        """Free the place, if this rollout has it."""
+        with self._free:
+            if self.rollout is rollout:
+                self._taken = False
+                self.rollout = None
+                self._free.notify_all()
+
+    def wake(self) -> None:
+        """Have everybody who waits look whether he was cancelled."""
+        with self._free:
+            self._free.notify_all()
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Mark this thread, and the present context, as one that runs module bodies of the rollout in progress."""
+        thread = threading.current_thread()
+        self._loaders.add(thread)
+        visit = Visit.begin(self._loading)
+        try:
+            yield
+        finally:
+            visit.end()
+            self._loaders.discard(thread)
+
+    def refuse_reentry(self, what: str, label: str | None = None) -> None:
+        """Raise BusyError if the caller is a module body or a check that the rollout in progress runs."""
+        if threading.current_thread() in self._loaders or is_inside_check(self._loading):
+            raise BusyError(
+                f"a module can't {what} while it is imported by a rollout", patch=label, running=self._running()
+            )
+        if is_inside_check(self._token):
+            raise BusyError(
+                f"a check can't {what} through the patcher that runs it",
+                patch=label,
+                running=self._running(),
+                advice="a check judges; act after the rollout",
+            )
