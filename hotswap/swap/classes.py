@@ -8,7 +8,6 @@ commit costs a class one version of CPython's type cache, not one for each attri
 from __future__ import annotations
 
 import enum
-import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType
 from typing import Any
@@ -167,8 +166,8 @@ def transplant(
             yield (_SET, old, attribute, None if wanted is _MISSING else wanted)
             if wanted is _MISSING:
                 yield (_DELETE, old, attribute)
-        if sys.version_info >= (3, 14):
-            yield (_SET, old, "__annotate__", new.__annotate__ if forward else annotate)
+        if annotate != (None, None):
+            yield (_SET, old, "__annotate__", annotate[forward])
         for name in _NAMES:
             if titles[0][name] != titles[1][name]:
                 yield (_SET, old, name, titles[forward][name])
@@ -177,7 +176,8 @@ def transplant(
         if registrations is not None:
             yield from registrations.ops(forward)
 
-    annotate = getattr(old, "__annotate__", None) if sys.version_info >= (3, 14) else None
+    # From 3.14 on; asking for `__annotate__` itself would leave an entry in the namespace of the class.
+    annotate = tuple(walk.class_dict(cls).get("__annotate_func__") for cls in (old, new))
     titles = [{name: type.__getattribute__(cls, name) for name in _NAMES} for cls in (old, new)]
     old_bases = old.__bases__
     abstract = ATTRIBUTE in before and ATTRIBUTE in after
