@@ -293,9 +293,15 @@ class _Walker:
         if walk.is_class(old):
             if self.is_own_class(old) and walk.is_class(new) and id(new) not in self.seen:
                 self.pair_class(key, old, new)
-        elif self.is_ours_by_code(old) and id(new.__globals__) in self.new_globals and not self.is_taken(new):
+        elif self.is_ours_by_code(old) and self.is_new_definition(new) and not self.is_taken(new):
             self.result.successors.setdefault(id(old), (old, new))
             self.pair_function(key, old, new, 0)
+
+    def is_new_definition(self, new: Any) -> bool:
+        """Whether a function or class was made by one of the new modules."""
+        if walk.is_class(new):
+            return walk.class_dict(new).get("__module__") in self.new
+        return id(new.__globals__) in self.new_globals
 
     def is_taken(self, new: Any) -> bool:
         """Whether a new function is the counterpart of an old one already."""
