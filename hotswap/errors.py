@@ -21,6 +21,7 @@ __all__ = [
     "LoadError",
     "NothingToRollBackError",
     "PatchError",
+    "PlanError",
     "RequirementError",
     "SourceError",
     "StateError",
@@ -116,6 +117,13 @@ class DowngradeError(HotswapError):
 
 class LoadError(HotswapError):
     """A module of the candidate raised while it was imported; the cause is chained. The candidate is discarded."""
+
+
+class PlanError(HotswapError):
+    """The plan of the swap could not be made, for a reason that hotswap did not foresee; the cause is chained.
+
+    Nothing live was touched; the candidate is discarded.
+    """
 
 
 class UnsupportedChangeError(HotswapError):

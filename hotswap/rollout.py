@@ -31,7 +31,7 @@ from typing import Protocol
 from packaging.version import Version
 
 from hotswap import events
-from hotswap.errors import CheckFailedError, CommitError, HotswapError, StateError, UnsupportedChangeError
+from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
 from hotswap.swap import Plan, Swap
@@ -177,14 +177,14 @@ class Rollout:
     def staged(self, candidate: Candidate, limit: Limit) -> None:
         """Load the candidate within a time limit and make the plan. The patcher calls this once.
 
-        Raises LoadError or UnsupportedChangeError; the rollout is rejected then.
+        Raises LoadError, PlanError or UnsupportedChangeError; the rollout is rejected then.
         """
         self._candidate = candidate
         self._loading = True  # an abort in the meantime leaves the end to this thread, which runs the patch's code
         try:
             candidate.load(limit)
             self._loading = False
-            swap = self._host.prepare(self)
+            swap = self._planned()
             self.plan = swap.plan
             swap.close()
             if not self.plan.supported:
@@ -193,6 +193,18 @@ class Rollout:
             raise self.reject(error) from error.__cause__
         self._host.note(self)
         self._emit("rollout.staged", warnings=len(self.plan.warnings), modules=len(candidate.modules))
+
+    def _planned(self) -> Swap:
+        try:
+            return self._host.prepare(self)
+        except HotswapError:
+            raise
+        except Exception as error:
+            raise PlanError(
+                f"the plan of the swap could not be made: {type(error).__name__}: {error}",
+                patch=self.label,
+                advice="restart the service with this version, and report the traceback: this is a defect of hotswap",
+            ) from error
 
     def verify(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Run all checks on the candidate.

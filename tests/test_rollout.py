@@ -13,7 +13,7 @@ import structlog.testing
 from packaging.version import Version
 
 from hotswap import Patch, Patcher, State
-from hotswap.errors import CheckFailedError, HotswapError, LoadError, StateError
+from hotswap.errors import CheckFailedError, HotswapError, LoadError, PlanError, StateError
 
 pytestmark = pytest.mark.threads  # checks, fingerprints and files of the system: not on Pyodide
 
@@ -112,6 +112,25 @@ class TestStates:
         assert "never" in rollout.reason
         with pytest.raises(StateError):
             rollout.commit()
+
+    def test_plan_that_fails_unforeseen_is_rejected_and_named(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object) -> None:
+            raise AttributeError("no such thing")
+
+        with (
+            monkeypatch.context() as patched,
+            pytest.raises(PlanError, match="AttributeError: no such thing") as caught,
+        ):
+            patched.setattr("hotswap.patcher.Swap", broken)
+            service.patcher.apply(service.patch(1))
+        assert isinstance(caught.value.__cause__, AttributeError)
+        assert caught.value.running == {service.name: "0"}
+        assert service.patcher.history()[0].state is State.REJECTED
+        assert service.quote() == 0
+        service.patcher.apply(service.patch(1))
+        assert service.quote() == 1
 
     def test_later_commit_makes_permanent_and_takes_the_way_back(self, service: Service) -> None:
         first = service.patcher.apply(service.patch(1))
