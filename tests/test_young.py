@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -90,3 +91,27 @@ class TestWindow:
             thread.join()
         assert found == [True] * 400
         assert gc.isenabled()
+
+
+class TestBystanders:
+    @pytest.mark.parametrize("collecting", [True, False])
+    def test_are_not_kept_by_having_been_seen(self, collecting: bool) -> None:
+        """What somebody else makes while a candidate is loaded dies when he lets go of it, not at some collection."""
+        gc.collect()
+        gc.unfreeze()
+        gc.disable()
+        try:
+            if collecting:
+                gc.enable()
+            with watch_young() as young:
+                bystander = Made()
+                gc.collect(0)  # noted before it grows older
+                other = Made()
+            gc.disable()
+            assert made(young.objects) == {id(bystander), id(other)}
+            references = weakref.ref(bystander), weakref.ref(other)
+            del young, bystander, other
+            assert [reference() for reference in references] == [None, None]
+        finally:
+            gc.enable()
+            gc.freeze()

@@ -77,8 +77,11 @@ class _Windows:
             if young not in self._open:
                 return
             self._open.remove(young)
-            found = [*young.noted, *(gc.get_objects(generation=0) if self._collecting else gc.get_objects())]
-            young.noted = []
+            # Not `[*noted, *gc.get_objects()]`: that list would be among the objects, and so hold itself, and with it
+            # whatever other threads have made meanwhile, until a collection comes.
+            found = gc.get_objects(generation=0) if self._collecting else gc.get_objects()
+            found += young.noted
+            young.noted.clear()
             young.objects = list({id(o): o for o in found}.values())
             if self._open:
                 return
