@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 
 from packaging.version import Version
 
+from hotswap import collector
 from hotswap.admission import admit, checked_packages, resolve, roots, version_for
 from hotswap.errors import NothingToRollBackError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Limit, Live, Shelf, ShelfMark, Tree, live_version
@@ -286,7 +287,8 @@ class Patcher:
 
     def prepare(self, rollout: Rollout) -> Swap:
         """Make a swap of a rollout's candidate against what is live now."""
-        with self._change:
+        # Preparing makes many objects: the collector would walk the whole heap for them, and stop every thread.
+        with self._change, collector.switched_off():
             if self._staged_on.get(rollout.id) != self._live.epoch:
                 raise StateError(
                     "what is live has changed since it was staged",
@@ -323,7 +325,7 @@ class Patcher:
 
     def go_live(self, rollout: Rollout) -> Rollout | None:
         """Commit a verified rollout, and keep the way back."""
-        with self._change:
+        with self._change, collector.switched_off():
             if rollout.state is not State.VERIFIED:
                 raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self._versions)
             swap = self.prepare(rollout)
@@ -353,7 +355,7 @@ class Patcher:
     def go_back(self, rollout: Rollout, reason: str) -> None:
         """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
         self._place.refuse_reentry("roll back")
-        with self._change:
+        with self._change, collector.switched_off():
             previous = self._previous
             over = rollout.state not in (State.LIVE, State.PERMANENT)
             if over or previous is None or previous.rollout is not rollout:

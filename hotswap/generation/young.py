@@ -20,9 +20,9 @@ import abc
 import gc
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from hotswap import walk
+from hotswap import collector, walk
 
 __all__ = ["Young", "detach", "reachable", "watch_young"]
 
@@ -53,15 +53,16 @@ class _Windows:
         self._lock = threading.Lock()
         self._open: list[Young] = []
         self._collecting = True
+        self._off = ExitStack()
 
     def open(self, young: Young) -> None:
         """Begin to watch."""
         with self._lock:
             first = not self._open
             if first:
-                self._collecting = gc.isenabled()
-                gc.disable()
+                self._collecting = collector.is_wanted()
                 if self._collecting:
+                    self._off.enter_context(collector.switched_off())
                     gc.callbacks.append(self._note)
                 elif gc.get_freeze_count() < _FROZEN_AT_START:
                     gc.freeze()
@@ -87,7 +88,7 @@ class _Windows:
                 return
             if self._collecting:
                 gc.callbacks.remove(self._note)
-                gc.enable()
+                self._off.close()
             else:
                 gc.unfreeze()
 

@@ -15,7 +15,6 @@ by the list of the other direction or by `hold`. Audit hooks written in Python a
 from __future__ import annotations
 
 import enum
-import gc
 import operator
 import sys
 import time
@@ -24,6 +23,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import starmap
 from typing import Any
+
+from hotswap import collector
 
 __all__ = ["Change", "Fate", "NameChange", "Op", "Plan", "Writes", "gil_enabled", "has_audit_hook"]
 
@@ -123,9 +124,7 @@ class Writes:
     def _run(self, *, forward: bool) -> float:
         ops = self._ops(forward)
         undo = self._ops(not forward)
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with collector.switched_off():
             try:
                 # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.
                 done = deque(starmap(operator.call, [_CLOCK, *ops, _CLOCK]))
@@ -133,9 +132,6 @@ class Writes:
                 deque(starmap(operator.call, undo), maxlen=0)
                 raise
             pause = float(done[-1] - done[0])
-        finally:
-            if collecting:
-                gc.enable()
         self._held.clear()
         return pause
 

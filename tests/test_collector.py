@@ -1,0 +1,71 @@
+"""The collector is off while somebody needs it off, and as the program had it afterwards."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+
+import pytest
+
+from hotswap import Patch, Patcher, collector
+
+
+@pytest.fixture(params=[True, False], ids=["on", "off"])
+def wanted(request: pytest.FixtureRequest) -> Iterator[bool]:
+    before = gc.isenabled()
+    (gc.enable if request.param else gc.disable)()
+    yield request.param
+    after = gc.isenabled()
+    (gc.enable if before else gc.disable)()
+    assert after is request.param
+
+
+class TestSwitch:
+    def test_is_off_in_the_block_only(self, wanted: bool) -> None:
+        with collector.switched_off():
+            assert not gc.isenabled()
+            assert collector.is_wanted() is wanted
+        assert gc.isenabled() is wanted
+
+    def test_overlapping_blocks(self, wanted: bool) -> None:
+        first, second = collector.switched_off(), collector.switched_off()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert not gc.isenabled()
+        assert collector.is_wanted() is wanted
+        second.__exit__(None, None, None)
+        assert gc.isenabled() is wanted
+
+    def test_is_put_back_after_an_error(self, wanted: bool) -> None:
+        with pytest.raises(KeyError), collector.switched_off():
+            raise KeyError
+        assert gc.isenabled() is wanted
+
+
+class TestSwaps:
+    def test_no_collection_while_a_swap_is_prepared_and_made(self, make_package: Callable[..., ModuleType]) -> None:
+        """With thousands of names there would be dozens, and some of them of the whole heap."""
+        count = 1500
+        package = make_package({"core.py": "".join(f"def f{n}(): return 0\n" for n in range(count))}).__name__
+        importlib.import_module(f"{package}.core")
+        patcher = Patcher([package])
+        source = "".join(f"def f{n}(): return 1\n" for n in range(count))
+        rollout = patcher.stage(Patch.from_sources({f"{package}.core": source}, "1"))
+        rollout.verify()
+        collections: list[int] = []
+
+        def note(phase: str, facts: Mapping[str, int]) -> None:
+            if phase == "start":
+                collections.append(facts["generation"])
+
+        gc.callbacks.append(note)
+        try:
+            rollout.commit()
+            rollout.rollback()
+        finally:
+            gc.callbacks.remove(note)
+        assert len(collections) <= 4, "more than what comes right after each of the two"
+        assert gc.isenabled()
