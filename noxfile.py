@@ -160,9 +160,9 @@ def floors(session: nox.Session) -> None:
 
 @nox.session(python=list(FOUND))
 def tests(session: nox.Session) -> None:
-    """The test suite on every supported interpreter that is there."""
+    """The test suite on every supported interpreter that is there, with a process for each core."""
     install_wheel(session, "demo", "test")
-    run_pytest(session, "-m", "not stress")
+    run_pytest(session, "-m", "not stress", "-n", "auto", "--dist", "worksteal")
 
 
 @nox.session(python=MAIN)
