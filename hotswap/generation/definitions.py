@@ -166,10 +166,16 @@ def _targets(statement: ast.stmt) -> Iterator[str]:
         for child in ast.iter_child_nodes(statement)
         if not isinstance(child, (ast.stmt, ast.ExceptHandler, ast.match_case))
     ]
+    if isinstance(statement, ast.Match):
+        stack += [part for case in statement.cases for part in (case.pattern, case.guard) if part is not None]
     while stack:
         node = stack.pop()
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
+        elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+            yield node.name
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            yield node.rest
         if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)):
             # Their targets are local; only a walrus inside leaks a name, which is found by its own node type.
             stack += [n.target for n in ast.walk(node) if isinstance(n, ast.NamedExpr)]
@@ -228,36 +234,35 @@ def public_names(names: Mapping[str, object]) -> list[str]:
     return [name for name in list(names) if not name.startswith("_")]
 
 
-def unchanged(
-    name: str,
-    old: Definitions,
-    new: Definitions,
-    foreign: Container[str] = (),
-    _seen: frozenset[str] = frozenset(),
-) -> bool:
+def unchanged(name: str, old: Definitions, new: Definitions, foreign: Container[str] = ()) -> bool:
     """Return whether the definition of `name` is the same in both bodies, and so is the data that it reads.
 
-    A change in a function or class that the definition calls is not a change of the definition.
+    A change in a function or class that the definition calls is not a change of the definition. Each name that is
+    reached is looked at once: the statements of one block may all read each other.
 
     Arguments:
         name: the name in question; it must be bound in both bodies.
         old, new: the two bodies.
         foreign: the imported names and dotted reads that stand for changed data.
     """
-    before, after = old.bindings.get(name), new.bindings.get(name)
-    if before is None or after is None or before.text != after.text:
-        return False
-    for read in after.reads - _seen - {name}:
-        if read in foreign:
+    reached, stack = {name}, [name]
+    while stack:
+        current = stack.pop()
+        before, after = old.bindings.get(current), new.bindings.get(current)
+        if before is None or after is None or before.text != after.text:
             return False
-        kinds = (old.kind(read), new.kind(read))
-        if kinds == (None, None):
-            continue
-        if kinds[0] is not kinds[1]:
-            return False
-        if kinds[1] is Kind.DATA and not unchanged(read, old, new, foreign, _seen | {name}):
-            return False
-        origins = (old.froms.get(read), old.modules.get(read)), (new.froms.get(read), new.modules.get(read))
-        if kinds[1] is Kind.IMPORT and origins[0] != origins[1]:
-            return False
+        for read in after.reads - reached:
+            if read in foreign:
+                return False
+            kinds = (old.kind(read), new.kind(read))
+            if kinds == (None, None):
+                continue
+            if kinds[0] is not kinds[1]:
+                return False
+            if kinds[1] is Kind.DATA:
+                reached.add(read)
+                stack.append(read)
+            origins = (old.froms.get(read), old.modules.get(read)), (new.froms.get(read), new.modules.get(read))
+            if kinds[1] is Kind.IMPORT and origins[0] != origins[1]:
+                return False
     return True

@@ -1,0 +1,78 @@
+"""What the source of a module says: which statement binds which name, and whether a definition has changed."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from hotswap.generation import Definitions, Kind, analyse, unchanged
+
+
+def definitions(source: str) -> Definitions:
+    return analyse(textwrap.dedent(source), "module", package=False)
+
+
+class TestUnchanged:
+    BEFORE = """
+        from elsewhere import LIMIT
+        BASE = 1
+        TABLE = [BASE, LIMIT]
+        VIEW = TABLE
+        def function(): return BASE
+        CALLED = function()
+        LOOP = OTHER = 0
+        LOOP = [OTHER]
+        OTHER = [LOOP]
+    """
+
+    @pytest.mark.parametrize("name", ["BASE", "TABLE", "VIEW", "CALLED", "LOOP", "OTHER"])
+    def test_in_the_same_text(self, name: str) -> None:
+        assert unchanged(name, definitions(self.BEFORE), definitions(self.BEFORE))
+
+    @pytest.mark.parametrize(
+        ("before", "after", "changed"),
+        [
+            ("BASE = 1", "BASE = 2", {"BASE", "TABLE", "VIEW"}),
+            ("return BASE", "return 5", set()),
+            ("OTHER = [LOOP]", "OTHER = [LOOP, 1]", {"LOOP", "OTHER"}),
+            ("import LIMIT", "import SIZE as LIMIT", {"TABLE", "VIEW"}),
+            ("def function(): return BASE", "function = dict", {"CALLED"}),
+            ("BASE = 1", "", {"BASE", "TABLE", "VIEW"}),
+        ],
+    )
+    def test_follows_the_data_that_is_read(self, before: str, after: str, changed: set[str]) -> None:
+        old, new = definitions(self.BEFORE), definitions(self.BEFORE.replace(before, after))
+        names = ["BASE", "TABLE", "VIEW", "CALLED", "LOOP", "OTHER"]
+        assert {name for name in names if not unchanged(name, old, new)} == changed
+
+    def test_foreign_data(self) -> None:
+        both = definitions(self.BEFORE), definitions(self.BEFORE)
+        assert not unchanged("VIEW", *both, {"LIMIT"})
+        assert unchanged("CALLED", *both, {"LIMIT"})
+
+    @pytest.mark.timeout(10)
+    def test_of_a_block_whose_names_all_read_each_other(self) -> None:
+        """Twelve names in one `if` block have as many ways through each other as twelve cards have orders."""
+        block = "if __name__ == '__main__':\n" + "".join(
+            f"    name{n} = [{', '.join(f'name{m}' for m in range(n))}]\n" for n in range(40)
+        )
+        old, new = definitions(block), definitions(block + "more = 1\n")
+        assert all(unchanged(f"name{n}", old, new) for n in range(40))
+
+
+class TestBindings:
+    def test_of_match_statements(self) -> None:
+        found = definitions(
+            """
+            match something:
+                case [first, *rest] if (walrus := first):
+                    pass
+                case {"key": value, **others}:
+                    pass
+                case int() as number:
+                    inside = 1
+            """
+        )
+        names = {"first", "rest", "walrus", "value", "others", "number", "inside"}
+        assert {name: found.kind(name) for name in names} == dict.fromkeys(names, Kind.DATA)
