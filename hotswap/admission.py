@@ -26,7 +26,7 @@ def checked_packages(packages: Sequence[str]) -> tuple[str, ...]:
     if isinstance(packages, str) or not packages:
         raise ValueError(f"packages must be a list of names, such as ['shop'], not {packages!r}")
     for name in packages:
-        if not str(name).isidentifier():
+        if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"{name!r} is not the name of a top-level package or module")
         if name in sys.stdlib_module_names or name == "hotswap":
             raise ValueError(f"{name} can't be patched: neither Python's own modules nor hotswap can")

@@ -62,6 +62,10 @@ class HotswapError(Exception):
         if running is not None:
             self.now_running(running)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # The ordinary way calls the class with `args`, which most of the errors here do not take. A cause is left out.
+        return _unpickled, (type(self), self.args, self.__dict__)
+
     def now_running(self, running: Mapping[str, Version | str]) -> None:
         """Note what is live, unless it was noted already: the patcher knows it, the place that raised may not."""
         if self.running is None:
@@ -78,6 +82,13 @@ class HotswapError(Exception):
         if self.advice:
             lines.append(f"what to do: {self.advice}")
         return "\n".join(lines)
+
+
+def _unpickled(cls: type[HotswapError], args: tuple[object, ...], facts: dict[str, object]) -> HotswapError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
 
 
 class PatchError(HotswapError):

@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from os import PathLike
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
@@ -27,7 +28,7 @@ from hotswap.generation import Candidate, Limit, Live, Shelf, ShelfMark, Tree, l
 from hotswap.patch import Patch
 from hotswap.place import Place
 from hotswap.rollout import Record, Rollout, State
-from hotswap.stopping import check_limit
+from hotswap.stopping import check_limit, check_wait
 from hotswap.swap import Importers, Lineage, Swap
 from hotswap.verification import Check
 
@@ -146,6 +147,9 @@ class Patcher:
         return self._stage(patch, wait, threading.Event())
 
     def _stage(self, patch: Patch, wait: float | None, cancelled: threading.Event) -> Rollout:
+        if not isinstance(patch, Patch):
+            raise TypeError(f"a patch is needed, not a {type(patch).__qualname__}: Patch.from_path(...) makes one")
+        check_wait(wait)
         self._place.take(patch.label, wait, cancelled)
         try:
             with self._change:
@@ -200,7 +204,9 @@ class Patcher:
         except asyncio.CancelledError:
             cancelled.set()
             self._place.wake()
-            await asyncio.wait([work])
+            while not work.done():
+                with suppress(asyncio.CancelledError):  # a second one asks for what is being done already
+                    await asyncio.wait([work])
             if not work.cancelled():
                 work.exception()  # seen: the caller gets the cancellation, the history has the reason
             raise
@@ -217,8 +223,9 @@ class Patcher:
                 return rollout
             rollout.commit()
         except BaseException as error:
-            if rollout.state in (State.STAGED, State.VERIFIED):  # an interrupt, say
-                rollout.abort(reason=f"interrupted by {type(error).__name__}")
+            with suppress(StateError):  # it may go live, or be rejected, in this very moment
+                if rollout.state in (State.STAGED, State.VERIFIED):  # an interrupt, say
+                    rollout.abort(reason=f"interrupted by {type(error).__name__}")
             raise
         return rollout
 
@@ -274,6 +281,10 @@ class Patcher:
     def running(self) -> dict[str, Version]:
         """Return what is live."""
         return self.versions
+
+    def refuse_reentry(self, what: str) -> None:
+        """Raise BusyError if the caller is code that the rollout in progress runs."""
+        self._place.refuse_reentry(what)
 
     def leave(self, rollout: Rollout | None) -> None:
         """Free the place of the rollout in progress, if it is this one."""
@@ -354,7 +365,6 @@ class Patcher:
 
     def go_back(self, rollout: Rollout, reason: str) -> None:
         """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
-        self._place.refuse_reentry("roll back")
         with self._change, collector.switched_off():
             previous = self._previous
             over = rollout.state not in (State.LIVE, State.PERMANENT)

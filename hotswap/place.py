@@ -7,12 +7,14 @@ waiting for itself. Assumes: nothing; every entry may be called from any thread.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from hotswap.errors import BusyError
+from hotswap.rollout import State
 from hotswap.verification import Visit, is_inside_check
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from hotswap.rollout import Rollout
 
 __all__ = ["Place"]
+
+_IN_PROGRESS = (State.STAGED, State.VERIFIED)
 
 
 class Place:
@@ -37,6 +41,9 @@ class Place:
         self._running = running
         self._free = threading.Condition()
         self._taken = False
+        self._owner = threading.current_thread()
+        self._queue: deque[object] = deque()
+        """Who waits, in the order in which they came: patches that are asked for in order go live in order."""
         # Threads and contexts that run module bodies: by thread, because a module body may leave its context, and by
         # context, because it may leave its thread. Threads themselves, since their identities are used again.
         self._loaders: WeakSet[threading.Thread] = WeakSet()
@@ -53,20 +60,40 @@ class Place:
         Raises BusyError if it is not free in time, or the caller is code that the rollout in progress runs.
         """
         self.refuse_reentry("apply a patch", label)
+        ticket = object()
         with self._free:
-            free = self._free.wait_for(lambda: not self._taken or cancelled.is_set(), timeout=wait)
-            if cancelled.is_set():
-                raise BusyError("the caller was cancelled while it waited", patch=label, running=self._running())
-            if not free:
-                other = self.rollout
-                what = f"{other.label} is {other.state}" if other else "another one is being staged"
-                raise BusyError(
-                    f"one rollout at a time: {what}",
-                    patch=label,
-                    running=self._running(),
-                    advice="wait for it (wait=...), or give it up (patcher.current.abort())",
-                )
-            self._taken = True
+            if self._abandoned():
+                self._taken, self.rollout = False, None
+            self._queue.append(ticket)
+            try:
+                free = self._free.wait_for(lambda: self._is_next(ticket) or cancelled.is_set(), timeout=wait)
+                if cancelled.is_set():
+                    raise BusyError("the caller was cancelled while it waited", patch=label, running=self._running())
+                if not free:
+                    other = self.rollout
+                    what = f"{other.label} is {other.state}" if other else "another one is being staged"
+                    raise BusyError(
+                        f"one rollout at a time: {what}",
+                        patch=label,
+                        running=self._running(),
+                        advice="wait for it (wait=...), or give it up (patcher.current.abort())",
+                    )
+                self._taken, self._owner = True, threading.current_thread()
+            finally:
+                self._queue.remove(ticket)
+                self._free.notify_all()
+
+    def _is_next(self, ticket: object) -> bool:
+        return not self._taken and self._queue[0] is ticket
+
+    def _abandoned(self) -> bool:
+        """Whether an interrupt kept the one who has the place from leaving it.
+
+        He has no rollout, or one whose journey is over, and he is not at work on it: he is the one who asks, or his
+        thread has ended.
+        """
+        over = self.rollout is None or self.rollout.state not in _IN_PROGRESS
+        return self._taken and over and (self._owner is threading.current_thread() or not self._owner.is_alive())
 
     def leave(self, rollout: Rollout | None) -> None:
         """Free the place, if this rollout has it."""

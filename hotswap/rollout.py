@@ -34,6 +34,7 @@ from hotswap import events
 from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
+from hotswap.shield import shielded
 from hotswap.swap import Plan, Swap
 from hotswap.verification import Check, Report, run_checks
 
@@ -90,6 +91,9 @@ class Host(Protocol):
     def go_back(self, rollout: Rollout, reason: str) -> None:
         """Revert, and take over the previous generation. Raises StateError if it is not what is live."""
 
+    def refuse_reentry(self, what: str) -> None:
+        """Raise BusyError if the caller is code that the rollout in progress runs."""
+
     def move(self, rollout: Rollout, allowed: tuple[State, ...], state: State, reason: str | None = None) -> None:
         """Change state and reason, if the state is one of those allowed, in one step; raises StateError if not."""
 
@@ -131,7 +135,9 @@ class Rollout:
         self.started = self.changed = datetime.now(UTC)
         self._candidate: Candidate | None = None
         self._loading = False
-        self._ended = False
+        self._judging: threading.Event | None = None
+        """Set while checks run: it stops them."""
+        self._not_ended = [None]
         self._began = time.perf_counter()
 
     def __repr__(self) -> str:
@@ -189,10 +195,10 @@ class Rollout:
             swap.close()
             if not self.plan.supported:
                 raise UnsupportedChangeError(self.plan.unsupported, patch=self.label)
+            self._host.note(self)
+            self._emit("rollout.staged", warnings=len(self.plan.warnings), modules=len(candidate.modules))
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise self.reject(error) from error.__cause__
-        self._host.note(self)
-        self._emit("rollout.staged", warnings=len(self.plan.warnings), modules=len(candidate.modules))
 
     def _planned(self) -> Swap:
         try:
@@ -222,7 +228,11 @@ class Rollout:
         """Do what `verify` does, unless it is cancelled: then the running check is stopped, and the state stays."""
         if self.state is not State.STAGED:
             raise self._wrong("verified", "it has to be staged")
-        report = run_checks(self._host.checks(), self.candidate, loop=loop, token=self._host, cancelled=cancelled)
+        self._judging = cancelled
+        try:
+            report = run_checks(self._host.checks(), self.candidate, loop=loop, token=self._host, cancelled=cancelled)
+        finally:
+            self._judging = None
         self.report = report
         for result in report:
             events.emit(
@@ -235,6 +245,9 @@ class Rollout:
                 duration=result.duration,
                 message=result.message,
             )
+        if self._is(State.REJECTED):  # aborted meanwhile by another thread, which leaves the end to this one
+            self._end()
+            raise self._wrong("verified", f"it was given up while its checks ran: {self.reason}")
         if cancelled.is_set():
             return
         if not report.passed:
@@ -252,7 +265,20 @@ class Rollout:
         if self.state is not State.VERIFIED:
             raise self._wrong("committed", "call verify() first" if self.state is State.STAGED else "it is too late")
         try:
-            superseded = self._host.go_live(self)
+            superseded, interrupt = self._go_live()
+            self._emit("rollout.live", pause=self.pause)
+            if superseded is not None:
+                superseded._emit("rollout.permanent")
+        finally:
+            if not self._is(State.VERIFIED):
+                self._host.leave(self)
+        if interrupt is not None:
+            raise interrupt
+
+    def _go_live(self) -> tuple[Rollout | None, BaseException | None]:
+        """Make the swap; return the rollout whose trial it ends, and an interrupt that came meanwhile."""
+        try:
+            return shielded(lambda: self._host.go_live(self))
         except StateError as error:
             if self.state is State.VERIFIED:
                 raise self.reject(error) from error
@@ -262,10 +288,6 @@ class Rollout:
         except Exception as error:
             failed = CommitError(f"the swap failed: {type(error).__name__}: {error}", patch=self.label)
             raise self.reject(failed) from error
-        self._emit("rollout.live", pause=self.pause)
-        if superseded is not None:
-            superseded._emit("rollout.permanent")
-        self._host.leave(self)
 
     def confirm(self) -> None:
         """End the trial: the rollout is permanent. Raises StateError if it is not live."""
@@ -281,8 +303,9 @@ class Rollout:
         Raises StateError if the rollout is not what is live, or its previous generation is not kept any more;
         CommitError if the way back could not be made: the rollout stays live then.
         """
+        self._host.refuse_reentry("roll back")
         try:
-            self._host.go_back(self, reason or "rolled back on request")
+            _, interrupt = shielded(lambda: self._host.go_back(self, reason or "rolled back on request"))
         except HotswapError:
             raise
         except Exception as error:
@@ -294,14 +317,22 @@ class Rollout:
         self._candidate = None
         self._host.tell(self)
         self._emit("rollout.rolled_back", level="warning", pause=self.pause)
+        if interrupt is not None:
+            raise interrupt
 
     def abort(self, reason: str = "") -> None:
         """Give up a rollout that is not live yet: it is rejected, and nothing of it is left.
 
+        While its modules are loaded or its checks run, in another thread, the place stays taken until they have
+        ended; checks are stopped as if their time were up.
+
         Raises StateError if it is live, or over.
         """
         self._host.move(self, (State.STAGED, State.VERIFIED), State.REJECTED, reason or "aborted")
-        if not self._loading:
+        judging = self._judging
+        if judging is not None:
+            judging.set()
+        elif not self._loading:
             self._end()
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -320,15 +351,22 @@ class Rollout:
         return error
 
     def _end(self) -> None:
-        if self._ended:
+        try:
+            self._not_ended.pop()  # two threads may come here; one of them gets it
+        except IndexError:
             return
-        self._ended = True
         candidate, self._candidate = self._candidate, None
-        if candidate is not None:
-            candidate.discard()
-        self._host.note(self)
-        self._emit("rollout.rejected", level="warning")
-        self._host.leave(self)
+        try:
+            _, interrupt = shielded(lambda: None if candidate is None else candidate.discard())
+            self._host.note(self)
+            self._emit("rollout.rejected", level="warning")
+        finally:
+            self._host.leave(self)
+        if interrupt is not None:
+            raise interrupt
+
+    def _is(self, state: State) -> bool:
+        return self.state is state
 
     def _wrong(self, what: str, advice: str) -> StateError:
         return StateError(

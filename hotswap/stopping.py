@@ -25,7 +25,17 @@ from contextvars import Context, copy_context
 from types import FrameType
 from typing import TypeVar
 
-__all__ = ["GRACE", "Stopped", "Worker", "answer_of", "can_stop", "check_limit", "forget_stop", "request_stop"]
+__all__ = [
+    "GRACE",
+    "Stopped",
+    "Worker",
+    "answer_of",
+    "can_stop",
+    "check_limit",
+    "check_wait",
+    "forget_stop",
+    "request_stop",
+]
 
 T = TypeVar("T")
 
@@ -201,6 +211,19 @@ def check_limit(seconds: object, subject: str, thing: str) -> None:
             f"{subject}: the time limit must be more than 0 and at most {threading.TIMEOUT_MAX:.0f} "
             f"seconds, not {seconds!r}; {thing} that may hang for ever would hang the rollout"
         )
+
+
+def check_wait(seconds: object) -> None:
+    """Refuse what is no time to wait: a number of seconds, 0 and more, or None for ever.
+
+    Raises TypeError or ValueError.
+    """
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"wait must be a number of seconds or None, not {type(seconds).__qualname__}")
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        raise ValueError(f"wait must be 0 to {threading.TIMEOUT_MAX:.0f} seconds, or None for ever, not {seconds!r}")
 
 
 def _load() -> Callable[[int, object], int] | None:

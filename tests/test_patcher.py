@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -179,6 +180,50 @@ class TestOneAtATime:
         records = service.patcher.history()
         assert [record.state for record in records] == [State.LIVE] + [State.PERMANENT] * 4
         assert service.quote() == service.patcher.current.candidate[f"{service.name}.a"].quote()  # type: ignore[union-attr]
+
+    def test_who_waits_is_served_in_the_order_of_coming(self, service: Service, blocker: Blocker) -> None:
+        """Otherwise the newest may go first, and the others are refused as downgrades."""
+        blocker.run(lambda: service.patcher.apply(service.patch(1, "1.3")))
+        assert blocker.began.wait(LIMIT)
+        for number in range(2, 8):
+            patch = service.patch(number, f"{number}.0")
+            blocker.run(lambda patch=patch: service.patcher.apply(patch, wait=None))  # type: ignore[misc]
+            deadline = time.monotonic() + LIMIT
+            while len(service.patcher._place._queue) < number - 1:
+                assert time.monotonic() < deadline
+        blocker.end()
+        assert blocker.errors == []
+        assert [str(record.version) for record in service.patcher.history()] == [
+            *(f"{number}.0" for number in range(7, 1, -1)),
+            "1.3",
+        ]
+
+    def test_abort_while_a_check_runs_says_so_and_keeps_the_place_until_it_has_ended(
+        self, service: Service, blocker: Blocker
+    ) -> None:
+        seen: list[object] = []
+
+        @service.patcher.check(name="looks after the blocker")
+        def looks(candidate: Mapping[str, Any]) -> None:
+            seen.append(candidate[f"{service.name}.a"].quote())
+
+        blocker.run(lambda: service.patcher.apply(service.patch(1, "2.0")))
+        assert blocker.began.wait(LIMIT)
+        rollout = service.patcher.current
+        assert rollout is not None
+        rollout.abort(reason="the operator says no")
+        second = blocker.run(lambda: service.patcher.apply(service.patch(2, "3.0"), wait=None))
+        blocker.go.set()
+        second.join(LIMIT)
+        blocker.end()
+        (error,) = blocker.errors
+        assert isinstance(error, StateError)
+        assert "it was given up while its checks ran: the operator says no" in str(error)
+        assert seen == [2], "the checks that were left were not run on a candidate that is gone"
+        assert [(str(r.version), r.state) for r in service.patcher.history()] == [
+            ("3.0", State.LIVE),
+            ("2.0", State.REJECTED),
+        ]
 
     def test_rollback_aborts_a_staged_rollout(self, service: Service) -> None:
         service.patcher.apply(service.patch(1, "2.0"))
@@ -586,3 +631,27 @@ class TestPackages:
         assert service.quote() == 2
         again.rollback()
         assert service.quote() == 1
+
+
+class TestMisuse:
+    @pytest.mark.parametrize("thing", ["dist/shop-1.0-py3-none-any.whl", Path("shop"), None])
+    def test_what_is_no_patch(self, thing: Any, service: Service) -> None:
+        for use in (service.patcher.apply, service.patcher.stage):
+            with pytest.raises(TypeError, match=r"a patch is needed, not a \w+: Patch.from_path"):
+                use(thing)
+        assert service.patcher.history() == ()
+
+    @pytest.mark.parametrize("wait", [float("nan"), -1, 1e20, float("inf")])
+    def test_times_that_nobody_can_wait(self, wait: float, service: Service) -> None:
+        with pytest.raises(ValueError, match="wait must be 0 to"):
+            service.patcher.stage(service.patch(1), wait=wait)
+
+    @pytest.mark.parametrize("wait", ["5", True])
+    def test_what_is_no_time(self, wait: Any, service: Service) -> None:
+        with pytest.raises(TypeError, match="wait must be a number"):
+            service.patcher.stage(service.patch(1), wait=wait)
+
+    @pytest.mark.parametrize("names", [[None], [5], [""]])
+    def test_what_is_no_package(self, names: Any) -> None:
+        with pytest.raises(ValueError, match="is not the name of a top-level package"):
+            Patcher(names)
