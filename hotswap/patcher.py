@@ -71,6 +71,7 @@ class Patcher:
         self._live = Live(names)
         self._importers = Importers(names)
         self._versions = {name: live_version(name) for name in names}
+        self._not_imported = {name for name in names if self._live.get(name) is None}
         self._shelf = Shelf()
         self._lineage = Lineage()
         self._hot: dict[str, int] = {}
@@ -161,12 +162,19 @@ class Patcher:
             raise
         try:
             with self._change:
-                self._live.adopt()
+                self._adopt()
             candidate = self._candidate(rollout)
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise rollout.reject(error) from error.__cause__
         rollout.staged(candidate, Limit(self._load_timeout, cancelled, self._place.loading))
         return rollout
+
+    def _adopt(self) -> None:
+        """Take in what was imported since the last look; a package that is there for the first time has a version."""
+        self._live.adopt()
+        for name in [name for name in self._not_imported if self._live.get(name) is not None]:
+            self._not_imported.discard(name)
+            self._versions[name] = live_version(name)
 
     def _candidate(self, rollout: Rollout) -> Candidate:
         """Admit the patch of a rollout, and lay out its files. Nothing of it is executed."""
@@ -350,6 +358,7 @@ class Patcher:
             self._lineage = swap.lineage_after_commit()
             for root in roots(rollout.patch, self._versions):
                 self._versions[root] = rollout.version
+                self._not_imported.discard(root)
             self._staged_on.pop(rollout.id, None)
             self._live.epoch += 1
             self._live.adopt()

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from hotswap import Patch, Patcher, State
+from hotswap import DowngradeError, Patch, Patcher, State
 from hotswap.generation import gate, worlds
 from tests.wheels import build_wheel
 
@@ -453,6 +453,26 @@ class TestNotImportedYet:
         patcher.apply(program.patch({"a": "x = 2\n"}, "2.0"))
         assert importlib.import_module(f"{program.name}.a").x == 2
 
+    def test_package_that_nobody_imported_and_that_has_code_of_its_own(self, program: Program) -> None:
+        program.write({"__init__.py": "__version__ = '1.5'\nvalue = 'init'\n", "a.py": "x = 1\n", "b.py": "y = 1\n"})
+        for name in [name for name in sys.modules if name.partition(".")[0] == program.name]:
+            del sys.modules[name]
+        patcher = Patcher([program.name])
+        patcher.apply(program.patch({"a": "x = 2\n"}, "2.0"))
+        assert program[""].value == "init"
+        assert importlib.import_module(f"{program.name}.a").x == 2
+        assert importlib.import_module(f"{program.name}.b").y == 1
+
+    def test_package_that_was_imported_later_has_its_own_version(self, program: Program) -> None:
+        program.write({"__init__.py": "__version__ = '1.5'\n", "a.py": "x = 1\n"})
+        for name in [name for name in sys.modules if name.partition(".")[0] == program.name]:
+            del sys.modules[name]
+        patcher = Patcher([program.name])
+        importlib.import_module(f"{program.name}.a")
+        with pytest.raises(DowngradeError, match=r"1\.0 is older than 1\.5"):
+            patcher.apply(program.patch({"a": "x = 2\n"}, "1.0"))
+        assert str(patcher.versions[program.name]) == "1.5"
+
 
 DATA_READER = """
     import importlib.resources
@@ -542,6 +562,18 @@ class TestData:
         program.patcher.rollback()
         assert importlib.metadata.version(program.name) == "1.0"
         assert importlib.metadata.version("pytest") == pytest.__version__
+
+    def test_versions_of_one_wheel_after_the_other(self, program: Program, tmp_path: Path) -> None:
+        program.write({"__init__.py": f"import {program.name}.a\n", "a.py": "x = 1\n"})
+        for version in ("2.0", "2.1", "2.2"):
+            files = {f"{program.name}/__init__.py": "", f"{program.name}/a.py": f"x = '{version}'\n"}
+            program.patcher.apply(Patch.from_path(build_wheel(tmp_path, program.name, version, files)))
+            assert importlib.metadata.version(program.name) == version
+            assert next(iter(importlib.metadata.distributions(name=program.name))).version == version
+        program.patcher.apply(program.folder_patch({"a.py": "x = 3\n"}, "3.0"))
+        assert importlib.metadata.version(program.name) == "3.0"
+        program.patcher.rollback()
+        assert importlib.metadata.version(program.name) == "2.2"
 
     def test_file_path_and_spec_speak_of_the_generation(self, program: Program) -> None:
         program.write({"a.py": "x = 1\n", "sub/__init__.py": "", "sub/b.py": "y = 1\n"}, "a", "sub.b")

@@ -48,7 +48,6 @@ class TestRequirements:
         [
             "httpx",
             "httpx>=0.27,<1",
-            "httpx[http2]>=0.1",
             "new>=1",
             "new>1.9",
             "nosuch>=1; python_version < '3'",
@@ -77,6 +76,40 @@ class TestRequirements:
     )
     def test_is_unmet(self, tmp_path: Path, line: str, sentence: str) -> None:
         assert unmet(requiring(tmp_path, line)) == (sentence,)
+
+    @pytest.mark.parametrize(
+        ("lines", "sentences"),
+        [
+            (["front[whole]"], ()),
+            (["front[WHOLE]", "front"], ()),
+            (["front[fast]"], ("needs nosuch>=2 (for front[fast]), which is not installed",)),
+            (["front[deep]"], ("needs nosuch>=2 (for front[fast]), which is not installed",)),
+            (["front[round]"], ()),
+            (["front[none]"], ("needs front[none], but front 1.0 has no extra of that name",)),
+            (["front[fast,none]; python_version < '3'"], ()),
+        ],
+    )
+    def test_extras_of_others(self, tmp_path: Path, lines: list[str], sentences: tuple[str, ...]) -> None:
+        """`httpx[http2]` is not met by httpx alone."""
+        info = tmp_path / "site" / "front-1.0.dist-info"
+        info.mkdir(parents=True)
+        extras = "".join(f"Provides-Extra: {extra}\n" for extra in ("fast", "deep", "round", "whole"))
+        needs = {
+            "fast": ["nosuch>=2", "packaging"],
+            "deep": ["front[fast]"],
+            "round": ["front[round]", "packaging"],
+            "whole": ["packaging", "not a requirement at all"],
+        }
+        requires = "Requires-Dist: nosuch-without-extra\n" + "".join(
+            f"Requires-Dist: {line}; extra == '{extra}'\n" for extra, found in needs.items() for line in found
+        )
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: front\nVersion: 1.0\n{extras}{requires}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(tmp_path / "site")
+            if sentences:
+                assert unmet(requiring(tmp_path, *lines)) == sentences
+            else:
+                requiring(tmp_path, *lines).check_requirements()
 
     def test_a_marker_without_an_answer_is_not_met(self, tmp_path: Path) -> None:
         (sentence,) = unmet(requiring(tmp_path, "nosuch; os_name ~= 'x'"))

@@ -86,6 +86,18 @@ def decorated(*_): return {n}
 @through
 def twice_decorated(*_): return {n}
 
+class Through:
+    def __init__(self, inner):
+        self.inner = inner
+        functools.update_wrapper(self, inner)
+    def __call__(self, *a):
+        return self.inner(*a)
+    def __get__(self, instance, owner=None):
+        return self if instance is None else functools.partial(self.inner, instance)
+
+@Through
+def through_a_class(*_): return {n}
+
 @functools.lru_cache
 def cached(*_): return {n}
 
@@ -115,6 +127,8 @@ class Class:
     def lazy(self): return {n}
     @through
     def decorated(self=None, *_): return {n}
+    @Through
+    def through_a_class(self=None, *_): return {n}
     class Nested:
         def method(self=None, *_): return {n}
         def __init__(self, *_): pass
@@ -173,6 +187,8 @@ KINDS: dict[str, Kind] = {
     "decorated function": Kind(lambda core: core.decorated),
     "twice decorated function": Kind(lambda core: core.twice_decorated),
     "inner function of a decorated one": Kind(lambda core: core.decorated.__wrapped__),
+    "function decorated by a class": Kind(lambda core: core.through_a_class),
+    "bound method decorated by a class": Kind(lambda core: core.Class().through_a_class),
     "lru_cache": Kind(lambda core: core.cached),
     "lambda in an unchanged dict": Kind(lambda core: core.handlers["one"]),
     "unchanged function": Kind(lambda core: core.unchanged),

@@ -53,16 +53,26 @@ class Tree:
         files: dict[str, bytes] = {}
         if below is not None:
             self.sources.update((k, v) for k, v in below.sources.items() if k.partition(".")[0] not in patch.complete)
-            files.update((k, v) for k, v in below.files.items() if _top(k) not in patch.complete)
+            again = {_distribution_of(path) for path in patch.files if _INFO in path}
+            kept = ((k, v) for k, v in below.files.items() if _top(k) not in patch.complete)
+            files.update((k, v) for k, v in kept if _INFO not in k or _distribution_of(k) not in again)
         self.sources.update(patch.sources)
         files.update(patch.files)
         self.files: Mapping[str, bytes] = files
         self.extensions: dict[str, str] = {}
         if below is not None:
-            kept = below.extensions.items()
-            self.extensions.update((k, v) for k, v in kept if k.partition(".")[0] not in patch.complete)
+            compiled = below.extensions.items()
+            self.extensions.update((k, v) for k, v in compiled if k.partition(".")[0] not in patch.complete)
         self.extensions.update(patch.extensions)
         self.complete: frozenset[str] = patch.complete | (below.complete if below else frozenset())
+        self.retold: dict[str, Version] = dict(below.retold) if below is not None else {}
+        """The metadata folders of earlier patches, as far as a later one without metadata gave another version."""
+        tops = {_top(path) for path in patch.files}
+        for info in {path.partition("/")[0] for path in files if _INFO in path}:
+            if any(path.startswith(info) for path in patch.files):
+                self.retold.pop(info, None)
+            elif tops & {_top(line) for line in files.get(f"{info}/RECORD", b"").decode(errors="replace").split("\n")}:
+                self.retold[info] = version
         self.directory = tempfile.mkdtemp(prefix=f"hotswap-{os.getpid()}-")
         # `finalize` has one entry in `atexit` for all of its objects; an entry of our own for each tree would stay
         # behind as an empty slot, which `atexit` never gives back.
@@ -147,6 +157,14 @@ def _remove(directory: str, owner: int) -> None:
 
 def _top(path: str) -> str:
     return path.partition("/")[0].removesuffix(".py")
+
+
+_INFO = ".dist-info/"
+
+
+def _distribution_of(path: str) -> str:
+    """The distribution that a file of a metadata folder speaks of, without its version."""
+    return canonicalize_name(path.partition(_INFO)[0].partition("-")[0])
 
 
 class PatchLoader(importlib.machinery.SourceFileLoader):
@@ -240,13 +258,16 @@ class PatchFinder(importlib.abc.MetaPathFinder):
         tree = self.tree
         if tree is None:
             return
-        infos = {name.partition("/")[0] for name in tree.files if ".dist-info/" in name}
+        infos = {name.partition("/")[0] for name in tree.files if _INFO in name}
         told = set()
         for info in infos:
-            found = importlib.metadata.PathDistribution(Path(tree.directory, info))
+            found: importlib.metadata.Distribution = importlib.metadata.PathDistribution(Path(tree.directory, info))
             told.add(canonicalize_name(found.metadata["Name"] or ""))
-            if context.name is None or canonicalize_name(context.name) in told:
-                yield found
+            if context.name is None or canonicalize_name(context.name) == canonicalize_name(
+                found.metadata["Name"] or ""
+            ):
+                version = tree.retold.get(info)
+                yield found if version is None else _Distribution(found, version)
         if context.name is None or canonicalize_name(context.name) in told:
             return
         for root in tree.roots:

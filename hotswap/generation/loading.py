@@ -370,7 +370,7 @@ def _told(error: BaseException) -> str:
     """The type and text of an error; the text is made by code of the patch, and may fail."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - whatever a broken `__str__` raises
+    except BaseException:  # noqa: BLE001 - whatever a broken `__str__` raises, SystemExit too
         text = "(its text can't be read)"
     return f"{type(error).__name__}: {text}".removesuffix(": ")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ class Shelf:
         """Return where the packages lie on disk, apart from patches: module name -> directory."""
         if self.tree is None:
             self._bases.clear()
+        for name in live.packages:
+            if live.get(name) is None and name not in self._bases and self.tree is None:
+                spec = importlib.util.find_spec(name)  # it lies there, although nobody has imported it yet
+                if spec is not None and spec.submodule_search_locations:
+                    self._bases[name] = next(iter(spec.submodule_search_locations))
         for entry in live:
             if entry.package and entry.name not in self._bases and entry.name not in self._origins:
                 path: list[Any] = list(entry.module.__dict__.get("__path__", ()))

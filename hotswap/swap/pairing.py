@@ -23,6 +23,8 @@ __all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
 
 _NOT_CODE = ("__dict__", "__weakref__", "__annotations__", "__doc__", "__module__", "__qualname__", "__firstlineno__")
 
+_PLAIN = (ModuleType, str, bytes, int, float, complex)
+
 _METHODS = {FunctionType, staticmethod, classmethod}
 
 
@@ -227,7 +229,7 @@ class _Walker:
         elif walk.is_class(old):
             if self.is_own_class(old):
                 self.pair_class(key, old, new)
-        elif type(new) is kind and not issubclass(kind, (ModuleType, str, bytes, int, float, complex)):
+        elif self.is_same_kind(kind, type(new)) and not issubclass(kind, _PLAIN):
             self.seen.add(id(old))
             if kind is LRU_CACHE:
                 self.result.caches.append((old, new))
@@ -247,6 +249,18 @@ class _Walker:
                 self.result.lost.append((key, inner))
             else:
                 self.note_pair(f"{key}.__wrapped__", inner, new, back=old)
+
+    def is_same_kind(self, old: type, new: type) -> bool:
+        """Whether two objects are of one class, or of two versions of one: a decorator's class may be in the patch."""
+        if old is new:
+            return True
+        home = walk.class_dict(old).get("__module__")
+        return (
+            self.is_own_class(old)
+            and home in self.new
+            and home == walk.class_dict(new).get("__module__")
+            and walk.class_name(old) == walk.class_name(new)
+        )
 
     def pair_function(self, key: str, old: FunctionType, new: Any, depth: int) -> None:
         if depth and not self.is_followed(old):

@@ -72,6 +72,10 @@ class Swap:
         self._writes = Writes()
         self._aims: dict[int, tuple[Reference, Any, Any]] = {}
         self.plan = Plan(candidate.patch.label, modules=self._modules())
+        outside = {name.partition(".")[0] for name in candidate.patch.sources} - {*live.packages}
+        if outside:
+            which = ", ".join(sorted(outside))
+            self.plan.warnings.append(f"the patch holds {which} too, which this patcher does not manage: left as it is")
         self._owned = {id(o) for o in candidate.owned}
         self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost, removed)
         self._unmake_impossible_returns()
