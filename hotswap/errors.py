@@ -20,6 +20,7 @@ __all__ = [
     "HotswapError",
     "LoadError",
     "NothingToRollBackError",
+    "OutdatedError",
     "PatchError",
     "PlanError",
     "RequirementError",
@@ -173,6 +174,14 @@ class StateError(HotswapError):
     """The rollout is in a state that does not allow what was asked (a commit of a rejected rollout, say).
 
     Nothing was done.
+    """
+
+
+class OutdatedError(StateError):
+    """The service imported modules of the patch, in the old version, after the patch was staged.
+
+    Its candidate was not compared with them. The rollout is rejected, nothing live was touched; `Patcher.apply` stages
+    it again by itself.
     """
 
 

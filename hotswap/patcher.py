@@ -17,19 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from os import PathLike
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from packaging.version import Version
 
 from hotswap import collector
-from hotswap.admission import admit, checked_packages, resolve, roots, version_for
-from hotswap.errors import NothingToRollBackError, StateError, UnsupportedChangeError
-from hotswap.generation import Candidate, Limit, Live, Shelf, ShelfMark, Tree, live_version
+from hotswap.admission import checked_packages
+from hotswap.errors import OutdatedError, StateError
+from hotswap.generation import Limit
 from hotswap.patch import Patch
 from hotswap.place import Place
 from hotswap.rollout import Record, Rollout, State
 from hotswap.stopping import check_limit, check_wait
-from hotswap.swap import Importers, Lineage, Swap
+from hotswap.succession import Succession
+from hotswap.swap import Swap
 from hotswap.verification import Check
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Patcher"]
 
 Function = TypeVar("Function", bound=Callable[..., object])
+
+_STAGINGS = 3
+"""How often `apply` stages a patch whose modules the service imports meanwhile."""
 
 _HISTORY = 1000
 """How many records the history keeps in memory."""
@@ -68,35 +72,27 @@ class Patcher:
         self._packages = names
         self._check_timeout = check_timeout
         self._checks: list[Check] = []
-        self._live = Live(names)
-        self._importers = Importers(names)
-        self._versions = {name: live_version(name) for name in names}
-        self._not_imported = {name for name in names if self._live.get(name) is None}
-        self._shelf = Shelf()
-        self._lineage = Lineage()
-        self._hot: dict[str, int] = {}
-        self._previous: _Previous | None = None
+        self._succession = Succession(names)
         self._history: OrderedDict[str, Record] = OrderedDict()
         # `_change` guards what is live and the states of rollouts; `_place` the right to have a rollout in progress.
         self._change = threading.RLock()
         self._place = Place(self, self.running)
-        self._staged_on: dict[str, int] = {}
         self._followers: list[Callable[[Record], None]] = []
 
     def __repr__(self) -> str:
-        return f"<Patcher of {', '.join(f'{name} {version}' for name, version in self._versions.items())}>"
+        return f"<Patcher of {', '.join(f'{name} {version}' for name, version in self.versions.items())}>"
 
     # --- what is known -------------------------------------------------------------------------------------------
 
     @property
     def versions(self) -> dict[str, Version]:
         """Return what is live, as a mapping from package to version."""
-        return dict(self._versions)
+        return self._succession.versions
 
     @property
     def current(self) -> Rollout | None:
         """The rollout in progress, else the one that is live, else None."""
-        return self._place.rollout or (self._previous.rollout if self._previous else None)
+        return self._place.rollout or (self._succession.newest)
 
     def history(self) -> tuple[Record, ...]:
         """Return the facts of every rollout, newest first; the last thousand are kept."""
@@ -156,35 +152,17 @@ class Patcher:
             with self._change:
                 rollout = Rollout(self, patch, patch.version or Version("0"))
                 self._place.rollout = rollout
-                self._staged_on[rollout.id] = self._live.epoch
         except BaseException:
             self.leave(None)
             raise
         try:
             with self._change:
-                self._adopt()
-            candidate = self._candidate(rollout)
+                self._succession.begin(rollout)
+            candidate = self._succession.candidate(rollout)
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise rollout.reject(error) from error.__cause__
         rollout.staged(candidate, Limit(self._load_timeout, cancelled, self._place.loading))
         return rollout
-
-    def _adopt(self) -> None:
-        """Take in what was imported since the last look; a package that is there for the first time has a version."""
-        self._live.adopt()
-        for name in [name for name in self._not_imported if self._live.get(name) is not None]:
-            self._not_imported.discard(name)
-            self._versions[name] = live_version(name)
-
-    def _candidate(self, rollout: Rollout) -> Candidate:
-        """Admit the patch of a rollout, and lay out its files. Nothing of it is executed."""
-        patch = resolve(rollout.patch, self._live)
-        version = version_for(patch, self._versions, self._hot)
-        rollout.patch, rollout.version = patch.with_version(version), version
-        admit(rollout.patch, self._versions)
-        paths = self._shelf.base_paths(self._live)
-        tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths)
-        return Candidate(self._live, rollout.patch, version, tree)
 
     def apply(self, patch: Patch, *, wait: float | None = 0.0) -> Rollout:
         """Stage, verify and commit a patch.
@@ -222,6 +200,17 @@ class Patcher:
     def _walk(
         self, patch: Patch, wait: float | None, loop: asyncio.AbstractEventLoop | None, cancelled: threading.Event
     ) -> Rollout:
+        for left in reversed(range(_STAGINGS)):
+            try:
+                return self._walk_once(patch, wait, loop, cancelled)
+            except OutdatedError:
+                if not left:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _walk_once(
+        self, patch: Patch, wait: float | None, loop: asyncio.AbstractEventLoop | None, cancelled: threading.Event
+    ) -> Rollout:
         rollout = self._stage(patch, wait, cancelled)
         try:
             if not cancelled.is_set():
@@ -249,15 +238,11 @@ class Patcher:
         """
         self._place.refuse_reentry("roll back")
         with self._change:  # a commit that is just being made is waited for
-            previous = self._previous
-        if previous is None:
-            raise NothingToRollBackError(
-                "there is no previous generation to go back to",
-                running=self._versions,
-                advice="only the last rollout can be taken back, once",
-            )
-        previous.rollout.rollback(reason)
-        return previous.rollout
+            newest = self._succession.newest
+        if newest is None:
+            raise self._succession.nothing_to_take_back()
+        newest.rollback(reason)
+        return newest
 
     def watch(self, directory: str | PathLike[str], *, interval: float = 2.0) -> Watch:
         """Return a context manager that applies what is dropped into a directory.
@@ -308,15 +293,7 @@ class Patcher:
         """Make a swap of a rollout's candidate against what is live now."""
         # Preparing makes many objects: the collector would walk the whole heap for them, and stop every thread.
         with self._change, collector.switched_off():
-            if self._staged_on.get(rollout.id) != self._live.epoch:
-                raise StateError(
-                    "what is live has changed since it was staged",
-                    patch=rollout.label,
-                    running=self._versions,
-                    advice="stage it again",
-                )
-            self._live.adopt()
-            return Swap(self._live, rollout.candidate, self._importers, self._lineage)
+            return self._succession.prepare(rollout)
 
     def move(self, rollout: Rollout, allowed: tuple[State, ...], state: State, reason: str | None = None) -> None:
         """Change state and reason of a rollout, if its state is one of those allowed."""
@@ -325,14 +302,14 @@ class Patcher:
                 raise StateError(
                     f"the rollout is {rollout.state.replace('_', ' ')}, not {' or '.join(allowed)}",
                     patch=rollout.label,
-                    running=self._versions,
+                    running=self.versions,
                 )
             rollout.state = state
             if reason is not None:
                 rollout.reason = reason
             rollout.changed = datetime.now(UTC)
             if state is State.REJECTED:
-                self._staged_on.pop(rollout.id, None)
+                self._succession.over(rollout)
             self._history[rollout.id] = rollout.record
 
     def note(self, rollout: Rollout) -> None:
@@ -346,65 +323,17 @@ class Patcher:
         """Commit a verified rollout, and keep the way back."""
         with self._change, collector.switched_off():
             if rollout.state is not State.VERIFIED:
-                raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self._versions)
-            swap = self.prepare(rollout)
-            rollout.plan = swap.plan
-            if not swap.plan.supported:
-                raise UnsupportedChangeError(swap.plan.unsupported, patch=rollout.label)
-            rollout.pause = swap.commit()
-            superseded = self._previous
-            self._previous = _Previous(rollout, swap, dict(self._versions), self._shelf.mark())
-            self._shelf.put(rollout.candidate.tree, swap.new, rollout.candidate.removed)
-            self._lineage = swap.lineage_after_commit()
-            for root in roots(rollout.patch, self._versions):
-                self._versions[root] = rollout.version
-                self._not_imported.discard(root)
-            self._staged_on.pop(rollout.id, None)
-            self._live.epoch += 1
-            self._live.adopt()
+                raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self.versions)
+            superseded = self._succession.advance(rollout)
             self.move(rollout, (State.VERIFIED,), State.LIVE)
-            self._shelf.retire([self._previous.mark])
-            if superseded is None:
+            if superseded is None or superseded.state is not State.LIVE:
                 return None
-            superseded.swap.close()
-            if superseded.rollout.state is not State.LIVE:
-                return None
-            self.move(superseded.rollout, (State.LIVE,), State.PERMANENT, f"superseded by {rollout.label}")
-            return superseded.rollout
+            self.move(superseded, (State.LIVE,), State.PERMANENT, f"superseded by {rollout.label}")
+            return superseded
 
     def go_back(self, rollout: Rollout, reason: str) -> None:
         """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
         with self._change, collector.switched_off():
-            previous = self._previous
-            over = rollout.state not in (State.LIVE, State.PERMANENT)
-            if over or previous is None or previous.rollout is not rollout:
-                before_live = rollout.state in (State.STAGED, State.VERIFIED)
-                raise StateError(
-                    f"a rollout that is {rollout.state.replace('_', ' ')} can't be rolled back"
-                    + ("" if over else ": it is not what is live, and its previous generation is not kept"),
-                    patch=rollout.label,
-                    running=self._versions,
-                    advice="call abort() to give up a rollout that is not live yet"
-                    if before_live
-                    else "only the newest rollout can be taken back; apply an older version as a new patch",
-                )
-            rollout.pause = previous.swap.revert()
-            self._previous = None
-            self._lineage = previous.swap.lineage_after_revert()
-            self._shelf.put_back(previous.mark)
-            self._versions = previous.versions
-            self._live.epoch += 1
-            self._live.adopt()
-            previous.swap.close()
+            self._succession.retreat(rollout)
             self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
-            self._shelf.retire([])
         self._abort_progress()
-
-
-class _Previous(NamedTuple):
-    """What it takes to go back from the live rollout to the generation before it."""
-
-    rollout: Rollout
-    swap: Swap
-    versions: dict[str, Version]
-    mark: ShelfMark

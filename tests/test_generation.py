@@ -25,8 +25,9 @@ from typing import Any
 
 import pytest
 
-from hotswap import DowngradeError, Patch, Patcher, State
+from hotswap import DowngradeError, OutdatedError, Patch, Patcher, State
 from hotswap.generation import gate, worlds
+from hotswap.swap import Swap
 from tests.wheels import build_wheel
 
 pytestmark = pytest.mark.threads  # checks, fingerprints and files of the system: not on Pyodide
@@ -396,6 +397,84 @@ class TestNotImportedYet:
         program.patcher.rollback()
         late = importlib.import_module(f"{program.name}.late")
         assert (late.value, late.x) == ("old", 1)
+
+    LAZY: Mapping[str, str] = {
+        "a.py": (
+            "def f():\n    from .lazy import value\n    from .sub import x\n    return value(), x.value, __version__\n"
+        ),
+        "lazy.py": "from pathlib import Path\ndef value(): return (Path(__file__).parent / 'd.txt').read_text()\n",
+        "same.py": (
+            "from pathlib import Path\nnoted = []\ndef data(): return Path(__file__).with_name('d.txt').read_text()\n"
+        ),
+        "sub/__init__.py": "",
+        "sub/x.py": "value = 0\n",
+    }
+
+    def lazy(self, number: int) -> dict[str, str]:
+        files = {**self.LAZY, "d.txt": f"data {number}", "sub/x.py": f"value = {number}\n"}
+        files["a.py"] += f"__version__ = {number}\n"
+        files["lazy.py"] += f"# {number}\n"
+        return files
+
+    def test_that_was_imported_from_a_whole_package_goes_with_it(self, program: Program) -> None:
+        program.write(self.lazy(1), "a")
+        held = program["a"].f
+        patch = program.folder_patch({**self.lazy(2), "sub/y.py": "value = 2\n"}, "2.0")
+        rollout = program.patcher.apply(patch)
+        assert held() == program["a"].f() == ("data 2", 2, 2)
+        same = importlib.import_module(f"{program.name}.same")
+        same.noted.append("noted")
+        importlib.import_module(f"{program.name}.sub.y")
+        program.patcher.rollback()
+        assert held() == program["a"].f() == ("data 1", 1, 1)
+        assert importlib.import_module(f"{program.name}.sub.x") is program[""].sub.x
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(f"{program.name}.sub.y")
+        assert importlib.import_module(f"{program.name}.same") is same is program[""].same
+        assert (same.noted, same.data()) == (["noted"], "data 1")
+        assert any("lazy" in warning and "keeps them" in warning for warning in rollout.plan.warnings)
+
+    def test_that_is_imported_between_stage_and_commit_makes_the_rollout_outdated(self, program: Program) -> None:
+        program.write(self.lazy(1), "a")
+        rollout = program.patcher.stage(program.folder_patch(self.lazy(2), "2.0"))
+        rollout.verify()
+        assert program["a"].f() == ("data 1", 1, 1)
+        with pytest.raises(OutdatedError, match=r"lazy, \w+\.sub\.x were imported, in the old version"):
+            rollout.commit()
+        assert rollout.state is State.REJECTED
+        assert program["a"].f() == ("data 1", 1, 1)
+
+    def test_that_is_imported_while_checks_run_is_staged_again(self, program: Program) -> None:
+        program.write(self.lazy(1), "a")
+        runs: list[object] = []
+
+        @program.patcher.check
+        def request_comes_in(candidate: Mapping[str, Any]) -> None:
+            runs.append(program["a"].f())
+
+        held = program["a"].f
+        program.patcher.apply(program.folder_patch(self.lazy(2), "2.0"))
+        assert runs == [("data 1", 1, 1)] * 2
+        assert held() == program["a"].f() == ("data 2", 2, 2)
+        assert [record.state for record in program.patcher.history()] == [State.LIVE, State.REJECTED]
+
+    def test_that_is_imported_in_the_instant_of_the_swap_is_imported_anew(
+        self, program: Program, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program.write(self.lazy(1), "a")
+        commit = Swap.commit
+
+        def with_a_request(swap: Swap) -> float:
+            assert program["a"].f() == ("data 1", 1, 1)
+            return commit(swap)
+
+        monkeypatch.setattr(Swap, "commit", with_a_request)
+        held = program["a"].f
+        rollout = program.patcher.apply(program.folder_patch(self.lazy(2), "2.0"))
+        assert held() == program["a"].f() == ("data 2", 2, 2)
+        assert any("it will be imported anew" in warning for warning in rollout.plan.warnings)
+        program.patcher.rollback()
+        assert held() == program["a"].f() == ("data 1", 1, 1)
 
     def test_new_module_is_gone_after_the_rollback(self, program: Program) -> None:
         program.write({"a.py": "x = 1\n"}, "a")

@@ -655,3 +655,36 @@ class TestMisuse:
     def test_what_is_no_package(self, names: Any) -> None:
         with pytest.raises(ValueError, match="is not the name of a top-level package"):
             Patcher(names)
+
+
+class TestTwoPatchers:
+    """Of one package. They share what is live; nobody takes back what another has built on."""
+
+    def test_agree_on_what_is_live(self, service: Service) -> None:
+        other = Patcher([service.name])
+        service.patcher.apply(service.patch(1, "2.0"))
+        assert other.versions == service.patcher.versions
+        with pytest.raises(DowngradeError):
+            other.apply(service.patch(2, "1.9"))
+        other.apply(service.patch(2, "3.0"))
+        assert service.version == "3.0"
+        assert service.quote() == 2
+
+    def test_one_can_t_take_back_what_the_other_has_changed_since(self, service: Service) -> None:
+        other = Patcher([service.name])
+        service.patcher.apply(service.patch(1, "2.0"))
+        other.apply(service.patch(2, "3.0"))
+        with pytest.raises(StateError, match="another patcher has changed these packages since"):
+            service.patcher.rollback()
+        assert (service.quote(), service.version) == (2, "3.0")
+        other.rollback()
+        assert (service.quote(), service.version) == (1, "2.0")
+
+    def test_what_one_has_staged_is_stale_when_the_other_swaps(self, service: Service) -> None:
+        other = Patcher([service.name])
+        rollout = service.patcher.stage(service.patch(1, "2.0"))
+        rollout.verify()
+        other.apply(service.patch(2, "3.0"))
+        with pytest.raises(StateError, match="what is live has changed since it was staged"):
+            rollout.commit()
+        assert (service.quote(), service.version) == (2, "3.0")

@@ -123,7 +123,7 @@ class TestStates:
             monkeypatch.context() as patched,
             pytest.raises(PlanError, match="AttributeError: no such thing") as caught,
         ):
-            patched.setattr("hotswap.patcher.Swap", broken)
+            patched.setattr("hotswap.succession.Swap", broken)
             service.patcher.apply(service.patch(1))
         assert isinstance(caught.value.__cause__, AttributeError)
         assert caught.value.running == {service.name: "0"}

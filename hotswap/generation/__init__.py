@@ -4,10 +4,11 @@ from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, 
 from hotswap.generation.files import Tree
 from hotswap.generation.isolation import ModuleView, World, gate, worlds
 from hotswap.generation.limit import Limit
-from hotswap.generation.live import Live, LiveModule, live_version, managed
+from hotswap.generation.live import Live, LiveModule, forget, managed
 from hotswap.generation.loading import Candidate
 from hotswap.generation.selection import PLACE, Selection, is_place
-from hotswap.generation.shelf import Shelf, ShelfMark
+from hotswap.generation.shelf import Late, Shelf, ShelfMark
+from hotswap.generation.standing import epochs, standing
 from hotswap.generation.young import Young, detach, reachable, watch_young
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Candidate",
     "Definitions",
     "Kind",
+    "Late",
     "Limit",
     "Live",
     "LiveModule",
@@ -28,12 +30,14 @@ __all__ = [
     "Young",
     "analyse",
     "detach",
+    "epochs",
+    "forget",
     "gate",
     "is_place",
-    "live_version",
     "managed",
     "public_names",
     "reachable",
+    "standing",
     "unchanged",
     "watch_young",
     "worlds",

@@ -23,7 +23,7 @@ from packaging.version import InvalidVersion, Version
 from hotswap import walk
 from hotswap.generation.definitions import Definitions, analyse
 
-__all__ = ["Live", "LiveModule", "live_version", "managed"]
+__all__ = ["Live", "LiveModule", "forget", "live_version", "managed"]
 
 
 @dataclass(slots=True)
@@ -73,7 +73,6 @@ class Live:
 
     def __init__(self, packages: tuple[str, ...]) -> None:
         self.packages = packages
-        self.epoch = 0  # counts the swaps: what was staged on one generation does not fit another
         self.modules: dict[str, LiveModule] = {}
         self.adopt()
 
@@ -98,6 +97,17 @@ class Live:
     def tree(self) -> Mapping[str, ModuleType]:
         """Return the module objects by name."""
         return {name: entry.module for name, entry in self.modules.items()}
+
+
+def forget(names: Iterable[str]) -> None:
+    """Take modules out of `sys.modules` and out of their parents, so that the next import loads them anew."""
+    for name in names:
+        module = sys.modules.pop(name, None)
+        parent, _, child = name.rpartition(".")
+        if module is not None and parent in sys.modules:
+            facts = ModuleType.__getattribute__(sys.modules[parent], "__dict__")
+            if facts.get(child) is module:
+                del facts[child]
 
 
 def _adopted(name: str, module: ModuleType) -> LiveModule:

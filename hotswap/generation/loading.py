@@ -23,6 +23,7 @@ from hotswap.generation.isolation import World, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
+from hotswap.generation.standing import epochs
 from hotswap.generation.young import Young, detach, reachable, watch_young
 from hotswap.patch import Patch, decode
 from hotswap.stopping import Stopped, Worker
@@ -61,8 +62,14 @@ class Candidate(Mapping[str, ModuleType]):
         self.discarded = False
         # Guards what stands in `sys.modules` against a module body that comes to its end after it was given up.
         self._putting_back = threading.Lock()
-        self._before: tuple[dict[str, ModuleType], int] = ({}, -1)
+        self._before: tuple[dict[str, ModuleType], tuple[int, ...]] = ({}, ())
         self._left_behind: Worker | None = None
+
+    def missed(self) -> list[str]:
+        """The modules that were imported since, in the old version, although the patch changes or removes them."""
+        live = self.world.live_modules
+        changed = {*changed_modules(live, self.patch)} - {*self.changed, *self.modules}
+        return sorted(changed | (removed_modules(live, self.patch) - self.removed))
 
     @property
     def modules(self) -> dict[str, ModuleType]:
@@ -80,7 +87,7 @@ class Candidate(Mapping[str, ModuleType]):
         """
         gate.hold()
         self.loaded = True
-        self._before = _entries(self.world.packages), self.world.live_modules.epoch
+        self._before = _entries(self.world.packages), epochs(self.world.packages)
         young = Young()
         try:
             with watch_young() as young:
@@ -98,10 +105,10 @@ class Candidate(Mapping[str, ModuleType]):
 
     def give_up(self, worker: Worker) -> None:
         """Shut out the thread that runs the module bodies, before it is asked to stop: it may go on for long."""
-        before, epoch = self._before
+        before, count = self._before
         with self._putting_back:
             self.world.given_up = True
-            if self.world.live_modules.epoch == epoch:
+            if epochs(self.world.packages) == count:
                 _restore(before)
         self._left_behind = worker
 
@@ -127,7 +134,7 @@ class Candidate(Mapping[str, ModuleType]):
 
     def load_module(self, name: str) -> None:
         """Load one module, and its parents. Raises as `load` does."""
-        before, epoch = _entries(self.world.packages), self.world.live_modules.epoch
+        before, count = _entries(self.world.packages), epochs(self.world.packages)
         try:
             self.world.load(name)
         except (KeyboardInterrupt, Stopped):
@@ -143,7 +150,7 @@ class Candidate(Mapping[str, ModuleType]):
             self.world.failing = None
             with self._putting_back:
                 # If another thread has rolled back meanwhile, or nobody waits any more, what stands there now is right.
-                stale = self.world.given_up or self.world.live_modules.epoch != epoch
+                stale = self.world.given_up or epochs(self.world.packages) != count
                 replaced = [] if stale else _restore(before)
         if replaced:
             raise LoadError(

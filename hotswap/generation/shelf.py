@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
 from hotswap.generation.files import PatchFinder, Tree
-from hotswap.generation.live import Live
+from hotswap.generation.live import Live, LiveModule
 
-__all__ = ["Shelf", "ShelfMark"]
+__all__ = ["Late", "Shelf", "ShelfMark"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,18 @@ class ShelfMark:
 
     tree: Tree | None
     origins: dict[str, Tree]
+
+
+@dataclass(frozen=True)
+class Late:
+    """What was imported after a swap that is to be taken back.
+
+    `dropped` are modules that the generation before does not have, or has with another text: whoever imports them next
+    gets its own. `moved` are modules that it has with the same text: they stay, and lie where it has them.
+    """
+
+    dropped: tuple[str, ...] = ()
+    moved: Mapping[str, ModuleSpec] = field(default_factory=dict)
 
 
 class Shelf:
@@ -60,6 +74,56 @@ class Shelf:
                     self._bases[entry.name] = path[0]
         return self._bases
 
+    def late(self, mark: ShelfMark, known: Container[str], live: Live) -> Late:
+        """Return what was imported since a swap, as far as it came from its files.
+
+        Arguments:
+            mark: what was live before the swap.
+            known: the modules that were imported when it was made.
+            live: the managed modules as they run now.
+        """
+        tree = self.tree
+        dropped: dict[str, None] = {}
+        moved: dict[str, ModuleSpec] = {}
+        inside = () if tree is None else (tree.directory + os.sep,)
+        for entry in sorted(live, key=lambda entry: entry.name.count(".")):
+            if entry.name in known or not entry.plain or not _place(entry).startswith(inside):
+                continue
+            spec = None if entry.name.rpartition(".")[0] in dropped else self._spec(entry.name, mark.tree)
+            if spec is None or entry.namespace or _source(spec) != entry.source or entry.source is None:
+                dropped[entry.name] = None
+            else:
+                moved[entry.name] = spec
+        return Late(tuple(dropped), moved)
+
+    def stragglers(self, known: Container[str], live: Live) -> list[str]:
+        """Return the modules that were imported from the old version while a swap was made, and are another in the new.
+
+        Arguments:
+            known: the modules that were imported when the swap was prepared.
+            live: the managed modules as they run now.
+        """
+        found = []
+        for entry in live:
+            spec = self.tree.spec(entry.name) if self.tree is not None and entry.name not in known else None
+            if spec is not None and not entry.namespace and _source(spec) != entry.source:
+                found.append(entry.name)
+        return found
+
+    def _spec(self, name: str, tree: Tree | None) -> ModuleSpec | None:
+        """Where a module lies in a tree, or on disk."""
+        root, *folders = name.split(".")[:-1] or [name]
+        found = tree.spec(name) if tree is not None else None
+        if found is not None:
+            return found
+        if tree is not None and root in tree.roots:
+            path = os.path.join(tree.directory, root, *folders)
+        elif root in self._bases:
+            path = os.path.join(self._bases[root], *folders)
+        else:
+            return None
+        return PathFinder.find_spec(name, [path])
+
     def put(self, tree: Tree, modules: Iterable[str], removed: Iterable[str]) -> None:
         """Make a tree the live one.
 
@@ -96,3 +160,19 @@ class Shelf:
         elif self._finder not in sys.meta_path:
             sys.meta_path.insert(0, self._finder)
         importlib.invalidate_caches()
+
+
+def _place(entry: LiveModule) -> str:
+    """Where a module says that it lies: its file, or its folder."""
+    facts = entry.module.__dict__
+    place = facts.get("__file__") or next(iter(facts.get("__path__") or ()), "")
+    return place if isinstance(place, str) else ""
+
+
+def _source(spec: ModuleSpec) -> str | None:
+    """The text that a module would be loaded from, or None if there is none that can be read."""
+    try:
+        found = spec.loader.get_source(spec.name)  # type: ignore[union-attr]  # without one it is an AttributeError
+    except (ImportError, OSError, SyntaxError, UnicodeError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None

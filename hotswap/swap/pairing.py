@@ -17,7 +17,16 @@ from hotswap import walk
 from hotswap.generation import Definitions, Kind, unchanged
 from hotswap.swap.calling import called_as
 from hotswap.swap.forwarding import KIND_FLAGS, target_of
-from hotswap.swap.parts import DEPTH, LRU_CACHE, functions_of, leads_to, matching, resolved
+from hotswap.swap.parts import (
+    DEPTH,
+    LRU_CACHE,
+    by_own_name,
+    defining_names_first,
+    functions_of,
+    leads_to,
+    matching,
+    resolved,
+)
 
 __all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
 
@@ -119,7 +128,7 @@ def pair_modules(
         before, after = old[name].__dict__, new[name].__dict__
         walker.result.successors[id(old[name])] = (old[name], new[name])
         definitions = (old_definitions.get(name) or Definitions(), new_definitions.get(name) or Definitions())
-        for attribute in _defining_names_first(before):
+        for attribute in defining_names_first(before):
             if definitions[0].kind(attribute) is Kind.IMPORT or not walker.is_ours(before[attribute]):
                 continue
             if attribute in after:
@@ -131,7 +140,7 @@ def pair_modules(
             if attribute in after:
                 walker.pair_moved(f"{name}:{attribute}", before[attribute], after[attribute])
     walker.finish()
-    by_name = _unique(walker.newfunctions_of())
+    by_name = by_own_name(walker.newfunctions_of())
     for key, function in walker.oldfunctions_of():
         if id(function) in walker.seen:
             continue
@@ -144,24 +153,6 @@ def pair_modules(
         walker.pair_returning(gone, by_name)
     walker.finish()
     return walker.result
-
-
-def _defining_names_first(names: Mapping[str, Any]) -> list[str]:
-    def alias(item: tuple[str, Any]) -> bool:
-        value = item[1]
-        if type(value) is FunctionType:
-            return value.__name__ != item[0]
-        return walk.is_class(value) and walk.class_name(value) != item[0]
-
-    return [name for name, _ in sorted(names.items(), key=alias)]
-
-
-def _unique(functions: Iterator[tuple[str, FunctionType]]) -> dict[tuple[str, str], FunctionType]:
-    found: dict[tuple[str, str], FunctionType | None] = {}
-    for _, function in functions:
-        key = (function.__module__, function.__code__.co_qualname)
-        found[key] = None if key in found and found[key] is not function else function
-    return {key: function for key, function in found.items() if function is not None}
 
 
 class _Walker:

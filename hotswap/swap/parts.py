@@ -13,7 +13,17 @@ from typing import Any
 
 from hotswap import walk
 
-__all__ = ["DEPTH", "LRU_CACHE", "cell_contents", "functions_of", "is_empty", "leads_to", "matching", "resolved"]
+__all__ = [
+    "DEPTH",
+    "LRU_CACHE",
+    "cell_contents",
+    "defining_names_first",
+    "functions_of",
+    "is_empty",
+    "leads_to",
+    "matching",
+    "resolved",
+]
 
 _EMPTY = CellType()
 
@@ -54,6 +64,15 @@ def functions_of(
                 stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
 
 
+def by_own_name(functions: Iterator[tuple[str, FunctionType]]) -> dict[tuple[str, str], FunctionType]:
+    """The functions by module and qualified name, without those that share theirs with another."""
+    found: dict[tuple[str, str], FunctionType | None] = {}
+    for _, function in functions:
+        key = (function.__module__, function.__code__.co_qualname)
+        found[key] = None if key in found and found[key] is not function else function
+    return {key: function for key, function in found.items() if function is not None}
+
+
 def leads_to(function: FunctionType, ours: Callable[[FunctionType], bool]) -> bool:
     """Whether a wrapper made by a decorator has a function of ours in a cell, within a few steps."""
     stack, seen = [function], {id(function)}
@@ -65,6 +84,18 @@ def leads_to(function: FunctionType, ours: Callable[[FunctionType], bool]) -> bo
                 seen.add(id(value))
                 stack.append(value)
     return False
+
+
+def defining_names_first(names: Mapping[str, Any]) -> list[str]:
+    """The names of a namespace: first those that functions and classes were defined under, then their aliases."""
+
+    def alias(item: tuple[str, Any]) -> bool:
+        value = item[1]
+        if type(value) is FunctionType:
+            return value.__name__ != item[0]
+        return walk.is_class(value) and walk.class_name(value) != item[0]
+
+    return [name for name, _ in sorted(names.items(), key=alias)]
 
 
 def resolved(module: ModuleType | None, path: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
-from hotswap.generation import Candidate, Definitions, Live, detach, gate, managed, worlds
+from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
@@ -27,6 +27,7 @@ from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
+from hotswap.swap.places import relocate, take_back
 from hotswap.swap.plan import Change, Op, Plan, Writes
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
@@ -122,7 +123,7 @@ class Swap:
         fates = Fates(self._pairing.places, gone, fresh | again)
         merge([*containers, *inside(containers, translate)], fates, translate, self._writes)
         self._module_writes()
-        self._location_writes()
+        relocate(self._live, self._candidate, self._writes)
         self._function_writes()
         self._cache_writes()
         self._isolation_writes()
@@ -185,22 +186,6 @@ class Swap:
             parent, _, child = name.rpartition(".")
             if parent in sys.modules and parent not in self.new and parent not in self._candidate.removed:
                 writes.drop(sys.modules[parent].__dict__, child)
-
-    def _location_writes(self) -> None:
-        """`__file__`, `__path__` and `__spec__` of unchanged modules speak of the new version, as package data does."""
-        for entry in self._live:
-            if entry.name in self.new or entry.name in self._candidate.removed or not entry.plain:
-                continue
-            spec = self._candidate.tree.spec(entry.name)
-            if spec is None or entry.extension:
-                continue
-            facts = entry.module.__dict__
-            self._writes.item(facts, "__spec__", spec)
-            self._writes.item(facts, "__loader__", spec.loader)
-            if spec.origin is not None:
-                self._writes.item(facts, "__file__", spec.origin)
-            if spec.submodule_search_locations is not None:
-                self._writes.item(facts, "__path__", spec.submodule_search_locations)
 
     def _function_writes(self) -> None:
         backward: set[int] = set()
@@ -341,9 +326,14 @@ class Swap:
         drain.arm()
         return pause
 
-    def revert(self) -> float:
-        """Take the swap back, in one call like the first. Returns the seconds in which no other thread ran."""
+    def revert(self, late: Late) -> float:
+        """Take the swap back, in one call like the first. Returns the seconds in which no other thread ran.
+
+        Arguments:
+            late: what was imported since the swap.
+        """
         extra = Writes()
+        take_back(late, self.old, extra)
         successors = {
             id(new): (new, old)
             for old, new in self._pairing.successors.values()

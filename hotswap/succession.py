@@ -1,0 +1,194 @@
+"""The succession of generations: what is live, what was live before it, and the way from one to the other.
+
+Concurrency. Guarantees nothing by itself: every method is called under the patcher's lock. Assumes that no other
+patcher swaps the same packages at the same instant; what another one did before is noticed (`generation.standing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from packaging.version import Version
+
+from hotswap.admission import admit, resolve, roots, version_for
+from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
+from hotswap.generation import Candidate, Live, Shelf, ShelfMark, Tree, epochs, forget, standing
+from hotswap.rollout import Rollout, State
+from hotswap.swap import Importers, Lineage, Swap
+
+__all__ = ["Succession"]
+
+
+class _Previous(NamedTuple):
+    """What it takes to go back from the live rollout to the generation before it."""
+
+    rollout: Rollout
+    swap: Swap
+    versions: Mapping[str, Version]
+    mark: ShelfMark
+    known: frozenset[str]
+    """The managed modules that were imported when the swap was made."""
+    epochs: tuple[int, ...]
+
+
+class Succession:
+    """What is live of some packages, and the generation before it. Lives as long as its patcher.
+
+    Arguments:
+        packages: the managed top-level packages.
+    """
+
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        self._packages = packages
+        self._live = Live(packages)
+        self._importers = Importers(packages)
+        self._shelf = Shelf()
+        self._lineage = Lineage()
+        self._hot: dict[str, int] = {}
+        self._previous: _Previous | None = None
+        self._staged_on: dict[str, tuple[int, ...]] = {}
+
+    # --- what is known ---------------------------------------------------------------------------------------------
+
+    @property
+    def versions(self) -> dict[str, Version]:
+        """What is live, as a mapping from package to version."""
+        return {name: standing(name).version for name in self._packages}
+
+    @property
+    def newest(self) -> Rollout | None:
+        """The rollout that is live and can be taken back, or None."""
+        return self._previous.rollout if self._previous else None
+
+    @property
+    def _epochs(self) -> tuple[int, ...]:
+        return epochs(self._packages)
+
+    # --- before a swap ---------------------------------------------------------------------------------------------
+
+    def begin(self, rollout: Rollout) -> None:
+        """Note on what a rollout is staged."""
+        self._staged_on[rollout.id] = self._epochs
+        self._live.adopt()
+
+    def over(self, rollout: Rollout) -> None:
+        """Forget a rollout that will not go live."""
+        self._staged_on.pop(rollout.id, None)
+
+    def candidate(self, rollout: Rollout) -> Candidate:
+        """Admit the patch of a rollout, and lay out its files. Nothing of it is executed."""
+        patch = resolve(rollout.patch, self._live)
+        version = version_for(patch, self.versions, self._hot)
+        rollout.patch, rollout.version = patch.with_version(version), version
+        admit(rollout.patch, self.versions)
+        paths = self._shelf.base_paths(self._live)
+        tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths)
+        return Candidate(self._live, rollout.patch, version, tree)
+
+    def prepare(self, rollout: Rollout) -> Swap:
+        """Make a swap of a rollout's candidate against what is live now. Raises StateError if that has changed."""
+        if self._staged_on.get(rollout.id) != self._epochs:
+            raise StateError(
+                "what is live has changed since it was staged",
+                patch=rollout.label,
+                running=self.versions,
+                advice="stage it again",
+            )
+        self._live.adopt()
+        missed = rollout.candidate.missed()
+        if missed:
+            verb = "was" if len(missed) == 1 else "were"
+            raise OutdatedError(
+                f"{', '.join(missed)} {verb} imported, in the old version, since it was staged",
+                patch=rollout.label,
+                running=self.versions,
+                advice="stage it again; apply() does so by itself",
+            )
+        return Swap(self._live, rollout.candidate, self._importers, self._lineage)
+
+    # --- there and back --------------------------------------------------------------------------------------------
+
+    def advance(self, rollout: Rollout) -> Rollout | None:
+        """Make the candidate of a rollout live, and keep the way back. Returns the rollout that was live before."""
+        swap = self.prepare(rollout)
+        rollout.plan = swap.plan
+        if not swap.plan.supported:
+            raise UnsupportedChangeError(swap.plan.unsupported, patch=rollout.label)
+        before, mark = self.versions, self._shelf.mark()
+        known = frozenset(entry.name for entry in self._live) | swap.new.keys()
+        rollout.pause = swap.commit()
+        superseded = self._previous
+        self._shelf.put(rollout.candidate.tree, swap.new, rollout.candidate.removed)
+        self._lineage = swap.lineage_after_commit()
+        changed = roots(rollout.patch, before)
+        self._put(dict.fromkeys(changed, rollout.version))
+        self._previous = _Previous(rollout, swap, before, mark, known, self._epochs)
+        self.over(rollout)
+        self._live.adopt()
+        stragglers = self._shelf.stragglers(known, self._live)
+        if stragglers:
+            forget(stragglers)
+            self._live.adopt()
+            names = ", ".join(stragglers)
+            sentence = "was imported from the old version while the swap was made; it will be imported anew"
+            rollout.plan.warnings.append(f"{names} {sentence}")
+        self._shelf.retire([mark])
+        if superseded is None:
+            return None
+        superseded.swap.close()
+        return superseded.rollout
+
+    def retreat(self, rollout: Rollout) -> None:
+        """Take the live rollout back.
+
+        Raises StateError if it is not what is live, or if another patcher has changed the packages since.
+        """
+        previous = self._previous
+        over = rollout.state not in (State.LIVE, State.PERMANENT)
+        if over or previous is None or previous.rollout is not rollout:
+            before_live = rollout.state in (State.STAGED, State.VERIFIED)
+            raise StateError(
+                f"a rollout that is {rollout.state.replace('_', ' ')} can't be rolled back"
+                + ("" if over else ": it is not what is live, and its previous generation is not kept"),
+                patch=rollout.label,
+                running=self.versions,
+                advice="call abort() to give up a rollout that is not live yet"
+                if before_live
+                else "only the newest rollout can be taken back; apply an older version as a new patch",
+            )
+        if previous.epochs != self._epochs:
+            raise StateError(
+                "another patcher has changed these packages since",
+                patch=rollout.label,
+                running=self.versions,
+                advice="take back what that patcher applied first; one patcher for a package is best",
+            )
+        self._live.adopt()
+        late = self._shelf.late(previous.mark, previous.known, self._live)
+        rollout.pause = previous.swap.revert(late)
+        if late.dropped:
+            names = ", ".join(late.dropped)
+            sentence = (
+                "was imported after the swap, in the version that was taken back; who holds things of it keeps them"
+            )
+            rollout.plan.warnings.append(f"{names} {sentence}")
+        self._previous = None
+        self._lineage = previous.swap.lineage_after_revert()
+        self._shelf.put_back(previous.mark)
+        self._put({name: previous.versions[name] for name in roots(rollout.patch, previous.versions)})
+        self._live.adopt()
+        previous.swap.close()
+        self._shelf.retire([])
+
+    def _put(self, versions: Mapping[str, Version]) -> None:
+        for name, version in versions.items():
+            standing(name).put(version)
+
+    def nothing_to_take_back(self) -> NothingToRollBackError:
+        """The error for whoever asks for a rollback when there is none to be had."""
+        return NothingToRollBackError(
+            "there is no previous generation to go back to",
+            running=self.versions,
+            advice="only the last rollout can be taken back, once",
+        )

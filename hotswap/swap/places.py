@@ -1,0 +1,64 @@
+"""Places: where modules say that they lie, and modules that go because the version goes that they came from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from hotswap.generation import Candidate, Late, Live
+from hotswap.swap.plan import Writes
+
+__all__ = ["relocate", "take_back"]
+
+
+def relocate(live: Live, candidate: Candidate, writes: Writes) -> None:
+    """Have unchanged modules speak of the new version in `__file__`, `__path__` and `__spec__`, as package data does.
+
+    Arguments:
+        live: the managed modules as they run now.
+        candidate: what is to become live.
+        writes: receives the writes.
+    """
+    for entry in live:
+        if entry.name in candidate.modules or entry.name in candidate.removed or not entry.plain or entry.extension:
+            continue
+        spec = candidate.tree.spec(entry.name)
+        if spec is not None:
+            _place(entry.module, spec, writes)
+
+
+def take_back(late: Late, old: Mapping[str, ModuleType], writes: Writes) -> None:
+    """Take modules that were imported since a swap out of the process, or to where the generation before has them.
+
+    Arguments:
+        late: these modules.
+        old: the modules of the generation before.
+        writes: receives the writes.
+    """
+    for name in late.dropped:
+        parent, _, child = name.rpartition(".")
+        writes.drop(sys.modules, name)
+        if parent in sys.modules:
+            writes.drop(_namespace(sys.modules[parent]), child)
+    for name, spec in late.moved.items():
+        parent, _, child = name.rpartition(".")
+        _place(sys.modules[name], spec, writes)
+        if parent in old:
+            writes.item(_namespace(old[parent]), child, sys.modules[name])
+
+
+def _namespace(module: ModuleType) -> dict[str, object]:
+    found: dict[str, object] = ModuleType.__getattribute__(module, "__dict__")
+    return found
+
+
+def _place(module: ModuleType, spec: ModuleSpec, writes: Writes) -> None:
+    facts = module.__dict__
+    writes.item(facts, "__spec__", spec)
+    writes.item(facts, "__loader__", spec.loader)
+    if spec.origin is not None:
+        writes.item(facts, "__file__", spec.origin)
+    if spec.submodule_search_locations is not None:
+        writes.item(facts, "__path__", spec.submodule_search_locations)
