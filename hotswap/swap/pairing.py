@@ -20,6 +20,7 @@ from hotswap.swap.forwarding import KIND_FLAGS, target_of
 from hotswap.swap.parts import (
     DEPTH,
     LRU_CACHE,
+    body_of,
     by_own_name,
     defining_names_first,
     functions_of,
@@ -358,7 +359,7 @@ class _Walker:
             self.result.clashes.append((key, old, new))
             return
         self.seen.add(id(new))
-        bodies = (_body(old, self.definitions[0]), _body(new, self.definitions[1]))
+        bodies = (body_of(old, self.definitions[0]), body_of(new, self.definitions[1]))
         self.result.classes.append(ClassPair(key, old, new, bodies, returns))
         self.result.places[id(old)] = (old, old)
         for before, base in zip(old.__bases__, new.__bases__, strict=False):
@@ -395,11 +396,3 @@ def _name_of(value: Any) -> str | None:
 
 def _function_of(value: Any) -> Any:
     return value if type(value) is FunctionType else value.__func__
-
-
-def _body(cls: type, definitions: Mapping[str, Definitions]) -> Definitions:
-    """What the source says of the body of a class, found by its qualified name."""
-    found = definitions.get(str(walk.class_dict(cls).get("__module__")), Definitions())
-    for part in walk.class_name(cls).split("."):
-        found = found.classes.get(part) or Definitions()
-    return found

@@ -12,6 +12,7 @@ from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
+from hotswap.generation import Definitions
 
 __all__ = [
     "DEPTH",
@@ -103,6 +104,14 @@ def resolved(module: ModuleType | None, path: str) -> Any:
     found: Any = None if module is None else module.__dict__.get(path.partition(".")[0])
     for part in path.split(".")[1:]:
         found = walk.class_dict(found).get(part) if walk.is_class(found) else None
+    return found
+
+
+def body_of(cls: type, definitions: Mapping[str, Definitions]) -> Definitions:
+    """What the source says of the body of a class, found by its qualified name."""
+    found = definitions.get(str(walk.class_dict(cls).get("__module__")), Definitions())
+    for part in walk.class_name(cls).split("."):
+        found = found.classes.get(part) or Definitions()
     return found
 
 
