@@ -1,21 +1,30 @@
-"""The garbage collector, switched off for as long as somebody of ours needs it off.
+"""The garbage collector: switched off for as long as somebody of ours needs it off, and asked what it knows.
 
 A collection in the middle of a swap would run finalizers there, and one of the whole heap would stop every thread for
 as long as the heap is large. So it is off while a candidate is loaded, while a swap is prepared, and in the commit;
 what was made meanwhile is collected afterwards, when the program next makes objects.
 
 Guarantees: blocks may overlap in several threads; when the last one ends, the collector is on again if the program had
-it on. Assumes: nobody else switches it meanwhile; who does gets what he asked for. Any interpreter.
+it on. Nobody is disturbed by being looked at: a tuple that is being built in another thread must not be held by anybody
+else, or its builder fails with a `SystemError` (`tests/cpython` proves it), and `gc.get_objects` holds everything. So
+it is asked, and what it says is sorted, in one C call; of tuples only the identities leave that call.
+
+Assumes: nobody else switches the collector meanwhile; who does gets what he asked for. That no other thread runs within
+the C call holds with the GIL only.
 """
 
 from __future__ import annotations
 
 import gc
+import operator
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, compress, repeat, starmap
+from typing import Any
 
-__all__ = ["is_wanted", "switched_off"]
+__all__ = ["is_wanted", "known_objects", "switched_off"]
 
 
 class _Switch:
@@ -60,3 +69,27 @@ def switched_off() -> Iterator[None]:
         yield
     finally:
         _switch.release()
+
+
+def known_objects(generation: int | None = None) -> tuple[list[object], list[int]]:
+    """Return the objects that the collector knows, but for tuples, and the identities of the tuples.
+
+    Arguments:
+        generation: of the collector; None for all of them.
+    """
+    everything: list[object] = []
+    others: list[object] = []
+    tuples: list[int] = []
+    asked = (() if generation is None else (generation,),)
+    steps: tuple[tuple[Any, ...], ...] = (
+        (everything.extend, chain.from_iterable(starmap(gc.get_objects, asked))),
+        (others.extend, compress(everything, map(operator.is_not, map(type, everything), repeat(tuple)))),
+        (tuples.extend, map(id, compress(everything, map(operator.is_, map(type, everything), repeat(tuple))))),
+        (everything.clear,),
+    )
+    deque(starmap(operator.call, steps), maxlen=0)
+    # These lists are among the objects; a list that holds itself would keep all of them until a collection.
+    own = {id(everything), id(others), id(tuples)}
+    found = [o for o in others if id(o) not in own]
+    others.clear()
+    return found, tuples

@@ -6,10 +6,11 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from hotswap.generation import watch_young
+from hotswap.generation import Young, watch_young
 
 
 class Made:
@@ -115,3 +116,29 @@ class TestBystanders:
         finally:
             gc.enable()
             gc.freeze()
+
+    @pytest.mark.parametrize("collecting", [True, False])
+    @pytest.mark.parametrize("collected", [True, False])
+    def test_may_build_tuples_meanwhile(self, collecting: bool, collected: bool) -> None:
+        """`gc.get_objects` sees unfinished tuples, and whoever holds one makes its builder fail."""
+        window = ExitStack()
+        found: list[Young] = []
+
+        def items() -> Iterator[int]:
+            yield 0
+            if collected:
+                gc.collect(0)  # noted before they grow older
+            window.close()
+            yield from range(200)
+
+        gc.collect()
+        gc.unfreeze()
+        if not collecting:
+            gc.disable()
+        try:
+            found.append(window.enter_context(watch_young()))
+            assert len(tuple(items())) == 201
+        finally:
+            gc.enable()
+            gc.freeze()
+        assert found[0].objects

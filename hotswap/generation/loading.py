@@ -93,10 +93,9 @@ class Candidate(Mapping[str, ModuleType]):
             with watch_young() as young:
                 (limit or Limit()).run(self)
         finally:
-            objects = young.objects or []
-            self.classes = self._made(objects)
+            self.classes = self._made(young)
         own: list[object] = list(self.modules.values())
-        self.owned = own + reachable(own, objects)
+        self.owned = own + reachable(own, young)
 
     def load_modules(self) -> None:
         """Run the module bodies, in whatever thread this is. Raises as `load` does."""
@@ -112,7 +111,7 @@ class Candidate(Mapping[str, ModuleType]):
                 _restore(before)
         self._left_behind = worker
 
-    def _made(self, young: list[object]) -> list[type]:
+    def _made(self, young: Young) -> list[type]:
         """The young classes that come from this candidate, not from live code that made one meanwhile.
 
         They have a method of the candidate's, or they can be reached from its modules and say that they are of them;
@@ -121,7 +120,7 @@ class Candidate(Mapping[str, ModuleType]):
         names = {facts.get("__name__") for facts in list(self.world.ran.values())}
         inside = {id(o) for o in reachable(list(self.world.ran.values()), young)}
         made: list[type] = []
-        for cls in young:
+        for cls in young.objects or ():
             if not walk.is_class(cls):
                 continue
             items = walk.class_items(cls)  # type: ignore[arg-type]  # `is_class` has said so

@@ -36,6 +36,9 @@ _HEAP = 1 << 9
 class Young:
     """What was created while a window was open: `objects` once it is closed, or None where that can't be known.
 
+    Tuples are not among them, since others may be building them; `tuples` has their identities. One that has such an
+    identity, and can be reached, is young: if not that very tuple, then one that was made after it had died.
+
     It can't where the application has switched the collector off and has frozen objects itself: unfreezing would undo
     its work. Then `reachable` has to do alone, which it can because it never leaves through a module, function or
     class that is not the candidate's.
@@ -43,6 +46,7 @@ class Young:
 
     def __init__(self) -> None:
         self.objects: list[object] | None = None
+        self.tuples: set[int] = set()
         self.noted: list[object] = []
 
 
@@ -78,12 +82,11 @@ class _Windows:
             if young not in self._open:
                 return
             self._open.remove(young)
-            # Not `[*noted, *gc.get_objects()]`: that list would be among the objects, and so hold itself, and with it
-            # whatever other threads have made meanwhile, until a collection comes.
-            found = gc.get_objects(generation=0) if self._collecting else gc.get_objects()
+            found, tuples = collector.known_objects(0 if self._collecting else None)
             found += young.noted
             young.noted.clear()
             young.objects = list({id(o): o for o in found}.values())
+            young.tuples.update(tuples)
             if self._open:
                 return
             if self._collecting:
@@ -94,9 +97,10 @@ class _Windows:
 
     def _note(self, phase: str, _: Mapping[str, int]) -> None:
         if phase == "start":
-            young = gc.get_objects(generation=0)
+            objects, tuples = collector.known_objects(0)
             for window in self._open:
-                window.noted += young
+                window.noted += objects
+                window.tuples.update(tuples)
 
 
 _windows = _Windows()
@@ -113,15 +117,15 @@ def watch_young() -> Iterator[Young]:
         _windows.close(young)
 
 
-def reachable(roots: Iterable[object], among: Iterable[object]) -> list[object]:
-    """Return those of the objects in `among` that can be reached from `roots` through others of them."""
-    inside = {id(o): o for o in among}
+def reachable(roots: Iterable[object], young: Young) -> list[object]:
+    """Return the young objects that can be reached from `roots` through others of them."""
+    inside = {id(o) for o in young.objects or ()}
     found: dict[int, object] = {}
     stack = list(roots)
     while stack:
         for referent in gc.get_referents(stack.pop()):
             key = id(referent)
-            if key in inside and key not in found:
+            if (key in inside or (type(referent) is tuple and key in young.tuples)) and key not in found:
                 found[key] = referent
                 stack.append(referent)
     return list(found.values())

@@ -2,7 +2,8 @@
 
 A reader's own read must not be interrupted, or it would see a swap between two of its names and call it torn. So a
 snapshot is one C call: `tuple` draws all names through `map` with C functions. What it reads tells the version without
-running any code: the default value of a function, the value of an attribute.
+running any code: the default value of a function, the value of an attribute, and the folder that the code of a function
+comes from, which a forwarder has from its successor.
 
 How many names are read in all can be set by the environment variable HOTSWAP_RACE_NAMES.
 """
@@ -11,11 +12,13 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import operator
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -60,6 +63,11 @@ def sources(package: str, version: int) -> dict[str, str | bytes]:
 
 
 defaults_of = vars(FunctionType)["__defaults__"].__get__
+code_of = operator.attrgetter("__code__.co_filename")
+property_of = operator.attrgetter("three.fget.__code__.co_filename")
+
+folders: dict[str, int] = {}
+"""The folder of each version's files -> the version."""
 namespace_of = vars(ModuleType)["__dict__"].__get__
 
 
@@ -70,6 +78,8 @@ class Snapshot:
         modules = [importlib.import_module(f"{package}.{module}") for module in MODULES]
         functions = [name for name in vars(modules[0]) if name.startswith("function")]
         classes = [getattr(module, name) for module in modules for name in vars(module) if name.startswith("Class")]
+        folders[str(Path(namespace_of(modules[0])["__file__"]).parent)] = 0
+        self._classes = classes
         self._names = [module.__name__ for module in modules]
         self._held = [getattr(module, name) for module in modules for name in functions]
         self._methods = [getattr(cls, name) for cls in classes for name in ("one", "two", "four")]
@@ -82,8 +92,12 @@ class Snapshot:
 
     def __call__(self) -> tuple[Any, ...]:
         modules = sys.modules.__getitem__
-        return tuple(
+        read = tuple(
             chain(
+                # the code of functions and methods that somebody holds, and of properties
+                map(code_of, self._held),
+                map(code_of, self._methods),
+                map(property_of, self._classes),
                 # functions and methods that somebody holds
                 map(defaults_of, self._held),
                 map(defaults_of, self._methods),
@@ -98,6 +112,7 @@ class Snapshot:
                 map(dict.__getitem__, map(namespace_of, map(modules, self._names)), repeat("LIMIT")),
             )
         )
+        return tuple((folders[it.rpartition(os.sep)[0]],) if type(it) is str else it for it in read)
 
 
 @pytest.fixture
@@ -125,7 +140,11 @@ def swaps(package: str) -> Iterator[int]:
     patcher = hotswap.Patcher([package])
     for number in itertools.count(1):
         if number % 2:
-            patcher.apply(hotswap.Patch.from_sources(sources(package, number), version=str(number), name=package))
+            patch = hotswap.Patch.from_sources(sources(package, number), version=str(number), name=package)
+            rollout = patcher.stage(patch)
+            folders[f"{rollout.candidate.tree.directory}{os.sep}{package}"] = number
+            rollout.verify()
+            rollout.commit()
         else:
             patcher.rollback()
         yield number
@@ -162,13 +181,7 @@ class TestSwap:
             return results
 
         monkeypatch.setattr(hotswap.swap.plan, "deque", plain_loop)
-        package, snapshot = service
-        deadline = time.monotonic() + LIMIT
-        with Readers(snapshot) as readers:
-            for _ in swaps(package):
-                if readers.torn or time.monotonic() > deadline:
-                    break
-        assert readers.torn
+        self.assert_is_seen_torn(*service)
 
     @pytest.mark.usefixtures("eager_switching")
     def test_is_seen_torn_if_one_write_is_python(
@@ -184,7 +197,30 @@ class TestSwap:
             return ops
 
         monkeypatch.setattr(hotswap.swap.plan.Writes, "_ops", with_python_in_the_middle)
-        package, snapshot = service
+        self.assert_is_seen_torn(*service)
+
+    @pytest.mark.usefixtures("eager_switching")
+    def test_is_seen_torn_if_only_the_code_is_written_one_by_one(
+        self, service: tuple[str, Snapshot], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The code is what leads a function that somebody holds to the new one."""
+        writes_of = hotswap.swap.plan.Writes._ops
+        set_code = vars(FunctionType)["__code__"].__set__
+
+        def with_a_loop_for_the_code(self: Any, forward: bool) -> list[Any]:
+            ops = writes_of(self, forward)
+            code = [op for op in ops if op[0] == set_code]
+
+            def write() -> None:
+                for function, *arguments in code:
+                    function(*arguments)
+
+            return [*(op for op in ops if op[0] != set_code), (write,)]
+
+        monkeypatch.setattr(hotswap.swap.plan.Writes, "_ops", with_a_loop_for_the_code)
+        self.assert_is_seen_torn(*service)
+
+    def assert_is_seen_torn(self, package: str, snapshot: Snapshot) -> None:
         deadline = time.monotonic() + LIMIT
         with Readers(snapshot) as readers:
             for _ in swaps(package):

@@ -1,0 +1,40 @@
+"""A tuple that is being built must not be held by anybody else: why `hotswap.collector` sorts tuples out in C."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+COUNT = 100
+"""More items than `tuple` makes room for at first, so that it has to grow."""
+
+
+class TestUnderConstruction:
+    def test_can_be_seen_and_breaks_when_it_is_held(self) -> None:
+        held: list[Any] = []
+
+        def items() -> Iterator[object]:
+            marker = object()
+            yield marker
+            # `tuple` has begun with one item; its room for more is empty.
+            held.extend(o for o in gc.get_objects() if type(o) is tuple and marker in gc.get_referents(o))
+            yield from range(COUNT)
+
+        gc.collect()
+        with pytest.raises(SystemError):
+            tuple(items())
+        assert held
+
+    def test_does_not_break_when_its_identity_is_known(self) -> None:
+        known: list[int] = []
+
+        def items() -> Iterator[object]:
+            yield object()
+            known.extend(map(id, gc.get_objects()))
+            yield from range(COUNT)
+
+        assert len(tuple(items())) == COUNT + 1
+        assert known
