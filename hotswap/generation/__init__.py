@@ -9,6 +9,7 @@ from hotswap.generation.loading import Candidate
 from hotswap.generation.selection import PLACE, Selection, is_place
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
 from hotswap.generation.standing import epochs, standing
+from hotswap.generation.sysview import SysView
 from hotswap.generation.young import Young, detach, reachable, watch_young
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Selection",
     "Shelf",
     "ShelfMark",
+    "SysView",
     "Tree",
     "World",
     "Young",

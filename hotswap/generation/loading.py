@@ -10,20 +10,23 @@ import importlib.machinery
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FunctionType, ModuleType
+from typing import Any
 
 from packaging.version import Version
 
 from hotswap import walk
 from hotswap.errors import LoadError
 from hotswap.generation.definitions import Definitions, analyse, public_names
+from hotswap.generation.failures import innermost, told
 from hotswap.generation.files import NamespaceLoader, PatchLoader, Tree
 from hotswap.generation.isolation import World, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
 from hotswap.generation.standing import epochs
+from hotswap.generation.sysview import Modules, SysView, looked_up_in
 from hotswap.generation.young import Young, detach, reachable, watch_young
 from hotswap.patch import Patch, decode
 from hotswap.stopping import Stopped, Worker
@@ -140,7 +143,7 @@ class Candidate(Mapping[str, ModuleType]):
             raise
         except BaseException as error:
             raise LoadError(
-                f"{_innermost(error, self.tree)} raised {_told(error)}",
+                f"{innermost(error, self.tree)} raised {told(error)}",
                 module=self.world.failing or name,
                 patch=self.patch.label,
                 advice="mend the module; the traceback is chained to this error",
@@ -150,7 +153,7 @@ class Candidate(Mapping[str, ModuleType]):
             with self._putting_back:
                 # If another thread has rolled back meanwhile, or nobody waits any more, what stands there now is right.
                 stale = self.world.given_up or epochs(self.world.packages) != count
-                replaced = [] if stale else _restore(before)
+                replaced = [*self.world.modules.replaced, *([] if stale else _restore(before))]
         if replaced:
             raise LoadError(
                 f"the patch replaces {', '.join(replaced)} in sys.modules while it is imported",
@@ -228,11 +231,26 @@ class CandidateWorld(World):
         """The modules whose bodies are being run, the innermost last."""
         self.given_up = False
         """Whether a module body did not return in time: whatever it does from then on, it imports nothing managed."""
+        self.modules = Modules(self)
+        """`sys.modules`, for the candidate's code."""
         self.ran: dict[int, dict[str, object]] = {}
         """The globals of every module body that was begun, by their id."""
         # A module body runs under this lock, as it does under importlib's module locks: two threads of a check that
         # import the same module must not run it twice.
         self._lock = threading.RLock()
+
+    def import_(
+        self,
+        original: Callable[..., Any],
+        name: str,
+        globals_: Mapping[str, Any],
+        fromlist: Sequence[str] | None,
+        level: int,
+    ) -> Any:
+        """Do what `builtins.__import__` does, in this world; `sys` is a view until it is live."""
+        if name == "sys" and not level and not self.live:
+            return SysView(self)
+        return super().import_(original, name, globals_, fromlist, level)
 
     def shared(self, name: str) -> ModuleType | None:
         """Return the live module that the patch leaves alone, or None."""
@@ -337,7 +355,8 @@ class CandidateWorld(World):
             source = self.candidate.patch.sources.get(name)
             if source is not None and name not in self.candidate.definitions:
                 self.candidate.definitions[name] = analyse(decode(source.data), name, package=source.package)
-            loader.exec_module(module)
+            with looked_up_in(self):
+                loader.exec_module(module)
         except BaseException:
             self.failing = self.failing or name
             self.own.pop(name, None)
@@ -370,24 +389,3 @@ def _restore(before: dict[str, ModuleType]) -> list[str]:
     for name in replaced:
         sys.modules[name] = before[name]
     return replaced
-
-
-def _told(error: BaseException) -> str:
-    """The type and text of an error; the text is made by code of the patch, and may fail."""
-    try:
-        text = str(error)
-    except BaseException:  # noqa: BLE001 - whatever a broken `__str__` raises, SystemExit too
-        text = "(its text can't be read)"
-    return f"{type(error).__name__}: {text}".removesuffix(": ")
-
-
-def _innermost(error: BaseException, tree: Tree) -> str:
-    """The place in the patch where an error came from, as ``file:line``."""
-    place = "the patch"
-    trace = error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if file.startswith(tree.directory):
-            place = f"{file[len(tree.directory) + 1 :]}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place

@@ -15,7 +15,7 @@ from types import CellType, FunctionType, GenericAlias, MappingProxyType, Method
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import ModuleView
+from hotswap.generation import ModuleView, SysView
 from hotswap.swap.state import HEAP_TYPE
 
 __all__ = ["Redirection"]
@@ -174,7 +174,7 @@ class Redirection:
         for key, value in items:
             if (living := self.translate(value)) is not value:
                 dict.__setitem__(holder, key, living)
-            elif type(value) is ModuleView:
+            elif type(value) in (ModuleView, SysView):
                 name = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
                 if name in sys.modules:
                     dict.__setitem__(holder, key, sys.modules[name])
