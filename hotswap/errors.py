@@ -43,7 +43,10 @@ class HotswapError(Exception):
         advice: one sentence that says what to do about it.
 
     All arguments are kept as attributes of the same names. The process is as it was before the call.
+    `rollout` is the record of the rollout that this error ended, or None where there was none.
     """
+
+    rollout: object = None
 
     def __init__(
         self,

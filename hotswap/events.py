@@ -39,6 +39,7 @@ EventName: TypeAlias = Literal[
     "check.failed",
     "drop.applied",
     "drop.failed",
+    "drop.waiting",
     "drop.rolled_back",
     "drop.ignored",
     "drop.unmarked",

@@ -255,7 +255,7 @@ class Patcher:
 
         if follow not in self._followers:
             self._followers.append(follow)
-        return Watch(lambda patch: self.apply(patch), directory, interval=interval)
+        return Watch(lambda patch: self.apply(patch), directory, interval=interval, patcher=self)
 
     def _abort_progress(self) -> None:
         progress = self._place.rollout

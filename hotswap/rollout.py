@@ -36,7 +36,7 @@ from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
 from hotswap.shield import shielded
 from hotswap.swap import Plan, Swap
-from hotswap.verification import Check, Report, run_checks
+from hotswap.verification import Check, CheckResult, Report, run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
 
@@ -240,6 +240,9 @@ class Rollout:
                 level="info" if result.verdict == "passed" else "warning",
                 rollout=self.id,
                 patch=self.label,
+                version=self.patch.version,
+                digest=self.patch.digest,
+                reason="" if result.verdict == "passed" else _sentence(result),
                 check=result.name,
                 verdict=result.verdict,
                 duration=result.duration,
@@ -251,7 +254,7 @@ class Rollout:
         if cancelled.is_set():
             return
         if not report.passed:
-            sentences = "; ".join(f"{r.name} {r.verdict.replace('_', ' ')}: {r.message}" for r in report.failures)
+            sentences = "; ".join(map(_sentence, report.failures))
             raise self.reject(CheckFailedError(f"a check refused it: {sentences}", report, patch=self.label))
         self._host.move(self, (State.STAGED,), State.VERIFIED)
         self._emit("rollout.verified", checks=len(report))
@@ -347,6 +350,8 @@ class Rollout:
             reason = error.reason
         if self.state is not State.REJECTED:
             self._host.move(self, (State.STAGED, State.VERIFIED), State.REJECTED, reason)
+        if isinstance(error, HotswapError):
+            error.rollout = self.record
         self._end()
         return error
 
@@ -388,3 +393,8 @@ class Rollout:
             reason=self.reason,
             **facts,
         )
+
+
+def _sentence(result: CheckResult) -> str:
+    """What a check found, in words."""
+    return f"{result.name} {result.verdict.replace('_', ' ')}: {result.message}"

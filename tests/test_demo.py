@@ -30,8 +30,9 @@ from hotswap.demo.clients import Feed
 from hotswap.demo.latency import Latencies
 from hotswap.demo.load import QUANTITIES, Judge
 from hotswap.demo.processes import running
-from hotswap.demo.screen import Lines, LiveTable, Progress
+from hotswap.demo.screen import Lines, LiveTable, Progress, picture
 from hotswap.demo.steps import STEPS, Outcome, StepResult
+from hotswap.demo.streams import any_encoding
 from hotswap.demo.summary import judged
 from hotswap.demo.tariffs import TARIFFS, VERSIONS, Product
 
@@ -365,6 +366,49 @@ class TestScreen:
         for expected in ("812", "12,345", "9.5 ms", "21.0 ms", "1.3.0", STEPS[0].title, "rejected", "SourceError"):
             assert expected in picture
 
+    def picture(self, width: int) -> list[str]:
+        written = io.StringIO()
+        progress = self.progress()
+        progress.load["requests"] = 1_234_567
+        long = "quotes_are_positive failed: atlas would cost -1 cents; " * 3
+        progress.results[2:] = [
+            StepResult(STEPS[2], Outcome.REJECTED, f"LoadError: shop.pricing raised KeyError; {long}", "1.3.0", 0.3),
+            StepResult(STEPS[3], Outcome.REJECTED, f"CheckFailedError: {long}", "1.3.0", 0.4),
+            StepResult(STEPS[4], Outcome.REJECTED, f"CheckFailedError: {long}", "1.3.0", 2.2),
+            StepResult(STEPS[5], Outcome.LIVE, "shop 1.4.0 is live", "1.4.0", 0.4),
+            StepResult(STEPS[6], Outcome.ROLLED_BACK, "", "1.3.0", 0.1),
+        ]
+        Console(file=written, width=width, height=24).print(picture(progress))
+        return written.getvalue().splitlines()
+
+    def test_everything_can_be_read_on_an_ordinary_terminal(self) -> None:
+        lines = self.picture(80)
+        assert len(lines) < 24  # The cursor has a line of its own.
+        assert {len(line) for line in lines} == {80}
+        words = " ".join(lines)
+        gauges = ("version", "req/s", "requests", "failed", "p50", "p99", "PID", "WebSocket", "cache loads")
+        numbers = ("812", "1,234,567", "9.5 ms", "21.0 ms", "open, 0")
+        for expected in (
+            *gauges,
+            *numbers,
+            "SourceError: line 28: expected ':'",
+            "KeyError",
+            "0.40 s",
+            "✓ rolled back",
+        ):
+            assert expected in words
+        for step in STEPS:
+            assert step.title in words
+
+    @pytest.mark.parametrize("width", [50, 40, 20])
+    def test_the_first_numbers_can_be_read_on_a_narrow_one(self, width: int) -> None:
+        words = " ".join(self.picture(width))
+        for expected in ("version", "1.3.0", "req/s", "812", "failed", "requests", "1,234,567"):
+            assert expected in words
+        top = " ".join(self.picture(50)[:4])
+        for expected in ("version", "1.3.0", "req/s", "812", "failed"):
+            assert expected in top
+
     def test_lines_are_whole_and_bare(self) -> None:
         written = io.StringIO()
         progress = self.progress()
@@ -380,6 +424,50 @@ class TestScreen:
             f"syntax error: rejected after 0.30 s, 1.3.0 is live, {load}",
             "    SourceError: line 28: expected ':'",
         ]
+
+
+class TestStreams:
+    @pytest.mark.parametrize(
+        ("encoding", "written"),
+        [
+            ("ascii", "+ 3 swaps | 200 us... ?"),
+            ("latin-1", "+ 3 swaps · 200 µs... ?"),
+            ("utf-8", "✓ 3 swaps · 200 µs… 価"),
+        ],
+    )
+    def test_what_the_encoding_lacks_is_replaced(self, encoding: str, written: str) -> None:
+        raw = io.BytesIO()
+        stream = io.TextIOWrapper(raw, encoding)
+        with any_encoding(stream):
+            stream.write("✓ 3 swaps · 200 µs… 価")
+        assert raw.getvalue().decode(encoding) == written
+        assert stream.errors == "strict"
+
+    def test_also_what_a_console_writes(self) -> None:
+        raw = io.BytesIO()
+        stream = io.TextIOWrapper(raw, "ascii")
+        result = StepResult(STEPS[1], Outcome.REJECTED, "SourceError: 価", "1.3.0", 0.3)
+        with any_encoding(stream):
+            Lines(Console(file=stream)).finished(result, Progress())
+            with LiveTable(Console(file=stream, force_terminal=True, width=80)) as table:
+                table.refresh(Progress(results=[result]))
+        assert b"SourceError: ?" in raw.getvalue()
+
+    def test_a_stream_of_text_is_left_alone(self) -> None:
+        with any_encoding(stream := io.StringIO()):
+            stream.write("µ")
+        assert stream.getvalue() == "µ"
+
+    def test_the_demo_ends_well_on_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        raw = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii"))
+
+        async def played(*_: object, **__: object) -> Any:
+            return TestSummary().judge()
+
+        monkeypatch.setattr("hotswap.demo.scenario.play", played)
+        assert demo.run(as_json=False, seconds_per_step=0, connections=1) == 0
+        assert raw.getvalue().startswith(b"1,000 requests, 0 failed | 3 swaps, 4 rejected | pause median 200 us,")
 
 
 class TestPatches:

@@ -68,6 +68,7 @@ class TestNames:
             "check.failed",
             "drop.applied",
             "drop.failed",
+            "drop.waiting",
             "drop.rolled_back",
             "drop.ignored",
             "drop.unmarked",

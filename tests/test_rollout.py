@@ -253,6 +253,10 @@ class TestEvents:
         assert [entry["log_level"] for entry in steps] == ["info"] * 4 + ["warning"]
         assert steps[2]["pause"] > 0 and steps[4]["pause"] > 0
         assert logs[1]["check"] == "fine" and logs[1]["verdict"] == "passed"
+        assert {(entry["rollout"], entry["version"], entry["digest"]) for entry in logs} == {
+            (steps[0]["rollout"], steps[0]["version"], steps[0]["digest"])
+        }
+        assert logs[1]["reason"] == ""
 
     def test_failed_check(self, service: Service) -> None:
         service.patcher.check(lambda candidate: None, name="fine")
@@ -261,6 +265,8 @@ class TestEvents:
             service.patcher.apply(service.patch(1))
         assert told(logs) == ["rollout.staged", "check.passed", "check.failed", "rollout.rejected"]
         assert logs[2]["message"] == "it returned False"
+        assert logs[2]["reason"] == "refuses failed: it returned False"
+        assert caught.value.rollout == service.patcher.history()[0]
         assert logs[3]["reason"] == caught.value.reason
         assert logs[3]["log_level"] == "warning"
 

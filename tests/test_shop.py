@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,36 @@ class TestOperator:
             )
             assert response.status_code == 200, response.text
             assert (await shop.quote())["version"] == "1.3.0"
+
+        with_shop(tmp_path, story)
+
+    def test_what_makes_no_sense_is_told(self, tmp_path: Path) -> None:
+        async def story(shop: Shop) -> None:
+            headers = {"Authorization": f"Bearer {shop.service.token}"}
+            json_type = {**headers, "Content-Type": "application/json"}
+            bodies = [b"{bad", b"\xff", b"[" * 100_000, b"{}", b"[]", b"5", b'{"path": 5}', b'{"path": ""}']
+            bodies += [b'{"path": "a\\u0000b"}', b'{"path": "\\ud800"}', b'{"path": "/srv/shop", "version": 5}']
+            bodies += [f'{{"path": "/{"a" * 5000}"}}'.encode(), b'{"path": "/nowhere", "version": "x y"}']
+            for body in bodies:
+                response = await shop.client.post("/admin/apply", headers=json_type, content=body)
+                assert response.status_code in {400, 422}, (body[:40], response.text)
+                assert len(response.json()["error"]) > 5, body[:40]
+            names = ["..", ".", "/", "", "a\0b.py", "a" * 300 + ".py", "\u4fa1" * 90 + ".py", "a.txt", "no wheel.whl"]
+            for name in names:
+                response = await shop.client.post(
+                    "/admin/apply", headers=headers, params={"name": name}, content=b"X = 1\n"
+                )
+                assert response.status_code in {400, 422}, (name, response.text)
+                assert len(response.json()["error"]) > 5, name
+
+            path = str(shop.patched(GOOD, "1.3.0"))
+            response = await shop.client.post(
+                "/admin/apply",
+                headers={**headers, "Content-Type": "Application/JSON; charset=utf-8"},
+                content=json.dumps({"path": path}),
+            )
+            assert (response.status_code, response.json().get("version")) == (200, "1.3.0"), response.text
+            assert "Traceback" not in (tmp_path / "log").read_text()
 
         with_shop(tmp_path, story)
 

@@ -27,7 +27,17 @@ import structlog
 from packaging.version import Version
 
 import hotswap
-from hotswap.errors import BusyError, DowngradeError, HotswapError, LoadError, StateError
+from hotswap.errors import (
+    BusyError,
+    CheckFailedError,
+    DowngradeError,
+    HotswapError,
+    LoadError,
+    RequirementError,
+    SourceError,
+    StateError,
+    WrongPackageError,
+)
 from hotswap.patch import Patch
 from hotswap.watching import SETTLE, Outcome, Watch, doorbell, ledger, scanning
 
@@ -139,6 +149,16 @@ def put_wheel(directory: Path, name: str, version: str) -> Path:
 def settle(watch: Watch) -> tuple[Outcome, ...]:
     """Two looks, so that what is there has settled; the outcomes of both."""
     return watch.scan() + watch.scan()
+
+
+def drop_again(path: Path, watch: Watch, *, away: bool) -> None:
+    """Drop the same bytes again: as our users do who take drop and marker away first, or over the old ones."""
+    data = path.read_bytes()
+    if away:
+        for name in (path.name, *markers(path.parent)):
+            (path.parent / name).unlink()
+        watch.scan()
+    put(path.parent, path.name, data)
 
 
 def marker(drop: Path, kind: str) -> dict[str, Any]:
@@ -370,6 +390,7 @@ class TestOutcome:
             "state": "live",
             "error": None,
             "process": os.getpid(),
+            "rolled_out": apply.patches[0].digest,
         }
         assert outcome.applied
         assert by_hand.outcomes == {path.name: outcome}
@@ -391,6 +412,7 @@ class TestOutcome:
             "reason": "shop 1.1.0: it is too old; running now: shop 1.2.0; what to do: wait",
             "error": "DowngradeError",
             "process": os.getpid(),
+            "rolled_out": None,
         }
         assert not outcome.applied
         assert markers(drops) == [f"{path.name}.failed"]
@@ -446,6 +468,23 @@ class TestOutcome:
         (drops / "shop").mkdir()
         (outcome,) = settle(by_hand)
         assert outcome.error == "PatchError"
+
+    @pytest.mark.parametrize("name", ["loop", "loop.py"])
+    @pytest.mark.parametrize("target", [".", "..", "../drops", "/", "itself"])
+    def test_a_link_that_leads_back_is_judged_once(
+        self, target: str, name: str, drops: Path, by_hand: Watch, apply: Recorder, events: list[Any]
+    ) -> None:
+        """Its marker lies in what it leads to, and so changed what the drop looked like, for ever."""
+        (drops / name).symlink_to(name if target == "itself" else target)
+        for _ in range(3):
+            settle(by_hand)
+        if target == "itself" and name == "loop":  # No folder, and no file that would be taken.
+            assert [event["event"] for event in events] == ["drop.ignored"]
+            return
+        assert [event["event"] for event in events] == ["drop.failed"]
+        assert by_hand.outcomes[name].reason == f"{name} is a link that leads back to where it lies"
+        assert by_hand.outcomes[name].error == "PatchError"
+        assert apply.patches == []
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
     @pytest.mark.parametrize("name", ["shop.py", "shop/prices.py"])
@@ -527,7 +566,6 @@ class TestAgain:
         apply.fails(LoadError("no"))
         settle(by_hand)
         path.touch()
-        put(drops, "shop.py", "PRICE = 1\n")
         assert settle(by_hand) == ()
         put(drops, "shop.py", "PRICE = 2\n")
         assert len(settle(by_hand)) == 1
@@ -563,17 +601,48 @@ class TestAgain:
     ) -> None:
         put(drops, "shop.py")
         apply.fails(BusyError("another rollout is in progress"))
-        settle(by_hand)
-        assert marker(drops / "shop.py", "failed")["error"] == "BusyError"
-        first = (drops / "shop.py.failed").stat().st_ino
+        assert settle(by_hand) == ()
         by_hand.scan()
         by_hand.scan()
         assert apply.count == 3
-        assert [event["event"] for event in events] == ["drop.failed"]  # Said once, not at every try.
-        assert (drops / "shop.py.failed").stat().st_ino == first
+        assert markers(drops) == []  # It is no verdict.
+        assert by_hand.outcomes == {}
+        (told,) = events  # Said once, not at every try.
+        assert (told["event"], told["log_level"], told["drop"]) == ("drop.waiting", "info", "shop.py")
+        assert told["reason"] == "another rollout is in progress"
+        assert told["digest"] == apply.patches[0].digest
         apply.effect = lambda patch: None
         by_hand.scan()
         assert markers(drops) == ["shop.py.live"]
+        put(drops, "shop.py", "PRICE = 2\n")
+        apply.fails(BusyError("another rollout is in progress"))
+        settle(by_hand)
+        assert [event["event"] for event in events] == ["drop.waiting", "drop.applied", "drop.waiting"]
+        assert markers(drops) == ["shop.py.live"]  # That of the bytes before.
+
+    def test_nothing_overtakes_a_drop_that_waits(
+        self, drops: Path, by_hand: Watch, apply: Recorder, events: list[Any]
+    ) -> None:
+        put_wheel(drops, "shop", "1.3")
+        put_wheel(drops, "shop", "1.4")
+        busy = iter([BusyError("another rollout is in progress")])
+
+        def effect(patch: Patch) -> None:
+            for error in busy:  # And free again when the next one could be tried.
+                raise error
+
+        apply.effect = effect
+        assert settle(by_hand) == ()
+        assert [event["event"] for event in events] == ["drop.waiting", "drop.waiting"]
+        by_hand.scan()
+        assert apply.names == ["shop 1.3", "shop 1.3", "shop 1.4"]
+
+    def test_a_waiting_drop_is_tried_soon_and_does_not_keep_the_watch(self, drops: Path, apply: Recorder) -> None:
+        apply.fails(BusyError("another rollout is in progress"))
+        put(drops, "shop.py")
+        with Watch(apply, drops, NEVER, settle=0.0):
+            apply.wait(3)
+        assert markers(drops) == []
 
     def test_an_unreadable_drop_is_read_again(
         self, drops: Path, by_hand: Watch, apply: Recorder, monkeypatch: pytest.MonkeyPatch
@@ -592,6 +661,110 @@ class TestAgain:
         assert apply.count == 0
         (outcome,) = by_hand.scan()  # Its times and its size are the same, and still it is read again.
         assert outcome.applied
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            CheckFailedError("the database is away", None),
+            RequirementError(["humbug is not installed"]),
+            LoadError("no"),
+            DowngradeError("no"),
+            ValueError("no"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    @pytest.mark.parametrize("away", [True, False], ids=["away and back", "another file in its place"])
+    def test_what_failed_for_a_reason_that_may_pass_is_tried_when_it_is_dropped_again(
+        self, error: Exception, away: bool, drops: Path, by_hand: Watch, apply: Recorder, events: list[Any]
+    ) -> None:
+        apply.fails(error)
+        path = put(drops, "shop.py")
+        settle(by_hand)
+        drop_again(path, by_hand, away=away)
+        assert len(settle(by_hand)) == 1
+        assert settle(by_hand) == ()
+        assert apply.count == 2
+        assert marker(path, "failed")["error"] == type(error).__name__  # Also where the reason is the very same.
+        assert [event["event"] for event in events] == ["drop.failed", "drop.failed"]
+        apply.effect = lambda patch: None
+        drop_again(path, by_hand, away=away)
+        assert [outcome.applied for outcome in settle(by_hand)] == [True]
+        assert markers(drops) == ["shop.py.live"]
+
+    @pytest.mark.parametrize("away", [True, False], ids=["away and back", "another file in its place"])
+    @pytest.mark.parametrize(
+        ("error", "kind", "level", "says"),
+        [
+            (None, "live", "info", "went live before"),
+            ("SourceError", "failed", "warning", "build it anew"),
+            ("rolled_back", "failed", "warning", "were rolled back before"),
+        ],
+    )
+    def test_anything_else_is_told_when_it_is_dropped_again(
+        self,
+        error: str | None,
+        kind: str,
+        level: str,
+        says: str,
+        away: bool,
+        drops: Path,
+        by_hand: Watch,
+        apply: Recorder,
+        events: list[Any],
+    ) -> None:
+        path = put(drops, "shop.py")
+        if error == "SourceError":
+            apply.fails(SourceError("line 1"))
+        settle(by_hand)
+        if error == "rolled_back":
+            ledger.follow(cast("Any", SimpleNamespace(id="r1", reason="too slow")))
+        told = marker(path, kind)
+        events.clear()
+        for _ in range(2):
+            drop_again(path, by_hand, away=away)
+            assert settle(by_hand) == ()
+            assert settle(by_hand) == ()
+        assert apply.count == 1
+        assert marker(path, kind) == told
+        assert markers(drops) == [f"shop.py.{kind}"]
+        assert [(e["event"], e["log_level"], e["drop"]) for e in events] == [("drop.ignored", level, "shop.py")] * 2
+        assert says in events[0]["reason"]
+        assert "what to do: " in events[0]["reason"]
+
+    def test_what_was_dropped_again_while_nobody_watched(self, drops: Path, apply: Recorder, events: list[Any]) -> None:
+        path = put(drops, "shop.py")
+        apply.fails(LoadError("no"))
+        settle(Watch(apply, drops, settle=0.0))
+        for name in markers(drops):
+            (drops / name).unlink()
+        put(drops, "shop.py")
+        assert len(settle(Watch(apply, drops, settle=0.0))) == 1
+        assert marker(path, "failed")["error"] == "LoadError"
+
+    def test_a_directory_that_can_not_be_read_for_a_moment_was_not_empty(
+        self, drops: Path, by_hand: Watch, apply: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(drops, "shop.py")
+        apply.fails(LoadError("no"))
+        settle(by_hand)
+
+        def refuse(*args: Any) -> Any:
+            raise PermissionError(13, "Permission denied")
+
+        with monkeypatch.context() as context:
+            context.setattr(os, "scandir", refuse)
+            assert by_hand.scan() == ()
+        assert settle(by_hand) == ()
+        assert apply.count == 1
+
+    def test_another_patcher_does_not_inherit(self, drops: Path, apply: Recorder) -> None:
+        put(drops, "other.py")
+        apply.fails(WrongPackageError("it holds other, nothing of shop"))
+        first = Watch(apply, drops, settle=0.0)
+        settle(first)
+        second = Watch(Recorder(), drops, settle=0.0)
+        assert [outcome.applied for outcome in settle(second)] == [True]
+        assert not first.outcomes["other.py"].applied
 
     def test_a_later_watch_of_the_same_directory_remembers(self, drops: Path, apply: Recorder) -> None:
         put(drops, "good.py")
@@ -1438,11 +1611,65 @@ class TestWithAPatcher:
         with watch:
             put(drops, drop, "def price():\n    return 2\n")
             assert tried.wait(LONG)
-        assert watch.outcomes[drop].error == "BusyError"
+        assert markers(drops) == []
         with watch:
             staged.abort()
             assert watch.wait_for(drop, LONG).applied
         assert markers(drops) == [f"{drop}.live"]
+
+    def test_events_and_markers_name_the_rollout(self, shop: Any, drops: Path, events: list[Any]) -> None:
+        name = shop.__name__
+        importlib.import_module(f"{name}.pricing")
+        patcher = hotswap.Patcher([name])
+
+        @patcher.check
+        def prices_are_small(candidate: Any) -> None:
+            assert candidate[f"{name}.pricing"].price() < 50, "too much"
+
+        with patcher.watch(drops) as watch:
+            put(drops, "pricing.py", "def price():\n    return 2\n")
+            assert watch.wait_for("pricing.py", LONG).applied
+            put(drops, f"{name}.pricing.py", "def price():\n    return 99\n")
+            assert not watch.wait_for(f"{name}.pricing.py", LONG).applied
+            put(drops, "broken.py", "def")
+            assert not watch.wait_for("broken.py", LONG).applied
+            patcher.rollback()
+        kinds = ("drop.applied", "drop.failed", "drop.rolled_back")
+        applied, refused, broken, back = [event for event in events if event["event"] in kinds]
+        failed, live = [record for record in patcher.history() if record.version is not None][:2]
+        for event, record in ((applied, live), (refused, failed), (back, live)):
+            assert (event["rollout"], event["version"], event["digest"]) == (
+                record.id,
+                str(record.version),
+                record.digest,
+            )
+        assert broken["version"] is None
+        facts = marker(drops / f"{name}.pricing.py", "failed")
+        assert (facts["rollout"], facts["version"], facts["rolled_out"]) == (failed.id, "1.2.0+hot.2", failed.digest)
+        assert facts["digest"] != failed.digest
+        joined = [event for event in events if event.get("rollout") == failed.id]
+        assert [event["event"] for event in joined] == [
+            "rollout.staged",
+            "check.failed",
+            "rollout.rejected",
+            "drop.failed",
+        ]
+        assert {(event["version"], event["digest"]) for event in joined} == {("1.2.0+hot.2", failed.digest)}
+
+    def test_a_second_patcher_tries_for_itself(
+        self, shop: Any, drops: Path, make_package: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        with hotswap.Patcher([shop.__name__]).watch(drops) as watch:
+            put(drops, "other.py", "X = 2\n")
+            assert watch.wait_for("other.py", LONG).error == "WrongPackageError"
+        (tmp_path / "packages" / "other.py").write_text("X = 1\n")
+        importlib.invalidate_caches()
+        other = importlib.import_module("other")
+        with hotswap.Patcher(["other"]).watch(drops) as watch:
+            assert watch.wait_for("other.py", LONG).applied
+        assert sys.modules["other"].X == 2
+        assert other.X == 2
+        assert markers(drops) == ["other.py.live"]
 
 
 class TestMemory:
@@ -1473,4 +1700,3 @@ class TestMemory:
         settle(Watch(apply, drops, settle=0.0))
         settle(Watch(apply, tmp_path / "other", settle=0.0))
         assert apply.count == 2
-        assert ledger.ledgers[drops].watch is None

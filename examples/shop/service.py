@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from shop.refresher import Refresher
 from shop.web import answer_quote, list_products
 
 LARGEST_UPLOAD = 16 * 1024 * 1024
+LONGEST_NAME = 255
 CONFLICTS = (hotswap.BusyError, hotswap.StateError, hotswap.NothingToRollBackError)
 
 patcher = hotswap.Patcher(packages=["shop"])
@@ -78,19 +80,20 @@ def guarded(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
 async def apply(request: Request) -> Response:
     """`POST /admin/apply`: a JSON body names a path here, any other body is the file itself, named by `?name=`.
 
-    `?version=` gives a version to a file that has none.
+    `"version"` in the one and `?version=` with the other give a version to a file that has none.
     """
-    if request.headers.get("content-type") == "application/json":
-        asked = await request.json()
-        patch = await asyncio.to_thread(hotswap.Patch.from_path, asked["path"], asked.get("version"))
-    else:
-        name = Path(request.query_params.get("name", "")).name
-        if not name:
-            return JSONResponse({"error": "say what the body is: ?name=shop-1.3.0-py3-none-any.whl"}, status_code=422)
-        body = await limited_body(request)
-        if body is None:
-            return JSONResponse({"error": f"more than {LARGEST_UPLOAD} bytes"}, status_code=413)
-        patch = await asyncio.to_thread(uploaded_patch, name, body, request.query_params.get("version"))
+    body = await limited_body(request)
+    if body is None:
+        return JSONResponse({"error": f"more than {LARGEST_UPLOAD} bytes"}, status_code=413)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if kind == "application/json":
+            read = partial(hotswap.Patch.from_path, *asked_path(body))
+        else:
+            read = partial(uploaded_patch, *asked_upload(request, body))
+    except BadRequestError as error:
+        return JSONResponse({"error": str(error)}, status_code=error.status)
+    patch = await asyncio.to_thread(read)
     rollout = await patcher.apply_async(patch, wait=10.0)
     return JSONResponse(described(rollout))
 
@@ -123,7 +126,7 @@ async def status(request: Request) -> Response:
         "history": [described(record) for record in patcher.history()],
     }
     if request.query_params.get("census"):
-        facts["census"] = await asyncio.to_thread(census, "shop")
+        facts["census"] = await asyncio.to_thread(census, "shop", patcher.history())
     return JSONResponse(facts)
 
 
@@ -135,6 +138,44 @@ async def limited_body(request: Request) -> bytes | None:
         if len(body) > LARGEST_UPLOAD:
             return None
     return bytes(body)
+
+
+class BadRequestError(Exception):
+    """What was asked for makes no sense; the text says what does, and `status` is 400 or 422."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def asked_path(body: bytes) -> tuple[str, str | None]:
+    """Path and version out of a JSON body. Raises BadRequestError."""
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(400, f"the body is not JSON: {error}") from error
+    path, version = (asked.get("path"), asked.get("version")) if isinstance(asked, dict) else (None, None)
+    if not (isinstance(path, str) and is_path(path) and isinstance(version, str | None)):
+        raise BadRequestError(422, 'say where the patch lies: {"path": "/srv/shop-1.3.0", "version": "1.3.0"}')
+    return path, version
+
+
+def is_path(text: str) -> bool:
+    """Whether an operating system can be asked for a file of this name at all."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def asked_upload(request: Request, body: bytes) -> tuple[str, bytes, str | None]:
+    """Name, bytes and version of an uploaded file. Raises BadRequestError."""
+    name = Path(request.query_params.get("name", "")).name
+    if name in ("", ".", ".."):
+        raise BadRequestError(422, "say what the body is: ?name=shop-1.3.0-py3-none-any.whl")
+    if not is_path(name) or len(os.fsencode(name)) > LONGEST_NAME:
+        raise BadRequestError(422, f"a name has no null bytes, and at most {LONGEST_NAME} bytes")
+    return name, body, request.query_params.get("version")
 
 
 def uploaded_patch(name: str, body: bytes, version: str | None) -> hotswap.Patch:

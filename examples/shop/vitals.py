@@ -6,6 +6,8 @@ import gc
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterable
+from enum import EnumType
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -41,17 +43,23 @@ def resident_memory() -> int | None:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def census(package: str) -> dict[str, dict[str, int]]:
-    """How many module and function objects of a package are alive, by module: a full collection, then a full count.
+def census(package: str, kept: Iterable[object] = ()) -> dict[str, dict[str, int]]:
+    """Count what is alive, after a full collection: modules and functions of a package by module, objects by type.
 
     Two generations are kept, so old code that stays for ever shows here first. A module counts if code was run in it.
+    Objects that are kept on purpose, such as a history, are not counted among the objects; nor is what leads to
+    nothing else (numbers, text), which the collector does not know.
     The objects are looked at from outside (their type, their own dictionary), so that none runs code because of it.
     """
     gc.collect()
     modules: Counter[str] = Counter()
     functions: Counter[str] = Counter()
+    objects: Counter[str] = Counter()
+    apart = reached_from(kept)
     for thing in gc.get_objects():
         kind = type(thing)
+        if id(thing) not in apart:
+            objects[f"{kind.__module__}.{kind.__qualname__}"] += 1
         if kind is FunctionType:
             name = thing.__module__
             if belongs(name, package):
@@ -61,7 +69,21 @@ def census(package: str) -> dict[str, dict[str, int]]:
             name = namespace.get("__name__")
             if "__builtins__" in namespace and belongs(name, package):
                 modules[name] += 1
-    return {"modules": dict(modules), "functions": dict(functions)}
+    return {"modules": dict(modules), "functions": dict(functions), "objects": dict(objects)}
+
+
+def reached_from(roots: Iterable[object]) -> set[int]:
+    """The identities of these objects and of the data in them; code and enum members belong to everybody."""
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        thing = waiting.pop()
+        kind = type(thing)
+        if id(thing) in found or issubclass(kind, (type, ModuleType, FunctionType)) or issubclass(type(kind), EnumType):
+            continue
+        found.add(id(thing))
+        waiting += gc.get_referents(thing)
+    return found
 
 
 def belongs(name: object, package: str) -> bool:

@@ -2,7 +2,7 @@
 
 `scenario` is the walk; `steps` says what is dropped and what is expected of it; `patches` builds the drops; `load` is
 the process that asks for quotes and `tariffs` what it must be answered; `clients` and `processes` are the demo's hands;
-`screen` and `summary` are what people and machines see of it.
+`screen` and `summary` are what people and machines see of it, and `streams` lets any terminal show it.
 """
 
 from __future__ import annotations
@@ -50,19 +50,17 @@ def run(*, as_json: bool, seconds_per_step: float, connections: int) -> int:
         return give_up(needs, 2, as_json=as_json)
 
     from hotswap.demo.scenario import BrokenError, play
+    from hotswap.demo.streams import any_encoding
 
     try:
-        summary = asyncio.run(
-            ended_by_sigterm(play(chosen_screen(as_json), seconds_per_step=seconds_per_step, connections=connections))
-        )
+        with any_encoding(sys.stdout):
+            playing = play(chosen_screen(as_json), seconds_per_step=seconds_per_step, connections=connections)
+            summary = asyncio.run(ended_by_sigterm(playing))
+            print(json.dumps(summary.as_json(), indent=2) if as_json else summary.line())
     except BrokenError as error:
         return give_up(str(error), 1, as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return give_up("interrupted; everything that was started has been ended", INTERRUPTED, as_json=as_json)
-    if as_json:
-        print(json.dumps(summary.as_json(), indent=2))
-    else:
-        print(summary.line())
     for problem in summary.problems:
         print(problem, file=sys.stderr)
     return 0 if summary.ok else 1

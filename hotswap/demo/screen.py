@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from rich.console import Console, Group
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -17,6 +19,15 @@ from hotswap.demo.clients import Feed
 from hotswap.demo.steps import STEPS, Outcome, StepResult
 
 __all__ = ["Lines", "LiveTable", "Nothing", "Progress", "Screen"]
+
+GAP = 2
+"""Columns on both sides of a gauge."""
+
+WIDE = 100
+"""Columns from which on the reasons stand beside the steps; below that, under them."""
+
+OTHER_COLUMNS = 32
+"""Columns that outcome, time and version need beside a step."""
 
 
 @dataclass(slots=True)
@@ -118,19 +129,31 @@ class LiveTable:
 
 def picture(progress: Progress) -> Panel:
     """The whole picture: how the load does on top, what was dropped below."""
-    return Panel(Group(gauges(progress), Text(), steps(progress)), title="hotswap: a running service takes patches")
+    return Panel(Picture(progress), title="hotswap: a running service takes patches")
 
 
-def gauges(progress: Progress) -> Table:
-    """How the service does at this moment."""
-    table = Table.grid(expand=True, padding=(0, 2))
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is in the frame, laid out for the width that there is."""
+
+    progress: Progress
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Lay it out."""
+        yield from gauges(self.progress, options.max_width)
+        yield Text()
+        yield steps(self.progress, options.max_width)
+
+
+def gauges(progress: Progress, width: int) -> list[Table]:
+    """How the service does at this moment, in as many rows as it takes to show every number whole."""
     cells: list[tuple[str, str, str]] = [("version", progress.version or "-", "bold cyan")]
     load = progress.load
     if load:
         cells += [
-            ("requests/s", f"{load['per_second']:,.0f}", "bold"),
-            ("requests", f"{load['requests']:,}", "bold"),
+            ("req/s", f"{load['per_second']:,.0f}", "bold"),
             ("failed", str(load["failed"]), "bold red" if load["failed"] else "bold green"),
+            ("requests", f"{load['requests']:,}", "bold"),
             ("p50", f"{load['p50_ms']:.1f} ms", "bold"),
             ("p99", f"{load['p99_ms']:.1f} ms", "bold"),
         ]
@@ -140,6 +163,21 @@ def gauges(progress: Progress) -> Table:
         ("WebSocket", feed.broken or f"open, {feed.received:,}", "bold red" if feed.broken else "bold"),
         ("cache loads", str(progress.cache_loads or "-"), "bold"),
     ]
+    rows: list[list[tuple[str, str, str]]] = [[]]
+    left = width
+    for cell in cells:
+        needed = max(cell_len(cell[0]), cell_len(cell[1])) + 2 * GAP
+        if needed > left and rows[-1]:
+            rows.append([])
+            left = width
+        rows[-1].append(cell)
+        left -= needed
+    return [gauge_row(row) for row in rows]
+
+
+def gauge_row(cells: list[tuple[str, str, str]]) -> Table:
+    """One row of gauges: the names, and the numbers below them."""
+    table = Table.grid(expand=True, padding=(0, GAP))
     for _ in cells:
         table.add_column(justify="center")
     table.add_row(*(Text(name, style="dim") for name, _, _ in cells))
@@ -147,14 +185,16 @@ def gauges(progress: Progress) -> Table:
     return table
 
 
-def steps(progress: Progress) -> Table:
-    """Every step, with its outcome as far as it has one."""
+def steps(progress: Progress, width: int) -> Table:
+    """Every step, with its outcome as far as it has one; the reason has a column of its own where there is room."""
+    wide = width >= WIDE
     table = Table(expand=True, box=None, pad_edge=False)
-    table.add_column("dropped", no_wrap=True)
+    table.add_column("dropped", no_wrap=wide, ratio=None if wide else 1)
     table.add_column("outcome", no_wrap=True, min_width=13)
-    table.add_column("after", justify="right", min_width=7)
-    table.add_column("live", justify="right", min_width=6)
-    table.add_column("reason", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("after", justify="right", no_wrap=True, min_width=7)
+    table.add_column("live", justify="right", no_wrap=True, min_width=6)
+    if wide:
+        table.add_column("reason", ratio=1, no_wrap=True, overflow="ellipsis")
     for number, step in enumerate(STEPS):
         result = progress.results[number] if number < len(progress.results) else None
         if result is None:
@@ -164,13 +204,18 @@ def steps(progress: Progress) -> Table:
         else:
             good = not result.problems
             mark = "✓" if good else "✗"
-            table.add_row(
-                Text(step.title),
+            told = result.headline if good else "; ".join(result.problems)
+            title: RenderableType = Text(step.title)
+            if not wide and (result.outcome == Outcome.REJECTED or not good):
+                lines = textwrap.wrap(told, max(10, width - OTHER_COLUMNS - 2), max_lines=2, placeholder="…")
+                title = Group(title, *(Text(f"  {line}", style="dim") for line in lines))
+            row = [
+                title,
                 Text(f"{mark} {result.outcome}", style="green" if good else "bold red"),
                 f"{result.seconds:.2f} s",
                 result.version,
-                Text(result.headline if good else "; ".join(result.problems), style="dim"),
-            )
+            ]
+            table.add_row(*row, *([Text(told, style="dim")] if wide else []))
     return table
 
 

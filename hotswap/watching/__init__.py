@@ -2,7 +2,8 @@
 
 `watch` is the public face and the worker thread; `scanning` finds what is dropped and waits until it is whole;
 `attempt` reads and applies one drop; `outcome` is what became of it, and the marker file that says so; `ledger` keeps
-the outcomes of each directory; `doorbell` rings when something stirs.
+the outcomes of each directory and patcher; `reports` tells them to the log; `claims` gives a directory to one watch at
+a time; `doorbell` rings when something stirs.
 """
 
 from __future__ import annotations

@@ -9,17 +9,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from hotswap.errors import HotswapError, PatchError
+from hotswap.errors import BusyError, HotswapError, PatchError
 from hotswap.patch import Patch
+from hotswap.rollout import Record, Rollout
 from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.scanning import Drop, digest_of
-
-if TYPE_CHECKING:
-    from hotswap.rollout import Rollout
 
 __all__ = ["Taken", "attempt", "take"]
 
@@ -28,12 +25,16 @@ _NO_VERSION = Version("0")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A drop whose bytes were read: a patch, or the failure to make one of them. Lives for one pass."""
+    """A drop whose bytes were read: a patch, or the failure to make one of them. Lives for one pass.
+
+    `again` says that the same bytes failed before, and that somebody dropped them anew.
+    """
 
     drop: Drop
     digest: str
     patch: Patch | None
     failure: Failure | None
+    again: bool = False
 
     @property
     def version(self) -> Version | None:
@@ -50,7 +51,7 @@ def take(drop: Drop) -> Taken:
     """Read the bytes of a drop. Never raises an Exception: a drop that makes no patch is a failure to report."""
     try:
         if drop.look.odd is not None:
-            raise PatchError(f"{drop.look.odd} is neither a file nor a folder")  # Reading a pipe would never end.
+            raise PatchError(drop.look.odd)
         # A drop directory is no package, whatever lies in it: the name of the file says which module it is.
         module = drop.path.stem if drop.path.suffix == ".py" else None
         patch = Patch.from_path(drop.path, module=module)
@@ -66,10 +67,13 @@ def take(drop: Drop) -> Taken:
 def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, Rollout | None]:
     """Apply what was taken. Whatever `apply` raises is the outcome; runs user code, so no lock may be held.
 
-    Returns the outcome, and the rollout if there is one: it may be taken back at any time.
+    Returns the outcome, and the rollout if it went live: it may be taken back at any time.
+
+    Raises BusyError where `apply` does: it says nothing of the drop, which has to wait.
     """
     began = time.monotonic()
     failure = taken.failure
+    record: Record | None = None
     if taken.patch is not None:
         try:
             rollout = apply(taken.patch)
@@ -85,25 +89,32 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, R
                 error=None,
                 process=os.getpid(),
                 time=datetime.now(UTC),
+                rolled_out=rollout.patch.digest,
             )
+        except BusyError:
+            raise
         except BaseException as error:
             # A worker has nobody to pass an interrupt to, a `scan` in the main thread has: the user at the keyboard.
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise
             failure = _failure(error)
+            if isinstance(error, HotswapError) and isinstance(error.rollout, Record):
+                record = error.rollout
         else:
             return outcome, rollout
     assert failure is not None
+    version_known = taken.version if record is None else record.version or taken.version
     outcome = Outcome(
         drop=taken.drop.name,
         digest=taken.digest,
-        version=None if taken.version is None else str(taken.version),
-        rollout=None,
+        version=None if version_known is None else str(version_known),
+        rollout=None if record is None else record.id,
         state="rejected",
         reason=failure.reason,
         error=failure.error,
         process=os.getpid(),
         time=datetime.now(UTC),
+        rolled_out=None if record is None else record.digest,
         traceback=failure.traceback,
     )
     return outcome, None

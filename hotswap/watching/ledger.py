@@ -1,7 +1,7 @@
-"""What the drops of each watched directory came to in this process, and the markers that say so.
+"""What the drops of each watched directory came to, for each patcher, and the markers that say so.
 
 Guarantees: memory and marker are changed together, so of an outcome and the news that its rollout was taken back the
-later one stands, whichever thread brings it. Assumes that no user code runs under the lock: files are written, and
+later one stands, whichever thread brings it. Assumes that no user code runs under the locks: files are written, and
 nothing else; events are emitted after it.
 """
 
@@ -14,44 +14,96 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from hotswap.events import emit
-from hotswap.watching.outcome import Outcome, write_marker
+from hotswap.watching.outcome import FAILED, LIVE, Outcome, read_marker, write_marker
+from hotswap.watching.scanning import Drop, Look
 
 if TYPE_CHECKING:
     from hotswap.rollout import Record, Rollout
-    from hotswap.watching.watch import Watch
+    from hotswap.watching.attempt import Taken
 
-__all__ = ["Ledger", "follow", "ledgers"]
+__all__ = ["Ledger", "follow", "ledger_of"]
 
 
 @dataclass(slots=True)
 class Ledger:
-    """The drops of one directory in this process; lives as long as the process. `pid` is where `watch` was started."""
+    """The drops of one directory, as one patcher in this process has met them; lives as long as the patcher."""
 
     directory: Path
     outcomes: Mapping[str, Outcome] = field(default_factory=lambda: MappingProxyType({}))
-    watch: Watch | None = None
-    pid: int = 0
+    # How each drop looked when it came to its outcome; nothing where it has gone away since.
+    looks: dict[str, Look] = field(default_factory=dict)
     # Not a plain lock: a signal handler may roll back in the thread that is writing a marker.
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def recall(self, name: str, digest: str) -> Outcome | None:
+        """What the same bytes under this name came to, as far as it holds for this process; None where it is open."""
+        known = self.outcomes.get(name)
+        if known is None:
+            # An earlier process may have tried the same bytes; what it failed for may be otherwise in this one.
+            told = read_marker(self.directory, name, FAILED)
+            known = told if told is not None and told.lasting else None
+        return known if known is not None and known.digest == digest and known.final else None
+
+    def came_again(self, drop: Drop) -> bool:
+        """Whether somebody dropped it since it came to its outcome, if it did.
+
+        It was away, or is another file, or was changed and stands without its marker.
+        """
+        before = self.looks.get(drop.name)
+        if before is None or before.identity != drop.look.identity:
+            return True
+        markers = (self.directory / f"{drop.name}{kind}" for kind in (LIVE, FAILED))
+        return before != drop.look and not any(marker.exists() for marker in markers)
+
+    def gone(self, present: frozenset[str]) -> None:
+        """Note that all drops but these are not there: what comes back under their names was dropped again."""
+        with self.lock:
+            self.looks = {name: look for name, look in self.looks.items() if name in present}
+
+    def stays(self, known: Outcome, drop: Drop) -> None:
+        """Note that a drop came to nothing new."""
+        with self.lock:
+            self.remember(known)
+            self.looks[drop.name] = drop.look
+
+    def refuse(self, known: Outcome, drop: Drop) -> None:
+        """Note that a drop came again and is not applied again, and say so beside it and in the log."""
+        self.stays(known, drop)
+        with self.lock:
+            known = self.outcomes[drop.name]  # It may have been rolled back in this moment.
+            trouble = self._mark(known)
+        self._complain(known, trouble)
+        emit(
+            "drop.ignored",
+            level="info" if known.applied else "warning",
+            directory=self.directory,
+            drop=known.drop,
+            rollout=known.rollout,
+            version=known.version,
+            digest=known.rolled_out or known.digest,
+            reason=_why_not_again(known),
+        )
 
     def remember(self, outcome: Outcome) -> None:
         """Note an outcome in memory."""
         # A new mapping each time: readers, also in a child forked at this moment, need no lock.
         self.outcomes = MappingProxyType({**self.outcomes, outcome.drop: outcome})
 
-    def enter(self, outcome: Outcome, rollout: Rollout | None) -> tuple[Outcome, bool]:
+    def enter(self, taken: Taken, outcome: Outcome, rollout: Rollout | None) -> tuple[Outcome, bool]:
         """Note what a drop came to, in memory and beside it.
 
-        Returns the outcome, which is another if the rollout has been taken back meanwhile, and whether it is news: a
-        patcher that is still busy is not.
+        Returns the outcome, which is another if the rollout has been taken back meanwhile, and whether it is news: that
+        a drop still can't be read is not.
         """
         with self.lock:
             if rollout is not None and rollout.state == "rolled_back":
                 outcome = outcome.taken_back(rollout.reason)
-            news = not outcome.same_as(self.outcomes.get(outcome.drop))
+            news = taken.again or not outcome.same_as(self.outcomes.get(outcome.drop))
             self.remember(outcome)
+            self.looks[outcome.drop] = taken.drop.look
             trouble = self._mark(outcome) if news else None
         self._complain(outcome, trouble)
         return outcome, news
@@ -77,7 +129,7 @@ class Ledger:
                 drop=outcome.drop,
                 rollout=outcome.rollout,
                 version=outcome.version,
-                digest=outcome.digest,
+                digest=outcome.rolled_out or outcome.digest,
                 reason=outcome.reason,
             )
 
@@ -93,18 +145,46 @@ class Ledger:
             emit("drop.unmarked", level="warning", directory=self.directory, drop=outcome.drop, reason=trouble)
 
 
-ledgers: dict[Path, Ledger] = {}
-"""By directory: a registry, since what is known must outlive every watch."""
+def _why_not_again(known: Outcome) -> str:
+    if known.applied:
+        verdict, advice = "went live before", "nothing, if it still is; else drop other bytes, of a newer version"
+    elif known.error is None:
+        verdict, advice = "were rolled back before", "mend the patch, and drop it with other bytes"
+    else:
+        verdict, advice = "make no patch", "build it anew, and drop it with other bytes"
+    return f"the same bytes {verdict} ({known.reason}), so they are not applied again; what to do: {advice}"
+
+
+class _Registry:
+    """All ledgers by patcher and directory, since what is known must outlive every watch."""
+
+    def __init__(self) -> None:
+        self.ledgers: WeakKeyDictionary[object, dict[Path, Ledger]] = WeakKeyDictionary()
+        self.lock = threading.RLock()  # A signal handler may roll back in the thread that holds it.
+
+    def all(self) -> list[Ledger]:
+        with self.lock:
+            return [ledger for ledgers in list(self.ledgers.values()) for ledger in list(ledgers.values())]
+
+
+_registry = _Registry()
+
+
+def ledger_of(patcher: object, directory: Path) -> Ledger:
+    """The ledger of a directory for whoever applies its drops."""
+    with _registry.lock:
+        return _registry.ledgers.setdefault(patcher, {}).setdefault(directory, Ledger(directory))
 
 
 def follow(record: Record) -> None:
     """Learn from a patcher that a rollout was rolled back. Raises nothing that files can raise."""
-    for ledger in list(ledgers.values()):
+    for ledger in _registry.all():
         ledger.take_back(record)
 
 
 def _renew_locks() -> None:
-    for ledger in ledgers.values():
+    _registry.lock = threading.RLock()
+    for ledger in _registry.all():
         ledger.lock = threading.RLock()
 
 

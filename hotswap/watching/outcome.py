@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hotswap.errors import BusyError, HotswapError, PatchError, SourceError, WheelError
+from hotswap.errors import HotswapError, PatchError, SourceError, WheelError
 
 __all__ = ["FAILED", "LIVE", "Failure", "Outcome", "read_marker", "write_marker"]
 
@@ -31,12 +31,14 @@ class Outcome:
         digest: SHA-256 of what was dropped, in hexadecimal: the patch's digest, or one over the raw bytes where they
             make no patch; empty for what is ignored, which is not read.
         version: the version that went live, or the one that was refused, where it is known.
-        rollout: the id of the rollout, where it went live.
+        rollout: the id of the rollout, where it came to one.
         state: the state of the rollout: `live`, `rejected`, or `rolled_back`; or `ignored`, where there was none.
         reason: what was done, or what was refused and why, in one line.
         error: the type of the error, `None` where the drop went live or is ignored.
         process: the id of the process in which this happened.
         time: when, in UTC.
+        rolled_out: the digest of what was rolled out, as the history has it, where it came to a rollout; not `digest`
+            where the drop had no version, since the version that it got is part of it.
         traceback: for the log, where the error was none of hotswap's; not in the marker.
     """
 
@@ -49,6 +51,7 @@ class Outcome:
     error: str | None
     process: int
     time: datetime
+    rolled_out: str | None = None
     traceback: str | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -58,13 +61,18 @@ class Outcome:
 
     @property
     def final(self) -> bool:
-        """Whether only other bytes can change it: not where the patcher was busy, or the drop could not be read."""
-        return self.error not in _PASSING
+        """Whether the drop has to change, or to come again, for another outcome: not where it could not be read."""
+        return self.error != _UNREADABLE
 
     @property
     def lasting(self) -> bool:
         """Whether a new process, too, need not try the same bytes: the artifact is wrong, or was taken back."""
         return self.error in _WRONG or self.state == _ROLLED_BACK
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same bytes deserve another try when they are dropped again: what they failed for may be over."""
+        return not self.applied and not self.lasting
 
     def taken_back(self, reason: str) -> Outcome:
         """The outcome of the same drop once its rollout was rolled back, now."""
@@ -130,9 +138,8 @@ class Failure:
         return cls(_UNREADABLE, f"the drop can't be read ({Failure.of(error).reason}); it is tried again")
 
 
-# Errors that say nothing about the dropped bytes, so the same bytes deserve another try.
+# It says nothing about the dropped bytes, so they are read again at the next look.
 _UNREADABLE = "UnreadableError"
-_PASSING = frozenset({BusyError.__name__, _UNREADABLE})
 
 # Errors that say something about the dropped bytes and nothing about the process that met them.
 _WRONG = frozenset(error.__name__ for error in (PatchError, SourceError, WheelError))

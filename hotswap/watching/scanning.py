@@ -14,6 +14,7 @@ Concurrency: a `Scanner` belongs to whoever has the turn (see `watch`); the func
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -48,12 +49,15 @@ class Look:
     """What a drop looks like from outside, without reading it.
 
     `stamp` changes when any path, size, time or inode in it does; `newest` is the latest time in it, in seconds since
-    the epoch; `odd` names something in it that is neither a file nor a folder: reading that could block for ever.
+    the epoch; `odd` says what in it can't be read: a pipe could block for ever, and a link to the directory of the
+    drops would be read with our own markers in it. `identity` is that of the file or folder itself, (st_dev, st_ino):
+    another one means that somebody dropped it again.
     """
 
     stamp: str
     newest: float
     odd: str | None
+    identity: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,8 @@ def _entries(path: Path, *, strict: bool) -> Iterator[tuple[str, Path, os.stat_r
         inside, here = waiting.pop()
         try:
             # A link that leads nowhere (editors lock files with one) is itself what is there.
-            link = bool(inside) and here.is_symlink()
-            facts = here.lstat() if link and not here.exists() else here.stat()
+            link = here.is_symlink() if inside else _leads_back(here)
+            facts = here.lstat() if link and not (inside and here.exists()) else here.stat()
         except OSError:
             if strict or not inside:
                 raise
@@ -104,19 +108,38 @@ def _entries(path: Path, *, strict: bool) -> Iterator[tuple[str, Path, os.stat_r
         waiting.extend((f"{inside}/{name}", here / name) for name in reversed(names))
 
 
+def _leads_back(path: Path) -> bool:
+    """Whether this is a link to itself, to the directory in which it lies, or to one above.
+
+    Such a drop would hold the marker beside it, so that to write the marker would change the drop.
+    """
+    if not path.is_symlink():
+        return False
+    try:
+        target = path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    here = path.parent.resolve()
+    return any(os.path.samestat(target, above.stat()) for above in (here, *here.parents))
+
+
 def look_at(path: Path) -> Look:
     """Look at a drop from outside. Raises OSError where there is nothing."""
     hashed = hashlib.sha256()
-    newest, odd = 0.0, None
+    newest, odd, identity = 0.0, None, (0, 0)
     for inside, _, facts in _entries(path, strict=False):
         # The inode and the change time catch what size and time of modification alone would miss: another file renamed
         # into its place, and a time that was set back.
         seen = (inside, stat.S_IFMT(facts.st_mode), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
         hashed.update(repr(seen).encode())
         newest = max(newest, facts.st_mtime, facts.st_ctime)
+        if not inside:
+            identity = (facts.st_dev, facts.st_ino)
         if odd is None and stat.S_IFMT(facts.st_mode) not in _ORDINARY:
-            odd = inside.lstrip("/") or path.name
-    return Look(hashed.hexdigest(), newest, odd)
+            odd = f"{inside.lstrip('/') or path.name} is neither a file nor a folder"
+        elif not inside and stat.S_ISLNK(facts.st_mode):
+            odd = f"{path.name} is a link that leads back to where it lies"
+    return Look(hashed.hexdigest(), newest, odd, identity)
 
 
 def digest_of(path: Path) -> str:
@@ -146,12 +169,15 @@ class Scanner:
         directory: where to look; it may be missing, then nothing is found.
         settle: seconds between two looks that must agree.
         clock: seconds that only rise.
+
+    `present` are the names of the drops that were there at the last look, None where the directory could not be read.
     """
 
     def __init__(self, directory: Path, settle: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
         self._settle = settle
         self._clock = clock
+        self.present: frozenset[str] | None = None
         self._seen: dict[str, _Seen] = {}
         self._passed: dict[str, float | None] = {}  # name -> since when it is seen, None once it was told
         self._untold: list[Ignored] = []
@@ -169,11 +195,14 @@ class Scanner:
         due: float | None = None
         seen: dict[str, _Seen] = {}
         names, others = self._listing()
-        for name in names:
+        gone: set[str] = set()
+        for name in names or ():
             path = self._directory / name
             try:
                 look = look_at(path)
-            except OSError:
+            except OSError as error:
+                if isinstance(error, FileNotFoundError):
+                    gone.add(name)
                 continue  # It went away between the listing and the look, or is a link that leads nowhere (yet).
             known = self._seen.get(name)
             if known is None or known.look != look:
@@ -187,6 +216,7 @@ class Scanner:
             elif everything or not known.handled:
                 drops.append(Drop(name, path, look, certain=wall - look.newest > _COARSE))
         self._seen = seen
+        self.present = None if names is None else frozenset(names) - gone
         if self._notice(others, now):
             due = self._settle if due is None else min(due, self._settle)
         return drops, due
@@ -217,13 +247,18 @@ class Scanner:
         if known is not None and known.look == drop.look and drop.certain:
             known.handled = True
 
-    def _listing(self) -> tuple[list[str], list[Ignored]]:
-        """The names of the drops, and what is passed by without being hidden, half-made or ours."""
+    def _listing(self) -> tuple[list[str] | None, list[Ignored]]:
+        """The names of the drops, and what is passed by without being hidden, half-made or ours.
+
+        No names at all, None, where the directory could not be read: that says nothing about what lies in it.
+        """
         try:
             with os.scandir(self._directory) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return [], []  # The directory is missing for now; whoever tends the doorbell reports that.
+        except OSError:
+            return None, []
         names: list[str] = []
         others: list[Ignored] = []
         for entry in entries:

@@ -6,9 +6,10 @@
 Guarantees
 - Level-triggered: every pass looks at the whole directory, and a drop is known by the digest of its bytes. A lost,
   doubled or late event changes nothing.
-- A live drop is not applied again in the same process, also by a later watch of the same directory. A failed drop is
-  tried again only when its bytes change (or where the failure was not the drop's: the patcher was busy, the drop could
-  not be read). A new process runs the code on disk, so it applies what it finds, but for drops whose `NAME.failed`
+- A live drop is not applied again by the same patcher, also by a later watch of the same directory. A failed drop is
+  tried again only when its bytes change (or could not be read), or when it was dropped again and had failed for a
+  reason that may be over. A drop that was dropped again and is not tried says why. A busy patcher is no verdict: drops
+  wait for it. A new process runs the code on disk, so it applies what it finds, but for drops whose `NAME.failed`
   bears the same digest and says that the artifact itself is wrong, or that it was rolled back.
 - When a rollout that came from a drop is rolled back, its marker says so, also after the watch has ended (`ledger`).
 - Drops found in the same pass are applied in the order of their versions; those without one come last, by name.
@@ -33,7 +34,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -41,9 +43,11 @@ from typing import TYPE_CHECKING, Self
 from hotswap.errors import BusyError, HotswapError, StateError
 from hotswap.events import Level, emit
 from hotswap.watching.attempt import Taken, attempt, take
+from hotswap.watching.claims import claim, release
 from hotswap.watching.doorbell import Doorbell
-from hotswap.watching.ledger import Ledger, ledgers
-from hotswap.watching.outcome import FAILED, Outcome, read_marker
+from hotswap.watching.ledger import ledger_of
+from hotswap.watching.outcome import Failure, Outcome
+from hotswap.watching.reports import report
 from hotswap.watching.scanning import SETTLE, Drop, Scanner, is_passed_by, look_at
 
 if TYPE_CHECKING:
@@ -54,6 +58,9 @@ __all__ = ["Watch"]
 
 _GAP = 0.05
 """Seconds between two passes at least: a file that is written for minutes rings all the time."""
+
+_RETRY = 0.2
+"""Seconds until drops that wait for a busy patcher are tried again."""
 
 _turn_held: contextvars.ContextVar[object] = contextvars.ContextVar("hotswap.watching.turn", default=None)
 
@@ -70,6 +77,7 @@ class Watch:
         directory: where drops are looked for; made when the watch starts, if it is missing.
         interval: seconds between two rescans, for when no event tells of a change.
         settle: seconds for which a drop must look the same before it is taken.
+        patcher: whose memory of earlier drops this is; `apply` by default.
     """
 
     def __init__(
@@ -79,6 +87,7 @@ class Watch:
         interval: float = 2.0,
         *,
         settle: float = SETTLE,
+        patcher: object = None,
     ) -> None:
         for name, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
             if not (math.isfinite(seconds) and least <= seconds <= threading.TIMEOUT_MAX):
@@ -88,7 +97,7 @@ class Watch:
         self.directory = Path(os.path.abspath(directory))  # noqa: PTH100 - a later chdir must not move it, links stay
         self.interval = interval
         self._apply = apply
-        self._ledger = ledgers.setdefault(self.directory, Ledger(self.directory))
+        self._ledger = ledger_of(apply if patcher is None else patcher, self.directory)
         self._scanner = Scanner(self.directory, settle)
         self._bell = threading.Event()
         self._stopping = threading.Event()
@@ -100,6 +109,7 @@ class Watch:
         self._turn: object | None = None
         self._turn_thread: int | None = None
         self._settled: dict[str, str] = {}  # name -> stamp of the bytes that came to something
+        self._waiting: dict[str, tuple[str, str]] = {}  # name -> digest, and why; replaced, never changed
 
     # --- what a user sees ---
 
@@ -124,8 +134,7 @@ class Watch:
             raise StateError(f"this watch is {here}", advice="make another with patcher.watch()")
         if sys.platform in ("emscripten", "wasi"):
             raise HotswapError("this platform has no threads, so nothing can be watched", advice="call watch.scan()")
-        self._prepare()
-        self._claim()
+        claim(self, self.directory)
         self._pid = os.getpid()
         self._stopping.clear()
         self._bell.clear()
@@ -138,7 +147,7 @@ class Watch:
         except BaseException as error:
             self._thread = None
             self._doorbell.close()
-            self._release()
+            release(self, self.directory)
             if isinstance(error, RuntimeError):
                 raise HotswapError(f"the thread that watches {self.directory} can't be started ({error})") from error
             raise
@@ -167,7 +176,7 @@ class Watch:
             self._changed.notify_all()
         if last:
             self._stopping.clear()
-            self._release()
+            release(self, self.directory)
             emit("watch.stopped", level="info", directory=str(self.directory))
 
     def __enter__(self) -> Self:
@@ -224,8 +233,11 @@ class Watch:
                 self._bell.set()
                 self._changed.wait(min(left, self.interval))
         last = self._ledger.outcomes.get(name)
+        waiting = self._waiting.get(name)
         if stamp is None:
             because = "there is no such drop"
+        elif waiting is not None:
+            because = waiting[1]
         elif last is not None and not last.final:
             because = last.reason
         else:
@@ -275,56 +287,64 @@ class Watch:
         outcomes: list[Outcome] = []
         with self._turn_taken():
             drops, due = self._scanner.scan(everything=everything)
+            present = self._scanner.present
+            if present is not None:
+                self._ledger.gone(present)
+                self._waiting = {name: why for name, why in self._waiting.items() if name in present}
+                with self._changed:  # What comes back has come to nothing yet, even if it looks the same.
+                    self._settled = {name: stamp for name, stamp in self._settled.items() if name in present}
             for other in self._scanner.ignored():
                 level: Level = "warning" if other.meant else "info"
                 emit("drop.ignored", level=level, directory=self.directory, drop=other.name, reason=other.reason)
                 if other.meant:
                     self._ledger.ignore(Outcome.ignored(other.name, other.reason))
             taken = [one for drop in drops if (one := self._take(drop)) is not None]
-            for one in sorted(taken, key=lambda one: one.order):
+            taken.sort(key=lambda one: one.order)
+            for number, one in enumerate(taken):
                 if self._stopping.is_set():
                     break
-                if _unchanged(one.drop):  # Else these bytes are half of something, or history: the new ones settle.
+                if not _unchanged(one.drop):
+                    continue  # These bytes are half of something, or history: the new ones settle.
+                try:
                     outcomes.append(self._finish(one))
+                except BusyError as busy:  # No verdict. The later ones wait too, or they would overtake it.
+                    self._wait(busy, taken[number:])
+                    due = _RETRY if due is None else min(due, _RETRY)
+                    break
+                self._waiting = {name: why for name, why in self._waiting.items() if name != one.drop.name}
         return tuple(outcomes), due
 
     def _take(self, drop: Drop) -> Taken | None:
         """Read the drop's bytes, once; None where they are dealt with."""
         taken = take(drop)
-        known = self._ledger.outcomes.get(drop.name)
-        if known is None:
-            # An earlier process may have tried the same bytes; what it failed for may be otherwise in this one.
-            told = read_marker(self.directory, drop.name, FAILED)
-            known = told if told is not None and told.lasting else None
-        if known is None or known.digest != taken.digest or not known.final:
-            return taken
-        self._ledger.remember(known)
+        known = self._ledger.recall(drop.name, taken.digest)
+        again = self._ledger.came_again(drop)
+        if known is None or (again and known.passing):
+            return replace(taken, again=again)
+        if again:
+            self._ledger.refuse(known, drop)
+        else:
+            self._ledger.stays(known, drop)
         self._publish(drop)
         return None
 
     def _finish(self, taken: Taken) -> Outcome:
         """Apply what was taken, and report: to the memory and beside the drop, then in the log."""
         began = time.monotonic()
-        outcome, news = self._ledger.enter(*attempt(self._apply, taken))
+        outcome, news = self._ledger.enter(taken, *attempt(self._apply, taken))
         if news:
-            facts: dict[str, object] = {
-                "drop": outcome.drop,
-                "version": outcome.version,
-                "digest": outcome.digest,
-                "reason": outcome.reason,
-                "duration": round(time.monotonic() - began, 6),
-            }
-            if outcome.applied:
-                emit("drop.applied", level="info", rollout=outcome.rollout, **facts)
-            elif outcome.error is None:  # Who follows the log rolled it back before anybody knew of it.
-                emit("drop.rolled_back", level="warning", rollout=outcome.rollout, **facts)
-            elif outcome.traceback is None:
-                emit("drop.failed", level="error", error=outcome.error, **facts)
-            else:
-                emit("drop.failed", level="error", error=outcome.error, traceback=outcome.traceback, **facts)
+            report(outcome, time.monotonic() - began)
         if outcome.final:
             self._publish(taken.drop)
         return outcome
+
+    def _wait(self, busy: BusyError, waiting: Sequence[Taken]) -> None:
+        """Note, and tell once, that these drops wait until the patcher is free."""
+        reason = Failure.of(busy).reason
+        new = [one for one in waiting if self._waiting.get(one.drop.name, ("", ""))[0] != one.digest]
+        self._waiting = {**self._waiting, **{one.drop.name: (one.digest, reason) for one in waiting}}
+        for one in new:
+            emit("drop.waiting", drop=one.drop.name, version=one.version, digest=one.digest, reason=reason)
 
     # --- what is known ---
 
@@ -335,34 +355,6 @@ class Watch:
             self._changed.notify_all()
 
     # --- what is refused ---
-
-    def _prepare(self) -> None:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with os.scandir(self.directory):
-                pass
-        except (FileExistsError, NotADirectoryError) as error:
-            raise HotswapError(
-                f"{self.directory} can't be watched: it, or what it is in, is not a directory",
-                advice="give the path of a directory, or move the file away",
-            ) from error
-        except OSError as error:
-            raise HotswapError(
-                f"{self.directory} can't be watched: it can't be made or read ({error})",
-                advice="give this process the right to make and read it, or give another path",
-            ) from error
-
-    def _claim(self) -> None:
-        other = self._ledger.watch
-        if other is not None and self._ledger.pid == os.getpid():
-            raise HotswapError(
-                f"{self.directory} is watched already in this process", advice="stop the other watch first"
-            )
-        self._ledger.watch, self._ledger.pid = self, os.getpid()
-
-    def _release(self) -> None:
-        if self._ledger.watch is self:
-            self._ledger.watch = None
 
     def _refuse_inside(self, what: str) -> None:
         if self._turn is not None and (self._turn is _turn_held.get() or self._turn_thread == threading.get_ident()):
