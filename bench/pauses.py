@@ -37,8 +37,17 @@ class Pause:
 NAMES_IN_A_MODULE = 100
 
 
+METHODS_OF_A_CLASS = 5
+
+
 def _source(names: int) -> str:
-    return "".join(f"def function{number}(a, b=1):\n    return a, {{n}}\n" for number in range(names))
+    """Half of the names are functions, half are methods, in classes of five."""
+    half = names // 2
+    functions = "".join(f"def function{number}(a, b=1):\n    return a, {{n}}\n" for number in range(names - half))
+    methods = [f"    def method{number}(self, a, b=1):\n        return a, {{n}}\n" for number in range(half)]
+    starts = range(0, half, METHODS_OF_A_CLASS)
+    classes = (f"class Class{start}:\n{''.join(methods[start : start + METHODS_OF_A_CLASS])}" for start in starts)
+    return functions + "".join(classes)
 
 
 def pauses(folder: Path, *, names: tuple[int, ...], heaps: tuple[int, ...], repeat: int) -> list[Pause]:
@@ -46,7 +55,7 @@ def pauses(folder: Path, *, names: tuple[int, ...], heaps: tuple[int, ...], repe
     found: list[Pause] = []
     for heap in heaps:
         ballast = [[] for _ in range(heap)]  # type: ignore[var-annotated]
-        found += [_measure(folder, count, len(ballast), repeat if count < 10_000 else 2) for count in names]
+        found += [_measure(folder, count, len(ballast), repeat if count < 10_000 else 3) for count in names]
         del ballast
         gc.collect()
     return found

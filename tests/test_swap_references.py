@@ -39,6 +39,7 @@ from typing import Any
 import pytest
 
 import hotswap
+from hotswap.swap.forwarding import target_of
 
 STAGES = (1, 2, 3, 4, 3, 5)
 """What is live, stage by stage; where it falls, the last rollout was taken back."""
@@ -974,7 +975,6 @@ def spare(make_package: Callable[..., ModuleType]) -> Iterator[tuple[int, Module
     return history()
 
 
-@pytest.mark.threads  # fails on Pyodide 3.14 for a reason that is not found yet
 class TestWeakReferences:
     """Registries of handlers (signals, event buses) hold functions weakly: the module is what keeps them alive.
 
@@ -1019,7 +1019,6 @@ class TestWeakReferences:
         assert [answer for answer, _ in answers] == [live for _, live in answers]
 
 
-@pytest.mark.threads  # fails on Pyodide 3.14 for a reason that is not found yet
 class TestGenerations:
     def test_die_when_nobody_holds_them(self, spare: Iterator[tuple[int, ModuleType]]) -> None:
         """Two generations are kept: what is live, and the one to go back to."""
@@ -1031,6 +1030,14 @@ class TestGenerations:
                 break
         gc.collect()
         assert [reference() is not None for reference in generations] == [False, False, True, True]
+
+
+def target_depth(function: Any) -> int:
+    """How many functions are called one after the other until there is one that does the work."""
+    depth = 0
+    while (function := target_of(function.__code__)) is not None:
+        depth += 1
+    return depth
 
 
 class TestRetargeting:
@@ -1047,6 +1054,26 @@ class TestRetargeting:
                 if old is not live:
                     assert any(constant is live for constant in old.__code__.co_consts)
             held.append(live)
+
+    def test_after_a_hundred_versions(self, make_package: Callable[..., ModuleType]) -> None:
+        source = "def function(): return {n}\nclass Class:\n    def method(self): return {n}\n"
+        package = make_package({"core.py": source.replace("{n}", "0")}).__name__
+        core: Any = importlib.import_module(f"{package}.core")
+        patcher = hotswap.Patcher([package])
+        instance, cls = core.Class(), core.Class
+        held = [(core.function, instance.method, cls.method)]
+        for version in range(1, 101):
+            text = source.replace("{n}", str(version))
+            patcher.apply(hotswap.Patch.from_sources({f"{package}.core": text}, version=str(version)))
+            core = sys.modules[f"{package}.core"]
+            held.append((core.function, core.Class().method, core.Class.method))
+        for live in (100, 99):
+            for function, bound, unbound in held:
+                assert (function(), bound(), unbound(instance)) == (live, live, live)
+                assert target_depth(function) <= 1
+            assert core.Class is cls
+            if live == 100:
+                patcher.rollback()
 
     def test_keeps_the_identity_of_classes(self, throwaway: Throwaway) -> None:
         stages = throwaway.history()
