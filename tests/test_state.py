@@ -433,6 +433,13 @@ class TestKeptInstances:
         live.patcher.rollback()
         assert not hasattr(kept, "b")
 
+    def test_of_classes_that_are_the_same_are_left_alone(self, service: Callable[..., Service]) -> None:
+        """Their constructor is what it was: what is missing was taken out at run time."""
+        live = service("import argparse\nns = argparse.Namespace(a=1)\nX = 1\n")
+        del live.m.ns.a
+        live.apply("import argparse\nns = argparse.Namespace(a=1)\nX = 2\n")
+        assert vars(live.m.ns) == {}
+
     def test_do_not_get_what_was_computed_from_the_twin(self, service: Callable[..., Service]) -> None:
         source = (
             "import functools\nclass C:\n    def __init__(self):\n        self.n = 1\n"

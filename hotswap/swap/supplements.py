@@ -94,6 +94,8 @@ def supplement(kept: Iterable[Kept], translate: Callable[[Any], Any], wording: W
         source: dict[Any, Any] | None
         if type(pair.twin) is dict:
             holder, source = pair.living, pair.twin
+        elif all(translate(base) is base for base in walk.mro(type(pair.twin))):
+            continue  # its constructor is what it was: what is missing was taken out
         else:
             holder, source = walk.instance_dict(pair.living), walk.instance_dict(pair.twin)
             slots = _empty_slots(pair)
