@@ -17,6 +17,7 @@ from hotswap.errors import (
     DowngradeError,
     HotswapError,
     LoadError,
+    MigrationError,
     NothingToRollBackError,
     OutdatedError,
     PatchError,
@@ -28,6 +29,7 @@ from hotswap.errors import (
     WheelError,
     WrongPackageError,
 )
+from hotswap.generation import keep
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 from hotswap.rollout import Record, Rollout, State
@@ -41,6 +43,7 @@ __all__ = [
     "DowngradeError",
     "HotswapError",
     "LoadError",
+    "MigrationError",
     "NothingToRollBackError",
     "OutdatedError",
     "Patch",
@@ -57,4 +60,5 @@ __all__ = [
     "WheelError",
     "WrongPackageError",
     "__version__",
+    "keep",
 ]

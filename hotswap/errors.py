@@ -19,6 +19,7 @@ __all__ = [
     "DowngradeError",
     "HotswapError",
     "LoadError",
+    "MigrationError",
     "NothingToRollBackError",
     "OutdatedError",
     "PatchError",
@@ -132,6 +133,13 @@ class DowngradeError(HotswapError):
 
 class LoadError(HotswapError):
     """A module of the candidate raised while it was imported; the cause is chained. The candidate is discarded."""
+
+
+class MigrationError(HotswapError):
+    """A migration of the candidate raised, or did not return in time; a cause is chained. The candidate is discarded.
+
+    Nothing live was touched, but for living objects that the migration itself changed in place.
+    """
 
 
 class PlanError(HotswapError):

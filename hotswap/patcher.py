@@ -30,7 +30,7 @@ from hotswap.place import Place
 from hotswap.rollout import Record, Rollout, State
 from hotswap.stopping import check_limit, check_wait
 from hotswap.succession import Succession
-from hotswap.swap import Swap
+from hotswap.swap import Swap, Undone
 from hotswap.verification import Check
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class Patcher:
             if cancelled.is_set():
                 rollout.abort(reason="the caller was cancelled")
                 return rollout
-            rollout.commit()
+            rollout.take_live(cancelled)
         except BaseException as error:
             with suppress(StateError):  # it may go live, or be rejected, in this very moment
                 if rollout.state in (State.STAGED, State.VERIFIED):  # an interrupt, say
@@ -256,14 +256,6 @@ class Patcher:
         if follow not in self._followers:
             self._followers.append(follow)
         return Watch(lambda patch: self.apply(patch), directory, interval=interval, patcher=self)
-
-    def _abort_progress(self) -> None:
-        progress = self._place.rollout
-        if progress is not None and progress.state in (State.STAGED, State.VERIFIED):
-            try:
-                progress.abort(reason="what it was staged on was rolled back")
-            except StateError:
-                return  # it was rejected meanwhile: either way it is not in progress any more
 
     # --- what rollouts ask of their host -------------------------------------------------------------------------
 
@@ -331,9 +323,13 @@ class Patcher:
             self.move(superseded, (State.LIVE,), State.PERMANENT, f"superseded by {rollout.label}")
             return superseded
 
-    def go_back(self, rollout: Rollout, reason: str) -> None:
+    def undo(self, rollout: Rollout) -> Undone:
+        """Run the inverse migrations of what is live; user code, so not under the lock."""
+        return self._succession.undo(rollout, self._place.loading)
+
+    def go_back(self, rollout: Rollout, reason: str, undone: Undone) -> None:
         """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
         with self._change, collector.switched_off():
-            self._succession.retreat(rollout)
+            self._succession.retreat(rollout, undone)
             self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
-        self._abort_progress()
+        self._place.abort("what it was staged on was rolled back")

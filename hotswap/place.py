@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from hotswap.errors import BusyError
-from hotswap.rollout import State
+from hotswap.errors import BusyError, StateError
+from hotswap.records import State
 from hotswap.verification import Visit, is_inside_check
 
 if TYPE_CHECKING:
@@ -103,6 +103,13 @@ class Place:
                 self.rollout = None
                 self._free.notify_all()
 
+    def abort(self, reason: str) -> None:
+        """Abort the rollout that is in progress, if there is one."""
+        progress = self.rollout
+        if progress is not None and progress.state in (State.STAGED, State.VERIFIED):
+            with suppress(StateError):  # it was rejected meanwhile: either way it is not in progress any more
+                progress.abort(reason)
+
     def wake(self) -> None:
         """Have everybody who waits look whether he was cancelled."""
         with self._free:
@@ -124,7 +131,9 @@ class Place:
         """Raise BusyError if the caller is a module body or a check that the rollout in progress runs."""
         if threading.current_thread() in self._loaders or is_inside_check(self._loading):
             raise BusyError(
-                f"a module can't {what} while it is imported by a rollout", patch=label, running=self._running()
+                f"a module can't {what} while it is imported by a rollout, or migrates its state",
+                patch=label,
+                running=self._running(),
             )
         if is_inside_check(self._token):
             raise BusyError(

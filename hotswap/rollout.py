@@ -20,11 +20,10 @@ A rollout that fails while it is staged is rejected before anybody gets it; the 
 from __future__ import annotations
 
 import asyncio
-import enum
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -34,43 +33,12 @@ from hotswap import events
 from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
+from hotswap.records import Record, State
 from hotswap.shield import shielded
-from hotswap.swap import Plan, Swap
+from hotswap.swap import Plan, Swap, Undone, migrate
 from hotswap.verification import Check, CheckResult, Report, run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
-
-
-class State(enum.StrEnum):
-    """Where a rollout stands; the table at the top of this module says how it gets there."""
-
-    STAGED = "staged"
-    VERIFIED = "verified"
-    LIVE = "live"
-    PERMANENT = "permanent"
-    REJECTED = "rejected"
-    ROLLED_BACK = "rolled_back"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What the history keeps of a rollout: facts, and nothing that keeps code alive.
-
-    `version` is None for a patch that had none and was refused before it got one. `started` and `finished` are times
-    in UTC, `finished` being when the state was reached. `pause` is how long, in seconds, the other threads waited for
-    the swap (of a rolled back rollout: for the way back), or None if nothing was swapped.
-    """
-
-    id: str
-    name: str
-    version: Version | None
-    digest: str
-    state: State
-    reason: str
-    started: datetime
-    finished: datetime
-    report: Report
-    pause: float | None
 
 
 class Host(Protocol):
@@ -88,7 +56,10 @@ class Host(Protocol):
     def go_live(self, rollout: Rollout) -> Rollout | None:
         """Commit, and take over the new generation. Returns the rollout whose trial this has ended, if any."""
 
-    def go_back(self, rollout: Rollout, reason: str) -> None:
+    def undo(self, rollout: Rollout) -> Undone:
+        """Run the inverse migrations, if the rollout is what is live."""
+
+    def go_back(self, rollout: Rollout, reason: str, undone: Undone) -> None:
         """Revert, and take over the previous generation. Raises StateError if it is not what is live."""
 
     def refuse_reentry(self, what: str) -> None:
@@ -134,9 +105,11 @@ class Rollout:
         self.reason = ""
         self.started = self.changed = datetime.now(UTC)
         self._candidate: Candidate | None = None
+        self._limit = Limit()
         self._loading = False
         self._judging: threading.Event | None = None
-        """Set while checks run: it stops them."""
+        """Set while checks or migrations run: it stops them."""
+        self._committing = threading.Lock()
         self._not_ended = [None]
         self._began = time.perf_counter()
 
@@ -165,18 +138,9 @@ class Rollout:
     @property
     def record(self) -> Record:
         """The facts of this moment."""
-        return Record(
-            self.id,
-            self.patch.name,
-            self.patch.version,
-            self.patch.digest,
-            self.state,
-            self.reason,
-            self.started,
-            self.changed,
-            self.report,
-            self.pause,
-        )
+        patch = self.patch
+        facts = (self.id, patch.name, patch.version, patch.digest, self.state, self.reason, self.started, self.changed)
+        return Record(*facts, self.report, self.pause)
 
     # --- the walk ------------------------------------------------------------------------------------------------
 
@@ -185,7 +149,7 @@ class Rollout:
 
         Raises LoadError, PlanError or UnsupportedChangeError; the rollout is rejected then.
         """
-        self._candidate = candidate
+        self._candidate, self._limit = candidate, limit
         self._loading = True  # an abort in the meantime leaves the end to this thread, which runs the patch's code
         try:
             candidate.load(limit)
@@ -260,13 +224,39 @@ class Rollout:
         self._emit("rollout.verified", checks=len(report))
 
     def commit(self) -> None:
-        """Make the candidate live, all at once.
+        """Run the migrations, and make the candidate live, all at once.
 
-        Raises StateError if the rollout is not verified (nothing was done), UnsupportedChangeError or CommitError if
-        the swap can't be made: the rollout is rejected then, and the old version is live.
+        Raises StateError if the rollout is not verified (nothing was done), MigrationError if a migration fails,
+        UnsupportedChangeError or CommitError if the swap can't be made: the rollout is rejected then, and the old
+        version is live.
         """
+        self.take_live(threading.Event())
+
+    def take_live(self, cancelled: threading.Event) -> None:
+        """Do what `commit` does; a migration is given up if it is cancelled."""
         if self.state is not State.VERIFIED:
             raise self._wrong("committed", "call verify() first" if self.state is State.STAGED else "it is too late")
+        if not self._committing.acquire(blocking=False):
+            raise self._wrong("committed twice", "another thread is at it")
+        try:
+            self._migrate(cancelled)
+            self._commit()
+        finally:
+            self._committing.release()
+
+    def _migrate(self, cancelled: threading.Event) -> None:
+        self._judging = cancelled
+        try:
+            migrate(self.candidate, replace(self._limit, cancelled=cancelled))
+        except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
+            raise self.reject(error) from error.__cause__
+        finally:
+            self._judging = None
+        if self._is(State.REJECTED):  # aborted meanwhile by another thread, which leaves the end to this one
+            self._end()
+            raise self._wrong("committed", f"it was given up while its migrations ran: {self.reason}")
+
+    def _commit(self) -> None:
         try:
             superseded, interrupt = self._go_live()
             self._emit("rollout.live", pause=self.pause)
@@ -303,12 +293,17 @@ class Rollout:
         Arguments:
             reason: why, for the history and the log.
 
+        Inverse migrations run first. If one fails, the old code comes back all the same, with the values from before
+        the swap; `reason` and the event `migration.failed` say so.
+
         Raises StateError if the rollout is not what is live, or its previous generation is not kept any more;
         CommitError if the way back could not be made: the rollout stays live then.
         """
         self._host.refuse_reentry("roll back")
+        told = reason or "rolled back on request"
         try:
-            _, interrupt = shielded(lambda: self._host.go_back(self, reason or "rolled back on request"))
+            undone = self._host.undo(self)
+            _, interrupt = shielded(lambda: self._host.go_back(self, undone.reason(told), undone))
         except HotswapError:
             raise
         except Exception as error:
@@ -319,6 +314,8 @@ class Rollout:
             ) from error
         self._candidate = None
         self._host.tell(self)
+        if undone.failure is not None:
+            self._emit("migration.failed", level="error", **undone.facts)
         self._emit("rollout.rolled_back", level="warning", pause=self.pause)
         if interrupt is not None:
             raise interrupt
@@ -326,8 +323,8 @@ class Rollout:
     def abort(self, reason: str = "") -> None:
         """Give up a rollout that is not live yet: it is rejected, and nothing of it is left.
 
-        While its modules are loaded or its checks run, in another thread, the place stays taken until they have
-        ended; checks are stopped as if their time were up.
+        While its modules are loaded, or its checks or migrations run, in another thread, the place stays taken until
+        they have ended; checks and migrations are stopped as if their time were up.
 
         Raises StateError if it is live, or over.
         """

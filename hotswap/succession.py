@@ -1,12 +1,14 @@
 """The succession of generations: what is live, what was live before it, and the way from one to the other.
 
-Concurrency. Guarantees nothing by itself: every method is called under the patcher's lock. Assumes that no other
-patcher swaps the same packages at the same instant; what another one did before is noticed (`generation.standing`).
+Concurrency. Guarantees nothing by itself: every method but `undo` is called under the patcher's lock. Assumes that no
+other patcher swaps the same packages at the same instant; what another one did before is noticed
+(`generation.standing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from packaging.version import Version
@@ -15,7 +17,7 @@ from hotswap.admission import admit, resolve, roots, version_for
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Live, Shelf, ShelfMark, Tree, epochs, forget, standing
 from hotswap.rollout import Rollout, State
-from hotswap.swap import Importers, Lineage, Swap
+from hotswap.swap import Importers, Lineage, Swap, Undone
 
 __all__ = ["Succession"]
 
@@ -139,8 +141,16 @@ class Succession:
         superseded.swap.close()
         return superseded.rollout
 
-    def retreat(self, rollout: Rollout) -> None:
-        """Take the live rollout back.
+    def undo(self, rollout: Rollout, inside: Callable[[], AbstractContextManager[None]]) -> Undone:
+        """Run the inverse migrations of the live rollout, in the block that `inside` makes.
+
+        They are code of users, so this is the one method that is not called under the lock.
+        """
+        previous = self._previous
+        return previous.swap.undo(inside) if previous is not None and previous.rollout is rollout else Undone()
+
+    def retreat(self, rollout: Rollout, undone: Undone) -> None:
+        """Take the live rollout back, with what its inverse migrations have to write.
 
         Raises StateError if it is not what is live, or if another patcher has changed the packages since.
         """
@@ -166,7 +176,7 @@ class Succession:
             )
         self._live.adopt()
         late = self._shelf.late(previous.mark, previous.known, self._live)
-        rollout.pause = previous.swap.revert(late)
+        rollout.pause = previous.swap.revert(late, undone)
         if late.dropped:
             names = ", ".join(late.dropped)
             sentence = (

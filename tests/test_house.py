@@ -75,7 +75,8 @@ class TestPublicSurface:
     def test_has_a_docstring(self, name: str) -> None:
         value = getattr(hotswap, name)
         # A dataclass without a docstring gets its signature for one, which tells a reader nothing.
-        assert (vars(value).get("__doc__") or "").strip(), f"hotswap.{name} has no docstring"
+        told = vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
+        assert (told or "").strip(), f"hotswap.{name} has no docstring"
         assert not value.__doc__.startswith(f"{name}("), f"hotswap.{name} has no docstring of its own"
         if inspect.isclass(value):
             bare = [member for member, function in public_members(value) if not inspect.getdoc(function)]

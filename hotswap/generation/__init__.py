@@ -1,8 +1,10 @@
 """Generations: what is live, and candidates that are loaded beside it."""
 
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names, unchanged
+from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
 from hotswap.generation.isolation import ModuleView, World, gate, worlds
+from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed
 from hotswap.generation.loading import Candidate
@@ -36,10 +38,13 @@ __all__ = [
     "forget",
     "gate",
     "is_place",
+    "keep",
     "managed",
     "public_names",
     "reachable",
+    "registry",
     "standing",
+    "told",
     "unchanged",
     "watch_young",
     "worlds",

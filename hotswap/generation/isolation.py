@@ -39,7 +39,8 @@ class World:
     Arguments:
         packages: the managed top-level packages; every other import is ordinary.
 
-    `own` holds the modules of this generation, `live` says that the generation is the one in `sys.modules`.
+    `own` holds the modules of this generation, `live` says that the generation is the one in `sys.modules`. `kept` is
+    what a candidate's code asked `hotswap.keep` for and nobody had yet; None for worlds that are no candidate's.
     Subclasses decide what happens to modules that are not there yet.
     """
 
@@ -47,6 +48,7 @@ class World:
         self.packages = packages
         self.own: dict[str, ModuleType] = {}
         self.live = False
+        self.kept: dict[tuple[str, str], Any] | None = None
 
     def load(self, name: str) -> None:
         """Make sure that `name` can be found. Raises ModuleNotFoundError if there is no such module."""

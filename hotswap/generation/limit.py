@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hotswap.errors import LoadError
+from hotswap.errors import HotswapError, LoadError
 from hotswap.stopping import Stopped, Worker, answer_of
 
 if TYPE_CHECKING:
@@ -45,24 +45,35 @@ class Limit:
 
     def run(self, candidate: Candidate) -> None:
         """Run the module bodies. Raises what they raise, and LoadError when they are given up."""
-        worker = Worker(f"hotswap load {candidate.patch.label}")
+        name = f"hotswap load {candidate.patch.label}"
+        self.call(name, candidate.load_modules, lambda worker: self._give_up(candidate, worker))
+
+    def call(self, name: str, work: Callable[[], object], give_up: Callable[[Worker], HotswapError]) -> None:
+        """Run code of others within the limit. Raises what it raises.
+
+        Arguments:
+            name: of the thread in which it runs.
+            work: runs it.
+            give_up: asks the thread to stop, or leaves it behind, when time is up; returns the error to raise.
+        """
+        worker = Worker(name)
         answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         seconds = None if sys.platform in ("emscripten", "wasi") else self.seconds
         try:
             # Starting is inside too: the module body may be running before `start` returns, and Ctrl-C may come then.
-            if seconds is None or not worker.start(self._main, candidate, answers):
+            if seconds is None or not worker.start(self._main, work, answers):
                 with self.inside():
-                    candidate.load_modules()
+                    work()
                 return
             error = answer_of(answers, seconds, self.cancelled)
         except queue.Empty:
             if worker.thread is None:
-                raise  # a module body said so
-            raise self._give_up(candidate, worker) from None
+                raise  # what ran here said so
+            raise give_up(worker) from None
         except BaseException:
             # Somebody wants to end the process, or to stop the thread in which we run: leave nothing behind.
             if worker.thread is not None:
-                self._give_up(candidate, worker)
+                give_up(worker)
             raise
         # Until it has left, its frames hold the candidate, which the caller may want to be the last to hold.
         worker.join()
@@ -72,11 +83,11 @@ class Limit:
         finally:
             del error  # a frame that its own exception holds is a cycle, which would keep the candidate
 
-    def _main(self, candidate: Candidate, answers: queue.SimpleQueue[BaseException | None]) -> None:
+    def _main(self, work: Callable[[], object], answers: queue.SimpleQueue[BaseException | None]) -> None:
         failure: BaseException | None = None
         try:
             with self.inside():
-                candidate.load_modules()
+                work()
         except Stopped:
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread

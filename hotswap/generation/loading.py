@@ -20,10 +20,11 @@ from hotswap import walk
 from hotswap.errors import LoadError
 from hotswap.generation.definitions import Definitions, analyse, public_names
 from hotswap.generation.failures import innermost, told
-from hotswap.generation.files import NamespaceLoader, PatchLoader, Tree
+from hotswap.generation.files import NamespaceLoader, Tree, spec_again
 from hotswap.generation.isolation import World, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
+from hotswap.generation.overrides import override
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
 from hotswap.generation.standing import epochs
 from hotswap.generation.sysview import Modules, SysView, looked_up_in
@@ -57,10 +58,15 @@ class Candidate(Mapping[str, ModuleType]):
             for name, source in patch.sources.items()
             if name in changed
         }
+        override(self.definitions, live, patch)
         self.selection = select(live, changed, self.definitions, self.removed, patch.complete)
         self.changed = (*changed, *self.selection.affected)
         self.owned: list[object] = []
         self.classes: list[type] = []
+        self.migrated: dict[str, dict[str, Any]] = {}
+        """What migrations wrote: module -> name -> what the module body had bound to it. The module has the value."""
+        self.fenced: list[Any] = []
+        """Objects that migrations took over from what is live: nobody rewrites them."""
         self.loaded = False
         self.discarded = False
         # Guards what stands in `sys.modules` against a module body that comes to its end after it was given up.
@@ -112,6 +118,11 @@ class Candidate(Mapping[str, ModuleType]):
             self.world.given_up = True
             if epochs(self.world.packages) == count:
                 _restore(before)
+        self._left_behind = worker
+
+    def leave_behind(self, worker: Worker) -> None:
+        """Shut out a thread that runs a migration and did not end in time."""
+        self.world.given_up = True
         self._left_behind = worker
 
     def _made(self, young: Young) -> list[type]:
@@ -170,7 +181,9 @@ class Candidate(Mapping[str, ModuleType]):
         for cls in self.classes:
             detach(cls)
         self.owned, self.classes = [], []
+        self.migrated, self.fenced = {}, []
         self.world.own = {}
+        self.world.kept = {}
         self.definitions.clear()
         self.tree.remove()
         if self._left_behind is None:
@@ -197,6 +210,7 @@ class Candidate(Mapping[str, ModuleType]):
         self.world.live = True
         self.discarded = True
         self.owned, self.classes = [], []
+        self.fenced = []
         gate.release()
 
     def __getitem__(self, name: str) -> ModuleType:
@@ -226,9 +240,12 @@ class CandidateWorld(World):
         super().__init__(live.packages)
         self.live_modules = live
         self.candidate = candidate
+        self.kept = {}
         self.failing: str | None = None
         self.running: list[str] = []
         """The modules whose bodies are being run, the innermost last."""
+        self.finished: list[str] = []
+        """The modules whose bodies have run, those that others import first."""
         self.given_up = False
         """Whether a module body did not return in time: whatever it does from then on, it imports nothing managed."""
         self.modules = Modules(self)
@@ -327,7 +344,7 @@ class CandidateWorld(World):
         spec = None
         affected = self.live_modules.get(name) if name in self.candidate.selection.affected else None
         if affected is not None and affected.source is not None:
-            spec = self.candidate.tree.spec(name) or _again(name, affected.module, affected.source)
+            spec = self.candidate.tree.spec(name) or spec_again(name, affected.module, affected.source)
             self.candidate.definitions[name] = affected.definitions
         elif name not in self.candidate.removed:
             spec = self.candidate.tree.spec(name)
@@ -357,6 +374,7 @@ class CandidateWorld(World):
                 self.candidate.definitions[name] = analyse(decode(source.data), name, package=source.package)
             with looked_up_in(self):
                 loader.exec_module(module)
+            self.finished.append(name)
         except BaseException:
             self.failing = self.failing or name
             self.own.pop(name, None)
@@ -365,18 +383,6 @@ class CandidateWorld(World):
             raise
         finally:
             self.running.pop()
-
-
-def _again(name: str, module: ModuleType, source: str) -> importlib.machinery.ModuleSpec | None:
-    """The spec of a live module whose text did not change, to be run once more beside itself."""
-    facts = module.__dict__
-    path = str(facts.get("__file__"))
-    return importlib.util.spec_from_file_location(
-        name,
-        path,
-        loader=PatchLoader(name, path, source),
-        submodule_search_locations=list(facts["__path__"]) if "__path__" in facts else None,
-    )
 
 
 def _entries(packages: tuple[str, ...]) -> dict[str, ModuleType]:

@@ -23,11 +23,12 @@ __all__ = ["PLACE", "Selection", "changed_modules", "is_place", "new_modules", "
 
 
 def changed_modules(live: Live, patch: Patch) -> tuple[str, ...]:
-    """The imported modules whose text the patch changes, parents first."""
+    """The imported modules whose text the patch changes, or of which it replaces an object, parents first."""
     changed = []
     for name, source in patch.sources.items():
         entry = live.get(name)
-        if entry is not None and (entry.source is None or entry.source != decode(source.data)):
+        forced = any(wanted.startswith(f"{name}:") for wanted in patch.replace)
+        if entry is not None and (forced or entry.source is None or entry.source != decode(source.data)):
             changed.append(name)
     return tuple(sorted(changed, key=lambda name: name.count(".")))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from hotswap.patch import requirements
 from hotswap.patch.contents import Contents, as_version, listed, reason_of
 from hotswap.patch.folders import read_folder, read_module
 from hotswap.patch.names import checked_module, locate, named, path_for, tops, unsafe
+from hotswap.patch.overrides import checked_overrides, moved_overrides, override_parts
 from hotswap.patch.sources import SourceFile, complaint, encode
 from hotswap.patch.wheel import read_wheel
 
@@ -47,6 +48,10 @@ class Patch:
     """Versions of Python that it runs on, from its metadata."""
     requires: tuple[Requirement, ...] = ()
     """What has to be installed, from its metadata."""
+    keep: frozenset[str] = frozenset()
+    """Data, as ``module:name`` or ``module:Class.attribute``, that stays although its definition changed."""
+    replace: frozenset[str] = frozenset()
+    """Data that is made anew although its definition did not change."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Facts that are not part of the digest: ``origin`` (the path it came from) and ``kind``."""
     sources: Mapping[str, SourceFile] = field(init=False)
@@ -54,7 +59,7 @@ class Patch:
     extensions: Mapping[str, str] = field(init=False)
     """Module name -> path in `files`, for every compiled extension module that this interpreter would import."""
     digest: str = field(init=False)
-    """SHA-256, in hex, over name, version, `complete`, and every path with its bytes."""
+    """SHA-256, in hex, over name, version, `complete`, `keep`, `replace`, and every path with its bytes."""
 
     def __post_init__(self) -> None:
         files = {path: _frozen(path, self.files[path]) for path in sorted(self.files)}
@@ -62,7 +67,10 @@ class Patch:
         sources = {
             module: SourceFile(module, path, package, files[path]) for module, (path, package) in located.items()
         }
+        keep, replace = checked_overrides(self.keep, self.replace, {*sources, *extensions})
         derived = {
+            "keep": keep,
+            "replace": replace,
             "files": MappingProxyType(files),
             "complete": frozenset(self.complete),
             "requires": tuple(self.requires),
@@ -78,7 +86,13 @@ class Patch:
 
     @classmethod
     def from_path(
-        cls, path: str | os.PathLike[str], version: str | Version | None = None, *, module: str | None = None
+        cls,
+        path: str | os.PathLike[str],
+        version: str | Version | None = None,
+        *,
+        module: str | None = None,
+        keep: Collection[str] = (),
+        replace: Collection[str] = (),
     ) -> Patch:
         """Read a patch from disk; nothing of it is executed.
 
@@ -87,6 +101,8 @@ class Patch:
             version: PEP 440 version; it goes before what the folder states, and has to agree with a wheel's.
             module: dotted name of the module or package, for a file or package folder that does not lie in its place.
                 Without it, the packages around it say it, or its own name: ``shop.pricing.py`` is ``shop.pricing``.
+            keep: data that stays although its definition changed, as ``module:name`` or ``module:Class.attribute``.
+            replace: data that is made anew although its definition did not change.
 
         A single file, and a package inside of another, are partial: they say nothing of the modules beside them.
 
@@ -109,12 +125,20 @@ class Patch:
             complete=contents.complete,
             requires_python=contents.requires_python,
             requires=contents.requires,
+            keep=keep,  # type: ignore[arg-type]  # checked and frozen there
+            replace=replace,  # type: ignore[arg-type]  # as above
             metadata={"origin": str(place), "kind": contents.kind},
         )
 
     @classmethod
     def from_sources(
-        cls, sources: Mapping[str, str | bytes], version: str | Version | None = None, *, name: str | None = None
+        cls,
+        sources: Mapping[str, str | bytes],
+        version: str | Version | None = None,
+        *,
+        name: str | None = None,
+        keep: Collection[str] = (),
+        replace: Collection[str] = (),
     ) -> Patch:
         """Make a patch of sources in memory. It is partial: modules that it does not name stay as they are.
 
@@ -123,9 +147,10 @@ class Patch:
                 package, and so is one that is written ``shop.__init__``.
             version: PEP 440 version.
             name: of the patch; without it, the top-level names of its modules, joined by ``+``.
+            keep, replace: as for `from_path`.
 
-        Raises `PatchError` for an empty mapping, for names that no import statement can say, and for sources that are
-        neither text nor bytes.
+        Raises `PatchError` for an empty mapping, for names that no import statement can say, for sources that are
+        neither text nor bytes, and for what is kept or replaced in a module that it lacks.
         """
         if name is not None and not (isinstance(name, str) and name.strip()):
             raise PatchError(f"{name!r} is not a name for a patch", advice="give a name such as 'shop', or none")
@@ -144,6 +169,8 @@ class Patch:
             name="+".join(tops(modules)) if name is None else name,
             version=None if version is None else as_version(version),
             files=files,
+            keep=keep,  # type: ignore[arg-type]  # checked and frozen there
+            replace=replace,  # type: ignore[arg-type]  # as above
             metadata={"kind": "sources"},
         )
 
@@ -166,7 +193,12 @@ class Patch:
         files = {moved[path] or path: data for path, data in self.files.items()}
         complete = {new if module == old_module else module for module in self.complete}
         named_after = self.name == "+".join(tops([*self.sources, *self.extensions]))
-        patch = self._changed(files=files, complete=frozenset(module for module in complete if "." not in module))
+        patch = self._changed(
+            files=files,
+            complete=frozenset(module for module in complete if "." not in module),
+            keep=moved_overrides(self.keep, old_module, new),
+            replace=moved_overrides(self.replace, old_module, new),
+        )
         if len(files) < len(self.files) or len(patch.sources) < len(self.sources):
             raise PatchError(
                 f"{old_module} cannot become {new}: another module of the patch is in the way",
@@ -286,12 +318,13 @@ def _digest(patch: Patch) -> str:
 
 
 def _parts(patch: Patch) -> Iterator[bytes]:
-    yield b"hotswap patch 1"
+    yield b"hotswap patch 1, with overrides" if patch.keep or patch.replace else b"hotswap patch 1"
     yield patch.name.encode(errors="surrogatepass")
     yield b"" if patch.version is None else str(patch.version).encode()
     yield b"%d" % len(patch.complete)
     for name in sorted(patch.complete):
         yield name.encode(errors="surrogatepass")
+    yield from override_parts(patch.keep, patch.replace)
     for path, data in patch.files.items():
         # A file name that is not valid in the file system's encoding has surrogates in Python.
         yield path.encode(errors="surrogatepass")

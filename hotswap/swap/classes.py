@@ -17,7 +17,7 @@ from hotswap.generation import unchanged
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
 from hotswap.swap.registrations import ATTRIBUTE, Registrations
-from hotswap.swap.state import class_keeps
+from hotswap.swap.state import PLAIN, class_keeps
 
 __all__ = ["transplant", "unsupported_class_changes"]
 
@@ -108,6 +108,7 @@ def transplant(
     same: Callable[[Any, Any], bool],
     outside: Container[str],
     made: Callable[[Any], bool],
+    why: Callable[[str, str], str],
 ) -> tuple[list[NameChange], dict[int, tuple[Any, Any]]]:
     """Add the writes that give an old class the body of its twin.
 
@@ -118,6 +119,7 @@ def transplant(
         same: whether two functions have the same code.
         outside: the names of the module that stand for changed data.
         made: whether an object was made by the candidate.
+        why: tells why a name is kept or replaced, given the reason by its definition.
 
     Returns the changes in words, and the dropped twins of class attributes that are kept.
     """
@@ -139,6 +141,10 @@ def transplant(
         if living is not _MISSING and class_keeps(attribute, living, value, pair.bodies, outside):
             if living is not value and made(value):
                 kept[id(value)] = (value, living)
+            if not attribute.startswith("__"):
+                fate = Fate.CARRIED if type(living) in PLAIN else Fate.KEPT
+                reason = why(f"{pair.key}.{attribute}", "its definition did not change")
+                changes.append(NameChange(module, f"{name}.{attribute}", fate, reason))
             continue
         if walk.is_class(value) and walk.is_class(living) and translate(value) is living:
             continue
@@ -148,7 +154,7 @@ def transplant(
         if living is _MISSING:
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.ADDED))
         elif not same(living, value):
-            changes.append(NameChange(module, f"{name}.{attribute}", Fate.CHANGED))
+            changes.append(NameChange(module, f"{name}.{attribute}", Fate.CHANGED, why(f"{pair.key}.{attribute}", "")))
     for attribute, value in before.items():
         if attribute not in after and _defined(attribute, value, pair):
             targets[attribute] = _MISSING

@@ -12,6 +12,7 @@ from hotswap.swap.bodies import same_code
 from hotswap.swap.drain import running
 from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.importers import Importers
+from hotswap.swap.migration import HOOKS
 from hotswap.swap.pairing import Pairing
 from hotswap.swap.plan import Fate, NameChange, Plan
 from hotswap.swap.state import PLAIN
@@ -36,7 +37,10 @@ def describe(
         old, new: the modules of both generations.
         importers: knows what other modules imported by name.
     """
-    plan.names += _names(pairing, definitions, old, new)
+    migrated = {(change.module, change.name) for change in plan.names if change.fate is Fate.MIGRATED}
+    plan.names += (
+        change for change in _names(pairing, definitions, old, new) if (change.module, change.name) not in migrated
+    )
     plan.warnings += _left_behind(plan, pairing, old, new)
     plan.warnings += _still_imported(plan, importers)
     for name, module in old.items():
@@ -61,7 +65,7 @@ def _names(
         before, after = old[name].__dict__, module.__dict__
         source = definitions[1].get(name) or Definitions()
         for attribute in source.bindings:
-            if source.kind(attribute) is Kind.IMPORT:
+            if source.kind(attribute) is Kind.IMPORT or attribute in HOOKS:
                 continue
             pair = paired.get(f"{name}:{attribute}")
             if attribute not in before and attribute in after:
@@ -69,7 +73,7 @@ def _names(
             elif pair is not None and not same_code(pair.old, pair.new):
                 yield NameChange(name, attribute, Fate.CHANGED)
         for attribute in (definitions[0].get(name) or Definitions()).bindings:
-            if attribute in before and attribute not in after:
+            if attribute in before and attribute not in after and attribute not in HOOKS:
                 yield NameChange(name, attribute, Fate.REMOVED, "who still holds it keeps the old code")
 
 
@@ -91,8 +95,10 @@ def _left_behind(
         elif (pair.old.__code__.co_flags ^ pair.made.__code__.co_flags) & KIND_FLAGS:
             yield f"{pair.key} changes its kind (plain, generator, coroutine); old references show the old kind"
     for change in plan.names:
-        if change.fate is Fate.REPLACED and not change.name.startswith("__"):
+        if change.fate in (Fate.REPLACED, Fate.MIGRATED) and not change.name.startswith("__"):
             living = old[change.module].__dict__.get(change.name)
+            if living is new[change.module].__dict__.get(change.name):
+                continue  # a migration took it over
             if living is not None and type(living) not in PLAIN and not walk.is_class(living):
                 yield f"{change.module}:{change.name} is a new object; who holds the old one elsewhere keeps it"
 

@@ -32,6 +32,8 @@ class OldWorld(World):
         super().__init__(packages)
         self.keys: list[int] = []
         """The ids of the globals under which this world is registered."""
+        self.last: list[Callable[[], None]] = []
+        """What is to be done when the last call has ended; quick, and raising nothing."""
         self.views: dict[int, ModuleView] = {}
         """Id of a module object -> what old code gets in its place."""
         for name, module in modules.items():
@@ -46,6 +48,9 @@ class OldWorld(World):
 
     def end(self) -> None:
         """The last call has ended: who still holds a view gets to what is live."""
+        last, self.last = self.last, []
+        for act in last:
+            act()
         self.live = True
         self.own, self.views = {}, {}
 

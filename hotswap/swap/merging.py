@@ -114,7 +114,7 @@ def _reads_other_data(reads: Iterable[str], old: Definitions, new: Definitions) 
 
 
 def inside(kept: Iterable[Kept], translate: Translate) -> Iterator[Kept]:
-    """Yield the containers in kept objects.
+    """Yield the containers and instances in kept objects.
 
     Arguments:
         kept: the kept objects.
@@ -136,9 +136,9 @@ def inside(kept: Iterable[Kept], translate: Translate) -> Iterator[Kept]:
                 held = before.get(name)
                 if held is None or held is value or type(value) in UNIQUE_NEVER:
                     continue
-                if type(value) in (dict, list, set) and type(held) is type(value):
-                    yield Kept(value, held, pair.touched)
                 further.append(Kept(value, held, pair.touched))
+                if translate(type(value)) is type(held):
+                    yield further[-1]
         level = further
 
 

@@ -150,7 +150,9 @@ class Fate(enum.StrEnum):
     CHANGED = "changed"
     REMOVED = "removed"
     KEPT = "kept"
+    CARRIED = "carried"
     REPLACED = "replaced"
+    MIGRATED = "migrated"
     REBOUND = "rebound"
 
 

@@ -7,9 +7,10 @@ with writes that were made out in advance.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
@@ -17,14 +18,18 @@ from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
 from hotswap.swap.bodies import Bodies, same_code
+from hotswap.swap.caches import empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.description import describe
 from hotswap.swap.drain import Cloning, OldWorld, drain_of
 from hotswap.swap.forwarding import SupersededModule, facade, identity_of, identity_ops, target_of
+from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
+from hotswap.swap.migration import Undone, bring_back, undo
+from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import relocate, take_back
@@ -33,6 +38,7 @@ from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registrations import forget_answers
 from hotswap.swap.state import is_made, keep_state
+from hotswap.swap.supplements import Wording, supplement
 
 __all__ = ["Swap"]
 
@@ -83,12 +89,14 @@ class Swap:
         # Looked up now: once they are superseded, modules show what took their place.
         self._gone = [*self._lost(self.old | removed, self.new), *(function for _, function in self._pairing.lost)]
         self._added = list(self._lost(self.new, self.old))
-        self._keeping = keep_state(
-            self.old, self.new, *self._definitions, candidate.selection, self._owned, self._writes
-        )
+        wishes = wishes_of(candidate)
+        self._why, known = wishes.why, (self.old, self.new, *self._definitions, candidate.selection)
+        self._keeping = keep_state(*known, self._owned, self._writes, wishes)
+        self._old_world.last = [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
+        self._new_world.last = [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
         self._facts = Bodies(self._pairing, self.new)
         twins = {id(pair.new): (pair.new, pair.old) for pair in self._pairing.classes}
-        twins.update(self._keeping.twins)
+        twins.update(self._keeping.twins | self._keeping.led)
         self._pairing.keep(self._keeping.twins)
         self._redirection = Redirection(candidate.owned, self.new, twins, self._pairing.successors)
         self._build()
@@ -112,7 +120,7 @@ class Swap:
             if not refused:
                 module = pair.key.partition(":")[0]
                 outside = self._candidate.selection.changed_names(module, self._definitions[1][module])
-                changes, kept = transplant(pair, translate, self._writes, same_code, outside, self._made_by_candidate)
+                changes, kept = transplant(pair, translate, self._writes, same_code, outside, self._is_made, self._why)
                 self.plan.names += changes
                 self._redirection.twins.update(kept)
                 containers += [Kept(*pair) for pair in kept.values()]
@@ -121,11 +129,15 @@ class Swap:
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
         gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
         fates = Fates(self._pairing.places, gone, fresh | again)
-        merge([*containers, *inside(containers, translate)], fates, translate, self._writes)
+        whole = [*containers, *inside(containers, translate)]
+        merge(whole, fates, translate, self._writes)
+        supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
+        carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         self._module_writes()
         relocate(self._live, self._candidate, self._writes)
         self._function_writes()
-        self._cache_writes()
+        pairs, led = list(self._keeping.twins.values()), (lambda: set(self._aims))
+        empty_caches(self._pairing, lambda: self._before.caches, led, pairs, self._writes)
         self._isolation_writes()
         self.plan.names += self._keeping.changes
         self.plan.names += rebind(
@@ -138,6 +150,8 @@ class Swap:
             translate,
             self._writes,
         )
+        outlive(self._candidate, translate, self._writes)
+        announce(self.plan, self._candidate)
         describe(self.plan, self._pairing, self._definitions, self.old, self.new, self._importers)
 
     def _unmake_impossible_returns(self) -> None:
@@ -162,7 +176,7 @@ class Swap:
             and attribute not in self.new[name].__dict__
         }
 
-    def _made_by_candidate(self, value: Any) -> bool:
+    def _is_made(self, value: Any) -> bool:
         return is_made(value, self._owned)
 
     def _is_managed(self, name: str) -> bool:
@@ -228,24 +242,6 @@ class Swap:
             aim = known[2] if forward else known[1]
             self._writes.hold(function, identity_of(function))
             yield from identity_ops(function, facade(function, aim, self._facts.known(aim)))
-
-    def _cache_writes(self) -> None:
-        """Old `lru_cache` objects stay callable, but what they remember was computed by the old code."""
-
-        def late(_: bool) -> Iterator[Op]:
-            caches = {id(o): o for pair in self._pairing.caches for o in pair if o is not None}
-            caches.update((id(pair.new), pair.new) for pair in self._pairing.functions if type(pair.new) is LRU_CACHE)
-            led = {*self._aims, *(id(pair.old) for pair in self._pairing.functions)}
-            caches.update((id(cache), cache) for cache in self._before.caches if id(cache.__wrapped__) in led)
-            for twin, living in self._keeping.twins.values():
-                caches.pop(id(twin), None)
-                caches.pop(id(living), None)
-            for cache in caches.values():
-                # What is remembered may have a finalizer: it dies after the call.
-                self._writes.hold([list(part.items()) for part in gc.get_referents(cache) if type(part) is dict])
-                yield (cache.cache_clear,)
-
-        self._writes.late(late)
 
     def _isolation_writes(self) -> None:
         """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""
@@ -326,14 +322,21 @@ class Swap:
         drain.arm()
         return pause
 
-    def revert(self, late: Late) -> float:
+    def undo(self, inside: Callable[[], AbstractContextManager[None]]) -> Undone:
+        """Run the inverse migrations of the live modules, in the block that `inside` makes. Nothing is written yet."""
+        order = [name for name in self._candidate.world.finished if name in self.new]
+        return undo(self.old, {name: self.new[name] for name in order}, self._candidate.patch.label, inside)
+
+    def revert(self, late: Late, undone: Undone) -> float:
         """Take the swap back, in one call like the first. Returns the seconds in which no other thread ran.
 
         Arguments:
             late: what was imported since the swap.
+            undone: what the old modules get by inverse migrations.
         """
         extra = Writes()
         take_back(late, self.old, extra)
+        bring_back(undone, self.old, extra)
         successors = {
             id(new): (new, old)
             for old, new in self._pairing.successors.values()

@@ -49,7 +49,8 @@ class Redirection:
         self.leftovers: list[str] = []
         self.refused: list[str] = []
         self._owned = {id(o): o for o in owned}
-        self._living = {id(living) for _, living in twins.values()}
+        # What a migration made stands for something too, but it is the candidate's own.
+        self._living = {id(living) for _, living in twins.values()} - self._owned.keys()
         self._globals = {id(module.__dict__) for module in modules.values()}
         self._rebuilding: set[int] = set()
         self._held: list[Any] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import repeat
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -18,8 +19,9 @@ from hotswap import walk
 from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, unchanged
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Fate, NameChange, Op, Writes
+from hotswap.swap.stragglers import Straggler
 
-__all__ = ["HEAP_TYPE", "PLAIN", "UNIQUE_NEVER", "Keeping", "is_made", "keep_state"]
+__all__ = ["HEAP_TYPE", "PLAIN", "UNIQUE_NEVER", "Keeping", "Wishes", "is_made", "keep_state"]
 
 UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
 """Values of these types are shared by the interpreter: their identity says nothing about where they came from."""
@@ -34,15 +36,46 @@ _WRAPPED = 16
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes that Python code made
 
 
+PLAIN = (*UNIQUE_NEVER, tuple, frozenset)
+"""Types whose objects nobody holds for their identity."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What decides about a name before its definition does.
+
+    `kept` and `replaced` are names, ``module:name``, of which the patch says so. `migrated` is what migrations wrote:
+    module -> name -> what the module body had bound to it. `outliving` are the ids of what `hotswap.keep` holds. `led`
+    maps ids to (an object, what stands for it): itself, where the candidate shares it with what is live, so that
+    nobody is to look into it.
+    """
+
+    kept: Container[str] = ()
+    replaced: Container[str] = ()
+    migrated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    outliving: Container[int] = ()
+    led: Mapping[int, tuple[Any, Any]] = field(default_factory=dict)
+
+    def why(self, name: str, otherwise: str) -> str:
+        """Why a name, ``module:name``, is kept or replaced."""
+        return "the patch says so" if name in self.kept or name in self.replaced else otherwise
+
+
 class Keeping:
-    """What is kept. `names` are the kept names of each module, `twins` maps ids of dropped objects to the living."""
+    """What is kept. `names` are the kept names of each module, `twins` maps ids of dropped objects to the living.
+
+    `led` maps further ids to what stands for the object: to itself, where nobody is to look into it, or to what a
+    migration put in its place. These are not merged.
+    """
 
     def __init__(self) -> None:
         self.names: dict[str, list[str]] = {}
         self.twins: dict[int, tuple[Any, Any]] = {}
+        self.led: dict[int, tuple[Any, Any]] = {}
         self.touched: set[int] = set()
         """Ids of dropped objects into which other statements of the new version put something else than before."""
         self.changes: list[NameChange] = []
+        self.stragglers: list[Straggler] = []
 
     def has(self, module: str, name: str) -> bool:
         """Whether a name of a module keeps its object."""
@@ -57,6 +90,7 @@ def keep_state(
     selection: Selection,
     owned: Container[int],
     writes: Writes,
+    wishes: Wishes,
 ) -> Keeping:
     """Decide for each module-level name whether its object is kept, and add the writes that carry it over.
 
@@ -66,8 +100,10 @@ def keep_state(
         selection: knows which imported data is different.
         owned: ids of the objects that the candidate created.
         writes: receives the writes.
+        wishes: what decides before the definitions do.
     """
     keeping = Keeping()
+    keeping.led.update(wishes.led)
     for name, module in new.items():
         if name not in old:
             continue
@@ -75,7 +111,11 @@ def keep_state(
         if before is None or after is None:
             continue
         foreign = selection.stale(after)
+        migrated = wishes.migrated.get(name, {})
         for attribute, value in list(module.__dict__.items()):
+            if attribute in migrated:
+                keeping.changes.append(NameChange(name, attribute, Fate.MIGRATED, "written by __hotswap__"))
+                continue
             if attribute not in old[name].__dict__ or not _is_state(before, after, attribute):
                 continue
             living = old[name].__dict__[attribute]
@@ -85,16 +125,33 @@ def keep_state(
                 continue
             if unchanged(attribute, before, after, foreign | PLACE if is_place(living) else foreign):
                 keeping.names.setdefault(name, []).append(attribute)
-                keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "its definition did not change"))
+                fate = Fate.CARRIED if type(living) in PLAIN else Fate.KEPT
+                why = wishes.why(f"{name}:{attribute}", "its definition did not change")
+                keeping.changes.append(NameChange(name, attribute, fate, why))
                 if living is not value and is_made(value, owned):
                     keeping.twins[id(value)] = (value, living)
                     if before.bindings[attribute].touches != after.bindings[attribute].touches:
                         keeping.touched.add(id(value))
             elif living is not value:
-                keeping.changes.append(NameChange(name, attribute, Fate.REPLACED, "its definition changed"))
+                why = wishes.why(f"{name}:{attribute}", "its definition changed")
+                keeping.changes.append(NameChange(name, attribute, Fate.REPLACED, why))
+            elif id(living) in wishes.outliving:
+                keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "hotswap.keep holds it"))
         names = keeping.names.get(name, [])
-        carry(writes, (old[name].__dict__, module.__dict__), (before, after), names)
+        for drifting in _drift((old[name].__dict__, module.__dict__), (before, after)):
+            keeping.changes.append(NameChange(name, drifting, Fate.CARRIED, "no statement of the module body binds it"))
+        keeping.stragglers.append(carry(writes, name, (old[name].__dict__, module.__dict__), (before, after), names))
+    _lead_migrated(new, wishes, owned, keeping)
     return keeping
+
+
+def _lead_migrated(new: Mapping[str, ModuleType], wishes: Wishes, owned: Container[int], keeping: Keeping) -> None:
+    """Who got hold of what a module body made gets what a migration put in its place."""
+    for name, names in wishes.migrated.items():
+        for attribute, original in names.items():
+            value = new[name].__dict__[attribute]
+            if original is not value and is_made(original, owned):
+                keeping.led[id(original)] = (original, keeping.twins.get(id(value), (value, value))[1])
 
 
 def _keep_cells(
@@ -171,41 +228,56 @@ def _is_code(value: Any) -> bool:
 
 def carry(
     writes: Writes,
+    module: str,
     namespaces: tuple[dict[str, Any], dict[str, Any]],
     definitions: tuple[Definitions, Definitions],
     names: list[str],
-) -> None:
+) -> Straggler:
     """Add the write that copies values from one namespace to another at the instant of the commit.
 
     `dict.update` draws the values out of `zip` and `map` while it runs: all of it is C.
 
     Arguments:
         writes: receives the write.
+        module: its name.
         namespaces: of the old and of the new module.
         definitions: what their sources say.
         names: the names that are kept. Those that no statement of a module body binds (``global connection`` in a
             function, or set from outside) are carried too.
+
+    Returns what carries the rest, once the last call in flight has ended.
     """
+
+    def drifting(forward: bool) -> list[str]:
+        return _drift(namespaces, definitions) if forward else _drift(namespaces[::-1], definitions[::-1])
+
+    straggler = Straggler(module, namespaces, drifting)
 
     def late(forward: bool) -> Iterable[Op]:
         origin, destination = namespaces if forward else namespaces[::-1]
-        ours, theirs = definitions if forward else definitions[::-1]
-        drift = [
-            name
-            for name, value in list(origin.items())
-            if name not in ours.bindings and name not in theirs.bindings and name not in destination
-            if not (name.startswith("__") or issubclass(type(value), ModuleType) or ours.stars)
-        ]
         writes.hold([destination.get(name) for name in names])
-        present = [*(name for name in names if name in origin), *drift]
+        present = [*(name for name in names if name in origin), *drifting(forward)]
+        straggler.note(forward, present)
         values: Iterator[Any] = map(origin.get, present, map(destination.get, present, repeat(None)))
         return [(dict.update, destination, zip(present, values, strict=False))] if present else []
 
     writes.late(late, first=True)  # old namespaces get clones of old functions in the same commit
+    return straggler
 
 
-PLAIN = (*UNIQUE_NEVER, tuple, frozenset)
-"""Types whose objects nobody holds for their identity."""
+def _drift(
+    namespaces: tuple[dict[str, Any], dict[str, Any]], definitions: tuple[Definitions, Definitions]
+) -> list[str]:
+    """The names of the first namespace that no statement of a module body binds, and that the second has not."""
+    (origin, destination), (ours, theirs) = namespaces, definitions
+    if ours.stars:
+        return []
+    return [
+        name
+        for name, value in list(origin.items())
+        if name not in ours.bindings and name not in theirs.bindings and name not in destination
+        if not (name.startswith("__") or issubclass(type(value), ModuleType))
+    ]
 
 
 def class_keeps(

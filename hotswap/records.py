@@ -1,0 +1,45 @@
+"""Records: what is known of a rollout once it is over, and the names of its states."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from packaging.version import Version
+
+from hotswap.verification import Report
+
+__all__ = ["Record", "State"]
+
+
+class State(enum.StrEnum):
+    """Where a rollout stands; the table at the top of `hotswap.rollout` says how it gets there."""
+
+    STAGED = "staged"
+    VERIFIED = "verified"
+    LIVE = "live"
+    PERMANENT = "permanent"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the history keeps of a rollout: facts, and nothing that keeps code alive.
+
+    `version` is None for a patch that had none and was refused before it got one. `started` and `finished` are times
+    in UTC, `finished` being when the state was reached. `pause` is how long, in seconds, the other threads waited for
+    the swap (of a rolled back rollout: for the way back), or None if nothing was swapped.
+    """
+
+    id: str
+    name: str
+    version: Version | None
+    digest: str
+    state: State
+    reason: str
+    started: datetime
+    finished: datetime
+    report: Report
+    pause: float | None
