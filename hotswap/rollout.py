@@ -35,7 +35,7 @@ from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanErro
 from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
 from hotswap.shield import shielded
-from hotswap.swap import Plan, Swap
+from hotswap.swap import Adapter, Plan, Swap
 from hotswap.verification import Check, Report, run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
@@ -113,6 +113,7 @@ class Rollout:
     Attributes:
         id: names the rollout in the history and in events.
         patch: what is rolled out.
+        adapters: those for the frameworks in use, until the rollout is live or over.
         version: the version that its packages get.
         state: where it stands.
         plan: what would change, what can't, and what to know about it; `str(rollout.plan)` is for reading.
@@ -133,6 +134,7 @@ class Rollout:
         self.pause: float | None = None
         self.reason = ""
         self.started = self.changed = datetime.now(UTC)
+        self.adapters: list[Adapter] = []
         self._candidate: Candidate | None = None
         self._loading = False
         self._judging: threading.Event | None = None
@@ -355,7 +357,7 @@ class Rollout:
             self._not_ended.pop()  # two threads may come here; one of them gets it
         except IndexError:
             return
-        candidate, self._candidate = self._candidate, None
+        candidate, self._candidate, self.adapters = self._candidate, None, []
         try:
             _, interrupt = shielded(lambda: None if candidate is None else candidate.discard())
             self._host.note(self)

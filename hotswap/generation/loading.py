@@ -10,7 +10,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType, ModuleType
 
 from packaging.version import Version
@@ -23,6 +23,7 @@ from hotswap.generation.isolation import World, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
+from hotswap.generation.shelter import Shelter, sheltered
 from hotswap.generation.standing import epochs
 from hotswap.generation.young import Young, detach, reachable, watch_young
 from hotswap.patch import Patch, decode
@@ -42,10 +43,13 @@ class Candidate(Mapping[str, ModuleType]):
     sees it: ``candidate["shop.pricing"]``. A module of the patch that nobody has imported yet is loaded when asked for.
     """
 
-    def __init__(self, live: Live, patch: Patch, version: Version, tree: Tree) -> None:
+    def __init__(
+        self, live: Live, patch: Patch, version: Version, tree: Tree, shelters: Sequence[Shelter] = ()
+    ) -> None:
         self.patch = patch
         self.version = version
         self.tree = tree
+        self.shelters = shelters
         self.world = CandidateWorld(live, self)
         changed = changed_modules(live, patch)
         self.removed = removed_modules(live, patch)
@@ -95,13 +99,15 @@ class Candidate(Mapping[str, ModuleType]):
         finally:
             objects = young.objects or []
             self.classes = self._made(objects)
-        own: list[object] = list(self.modules.values())
+        own: list[object] = [*self.modules.values(), *(o for shelter in self.shelters for o in shelter.aside())]
         self.owned = own + reachable(own, objects)
 
     def load_modules(self) -> None:
         """Run the module bodies, in whatever thread this is. Raises as `load` does."""
         for name in [*self.changed, *new_modules(self.world.live_modules, self.patch)]:
             self.load_module(name)
+        for shelter in self.shelters:
+            shelter.staged()
 
     def give_up(self, worker: Worker) -> None:
         """Shut out the thread that runs the module bodies, before it is asked to stop: it may go on for long."""
@@ -167,7 +173,7 @@ class Candidate(Mapping[str, ModuleType]):
         self.discarded = True
         for cls in self.classes:
             detach(cls)
-        self.owned, self.classes = [], []
+        self.owned, self.classes, self.shelters = [], [], ()
         self.world.own = {}
         self.definitions.clear()
         self.tree.remove()
@@ -194,7 +200,7 @@ class Candidate(Mapping[str, ModuleType]):
         """Note that this generation is live: its code imports like everybody else's from now on."""
         self.world.live = True
         self.discarded = True
-        self.owned, self.classes = [], []
+        self.owned, self.classes, self.shelters = [], [], ()
         gate.release()
 
     def __getitem__(self, name: str) -> ModuleType:
@@ -338,7 +344,8 @@ class CandidateWorld(World):
             source = self.candidate.patch.sources.get(name)
             if source is not None and name not in self.candidate.definitions:
                 self.candidate.definitions[name] = analyse(decode(source.data), name, package=source.package)
-            loader.exec_module(module)
+            with sheltered(self.candidate.shelters, name):
+                loader.exec_module(module)
         except BaseException:
             self.failing = self.failing or name
             self.own.pop(name, None)

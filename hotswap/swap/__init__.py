@@ -1,8 +1,9 @@
 """The heart: from a candidate to the reversible list of writes that makes it live."""
 
+from hotswap.swap.adapting import Adapter, Facts
 from hotswap.swap.importers import Importers
 from hotswap.swap.lineage import Lineage
-from hotswap.swap.plan import Change, Fate, NameChange, Plan
+from hotswap.swap.plan import Change, Fate, NameChange, Plan, Writes
 from hotswap.swap.preparation import Swap
 
-__all__ = ["Change", "Fate", "Importers", "Lineage", "NameChange", "Plan", "Swap"]
+__all__ = ["Adapter", "Change", "Facts", "Fate", "Importers", "Lineage", "NameChange", "Plan", "Swap", "Writes"]

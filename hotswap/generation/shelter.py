@@ -1,0 +1,31 @@
+"""Shelters: what keeps the registrations of a candidate out of living registries while its module bodies run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Protocol
+
+__all__ = ["Shelter", "sheltered"]
+
+
+class Shelter(Protocol):
+    """What a candidate is loaded in; `hotswap.swap.Adapter` says what is asked of one."""
+
+    def staging(self, module: str) -> AbstractContextManager[object]:
+        """Return the block in which the body of a module runs."""
+
+    def staged(self) -> None:
+        """Do what has to be done once all bodies have run."""
+
+    def aside(self) -> Iterable[object]:
+        """Return the containers that were filled instead of living ones."""
+
+
+@contextmanager
+def sheltered(shelters: Iterable[Shelter], module: str) -> Iterator[None]:
+    """Enter the blocks of all shelters for the body of a module."""
+    with ExitStack() as blocks:
+        for shelter in shelters:
+            blocks.enter_context(shelter.staging(module))
+        yield

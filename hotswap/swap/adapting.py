@@ -1,0 +1,99 @@
+"""Adapting: what an adapter for a framework is asked, and what it is told.
+
+Frameworks keep registries of their own: tables of routes, of tasks, of commands. hotswap knows nothing of them; an
+adapter does. It keeps what the candidate registers while it is loaded out of living registries, and brings them up to
+date in the same commit as everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from hotswap.swap.plan import Plan, Writes
+
+__all__ = ["Adapter", "Facts", "adapt"]
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What an adapter is told when a swap is prepared, and what it may do then. Lives as long as the call.
+
+    Arguments:
+        old: the modules that the candidate replaces, by name.
+        new: the modules of the candidate, by name; those that are not in `old` are new.
+        removed: the modules that go without a successor, by name.
+        classes: the classes that stay, each with its twin: (living, twin). The body of the twin is transplanted.
+        kept: the objects that stay, each with its twin: (living, twin). Containers in them are merged, unless claimed.
+        translate: gives the living object for a twin (a class, a kept object), and anything else back as it is.
+        successor: gives what takes the place of an old function, and anything else back as it is.
+        writes: receives the writes that make the change; each has a C function as callable.
+        plan: receives what people should know: names, warnings, unsupported changes.
+    """
+
+    old: Mapping[str, ModuleType]
+    new: Mapping[str, ModuleType]
+    removed: Mapping[str, ModuleType]
+    classes: Sequence[tuple[type, type]]
+    kept: Sequence[tuple[Any, Any]]
+    translate: Callable[[Any], Any]
+    successor: Callable[[Any], Any]
+    writes: Writes
+    plan: Plan
+    claimed: set[int] = field(default_factory=set)
+
+    def claim(self, *containers: Any) -> None:
+        """Say that the adapter brings these living lists, dicts or sets up to date; hotswap leaves them alone."""
+        self.claimed.update(map(id, containers))
+
+
+class Adapter:
+    """Knows the registries of one framework. Lives as long as the candidate that it was made for.
+
+    A subclass is named by an entry point of the group ``hotswap.adapters``. The name of the entry point is the
+    top-level module of the framework: it is loaded when that module is in `sys.modules`, and made, without arguments,
+    for each patch that is staged. The methods are called in the order in which they stand here.
+    """
+
+    def staging(self, module: str) -> AbstractContextManager[object]:
+        """Return the block in which the body of one module of the candidate runs.
+
+        What is registered in it must not get into living registries. It is entered in the thread that runs the body;
+        blocks of modules that import each other are nested, and a module that is first imported by a check gets its
+        block then. Other threads go on working with the living registries meanwhile.
+
+        Arguments:
+            module: the name of the module.
+        """
+        return nullcontext()
+
+    def staged(self) -> None:
+        """Do what may fail, take long or run code of the candidate: all module bodies have run.
+
+        What this raises rejects the rollout as an error of the patch. No lock is held.
+        """
+
+    def aside(self) -> Iterable[object]:
+        """Return the containers in which what was registered is kept aside.
+
+        They belong to the candidate: references to dropped twins in them are replaced by the living objects. So they
+        must not contain lists, dicts or sets that are living.
+        """
+        return ()
+
+    def swap(self, facts: Facts) -> None:
+        """Add the writes that bring the living registries up to date, in both directions, and describe them.
+
+        It is called once for the plan and once more for the commit, under a lock: it runs no code of the candidate,
+        and changes nothing.
+        """
+
+
+def adapt(adapters: Iterable[Adapter], facts: Facts) -> set[int]:
+    """Have the adapters add their writes; return the ids of the containers that they care for."""
+    for adapter in adapters:
+        adapter.swap(facts)
+    return facts.claimed
