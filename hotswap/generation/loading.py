@@ -92,6 +92,10 @@ class Candidate(Mapping[str, ModuleType]):
         gate.hold()
         self.loaded = True
         self._before = _entries(self.world.packages), epochs(self.world.packages)
+        going = (self.world.live_modules.get(name) for name in (*self.changed, *self.removed))
+        old = {entry.name: entry.module for entry in going if entry is not None}
+        for shelter in self.shelters:
+            shelter.begin(old, self.modules)
         young = Young()
         try:
             with watch_young() as young:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import ModuleType
 from typing import Protocol
 
 __all__ = ["Shelter", "sheltered"]
@@ -11,6 +12,9 @@ __all__ = ["Shelter", "sheltered"]
 
 class Shelter(Protocol):
     """What a candidate is loaded in; `hotswap.swap.Adapter` says what is asked of one."""
+
+    def begin(self, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> None:
+        """Note what is about to be loaded: the living modules that go, and those of the candidate as they come."""
 
     def staging(self, module: str) -> AbstractContextManager[object]:
         """Return the block in which the body of a module runs."""

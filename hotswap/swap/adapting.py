@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Plan, Writes
+from hotswap.swap.references import Redirection
 
 __all__ = ["Adapter", "Facts", "adapt"]
 
@@ -27,9 +29,10 @@ class Facts:
         new: the modules of the candidate, by name; those that are not in `old` are new.
         removed: the modules that go without a successor, by name.
         classes: the classes that stay, each with its twin: (living, twin). The body of the twin is transplanted.
-        kept: the objects that stay, each with its twin: (living, twin). Containers in them are merged, unless claimed.
-        translate: gives the living object for a twin (a class, a kept object), and anything else back as it is.
+        kept: the objects that stay, each with its twin. Containers in them are merged, unless claimed.
+        redirection: knows which twin leads to which living object.
         successor: gives what takes the place of an old function, and anything else back as it is.
+        is_gone: whether the new version has an old function or class not any more, or with other decorators or bases.
         writes: receives the writes that make the change; each has a C function as callable.
         plan: receives what people should know: names, warnings, unsupported changes.
     """
@@ -38,12 +41,21 @@ class Facts:
     new: Mapping[str, ModuleType]
     removed: Mapping[str, ModuleType]
     classes: Sequence[tuple[type, type]]
-    kept: Sequence[tuple[Any, Any]]
-    translate: Callable[[Any], Any]
+    kept: Sequence[Kept]
+    redirection: Redirection
     successor: Callable[[Any], Any]
+    is_gone: Callable[[Any], bool]
     writes: Writes
     plan: Plan
     claimed: set[int] = field(default_factory=set)
+
+    def translate(self, value: Any) -> Any:
+        """Return the living object for a twin (a class, a kept object), and anything else as it is."""
+        return self.redirection.translate(value)
+
+    def redirect(self, twin: Any, living: Any) -> None:
+        """Say that a part of a kept object stays too: references of the candidate to its twin will lead to it."""
+        self.redirection.add(twin, living)
 
     def claim(self, *containers: Any) -> None:
         """Say that the adapter brings these living lists, dicts or sets up to date; hotswap leaves them alone."""
@@ -57,6 +69,14 @@ class Adapter:
     top-level module of the framework: it is loaded when that module is in `sys.modules`, and made, without arguments,
     for each patch that is staged. The methods are called in the order in which they stand here.
     """
+
+    def begin(self, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> None:
+        """Note what is about to be loaded.
+
+        Arguments:
+            old: the living modules that the candidate replaces or removes.
+            new: the modules of the candidate; it is filled while they are loaded.
+        """
 
     def staging(self, module: str) -> AbstractContextManager[object]:
         """Return the block in which the body of one module of the candidate runs.
@@ -84,6 +104,17 @@ class Adapter:
         """
         return ()
 
+    def keeps(self, living: Any, twin: Any) -> bool:
+        """Return whether a module-level object stays although its definition changed, since others hold it.
+
+        The adapter has to bring it up to date then. Of an object whose definition did not change nobody is asked.
+
+        Arguments:
+            living: what a name of a living module stands for.
+            twin: what it stands for in the candidate.
+        """
+        return False
+
     def swap(self, facts: Facts) -> None:
         """Add the writes that bring the living registries up to date, in both directions, and describe them.
 
@@ -97,3 +128,8 @@ def adapt(adapters: Iterable[Adapter], facts: Facts) -> set[int]:
     for adapter in adapters:
         adapter.swap(facts)
     return facts.claimed
+
+
+def stays_of(adapters: Sequence[Adapter]) -> Callable[[Any, Any], bool]:
+    """Return what says whether an object whose definition changed stays: whether any of the adapters keeps it."""
+    return lambda living, twin: any(adapter.keeps(living, twin) for adapter in adapters)

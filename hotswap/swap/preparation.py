@@ -16,7 +16,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
-from hotswap.swap.adapting import Adapter, Facts, adapt
+from hotswap.swap.adapting import Adapter, Facts, adapt, stays_of
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
@@ -97,7 +97,7 @@ class Swap:
         ]
         self._added = list(self._lost(self.new, self.old))
         self._keeping = keep_state(
-            self.old, self.new, *self._definitions, candidate.selection, self._owned, self._writes
+            self.old, self.new, *self._definitions, candidate.selection, self._owned, self._writes, stays_of(adapters)
         )
         self._facts = Bodies(self._pairing, self.new)
         twins = {id(pair.new): (pair.new, pair.old) for pair in self._pairing.classes}
@@ -130,22 +130,23 @@ class Swap:
                 self.plan.names += changes
                 self._redirection.twins.update(kept)
                 containers += [Kept(*pair) for pair in kept.values()]
+        lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
+        fresh = fresh_definitions(self.new, *self._definitions)
+        again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
+        gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
         facts = Facts(
             self.old,
             self.new,
             self._removed,
             [(pair.old, pair.new) for pair in self._pairing.classes],
-            [(pair.living, pair.twin) for pair in containers],
-            translate,
+            containers,
+            self._redirection,
             lambda value: followed(value, self._pairing.places),
+            lambda value: id(value) in gone,
             self._writes,
             self.plan,
         )
         claimed = adapt(self._adapters, facts)
-        lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
-        fresh = fresh_definitions(self.new, *self._definitions)
-        again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
-        gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
         fates = Fates(self._pairing.places, gone, fresh | again)
         registries = [kept for kept in [*containers, *inside(containers, translate)] if id(kept.living) not in claimed]
         merge(registries, fates, translate, self._writes)

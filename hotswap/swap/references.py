@@ -57,6 +57,11 @@ class Redirection:
         self._rebuilding: set[int] = set()
         self._held: list[Any] = []
 
+    def add(self, twin: Any, living: Any) -> None:
+        """Lead references to one more dropped object to the living one."""
+        self.twins[id(twin)] = (twin, living)
+        self._living.add(id(living))
+
     def translate(self, value: Any) -> Any:
         """Return the living object for a twin, a rebuilt copy of an immutable container of twins, or `value` itself."""
         found = self.twins.get(id(value))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import repeat
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -57,6 +57,7 @@ def keep_state(
     selection: Selection,
     owned: Container[int],
     writes: Writes,
+    stays: Callable[[Any, Any], bool] = lambda living, twin: False,
 ) -> Keeping:
     """Decide for each module-level name whether its object is kept, and add the writes that carry it over.
 
@@ -66,6 +67,7 @@ def keep_state(
         selection: knows which imported data is different.
         owned: ids of the objects that the candidate created.
         writes: receives the writes.
+        stays: says whether an object stays although its definition changed, by (living, twin).
     """
     keeping = Keeping()
     for name, module in new.items():
@@ -90,6 +92,11 @@ def keep_state(
                     keeping.twins[id(value)] = (value, living)
                     if before.bindings[attribute].touches != after.bindings[attribute].touches:
                         keeping.touched.add(id(value))
+            elif living is not value and is_made(value, owned) and stays(living, value):
+                keeping.names.setdefault(name, []).append(attribute)
+                keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "it is brought up to date"))
+                keeping.twins[id(value)] = (value, living)
+                keeping.touched.add(id(value))
             elif living is not value:
                 keeping.changes.append(NameChange(name, attribute, Fate.REPLACED, "its definition changed"))
         names = keeping.names.get(name, [])
