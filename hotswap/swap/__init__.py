@@ -3,7 +3,21 @@
 from hotswap.swap.adapting import Adapter, Facts
 from hotswap.swap.importers import Importers
 from hotswap.swap.lineage import Lineage
-from hotswap.swap.plan import Change, Fate, NameChange, Plan, Writes
+from hotswap.swap.merging import Kept
+from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
 from hotswap.swap.preparation import Swap
 
-__all__ = ["Adapter", "Change", "Facts", "Fate", "Importers", "Lineage", "NameChange", "Plan", "Swap", "Writes"]
+__all__ = [
+    "Adapter",
+    "Change",
+    "Facts",
+    "Fate",
+    "Importers",
+    "Kept",
+    "Lineage",
+    "NameChange",
+    "Op",
+    "Plan",
+    "Swap",
+    "Writes",
+]

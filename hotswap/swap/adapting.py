@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from hotswap.generation import Definitions
 from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Plan, Writes
 from hotswap.swap.references import Redirection
@@ -33,6 +34,7 @@ class Facts:
         redirection: knows which twin leads to which living object.
         successor: gives what takes the place of an old function, and anything else back as it is.
         is_gone: whether the new version has an old function or class not any more, or with other decorators or bases.
+        definitions: what the sources of the live and of the new modules say, by name.
         writes: receives the writes that make the change; each has a C function as callable.
         plan: receives what people should know: names, warnings, unsupported changes.
     """
@@ -45,6 +47,7 @@ class Facts:
     redirection: Redirection
     successor: Callable[[Any], Any]
     is_gone: Callable[[Any], bool]
+    definitions: tuple[Mapping[str, Definitions], Mapping[str, Definitions]]
     writes: Writes
     plan: Plan
     claimed: set[int] = field(default_factory=set)
@@ -52,6 +55,22 @@ class Facts:
     def translate(self, value: Any) -> Any:
         """Return the living object for a twin (a class, a kept object), and anything else as it is."""
         return self.redirection.translate(value)
+
+    def went(self, living: Any) -> list[str]:
+        """Return the statements about an object that the new version has not any more, as dumps of syntax trees.
+
+        These are the statements of module bodies that make the object, or change it: ``app.mount("/files", ...)``.
+        """
+        found: list[str] = []
+        for name, module in [*self.old.items(), *self.removed.items()]:
+            before, after = self.definitions[0].get(name), self.definitions[1].get(name)
+            for attribute, value in list(module.__dict__.items()):
+                binding = before.bindings.get(attribute) if before is not None and value is living else None
+                if binding is not None:
+                    stays = after.bindings.get(attribute) if after is not None else None
+                    there = (*stays.text, *stays.touches) if stays is not None else ()
+                    found += [text for text in (*binding.text, *binding.touches) if text not in there]
+        return found
 
     def redirect(self, twin: Any, living: Any) -> None:
         """Say that a part of a kept object stays too: references of the candidate to its twin will lead to it."""

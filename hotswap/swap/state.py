@@ -57,7 +57,7 @@ def keep_state(
     selection: Selection,
     owned: Container[int],
     writes: Writes,
-    stays: Callable[[Any, Any], bool] = lambda living, twin: False,
+    stays: Callable[[Any, Any], bool] = lambda _, __: False,
 ) -> Keeping:
     """Decide for each module-level name whether its object is kept, and add the writes that carry it over.
 

@@ -1,0 +1,114 @@
+"""Parts: what the entries of registries lead to, and what becomes of living instances."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+from hotswap import walk
+from hotswap.swap import Facts, Op
+
+__all__ = ["WHOLE", "bound_twins", "definition", "instances", "name_of", "replace_items", "replace_list"]
+
+WHOLE = slice(None)
+
+
+def definition(value: Any) -> Any:
+    """Return the function or class that somebody wrote, behind wrappers, partials, methods and instances."""
+    for _ in range(32):
+        kind = type(value)
+        if kind is functools.partial:
+            value = value.func
+        elif kind is MethodType:
+            value = value.__func__
+        elif kind is FunctionType and "__wrapped__" in value.__dict__:
+            value = value.__dict__["__wrapped__"]
+        elif kind is FunctionType or walk.is_class(value):
+            return value
+        else:
+            return kind
+    return value
+
+
+def name_of(value: Any) -> str:
+    """Return where the definition of a callable stands, as ``module:qualified.name``."""
+    found = definition(value)
+    if walk.is_class(found):
+        return f"{walk.class_dict(found).get('__module__')}:{walk.class_name(found)}"
+    return f"{found.__module__}:{found.__qualname__}"
+
+
+def instances(classes: Iterable[type]) -> list[Any]:
+    """Return the living instances of some classes and their subclasses, wherever they are held.
+
+    It costs one walk over the heap, so it is done while staging, not in a commit.
+    """
+    every: dict[int, type] = {}
+    stack = list(classes)
+    while stack:
+        cls = stack.pop()
+        if id(cls) not in every:
+            every[id(cls)] = cls
+            stack += type.__subclasses__(cls)
+    kinds = tuple(every.values())
+    return [found for found in gc.get_referrers(*kinds) if type(found) in kinds]
+
+
+def bound_twins(
+    old: Mapping[str, ModuleType], new: Mapping[str, ModuleType], kinds: tuple[type, ...]
+) -> Iterator[tuple[str, str, Any, Any]]:
+    """Yield (module, name, living, twin) for names that stand for an object of some classes in both versions."""
+    for name, module in old.items():
+        if name in new:
+            after = new[name].__dict__
+            for attribute, living in list(module.__dict__.items()):
+                twin = after.get(attribute)
+                if twin is not living and issubclass(type(living), kinds) and issubclass(type(twin), kinds):
+                    yield name, attribute, living, twin
+
+
+def replace_list(facts: Facts, living: list[Any], before: list[Any], wanted: list[Any]) -> None:
+    """Add the write that gives a living list other items, whatever was put in or taken out meanwhile.
+
+    Arguments:
+        facts: receives the write.
+        living: the list.
+        before: what stood in it when `wanted` was made out.
+        wanted: what is to stand in it.
+    """
+    facts.claim(living)
+
+    def late(forward: bool) -> list[Op]:
+        now = list(living)
+        there, then = (before, wanted) if forward else (wanted, before)
+        facts.writes.hold(now)
+        if _same(now, there) or _same(now, then):
+            return [(list.__setitem__, living, WHOLE, list(then))]
+        kept = {id(entry) for entry in there}
+        present = {id(entry) for entry in now}
+        # What is in both directions and was taken out since stays out; what was put in since stays in.
+        after = [entry for entry in then if id(entry) in present or id(entry) not in kept]
+        after += [entry for entry in now if id(entry) not in kept]
+        return [(list.__setitem__, living, WHOLE, after)]
+
+    facts.writes.late(late)
+
+
+def replace_items(facts: Facts, living: dict[Any, Any], wanted: dict[Any, Any], missing: Any) -> None:
+    """Add the writes that give a living dict other items; keys whose value is `missing` go.
+
+    Keys are written one by one, so that what others have put in meanwhile stays.
+    """
+    facts.claim(living)
+    for key, value in wanted.items():
+        if value is missing:
+            facts.writes.drop(living, key)
+        elif living.get(key, missing) is not value:
+            facts.writes.item(living, key, value)
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
