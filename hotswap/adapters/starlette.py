@@ -6,6 +6,7 @@ on a twin of its own or on the living object, is put into the living tables at t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import FunctionType, ModuleType
@@ -155,9 +156,17 @@ class _Change:
         again = matched([living[i] for i in places], [new[i] for i in left], _path)
         self._describe(where, living, new, pairs, {left[i]: places[j] for i, j in again.items()}, gone)
         pairs.update({left[i]: places[j] for i, j in again.items()})
-        wanted = ordered(living, new, pairs, gone)
-        if new or gone:
+        wanted = [self._renewed(route) for route in ordered(living, new, pairs, gone)]
+        if new or gone or any(a is not b for a, b in zip(wanted, living, strict=True)):
             replace_list(self.facts, self.living.routes, living, wanted)
+
+    def _renewed(self, route: Any) -> Any:
+        """A route of FastAPI that has looked at what changes is replaced by one that looks again."""
+        if "fastapi" not in sys.modules:
+            return route
+        from hotswap.adapters.fastapi import renewed
+
+        return renewed(route, self.living, self.facts)
 
     def _key(self, route: Any) -> Hashable:
         inside = walk.instance_dict(route) or {}

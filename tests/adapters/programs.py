@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -16,16 +15,24 @@ from hotswap import Patch, Patcher, Rollout
 _serial = itertools.count(1)
 
 Make = Callable[..., ModuleType]
-Look = Callable[[ModuleType], Any]
+Look = Callable[[Any], Any]
 """Tells what can be seen of a program from outside: its table of routes, and what it answers."""
 
 
 class Program:
-    """A package that runs. `look` gets the package of a program, and tells what can be seen of it from outside."""
+    """A package that runs.
 
-    def __init__(self, make: Make, files: Mapping[str, str], look: Look) -> None:
-        self.make, self.files, self.look = make, dict(files), look
+    Arguments:
+        make: makes packages.
+        files: the first version.
+        hold: gives what a server would hold of the package; of this program it is taken once, at the start.
+        look: tells what can be seen of what `hold` gave.
+    """
+
+    def __init__(self, make: Make, files: Mapping[str, str], hold: Callable[[Any], Any], look: Look) -> None:
+        self.make, self.files, self.hold, self.look = make, dict(files), hold, look
         self.package = make(self.files)
+        self.held = hold(self.package)
         self.name = self.package.__name__
         self.patcher = Patcher([self.name])
 
@@ -48,11 +55,11 @@ class Program:
 
     def seen(self) -> Any:
         """What can be seen of the program that runs."""
-        return self.look(sys.modules[self.name])
+        return self.look(self.held)
 
     def fresh(self, files: Mapping[str, str]) -> Any:
         """What can be seen of the program after a fresh start with these files."""
-        return self.look(self.make(files))
+        return self.look(self.hold(self.make(files)))
 
     def goes(self, changes: Mapping[str, str | None]) -> Rollout:
         """Walk there and back, and compare at each step with a fresh start."""

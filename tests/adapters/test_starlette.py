@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from hotswap import LoadError
 from tests.adapters.asgi import answers, received
-from tests.adapters.programs import Make, Program
+from tests.adapters.programs import Program
 
 pytest.importorskip("starlette", reason="Starlette is not installed here")
 pytestmark = pytest.mark.threads
@@ -32,25 +31,13 @@ def table(routes: Any) -> list[Any]:
     return told
 
 
-def look(package: ModuleType) -> Any:
-    """Ask the object that a server would hold: the one of the first version."""
-    app: Starlette = held.setdefault(package.__name__, package.app.app)
+def look(app: Starlette) -> Any:
     return table(app.routes), answers(app, [("GET", path, None) for path in PATHS])
 
 
-held: dict[str, Starlette] = {}
-
-
-@pytest.fixture(autouse=True)
-def nothing_held() -> Any:
-    held.clear()
-    yield
-    held.clear()
-
-
 @pytest.fixture
-def program(make_package: Make) -> Callable[[dict[str, str]], Program]:
-    return lambda files: Program(make_package, files, look)
+def program(start: Callable[..., Program]) -> Callable[[dict[str, str]], Program]:
+    return lambda files: start(files, hold=lambda package: package.app.app, look=look)
 
 
 Start = Callable[[dict[str, str]], Program]
@@ -155,7 +142,7 @@ app = Starlette(routes=[WebSocketRoute("/chat", chat)])
 
 
 class TestAppInAnUnchangedModule:
-    FILES = {
+    FILES: ClassVar = {
         "__init__.py": "from . import app, one, two\n",
         "app.py": f"{HEAD}\napp = Starlette()\n",
         "one.py": f"{HEAD}\nfrom .app import app\ndef a(request): return Text('a1')\napp.add_route('/a', a)\n",
@@ -210,7 +197,7 @@ class TestAppInAnUnchangedModule:
 
 
 class TestMounts:
-    FILES = {
+    FILES: ClassVar = {
         "__init__.py": "from . import app\n",
         "sub.py": f"{HEAD}\ndef a(request): return Text('a1')\nsub = Router()\nsub.add_route('/a', a)\n",
         "app.py": f"{HEAD}\nfrom .sub import sub\napp = Starlette()\napp.mount('/sub', sub)\n",
