@@ -25,9 +25,8 @@ from fastapi.params import Depends
 from fastapi.routing import APIRoute, APIRouter, APIWebSocketRoute
 
 from hotswap import walk
-from hotswap.adapters.ordering import matched, ordered
 from hotswap.adapters.overlay import Overlay, copied
-from hotswap.adapters.parts import definition, instances, name_of, replace_list
+from hotswap.adapters.parts import definition, instances, merge_list, name_of
 from hotswap.swap import Adapter, Facts, Op
 
 __all__ = ["FastAPIAdapter", "renewed"]
@@ -123,13 +122,8 @@ class FastAPIAdapter(Adapter):
         table = living.__dict__.get(name)
         if type(table) is not list:
             return
-        before = list(table)
         new = [*(getattr(twin, name, None) or []), *self._functions(living, name)]
-        pairs = matched(before, new, name_of)
-        taken = set(pairs.values())
-        gone = {i for i, function in enumerate(before) if i not in taken and facts.is_gone(definition(function))}
-        if new or gone:
-            replace_list(facts, table, before, ordered(before, new, pairs, gone))
+        merge_list(facts, table, new, name_of)
 
     def _overridden(self, facts: Facts, living: Any) -> None:
         """Overrides are looked up by function: those of a function that changed hold for its successor too."""

@@ -76,6 +76,11 @@ class Overlay:
         """Return the objects that the candidate made."""
         return list(self._own.values())
 
+    def is_living(self, instance: Any) -> bool:
+        """Whether an object that the candidate did not make was there before: it has some of the attributes already."""
+        names = [name for cls in walk.mro(type(instance)) for name in self._shown.get(cls, ())]
+        return any(name in instance.__dict__ for name in names)
+
     def own(self, instance: Any) -> None:
         """Note an object that the candidate makes."""
         self._own[id(instance)] = instance
@@ -96,6 +101,10 @@ class Overlay:
             self._aside[key] = (instance, makers[0](instance, value))
         return self._aside[key][1]
 
+    def forget(self, instance: Any, name: str) -> None:
+        """Let the thread see an attribute as it is now, when it looks again."""
+        self._aside.pop((id(instance), name), None)
+
     def put(self, instance: Any, name: str, value: Any) -> None:
         """Put a new value of an attribute aside."""
         self._aside[id(instance), name] = (instance, value)
@@ -104,16 +113,18 @@ class Overlay:
 class _View:
     """Stands in a class for one attribute while a block is open. Guards its own going in and out by `_lock`."""
 
-    __slots__ = ("_open", "cls", "name")
+    __slots__ = ("_default", "_open", "cls", "name")
 
     def __init__(self, cls: type, name: str) -> None:
         self.cls, self.name = cls, name
+        self._default: Any = _MISSING
         self._open: dict[int, list[Overlay]] = {}
 
     def enter(self, thread: int, overlay: Overlay) -> None:
         """Show an overlay to a thread."""
         with _lock:
             if not self._open:
+                self._default = self.cls.__dict__.get(self.name, _MISSING)
                 setattr(self.cls, self.name, self)
             self._open.setdefault(thread, []).append(overlay)
 
@@ -124,7 +135,10 @@ class _View:
             if not self._open[thread]:
                 del self._open[thread]
             if not self._open:
-                delattr(self.cls, self.name)
+                if self._default is _MISSING:
+                    delattr(self.cls, self.name)
+                else:
+                    setattr(self.cls, self.name, self._default)
                 del _views[self.cls, self.name]
 
     def _overlay(self, instance: Any) -> Overlay | None:
@@ -133,8 +147,8 @@ class _View:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
-            return self
-        value = instance.__dict__.get(self.name, _MISSING)
+            return self if self._default is _MISSING else self._default
+        value = instance.__dict__.get(self.name, self._default)
         if value is _MISSING:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.name!r}")
         overlay = self._overlay(instance)
@@ -142,7 +156,7 @@ class _View:
 
     def __set__(self, instance: Any, value: Any) -> None:
         overlay = self._overlay(instance)
-        if overlay is not None and self.name in instance.__dict__:
+        if overlay is not None and overlay.is_living(instance):
             overlay.put(instance, self.name, value)
             return
         if overlay is not None:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
+from hotswap.adapters.ordering import matched, ordered
 from hotswap.swap import Facts, Op
 
-__all__ = ["WHOLE", "bound_twins", "definition", "instances", "name_of", "replace_items", "replace_list"]
+__all__ = [
+    "WHOLE",
+    "bound_twins",
+    "definition",
+    "drop",
+    "instances",
+    "merge_list",
+    "name_of",
+    "replace_items",
+    "replace_list",
+]
 
 WHOLE = slice(None)
+
+_DROPPED = "_hotswap_dropped"
 
 
 def definition(value: Any) -> Any:
@@ -54,7 +67,13 @@ def instances(classes: Iterable[type]) -> list[Any]:
             every[id(cls)] = cls
             stack += type.__subclasses__(cls)
     kinds = tuple(every.values())
-    return [found for found in gc.get_referrers(*kinds) if type(found) in kinds]
+    found = [one for one in gc.get_referrers(*kinds) if type(one) in kinds]
+    return [one for one in found if _DROPPED not in (walk.instance_dict(one) or {})]
+
+
+def drop(facts: Facts, twin: Any) -> None:
+    """Mark the twin of a kept object: it is not living, although the collector has not come by yet."""
+    facts.writes.both([(dict.__setitem__, twin.__dict__, _DROPPED, True)], [])
 
 
 def bound_twins(
@@ -95,6 +114,30 @@ def replace_list(facts: Facts, living: list[Any], before: list[Any], wanted: lis
         return [(list.__setitem__, living, WHOLE, after)]
 
     facts.writes.late(late)
+
+
+def merge_list(
+    facts: Facts, living: list[Any], new: list[Any], key: Callable[[Any], Hashable], *, whole: bool = False
+) -> None:
+    """Add the write that brings a living list of functions up to date.
+
+    Arguments:
+        facts: receives the write, and knows what is gone.
+        living: the list.
+        new: what the candidate registered for it, in order.
+        key: tells which of both are the same.
+        whole: whether everything that is not registered again goes; otherwise what is gone goes.
+    """
+    before = list(living)
+    pairs = matched(before, new, key)
+    taken = set(pairs.values())
+    gone = {
+        index
+        for index, function in enumerate(before)
+        if index not in taken and (whole or any(map(facts.is_gone, (function, definition(function)))))
+    }
+    if new or gone:
+        replace_list(facts, living, before, ordered(before, new, pairs, gone))
 
 
 def replace_items(facts: Facts, living: dict[Any, Any], wanted: dict[Any, Any], missing: Any) -> None:

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Host, Mount, Route, Router, WebSocketRo
 from hotswap import walk
 from hotswap.adapters.ordering import matched, ordered
 from hotswap.adapters.overlay import Overlay, copied
-from hotswap.adapters.parts import bound_twins, definition, instances, name_of, replace_items, replace_list
+from hotswap.adapters.parts import bound_twins, definition, drop, instances, name_of, replace_items, replace_list
 from hotswap.swap import Adapter, Facts, Fate, Kept, NameChange
 
 __all__ = ["StarletteAdapter"]
@@ -102,8 +102,10 @@ class StarletteAdapter(Adapter):
                 change.routes(names.get(id(living), ""))
             else:
                 change.application()
-            if pair is not None and pair.touched:
-                change.attributes()
+            if pair is not None:
+                drop(facts, pair.twin)
+                if pair.touched:
+                    change.attributes()
 
 
 class _Registered:

@@ -7,12 +7,13 @@ date in the same commit as everything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
+from hotswap import walk
 from hotswap.generation import Definitions
 from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Plan, Writes
@@ -33,7 +34,7 @@ class Facts:
         kept: the objects that stay, each with its twin. Containers in them are merged, unless claimed.
         redirection: knows which twin leads to which living object.
         successor: gives what takes the place of an old function, and anything else back as it is.
-        is_gone: whether the new version has an old function or class not any more, or with other decorators or bases.
+        gone: the ids of old functions and classes that the new modules have not any more, or register otherwise.
         definitions: what the sources of the live and of the new modules say, by name.
         writes: receives the writes that make the change; each has a C function as callable.
         plan: receives what people should know: names, warnings, unsupported changes.
@@ -46,7 +47,7 @@ class Facts:
     kept: Sequence[Kept]
     redirection: Redirection
     successor: Callable[[Any], Any]
-    is_gone: Callable[[Any], bool]
+    gone: Container[int]
     definitions: tuple[Mapping[str, Definitions], Mapping[str, Definitions]]
     writes: Writes
     plan: Plan
@@ -56,21 +57,38 @@ class Facts:
         """Return the living object for a twin (a class, a kept object), and anything else as it is."""
         return self.redirection.translate(value)
 
+    def is_gone(self, value: Any) -> bool:
+        """Return whether an old function or class is gone, or has other decorators, bases or arguments of those."""
+        if id(value) in self.gone:
+            return True
+        home = (
+            walk.class_dict(value).get("__module__")
+            if walk.is_class(value)
+            else value.__module__
+            if type(value) is FunctionType
+            else None
+        )
+        return type(home) is str and home in self.removed and self.successor(value) is value
+
     def went(self, living: Any) -> list[str]:
         """Return the statements about an object that the new version has not any more, as dumps of syntax trees.
 
         These are the statements of module bodies that make the object, or change it: ``app.mount("/files", ...)``.
         """
-        found: list[str] = []
+        return [text for _, there in self._statements(living) for text in there[0] if text not in there[1]]
+
+    def came(self, living: Any) -> list[str]:
+        """Return the statements about an object that the old version did not have."""
+        return [text for _, there in self._statements(living) for text in there[1] if text not in there[0]]
+
+    def _statements(self, living: Any) -> Iterator[tuple[str, tuple[tuple[str, ...], tuple[str, ...]]]]:
         for name, module in [*self.old.items(), *self.removed.items()]:
-            before, after = self.definitions[0].get(name), self.definitions[1].get(name)
             for attribute, value in list(module.__dict__.items()):
-                binding = before.bindings.get(attribute) if before is not None and value is living else None
-                if binding is not None:
-                    stays = after.bindings.get(attribute) if after is not None else None
-                    there = (*stays.text, *stays.touches) if stays is not None else ()
-                    found += [text for text in (*binding.text, *binding.touches) if text not in there]
-        return found
+                if value is living:
+                    bodies = [definitions.get(name) for definitions in self.definitions]
+                    found = [body.bindings.get(attribute) if body is not None else None for body in bodies]
+                    before, after = (() if one is None else (*one.text, *one.touches) for one in found)
+                    yield name, (before, after)
 
     def redirect(self, twin: Any, living: Any) -> None:
         """Say that a part of a kept object stays too: references of the candidate to its twin will lead to it."""

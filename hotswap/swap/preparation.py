@@ -142,7 +142,7 @@ class Swap:
             containers,
             self._redirection,
             lambda value: followed(value, self._pairing.places),
-            lambda value: id(value) in gone,
+            gone,
             ({entry.name: entry.definitions for entry in self._live}, self._candidate.definitions),
             self._writes,
             self.plan,
