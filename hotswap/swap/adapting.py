@@ -61,14 +61,22 @@ class Facts:
         """Return whether an old function or class is gone, or has other decorators, bases or arguments of those."""
         if id(value) in self.gone:
             return True
-        home = (
-            walk.class_dict(value).get("__module__")
-            if walk.is_class(value)
-            else value.__module__
-            if type(value) is FunctionType
-            else None
-        )
-        return type(home) is str and home in self.removed and self.successor(value) is value
+        if walk.is_class(value):
+            home, name = walk.class_dict(value).get("__module__"), walk.class_name(value)
+        elif type(value) is FunctionType:
+            home, name = value.__module__, value.__qualname__
+        else:
+            return False
+        if self.successor(value) is not value:
+            return False
+        if home in self.removed:
+            return True
+        # An object of a framework may be all that leads to it: then the sources tell.
+        bodies = [definitions.get(str(home)) for definitions in self.definitions]
+        if home not in self.old or None in bodies:
+            return False
+        before, after = (body.bindings.get(name) if body is not None else None for body in bodies)
+        return before is not None and (after is None or after.head != before.head)
 
     def went(self, living: Any) -> list[str]:
         """Return the statements about an object that the new version has not any more, as dumps of syntax trees.
