@@ -59,9 +59,10 @@ class Overlay:
     def block(self) -> Iterator[None]:
         """Show copies to the thread that is in this block."""
         thread = threading.get_ident()
-        views = [_view(cls, name) for cls, attributes in self._shown.items() for name in attributes]
-        for view in views:
-            view.enter(thread, self)
+        with _lock:  # none of them may be taken out between being found and being entered
+            views = [_view(cls, name) for cls, attributes in self._shown.items() for name in attributes]
+            for view in views:
+                view.enter(thread, self)
         try:
             yield
         finally:

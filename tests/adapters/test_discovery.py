@@ -14,6 +14,8 @@ import pytest
 from hotswap import HotswapError, LoadError, Patch, Patcher, PlanError
 from hotswap.adapters import Adapter, Facts, Fate, NameChange, adapters
 
+pytestmark = pytest.mark.threads
+
 Make = Callable[..., ModuleType]
 
 
