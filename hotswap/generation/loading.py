@@ -23,7 +23,7 @@ from hotswap.generation.isolation import World, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
-from hotswap.generation.shelter import Shelter, sheltered
+from hotswap.generation.shelter import Shelter, opened, sheltered
 from hotswap.generation.standing import epochs
 from hotswap.generation.young import Young, detach, reachable, watch_young
 from hotswap.patch import Patch, decode
@@ -92,10 +92,7 @@ class Candidate(Mapping[str, ModuleType]):
         gate.hold()
         self.loaded = True
         self._before = _entries(self.world.packages), epochs(self.world.packages)
-        going = (self.world.live_modules.get(name) for name in (*self.changed, *self.removed))
-        old = {entry.name: entry.module for entry in going if entry is not None}
-        for shelter in self.shelters:
-            shelter.begin(old, self.modules)
+        opened(self.shelters, self.world.live_modules, (*self.changed, *self.removed), self.modules)
         young = Young()
         try:
             with watch_young() as young:

@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import ModuleType
 from typing import Protocol
 
-__all__ = ["Shelter", "sheltered"]
+from hotswap.generation.live import Live
+
+__all__ = ["Shelter", "opened", "sheltered"]
 
 
 class Shelter(Protocol):
@@ -24,6 +26,20 @@ class Shelter(Protocol):
 
     def aside(self) -> Iterable[object]:
         """Return the containers that were filled instead of living ones."""
+
+
+def opened(shelters: Iterable[Shelter], live: Live, going: Iterable[str], new: Mapping[str, ModuleType]) -> None:
+    """Tell all shelters what is about to be loaded.
+
+    Arguments:
+        shelters: who is told.
+        live: the managed modules.
+        going: the names of those that are replaced or removed.
+        new: the modules of the candidate, as they come.
+    """
+    entries = [entry for name in going if (entry := live.get(name)) is not None]
+    for shelter in shelters:
+        shelter.begin({entry.name: entry.module for entry in entries}, new)
 
 
 @contextmanager

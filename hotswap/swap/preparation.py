@@ -62,9 +62,7 @@ class Swap:
         lineage: Lineage,
         adapters: Sequence[Adapter] = (),
     ) -> None:
-        self._live = live
-        self._candidate = candidate
-        self._importers = importers
+        self._live, self._candidate, self._importers = live, candidate, importers
         self._before = lineage
         self._adapters = adapters
         self.new: dict[str, ModuleType] = dict(candidate.modules)
@@ -91,10 +89,8 @@ class Swap:
         self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost, self._removed)
         self._unmake_impossible_returns()
         # Looked up now: once they are superseded, modules show what took their place.
-        self._gone = [
-            *self._lost(self.old | self._removed, self.new),
-            *(function for _, function in self._pairing.lost),
-        ]
+        lost = (function for _, function in self._pairing.lost)
+        self._gone = [*self._lost(self.old | self._removed, self.new), *lost]
         self._added = list(self._lost(self.new, self.old))
         self._keeping = keep_state(
             self.old, self.new, *self._definitions, candidate.selection, self._owned, self._writes, stays_of(adapters)
@@ -148,9 +144,8 @@ class Swap:
             self.plan,
         )
         claimed = adapt(self._adapters, facts)
-        fates = Fates(self._pairing.places, gone, fresh | again)
         registries = [kept for kept in [*containers, *inside(containers, translate)] if id(kept.living) not in claimed]
-        merge(registries, fates, translate, self._writes)
+        merge(registries, Fates(self._pairing.places, gone, fresh | again), translate, self._writes)
         self._module_writes()
         relocate(self._live, self._candidate, self._writes)
         self._function_writes()
@@ -368,16 +363,7 @@ class Swap:
             for old, new in self._pairing.successors.values()
             if self._facts.is_new(new) or new in self.new.values()
         }
-        rebind(
-            successors,
-            self.new,
-            self.old,
-            self._importers,
-            self._is_managed,
-            self._keeping.has,
-            lambda value: value,
-            extra,
-        )
+        rebind(successors, self.new, self.old, self._importers, self._is_managed, self._keeping.has, _same, extra)
         self._writes.late(lambda forward: () if forward else extra.forward)
         gate.hold()
         made = (pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made))
@@ -407,3 +393,7 @@ def _defined_in(value: Any, module: str) -> bool:
     if walk.is_class(value):
         return walk.class_dict(value).get("__module__") == module
     return type(value) is FunctionType and value.__globals__.get("__name__") == module
+
+
+def _same(value: Any) -> Any:
+    return value
