@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -27,6 +28,17 @@ __all__ = [
 WHOLE = slice(None)
 
 _DROPPED = "_hotswap_dropped"
+
+_FROZEN_AT_START = 4096
+"""CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
+
+_NAMES = ModuleType.__dict__["__dict__"].__get__
+
+_DEEP = 8
+"""How far objects that the collector does not show are followed: application, router, list, mount, application."""
+
+_ENDS = (FunctionType, ModuleType, type)
+"""Where following ends: these lead everywhere."""
 
 
 def definition(value: Any) -> Any:
@@ -68,7 +80,23 @@ def instances(classes: Iterable[type]) -> list[Any]:
             stack += type.__subclasses__(cls)
     kinds = tuple(every.values())
     found = [one for one in gc.get_referrers(*kinds) if type(one) in kinds]
+    if gc.get_freeze_count() > _FROZEN_AT_START:
+        known = {id(one) for one in found}
+        found += [one for one in _frozen(kinds) if id(one) not in known]
     return [one for one in found if _DROPPED not in (walk.instance_dict(one) or {})]
+
+
+def _frozen(kinds: tuple[type, ...]) -> list[Any]:
+    """What modules lead to: an application that has frozen its objects has hidden them from the collector."""
+    found: dict[int, Any] = {}
+    modules = [module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType)]
+    # A lazy module must not be loaded for being looked at, so its own `__getattribute__` is not asked.
+    level = [value for module in modules for value in list(_NAMES(module).values()) if type(value) in kinds]
+    for _ in range(_DEEP):
+        found.update((id(one), one) for one in level if type(one) in kinds)
+        inner = {id(one): one for holder in level for one in gc.get_referents(holder)}
+        level = [one for key, one in inner.items() if key not in found and not issubclass(type(one), _ENDS)]
+    return list(found.values())
 
 
 def drop(facts: Facts, twin: Any) -> None:

@@ -31,7 +31,6 @@ from hotswap.stopping import Stopped, Worker
 
 __all__ = ["Candidate"]
 
-
 _REEXPORTS = 8
 """How many re-exports are followed from a name to the module that defines it."""
 
@@ -48,8 +47,7 @@ class Candidate(Mapping[str, ModuleType]):
     ) -> None:
         self.patch = patch
         self.version = version
-        self.tree = tree
-        self.shelters = shelters
+        self.tree, self.shelters = tree, shelters
         self.world = CandidateWorld(live, self)
         changed = changed_modules(live, patch)
         self.removed = removed_modules(live, patch)

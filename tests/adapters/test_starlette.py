@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -176,6 +177,11 @@ class TestAppInAnUnchangedModule:
             "views.py": f"{HEAD}\nasync def a(request): return Text('a1')\n",
         }
         program(files).goes({"views.py": files["views.py"].replace("a1", "a2")})
+
+    def test_an_application_that_the_process_has_frozen(self, program: Start) -> None:
+        service = program(self.FILES)
+        gc.freeze()
+        service.goes({"one.py": ""})
 
     def test_what_others_register_meanwhile_stays(self, program: Start) -> None:
         service = program(self.FILES)
