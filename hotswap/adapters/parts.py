@@ -32,7 +32,7 @@ _DROPPED = "_hotswap_dropped"
 _FROZEN_AT_START = 4096
 """CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
 
-_NAMES = ModuleType.__dict__["__dict__"].__get__
+_NAMES: Any = ModuleType.__dict__["__dict__"]
 
 _DEEP = 8
 """How far objects that the collector does not show are followed: application, router, list, mount, application."""
@@ -91,7 +91,7 @@ def _frozen(kinds: tuple[type, ...]) -> list[Any]:
     found: dict[int, Any] = {}
     modules = [module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType)]
     # A lazy module must not be loaded for being looked at, so its own `__getattribute__` is not asked.
-    level = [value for module in modules for value in list(_NAMES(module).values()) if type(value) in kinds]
+    level = [value for module in modules for value in list(_NAMES.__get__(module).values()) if type(value) in kinds]
     for _ in range(_DEEP):
         found.update((id(one), one) for one in level if type(one) in kinds)
         inner = {id(one): one for holder in level for one in gc.get_referents(holder)}
