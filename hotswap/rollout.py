@@ -35,7 +35,7 @@ from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
 from hotswap.records import Record, State
 from hotswap.shield import shielded
-from hotswap.swap import Plan, Swap, Undone, migrate
+from hotswap.swap import Adapter, Plan, Swap, Undone, migrate
 from hotswap.verification import Check, CheckResult, Report, run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
@@ -84,6 +84,7 @@ class Rollout:
     Attributes:
         id: names the rollout in the history and in events.
         patch: what is rolled out.
+        adapters: those for the frameworks in use, until the rollout is live or over.
         version: the version that its packages get.
         state: where it stands.
         plan: what would change, what can't, and what to know about it; `str(rollout.plan)` is for reading.
@@ -104,6 +105,7 @@ class Rollout:
         self.pause: float | None = None
         self.reason = ""
         self.started = self.changed = datetime.now(UTC)
+        self.adapters: list[Adapter] = []
         self._candidate: Candidate | None = None
         self._limit = Limit()
         self._loading = False
@@ -357,7 +359,7 @@ class Rollout:
             self._not_ended.pop()  # two threads may come here; one of them gets it
         except IndexError:
             return
-        candidate, self._candidate = self._candidate, None
+        candidate, self._candidate, self.adapters = self._candidate, None, []
         try:
             _, interrupt = shielded(lambda: None if candidate is None else candidate.discard())
             self._host.note(self)

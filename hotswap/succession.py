@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from packaging.version import Version
 
+from hotswap.adapters import adapters
 from hotswap.admission import admit, resolve, roots, version_for
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Live, Shelf, ShelfMark, Tree, epochs, forget, standing
@@ -86,7 +87,8 @@ class Succession:
         admit(rollout.patch, self.versions)
         paths = self._shelf.base_paths(self._live)
         tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths)
-        return Candidate(self._live, rollout.patch, version, tree)
+        rollout.adapters = adapters()
+        return Candidate(self._live, rollout.patch, version, tree, rollout.adapters)
 
     def prepare(self, rollout: Rollout) -> Swap:
         """Make a swap of a rollout's candidate against what is live now. Raises StateError if that has changed."""
@@ -107,7 +109,7 @@ class Succession:
                 running=self.versions,
                 advice="stage it again; apply() does so by itself",
             )
-        return Swap(self._live, rollout.candidate, self._importers, self._lineage)
+        return Swap(self._live, rollout.candidate, self._importers, self._lineage, rollout.adapters)
 
     # --- there and back --------------------------------------------------------------------------------------------
 
@@ -120,6 +122,7 @@ class Succession:
         before, mark = self.versions, self._shelf.mark()
         known = frozenset(entry.name for entry in self._live) | swap.new.keys()
         rollout.pause = swap.commit()
+        rollout.adapters = []
         superseded = self._previous
         self._shelf.put(rollout.candidate.tree, swap.new, rollout.candidate.removed)
         self._lineage = swap.lineage_after_commit()

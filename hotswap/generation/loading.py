@@ -26,6 +26,7 @@ from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
 from hotswap.generation.overrides import override
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
+from hotswap.generation.shelter import Shelter, opened, sheltered
 from hotswap.generation.standing import epochs
 from hotswap.generation.sysview import Modules, SysView, looked_up_in
 from hotswap.generation.young import Young, detach, reachable, watch_young
@@ -33,7 +34,6 @@ from hotswap.patch import Patch, decode
 from hotswap.stopping import Stopped, Worker
 
 __all__ = ["Candidate"]
-
 
 _REEXPORTS = 8
 """How many re-exports are followed from a name to the module that defines it."""
@@ -46,10 +46,12 @@ class Candidate(Mapping[str, ModuleType]):
     sees it: ``candidate["shop.pricing"]``. A module of the patch that nobody has imported yet is loaded when asked for.
     """
 
-    def __init__(self, live: Live, patch: Patch, version: Version, tree: Tree) -> None:
+    def __init__(
+        self, live: Live, patch: Patch, version: Version, tree: Tree, shelters: Sequence[Shelter] = ()
+    ) -> None:
         self.patch = patch
         self.version = version
-        self.tree = tree
+        self.tree, self.shelters = tree, shelters
         self.world = CandidateWorld(live, self)
         changed = changed_modules(live, patch)
         self.removed = removed_modules(live, patch)
@@ -97,19 +99,22 @@ class Candidate(Mapping[str, ModuleType]):
         gate.hold()
         self.loaded = True
         self._before = _entries(self.world.packages), epochs(self.world.packages)
+        opened(self.shelters, self.world.live_modules, (*self.changed, *self.removed), self.modules)
         young = Young()
         try:
             with watch_young() as young:
                 (limit or Limit()).run(self)
         finally:
             self.classes = self._made(young)
-        own: list[object] = list(self.modules.values())
+        own: list[object] = [*self.modules.values(), *(o for shelter in self.shelters for o in shelter.aside())]
         self.owned = own + reachable(own, young)
 
     def load_modules(self) -> None:
         """Run the module bodies, in whatever thread this is. Raises as `load` does."""
         for name in [*self.changed, *new_modules(self.world.live_modules, self.patch)]:
             self.load_module(name)
+        for shelter in self.shelters:
+            shelter.staged()
 
     def give_up(self, worker: Worker) -> None:
         """Shut out the thread that runs the module bodies, before it is asked to stop: it may go on for long."""
@@ -180,7 +185,7 @@ class Candidate(Mapping[str, ModuleType]):
         self.discarded = True
         for cls in self.classes:
             detach(cls)
-        self.owned, self.classes = [], []
+        self.owned, self.classes, self.shelters = [], [], ()
         self.migrated, self.fenced = {}, []
         self.world.own = {}
         self.world.kept = {}
@@ -209,7 +214,7 @@ class Candidate(Mapping[str, ModuleType]):
         """Note that this generation is live: its code imports like everybody else's from now on."""
         self.world.live = True
         self.discarded = True
-        self.owned, self.classes = [], []
+        self.owned, self.classes, self.shelters = [], [], ()
         self.fenced = []
         gate.release()
 
@@ -372,7 +377,7 @@ class CandidateWorld(World):
             source = self.candidate.patch.sources.get(name)
             if source is not None and name not in self.candidate.definitions:
                 self.candidate.definitions[name] = analyse(decode(source.data), name, package=source.package)
-            with looked_up_in(self):
+            with looked_up_in(self), sheltered(self.candidate.shelters, name):
                 loader.exec_module(module)
             self.finished.append(name)
         except BaseException:

@@ -15,14 +15,19 @@ __all__ = ["announce", "outlive", "wishes_of"]
 _MISSING: Any = object()
 
 
-def wishes_of(candidate: Candidate) -> Wishes:
-    """Return what the patch, its migrations and `hotswap.keep` say about names."""
+def wishes_of(candidate: Candidate, stays: Callable[[Any, Any], bool]) -> Wishes:
+    """Return what the patch, its migrations, `hotswap.keep` and adapters say about names.
+
+    Arguments:
+        candidate: what is to become live.
+        stays: whether an adapter brings a living object up to date, by (living, twin).
+    """
     held = {id(o): (o, o) for o in list(registry.values()) if type(o) not in UNIQUE_NEVER}
     led = held | {id(o): (o, o) for o in candidate.fenced}
     for key, value in list((candidate.world.kept or {}).items()):
         if key in registry and type(value) not in UNIQUE_NEVER:
             led[id(value)] = (value, registry[key])  # live code was faster: its object is the one
-    return Wishes(candidate.patch.keep, candidate.patch.replace, candidate.migrated, held, led)
+    return Wishes(candidate.patch.keep, candidate.patch.replace, candidate.migrated, held, led, stays)
 
 
 def outlive(candidate: Candidate, translate: Callable[[Any], Any], writes: Writes) -> None:

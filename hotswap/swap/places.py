@@ -1,4 +1,4 @@
-"""Places: where modules say that they lie, and modules that go because the version goes that they came from."""
+"""Places: where modules say that they lie, submodules, and modules that go with their version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 from hotswap.generation import Candidate, Late, Live
 from hotswap.swap.plan import Writes
 
-__all__ = ["relocate", "take_back"]
+__all__ = ["adopt_children", "relocate", "take_back"]
 
 
 def relocate(live: Live, candidate: Candidate, writes: Writes) -> None:
@@ -62,3 +62,20 @@ def _place(module: ModuleType, spec: ModuleSpec, writes: Writes) -> None:
         writes.item(facts, "__file__", spec.origin)
     if spec.submodule_search_locations is not None:
         writes.item(facts, "__path__", spec.submodule_search_locations)
+
+
+def adopt_children(live: Live, candidate: Candidate, old: Mapping[str, ModuleType]) -> None:
+    """Give new package objects the unchanged submodules that the old ones had. Only the candidate is written to.
+
+    Arguments:
+        live: the managed modules.
+        candidate: what is to become live.
+        old: the modules that it replaces.
+    """
+    for name, module in candidate.modules.items():
+        if name in old:
+            for attribute, value in list(old[name].__dict__.items()):
+                child = f"{name}.{attribute}"
+                entry = live.get(child)
+                if entry is not None and entry.module is value and child not in candidate.removed:
+                    module.__dict__.setdefault(attribute, candidate.modules.get(child, value))

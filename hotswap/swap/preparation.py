@@ -8,7 +8,7 @@ with writes that were made out in advance.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import CellType, FunctionType, ModuleType
@@ -17,6 +17,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
+from hotswap.swap.adapting import Adapter, Facts, adapt, stays_of
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import empty_caches
 from hotswap.swap.calling import followed
@@ -32,7 +33,7 @@ from hotswap.swap.migration import Undone, bring_back, undo
 from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.places import relocate, take_back
+from hotswap.swap.places import adopt_children, relocate, take_back
 from hotswap.swap.plan import Change, Op, Plan, Writes
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
@@ -54,22 +55,29 @@ class Swap:
         candidate: what is to become live.
         importers: knows what other modules imported by name.
         lineage: the functions of earlier generations.
+        adapters: know the registries of frameworks, and what the candidate has registered.
 
     Making one changes nothing in the process.
     """
 
-    def __init__(self, live: Live, candidate: Candidate, importers: Importers, lineage: Lineage) -> None:
-        self._live = live
-        self._candidate = candidate
-        self._importers = importers
+    def __init__(
+        self,
+        live: Live,
+        candidate: Candidate,
+        importers: Importers,
+        lineage: Lineage,
+        adapters: Sequence[Adapter] = (),
+    ) -> None:
+        self._live, self._candidate, self._importers = live, candidate, importers
         self._before = lineage
+        self._adapters = adapters
         self.new: dict[str, ModuleType] = dict(candidate.modules)
         self.old: dict[str, ModuleType] = {
             name: entry.module
             for name in self.new
             if (entry := live.get(name)) is not None and issubclass(type(entry.module), ModuleType)
         }
-        removed = {name: entry.module for name in candidate.removed if (entry := live.get(name)) is not None}
+        self._removed = {name: entry.module for name in candidate.removed if (entry := live.get(name)) is not None}
         self._definitions: tuple[dict[str, Definitions], dict[str, Definitions]] = (
             {entry.name: entry.definitions for entry in live if entry.name in self.old},
             candidate.definitions,
@@ -84,12 +92,13 @@ class Swap:
             which = ", ".join(sorted(outside))
             self.plan.warnings.append(f"the patch holds {which} too, which this patcher does not manage: left as it is")
         self._owned = {id(o) for o in candidate.owned}
-        self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost, removed)
+        self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost, self._removed)
         self._unmake_impossible_returns()
         # Looked up now: once they are superseded, modules show what took their place.
-        self._gone = [*self._lost(self.old | removed, self.new), *(function for _, function in self._pairing.lost)]
+        lost = (function for _, function in self._pairing.lost)
+        self._gone = [*self._lost(self.old | self._removed, self.new), *lost]
         self._added = list(self._lost(self.new, self.old))
-        wishes = wishes_of(candidate)
+        wishes = wishes_of(candidate, stays_of(adapters))
         self._why, known = wishes.why, (self.old, self.new, *self._definitions, candidate.selection)
         self._keeping = keep_state(*known, self._owned, self._writes, wishes)
         self._old_world.last = [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
@@ -98,7 +107,8 @@ class Swap:
         twins = {id(pair.new): (pair.new, pair.old) for pair in self._pairing.classes}
         twins.update(self._keeping.twins | self._keeping.led)
         self._pairing.keep(self._keeping.twins)
-        self._redirection = Redirection(candidate.owned, self.new, twins, self._pairing.successors)
+        aside = [container for adapter in adapters for container in adapter.aside()]
+        self._redirection = Redirection(candidate.owned, self.new, twins, self._pairing.successors, aside)
         self._build()
 
     # --- looking -------------------------------------------------------------------------------------------------
@@ -128,9 +138,23 @@ class Swap:
         fresh = fresh_definitions(self.new, *self._definitions)
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
         gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
-        fates = Fates(self._pairing.places, gone, fresh | again)
+        facts = Facts(
+            self.old,
+            self.new,
+            self._removed,
+            [(pair.old, pair.new) for pair in self._pairing.classes],
+            containers,
+            self._redirection,
+            lambda value: followed(value, self._pairing.places),
+            gone,
+            ({entry.name: entry.definitions for entry in self._live}, self._candidate.definitions),
+            self._writes,
+            self.plan,
+        )
+        claimed = adapt(self._adapters, facts)
         whole = [*containers, *inside(containers, translate)]
-        merge(whole, fates, translate, self._writes)
+        registries = [kept for kept in whole if id(kept.living) not in claimed]
+        merge(registries, Fates(self._pairing.places, gone, fresh | again), translate, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         self._module_writes()
@@ -307,7 +331,7 @@ class Swap:
             left = [Change("reference-left", "", "", sentence) for sentence in self._redirection.refused]
             self.plan.unsupported += left
             raise UnsupportedChangeError(left, patch=self._candidate.patch.label)
-        self._adopt_children()
+        adopt_children(self._live, self._candidate, self.old)
         gate.hold()
         drain = drain_of((pair.old for pair in self._pairing.functions), self._old_world)
         try:
@@ -363,19 +387,9 @@ class Swap:
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {})
         self._redirection = Redirection((), {}, {}, {})
-        self.old, self.new = {}, {}
+        self.old, self.new, self._removed, self._adapters = {}, {}, {}, ()
         self._gone, self._added = [], []
         self._aims.clear()
-
-    def _adopt_children(self) -> None:
-        """Give a new package object the unchanged submodules that the old one had."""
-        for name, module in self.new.items():
-            if name in self.old:
-                for attribute, value in list(self.old[name].__dict__.items()):
-                    child = f"{name}.{attribute}"
-                    entry = self._live.get(child)
-                    if entry is not None and entry.module is value and child not in self._candidate.removed:
-                        module.__dict__.setdefault(attribute, self.new.get(child, value))
 
 
 def _defined_in(value: Any, module: str) -> bool:

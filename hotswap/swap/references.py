@@ -33,6 +33,7 @@ class Redirection:
         modules: the candidate's modules.
         twins: id of a dropped object -> (it, the object that lives). Those that live are not entered.
         successors: id of an old object -> (it, its successor), for old objects that the candidate got hold of.
+        aside: further containers that belong to the candidate, and that its modules need not lead to.
 
     `leftovers` names the holders that could not be rewritten, `refused` those without which the swap makes no sense.
     """
@@ -43,6 +44,7 @@ class Redirection:
         modules: Mapping[str, ModuleType],
         twins: Mapping[int, tuple[Any, Any]],
         successors: Mapping[int, tuple[Any, Any]],
+        aside: Iterable[object] = (),
     ) -> None:
         self.modules = modules
         self.twins = {**twins, **successors}
@@ -52,8 +54,14 @@ class Redirection:
         # What a migration made stands for something too, but it is the candidate's own.
         self._living = {id(living) for _, living in twins.values()} - self._owned.keys()
         self._globals = {id(module.__dict__) for module in modules.values()}
+        self._roots: list[object] = [*modules.values(), *aside]
         self._rebuilding: set[int] = set()
         self._held: list[Any] = []
+
+    def add(self, twin: Any, living: Any) -> None:
+        """Lead references to one more dropped object to the living one."""
+        self.twins[id(twin)] = (twin, living)
+        self._living.add(id(living))
 
     def translate(self, value: Any) -> Any:
         """Return the living object for a twin, a rebuilt copy of an immutable container of twins, or `value` itself."""
@@ -105,10 +113,8 @@ class Redirection:
 
     def _reach(self) -> list[object]:
         """Everything to rewrite, found before anything is written."""
-        found: dict[int, object] = {}
-        stack: list[object] = list(self.modules.values())
-        for module in self.modules.values():
-            found[id(module)] = module
+        found: dict[int, object] = {id(root): root for root in self._roots}
+        stack: list[object] = list(self._roots)
         while stack:
             for child in self._children(stack.pop()):
                 if id(child) not in found and self._enters(child):

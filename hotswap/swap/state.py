@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from types import CellType, FunctionType, MethodType, ModuleType
@@ -47,7 +47,8 @@ class Wishes:
     `kept` and `replaced` are names, ``module:name``, of which the patch says so. `migrated` is what migrations wrote:
     module -> name -> what the module body had bound to it. `outliving` are the ids of what `hotswap.keep` holds. `led`
     maps ids to (an object, what stands for it): itself, where the candidate shares it with what is live, so that
-    nobody is to look into it.
+    nobody is to look into it. `stays` says whether an object stays although its definition changed, by (living, twin):
+    an adapter brings it up to date.
     """
 
     kept: Container[str] = ()
@@ -55,6 +56,11 @@ class Wishes:
     migrated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outliving: Container[int] = ()
     led: Mapping[int, tuple[Any, Any]] = field(default_factory=dict)
+    stays: Callable[[Any, Any], bool] = lambda _, __: False
+
+    def stay(self, name: str, living: Any, twin: Any) -> bool:
+        """Whether a name, ``module:name``, keeps its object although its definition changed."""
+        return name not in self.replaced and self.stays(living, twin)
 
     def why(self, name: str, otherwise: str) -> str:
         """Why a name, ``module:name``, is kept or replaced."""
@@ -132,6 +138,11 @@ def keep_state(
                     keeping.twins[id(value)] = (value, living)
                     if before.bindings[attribute].touches != after.bindings[attribute].touches:
                         keeping.touched.add(id(value))
+            elif living is not value and is_made(value, owned) and wishes.stay(f"{name}:{attribute}", living, value):
+                keeping.names.setdefault(name, []).append(attribute)
+                keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "it is brought up to date"))
+                keeping.twins[id(value)] = (value, living)
+                keeping.touched.add(id(value))
             elif living is not value:
                 why = wishes.why(f"{name}:{attribute}", "its definition changed")
                 keeping.changes.append(NameChange(name, attribute, Fate.REPLACED, why))

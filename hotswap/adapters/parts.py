@@ -1,0 +1,185 @@
+"""Parts: what the entries of registries lead to, and what becomes of living instances."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+from hotswap import walk
+from hotswap.adapters.ordering import matched, ordered
+from hotswap.swap import Facts, Op
+
+__all__ = [
+    "WHOLE",
+    "bound_twins",
+    "definition",
+    "drop",
+    "instances",
+    "merge_list",
+    "name_of",
+    "replace_items",
+    "replace_list",
+]
+
+WHOLE = slice(None)
+
+_DROPPED = "_hotswap_dropped"
+
+_FROZEN_AT_START = 4096
+"""CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
+
+_NAMES: Any = ModuleType.__dict__["__dict__"]
+
+_DEEP = 8
+"""How far objects that the collector does not show are followed: application, router, list, mount, application."""
+
+_ENDS = (FunctionType, ModuleType, type)
+"""Where following ends: these lead everywhere."""
+
+
+def definition(value: Any) -> Any:
+    """Return the function or class that somebody wrote, behind wrappers, partials, methods and instances."""
+    for _ in range(32):
+        kind = type(value)
+        if kind is functools.partial:
+            value = value.func
+        elif kind is MethodType:
+            value = value.__func__
+        elif kind is FunctionType and "__wrapped__" in value.__dict__:
+            value = value.__dict__["__wrapped__"]
+        elif kind is FunctionType or walk.is_class(value):
+            return value
+        else:
+            return kind
+    return value
+
+
+def name_of(value: Any) -> str:
+    """Return where the definition of a callable stands, as ``module:qualified.name``."""
+    found = definition(value)
+    if walk.is_class(found):
+        return f"{walk.class_dict(found).get('__module__')}:{walk.class_name(found)}"
+    return f"{found.__module__}:{found.__qualname__}"
+
+
+def instances(classes: Iterable[type]) -> list[Any]:
+    """Return the living instances of some classes and their subclasses, wherever they are held.
+
+    It costs one walk over the heap, so it is done while staging, not in a commit.
+    """
+    every: dict[int, type] = {}
+    stack = list(classes)
+    while stack:
+        cls = stack.pop()
+        if id(cls) not in every:
+            every[id(cls)] = cls
+            stack += type.__subclasses__(cls)
+    kinds = tuple(every.values())
+    found = [one for one in gc.get_referrers(*kinds) if type(one) in kinds]
+    if gc.get_freeze_count() > _FROZEN_AT_START:
+        known = {id(one) for one in found}
+        found += [one for one in _frozen(kinds) if id(one) not in known]
+    return [one for one in found if _DROPPED not in (walk.instance_dict(one) or {})]
+
+
+def _frozen(kinds: tuple[type, ...]) -> list[Any]:
+    """What modules lead to: an application that has frozen its objects has hidden them from the collector."""
+    found: dict[int, Any] = {}
+    modules = [module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType)]
+    # A lazy module must not be loaded for being looked at, so its own `__getattribute__` is not asked.
+    level = [value for module in modules for value in list(_NAMES.__get__(module).values()) if type(value) in kinds]
+    for _ in range(_DEEP):
+        found.update((id(one), one) for one in level if type(one) in kinds)
+        inner = {id(one): one for holder in level for one in gc.get_referents(holder)}
+        level = [one for key, one in inner.items() if key not in found and not issubclass(type(one), _ENDS)]
+    return list(found.values())
+
+
+def drop(facts: Facts, twin: Any) -> None:
+    """Mark the twin of a kept object: it is not living, although the collector has not come by yet."""
+    facts.writes.both([(dict.__setitem__, twin.__dict__, _DROPPED, True)], [])
+
+
+def bound_twins(
+    old: Mapping[str, ModuleType], new: Mapping[str, ModuleType], kinds: tuple[type, ...]
+) -> Iterator[tuple[str, str, Any, Any]]:
+    """Yield (module, name, living, twin) for names that stand for an object of some classes in both versions."""
+    for name, module in old.items():
+        if name in new:
+            after = new[name].__dict__
+            for attribute, living in list(module.__dict__.items()):
+                twin = after.get(attribute)
+                if twin is not living and issubclass(type(living), kinds) and issubclass(type(twin), kinds):
+                    yield name, attribute, living, twin
+
+
+def replace_list(facts: Facts, living: list[Any], before: list[Any], wanted: list[Any]) -> None:
+    """Add the write that gives a living list other items, whatever was put in or taken out meanwhile.
+
+    Arguments:
+        facts: receives the write.
+        living: the list.
+        before: what stood in it when `wanted` was made out.
+        wanted: what is to stand in it.
+    """
+    facts.claim(living)
+
+    def late(forward: bool) -> list[Op]:
+        now = list(living)
+        there, then = (before, wanted) if forward else (wanted, before)
+        facts.writes.hold(now)
+        if _same(now, there) or _same(now, then):
+            return [(list.__setitem__, living, WHOLE, list(then))]
+        kept = {id(entry) for entry in there}
+        present = {id(entry) for entry in now}
+        # What is in both directions and was taken out since stays out; what was put in since stays in.
+        after = [entry for entry in then if id(entry) in present or id(entry) not in kept]
+        after += [entry for entry in now if id(entry) not in kept]
+        return [(list.__setitem__, living, WHOLE, after)]
+
+    facts.writes.late(late)
+
+
+def merge_list(
+    facts: Facts, living: list[Any], new: list[Any], key: Callable[[Any], Hashable], *, whole: bool = False
+) -> None:
+    """Add the write that brings a living list of functions up to date.
+
+    Arguments:
+        facts: receives the write, and knows what is gone.
+        living: the list.
+        new: what the candidate registered for it, in order.
+        key: tells which of both are the same.
+        whole: whether everything that is not registered again goes; otherwise what is gone goes.
+    """
+    before = list(living)
+    pairs = matched(before, new, key)
+    taken = set(pairs.values())
+    gone = {
+        index
+        for index, function in enumerate(before)
+        if index not in taken and (whole or any(map(facts.is_gone, (function, definition(function)))))
+    }
+    if new or gone:
+        replace_list(facts, living, before, ordered(before, new, pairs, gone))
+
+
+def replace_items(facts: Facts, living: dict[Any, Any], wanted: dict[Any, Any], missing: Any) -> None:
+    """Add the writes that give a living dict other items; keys whose value is `missing` go.
+
+    Keys are written one by one, so that what others have put in meanwhile stays.
+    """
+    facts.claim(living)
+    for key, value in wanted.items():
+        if value is missing:
+            facts.writes.drop(living, key)
+        elif living.get(key, missing) is not value:
+            facts.writes.item(living, key, value)
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

@@ -1,0 +1,214 @@
+"""FastAPI: routes, routers, dependencies and models of living applications, with requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+
+from hotswap import LoadError
+from tests.adapters.asgi import answers, received
+from tests.adapters.programs import Program
+
+pytest.importorskip("fastapi", reason="FastAPI is not installed here")
+pytestmark = pytest.mark.threads
+
+from fastapi import FastAPI  # noqa: E402
+
+REQUESTS: list[tuple[str, str, Any]] = [
+    *(("GET", path, None) for path in ("/", "/a", "/a?n=2", "/b", "/c", "/v1/a", "/v1/b", "/v2/a", "/openapi.json")),
+    ("POST", "/item", {"name": "x"}),
+    ("POST", "/item", {"name": "x", "size": 3}),
+    ("POST", "/item", {"size": "no number"}),
+]
+
+
+def look(app: FastAPI) -> Any:
+    return [answer[:4] for answer in answers(app, REQUESTS)]
+
+
+@pytest.fixture
+def program(start: Callable[..., Program]) -> Callable[[dict[str, str]], Program]:
+    return lambda files: start(files, hold=lambda package: package.app.app, look=look)
+
+
+Start = Callable[[dict[str, str]], Program]
+
+HEAD = "from fastapi import APIRouter, Depends, FastAPI, WebSocket\n"
+BOTH = "from . import app, routes\n"
+
+
+class TestAppInTheChangedModule:
+    V1 = f"{HEAD}app = FastAPI()\n@app.get('/a')\ndef a() -> str: return 'a1'\n@app.get('/b')\ndef b(): return 'b1'\n"
+    V2 = f"""{HEAD}app = FastAPI()
+@app.get('/c')
+def c(): return 'c2'
+@app.get('/a')
+async def a(n: int = 0) -> int:
+    "It has another signature."
+    return n
+"""
+    FILES: ClassVar = {"__init__.py": "from . import app\n", "app.py": V1}
+
+    def test_routes_and_signatures(self, program: Start) -> None:
+        service = program(self.FILES)
+        app = service.package.app.app
+        service.goes({"app.py": self.V2})
+        assert service.package.app.app is app
+
+    def test_a_constructor_that_changed(self, program: Start) -> None:
+        program(self.FILES).goes({"app.py": self.V1.replace("FastAPI()", "FastAPI(title='Two', version='2')")})
+
+    def test_a_patch_that_fails_leaves_nothing(self, program: Start) -> None:
+        program(self.FILES).is_left_alone_by({"app.py": self.V2 + "1 / 0\n"}, LoadError)
+
+
+class TestAppInAnUnchangedModule:
+    FILES: ClassVar = {
+        "__init__.py": BOTH,
+        "app.py": f"{HEAD}app = FastAPI()\n",
+        "routes.py": f"""{HEAD}from .app import app
+@app.get('/a')
+def a(): return 'a1'
+@app.get('/b')
+def b(): return 'b1'
+""",
+    }
+
+    def test_routes_and_signatures(self, program: Start) -> None:
+        routes = f"""{HEAD}from .app import app
+@app.get('/c')
+def c(): return 'c2'
+@app.get('/a')
+def a(n: int): return n
+"""
+        program(self.FILES).goes({"routes.py": routes})
+
+    def test_a_patch_that_fails_leaves_nothing(self, program: Start) -> None:
+        program(self.FILES).is_left_alone_by({"routes.py": self.FILES["routes.py"] + "1 / 0\n"}, LoadError)
+
+    def test_websockets(self, program: Start) -> None:
+        routes = f"""{HEAD}from .app import app
+@app.websocket("/chat")
+async def chat(socket: WebSocket):
+    await socket.accept()
+    await socket.send_text("1")
+    await socket.close()
+"""
+        service = program({**self.FILES, "routes.py": routes})
+        app = service.package.app.app
+        assert received(app, "/chat")[1] == "1"
+        service.goes({"routes.py": routes.replace('"1"', '"2"')})
+        assert received(app, "/chat")[1] == "2"
+
+
+class TestRouters:
+    FILES: ClassVar = {
+        "__init__.py": BOTH,
+        "routes.py": f"{HEAD}router = APIRouter()\n@router.get('/a')\ndef a(): return 'a1'\n",
+        "app.py": f"{HEAD}from .routes import router\napp = FastAPI()\napp.include_router(router, prefix='/v1')\n",
+    }
+
+    def test_routes_of_an_included_router(self, program: Start) -> None:
+        routes = f"""{HEAD}router = APIRouter()
+@router.get('/b')
+def b(): return 'b2'
+@router.get('/a')
+def a(n: int = 3): return n
+"""
+        program(self.FILES).goes({"routes.py": routes})
+
+    def test_a_router_with_another_prefix(self, program: Start) -> None:
+        app = self.FILES["app.py"].replace(", prefix='/v1'", "")
+        routes = self.FILES["routes.py"].replace("APIRouter()", "APIRouter(prefix='/v1')")
+        program({**self.FILES, "app.py": app, "routes.py": routes}).goes({"routes.py": routes.replace("v1", "v2")})
+
+    def test_included_with_another_prefix(self, program: Start) -> None:
+        program(self.FILES).goes({"app.py": self.FILES["app.py"].replace("v1", "v2")})
+
+    def test_included_no_more(self, program: Start) -> None:
+        program(self.FILES).goes({"app.py": f"{HEAD}from .routes import router\napp = FastAPI()\n"})
+
+    def test_a_router_that_is_new(self, program: Start) -> None:
+        more = "from .more import router as more\napp.include_router(more, prefix='/v2')\n"
+        program(self.FILES).goes({"app.py": self.FILES["app.py"] + more, "more.py": self.FILES["routes.py"]})
+
+    def test_a_router_in_a_router(self, program: Start) -> None:
+        files = {
+            **self.FILES,
+            "middle.py": f"""{HEAD}from .routes import router as inner
+router = APIRouter()
+router.include_router(inner)
+""",
+            "app.py": self.FILES["app.py"].replace(".routes", ".middle"),
+        }
+        routes = self.FILES["routes.py"].replace("a1", "a2") + "@router.get('/b')\ndef b(): return 'b2'\n"
+        program(files).goes({"routes.py": routes})
+
+
+class TestDependencies:
+    FILES: ClassVar = {
+        "__init__.py": "from . import app\n",
+        "deps.py": "def depend(): return 'one'\n",
+        "app.py": f"""{HEAD}from . import deps
+app = FastAPI()
+@app.get("/a")
+def a(got = Depends(deps.depend)): return got
+""",
+    }
+
+    def test_a_dependency_with_another_signature(self, program: Start) -> None:
+        program(self.FILES).goes({"deps.py": "async def depend(n: int = 5): return n\n"})
+
+    def test_of_a_dependency(self, program: Start) -> None:
+        files = {
+            **self.FILES,
+            "deps.py": "from fastapi import Depends\nfrom .deep import deep\ndef depend(x=Depends(deep)): return x\n",
+        }
+        files["deep.py"] = "def deep(): return 1\n"
+        program(files).goes({"deep.py": "def deep(n: int): return n\n"})
+
+    def test_overrides_hold(self, program: Start) -> None:
+        service = program(self.FILES)
+        app, deps = service.package.app.app, service.package.deps
+        app.dependency_overrides[deps.depend] = lambda: "override"
+        request = [("GET", "/a", None)]
+        rollout = service.stage({"deps.py": "def depend(): return 'two'\n"})
+        rollout.verify()
+        rollout.commit()
+        assert answers(app, request)[0][3] == '"override"'
+        app.dependency_overrides.clear()
+        assert answers(app, request)[0][3] == '"two"'
+        app.dependency_overrides[service.package.deps.depend] = lambda: "again"
+        assert answers(app, request)[0][3] == '"again"'
+
+    def test_in_the_changed_module(self, program: Start) -> None:
+        program(self.FILES).goes({"app.py": self.FILES["app.py"].replace("def a(got", "def a(n: int = 1, got")})
+
+
+class TestModels:
+    FILES: ClassVar = {
+        "__init__.py": "from . import app\n",
+        "models.py": "from dataclasses import dataclass\n@dataclass\nclass Item:\n    name: str\n",
+        "app.py": f"""{HEAD}from .models import Item
+app = FastAPI()
+@app.post("/item")
+def item(item: Item) -> Item:
+    assert isinstance(item, Item)
+    return item
+""",
+    }
+    MORE = FILES["models.py"] + "    size: int = 0\n"
+
+    def test_a_field_added(self, program: Start) -> None:
+        program(self.FILES).goes({"models.py": self.MORE})
+
+    def test_with_the_routes(self, program: Start) -> None:
+        app = self.FILES["app.py"].replace("return item", "item.name += '!'\n    return item")
+        program(self.FILES).goes({"models.py": self.MORE, "app.py": app})
+
+    def test_in_the_same_module(self, program: Start) -> None:
+        source = self.FILES["app.py"].replace("from .models import Item\n", self.FILES["models.py"])
+        files = {"__init__.py": "from . import app\n", "app.py": source}
+        program(files).goes({"app.py": source.replace("    name: str\n", "    name: str\n    size: int = 0\n")})
