@@ -24,9 +24,9 @@ def sections(page: str) -> list[str]:
 
 
 def codes() -> set[str]:
-    """The codes that stand in the sources of the swap."""
+    """The codes that stand in the sources of the swap and of the adapters."""
     found = set()
-    for path in sorted((ROOT / "hotswap" / "swap").glob("*.py")):
+    for path in sorted(path for room in ("swap", "adapters") for path in (ROOT / "hotswap" / room).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MAKERS:
                 code = node.args[0]

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from hotswap.generation import Young, watch_young
+from hotswap.generation import Young, detach, watch_young
 
 
 class Made:
@@ -142,3 +142,22 @@ class TestBystanders:
             gc.enable()
             gc.freeze()
         assert found[0].objects
+
+
+class TestDetach:
+    def test_a_class_below_slots_is_not_listed(self) -> None:
+        class Slotted:
+            __slots__ = ("__dict__", "one", "two")
+
+        class Plain(Slotted):
+            pass
+
+        class Below(Plain):
+            pass
+
+        below, plain = Below.__mro__, Plain.__mro__
+        detach(Below)
+        detach(Plain)
+        assert (type.__subclasses__(Plain), type.__subclasses__(Slotted)) == ([], [])
+        assert (Below.__mro__ != below, Plain.__mro__ != plain) == (True, True)
+        assert [name for name in ("one", "two") if hasattr(Below(), name)] == []

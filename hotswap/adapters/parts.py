@@ -32,7 +32,7 @@ _DROPPED = "_hotswap_dropped"
 _FROZEN_AT_START = 4096
 """CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
 
-_NAMES: Any = ModuleType.__dict__["__dict__"]
+_NAMES: Any = vars(ModuleType)["__dict__"]
 
 _DEEP = 8
 """How far objects that the collector does not show are followed: application, router, list, mount, application."""

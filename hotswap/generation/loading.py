@@ -61,7 +61,8 @@ class Candidate(Mapping[str, ModuleType]):
             if name in changed
         }
         override(self.definitions, live, patch)
-        self.selection = select(live, changed, self.definitions, self.removed, patch.complete)
+        also = {name for shelter in shelters for name in shelter.dependents(live, changed, self.definitions)}
+        self.selection = select(live, changed, self.definitions, self.removed, patch.complete, also)
         self.changed = (*changed, *self.selection.affected)
         self.owned: list[object] = []
         self.classes: list[type] = []

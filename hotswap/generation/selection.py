@@ -111,6 +111,7 @@ def select(
     new: Mapping[str, Definitions],
     leave: Iterable[str],
     moved: Container[str],
+    also: Container[str] = (),
 ) -> Selection:
     """Find the unchanged modules that hold data of changed ones.
 
@@ -120,6 +121,7 @@ def select(
         new: the new definitions of those.
         leave: modules that are not to be looked at (those that the patch removes).
         moved: the top-level packages whose files lie in another place in the new version.
+        also: unchanged modules that somebody else knows to depend on changed ones.
     """
     selection = Selection()
     for name in changed:
@@ -142,6 +144,7 @@ def select(
             if places:
                 selection.data.setdefault(entry.name, set()).update(places)
                 selection.affected.append(entry.name)
+    selection.affected += [e.name for e in others if e.name in also and e.name not in selection.affected]
     loaded = dict(new)
     while True:
         before = sum(map(len, selection.data.values())) + len(selection.affected)

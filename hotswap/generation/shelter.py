@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import ModuleType
 from typing import Protocol
 
+from hotswap.generation.definitions import Definitions
 from hotswap.generation.live import Live
 
 __all__ = ["Shelter", "opened", "sheltered"]
@@ -14,6 +15,9 @@ __all__ = ["Shelter", "opened", "sheltered"]
 
 class Shelter(Protocol):
     """What a candidate is loaded in; `hotswap.swap.Adapter` says what is asked of one."""
+
+    def dependents(self, live: Live, changed: Iterable[str], definitions: Mapping[str, Definitions]) -> Iterable[str]:
+        """Return the unchanged modules that hold compiled copies of what the changed ones define."""
 
     def begin(self, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> None:
         """Note what is about to be loaded: the living modules that go, and those of the candidate as they come."""

@@ -21,6 +21,7 @@ import gc
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from hotswap import collector, walk
 
@@ -137,16 +138,60 @@ def detach(cls: type) -> None:
     The class itself dies with the next collection; until then a framework that walks the subclasses of a base must
     not find it.
     """
-    for base in _above(cls):
-        # The shell has to add to the layout what the present base adds: nothing, or a dict and weak references.
-        for body in ({}, {"__slots__": ()}):
-            try:
-                type.__setattr__(cls, "__bases__", (type("Detached", (base,), body),))
-            except TypeError:
-                continue  # the layout does not fit: the next shell, or the next base above, may
-            return
-    # The layout forbids it (slots, several solid bases): the class stays listed until it is collected. So does every
-    # class straight below one that is written in C.
+    written_in_c, *others = _above(cls)
+    if not _detach_below(cls, written_in_c) and not _detach_by_mirror(cls):
+        any(_detach_below(cls, base) for base in others)
+    # What the layout still forbids (several solid bases) stays listed until it is collected. So does every class
+    # straight below one that is written in C.
+
+
+def _detach_below(cls: type, base: type) -> bool:
+    """Put a class below a shell that stands below a class: one that runs no code of anybody's then."""
+    # The shell has to add to the layout what the present base adds: nothing, or a dict and weak references.
+    for body in ({}, {"__slots__": ()}):
+        try:
+            type.__setattr__(cls, "__bases__", (type("Detached", (base,), body),))
+        except TypeError:
+            continue  # the layout does not fit: the next shell may
+        return True
+    return False
+
+
+def _detach_by_mirror(cls: type) -> bool:
+    """Put a class below a mirror of its base: plain classes with the same slots, level by level, that nobody knows.
+
+    CPython takes a mirror for the base only if both stand right below the same class. So while the class is moved, the
+    mirror stands below the real bases; it is plain, and its metaclass runs nobody's code.
+    """
+    base = cls.__base__
+    if base is None or not base.__flags__ & _HEAP:
+        return False
+    levels = [(base, _mirror(base))]
+    while levels[-1][0].__base__ is not None and levels[-1][0].__base__.__flags__ & _HEAP:
+        real, mirror = levels[-1]
+        levels.append((real.__base__, mirror.__base__))  # type: ignore[arg-type]  # both have a base
+    below = list(reversed(levels[:-1]))
+    attached: list[tuple[type, tuple[type, ...]]] = []
+    try:
+        for real, mirror in below:
+            attached.append((mirror, mirror.__bases__))
+            mirror.__bases__ = (real.__base__,)  # type: ignore[assignment]  # as above
+        type.__setattr__(cls, "__bases__", (levels[0][1],))
+    except TypeError:
+        return False
+    finally:
+        for mirror, bases in reversed(attached):
+            mirror.__bases__ = bases
+    return True
+
+
+def _mirror(base: type) -> type:
+    """Make a plain class with the layout of another one: the same slots on every level."""
+    if not base.__flags__ & _HEAP or base.__base__ is None:
+        return base
+    slots: Any = walk.class_dict(base).get("__slots__")
+    names = (slots,) if type(slots) is str else tuple(slots) if type(slots) in (tuple, list) else None
+    return type("Detached", (_mirror(base.__base__),), {} if names is None else {"__slots__": names})
 
 
 def _above(cls: type) -> Iterator[type]:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from hotswap import walk
-from hotswap.generation import Definitions
+from hotswap.generation import Definitions, Live
 from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Plan, Writes
 from hotswap.swap.references import Redirection
@@ -38,6 +38,7 @@ class Facts:
         definitions: what the sources of the live and of the new modules say, by name.
         writes: receives the writes that make the change; each has a C function as callable.
         plan: receives what people should know: names, warnings, unsupported changes.
+        owned: everything that the candidate created, twins included.
     """
 
     old: Mapping[str, ModuleType]
@@ -51,6 +52,7 @@ class Facts:
     definitions: tuple[Mapping[str, Definitions], Mapping[str, Definitions]]
     writes: Writes
     plan: Plan
+    owned: Sequence[object] = ()
     claimed: set[int] = field(default_factory=set)
 
     def translate(self, value: Any) -> Any:
@@ -113,7 +115,25 @@ class Adapter:
     A subclass is named by an entry point of the group ``hotswap.adapters``. The name of the entry point is the
     top-level module of the framework: it is loaded when that module is in `sys.modules`, and made, without arguments,
     for each patch that is staged. The methods are called in the order in which they stand here.
+
+    Attributes:
+        families: the top-level packages of metaclasses whose classes this adapter looks after. Without an adapter,
+            classes of frameworks that build themselves when they are created are refused.
     """
+
+    families: ClassVar[tuple[str, ...]] = ()
+
+    def dependents(self, live: Live, changed: Iterable[str], definitions: Mapping[str, Definitions]) -> Iterable[str]:
+        """Return the unchanged modules that have to be loaded too: they hold compiled copies of what changes.
+
+        It is called before anything is loaded, and runs no code of the service.
+
+        Arguments:
+            live: the managed modules as they run now.
+            changed: the names of the modules whose text the patch changes.
+            definitions: what the new sources of those say.
+        """
+        return ()
 
     def begin(self, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> None:
         """Note what is about to be loaded.
@@ -160,6 +180,16 @@ class Adapter:
         """
         return False
 
+    def keeps_attribute(self, living: type, twin: type, name: str) -> bool:
+        """Return whether an attribute of a class that stays is left as it is, whatever the body of its twin says.
+
+        Arguments:
+            living: the class.
+            twin: its twin, which is dropped.
+            name: the attribute, which one of them or both have.
+        """
+        return False
+
     def swap(self, facts: Facts) -> None:
         """Add the writes that bring the living registries up to date, in both directions, and describe them.
 
@@ -178,3 +208,13 @@ def adapt(adapters: Iterable[Adapter], facts: Facts) -> set[int]:
 def stays_of(adapters: Sequence[Adapter]) -> Callable[[Any, Any], bool]:
     """Return what says whether an object whose definition changed stays: whether any of the adapters keeps it."""
     return lambda living, twin: any(adapter.keeps(living, twin) for adapter in adapters)
+
+
+def adapted_by(adapters: Sequence[Adapter]) -> Callable[[type, type, str], bool]:
+    """Return what says whether an attribute of a class stays as it is: whether any of the adapters keeps it."""
+    return lambda living, twin, name: any(adapter.keeps_attribute(living, twin, name) for adapter in adapters)
+
+
+def families_of(adapters: Sequence[Adapter]) -> frozenset[str]:
+    """Return the packages of the metaclasses that the adapters look after."""
+    return frozenset(family for adapter in adapters for family in adapter.families)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -17,12 +17,19 @@ __all__ = ["Bodies", "same_code"]
 
 
 class Bodies:
-    """What makes the outside of each function of a swap while it is live, with a copy of its code."""
+    """What makes the outside of each function of a swap while it is live, with a copy of its code.
 
-    def __init__(self, pairing: Pairing, new: Mapping[str, ModuleType]) -> None:
+    Arguments:
+        pairing: which function leads to which.
+        new: the modules of the candidate.
+        owned: ids of the objects that the candidate created.
+    """
+
+    def __init__(self, pairing: Pairing, new: Mapping[str, ModuleType], owned: Container[int]) -> None:
         self.codes: dict[int, CodeType] = {}
         self._facts: dict[int, dict[str, Any]] = {}
         self._globals = {id(module.__dict__) for module in new.values()}
+        self._owned = owned
         self._new: set[int] = set()
         for pair in pairing.functions:
             self._note(pair.old)
@@ -40,8 +47,9 @@ class Bodies:
     def _is_made_by_candidate(self, function: FunctionType) -> bool:
         if id(function.__globals__) in self._globals:
             return True
-        # A decorator's wrapper: its own module does not know it by its name.
-        return function.__globals__.get(function.__name__) is not function
+        # A decorator's wrapper. Its own module does not know it by its name; nor does it know a function of its own
+        # that it has given another name, so the candidate has to have created it.
+        return id(function) in self._owned and function.__globals__.get(function.__name__) is not function
 
     def of(self, function: FunctionType) -> dict[str, Any]:
         """Return the outside of a function that is paired as an old one."""

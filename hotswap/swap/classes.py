@@ -13,7 +13,7 @@ from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, Wrap
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import unchanged
+from hotswap.generation import detach, unchanged
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
 from hotswap.swap.registrations import ATTRIBUTE, Registrations
@@ -53,12 +53,15 @@ _DELETE = type.__delattr__
 _MISSING: Any = object()
 
 
-def unsupported_class_changes(pair: ClassPair, translate: Callable[[Any], Any]) -> list[Change]:
+def unsupported_class_changes(
+    pair: ClassPair, translate: Callable[[Any], Any], families: Container[str] = ()
+) -> list[Change]:
     """Return what stands in the way of transplanting a class. Tries on scratch classes only; touches neither class.
 
     Arguments:
         pair: the old class and its twin.
         translate: gives the living object for a twin.
+        families: the frameworks for whose classes there is an adapter.
     """
     old, new = pair.old, pair.new
     module, _, name = pair.key.partition(":")
@@ -71,7 +74,7 @@ def unsupported_class_changes(pair: ClassPair, translate: Callable[[Any], Any]) 
         refuse("metaclass-changed", f"its metaclass was {_show(type(old))} and would be {_show(type(new))}")
         return changes
     family = type(old).__module__.partition(".")[0]
-    if family in _FRAMEWORKS:
+    if family in _FRAMEWORKS and family not in families:
         refuse(
             "framework-class", f"classes of {family} build themselves when they are created; there is no adapter yet"
         )
@@ -109,6 +112,7 @@ def transplant(
     outside: Container[str],
     made: Callable[[Any], bool],
     why: Callable[[str, str], str],
+    adapted: Callable[[type, type, str], bool],
 ) -> tuple[list[NameChange], dict[int, tuple[Any, Any]]]:
     """Add the writes that give an old class the body of its twin.
 
@@ -120,6 +124,7 @@ def transplant(
         outside: the names of the module that stand for changed data.
         made: whether an object was made by the candidate.
         why: tells why a name is kept or replaced, given the reason by its definition.
+        adapted: whether an adapter says that an attribute (of a class and its twin) stays as it is.
 
     Returns the changes in words, and the dropped twins of class attributes that are kept.
     """
@@ -134,6 +139,8 @@ def transplant(
     targets: dict[str, Any] = {}
     for attribute, value in after.items():
         living = before.get(attribute, _MISSING)
+        if adapted(old, new, attribute):
+            continue
         if _skipped(attribute, value, is_enum):
             if is_enum and living is not _MISSING and issubclass(type(value), new):
                 kept[id(value)] = (value, living)
@@ -156,7 +163,7 @@ def transplant(
         elif not same(living, value):
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.CHANGED, why(f"{pair.key}.{attribute}", "")))
     for attribute, value in before.items():
-        if attribute not in after and _defined(attribute, value, pair):
+        if attribute not in after and _defined(attribute, value, pair) and not adapted(old, new, attribute):
             targets[attribute] = _MISSING
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.REMOVED))
     if is_enum:
@@ -269,11 +276,15 @@ def _factory_fields(cls: type) -> set[str]:
 
 def _can_rebase(old: type, bases: tuple[type, ...]) -> bool:
     """Whether the bases of a class can be assigned, found out on a scratch class of the same shape."""
+    scratch = None
     try:
         scratch = type("Scratch", old.__bases__, {"__slots__": ()} if not old.__dictoffset__ else {})
         _SET(scratch, "__bases__", bases)
-    except TypeError:
+    except Exception:  # noqa: BLE001 - a metaclass or an `__init_subclass__` of a framework may refuse the scratch class
         return False
+    finally:
+        if scratch is not None:
+            detach(scratch)
     return True
 
 

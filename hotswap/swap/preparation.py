@@ -17,7 +17,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
-from hotswap.swap.adapting import Adapter, Facts, adapt, stays_of
+from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, stays_of
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import empty_caches
 from hotswap.swap.calling import followed
@@ -103,7 +103,7 @@ class Swap:
         self._keeping = keep_state(*known, self._owned, self._writes, wishes)
         self._old_world.last = [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
         self._new_world.last = [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
-        self._facts = Bodies(self._pairing, self.new)
+        self._facts = Bodies(self._pairing, self.new, self._owned)
         twins = {id(pair.new): (pair.new, pair.old) for pair in self._pairing.classes}
         twins.update(self._keeping.twins | self._keeping.led)
         self._pairing.keep(self._keeping.twins)
@@ -122,15 +122,15 @@ class Swap:
     def _build(self) -> None:
         self.plan.unsupported += refusals(self._live, self._candidate, self._pairing)
         translate = self._redirection.translate
-        touched = self._keeping.touched
-        containers = [Kept(*pair, key in touched) for key, pair in self._keeping.twins.items()]
+        containers = [Kept(*pair, key in self._keeping.touched) for key, pair in self._keeping.twins.items()]
         for pair in self._pairing.classes:
-            refused = unsupported_class_changes(pair, translate)
+            refused = unsupported_class_changes(pair, translate, families_of(self._adapters))
             self.plan.unsupported += refused
             if not refused:
                 module = pair.key.partition(":")[0]
                 outside = self._candidate.selection.changed_names(module, self._definitions[1][module])
-                changes, kept = transplant(pair, translate, self._writes, same_code, outside, self._is_made, self._why)
+                how = (same_code, outside, self._is_made, self._why, adapted_by(self._adapters))
+                changes, kept = transplant(pair, translate, self._writes, *how)
                 self.plan.names += changes
                 self._redirection.twins.update(kept)
                 containers += [Kept(*pair) for pair in kept.values()]
@@ -150,6 +150,7 @@ class Swap:
             ({entry.name: entry.definitions for entry in self._live}, self._candidate.definitions),
             self._writes,
             self.plan,
+            self._candidate.owned,
         )
         claimed = adapt(self._adapters, facts)
         whole = [*containers, *inside(containers, translate)]
@@ -182,10 +183,9 @@ class Swap:
         """A class that returns with another layout is another class: nothing live depends on the old one."""
         twins = {id(pair.new): pair.old for pair in self._pairing.classes if not pair.returns}
         for pair in [pair for pair in self._pairing.classes if pair.returns]:
-            if unsupported_class_changes(pair, lambda value: twins.get(id(value), value)):
+            if unsupported_class_changes(pair, lambda v: twins.get(id(v), v), families_of(self._adapters)):
                 self._pairing.unmake(pair)
-                sentence = "returns as a new class; objects of the one that was removed are not of it"
-                self.plan.warnings.append(f"{pair.key} {sentence}")
+                self.plan.warnings.append(f"{pair.key} returns as a new class; objects of the old are not of it")
 
     def _gone_classes(self) -> set[int]:
         """Ids of the classes that the old modules define and the new ones do not."""
@@ -385,7 +385,7 @@ class Swap:
         self._candidate.forget()
         self._writes.clear()
         self._pairing = Pairing()
-        self._facts = Bodies(self._pairing, {})
+        self._facts = Bodies(self._pairing, {}, ())
         self._redirection = Redirection((), {}, {}, {})
         self.old, self.new, self._removed, self._adapters = {}, {}, {}, ()
         self._gone, self._added = [], []

@@ -1,0 +1,195 @@
+"""attrs: classes follow a swap with all that attrs generates, and their older instances stay valid."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hotswap import Patch, Patcher
+from hotswap.errors import UnsupportedChangeError
+
+attrs = pytest.importorskip("attrs", reason="needs attrs")
+
+pytestmark = pytest.mark.threads  # a patcher stages in a thread of its own
+
+Make = Callable[..., ModuleType]
+
+HEAD = "import attr, attrs\nfrom attrs import Converter, Factory, define, field, frozen\n"
+
+
+class Service:
+    """A package whose module `models` is patched."""
+
+    def __init__(self, make: Make, models: str, **others: str) -> None:
+        files = {"models.py": HEAD + models, **{f"{name}.py": HEAD + text for name, text in others.items()}}
+        self.name = make(files).__name__
+        for name in ("models", *others):
+            __import__(f"{self.name}.{name}")
+        self.patcher = Patcher([self.name])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.modules[f"{self.name}.models"], name)
+
+    def module(self, name: str) -> Any:
+        return sys.modules[f"{self.name}.{name}"]
+
+    def patch(self, models: str) -> Patch:
+        version = str(len(self.patcher.history()) + 1)
+        return Patch.from_sources({f"{self.name}.models": HEAD + models}, version)
+
+    def apply(self, models: str) -> Any:
+        return self.patcher.apply(self.patch(models))
+
+
+def body(cls: type) -> dict[str, Any]:
+    return dict(type.__dict__["__dict__"].__get__(cls))
+
+
+SLOTTED = """
+@define
+class Point:
+    x: int = field(converter=int)
+    y: int = 0
+    def total(self): return self.x + self.y
+    def me(self): return __class__
+"""
+SLOTTED_2 = """
+def positive(instance, attribute, value):
+    if value < 0: raise ValueError(f"{attribute.name} of a {type(instance).__name__}")
+@define
+class Point:
+    x: float = field(converter=float, validator=positive)
+    y: int = 7
+    def total(self): return 100 * self.x + self.y
+    def me(self): return __class__
+"""
+OPEN = """
+@define(slots=False)
+class Point:
+    x: int
+"""
+OPEN_2 = """
+def sending(value, instance, attribute): return f"{value}{instance.x}{attribute.name}"
+@define(slots=False)
+class Point:
+    x: int
+    tags: list = field(factory=list)
+    double: int = field(default=Factory(lambda self: self.x * 2, takes_self=True))
+    text: str = field(default=5, converter=str)
+    sent: str = field(default="a", converter=Converter(sending, takes_self=True, takes_field=True))
+    def where(self): return self.x
+"""
+
+
+class TestUnchangedFields:
+    @pytest.mark.parametrize("decorator", ["define", "define(slots=False)", "attr.s(auto_attribs=True)"])
+    def test_methods_converters_validators_and_defaults_follow(self, make_package: Make, decorator: str) -> None:
+        service = Service(make_package, SLOTTED.replace("define", decorator))
+        point = service.Point
+        old = point("3")
+        before = body(point)
+        rollout = service.apply(SLOTTED_2.replace("define", decorator))
+        assert service.Point is point
+        assert (old.total(), old.me()) == (300, point)
+        assert (point(3), repr(point("4")), type(point(3))) == (point(3.0, 7), "Point(x=4.0, y=7)", point)
+        assert old == point(3, 0)
+        assert attrs.evolve(old, y=1) == point(3, 1)
+        assert attrs.fields(point).y.default == 7
+        with pytest.raises(ValueError, match="x of a Point"):
+            point(-1)
+        rollout.rollback()
+        after = body(point)
+        assert [name for name in before if before[name] is not after.get(name)] == []
+        assert (old.total(), point(-1).y) == (3, 0)
+
+    def test_frozen_ones_keep_their_hash(self, make_package: Make) -> None:
+        frozen = SLOTTED.replace("define", "frozen")
+        service = Service(make_package, frozen)
+        old = service.Point(1)
+        held = {old: "value"}
+        service.apply(frozen.replace("self.x + self.y", "self.x - self.y"))
+        assert held[service.Point(1)] == "value"
+        assert old.total() == 1
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            old.x = 2
+
+
+class TestAddedFields:
+    def test_older_instances_have_the_defaults(self, make_package: Make) -> None:
+        service = Service(make_package, OPEN)
+        old, other = service.Point(3), service.Point(3)
+        service.apply(OPEN_2)
+        assert (old.tags, old.double, old.text, old.sent) == ([], 6, "5", "a3sent")
+        assert old.tags is old.tags is not other.tags
+        assert not hasattr(service.Point, "tags")
+
+    @pytest.mark.parametrize(
+        "show",
+        [
+            repr,
+            attrs.asdict,
+            attrs.astuple,
+            lambda point: attrs.evolve(point, x=5),
+            copy.copy,
+            copy.deepcopy,
+            lambda point: pickle.loads(pickle.dumps(point)),
+        ],
+    )
+    def test_older_instances_are_like_new_ones(self, make_package: Make, show: Callable[[Any], Any]) -> None:
+        service = Service(make_package, OPEN)
+        old, asked = service.Point(3), service.Point(3)
+        service.apply(OPEN_2)
+        assert show(old) == show(service.Point(3))
+        assert asked == service.Point(3)
+
+    def test_over_several_swaps_and_back(self, make_package: Make) -> None:
+        service = Service(make_package, OPEN)
+        old = service.Point(3)
+        before = body(service.Point)
+        service.apply(OPEN_2)
+        middle = service.Point(3)
+        last = service.apply(OPEN_2.replace("default=5", "default=6") + "    more: int = 1\n")
+        assert (old.text, middle.text, old.more, middle.more) == ("6", "5", 1, 1)
+        last.rollback()
+        assert repr(old) == "Point(x=3, tags=[], double=6, text='6', sent='a3sent')"
+        service.apply(OPEN)
+        assert (repr(old), old) == ("Point(x=3)", service.Point(3))
+        assert body(service.Point).keys() == before.keys()
+
+    def test_a_name_that_becomes_a_method(self, make_package: Make) -> None:
+        service = Service(make_package, OPEN)
+        old = service.Point(3)
+        service.apply(OPEN + "    more: int = 1\n")
+        service.apply(OPEN + "    def more(self): return 2\n")
+        assert old.more() == 2
+
+    def test_frozen_ones_too(self, make_package: Make) -> None:
+        frozen = OPEN.replace("define", "frozen")
+        service = Service(make_package, frozen)
+        old = service.Point(3)
+        rollout = service.apply(frozen + "    more: int = 1\n")
+        assert hash(old) == hash(service.Point(3))
+        assert any("Point hashes by its fields" in warning for warning in rollout.plan.warnings)
+
+    def test_a_field_without_a_default_is_refused(self, make_package: Make) -> None:
+        service = Service(make_package, OPEN)
+        with pytest.raises(UnsupportedChangeError, match=r"\[field-without-value\].*no value for y"):
+            service.patcher.stage(service.patch(OPEN + "    y: int\n"))
+        assert repr(service.Point(3)) == "Point(x=3)"
+
+    def test_subclasses_in_unchanged_modules_follow(self, make_package: Make) -> None:
+        sub = "from .models import Point\n@define(slots=False)\nclass Sub(Point):\n    z: int = 1\n"
+        service = Service(make_package, OPEN, other=sub, user="from .models import Point\nmade = Point(1)\n")
+        cls, user = service.module("other").Sub, service.module("user")
+        old = cls(3)
+        service.apply(OPEN + "    y: int = 2\n")
+        assert service.module("other").Sub is cls
+        assert service.module("user") is user
+        assert (old, repr(old)) == (cls(3), "Sub(x=3, y=2, z=1)")
+        assert user.made.y == 2
