@@ -112,10 +112,11 @@ class Swap:
             if not refused:
                 module = pair.key.partition(":")[0]
                 outside = self._candidate.selection.changed_names(module, self._definitions[1][module])
-                changes, kept = transplant(pair, translate, self._writes, same_code, outside, self._made_by_candidate)
-                self.plan.names += changes
-                self._redirection.twins.update(kept)
-                containers += [Kept(*pair) for pair in kept.values()]
+                done = transplant(pair, translate, self._writes, same_code, outside, self._made_by_candidate)
+                self.plan.names += done.changes
+                self.plan.warnings += done.warnings
+                self._redirection.twins.update(done.kept)
+                containers += [Kept(*pair) for pair in done.kept.values()]
         lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
         fresh = fresh_definitions(self.new, *self._definitions)
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}

@@ -76,7 +76,8 @@ class Redirection:
             items = tuple.__iter__(value)
             after = [self.translate(item) for item in items]
             changed = any(a is not b for a, b in zip(after, tuple.__iter__(value), strict=True))
-            return tuple.__new__(kind, after) if changed else value
+            living = self.twins.get(id(kind), (None, kind))
+            return tuple.__new__(living[1] if living[0] is kind else kind, after) if changed else value
         if kind is frozenset:
             after = [self.translate(item) for item in value]
             return frozenset(after) if any(id(item) in self.twins for item in value) else value
@@ -161,7 +162,7 @@ class Redirection:
                 holder.__defaults__ = after
         elif kind is functools.partial:
             self._rewrite_partial(holder)
-        if kind.__flags__ & HEAP_TYPE and not issubclass(kind, (tuple, type, ModuleType)):
+        if kind.__flags__ & HEAP_TYPE and not issubclass(kind, (type, ModuleType)):
             self._rewrite_instance(holder, kind)
 
     def _rewrite_dict(self, holder: dict[Any, Any]) -> None:
