@@ -37,11 +37,19 @@ _MISSING: Any = DROP
 
 
 class Transplant(NamedTuple):
-    """What the transplant of a class would do: changes in words, twins of attributes that are kept, and warnings."""
+    """What the transplant of a class would do.
+
+    Arguments:
+        changes: in words.
+        kept: the dropped twins of class attributes that are kept.
+        warnings: what will not be as after a restart.
+        shadows: the descriptors that serve slots which instances have no place for.
+    """
 
     changes: list[NameChange]
     kept: dict[int, tuple[Any, Any]]
     warnings: list[str]
+    shadows: dict[str, Any]
 
 
 def unsupported_class_changes(pair: ClassPair, translate: Callable[[Any], Any]) -> list[Change]:
@@ -108,7 +116,7 @@ def transplant(
     """
     old, new = pair.old, pair.new
     if _closed(type(old)):
-        return Transplant([], {}, [])
+        return Transplant([], {}, [], {})
     module, _, name = pair.key.partition(":")
     before, after = dict(walk.class_items(old)), dict(walk.class_items(new))
     members = Members(pair) if is_enum(old) else None
@@ -140,7 +148,8 @@ def transplant(
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.REMOVED))
     warnings = list(_slot_warnings(pair))
     makers = late_fields(old, new, translate)[0]
-    for attribute, value in {**shadow_slots(old, new, makers), **late_descriptors(old, new, makers)}.items():
+    shadows = shadow_slots(old, new, makers)
+    for attribute, value in {**shadows, **late_descriptors(old, new, makers)}.items():
         if type(value) is Carrier:
             stays[attribute] = value
         elif before.get(attribute, _MISSING) is not value:
@@ -189,7 +198,7 @@ def transplant(
     bases = tuple(translate(base) for base in new.__bases__)
     writes.late(late)
     writes.hold(before)
-    return Transplant(changes, kept, warnings)
+    return Transplant(changes, kept, warnings, {**shadows, **stays})
 
 
 def _skipped(attribute: str, value: Any) -> bool:

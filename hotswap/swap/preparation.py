@@ -106,6 +106,7 @@ class Swap:
         translate = self._redirection.translate
         touched = self._keeping.touched
         containers = [Kept(*pair, key in touched) for key, pair in self._keeping.twins.items()]
+        shadows: dict[int, dict[str, Any]] = {}
         for pair in self._pairing.classes:
             refused = unsupported_class_changes(pair, translate)
             self.plan.unsupported += refused
@@ -116,7 +117,9 @@ class Swap:
                 self.plan.names += done.changes
                 self.plan.warnings += done.warnings
                 self._redirection.twins.update(done.kept)
+                shadows[id(pair.old)] = done.shadows
                 containers += [Kept(*pair) for pair in done.kept.values()]
+        self._redirection.make_again(shadows)
         lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
         fresh = fresh_definitions(self.new, *self._definitions)
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}

@@ -16,6 +16,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import ModuleView, SysView
+from hotswap.swap.rebuilding import Rebuilding
 from hotswap.swap.state import HEAP_TYPE
 
 __all__ = ["Redirection"]
@@ -52,6 +53,7 @@ class Redirection:
         self._living = {id(living) for _, living in twins.values()}
         self._globals = {id(module.__dict__) for module in modules.values()}
         self._rebuilding: set[int] = set()
+        self._made_again = Rebuilding({}, {})
         self._held: list[Any] = []
 
     def translate(self, value: Any) -> Any:
@@ -93,9 +95,22 @@ class Redirection:
             return value  # it shows a dict, and the dict is rewritten
         return value
 
+    def make_again(self, shadows: Mapping[int, Mapping[str, Any]]) -> None:
+        """Note what instances are to be made again of a living class whose slots differ.
+
+        Arguments:
+            shadows: id of a living class -> the descriptors that it is to get for slots.
+        """
+        rebuilding = self._made_again = Rebuilding(dict(self.twins), shadows)
+        for holder in self._reach() if rebuilding.needed else ():
+            if id(holder) not in self.twins and rebuilding.wants(type(holder)):
+                self.twins[id(holder)] = (holder, rebuilding.make(holder))
+
     def run(self) -> None:
         """Rewrite everything. `leftovers` and `refused` tell afterwards what could not be."""
-        found = self._reach()
+        self._made_again.fill(self.translate)
+        again = {id(instance) for instance, _ in self._made_again.pairs}
+        found = [holder for holder in self._reach() if id(holder) not in again]
         for holder in found:
             if walk.is_class(holder):
                 # CPython lets an instance change its class only if both classes have the same base.
