@@ -16,6 +16,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
+from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
@@ -119,6 +120,7 @@ class Swap:
                 self._redirection.twins.update(done.kept)
                 shadows[id(pair.old)] = done.shadows
                 containers += [Kept(*pair) for pair in done.kept.values()]
+        self._writes.late(AbstractMethods(self._pairing.classes).ops)
         self._redirection.make_again(shadows)
         lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
         fresh = fresh_definitions(self.new, *self._definitions)

@@ -222,6 +222,11 @@ class Redirection:
     def _rewrite_class(self, cls: type) -> None:
         if id(cls) in self.twins:
             return  # its attributes are translated when they are transplanted
+        if (metaclass := self.translate(type(cls))) is not type(cls):
+            try:
+                _SET_CLASS(cls, metaclass)
+            except TypeError as error:
+                self.refused.append(f"the new class {walk.class_name(cls)} keeps a dropped metaclass: {error}")
         for name, value in walk.class_items(cls):
             if name not in ("__dict__", "__weakref__") and (after := self.translate(value)) is not value:
                 type.__setattr__(cls, name, after)

@@ -292,10 +292,17 @@ def padded_slots(old: type, new: type, value: Any) -> Any:
 
 
 def _c_base(cls: type) -> type:
+    """The base written in C that decides the layout: `Exception` and `ValueError` are like `BaseException`."""
     base: Any = cls
     while base.__flags__ & _HEAP:
         base = _BASE.__get__(base)
+    while base is not object and _size(base) == _size(_BASE.__get__(base)):
+        base = _BASE.__get__(base)
     return base  # type: ignore[no-any-return]  # a descriptor of `type` gave it
+
+
+def _size(cls: type) -> tuple[int, int]:
+    return _fact(cls, "__basicsize__"), _fact(cls, "__itemsize__")
 
 
 def _fact(cls: type, name: str) -> int:
