@@ -65,7 +65,7 @@ def refused_codes(code: Code, source: str, **files: str) -> list[str]:
     try:
         code.patcher.stage(code.patch(source, **files)).abort()
     except hotswap.UnsupportedChangeError as error:
-        return [change.code for change in error.changes]
+        return [change.code for change in error.changes]  # type: ignore[attr-defined]
     return []
 
 

@@ -79,7 +79,9 @@ class TestAddedFields:
         assert type(old.b) is live.Tags
 
     def test_factory_is_asked_when_the_value_is_first_read(self, make_package: Make) -> None:
-        code = Code(make_package, source("a: int", head="made = []\ndef make():\n    made.append(1)\n    return len(made)"))
+        code = Code(
+            make_package, source("a: int", head="made = []\ndef make():\n    made.append(1)\n    return len(made)")
+        )
         old = code.live.D(1)
         text = "made = []\ndef make():\n    made.append(1)\n    return len(made)"
         live = code.put(source("a: int; b: int = field(default_factory=make)", head=text))
@@ -185,14 +187,22 @@ class TestAddedFields:
         assert old.b == 5
 
 
-NAMED = "import typing\nclass P(typing.NamedTuple):\n    x: int\n    y: int = 2\n    def sum(self): return self.x + self.y\n"
+NAMED = """
+import typing
+class P(typing.NamedTuple):
+    x: int
+    y: int = 2
+    def sum(self): return self.x + self.y
+"""
 
 
 class TestNamedTuples:
     def test_methods_defaults_and_docstrings(self, make_package: Make) -> None:
         code = Code(make_package, NAMED + "ORIGIN = P(0)\n")
         old, cls = code.live.P(1), code.live.P
-        after = NAMED.replace("self.x + self.y", "self.x * 10").replace("= 2\n", "= 7\n").replace("x: int", '"doc"; x: int')
+        after = (
+            NAMED.replace("self.x + self.y", "self.x * 10").replace("= 2\n", "= 7\n").replace("x: int", '"doc"; x: int')
+        )
         live = code.put(after + "ORIGIN = P(1)\n")
         assert (old.sum(), old, cls(1).y, cls.__doc__, cls._field_defaults) == (10, (1, 2), 7, "doc", {"y": 7})
         assert (type(live.ORIGIN), live.ORIGIN, old._replace(x=5)) == (cls, (1, 7), (5, 2))

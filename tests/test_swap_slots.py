@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -112,10 +111,10 @@ class TestAdded:
         assert copy.copy(old).w == 3
 
     def test_subclasses_outside_of_the_patch(self, code: Code) -> None:
-        class Child(code.live.P):  # type: ignore[misc]
+        class Child(code.live.P):  # type: ignore[misc, name-defined]
             __slots__ = ("c",)
 
-        class Loose(code.live.P):  # type: ignore[misc]
+        class Loose(code.live.P):  # type: ignore[misc, name-defined]
             pass
 
         child, loose = Child(1), Loose(1)
@@ -194,7 +193,7 @@ class P:
 
     def test_the_plan_says_so(self, code: Code) -> None:
         code.put(TWO)
-        sentence = f"{code.name}:P gets the slots y, z; reading and writing them is slower until a restart"
+        sentence = f"{code.name}:P gets the slots y, z; using them is slower until a restart"
         assert sentence in code.plan.warnings
 
     @pytest.mark.threads

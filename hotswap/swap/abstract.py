@@ -30,7 +30,9 @@ class AbstractMethods:
     """
 
     def __init__(self, pairs: Iterable[ClassPair]) -> None:
-        self._pairs = [pair for pair in pairs if _NAME in walk.class_dict(pair.old) and _NAME in walk.class_dict(pair.new)]
+        self._pairs = [
+            pair for pair in pairs if _NAME in walk.class_dict(pair.old) and _NAME in walk.class_dict(pair.new)
+        ]
         # Noted now: once the swap is made, old functions show the attributes of their successors.
         self._before: dict[int, Mapping[str, Any]] = {id(pair.old): _noted(pair.old) for pair in self._pairs}
         self._after: dict[int, Mapping[str, Any]] = {id(pair.old): _noted(pair.new) for pair in self._pairs}

@@ -149,7 +149,7 @@ def transplant(
     warnings = list(_slot_warnings(pair))
     makers = late_fields(old, new, translate)[0]
     shadows = shadow_slots(old, new, makers)
-    for attribute, value in {**shadows, **late_descriptors(old, new, makers)}.items():
+    for attribute, value in {**shadows, **late_descriptors(old, makers)}.items():
         if type(value) is Carrier:
             stays[attribute] = value
         elif before.get(attribute, _MISSING) is not value:
@@ -210,7 +210,7 @@ def _slot_warnings(pair: ClassPair) -> Iterator[str]:
     if gone and not pair.new.__dictoffset__:
         yield f"{pair.key} loses the slots {', '.join(sorted(gone))}; its objects keep them, and what is in them"
     if added and not pair.old.__dictoffset__:
-        yield f"{pair.key} gets the slots {', '.join(sorted(added))}; reading and writing them is slower until a restart"
+        yield f"{pair.key} gets the slots {', '.join(sorted(added))}; using them is slower until a restart"
     if pair.old.__dictoffset__ and not pair.new.__dictoffset__:
         yield f"{pair.key} has no __dict__ in the new version; its objects keep theirs, and may have any attribute"
 

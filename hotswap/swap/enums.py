@@ -15,7 +15,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Container, Iterator
 from types import FunctionType
-from types import FunctionType
 from typing import Any
 
 from hotswap import walk
@@ -145,6 +144,19 @@ class Members:
         name = name_of(twin)
         return name_of(living) == name and unchanged(str(name), *self._pair.bodies)
 
+    def fixed(self, base: type) -> list[str]:
+        """The names of members that would have to be another object, since their value is part of them.
+
+        Arguments:
+            base: the type written in C that holds the value.
+        """
+        if base in (int, str, bytes, float):
+            equal: Any = base.__eq__
+            differ = [twin for living, twin in self._named_pairs() if equal(living, twin) is not True]
+        else:
+            differ = [twin for _, twin in self.revalued()]
+        return sorted(str(name_of(twin)) for twin in differ)
+
     @property
     def added(self) -> bool:
         """Whether a member of the twin is none of the living ones."""
@@ -171,7 +183,7 @@ class Members:
     def warnings(self, key: str) -> Iterator[str]:
         """What will not be as after a restart."""
         hashed = _inherited(self._new, "__hash__")
-        if type(hashed) is FunctionType and hashed is not _HASH and (self.renamed or next(self.revalued(), None)):
+        if type(hashed) is FunctionType and hashed is not _HASH and (self.renamed or any(self.revalued())):
             yield f"{key} computes the hash of its members; dicts and sets may not find those that have changed"
 
     # --- writing -------------------------------------------------------------------------------------------------
@@ -224,7 +236,9 @@ class Members:
         if self._flag:
             self._views = [_View(self._old, dict(self._before)), _View(self._new, members)]
             self._views[1].values = values
-            self._views[1].called = {id(self.living(held)): name_of(held) for held in new["_value2member_map_"].values()}
+            self._views[1].called = {
+                id(self.living(held)): name_of(held) for held in new["_value2member_map_"].values()
+            }
         else:
             self._views = [_View(self._old, {}), _View(self._new, {})]
             named = {id(living) for _, living in self.twins.values()}
@@ -354,13 +368,15 @@ def members_refused(pair: ClassPair) -> Iterator[tuple[str, str]]:
     """Yield what stands in the way of giving an enumeration the members of its twin: codes and sentences."""
     members = Members(pair)
     base = _data_type(pair.old)
-    if base is not None:
-        fixed = sorted(str(name_of(twin)) for living, twin in members.revalued() if not _same_data(base, living, twin))
+    if base is not None and base is _data_type(pair.new):
+        fixed = members.fixed(base)
         if fixed:
             what = walk.class_name(base)
             yield "enum-value-fixed", f"{', '.join(fixed)} would get another value, and members are {what} objects"
         if members.added and not _can_join(base):
-            sentence = f"this version of Python can't give {walk.class_name(base)} objects the class of the living members"
+            sentence = (
+                f"this version of Python can't give {walk.class_name(base)} objects the class of the living members"
+            )
             yield "layout-changed", sentence
 
 
@@ -372,24 +388,19 @@ def _data_type(cls: type) -> type | None:
     return None
 
 
-def _can_join(base: type) -> bool:
+def _can_join(base: Any) -> bool:
     """Whether an object of a class over a type written in C can change to another such class. Tried on scratch classes.
 
     Objects with a `__dict__` behind a variable number of items can't, before CPython 3.12.
     """
     if not base.__itemsize__ or base not in (tuple, bytes):
         return True
+    one, other = (type("Scratch", (base,), {}) for _ in range(2))
     try:
-        _SET_CLASS(base.__new__(type("Scratch", (base,), {})), type("Scratch", (base,), {}))
+        _SET_CLASS(base.__new__(one), other)
     except TypeError:
         return False
     return True
-
-
-def _same_data(base: type, living: Any, twin: Any) -> bool:
-    if base not in (int, str, bytes, float):
-        return False
-    return bool(base.__eq__(living, twin))
 
 
 def name_of(member: Any) -> Any:

@@ -15,7 +15,7 @@ from types import GetSetDescriptorType
 from typing import Any
 
 from hotswap import walk
-from hotswap.swap.slots import ShadowSlot, is_slot, namespace_of, slot_names
+from hotswap.swap.slots import ShadowSlot, is_slot, namespace_of
 
 __all__ = ["FieldValue", "Make", "fields_of", "late_descriptors", "late_fields"]
 
@@ -91,7 +91,7 @@ def late_fields(old: type, new: type, translate: Callable[[Any], Any]) -> tuple[
     return makers, lacking
 
 
-def late_descriptors(old: type, new: type, makers: dict[str, Make]) -> dict[str, Any]:
+def late_descriptors(old: type, makers: dict[str, Make]) -> dict[str, Any]:
     """The descriptors that the old class needs for these fields, by name."""
     namespace = namespace_of(old)
     if namespace is None:

@@ -15,7 +15,12 @@ from hotswap.swap.slots import is_slot, shape_differs
 
 __all__ = ["Rebuilding"]
 
-_MADE: dict[type, Callable[..., Any]] = {object: object.__new__, dict: dict.__new__, list: list.__new__, set: set.__new__}
+_MADE: dict[type, Callable[..., Any]] = {
+    object: object.__new__,
+    dict: dict.__new__,
+    list: list.__new__,
+    set: set.__new__,
+}
 """The types written in C whose objects hold nothing that can't be copied."""
 
 

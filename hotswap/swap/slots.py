@@ -21,7 +21,18 @@ from typing import Any
 
 from hotswap import walk
 
-__all__ = ["DROP", "Carrier", "ShadowSlot", "is_slot", "namespace_of", "padded_slots", "shadow_slots", "shape_differs", "slot_names", "slots_refused"]
+__all__ = [
+    "DROP",
+    "Carrier",
+    "ShadowSlot",
+    "is_slot",
+    "namespace_of",
+    "padded_slots",
+    "shadow_slots",
+    "shape_differs",
+    "slot_names",
+    "slots_refused",
+]
 
 DROP: Any = object()
 """Stands for an attribute that a class shall not have."""
@@ -30,6 +41,7 @@ _MISSING: Any = object()
 _DELETED: Any = object()
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: not written in C
 _BASE = type.__dict__["__base__"]
+_POINTER = tuple.__itemsize__
 
 _lock = threading.RLock()
 """Held while a box is put into a slot, or a slot is written that may have a box; a finalizer may come in between."""
@@ -175,9 +187,7 @@ class ShadowSlot:
 
 
 def _no_attribute(instance: Any, name: str) -> AttributeError:
-    return AttributeError(
-        f"{type(instance).__name__!r} object has no attribute {name!r}", name=name, obj=instance
-    )
+    return AttributeError(f"{type(instance).__name__!r} object has no attribute {name!r}", name=name, obj=instance)
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
@@ -281,12 +291,16 @@ def padded_slots(old: type, new: type, value: Any) -> Any:
     removed, a name stands there twice: it is looked up twice and does no harm, while the name of a slot that the new
     version lacks would be written into pickles.
     """
-    places = sum(type(found) in (MemberDescriptorType, Carrier) for _, found in walk.class_items(old))
-    names = [name for name in slot_names(new)]
+    # Counted by size: another attribute may have taken the name of a place. One too many does no harm.
+    places = (_fact(old, "__basicsize__") - _fact(_BASE.__get__(old), "__basicsize__")) // _POINTER
+    names = sorted(slot_names(new))
     lacking = places - len(names)
     if lacking <= 0:
         return value
-    spare = names[0] if names else next(name for name, found in walk.class_items(old) if is_slot(found))
+    kept = (name for name, found in walk.class_items(old) if is_slot(found))
+    spare = names[0] if names else next(kept, None)
+    if spare is None:
+        return value
     listed = (value,) if type(value) is str else tuple(value)
     return (*listed, *[spare] * lacking)
 
