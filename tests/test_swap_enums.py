@@ -183,6 +183,14 @@ class TestHolders:
         code.put(source(after, base))
         assert (held.name, table[held], table[cls(held.value)]) == (name, 1, 1)
         assert cls(held.value) is held
+        code.put(source(after, base, "    x = property(lambda self: 1)"))
+        assert (held.name, table[held], held.x) == (name, 1, 1)
+        code.put(source(before, base))
+        assert (held.name, table[held]) == (list(cls.__members__)[-1], 1)
+        code.back()
+        assert (held.name, table[held]) == (name, 1)
+        code.put(source(before, base))
+        code.put(source(after, base))
         code.back()
         assert (held.name, table[held]) == (list(cls.__members__)[-1], 1)
 
@@ -311,6 +319,17 @@ class E(Base):
         a = code.live.E.A
         live = code.put(text.replace("old", "new").replace("self: 1", "self: 2").replace("A = 1", "A = 1\n    B = 2"))
         assert (a.said(), a.limit, live.E.B.said(), live.E(1)) == ("new A", 2, "new B", a)
+
+    def test_values_of_the_same_definition_are_the_same_objects(self, make_package: Make) -> None:
+        head = "class Handler: pass\n"
+        code = Code(make_package, head + source("A = Handler(); B = [1]; C = len"))
+        cls = code.live.E
+        handler, numbers = cls.A.value, cls.B.value
+        numbers.append(2)
+        live = code.put(head + source("A = Handler(); B = [1]; C = len; D = Handler()"))
+        assert (cls(handler), cls.A.value, cls.B.value, cls(len)) == (cls.A, handler, [1, 2], cls.C)
+        assert cls.B.value is numbers
+        assert (cls(live.E.D.value), type(live.E.D.value)) == (live.E.D, live.Handler)
 
     def test_functional_interface(self, make_package: Make) -> None:
         code = Code(make_package, "import enum\nE = enum.Enum('E', 'A B')\n")

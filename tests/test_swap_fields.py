@@ -78,6 +78,12 @@ class TestAddedFields:
         live = code.put(source("a: int; b: Tags = field(default_factory=Tags)", head=head))
         assert type(old.b) is live.Tags
 
+    def test_the_plan_says_so(self, make_package: Make) -> None:
+        code = Code(make_package, source("a: int"))
+        code.put(source("a: int; b: list = field(default_factory=list)"))
+        lines = [str(change) for change in code.plan.names if change.name == "D.b"]
+        assert lines == [f"added     {code.name}:D.b (old instances get its default when it is first read)"]
+
     def test_factory_is_asked_when_the_value_is_first_read(self, make_package: Make) -> None:
         code = Code(
             make_package, source("a: int", head="made = []\ndef make():\n    made.append(1)\n    return len(made)")
@@ -149,7 +155,7 @@ class TestAddedFields:
         code = Code(make_package, "class D:\n    def __init__(self, a):\n        self.a = a\n")
         old = code.live.D(1)
         assert refused_codes(code, source("a: int; b: int")) == ["dataclass-field-without-value"]
-        cls = code.put(source("a: int = 0; b: int = 2")).D
+        cls = code.put(source("a: int; b: int = 2")).D
         agree(old, cls(1), {"a": 1, "b": 2})
 
     @pytest.mark.threads

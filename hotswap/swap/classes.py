@@ -15,7 +15,7 @@ from hotswap import walk
 from hotswap.generation import unchanged
 from hotswap.swap.bases import can_rebase, descendants
 from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
-from hotswap.swap.fields import late_descriptors, late_fields
+from hotswap.swap.fields import fields_of, late_descriptors, late_fields
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
 from hotswap.swap.registrations import ATTRIBUTE, Registrations
@@ -154,6 +154,10 @@ def transplant(
             stays[attribute] = value
         elif before.get(attribute, _MISSING) is not value:
             targets[attribute] = value
+    for field in makers:
+        if field not in fields_of(old):
+            why = "old instances get its default when it is first read"
+            changes.append(NameChange(module, f"{name}.{field}", Fate.ADDED, why))
     if slot_names(old) != slot_names(new) and "__slots__" in after:
         targets["__slots__"] = padded_slots(old, new, after["__slots__"])
     if members is not None:

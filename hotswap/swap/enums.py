@@ -13,12 +13,24 @@ name (it became the alias of another one), the class gets a `__hash__` that goes
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import unchanged
+from hotswap.swap.flags import Combinations, Version
+from hotswap.swap.members import (
+    HASH,
+    HASHED_BY,
+    can_join,
+    data_type,
+    hash_by_first_name,
+    inherited,
+    map_of,
+    name_of,
+    nameless,
+)
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Fate, NameChange, Op
 
@@ -49,22 +61,14 @@ own_structures = frozenset(
 
 _MAPS = frozenset({"_member_names_", "_member_map_", "_value2member_map_"})
 _PLAIN = (int, str, bytes, float, bool, type(None))
-_HASHED_BY = "_hotswap_first_name_"
 _MISSING: Any = object()
 _DEL = type.__delattr__
 _SET = type.__setattr__
-_SET_CLASS = object.__dict__["__class__"].__set__
-_HASH = enum.Enum.__dict__["__hash__"]
 
 
 def is_enum(cls: type) -> bool:
     """Whether a class is an enumeration."""
     return issubclass(type(cls), enum.EnumMeta)
-
-
-def _hash_by_first_name(self: Any) -> int:
-    """The hash of a member that has got another name: that of the name it was made with."""
-    return hash(self.__dict__.get(_HASHED_BY, self._name_))
 
 
 class Members:
@@ -74,7 +78,7 @@ class Members:
         pair: the old enumeration and its twin.
 
     `twins` maps the ids of the twin's members to (it, the living one); `attributes` are the names in the namespace of
-    either class that stand for members.
+    either class that stand for members, or belong to them.
     """
 
     def __init__(self, pair: ClassPair) -> None:
@@ -82,16 +86,26 @@ class Members:
         self._old: Any = pair.old
         self._new: Any = pair.new
         self._flag = issubclass(pair.old, enum.Flag)
-        self._before = dict(_map_of(pair.old))
-        self._after = dict(_map_of(pair.new))
+        self._before = dict(map_of(pair.old))
+        self._after = dict(map_of(pair.new))
+        # Copied now: what the twin has is led to the living members before the writes are made out.
+        self._by_value = list(walk.class_dict(pair.new)["_value2member_map_"].items())
+        self._attributes: dict[str, tuple[Any, Any]] = {}
+        self._facts: list[tuple[dict[str, Any], dict[str, tuple[Any, Any]]]] = []
         self.twins: dict[int, tuple[Any, Any]] = {}
         self._match()
+        members = {name: self.living(member) for name, member in self._after.items()}
+        self._views = [Version(self._old, self._before), Version(self._new, members)]
         self.attributes = {*self._before, *self._after}
+        if walk.class_dict(pair.old).get("__hash__") is hash_by_first_name and "__hash__" not in walk.class_dict(
+            pair.new
+        ):
+            self.attributes.add("__hash__")
 
     def _match(self) -> None:
         known = {name_of(member): member for member in self._before.values()}
         if self._flag:
-            known.update((member._value_, member) for member in _nameless(self._old).values())
+            known.update((member._value_, member) for member in nameless(self._old).values())
         taken: set[int] = set()
         rest = []
         for twin in {id(twin): twin for twin in self._after.values()}.values():
@@ -111,7 +125,7 @@ class Members:
                 taken.add(id(living))
                 self.twins[id(twin)] = (twin, living)
         # Combinations that the candidate has made: those that somebody has already made live on.
-        for value, twin in _nameless(self._new).items() if self._flag else ():
+        for value, twin in nameless(self._new).items() if self._flag else ():
             living = known.get(value)
             if living is not None and id(living) not in taken and twin._value_ == value:
                 self.twins[id(twin)] = (twin, living)
@@ -182,8 +196,8 @@ class Members:
 
     def warnings(self, key: str) -> Iterator[str]:
         """What will not be as after a restart."""
-        hashed = _inherited(self._new, "__hash__")
-        if type(hashed) is FunctionType and hashed is not _HASH and (self.renamed or any(self.revalued())):
+        hashed = inherited(self._new, "__hash__")
+        if type(hashed) is FunctionType and hashed is not HASH and (self.renamed or any(self.revalued())):
             yield f"{key} computes the hash of its members; dicts and sets may not find those that have changed"
 
     # --- writing -------------------------------------------------------------------------------------------------
@@ -196,7 +210,7 @@ class Members:
             translate: gives the living object for a twin.
             hold: keeps objects alive until the writes are made.
         """
-        if forward:
+        if not self._attributes:
             self._note(translate)
         view = self._views[forward]
         hold(self._new, self._facts, dict(walk.class_dict(self._old)["_value2member_map_"]))
@@ -213,80 +227,52 @@ class Members:
         yield (list.__setitem__, self._old._member_names_, slice(None), view.names)
         if self._flag:
             fresh = set() if forward else {id(twin) for twin in self._after.values() if id(twin) not in self.twins}
-            for value, member, stays in list(self._combinations(view, fresh)):
-                if forward and not stays:
+            combinations = Combinations(self._old)
+            for value, member, stays in list(combinations.of(view, fresh)):
+                if forward and stays is None:
                     self._views[0].add(value, member)  # it comes back if the swap is taken back
                     hold(member)
-                yield from self._combination_ops(value, member, stays, view)
-            yield from self._value_ops(view)
+                yield from combinations.ops(value, member, stays)
+            yield from combinations.named(view)
 
     def _note(self, translate: Callable[[Any], Any]) -> None:
         """Look at both classes once more, now that nothing can get in the way, and note both states."""
         old, new = walk.class_dict(self._old), walk.class_dict(self._new)
         members = {name: self.living(member) for name, member in self._after.items()}
-        self._attributes: dict[str, tuple[Any, Any]] = {}
         for name in (*self.attributes, *(own_structures - _MAPS)):
+            if name == "__hash__":
+                continue  # somebody may have a renamed member in a dict for ever
             was, will = old.get(name, _MISSING), new.get(name, _MISSING)
             self._attributes[name] = (was, will if will is _MISSING else translate(self.living(will)))
         self._attributes["_member_map_"] = (old["_member_map_"], members)
-        values = {value: self.living(member) for value, member in list(new["_value2member_map_"].items())}
-        self._facts: list[tuple[dict[str, Any], dict[str, tuple[Any, Any]]]] = []
+        values = dict(self._values(translate))
         for living, twin in self._named_pairs():
             self._note_member(living, twin, translate)
         if self._flag:
-            self._views = [_View(self._old, dict(self._before)), _View(self._new, members)]
             self._views[1].values = values
-            self._views[1].called = {
-                id(self.living(held)): name_of(held) for held in new["_value2member_map_"].values()
-            }
+            self._views[1].called = {id(self.living(twin)): name_of(twin) for _, twin in self._by_value}
         else:
-            self._views = [_View(self._old, {}), _View(self._new, {})]
             named = {id(living) for _, living in self.twins.values()}
-            for value, member in _nameless(self._old).items():
+            for value, member in nameless(self._old).items():
                 if id(member) not in named:
                     values.setdefault(value, member)  # `_missing_` of the class made it and put it there
             self._attributes["_value2member_map_"] = (old["_value2member_map_"], values)
         if self.renamed:
             self._pin_hash()
 
+    def _values(self, translate: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        """The members of the new version by value: where a living member keeps its value, it is that very object."""
+        for value, twin in self._by_value:
+            living = self.living(twin)
+            own = value is self._views[1].value_of(twin)
+            keeps = own and living is not twin and self._same_value(living, twin)
+            yield (living._value_ if keeps else translate(value)), living
+
     def _pin_hash(self) -> None:
         """From now on members are hashed by their first names."""
         was = walk.class_dict(self._old).get("__hash__", _MISSING)
-        if _inherited(self._old, "__hash__") is _HASH and _inherited(self._new, "__hash__") is _HASH:
-            self._attributes["__hash__"] = (was, _hash_by_first_name)
-
-    def _combinations(self, view: _View, fresh: Container[int]) -> Iterator[tuple[Any, Any, Any]]:
-        """The living combinations of flags that a version does not have of itself, each with its name there, or False.
-
-        They are keyed by plain numbers, so nobody's code compares them.
-        """
-        for value, member in list(walk.class_dict(self._old)["_value2member_map_"].items()):
-            if value not in view.values:
-                known = id(member) not in view.ids and id(member) not in fresh and member._value_ == value
-                name = view.combined(value) if known else _MISSING
-                yield value, member, False if name is _MISSING else (name,)
-
-    def _combination_ops(self, value: Any, member: Any, stays: Any, view: _View) -> Iterator[Op]:
-        """In place, because any thread may make a new one at any time."""
-        facts = walk.instance_dict(member)
-        if not stays:
-            yield (dict.pop, walk.class_dict(self._old)["_value2member_map_"], value, None)
-        elif facts is not None:
-            yield (dict.pop, facts, "_inverted_", None)
-            if stays[0] != facts.get("_name_"):
-                if _HASHED_BY not in facts:
-                    yield (dict.__setitem__, facts, _HASHED_BY, facts.get("_name_"))
-                    if _inherited(self._old, "__hash__") is _HASH:
-                        yield (_SET, self._old, "__hash__", _hash_by_first_name)
-                yield (dict.__setitem__, facts, "_name_", stays[0])
-
-    def _value_ops(self, view: _View) -> Iterator[Op]:
-        living = walk.class_dict(self._old)["_value2member_map_"]
-        for value, member in view.values.items():
-            yield (dict.__setitem__, living, value, member)
-            facts = walk.instance_dict(member)
-            if facts is not None and facts.get("_name_") != view.called[id(member)]:
-                yield (dict.__setitem__, facts, "_name_", view.called[id(member)])
+        if inherited(self._old, "__hash__") is HASH and inherited(self._new, "__hash__") is HASH:
+            self._attributes["__hash__"] = (was, hash_by_first_name)
 
     def _note_member(self, living: Any, twin: Any, translate: Callable[[Any], Any]) -> None:
         before, after = walk.instance_dict(living), walk.instance_dict(twin)
@@ -295,16 +281,16 @@ class Members:
         made_anew = not self._made_as_before(name_of(twin))
         facts = {}
         for key, value in after.items():
-            if key in ("__objclass__", _HASHED_BY):
-                continue
+            if key in ("__objclass__", HASHED_BY) or (key == "_value_" and self._same_value(living, twin)):
+                continue  # a value of the same definition may have changed at run time, and others may hold it
             ours = key.startswith("_") and key.endswith("_")
             was, will = before.get(key, _MISSING), translate(value)
             if was is not will and (ours or made_anew or was is _MISSING):
                 facts[key] = (was, will)
         if self._flag and "_inverted_" not in after:
             facts["_inverted_"] = (before.get("_inverted_", _MISSING), _MISSING)
-        if name_of(living) != name_of(twin) and _HASHED_BY not in before:
-            facts[_HASHED_BY] = (_MISSING, name_of(living))
+        if name_of(living) != name_of(twin) and HASHED_BY not in before:
+            facts[HASHED_BY] = (_MISSING, name_of(living))
         self._facts.append((before, facts))
 
     def _made_as_before(self, name: Any) -> bool:
@@ -314,118 +300,20 @@ class Members:
         return all(unchanged(place, before, after) for place in (str(name), *makers))
 
 
-class _View:
-    """One version of an enumeration, with the living members.
-
-    Arguments:
-        cls: the class while it is of that version.
-        members: its members by name.
-    """
-
-    def __init__(self, cls: Any, members: dict[str, Any]) -> None:
-        facts = walk.class_dict(cls)
-        self.names = list(facts["_member_names_"])
-        self._members = members
-        self._values = {name: member._value_ for name, member in walk.class_dict(cls)["_member_map_"].items()}
-        named = {id(member) for member in facts["_member_map_"].values()}
-        self.ids = {id(member) for member in members.values()}
-        self.values = {value: held for value, held in list(facts["_value2member_map_"].items()) if id(held) in named}
-        self.called = {id(held): name_of(held) for held in self.values.values()}
-        self._mask, self._singles = facts.get("_flag_mask_", 0), facts.get("_singles_mask_", 0)
-        self._boundary = facts.get("_boundary_")
-        self._by_value = _inherited(cls, "_iter_member_") is _inherited(enum.Flag, "_iter_member_")
-
-    def add(self, value: Any, member: Any) -> None:
-        """Note that the version has a combination, or a member by another value."""
-        self.values[value] = member
-        self.called.setdefault(id(member), name_of(member))
-
-    def combined(self, value: int) -> Any:
-        """The name of a combination, as `enum` would make it; `_MISSING` where the version has no such combination."""
-        if value < 0 or (value & ~self._mask and self._boundary is not enum.KEEP):
-            return _MISSING
-        bits = self._values
-        found = [name for name in self.names if bits[name] & value]
-        if self._by_value:
-            found.sort(key=bits.__getitem__)
-        if value & ~self._singles:
-            for name in bits:
-                same = any(self._members[name] is self._members[other] for other in found)
-                if not same and bits[name] and bits[name] & value == bits[name]:
-                    found.append(name)
-        combined = 0
-        for name in found:
-            combined |= bits[name]
-        if not combined:
-            return None
-        rest = value ^ combined
-        if rest and self._boundary is enum.STRICT:
-            return _MISSING
-        return "|".join(found) + (f"|{rest!r}" if rest else "")
-
-
 def members_refused(pair: ClassPair) -> Iterator[tuple[str, str]]:
     """Yield what stands in the way of giving an enumeration the members of its twin: codes and sentences."""
     members = Members(pair)
-    base = _data_type(pair.old)
-    if base is not None and base is _data_type(pair.new):
+    base = data_type(pair.old)
+    if base is not None and base is data_type(pair.new):
         fixed = members.fixed(base)
         if fixed:
             what = walk.class_name(base)
             yield "enum-value-fixed", f"{', '.join(fixed)} would get another value, and members are {what} objects"
-        if members.added and not _can_join(base):
+        if members.added and not can_join(base):
             sentence = (
                 f"this version of Python can't give {walk.class_name(base)} objects the class of the living members"
             )
             yield "layout-changed", sentence
-
-
-def _data_type(cls: type) -> type | None:
-    """The type written in C whose value is part of the members, if there is one."""
-    for base in walk.mro(cls)[1:]:
-        if base is not object and not base.__flags__ & 1 << 9:
-            return base
-    return None
-
-
-def _can_join(base: Any) -> bool:
-    """Whether an object of a class over a type written in C can change to another such class. Tried on scratch classes.
-
-    Objects with a `__dict__` behind a variable number of items can't, before CPython 3.12.
-    """
-    if not base.__itemsize__ or base not in (tuple, bytes):
-        return True
-    one, other = (type("Scratch", (base,), {}) for _ in range(2))
-    try:
-        _SET_CLASS(base.__new__(one), other)
-    except TypeError:
-        return False
-    return True
-
-
-def name_of(member: Any) -> Any:
-    """The name of a member, whatever its class makes of the attribute."""
-    facts = walk.instance_dict(member)
-    return member._name_ if facts is None else facts.get("_name_")
-
-
-def _map_of(cls: Any) -> dict[str, Any]:
-    found: dict[str, Any] = walk.class_dict(cls)["_member_map_"]
-    return found
-
-
-def _nameless(cls: Any) -> dict[Any, Any]:
-    named = {id(member) for member in _map_of(cls).values()}
-    values = walk.class_dict(cls)["_value2member_map_"]
-    return {value: member for value, member in list(values.items()) if id(member) not in named}
-
-
-def _inherited(cls: type, name: str) -> Any:
-    for base in walk.mro(cls):
-        if name in walk.class_dict(base):
-            found = walk.class_dict(base)[name]
-            return found.__func__ if type(found) is classmethod else found
-    return None
 
 
 def _attribute(cls: type, name: str, was: Any, wanted: Any) -> Iterator[Op]:
@@ -435,11 +323,3 @@ def _attribute(cls: type, name: str, was: Any, wanted: Any) -> Iterator[Op]:
     yield (_SET, cls, name, None if wanted is _MISSING else wanted)
     if wanted is _MISSING:
         yield (_DEL, cls, name)
-
-
-def _value(member: Any) -> Any:
-    return member._value_
-
-
-def _same(value: Any) -> Any:
-    return value

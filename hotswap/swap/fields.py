@@ -9,9 +9,10 @@ asked.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import dis
+from collections.abc import Callable, Iterator
 from functools import partial
-from types import GetSetDescriptorType
+from types import FunctionType, GetSetDescriptorType
 from typing import Any
 
 from hotswap import walk
@@ -74,6 +75,7 @@ def late_fields(old: type, new: type, translate: Callable[[Any], Any]) -> tuple[
         if translate(base) is not base  # it is swapped too, and serves its own fields
         for field in fields_of(base).values()
     }
+    had = {*before, *_assigned(old)}
     makers: dict[str, Make] = {}
     lacking = []
     for name, field in after.items():
@@ -81,7 +83,7 @@ def late_fields(old: type, new: type, translate: Callable[[Any], Any]) -> tuple[
         was = walk.class_dict(old).get(name, _MISSING)
         if id(field) in inherited or (value is not _MISSING and not is_slot(value)):
             continue
-        if (was is _MISSING and name in before) or (is_slot(was) and type(was) is not ShadowSlot):
+        if (was is _MISSING and name in had) or (is_slot(was) and type(was) is not ShadowSlot):
             continue  # its objects were made with a value of their own
         make = _maker(field) or _earlier(was)
         if make is not None:
@@ -115,6 +117,15 @@ def _earlier(was: Any) -> Make | None:
     if type(was) is FieldValue or type(was) is ShadowSlot:
         return was.make
     return None if was is _MISSING or is_slot(was) else partial(_same, was)
+
+
+def _assigned(cls: type) -> Iterator[str]:
+    """The attributes that `__init__` of a class assigns: an ordinary class may become a dataclass."""
+    init = walk.class_dict(cls).get("__init__")
+    if type(init) is FunctionType and "__dataclass_fields__" not in walk.class_dict(cls):
+        for instruction in dis.get_instructions(init.__code__):
+            if instruction.opname == "STORE_ATTR":
+                yield instruction.argval
 
 
 def _same(value: Any) -> Any:

@@ -177,6 +177,8 @@ class Redirection:
                 holder.__defaults__ = after
         elif kind is functools.partial:
             self._rewrite_partial(holder)
+        if issubclass(kind, tuple) and id(holder) not in self._owned and id(kind) not in self.twins:
+            return  # tuples are entered whoever made them
         if kind.__flags__ & HEAP_TYPE and not issubclass(kind, (type, ModuleType)):
             self._rewrite_instance(holder, kind)
 
