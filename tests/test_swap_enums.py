@@ -207,14 +207,26 @@ class TestHolders:
         assert (bc.value, type(bc)) == (6, cls)
         with pytest.raises(ValueError, match="6"):
             cls(6)
-        later = cls.A | cls.D
+        later, born = cls.A | cls.D, {cls.B | cls.A: 2}
         code.back()
+        assert born[cls.A | cls.B] == 2
         assert cls.A | cls.B is ab
         assert cls.B | cls.C is bc
         assert ~cls.A is inverted
         assert later.value == 9
         with pytest.raises(ValueError, match="9"):
             cls(9)
+
+    def test_combination_that_is_born_in_a_version_that_is_taken_back(self, make_package: Make) -> None:
+        code = Code(make_package, source("OLD = 1; B = 2", "enum.Flag"))
+        cls = code.live.E
+        first = {cls.OLD: 1}
+        code.put(source("NEW = 1; OLD = 1; B = 2", "enum.Flag"))
+        held = cls.OLD | cls.B
+        table = {held: 1}
+        assert (held.name, first[cls.NEW]) == ("NEW|B", 1)
+        code.back()
+        assert (held.name, table[cls.OLD | cls.B], first[cls.OLD]) == ("OLD|B", 1, 1)
 
     def test_match_statements_follow(self, make_package: Make) -> None:
         code = Code(make_package, source("A = 1; B = 2"))

@@ -214,8 +214,14 @@ class Members:
             self._note(translate)
         view = self._views[forward]
         hold(self._new, self._facts, dict(walk.class_dict(self._old)["_value2member_map_"]))
+        combinations = Combinations(self._old)
+        # What the new version has made under a name is none of the old one's combinations.
+        fresh = set() if forward else {id(twin) for twin in self._after.values() if id(twin) not in self.twins}
+        made = list(combinations.of(view, fresh)) if self._flag else []
+        renamed = any(stays is not None and combinations.has_first_name(member, stays[0]) for _, member, stays in made)
         for name, pair in self._attributes.items():
-            yield from _attribute(self._old, name, *pair[:: 1 if forward else -1])
+            if name != "__hash__" or forward or not renamed:
+                yield from _attribute(self._old, name, *pair[:: 1 if forward else -1])
         for namespace, facts in self._facts:
             for key, (was, will) in facts.items():
                 wanted = will if forward else was
@@ -226,9 +232,7 @@ class Members:
         # In place: a loop over the members that is under way looks the names up one by one.
         yield (list.__setitem__, self._old._member_names_, slice(None), view.names)
         if self._flag:
-            fresh = set() if forward else {id(twin) for twin in self._after.values() if id(twin) not in self.twins}
-            combinations = Combinations(self._old)
-            for value, member, stays in list(combinations.of(view, fresh)):
+            for value, member, stays in made:
                 if forward and stays is None:
                     self._views[0].add(value, member)  # it comes back if the swap is taken back
                     hold(member)

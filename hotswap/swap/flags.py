@@ -104,6 +104,11 @@ class Combinations:
                 name = version.combined(value) if known else MISSING
                 yield value, member, None if name is MISSING else (name,)
 
+    def has_first_name(self, member: Any, name: Any) -> bool:
+        """Whether a combination is hashed by another name than the one that it has, or is to get."""
+        facts = walk.instance_dict(member)
+        return facts is not None and facts.get(HASHED_BY, facts.get("_name_")) != name
+
     def ops(self, value: Any, member: Any, stays: Any) -> Iterator[Op]:
         """The writes for one of them. In place, because any thread may make a new one at any time."""
         facts = walk.instance_dict(member)
@@ -111,17 +116,23 @@ class Combinations:
             yield (dict.pop, self._living, value, None)
         elif facts is not None:
             yield (dict.pop, facts, "_inverted_", None)
-            if stays[0] != facts.get("_name_"):
-                if HASHED_BY not in facts:
-                    yield (dict.__setitem__, facts, HASHED_BY, facts.get("_name_"))
-                    if inherited(self._cls, "__hash__") is HASH:
-                        yield (type.__setattr__, self._cls, "__hash__", hash_by_first_name)
-                yield (dict.__setitem__, facts, "_name_", stays[0])
+            yield from self._rename(facts, stays[0])
 
     def named(self, version: Version) -> Iterator[Op]:
         """The writes for those that a version has of itself."""
         for value, member in version.values.items():
             yield (dict.__setitem__, self._living, value, member)
             facts = walk.instance_dict(member)
-            if facts is not None and facts.get("_name_") != version.called[id(member)]:
-                yield (dict.__setitem__, facts, "_name_", version.called[id(member)])
+            if facts is not None:
+                yield from self._rename(facts, version.called[id(member)])
+
+    def _rename(self, facts: dict[str, Any], name: Any) -> Iterator[Op]:
+        """Give a member another name; it goes on being hashed by the first, since it may be in a dict."""
+        was = facts.get("_name_")
+        if name == was:
+            return
+        if HASHED_BY not in facts:
+            yield (dict.__setitem__, facts, HASHED_BY, was)
+            if inherited(self._cls, "__hash__") is HASH:
+                yield (type.__setattr__, self._cls, "__hash__", hash_by_first_name)
+        yield (dict.__setitem__, facts, "_name_", name)
