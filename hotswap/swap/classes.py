@@ -79,13 +79,12 @@ def unsupported_class_changes(pair: ClassPair, translate: Callable[[Any], Any]) 
         if not _same_body(pair):
             refuse("metaclass-in-c", f"attributes of its metaclass {_show(type(old))} can't be written past it")
         return changes
-    for code, sentence in members_refused(pair) if is_enum(old) else ():
-        refuse(code, sentence)
+    if is_enum(old):
+        members_refused(pair, refuse)
     fields = walk.class_dict(old).get("_fields"), walk.class_dict(new).get("_fields")
     if issubclass(old, tuple) and fields[0] != fields[1]:
         refuse("named-tuple-fields-changed", f"its fields were {fields[0]} and would be {fields[1]}")
-    for code, sentence in slots_refused(old, new):
-        refuse(code, sentence)
+    slots_refused(old, new, refuse)
     lacking = late_fields(old, new, translate)[1]
     if lacking:
         refuse("dataclass-field-without-value", f"old instances would have no value for {', '.join(sorted(lacking))}")
@@ -146,8 +145,8 @@ def transplant(
         if attribute not in after and attribute not in beside and _defined(attribute, value, pair):
             targets[attribute] = _MISSING
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.REMOVED))
-    warnings = list(_slot_warnings(pair))
     makers = late_fields(old, new, translate)[0]
+    warnings = list(_slot_warnings(pair, makers))
     shadows = shadow_slots(old, new, makers)
     for attribute, value in {**shadows, **late_descriptors(old, makers)}.items():
         if type(value) is Carrier:
@@ -209,13 +208,23 @@ def _skipped(attribute: str, value: Any) -> bool:
     return attribute in _SKIPPED or type(value) in (MemberDescriptorType, GetSetDescriptorType)
 
 
-def _slot_warnings(pair: ClassPair) -> Iterator[str]:
-    added, gone = slot_names(pair.new) - slot_names(pair.old), slot_names(pair.old) - slot_names(pair.new)
-    if gone and not pair.new.__dictoffset__:
-        yield f"{pair.key} loses the slots {', '.join(sorted(gone))}; its objects keep them, and what is in them"
-    if added and not pair.old.__dictoffset__:
-        yield f"{pair.key} gets the slots {', '.join(sorted(added))}; using them is slower until a restart"
-    if pair.old.__dictoffset__ and not pair.new.__dictoffset__:
+def _slot_warnings(pair: ClassPair, served: Container[str]) -> Iterator[str]:
+    """What is not as after a restart where slots come and go.
+
+    Arguments:
+        pair: the old class and its twin.
+        served: the slots for which old objects have a default.
+    """
+    old, new = slot_names(pair.old), slot_names(pair.new)
+    with_dict, needs_dict = (bool(type.__getattribute__(cls, "__dictoffset__")) for cls in (pair.old, pair.new))
+    if old - new and not needs_dict:
+        yield f"{pair.key} loses the slots {', '.join(sorted(old - new))}; its objects keep them, and what is in them"
+    if new - old and not with_dict:
+        yield f"{pair.key} gets the slots {', '.join(sorted(new - old))}; using them is slower until a restart"
+    empty = sorted(name for name in new - old if name not in served)
+    if empty and not with_dict:
+        yield f"{pair.key}: objects that exist have nothing in {', '.join(empty)} until somebody sets it"
+    if with_dict and not needs_dict:
         yield f"{pair.key} has no __dict__ in the new version; its objects keep theirs, and may have any attribute"
 
 

@@ -304,20 +304,25 @@ class Members:
         return all(unchanged(place, before, after) for place in (str(name), *makers))
 
 
-def members_refused(pair: ClassPair) -> Iterator[tuple[str, str]]:
-    """Yield what stands in the way of giving an enumeration the members of its twin: codes and sentences."""
+def members_refused(pair: ClassPair, refuse: Callable[[str, str], None]) -> None:
+    """Find what stands in the way of giving an enumeration the members of its twin.
+
+    Arguments:
+        pair: the old enumeration and its twin.
+        refuse: is told the code and the sentence of each.
+    """
     members = Members(pair)
     base = data_type(pair.old)
     if base is not None and base is data_type(pair.new):
         fixed = members.fixed(base)
         if fixed:
             what = walk.class_name(base)
-            yield "enum-value-fixed", f"{', '.join(fixed)} would get another value, and members are {what} objects"
+            refuse("enum-value-fixed", f"{', '.join(fixed)} would get another value, and members are {what} objects")
         if members.added and not can_join(base):
             sentence = (
                 f"this version of Python can't give {walk.class_name(base)} objects the class of the living members"
             )
-            yield "layout-changed", sentence
+            refuse("layout-changed", sentence)
 
 
 def _attribute(cls: type, name: str, was: Any, wanted: Any) -> Iterator[Op]:

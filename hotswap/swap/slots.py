@@ -15,7 +15,7 @@ of anybody's runs under the lock: what is replaced dies after it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
@@ -203,24 +203,27 @@ def slot_names(cls: type) -> frozenset[str]:
     return frozenset(name for name, value in walk.class_items(cls) if is_slot(value))
 
 
-def slots_refused(old: type, new: type) -> Iterator[tuple[str, str]]:
-    """Yield what stands in the way of giving an old class the slots of its twin: codes and sentences.
+def slots_refused(old: type, new: type, refuse: Callable[[str, str], None]) -> None:
+    """Find what stands in the way of giving an old class the slots of its twin.
 
     Arguments:
         old: the class that stays.
         new: its twin.
+        refuse: is told the code and the sentence of each.
     """
     if _c_base(old) is not _c_base(new) or _fact(old, "__itemsize__") != _fact(new, "__itemsize__"):
         was, now = walk.class_name(_c_base(old)), walk.class_name(_c_base(new))
-        yield "layout-changed", f"its instances are laid out like {was} in memory, and would be like {now}"
+        refuse("layout-changed", f"its instances are laid out like {was} in memory, and would be like {now}")
         return
     for offset, what in (("__dictoffset__", "__dict__"), ("__weakrefoffset__", "__weakref__")):
         if _fact(new, offset) and not _fact(old, offset):
-            yield "layout-changed", f"its instances have no {what}, and those of the new version have"
+            refuse("layout-changed", f"its instances have no {what}, and those of the new version have")
     added = slot_names(new) - slot_names(old)
     if added and _room_for(old) is None:
         names = ", ".join(sorted(added))
-        yield "slots-changed", f"its instances have no place where {names} could be kept: neither a slot nor a __dict__"
+        refuse(
+            "slots-changed", f"its instances have no place where {names} could be kept: neither a slot nor a __dict__"
+        )
 
 
 def namespace_of(cls: type) -> GetSetDescriptorType | None:
