@@ -10,11 +10,12 @@ import pickle
 import sys
 import typing
 from collections.abc import Callable
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Generic
 
 import pytest
 
+from hotswap.swap.plan import Op, Writes
 from tests.swapping import Code, refused_codes
 
 Make = Callable[..., ModuleType]
@@ -542,3 +543,79 @@ def one(): return 1
         code.put(text.replace("return 1", "return 2"))
         for twin in (copy.copy(old), copy.deepcopy(old), pickle.loads(pickle.dumps(old))):
             assert (twin.f(), twin.x, type(twin)) == (2, [1], type(old))
+
+
+class TestCommit:
+    """Neither in the commit nor in a rollback does any code in Python run; a profile function would see it."""
+
+    TEXT = """
+import abc, enum
+from dataclasses import dataclass, field
+class Loud:
+    def __init__(self, number): self.number = number
+    def __hash__(self): return 7
+    def __eq__(self, other): return type(other) is Loud and self.number == other.number
+    def __del__(self): pass
+class Meta(type):
+    def __setattr__(cls, name, value): super().__setattr__(name, value)
+    def size(cls): return VERSION
+class Plain(metaclass=Meta):
+    def f(self): return VERSION
+class Colour(enum.Enum):
+    RED = Loud(VERSION)
+    NEXT = Loud(VERSION + 1)
+    def __hash__(self): return VERSION
+class Level(enum.IntEnum):
+    LOW = 1
+    MEMBERS
+class Access(enum.Flag):
+    MEMBERS
+    READ = 1 << VERSION
+    WRITE = 128
+class Slotted:
+    __slots__ = SLOTS
+@dataclass
+class Order:
+    a: int
+    FIELD
+class Shape(abc.ABC):
+    @abc.abstractmethod
+    def METHOD(self): ...
+"""
+
+    def text(self, version: int) -> str:
+        facts = {
+            "VERSION": str(version),
+            "MEMBERS": f"M{version} = {2 + 2 * version}",
+            "SLOTS": "('a',)" if version == 1 else "('a', 'b')",
+            "FIELD": "" if version == 1 else "b: list = field(default_factory=list)",
+            "METHOD": f"m{version}",
+        }
+        return functools.reduce(lambda text, fact: text.replace(*fact), facts.items(), self.TEXT)
+
+    def test_runs_no_code(self, make_package: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        code = Code(make_package, self.text(1))
+        live, seen = code.live, list[str]()
+        _ = [live.Access.READ | live.Access.WRITE, ~live.Access.READ, live.Slotted(), live.Order(1)]
+
+        class Outside(live.Shape):  # type: ignore[misc, name-defined]
+            pass
+
+        def profile(frame: FrameType, event: str, _: object) -> None:
+            if event == "call":
+                seen.append(f"{frame.f_code.co_qualname} in {frame.f_code.co_filename}")
+
+        writes_of = Writes._ops
+
+        def watched(writes: Writes, forward: bool, *more: Op) -> list[Op]:
+            return [(sys.setprofile, profile), *writes_of(writes, forward), *more, (sys.setprofile, None)]
+
+        monkeypatch.setattr(Writes, "_ops", watched)
+        code.put(self.text(2))
+        assert Outside.__abstractmethods__ == {"m2"}
+        code.back()
+        assert Outside.__abstractmethods__ == {"m1"}
+        assert seen == []
+        monkeypatch.setattr(Writes, "_ops", lambda writes, forward: watched(writes, forward, (self.text, 1)))
+        code.put(self.text(2))
+        assert seen[0].startswith("TestCommit.text in"), "the profile function does see code"

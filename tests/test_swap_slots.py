@@ -278,3 +278,9 @@ class TestRefused:
     )
     def test_what_there_is_no_room_for(self, make_package: Make, before: str, after: str, codes: list[str]) -> None:
         assert refused_codes(Code(make_package, before), after) == codes
+
+    def test_new_class_below_one_with_other_slots(self, make_package: Make) -> None:
+        """It has the real slots of the twin in its layout, so it can't be led to the living class."""
+        code = Code(make_package, ONE)
+        assert refused_codes(code, TWO + "class Q(P):\n    __slots__ = ()\n") == ["reference-left"]
+        assert refused_codes(code, ONE + "class Q(P):\n    __slots__ = ('z',)\n") == []

@@ -30,6 +30,7 @@ from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import relocate, take_back
 from hotswap.swap.plan import Change, Op, Plan, Writes
+from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registrations import forget_answers
@@ -120,6 +121,9 @@ class Swap:
                 self._redirection.twins.update(done.kept)
                 shadows[id(pair.old)] = done.shadows
                 containers += [Kept(*pair) for pair in done.kept.values()]
+        twins = self._redirection.twins
+        new = [o for o in self._candidate.owned if walk.is_class(o) and id(o) not in twins]
+        self.plan.unsupported += new_classes_refused(new, translate)  # type: ignore[arg-type]  # they are classes
         self._writes.late(AbstractMethods(self._pairing.classes).ops)
         self._redirection.make_again(shadows)
         lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()

@@ -7,13 +7,15 @@ same values, made without running any code, and the candidate's references are l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.bases import can_rebase
+from hotswap.swap.plan import Change
 from hotswap.swap.slots import is_slot, shape_differs
 
-__all__ = ["Rebuilding"]
+__all__ = ["Rebuilding", "new_classes_refused"]
 
 _MADE: dict[type, Callable[..., Any]] = {
     object: object.__new__,
@@ -91,6 +93,21 @@ class Rebuilding:
         facts, own = walk.instance_dict(instance), walk.instance_dict(made)
         if facts is not None and own is not None:
             own.update((name, translate(value)) for name, value in facts.items())
+
+
+def new_classes_refused(classes: Iterable[type], translate: Callable[[Any], Any]) -> Iterator[Change]:
+    """Find the new classes that can't stand below the living class, since their bases have slots that it has not.
+
+    Arguments:
+        classes: the classes that the candidate made and that have no counterpart.
+        translate: gives the living object for a twin.
+    """
+    for cls in classes:
+        bases = tuple(translate(base) for base in cls.__bases__)
+        if any(map(shape_differs, bases, cls.__bases__)) and not can_rebase(cls, bases):
+            home, name = str(walk.class_dict(cls).get("__module__")), walk.class_name(cls)
+            sentence = "it is new, and made below a class with other slots than the living one has"
+            yield Change("reference-left", home, name, sentence)
 
 
 def _c_type(cls: type) -> type:
