@@ -7,42 +7,25 @@ commit costs a class one version of CPython's type cache, not one for each attri
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Container, Iterable, Iterator
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType
-from typing import Any
+from typing import Any, NamedTuple
 
 from hotswap import walk
-from hotswap.generation import detach, unchanged
+from hotswap.generation import unchanged
+from hotswap.swap.bases import can_rebase, descendants
+from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
+from hotswap.swap.fields import fields_of, late_descriptors, late_fields
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
 from hotswap.swap.registrations import ATTRIBUTE, Registrations
+from hotswap.swap.slots import DROP, Carrier, is_slot, padded_slots, shadow_slots, slot_names, slots_refused
 from hotswap.swap.state import PLAIN, class_keeps
 
-__all__ = ["transplant", "unsupported_class_changes"]
+__all__ = ["Transplant", "transplant", "unsupported_class_changes"]
 
-_SKIPPED = frozenset({"__dict__", "__weakref__", "_abc_impl", "__annotations_cache__", "__annotate_func__"})
-_ENUM_OWN = frozenset(
-    {
-        "_member_names_",
-        "_member_map_",
-        "_value2member_map_",
-        "_unhashable_values_",
-        "_hashable_values_",
-        "_unhashable_values_map_",
-        "_member_type_",
-        "_value_repr_",
-        "_use_args_",
-        "_flag_mask_",
-        "_all_bits_",
-        "_singles_mask_",
-        "_inverted_",
-        "_boundary_",
-        "_new_member_",
-        "_sort_order_",
-        "__new__",
-        "__new_member__",
-    }
+_SKIPPED = frozenset(
+    {"__dict__", "__weakref__", "_abc_impl", "__annotations_cache__", "__annotate_func__", "__slotnames__"}
 )
 _FRAMEWORKS = ("pydantic", "sqlalchemy", "django", "sqlmodel", "odmantic", "peewee", "pony", "tortoise")
 _NAMES = ("__name__", "__qualname__")
@@ -50,7 +33,23 @@ _NAMES = ("__name__", "__qualname__")
 
 _SET = type.__setattr__
 _DELETE = type.__delattr__
-_MISSING: Any = object()
+_MISSING: Any = DROP
+
+
+class Transplant(NamedTuple):
+    """What the transplant of a class would do.
+
+    Arguments:
+        changes: in words.
+        kept: the dropped twins of class attributes that are kept.
+        warnings: what will not be as after a restart.
+        shadows: the descriptors that serve slots which instances have no place for.
+    """
+
+    changes: list[NameChange]
+    kept: dict[int, tuple[Any, Any]]
+    warnings: list[str]
+    shadows: dict[str, Any]
 
 
 def unsupported_class_changes(
@@ -83,23 +82,17 @@ def unsupported_class_changes(
         if not _same_body(pair):
             refuse("metaclass-in-c", f"attributes of its metaclass {_show(type(old))} can't be written past it")
         return changes
-    if issubclass(type(old), enum.EnumMeta):
-        differs = _different_members(pair)
-        if differs:
-            refuse("enum-members-changed", f"members differ: {', '.join(differs)}")
+    if is_enum(old):
+        members_refused(pair, refuse)
     fields = walk.class_dict(old).get("_fields"), walk.class_dict(new).get("_fields")
     if issubclass(old, tuple) and fields[0] != fields[1]:
         refuse("named-tuple-fields-changed", f"its fields were {fields[0]} and would be {fields[1]}")
-    slots = _slots(old), _slots(new)
-    if slots[0] != slots[1]:
-        refuse("slots-changed", f"its slots were {sorted(slots[0])} and would be {sorted(slots[1])}")
-    elif _layout(old) != _layout(new):
-        refuse("layout-changed", "its instances are laid out differently in memory")
-    added = _factory_fields(new) - _factory_fields(old)
-    if added:
-        refuse("dataclass-field-without-value", f"old instances would have no value for {', '.join(sorted(added))}")
+    slots_refused(old, new, refuse)
+    lacking = late_fields(old, new, translate)[1]
+    if lacking:
+        refuse("dataclass-field-without-value", f"old instances would have no value for {', '.join(sorted(lacking))}")
     bases = tuple(translate(base) for base in new.__bases__)
-    if bases != old.__bases__ and not _can_rebase(old, bases):
+    if bases != old.__bases__ and not can_rebase(old, bases):
         refuse("bases-changed", f"CPython can't change its bases from {_list(old.__bases__)} to {_list(bases)}")
     return changes
 
@@ -113,7 +106,7 @@ def transplant(
     made: Callable[[Any], bool],
     why: Callable[[str, str], str],
     adapted: Callable[[type, type, str], bool],
-) -> tuple[list[NameChange], dict[int, tuple[Any, Any]]]:
+) -> Transplant:
     """Add the writes that give an old class the body of its twin.
 
     Arguments:
@@ -126,24 +119,21 @@ def transplant(
         why: tells why a name is kept or replaced, given the reason by its definition.
         adapted: whether an adapter says that an attribute (of a class and its twin) stays as it is.
 
-    Returns the changes in words, and the dropped twins of class attributes that are kept.
     """
     old, new = pair.old, pair.new
     if _closed(type(old)):
-        return [], {}
+        return Transplant([], {}, [], {})
     module, _, name = pair.key.partition(":")
     before, after = dict(walk.class_items(old)), dict(walk.class_items(new))
-    is_enum = issubclass(type(old), enum.EnumMeta)
+    members = Members(pair) if is_enum(old) else None
+    beside: Container[str] = () if members is None else {*own_structures, *members.attributes}
     changes: list[NameChange] = []
     kept: dict[int, tuple[Any, Any]] = {}
     targets: dict[str, Any] = {}
+    stays: dict[str, Any] = {}
     for attribute, value in after.items():
         living = before.get(attribute, _MISSING)
-        if adapted(old, new, attribute):
-            continue
-        if _skipped(attribute, value, is_enum):
-            if is_enum and living is not _MISSING and issubclass(type(value), new):
-                kept[id(value)] = (value, living)
+        if attribute in beside or adapted(old, new, attribute) or _skipped(attribute, value):
             continue
         if living is not _MISSING and class_keeps(attribute, living, value, pair.bodies, outside):
             if living is not value and made(value):
@@ -163,13 +153,33 @@ def transplant(
         elif not same(living, value):
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.CHANGED, why(f"{pair.key}.{attribute}", "")))
     for attribute, value in before.items():
-        if attribute not in after and _defined(attribute, value, pair) and not adapted(old, new, attribute):
+        leaves = attribute not in after and attribute not in beside and _defined(attribute, value, pair)
+        if leaves and not adapted(old, new, attribute):
             targets[attribute] = _MISSING
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.REMOVED))
-    if is_enum:
-        kept.update(_twin_members(old, new))
+    makers = late_fields(old, new, translate)[0]
+    warnings = list(_slot_warnings(pair, makers))
+    shadows = shadow_slots(old, new, makers)
+    for attribute, value in {**shadows, **late_descriptors(old, makers)}.items():
+        if type(value) is Carrier:
+            stays[attribute] = value
+        elif before.get(attribute, _MISSING) is not value:
+            targets[attribute] = value
+    for field in makers:
+        if field not in fields_of(old):
+            late_value = "old instances get its default when it is first read"
+            changes.append(NameChange(module, f"{name}.{field}", Fate.ADDED, late_value))
+    if slot_names(old) != slot_names(new) and "__slots__" in after:
+        targets["__slots__"] = padded_slots(old, new, after["__slots__"])
+    if members is not None:
+        kept.update(members.twins)
+        warnings += members.warnings(pair.key)
+        changes += members.changes(module, name)
 
     def late(forward: bool) -> Iterator[Op]:
+        for attribute, value in stays.items():
+            if forward or attribute in targets:
+                yield (_SET, old, attribute, value)
         for attribute, value in targets.items():
             was, will = before.get(attribute, _MISSING), translate(value)
             if was is will or (type(was) is type(will) is str and was == will):
@@ -188,47 +198,63 @@ def transplant(
             yield (_SET, old, "__bases__", bases if forward else old_bases)
         if registrations is not None:
             yield from registrations.ops(forward)
+        if members is not None:
+            yield from members.ops(forward, translate, writes.hold)
+        if reshaped:
+            yield from _forget_slot_names(old)
 
     # From 3.14 on; asking for `__annotate__` itself would leave an entry in the namespace of the class.
     annotate = tuple(walk.class_dict(cls).get("__annotate_func__") for cls in (old, new))
     titles = [{name: type.__getattribute__(cls, name) for name in _NAMES} for cls in (old, new)]
     old_bases = old.__bases__
+    reshaped = slot_names(old) != slot_names(new)
     abstract = ATTRIBUTE in before and ATTRIBUTE in after
     registrations = Registrations(old, new, translate) if abstract else None
     bases = tuple(translate(base) for base in new.__bases__)
     writes.late(late)
     writes.hold(before)
-    return changes, kept
+    return Transplant(changes, kept, warnings, {**shadows, **stays})
 
 
-def _skipped(attribute: str, value: Any, is_enum: bool) -> bool:
-    if attribute in _SKIPPED or type(value) in (MemberDescriptorType, GetSetDescriptorType):
-        return True
-    if is_enum:
-        return attribute in _ENUM_OWN or type(value) not in (FunctionType, staticmethod, classmethod, property, str)
-    return False
+def _skipped(attribute: str, value: Any) -> bool:
+    return attribute in _SKIPPED or type(value) in (MemberDescriptorType, GetSetDescriptorType)
+
+
+def _slot_warnings(pair: ClassPair, served: Container[str]) -> Iterator[str]:
+    """What is not as after a restart where slots come and go.
+
+    Arguments:
+        pair: the old class and its twin.
+        served: the slots for which old objects have a default.
+    """
+    old, new = slot_names(pair.old), slot_names(pair.new)
+    with_dict, needs_dict = (bool(type.__getattribute__(cls, "__dictoffset__")) for cls in (pair.old, pair.new))
+    if old - new and not needs_dict:
+        yield f"{pair.key} loses the slots {', '.join(sorted(old - new))}; its objects keep them, and what is in them"
+    if new - old and not with_dict:
+        yield f"{pair.key} gets the slots {', '.join(sorted(new - old))}; using them is slower until a restart"
+    empty = sorted(name for name in new - old if name not in served)
+    if empty and not with_dict:
+        yield f"{pair.key}: objects that exist have nothing in {', '.join(empty)} until somebody sets it"
+    if with_dict and not needs_dict:
+        yield f"{pair.key} has no __dict__ in the new version; its objects keep theirs, and may have any attribute"
+
+
+def _forget_slot_names(cls: type) -> Iterator[Op]:
+    """`copyreg` notes in a class which slots it and its bases have; it looks anew if the note is gone."""
+    for other in (cls, *descendants(cls)):
+        yield (_SET, other, "__slotnames__", None)
+        yield (_DELETE, other, "__slotnames__")
 
 
 def _defined(attribute: str, value: Any, pair: ClassPair) -> bool:
     """Whether an attribute came from the class body, rather than from somebody who set it at run time."""
-    if attribute in _SKIPPED or type(value) in (MemberDescriptorType, GetSetDescriptorType):
+    if attribute in _SKIPPED or type(value) is GetSetDescriptorType or is_slot(value):
         return False
     body = pair.bodies[0]
     if attribute in body.bindings:
         return True
     return attribute.startswith("__") and attribute.endswith("__")
-
-
-def _different_members(pair: ClassPair) -> list[str]:
-    """The members of an enum that are not the same in both versions. Values are compared without running their code."""
-    old, new = pair.old._member_map_, pair.new._member_map_  # type: ignore[attr-defined]  # both are enums
-    differs = set(old.keys() ^ new.keys())
-    for name in old.keys() & new.keys():
-        before, after = old[name]._value_, new[name]._value_
-        plain = type(before) is type(after) and type(before) in (int, str, bytes, float, bool, type(None))
-        if not (before == after if plain else unchanged(name, *pair.bodies)):
-            differs.add(name)
-    return sorted(differs)
 
 
 def _closed(metaclass: type) -> bool:
@@ -249,43 +275,6 @@ def _same_body(pair: ClassPair) -> bool:
         and before.bindings.keys() == after.bindings.keys()
         and all(unchanged(name, before, after) for name in after.bindings)
     )
-
-
-def _twin_members(old: Any, new: Any) -> dict[int, tuple[Any, Any]]:
-    living = old._member_map_
-    return {id(twin): (twin, living[name]) for name, twin in new._member_map_.items() if name in living}
-
-
-def _slots(cls: type) -> frozenset[str]:
-    return frozenset(n for n, v in walk.class_items(cls) if type(v) is MemberDescriptorType)
-
-
-def _layout(cls: type) -> tuple[object, ...]:
-    return cls.__basicsize__, cls.__itemsize__, cls.__dictoffset__, cls.__weakrefoffset__
-
-
-def _factory_fields(cls: type) -> set[str]:
-    """Fields of a dataclass for which the class itself holds no value that old instances could show."""
-    fields = walk.class_dict(cls).get("__dataclass_fields__")
-    if type(fields) is not dict:
-        return set()
-    return {
-        name for name, field in fields.items() if name not in walk.class_dict(cls) and field._field_type is not None
-    }
-
-
-def _can_rebase(old: type, bases: tuple[type, ...]) -> bool:
-    """Whether the bases of a class can be assigned, found out on a scratch class of the same shape."""
-    scratch = None
-    try:
-        scratch = type("Scratch", old.__bases__, {"__slots__": ()} if not old.__dictoffset__ else {})
-        _SET(scratch, "__bases__", bases)
-    except Exception:  # noqa: BLE001 - a metaclass or an `__init_subclass__` of a framework may refuse the scratch class
-        return False
-    finally:
-        if scratch is not None:
-            detach(scratch)
-    return True
 
 
 def _show(cls: type) -> str:

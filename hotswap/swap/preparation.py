@@ -17,6 +17,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
+from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, stays_of
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import empty_caches
@@ -35,6 +36,7 @@ from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import adopt_children, relocate, take_back
 from hotswap.swap.plan import Change, Op, Plan, Writes
+from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registrations import forget_answers
@@ -123,6 +125,7 @@ class Swap:
         self.plan.unsupported += refusals(self._live, self._candidate, self._pairing)
         translate = self._redirection.translate
         containers = [Kept(*pair, key in self._keeping.touched) for key, pair in self._keeping.twins.items()]
+        shadows: dict[int, dict[str, Any]] = {}
         for pair in self._pairing.classes:
             refused = unsupported_class_changes(pair, translate, families_of(self._adapters))
             self.plan.unsupported += refused
@@ -130,10 +133,17 @@ class Swap:
                 module = pair.key.partition(":")[0]
                 outside = self._candidate.selection.changed_names(module, self._definitions[1][module])
                 how = (same_code, outside, self._is_made, self._why, adapted_by(self._adapters))
-                changes, kept = transplant(pair, translate, self._writes, *how)
-                self.plan.names += changes
-                self._redirection.twins.update(kept)
-                containers += [Kept(*pair) for pair in kept.values()]
+                done = transplant(pair, translate, self._writes, *how)
+                self.plan.names += done.changes
+                self.plan.warnings += done.warnings
+                self._redirection.twins.update(done.kept)
+                shadows[id(pair.old)] = done.shadows
+                containers += [Kept(*pair) for pair in done.kept.values()]
+        twins = self._redirection.twins
+        new = [o for o in self._candidate.owned if walk.is_class(o) and id(o) not in twins]
+        self.plan.unsupported += new_classes_refused(new, translate)  # type: ignore[arg-type]  # they are classes
+        self._writes.late(AbstractMethods(self._pairing.classes).ops)
+        self._redirection.make_again(shadows)
         lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
         fresh = fresh_definitions(self.new, *self._definitions)
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}

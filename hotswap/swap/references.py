@@ -16,6 +16,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import ModuleView, SysView
+from hotswap.swap.rebuilding import Rebuilding
 from hotswap.swap.state import HEAP_TYPE
 
 __all__ = ["Redirection"]
@@ -56,6 +57,7 @@ class Redirection:
         self._globals = {id(module.__dict__) for module in modules.values()}
         self._roots: list[object] = [*modules.values(), *aside]
         self._rebuilding: set[int] = set()
+        self._made_again = Rebuilding({}, {})
         self._held: list[Any] = []
 
     def add(self, twin: Any, living: Any) -> None:
@@ -85,7 +87,8 @@ class Redirection:
             items = tuple.__iter__(value)
             after = [self.translate(item) for item in items]
             changed = any(a is not b for a, b in zip(after, tuple.__iter__(value), strict=True))
-            return tuple.__new__(kind, after) if changed else value
+            living = self.twins.get(id(kind), (None, kind))
+            return tuple.__new__(living[1] if living[0] is kind else kind, after) if changed else value
         if kind is frozenset:
             after = [self.translate(item) for item in value]
             return frozenset(after) if any(id(item) in self.twins for item in value) else value
@@ -101,9 +104,22 @@ class Redirection:
             return value  # it shows a dict, and the dict is rewritten
         return value
 
+    def make_again(self, shadows: Mapping[int, Mapping[str, Any]]) -> None:
+        """Note what instances are to be made again of a living class whose slots differ.
+
+        Arguments:
+            shadows: id of a living class -> the descriptors that it is to get for slots.
+        """
+        rebuilding = self._made_again = Rebuilding(dict(self.twins), shadows)
+        for holder in self._reach() if rebuilding.needed else ():
+            if id(holder) not in self.twins and rebuilding.wants(type(holder)):
+                self.twins[id(holder)] = (holder, rebuilding.make(holder))
+
     def run(self) -> None:
         """Rewrite everything. `leftovers` and `refused` tell afterwards what could not be."""
-        found = self._reach()
+        self._made_again.fill(self.translate)
+        again = {id(instance) for instance, _ in self._made_again.pairs}
+        found = [holder for holder in self._reach() if id(holder) not in again]
         for holder in found:
             if walk.is_class(holder):
                 # CPython lets an instance change its class only if both classes have the same base.
@@ -168,7 +184,9 @@ class Redirection:
                 holder.__defaults__ = after
         elif kind is functools.partial:
             self._rewrite_partial(holder)
-        if kind.__flags__ & HEAP_TYPE and not issubclass(kind, (tuple, type, ModuleType)):
+        if issubclass(kind, tuple) and id(holder) not in self._owned and id(kind) not in self.twins:
+            return  # tuples are entered whoever made them
+        if kind.__flags__ & HEAP_TYPE and not issubclass(kind, (type, ModuleType)):
             self._rewrite_instance(holder, kind)
 
     def _rewrite_dict(self, holder: dict[Any, Any]) -> None:
@@ -213,6 +231,11 @@ class Redirection:
     def _rewrite_class(self, cls: type) -> None:
         if id(cls) in self.twins:
             return  # its attributes are translated when they are transplanted
+        if (metaclass := self.translate(type(cls))) is not type(cls):
+            try:
+                _SET_CLASS(cls, metaclass)
+            except TypeError as error:
+                self.refused.append(f"the new class {walk.class_name(cls)} keeps a dropped metaclass: {error}")
         for name, value in walk.class_items(cls):
             if name not in ("__dict__", "__weakref__") and (after := self.translate(value)) is not value:
                 type.__setattr__(cls, name, after)

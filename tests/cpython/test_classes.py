@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+import copy
 import sys
 from types import ModuleType
 from typing import Any
@@ -112,6 +114,85 @@ class TestBases:
 
         with pytest.raises(TypeError):
             type.__setattr__(Child, "__bases__", (Slotted,))
+
+
+class TestMetaclasses:
+    """`hotswap/swap/classes.py` refuses another metaclass."""
+
+    def test_of_a_plain_class_cannot_be_assigned(self) -> None:
+        class Plain:
+            pass
+
+        with pytest.raises(TypeError, match="mutable types"):
+            object.__dict__["__class__"].__set__(Plain, abc.ABCMeta)
+
+    def test_of_python_can_be_assigned_and_does_nothing_else(self) -> None:
+        class Meta(type):
+            pass
+
+        class Patched(metaclass=Meta):
+            pass
+
+        object.__dict__["__class__"].__set__(Patched, abc.ABCMeta)
+        assert type(Patched) is abc.ABCMeta
+        with pytest.raises(AttributeError, match="_abc_impl"):
+            isinstance(1, Patched)  # what ABCMeta makes when a class is built is missing
+
+
+class TestAbstractClasses:
+    def test_flag_follows_the_attribute(self) -> None:
+        """CPython keeps whether a class is abstract in a flag of its own; writing the attribute sets it."""
+
+        class Abstract(abc.ABC):
+            @abc.abstractmethod
+            def f(self) -> None: ...
+
+        type.__setattr__(Abstract, "__abstractmethods__", frozenset())
+        Abstract()  # type: ignore[abstract]
+        type.__setattr__(Abstract, "__abstractmethods__", frozenset({"f"}))
+        with pytest.raises(TypeError, match="abstract"):
+            Abstract()  # type: ignore[abstract]
+
+
+class TestSlots:
+    """What `hotswap/swap/slots.py` and `rebuilding.py` build on."""
+
+    def test_instances_cannot_change_to_a_class_with_other_slots(self) -> None:
+        class One:
+            __slots__ = ("a",)
+
+        class Two:
+            __slots__ = ("a", "b")
+
+        with pytest.raises(TypeError, match="layout differs"):
+            object.__dict__["__class__"].__set__(Two(), One)
+
+    def test_descriptor_that_was_taken_out_of_the_class_goes_on_working(self) -> None:
+        class Slotted:
+            __slots__ = ("a",)
+            a: object
+
+        member = Slotted.__dict__["a"]
+        type.__setattr__(Slotted, "a", property(lambda self: ("wrapped", member.__get__(self))))
+        slotted = Slotted()
+        member.__set__(slotted, 5)
+        assert slotted.a == ("wrapped", 5)
+
+    def test_objects_with_more_places_than_names_are_not_copied(self) -> None:
+        """`copyreg` counts the names in `__slots__`; one may stand there twice."""
+
+        class Slotted:
+            __slots__ = ("a", "b")
+            a: int
+
+        slotted = Slotted()
+        slotted.a = 1
+        type.__setattr__(Slotted, "__slots__", ("a",))
+        with pytest.raises(TypeError, match="cannot pickle"):
+            copy.copy(slotted)
+        type.__setattr__(Slotted, "__slots__", ("a", "a"))
+        type.__delattr__(Slotted, "__slotnames__")
+        assert copy.copy(slotted).a == 1
 
 
 class TestTypeSetattr:

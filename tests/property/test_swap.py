@@ -581,9 +581,9 @@ class TestFound:
                 assert a.C is C
                 assert isinstance(c, a.C)
 
-    def test_class_that_returns_with_other_slots_is_a_new_class(self) -> None:
+    def test_class_that_returns_with_another_layout_is_a_new_class(self) -> None:
         slots = "class C:\n    __slots__ = {}\n    def m(self): return {}\n"
-        with self.patched(slots.format("('a',)", 1), "x = 1\n", slots.format("('b',)", 3)) as steps:
+        with self.patched(slots.format("('a',)", 1), "x = 1\n", slots.format("('__dict__',)", 3)) as steps:
             a, _ = next(steps)
             C, c = a.C, a.C()
             next(steps)
