@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import sys
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -72,28 +73,51 @@ def instances(classes: Iterable[type]) -> list[Any]:
     It costs one walk over the heap, so it is done while staging, not in a commit.
     """
     every: dict[int, type] = {}
-    stack = list(classes)
+    bases = tuple(classes)
+    stack = list(bases)
     while stack:
         cls = stack.pop()
         if id(cls) not in every:
             every[id(cls)] = cls
             stack += type.__subclasses__(cls)
     kinds = tuple(every.values())
-    found = [one for one in gc.get_referrers(*kinds) if type(one) in kinds]
+    found = [one for one in gc.get_referrers(*kinds) if id(type(one)) in every]
     if gc.get_freeze_count() > _FROZEN_AT_START:
         known = {id(one) for one in found}
-        found += [one for one in _frozen(kinds) if id(one) not in known]
+        found += [one for one in _hidden.instances(bases, kinds) if id(one) not in known]
     return [one for one in found if _DROPPED not in (walk.instance_dict(one) or {})]
 
 
-def _frozen(kinds: tuple[type, ...]) -> list[Any]:
-    """What modules lead to: an application that has frozen its objects has hidden them from the collector."""
-    found: dict[int, Any] = {}
+class _Hidden:
+    """What an application has hidden from the collector by freezing it. Lives as long as the process.
+
+    It is looked for once, from the modules, and again only when more was frozen: what is frozen only becomes less.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], tuple[int, list[weakref.ref[Any]]]] = {}
+
+    def instances(self, bases: tuple[type, ...], kinds: tuple[type, ...]) -> list[Any]:
+        """Return the instances of some classes; `kinds` has their subclasses too."""
+        key, frozen = tuple(map(id, bases)), gc.get_freeze_count()
+        count, found = self._known.get(key, (-1, []))
+        if count < frozen:
+            found = [weakref.ref(one) for one in _led_to_by_modules(frozenset(map(id, kinds)))]
+        self._known[key] = (frozen, found)
+        return [one for reference in found if (one := reference()) is not None]
+
+
+_hidden = _Hidden()
+
+
+def _led_to_by_modules(kinds: frozenset[int]) -> list[Any]:
     modules = [module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType)]
     # A lazy module must not be loaded for being looked at, so its own `__getattribute__` is not asked.
-    level = [value for module in modules for value in list(_NAMES.__get__(module).values()) if type(value) in kinds]
+    names = [list(_NAMES.__get__(module).values()) for module in modules]
+    level = [value for values in names for value in values if id(type(value)) in kinds]
+    found: dict[int, Any] = {}
     for _ in range(_DEEP):
-        found.update((id(one), one) for one in level if type(one) in kinds)
+        found.update((id(one), one) for one in level if id(type(one)) in kinds)
         inner = {id(one): one for holder in level for one in gc.get_referents(holder)}
         level = [one for key, one in inner.items() if key not in found and not issubclass(type(one), _ENDS)]
     return list(found.values())
