@@ -212,3 +212,11 @@ def item(item: Item) -> Item:
         source = self.FILES["app.py"].replace("from .models import Item\n", self.FILES["models.py"])
         files = {"__init__.py": "from . import app\n", "app.py": source}
         program(files).goes({"app.py": source.replace("    name: str\n", "    name: str\n    size: int = 0\n")})
+
+    def test_of_pydantic(self, program: Start) -> None:
+        models = "from pydantic import BaseModel\nclass Item(BaseModel):\n    name: str\n"
+        app = self.FILES["app.py"].replace("-> Item", "-> list[Item]").replace("return item", "return [item]")
+        more = models + "    size: int = 0\n"
+        service = program({**self.FILES, "models.py": models, "app.py": app})
+        service.goes({"models.py": more})
+        service.goes({"models.py": models, "app.py": app.replace("[item]", "[item, item]")})
