@@ -248,6 +248,24 @@ def stress(session: nox.Session) -> None:
 
 
 @nox.session(python=MAIN)
+def releases(session: nox.Session) -> None:
+    """Real releases of real packages, patched while their tests hold them; minutes, and a GiB of cache.
+
+    The corpus lies beside the project, or where HOTSWAP_CORPUS says; what it downloads is kept in CORPUS_CACHE, or else
+    with the session. What is given behind `--` goes to its runner: `nox -s releases -- --pair click`.
+    """
+    corpus = Path(os.environ.get("HOTSWAP_CORPUS", ROOT.parent / "shared" / "corpus"))
+    if not (corpus / "run.py").is_file():
+        session.error(f"there is no corpus of releases in {corpus}; say where it is with HOTSWAP_CORPUS")
+    install_wheel(session)
+    session.env.setdefault("CORPUS_CACHE", str(Path(session.create_tmp()) / "cache"))
+    report = Path(session.create_tmp()) / "releases.json"
+    arguments = ["--tool", "hotswap", "--tool-path", str(ROOT), "--json", str(report), *session.posargs]
+    session.run("python", str(corpus / "run.py"), *arguments)
+    session.log(f"every test that was lost, and why, is in {report}")
+
+
+@nox.session(python=MAIN)
 def bench(session: nox.Session) -> None:
     """Measure calls, pauses and the way from drop to live, against the rivals, in one run."""
     install_wheel(session, "bench", "demo")
