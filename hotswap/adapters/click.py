@@ -15,7 +15,7 @@ from click import Command, Group
 
 from hotswap import walk
 from hotswap.adapters.overlay import Overlay
-from hotswap.adapters.parts import definition, drop, instances, name_of, replace_items
+from hotswap.adapters.parts import definition, drop, name_of, replace_items
 from hotswap.swap import Adapter, Facts, Fate, NameChange
 
 __all__ = ["ClickAdapter"]
@@ -25,6 +25,8 @@ _MISSING: Any = object()
 
 class ClickAdapter(Adapter):
     """Adapts groups and commands of Click."""
+
+    roots = (Group,)
 
     def __init__(self) -> None:
         self._overlay = Overlay({Group: {"commands": lambda _, value: dict(value)}})
@@ -36,7 +38,7 @@ class ClickAdapter(Adapter):
 
     def staged(self) -> None:
         """Find the living groups."""
-        self._living = [group for group in instances((Group,)) if not self._overlay.owns(group)]
+        self._living = [group for group in self.instances() if not self._overlay.owns(group)]
 
     def aside(self) -> Iterable[object]:
         """Return what was registered on living groups."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.errors import PlanError
-from hotswap.swap import Adapter
+from hotswap.swap import Adapter, Look
 
 __all__ = ["GROUP", "adapters"]
 
@@ -24,7 +24,11 @@ def adapters() -> list[Adapter]:
     Raises PlanError if one can't be made: without it, a swap would leave the registries of its framework half old.
     """
     points = _points(importlib.metadata.entry_points, tuple(sys.path))
-    return [_made(point) for point in points if point.name in sys.modules]
+    made = [_made(point) for point in points if point.name in sys.modules]
+    look = Look(root for adapter in made for root in adapter.roots)
+    for adapter in made:
+        adapter.look = look
+    return made
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,7 +26,7 @@ from fastapi.routing import APIRoute, APIRouter, APIWebSocketRoute
 
 from hotswap import walk
 from hotswap.adapters.overlay import Overlay, copied
-from hotswap.adapters.parts import definition, instances, merge_list, name_of
+from hotswap.adapters.parts import definition, merge_list, name_of
 from hotswap.swap import Adapter, Facts, Op
 
 __all__ = ["FastAPIAdapter", "renewed"]
@@ -60,6 +60,8 @@ def _same(_: Any, value: Any) -> Any:
 class FastAPIAdapter(Adapter):
     """Adapts what FastAPI has beyond Starlette."""
 
+    roots = (FastAPI, APIRouter, Depends)
+
     def __init__(self) -> None:
         events = {"on_startup": copied, "on_shutdown": copied, "lifespan_context": _same}
         self._overlay = Overlay(
@@ -81,7 +83,7 @@ class FastAPIAdapter(Adapter):
 
     def staged(self) -> None:
         """Find the living applications, routers and dependencies."""
-        self._living = [found for found in instances((FastAPI, APIRouter, Depends)) if not self._overlay.owns(found)]
+        self._living = [found for found in self.instances() if not self._overlay.owns(found)]
 
     def aside(self) -> Iterable[object]:
         """Return what was registered on living objects."""

@@ -25,7 +25,6 @@ from hotswap.adapters.parts import (
     bound_twins,
     definition,
     drop,
-    instances,
     merge_list,
     name_of,
     replace_items,
@@ -42,6 +41,8 @@ _JINJA = ("filters", "globals", "tests")
 
 class FlaskAdapter(Adapter):
     """Adapts the tables of Flask's applications and blueprints."""
+
+    roots = (App,)
 
     def __init__(self) -> None:
         self._old: dict[str, ModuleType] = {}
@@ -77,7 +78,7 @@ class FlaskAdapter(Adapter):
 
     def staged(self) -> None:
         """Register blueprints of the candidate where their living twins are registered."""
-        self._living = [app for app in instances((App,)) if not self._overlay.owns(app)]
+        self._living = [app for app in self.instances() if not self._overlay.owns(app)]
         self._twins = {id(living): twin for _, _, living, twin in bound_twins(self._old, self._new, (Blueprint,))}
         apps = {id(living): twin for _, _, living, twin in bound_twins(self._old, self._new, (App,))}
         for app in self._living:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import functools
-import gc
-import sys
-import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.adapters.ordering import matched, ordered
-from hotswap.swap import Facts, Op
+from hotswap.swap import DROPPED, Facts, Op
 
 __all__ = [
     "WHOLE",
     "bound_twins",
     "definition",
     "drop",
-    "instances",
     "merge_list",
     "name_of",
     "replace_items",
@@ -27,19 +23,6 @@ __all__ = [
 ]
 
 WHOLE = slice(None)
-
-_DROPPED = "_hotswap_dropped"
-
-_FROZEN_AT_START = 4096
-"""CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
-
-_NAMES: Any = vars(ModuleType)["__dict__"]
-
-_DEEP = 8
-"""How far objects that the collector does not show are followed: application, router, list, mount, application."""
-
-_ENDS = (FunctionType, ModuleType, type)
-"""Where following ends: these lead everywhere."""
 
 
 def definition(value: Any) -> Any:
@@ -67,65 +50,9 @@ def name_of(value: Any) -> str:
     return f"{found.__module__}:{found.__qualname__}"
 
 
-def instances(classes: Iterable[type]) -> list[Any]:
-    """Return the living instances of some classes and their subclasses, wherever they are held.
-
-    It costs one walk over the heap, so it is done while staging, not in a commit.
-    """
-    every: dict[int, type] = {}
-    bases = tuple(classes)
-    stack = list(bases)
-    while stack:
-        cls = stack.pop()
-        if id(cls) not in every:
-            every[id(cls)] = cls
-            stack += type.__subclasses__(cls)
-    kinds = tuple(every.values())
-    found = [one for one in gc.get_referrers(*kinds) if id(type(one)) in every]
-    if gc.get_freeze_count() > _FROZEN_AT_START:
-        known = {id(one) for one in found}
-        found += [one for one in _hidden.instances(bases, kinds) if id(one) not in known]
-    return [one for one in found if _DROPPED not in (walk.instance_dict(one) or {})]
-
-
-class _Hidden:
-    """What an application has hidden from the collector by freezing it. Lives as long as the process.
-
-    It is looked for once, from the modules, and again only when more was frozen: what is frozen only becomes less.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], tuple[int, list[weakref.ref[Any]]]] = {}
-
-    def instances(self, bases: tuple[type, ...], kinds: tuple[type, ...]) -> list[Any]:
-        """Return the instances of some classes; `kinds` has their subclasses too."""
-        key, frozen = tuple(map(id, bases)), gc.get_freeze_count()
-        count, found = self._known.get(key, (-1, []))
-        if count < frozen:
-            found = [weakref.ref(one) for one in _led_to_by_modules(frozenset(map(id, kinds)))]
-        self._known[key] = (frozen, found)
-        return [one for reference in found if (one := reference()) is not None]
-
-
-_hidden = _Hidden()
-
-
-def _led_to_by_modules(kinds: frozenset[int]) -> list[Any]:
-    modules = [module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType)]
-    # A lazy module must not be loaded for being looked at, so its own `__getattribute__` is not asked.
-    names = [list(_NAMES.__get__(module).values()) for module in modules]
-    level = [value for values in names for value in values if id(type(value)) in kinds]
-    found: dict[int, Any] = {}
-    for _ in range(_DEEP):
-        found.update((id(one), one) for one in level if id(type(one)) in kinds)
-        inner = {id(one): one for holder in level for one in gc.get_referents(holder)}
-        level = [one for key, one in inner.items() if key not in found and not issubclass(type(one), _ENDS)]
-    return list(found.values())
-
-
 def drop(facts: Facts, twin: Any) -> None:
     """Mark the twin of a kept object: it is not living, although the collector has not come by yet."""
-    facts.writes.both([(dict.__setitem__, twin.__dict__, _DROPPED, True)], [])
+    facts.writes.both([(dict.__setitem__, twin.__dict__, DROPPED, True)], [])
 
 
 def bound_twins(

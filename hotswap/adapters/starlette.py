@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Host, Mount, Route, Router, WebSocketRo
 from hotswap import walk
 from hotswap.adapters.ordering import matched, ordered
 from hotswap.adapters.overlay import Overlay, copied
-from hotswap.adapters.parts import bound_twins, definition, drop, instances, name_of, replace_items, replace_list
+from hotswap.adapters.parts import bound_twins, definition, drop, name_of, replace_items, replace_list
 from hotswap.swap import Adapter, Facts, Fate, Kept, NameChange
 
 __all__ = ["StarletteAdapter"]
@@ -52,6 +52,8 @@ def _nothing(_: Any, __: Any) -> None:
 class StarletteAdapter(Adapter):
     """Adapts the tables of Starlette; that of an APIRouter is one too."""
 
+    roots = (Starlette, Router)
+
     def __init__(self) -> None:
         self._overlay = Overlay(
             {
@@ -75,7 +77,7 @@ class StarletteAdapter(Adapter):
 
     def staged(self) -> None:
         """Find the living applications and routers: which of them a change concerns is known when the swap is made."""
-        self._living = [found for found in instances((Starlette, Router)) if not self._overlay.owns(found)]
+        self._living = [found for found in self.instances() if not self._overlay.owns(found)]
 
     def swap(self, facts: Facts) -> None:
         """Bring routes, middleware and handlers up to date."""

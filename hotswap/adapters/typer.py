@@ -15,7 +15,7 @@ from typer.models import TyperInfo
 from hotswap import walk
 from hotswap.adapters.ordering import matched, ordered
 from hotswap.adapters.overlay import Overlay, copied
-from hotswap.adapters.parts import bound_twins, definition, drop, instances, name_of, replace_list
+from hotswap.adapters.parts import bound_twins, definition, drop, name_of, replace_list
 from hotswap.swap import Adapter, Facts, Fate, NameChange
 
 __all__ = ["TyperAdapter"]
@@ -30,6 +30,8 @@ def _same(_: Any, value: Any) -> Any:
 class TyperAdapter(Adapter):
     """Adapts applications of Typer."""
 
+    roots = (Typer,)
+
     def __init__(self) -> None:
         self._overlay = Overlay({Typer: {**dict.fromkeys(_LISTS, copied), "registered_callback": _same}})
         self._living: list[Any] = []
@@ -40,7 +42,7 @@ class TyperAdapter(Adapter):
 
     def staged(self) -> None:
         """Find the living applications."""
-        self._living = [app for app in instances((Typer,)) if not self._overlay.owns(app)]
+        self._living = [app for app in self.instances() if not self._overlay.owns(app)]
 
     def aside(self) -> Iterable[object]:
         """Return what was registered on living applications."""

@@ -3,12 +3,14 @@
 from hotswap.swap.adapting import Adapter, Facts
 from hotswap.swap.importers import Importers
 from hotswap.swap.lineage import Lineage
+from hotswap.swap.looking import DROPPED, Look
 from hotswap.swap.merging import Kept
 from hotswap.swap.migration import Undone, migrate
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
 from hotswap.swap.preparation import Swap
 
 __all__ = [
+    "DROPPED",
     "Adapter",
     "Change",
     "Facts",
@@ -16,6 +18,7 @@ __all__ = [
     "Importers",
     "Kept",
     "Lineage",
+    "Look",
     "NameChange",
     "Op",
     "Plan",

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from hotswap import walk
 from hotswap.generation import Definitions, Live
+from hotswap.swap.looking import Look
 from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Plan, Writes
 from hotswap.swap.references import Redirection
@@ -119,9 +120,20 @@ class Adapter:
     Attributes:
         families: the top-level packages of metaclasses whose classes this adapter looks after. Without an adapter,
             classes of frameworks that build themselves when they are created are refused.
+        roots: the classes whose living instances `instances` finds.
+        look: finds them; it is shared by all adapters of a rollout.
     """
 
     families: ClassVar[tuple[str, ...]] = ()
+    roots: ClassVar[tuple[type, ...]] = ()
+    look: Look | None = None
+
+    def instances(self) -> list[Any]:
+        """Return the living instances of `roots` and of their subclasses, wherever they are held.
+
+        The first adapter that asks has the whole heap looked through. So it is asked in `staged`, not in `swap`.
+        """
+        return (self.look or Look(self.roots)).instances(self.roots)
 
     def dependents(self, live: Live, changed: Iterable[str], definitions: Mapping[str, Definitions]) -> Iterable[str]:
         """Return the unchanged modules that have to be loaded too: they hold compiled copies of what changes.
