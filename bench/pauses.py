@@ -25,6 +25,7 @@ class Pause:
 
     names: int
     heap: int
+    what: str
     call: Spread
     back: Spread
     committing: Spread
@@ -55,18 +56,23 @@ def pauses(folder: Path, *, names: tuple[int, ...], heaps: tuple[int, ...], repe
     found: list[Pause] = []
     for heap in heaps:
         ballast = [[] for _ in range(heap)]  # type: ignore[var-annotated]
-        found += [_measure(folder, count, len(ballast), repeat if count < 10_000 else 3) for count in names]
+        found += [_measure(folder, count, len(ballast), "lists", repeat if count < 10_000 else 3) for count in names]
         del ballast
         gc.collect()
+    found.append(_measure(folder, min(names), max(heaps), OF_THE_CLASS, repeat))
     return found
 
 
-def _measure(folder: Path, names: int, heap: int, repeat: int) -> Pause:
+OF_THE_CLASS = "instances of a class that changes"
+
+
+def _measure(folder: Path, names: int, heap: int, what: str, repeat: int) -> Pause:
     modules = max(1, names // NAMES_IN_A_MODULE)
     program = Program(folder, _source(names // modules), modules=modules)
     patcher = hotswap.Patcher([program.name])
     patcher.apply(program.next_patch())
-    found: dict[str, list[float]] = {field.name: [] for field in fields(Pause)[2:]}
+    instances = [program.core.Class0() for _ in range(heap)] if what == OF_THE_CLASS else []
+    found: dict[str, list[float]] = {field.name: [] for field in fields(Pause)[3:]}
     gc.collect()
     for _ in range(repeat):
         patch = program.next_patch()
@@ -85,4 +91,5 @@ def _measure(folder: Path, names: int, heap: int, repeat: int) -> Pause:
             found["call"].append(rollout.pause or 0.0)
             patcher.rollback()
             found["back"].append(rollout.pause or 0.0)
-    return Pause(names, heap, **{name: spread(taken) for name, taken in found.items()})
+    assert all(type(instance).method0(instance, 1) == (1, 2) for instance in instances[:1])  # rolled back to it
+    return Pause(names, heap, what, **{name: spread(taken) for name, taken in found.items()})

@@ -69,7 +69,7 @@ def _pauses(found: Iterable[Pause]) -> str:
     rows = [
         [
             f"{p.names:,}",
-            f"{p.heap:,}",
+            f"{p.heap:,} {p.what}",
             *map(
                 _spread,
                 (
