@@ -37,7 +37,7 @@ from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import adopt_children, relocate, take_back
-from hotswap.swap.plan import Change, Op, Plan, Writes
+from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
@@ -193,7 +193,9 @@ class Swap:
         announce(self.plan, self._candidate)
         self._redirection.examine()
         self.plan.warnings += self._redirection.leftovers
-        self.plan.unsupported += self._left()
+        known = {(change.code, change.module, change.name) for change in self.plan.unsupported}
+        refused = self._redirection.refused
+        self.plan.unsupported += [c for c in refused if (c.code, c.module, c.name) not in known]
         describe(self.plan, self._pairing, self._definitions, self.old, self.new, self._importers)
 
     def _unmake_impossible_returns(self) -> None:
@@ -216,9 +218,6 @@ class Swap:
             and id(value) not in paired
             and attribute not in self.new[name].__dict__
         }
-
-    def _left(self) -> list[Change]:
-        return [Change("reference-left", "", "", sentence) for sentence in self._redirection.refused]
 
     def _is_made(self, value: Any) -> bool:
         return is_made(value, self._owned)
@@ -289,8 +288,9 @@ class Swap:
             yield from identity_ops(function, facade(function, aim, self._facts.known(aim)))
 
     def _isolation_writes(self) -> None:
-        """Old code keeps old code: clones and views in the globals of the generation that goes."""
+        """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""
         self._writes.both(*leave(self.old, self._old_world, self._facts.codes, self.settling))
+        self._writes.both([], leave(self.new, self._new_world, self._facts.codes, self.settling_back)[0])
         for module in self.new.values():
             self._writes.both([(dict.pop, worlds, id(module.__dict__), None)], [])
 
@@ -330,10 +330,9 @@ class Swap:
         """
         self._redirection.run()
         if self._redirection.refused:
-            raise UnsupportedChangeError(self._left(), patch=self._candidate.patch.label)
+            raise UnsupportedChangeError(self._redirection.refused, patch=self._candidate.patch.label)
         adopt_children(self._live, self._candidate, self.old)
-        # The same for the way back. Not earlier: clones have the defaults and attributes that were just rewritten.
-        self._writes.both([], leave(self.new, self._new_world, self._facts.codes, self.settling_back)[0])
+        self.settling_back.refresh()
         gate.hold()
         old = (pair.old for pair in self._pairing.functions)
         drain = drain_of(old, self._old_world, partial(drained, self.settling))
@@ -381,7 +380,7 @@ class Swap:
         except BaseException:
             gate.release()
             raise
-        self.settling.cancelled = True
+        self.settling.cancel()
         forget_answers()
         drain.arm()
         return pause

@@ -23,7 +23,7 @@ from hotswap.generation import ModuleView, SysView
 from hotswap.swap.audit import PARTS_OF_CLASSES, described
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import IN_PLACE, hashes_quietly, is_quiet, refilled, rewriting
-from hotswap.swap.plan import Op
+from hotswap.swap.plan import Change, Op
 from hotswap.swap.rebuilding import Rebuilding
 from hotswap.swap.state import HEAP_TYPE
 
@@ -65,7 +65,7 @@ class Redirection:
         self.modules = modules
         self.twins = {**twins, **successors}
         self.leftovers: list[str] = []
-        self.refused: list[str] = []
+        self.refused: list[Change] = []
         self._live: list[object] = []
         self._successors = set(successors)
         self._owned = {id(o): o for o in owned}
@@ -289,7 +289,7 @@ class Redirection:
                 try_only,
             )
         except TypeError as error:
-            self.refused.append(f"the new class {walk.class_name(cls)} keeps a dropped base: {error}")
+            self._refuse(cls, f"this new class keeps a dropped base: {error}")
 
     def _class_of(self, holder: Any, *, try_only: bool = False) -> None:
         kind = type(holder)
@@ -300,7 +300,11 @@ class Redirection:
             _try_or_do((_SET_CLASS, holder, living), (_SET_CLASS, holder, kind), try_only)
         except TypeError as error:
             if id(holder) not in self.twins:  # else it is dropped itself
-                self.refused.append(f"an instance of {walk.class_name(kind)} keeps its dropped class: {error}")
+                self._refuse(kind, f"an instance of it keeps its dropped class: {error}")
+
+    def _refuse(self, cls: type, sentence: str) -> None:
+        home, name = str(walk.class_dict(cls).get("__module__")), walk.class_name(cls)
+        self.refused.append(Change("reference-left", home, name, sentence))
 
     def _rehash(self, found: list[tuple[object, str]]) -> bool:
         """Sort sets and dicts anew where the hash of an element follows what was rewritten.

@@ -74,6 +74,18 @@ class Settling:
     functions: list[tuple[FunctionType, FunctionType]] = field(default_factory=list)
     cancelled: bool = False
 
+    def refresh(self) -> None:
+        """Give the clones the defaults and attributes that their originals have now."""
+        for function, clone in self.functions:
+            clone.__defaults__ = function.__defaults__
+            clone.__dict__.clear()
+            clone.__dict__.update(function.__dict__)
+
+    def cancel(self) -> None:
+        """Note that the swap was taken back. The clones run what is live again: they must not keep its code alive."""
+        self.cancelled = True
+        self.names, self.cells, self.functions = [], [], []
+
 
 def leave(
     modules: Mapping[str, ModuleType], world: OldWorld, codes: Mapping[int, CodeType], settling: Settling
