@@ -28,9 +28,10 @@ from hotswap.generation import Limit
 from hotswap.patch import Patch
 from hotswap.place import Place
 from hotswap.rollout import Record, Rollout, State
+from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
 from hotswap.succession import Succession
-from hotswap.swap import Swap, Undone
+from hotswap.swap import Leftover, Swap, Undone
 from hotswap.verification import Check
 
 if TYPE_CHECKING:
@@ -57,13 +58,19 @@ class Patcher:
         load_timeout: seconds that the module bodies of a patch may take together. They run in a thread of their own,
             which is stopped when time is up, or left behind; the rollout is rejected. With None there is no limit, and
             they run in the thread that stages.
+        closures: whether closures that old functions made are found and led to new code, when old calls have ended.
 
     Raises ValueError for names that are no top-level packages, TypeError or ValueError for what is no time limit,
     WrongPackageError for packages that do not exist.
     """
 
     def __init__(
-        self, packages: Sequence[str], *, check_timeout: float = 30.0, load_timeout: float | None = 60.0
+        self,
+        packages: Sequence[str],
+        *,
+        check_timeout: float = 30.0,
+        load_timeout: float | None = 60.0,
+        closures: bool = True,
     ) -> None:
         names = checked_packages(packages)
         if load_timeout is not None:
@@ -72,10 +79,10 @@ class Patcher:
         self._packages = names
         self._check_timeout = check_timeout
         self._checks: list[Check] = []
-        self._succession = Succession(names)
         self._history: OrderedDict[str, Record] = OrderedDict()
         # `_change` guards what is live and the states of rollouts; `_place` the right to have a rollout in progress.
         self._change = threading.RLock()
+        self._succession = Succession(names, Settlement(self._change) if closures else None)
         self._place = Place(self, self.running)
         self._followers: list[Callable[[Record], None]] = []
 
@@ -274,12 +281,19 @@ class Patcher:
     def leave(self, rollout: Rollout | None) -> None:
         """Free the place of the rollout in progress, if it is this one."""
         self._place.leave(rollout)
+        self._succession.settle()
+
+    def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
+        """Look who refers to what the swap of a live rollout has dropped."""
+        with self._change:
+            return self._succession.audit(rollout)
 
     def tell(self, rollout: Rollout) -> None:
         """Tell those who follow that a rollout was taken back; not under a lock, since they write files and logs."""
         record = rollout.record
         for follower in list(self._followers):
             follower(record)
+        self._succession.settle()
 
     def prepare(self, rollout: Rollout) -> Swap:
         """Make a swap of a rollout's candidate against what is live now."""

@@ -30,6 +30,7 @@ from typing import Protocol
 from packaging.version import Version
 
 from hotswap import events
+from hotswap.aftermath import Aftermath, Auditor
 from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
@@ -41,7 +42,7 @@ from hotswap.verification import Check, CheckResult, Report, run_checks
 __all__ = ["Host", "Record", "Rollout", "State"]
 
 
-class Host(Protocol):
+class Host(Auditor, Protocol):
     """What a rollout needs of the patcher that owns what is live."""
 
     def checks(self) -> list[Check]:
@@ -78,7 +79,7 @@ class Host(Protocol):
         """Tell whoever applied it for somebody else that a rollout was taken back."""
 
 
-class Rollout:
+class Rollout(Aftermath):
     """One patch on its way. Made by `Patcher.stage` and `Patcher.apply`.
 
     Attributes:
@@ -95,11 +96,12 @@ class Rollout:
     """
 
     def __init__(self, host: Host, patch: Patch, version: Version) -> None:
-        self._host = host
+        super().__init__(host)
+        self._host: Host = host
         self.id = uuid.uuid4().hex[:12]
         self.patch = patch
         self.version = version
-        self.state = State.STAGED
+        self.state: State = State.STAGED
         self.plan = Plan(patch.label)
         self.report = Report(())
         self.pause: float | None = None

@@ -1,7 +1,7 @@
 """The succession of generations: what is live, what was live before it, and the way from one to the other.
 
-Concurrency. Guarantees nothing by itself: every method but `undo` is called under the patcher's lock. Assumes that no
-other patcher swaps the same packages at the same instant; what another one did before is noticed
+Concurrency. Guarantees nothing by itself: every method but `undo` and `settle` is called under the patcher's lock.
+Assumes that no other patcher swaps the same packages at the same instant; what another one did before is noticed
 (`generation.standing`).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import NamedTuple
 
 from packaging.version import Version
@@ -18,7 +19,8 @@ from hotswap.admission import admit, resolve, roots, version_for
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Live, Shelf, ShelfMark, Tree, epochs, forget, standing
 from hotswap.rollout import Rollout, State
-from hotswap.swap import Importers, Lineage, Swap, Undone
+from hotswap.settlement import Settlement
+from hotswap.swap import Importers, Leftover, Lineage, Settling, Swap, Undone
 
 __all__ = ["Succession"]
 
@@ -40,10 +42,12 @@ class Succession:
 
     Arguments:
         packages: the managed top-level packages.
+        settlement: leads on what old code leaves behind, once its calls have ended; None: nobody does.
     """
 
-    def __init__(self, packages: tuple[str, ...]) -> None:
+    def __init__(self, packages: tuple[str, ...], settlement: Settlement | None) -> None:
         self._packages = packages
+        self._settlement = settlement
         self._live = Live(packages)
         self._importers = Importers(packages)
         self._shelf = Shelf()
@@ -109,7 +113,8 @@ class Succession:
                 running=self.versions,
                 advice="stage it again; apply() does so by itself",
             )
-        return Swap(self._live, rollout.candidate, self._importers, self._lineage, rollout.adapters)
+        lineage = self._settlement.known(self._lineage) if self._settlement else self._lineage
+        return Swap(self._live, rollout.candidate, self._importers, lineage, rollout.adapters)
 
     # --- there and back --------------------------------------------------------------------------------------------
 
@@ -121,7 +126,7 @@ class Succession:
             raise UnsupportedChangeError(swap.plan.unsupported, patch=rollout.label)
         before, mark = self.versions, self._shelf.mark()
         known = frozenset(entry.name for entry in self._live) | swap.new.keys()
-        rollout.pause = swap.commit()
+        rollout.pause = swap.commit(self._drained(rollout))
         rollout.adapters = []
         superseded = self._previous
         self._shelf.put(rollout.candidate.tree, swap.new, rollout.candidate.removed)
@@ -179,7 +184,8 @@ class Succession:
             )
         self._live.adopt()
         late = self._shelf.late(previous.mark, previous.known, self._live)
-        rollout.pause = previous.swap.revert(late, undone)
+        rollout.unsettle()
+        rollout.pause = previous.swap.revert(late, undone, self._drained(rollout))
         if late.dropped:
             names = ", ".join(late.dropped)
             sentence = (
@@ -197,6 +203,23 @@ class Succession:
     def _put(self, versions: Mapping[str, Version]) -> None:
         for name, version in versions.items():
             standing(name).put(version)
+
+    def _drained(self, rollout: Rollout) -> Callable[[Settling], None]:
+        """Return what is called when the last call of the generation that goes has ended."""
+        if self._settlement is None:
+            return lambda _: None
+        return partial(self._settlement.take, rollout, lambda: self._previous.swap if self._previous else None)
+
+    def settle(self) -> None:
+        """Settle here what no thread could be had for. Not to be called under a lock: it emits events."""
+        if self._settlement is not None:
+            self._settlement.catch_up()
+
+    def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
+        """Look who refers to what the swap of a live rollout has dropped. Raises StateError if it is not live."""
+        if self._previous is None or self._previous.rollout is not rollout:
+            raise StateError("only what went live last can be audited", patch=rollout.label, running=self.versions)
+        return self._previous.swap.audit()
 
     def nothing_to_take_back(self) -> NothingToRollBackError:
         """The error for whoever asks for a rollback when there is none to be had."""

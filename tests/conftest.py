@@ -82,7 +82,10 @@ def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
     deadline = time.monotonic() + THREADS_END_WITHIN
     left = [thread for thread in threading.enumerate() if thread not in before]
     for thread in left:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        try:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        except RuntimeError:
+            continue  # another thread is just about to start it: `is_alive` tells
     return [thread for thread in left if thread.is_alive()]
 
 

@@ -27,7 +27,7 @@ import pytest
 
 from hotswap import DowngradeError, OutdatedError, Patch, Patcher, State
 from hotswap.generation import gate, worlds
-from hotswap.swap import Swap
+from hotswap.swap import Settling, Swap
 from tests.wheels import build_wheel
 
 pytestmark = pytest.mark.threads  # checks, fingerprints and files of the system: not on Pyodide
@@ -464,9 +464,9 @@ class TestNotImportedYet:
         program.write(self.lazy(1), "a")
         commit = Swap.commit
 
-        def with_a_request(swap: Swap) -> float:
+        def with_a_request(swap: Swap, drained: Callable[[Settling], None]) -> float:
             assert program["a"].f() == ("data 1", 1, 1)
-            return commit(swap)
+            return commit(swap, drained)
 
         monkeypatch.setattr(Swap, "commit", with_a_request)
         held = program["a"].f

@@ -257,7 +257,9 @@ def make_bench(make_package: Make, tmp_path: Path) -> Bench:
         "colour": models.Colour.RED,
         "order": models.Order(1, "one"),
     }
-    return Bench(package, tmp_path, Patcher([package], check_timeout=10), importer, held)
+    # What settles does so in a thread of its own, which a fingerprint of the process would see.
+    patcher = Patcher([package], check_timeout=10, closures=False)
+    return Bench(package, tmp_path, patcher, importer, held)
 
 
 def refused(bench: Bench, attempt: Callable[[Bench], object], error: type[HotswapError]) -> HotswapError:

@@ -108,6 +108,8 @@ class Candidate(Mapping[str, ModuleType]):
         finally:
             self.classes = self._made(young)
         own: list[object] = [*self.modules.values(), *(o for shelter in self.shelters for o in shelter.aside())]
+        # Some are held by others only, as the overloads of a function are by `typing`.
+        own += [o for o in young.objects or () if type(o) is FunctionType and id(o.__globals__) in self.world.ran]
         self.owned = own + reachable(own, young)
 
     def load_modules(self) -> None:

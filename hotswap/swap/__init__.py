@@ -1,6 +1,7 @@
 """The heart: from a candidate to the reversible list of writes that makes it live."""
 
 from hotswap.swap.adapting import Adapter, Facts
+from hotswap.swap.audit import Leftover
 from hotswap.swap.importers import Importers
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.looking import DROPPED, Look
@@ -8,20 +9,25 @@ from hotswap.swap.merging import Kept
 from hotswap.swap.migration import Undone, migrate
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
 from hotswap.swap.preparation import Swap
+from hotswap.swap.settling import Closures, Settled, Settling
 
 __all__ = [
     "DROPPED",
     "Adapter",
     "Change",
+    "Closures",
     "Facts",
     "Fate",
     "Importers",
     "Kept",
+    "Leftover",
     "Lineage",
     "Look",
     "NameChange",
     "Op",
     "Plan",
+    "Settled",
+    "Settling",
     "Swap",
     "Undone",
     "Writes",

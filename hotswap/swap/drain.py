@@ -77,6 +77,8 @@ class Cloning:
         self._clones: dict[int, tuple[Any, Any]] = {key: (None, view) for key, view in views.items()}
         self.cells: list[tuple[CellType, Any, Any]] = []
         """Cells that hold an old function: (cell, that function, its clone)."""
+        self.functions: list[tuple[FunctionType, FunctionType]] = []
+        """The functions that were cloned, each with its clone."""
 
     def clone(self, value: Any) -> Any:
         """Return what old code gets in place of `value`: a clone, a view, or `value` itself."""
@@ -113,6 +115,7 @@ class Cloning:
         clone.__doc__ = function.__doc__
         clone.__dict__.update(function.__dict__)
         self._note(function, clone)
+        self.functions.append((function, clone))
         for cell in function.__closure__ or ():
             # The frame of a decorator's wrapper that is in flight reads the old inner function from this very cell.
             value = cell_contents(cell)
@@ -171,7 +174,7 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def drain_of(functions: Iterable[FunctionType], world: OldWorld) -> Drain:
+def drain_of(functions: Iterable[FunctionType], world: OldWorld, then: Callable[[], None] = lambda: None) -> Drain:
     """Watch the code of a generation that goes: when no call of it is left, it needs no imports of its own.
 
     Code that stands inside other code is not waited for: closures that somebody registered long ago hold it.
@@ -179,6 +182,7 @@ def drain_of(functions: Iterable[FunctionType], world: OldWorld) -> Drain:
     Arguments:
         functions: the functions of that generation.
         world: what their code imports meanwhile; it ends with the last call.
+        then: called after that, wherever the last call ended; it must be quick, and must not raise.
     """
     codes = {
         id(function.__code__): function.__code__
@@ -194,6 +198,7 @@ def drain_of(functions: Iterable[FunctionType], world: OldWorld) -> Drain:
                 worlds.pop(key, None)
         world.end()
         gate.release()
+        then()
 
     return Drain(codes.values(), drained)
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from types import CellType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
@@ -19,34 +19,36 @@ from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
 from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, stays_of
+from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.description import describe
-from hotswap.swap.drain import Cloning, OldWorld, drain_of
+from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.forwarding import SupersededModule, facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
 from hotswap.swap.migration import Undone, bring_back, undo
+from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import adopt_children, relocate, take_back
-from hotswap.swap.plan import Change, Op, Plan, Writes
+from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
-from hotswap.swap.registrations import forget_answers
+from hotswap.swap.registrations import forget_aliases, forget_answers
+from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
 from hotswap.swap.supplements import Wording, supplement
 
 __all__ = ["Swap"]
 
 _SET_CLASS = object.__dict__["__class__"].__set__
-_SET_CELL = CellType.__dict__["cell_contents"].__set__
 
 
 class Swap:
@@ -88,6 +90,8 @@ class Swap:
         self._new_world = OldWorld(live.packages, self.new)
         self._writes = Writes()
         self._aims: dict[int, tuple[Reference, Any, Any]] = {}
+        # Taken now: once forwarders stand in the old functions, their nested code can't be found in them.
+        self.settling, self.settling_back = (Settling(NestedCode(functions_in(m))) for m in (self.old, self.new))
         self.plan = Plan(candidate.patch.label, modules=self._modules())
         outside = {name.partition(".")[0] for name in candidate.patch.sources} - {*live.packages}
         if outside:
@@ -187,6 +191,11 @@ class Swap:
         )
         outlive(self._candidate, translate, self._writes)
         announce(self.plan, self._candidate)
+        self._redirection.examine()
+        self.plan.warnings += self._redirection.leftovers
+        known = {(change.code, change.module, change.name) for change in self.plan.unsupported}
+        refused = self._redirection.refused
+        self.plan.unsupported += [c for c in refused if (c.code, c.module, c.name) not in known]
         describe(self.plan, self._pairing, self._definitions, self.old, self.new, self._importers)
 
     def _unmake_impossible_returns(self) -> None:
@@ -253,6 +262,7 @@ class Swap:
                 self._writes.both([], identity_ops(made, facade(made, back, self._facts.known(back)), there))
                 self._writes.late(self._hold_code(made))
         self._writes.late(self._ancestor_writes)
+        self._writes.late(lambda forward: self._redirection.live_ops() if forward else ())
 
     def _hold_code(self, function: FunctionType) -> Callable[[bool], list[Op]]:
         def late(_: bool) -> list[Op]:
@@ -279,29 +289,10 @@ class Swap:
 
     def _isolation_writes(self) -> None:
         """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""
-        forward, backward = self._leave(self.old, self._old_world), self._leave(self.new, self._new_world)
-        self._writes.both(forward[0], forward[1])
-        self._writes.both([], backward[0])
+        self._writes.both(*leave(self.old, self._old_world, self._facts.codes, self.settling))
+        self._writes.both([], leave(self.new, self._new_world, self._facts.codes, self.settling_back)[0])
         for module in self.new.values():
             self._writes.both([(dict.pop, worlds, id(module.__dict__), None)], [])
-
-    def _leave(self, modules: Mapping[str, ModuleType], world: OldWorld) -> tuple[list[Op], list[Op]]:
-        cloning = Cloning(self._facts.codes, world.views)
-        there: list[Op] = []
-        back: list[Op] = []
-        for module in modules.values():
-            facts = module.__dict__
-            there.append((dict.__setitem__, worlds, id(facts), world))
-            back.append((dict.pop, worlds, id(facts), None))
-            for name, value in list(facts.items()):
-                clone = cloning.clone(value)
-                if clone is not value:
-                    there.append((dict.__setitem__, facts, name, clone))
-                    back.append((dict.__setitem__, facts, name, value))
-        for cell, value, clone in cloning.cells:
-            there.append((_SET_CELL, cell, clone))
-            back.append((_SET_CELL, cell, value))
-        return there, back
 
     def lineage_after_commit(self) -> Lineage:
         """Return the lineage that holds once the swap has been made: what was live is earlier now."""
@@ -329,21 +320,22 @@ class Swap:
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
-    def commit(self) -> float:
+    def commit(self, drained: Callable[[Settling], None] = lambda _: None) -> float:
         """Make the candidate live. Returns the seconds in which no other thread ran.
+
+        `drained` gets what is to be settled when the last old call has ended; it must be quick, and must not raise.
 
         Raises UnsupportedChangeError if an object of the candidate can't be led to a living class: nothing was written
         then. If a write raises, everything is taken back and the error goes through. The candidate is spent either way.
         """
         self._redirection.run()
-        self.plan.warnings += self._redirection.leftovers
         if self._redirection.refused:
-            left = [Change("reference-left", "", "", sentence) for sentence in self._redirection.refused]
-            self.plan.unsupported += left
-            raise UnsupportedChangeError(left, patch=self._candidate.patch.label)
+            raise UnsupportedChangeError(self._redirection.refused, patch=self._candidate.patch.label)
         adopt_children(self._live, self._candidate, self.old)
+        self.settling_back.refresh()
         gate.hold()
-        drain = drain_of((pair.old for pair in self._pairing.functions), self._old_world)
+        old = (pair.old for pair in self._pairing.functions)
+        drain = drain_of(old, self._old_world, partial(drained, self.settling))
         try:
             pause = self._writes.apply()
         except BaseException:
@@ -352,6 +344,7 @@ class Swap:
         self._candidate.settle_in()
         for pair in self._pairing.classes:
             detach(pair.new)
+        forget_aliases()
         forget_answers()
         drain.arm()
         return pause
@@ -361,12 +354,13 @@ class Swap:
         order = [name for name in self._candidate.world.finished if name in self.new]
         return undo(self.old, {name: self.new[name] for name in order}, self._candidate.patch.label, inside)
 
-    def revert(self, late: Late, undone: Undone) -> float:
+    def revert(self, late: Late, undone: Undone, drained: Callable[[Settling], None] = lambda _: None) -> float:
         """Take the swap back, in one call like the first. Returns the seconds in which no other thread ran.
 
         Arguments:
             late: what was imported since the swap.
             undone: what the old modules get by inverse migrations.
+            drained: as that of `commit`, for the calls of what was live until now.
         """
         extra = Writes()
         take_back(late, self.old, extra)
@@ -380,15 +374,24 @@ class Swap:
         self._writes.late(lambda forward: () if forward else extra.forward)
         gate.hold()
         made = (pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made))
-        drain = drain_of(made, self._new_world)
+        drain = drain_of(made, self._new_world, partial(drained, self.settling_back))
         try:
             pause = self._writes.revert()
         except BaseException:
             gate.release()
             raise
+        self.settling.cancel()
         forget_answers()
         drain.arm()
         return pause
+
+    def way_back(self, settling: Settling) -> tuple[NestedCode, Writes, bool]:
+        """Return what is live if this swap is taken back, its writes, and whether a settling is its own."""
+        return self.settling.nested, self._writes, settling is self.settling
+
+    def audit(self) -> tuple[Leftover, ...]:
+        """Look who refers to what was dropped in this swap, besides the swap itself."""
+        return audit(self._redirection.dropped(), self)
 
     def close(self) -> None:
         """Forget the way back: the swap was taken back, or a later one has taken its place."""
@@ -400,6 +403,7 @@ class Swap:
         self.old, self.new, self._removed, self._adapters = {}, {}, {}, ()
         self._gone, self._added = [], []
         self._aims.clear()
+        self.settling = self.settling_back = Settling(NestedCode(()))
 
 
 def _defined_in(value: Any, module: str) -> bool:

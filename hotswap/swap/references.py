@@ -1,42 +1,57 @@
 """References: what the candidate's own objects hold.
 
 In the objects that only the candidate owns, dropped twins are replaced by the living objects. That happens after the
-checks and before the commit, because nobody else can see these objects.
+checks and before the commit, because nobody else can see these objects. `examine` finds out beforehand, when a plan is
+made, what can't be rewritten; it writes nothing but what is there already.
 """
 
 from __future__ import annotations
 
-import functools
+import _thread
 import gc
+import operator
 import sys
+import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping
-from types import CellType, FunctionType, GenericAlias, MappingProxyType, MethodType, ModuleType
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import starmap
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import ModuleView, SysView
+from hotswap.swap.audit import PARTS_OF_CLASSES, described
+from hotswap.swap.copies import rebuilt
+from hotswap.swap.holders import IN_PLACE, hashes_quietly, is_quiet, refilled, rewriting
+from hotswap.swap.plan import Change, Op
 from hotswap.swap.rebuilding import Rebuilding
 from hotswap.swap.state import HEAP_TYPE
 
 __all__ = ["Redirection"]
 
-_MISSING: Any = object()
 _SET_CLASS = object.__dict__["__class__"].__set__
+_CONTAINERS = (*IN_PLACE, frozenset, MethodType, MappingProxyType, weakref.ref, weakref.KeyedRef)
+_PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
+
+_CACHE = 100_000
+"""A container of somebody else's with more items is a cache: the candidate's import has not put twins into it."""
+
+_NESTED = 3
+"""How deep containers of somebody else's are followed: a registry, its tables, their rows."""
 
 
 class Redirection:
     """Replaces twins by the living objects in everything that the candidate owns.
 
     Arguments:
-        owned: the objects that the candidate created; nothing else is rewritten, and nothing else is entered but
-            plain containers, cells and instances of the candidate's classes.
+        owned: the objects that the candidate created; nothing else is rewritten before the commit, and nothing else is
+            entered but plain containers, cells and instances of the candidate's classes.
         modules: the candidate's modules.
         twins: id of a dropped object -> (it, the object that lives). Those that live are not entered.
         successors: id of an old object -> (it, its successor), for old objects that the candidate got hold of.
         aside: further containers that belong to the candidate, and that its modules need not lead to.
 
-    `leftovers` names the holders that could not be rewritten, `refused` those without which the swap makes no sense.
+    `leftovers` names the holders that can't be rewritten, `refused` those without which the swap makes no sense.
     """
 
     def __init__(
@@ -50,59 +65,21 @@ class Redirection:
         self.modules = modules
         self.twins = {**twins, **successors}
         self.leftovers: list[str] = []
-        self.refused: list[str] = []
+        self.refused: list[Change] = []
+        self._live: list[object] = []
+        self._successors = set(successors)
         self._owned = {id(o): o for o in owned}
         # What a migration made stands for something too, but it is the candidate's own.
         self._living = {id(living) for _, living in twins.values()} - self._owned.keys()
-        self._globals = {id(module.__dict__) for module in modules.values()}
-        self._roots: list[object] = [*modules.values(), *aside]
-        self._rebuilding: set[int] = set()
+        self._aside = list(aside)
         self._made_again = Rebuilding({}, {})
-        self._held: list[Any] = []
+        self._globals = {id(module.__dict__) for module in modules.values()}
+        self._rebuilding: set[int] = set()
 
     def add(self, twin: Any, living: Any) -> None:
         """Lead references to one more dropped object to the living one."""
         self.twins[id(twin)] = (twin, living)
         self._living.add(id(living))
-
-    def translate(self, value: Any) -> Any:
-        """Return the living object for a twin, a rebuilt copy of an immutable container of twins, or `value` itself."""
-        found = self.twins.get(id(value))
-        if found is not None and found[0] is value:
-            return found[1]
-        kind = type(value)
-        if id(value) in self._rebuilding or not (issubclass(kind, tuple) or kind in _IMMUTABLE):
-            return value
-        self._rebuilding.add(id(value))
-        try:
-            rebuilt = self._rebuilt(value, kind)
-        finally:
-            self._rebuilding.discard(id(value))
-        if rebuilt is not value:
-            self.twins[id(value)] = (value, rebuilt)
-        return rebuilt
-
-    def _rebuilt(self, value: Any, kind: type) -> Any:
-        if issubclass(kind, tuple):
-            items = tuple.__iter__(value)
-            after = [self.translate(item) for item in items]
-            changed = any(a is not b for a, b in zip(after, tuple.__iter__(value), strict=True))
-            living = self.twins.get(id(kind), (None, kind))
-            return tuple.__new__(living[1] if living[0] is kind else kind, after) if changed else value
-        if kind is frozenset:
-            after = [self.translate(item) for item in value]
-            return frozenset(after) if any(id(item) in self.twins for item in value) else value
-        if kind is MethodType:
-            owner = self.translate(value.__self__)
-            return value if owner is value.__self__ else MethodType(value.__func__, owner)
-        if kind is GenericAlias:
-            origin, arguments = self.translate(value.__origin__), self.translate(value.__args__)
-            if origin is value.__origin__ and arguments is value.__args__:
-                return value
-            return GenericAlias(origin, arguments)
-        if kind is MappingProxyType:
-            return value  # it shows a dict, and the dict is rewritten
-        return value
 
     def make_again(self, shadows: Mapping[int, Mapping[str, Any]]) -> None:
         """Note what instances are to be made again of a living class whose slots differ.
@@ -111,34 +88,106 @@ class Redirection:
             shadows: id of a living class -> the descriptors that it is to get for slots.
         """
         rebuilding = self._made_again = Rebuilding(dict(self.twins), shadows)
-        for holder in self._reach() if rebuilding.needed else ():
+        for holder, _ in self._reach() if rebuilding.needed else ():
             if id(holder) not in self.twins and rebuilding.wants(type(holder)):
                 self.twins[id(holder)] = (holder, rebuilding.make(holder))
 
-    def run(self) -> None:
-        """Rewrite everything. `leftovers` and `refused` tell afterwards what could not be."""
-        self._made_again.fill(self.translate)
-        again = {id(instance) for instance, _ in self._made_again.pairs}
-        found = [holder for holder in self._reach() if id(holder) not in again]
-        for holder in found:
+    def dropped(self) -> list[Any]:
+        """What was dropped: the twins, and what was rebuilt without them."""
+        return [value for key, (value, _) in self.twins.items() if key not in self._successors]
+
+    def translate(self, value: Any) -> Any:
+        """Return the living object for a twin, a rebuilt copy of an immutable container of twins, or `value` itself."""
+        found = self.twins.get(id(value))
+        if found is not None and found[0] is value:
+            return found[1]
+        if id(value) in self._rebuilding:
+            return value
+        self._rebuilding.add(id(value))
+        try:
+            copy = rebuilt(value, self.translate)
+        finally:
+            self._rebuilding.discard(id(value))
+        if copy is not value:
+            self.twins[id(value)] = (value, copy)
+        return copy
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def examine(self) -> None:
+        """Find out what can't be rewritten: `leftovers` and `refused` tell. Nothing is changed."""
+        self._prepare()
+        self.leftovers, self.refused = [], []
+        found = self._reach()
+        for holder, _ in found:
             if walk.is_class(holder):
-                # CPython lets an instance change its class only if both classes have the same base.
-                self._rewrite_bases(holder)  # type: ignore[arg-type]
-        for holder in found:
-            self._rewrite(holder)
+                self._bases(holder, try_only=True)
+        tried: set[int] = set()
+        for holder, place in found:
+            for _ in self._ops_for(holder, place):
+                pass
+            kind = type(holder)
+            if id(kind) not in tried and self._is_dropped(kind) and id(holder) not in self.twins:
+                tried.add(id(kind))
+                self._class_of(holder, try_only=True)
 
-    def _reach(self) -> list[object]:
-        """Everything to rewrite, found before anything is written."""
-        found: dict[int, object] = {id(root): root for root in self._roots}
-        stack: list[object] = list(self._roots)
-        while stack:
-            for child in self._children(stack.pop()):
-                if id(child) not in found and self._enters(child):
-                    found[id(child)] = child
-                    stack.append(child)
-        return list(found.values())
+    def _prepare(self) -> None:
+        """Pair what leads to twins without referring to them: the namespaces of classes, weak proxies."""
+        for twin, living in list(self.twins.values()):
+            if id(twin) in self._successors:
+                continue
+            if walk.is_class(twin) and walk.is_class(living):
+                (namespace,) = gc.get_referents(walk.class_dict(twin))
+                self.twins[id(namespace)] = (namespace, walk.class_dict(living))
+            for reference in _weak_references(twin):
+                if type(reference) in _PROXIES:
+                    self.twins[id(reference)] = (reference, weakref.proxy(living))
 
-    def _enters(self, child: object) -> bool:
+    def _is_dropped(self, value: object) -> bool:
+        found = self.twins.get(id(value))
+        return found is not None and found[0] is value and id(value) not in self._successors
+
+    def _reach(self) -> list[tuple[object, str]]:
+        """Everything to rewrite, found before anything is written, each with its place.
+
+        What only dropped objects hold has no place: it goes with them.
+        """
+        found: dict[int, tuple[object, str]] = {}
+        stack: list[tuple[object, str, int]] = []
+        stack += [(container, "an adapter", 0) for container in self._aside]
+        for name, module in self.modules.items():
+            found[id(module)] = (module, name)
+            found[id(module.__dict__)] = (module.__dict__, name)
+            values = list(module.__dict__.items())
+            stack += [(value, f"{name}:{attribute}", 0) for attribute, value in values[::-1]]
+        later: list[tuple[object, str, int]] = [
+            (owned, f"{owned.__module__}:{owned.__qualname__}", 0)
+            for owned in self._owned.values()
+            if type(owned) is FunctionType and id(owned.__globals__) in self._globals
+        ]
+        while stack or later:
+            if not stack:
+                stack, later = later, []
+            child, place, depth = stack.pop()
+            if id(child) in found or not self._enters(child, depth):
+                continue
+            found[id(child)] = (child, place)
+            if not self._is_owned(child):
+                depth += 1
+            going = self._is_dropped(child) and not (walk.is_class(child) or type(child) in IN_PLACE)
+            parts = self._children(child)
+            if going:
+                later += [(part, "", depth) for part in parts]
+            else:
+                stack += [(part, place, depth) for part in parts]
+        again = {id(instance) for instance, _ in self._made_again.pairs}
+        return [entry for key, entry in found.items() if key not in again]
+
+    def _is_owned(self, value: object) -> bool:
+        """Whether nobody but the candidate can see an object, as far as the collector follows it."""
+        return id(value) in self._owned or not gc.is_tracked(value) or id(value) in self._globals
+
+    def _enters(self, child: object, depth: int) -> bool:
         kind = type(child)
         if issubclass(kind, ModuleType) or id(child) in self._living:
             return False
@@ -147,136 +196,157 @@ class Redirection:
             return str(walk.class_dict(cls).get("__module__")) in self.modules
         if kind is FunctionType:
             return id(child.__globals__) in self._globals or id(child) in self._owned  # type: ignore[attr-defined]
-        if id(child) in self._owned or kind in _CONTAINERS or issubclass(kind, tuple):
+        if self._is_owned(child) and (id(child) in self._owned or kind in _CONTAINERS):
             return True
-        twin = self.twins.get(id(kind))
-        return twin is not None and twin[0] is kind
+        if kind in (dict, list, set, deque, frozenset) or issubclass(kind, tuple):
+            return depth < _NESTED and len(child) <= _CACHE  # type: ignore[arg-type]
+        return kind in _CONTAINERS or self._is_dropped(kind)
 
     def _children(self, holder: object) -> list[Any]:
         if walk.is_class(holder):
             cls: Any = holder
             return [value for _, value in walk.class_items(cls)] + list(cls.__bases__)
+        if type(holder) is _thread._local:
+            return [*gc.get_referents(holder), _thread._local.__getattribute__(holder, "__dict__")]
         return gc.get_referents(holder)
 
-    def _rewrite(self, holder: Any) -> None:
-        kind = type(holder)
-        if walk.is_class(holder):
-            self._rewrite_class(holder)
-        elif issubclass(kind, dict):
-            self._rewrite_dict(holder)
-        elif issubclass(kind, list):
-            for index, item in enumerate(list.__iter__(holder)):
-                if (after := self.translate(item)) is not item:
-                    list.__setitem__(holder, index, after)
-        elif kind is deque:
-            for index, item in enumerate(list(holder)):
-                if (after := self.translate(item)) is not item:
-                    holder[index] = after
-        elif issubclass(kind, set):
-            for item in list(set.__iter__(holder)):
-                if (after := self.translate(item)) is not item:
-                    set.discard(holder, item)
-                    set.add(holder, after)
-        elif kind is CellType:
-            self._rewrite_cell(holder)
-        elif kind is FunctionType:
-            if holder.__defaults__ and (after := self.translate(holder.__defaults__)) is not holder.__defaults__:
-                holder.__defaults__ = after
-        elif kind is functools.partial:
-            self._rewrite_partial(holder)
-        if issubclass(kind, tuple) and id(holder) not in self._owned and id(kind) not in self.twins:
-            return  # tuples are entered whoever made them
-        if kind.__flags__ & HEAP_TYPE and not issubclass(kind, (type, ModuleType)):
-            self._rewrite_instance(holder, kind)
+    # --- rewriting -----------------------------------------------------------------------------------------------
 
-    def _rewrite_dict(self, holder: dict[Any, Any]) -> None:
-        items = list(dict.items(holder))
-        if any(self.translate(key) is not key for key, _ in items):
-            after = [(self.translate(key), self.translate(value)) for key, value in items]
-            dict.clear(holder)
-            dict.update(holder, after)
-            return
-        for key, value in items:
-            if (living := self.translate(value)) is not value:
-                dict.__setitem__(holder, key, living)
-            elif type(value) in (ModuleView, SysView):
-                name = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
-                if name in sys.modules:
-                    dict.__setitem__(holder, key, sys.modules[name])
+    def run(self) -> None:
+        """Rewrite everything that only the candidate sees. `live_ops` has the rest, which belongs to the commit."""
+        self._prepare()
+        self.leftovers, self.refused = [], []
+        self._made_again.fill(self.translate)
+        found = self._reach()
+        for holder, _ in found:
+            if walk.is_class(holder):
+                # CPython lets an instance change its class only if both classes have the same base.
+                self._bases(holder)
+        self._write(found)
+        if self._rehash(found):
+            self._write(found)
 
-    def _rewrite_cell(self, cell: CellType) -> None:
-        try:
-            value = cell.cell_contents
-        except ValueError:  # empty
-            return
-        if (after := self.translate(value)) is not value:
-            cell.cell_contents = after
+    def _write(self, found: list[tuple[object, str]]) -> None:
+        for holder, place in found:
+            if not self._is_owned(holder) and type(holder) in IN_PLACE:
+                self._live.append(holder)
+                continue
+            deque(starmap(operator.call, list(self._ops_for(holder, place))), maxlen=0)
+            self._class_of(holder)
 
-    def _rewrite_partial(self, partial: functools.partial[Any]) -> None:
-        function, arguments = self.translate(partial.func), self.translate(partial.args)
-        keywords = {key: self.translate(value) for key, value in partial.keywords.items()}
-        same = function is partial.func and arguments is partial.args
-        if not same or any(keywords[key] is not value for key, value in partial.keywords.items()):
-            partial.__setstate__((function, arguments, keywords, partial.__dict__))  # type: ignore[attr-defined]  # typeshed leaves it out
+    def live_ops(self) -> Iterator[Op]:
+        """The writes in containers that others see, in which the candidate's import has left twins.
 
-    def _rewrite_bases(self, cls: type) -> None:
-        bases = tuple(self.translate(base) for base in cls.__bases__)
-        if bases != cls.__bases__:
-            try:
-                type.__setattr__(cls, "__bases__", bases)
-            except TypeError as error:
-                if id(cls) not in self.twins:
-                    self.refused.append(f"the new class {walk.class_name(cls)} keeps a dropped base: {error}")
+        Once a twin is dropped nobody wants it back, so these have no counterpart in the other direction.
+        """
+        for holder in self._live:
+            for op in rewriting(holder, self.translate, shared=True)[0]:
+                if is_quiet(op):
+                    yield op
+                else:
+                    # A hash computed by Python code must not be asked in the commit. The old version of the class is
+                    # still live for a moment; who looks there now gets that instead of the twin.
+                    op[0](*op[1:])
 
-    def _rewrite_class(self, cls: type) -> None:
-        if id(cls) in self.twins:
+    def _ops_for(self, holder: Any, place: str) -> Iterator[Op]:
+        """The writes for one holder; what they can't reach is named."""
+        if id(holder) in self.twins and walk.is_class(holder):
             return  # its attributes are translated when they are transplanted
-        if (metaclass := self.translate(type(cls))) is not type(cls):
-            try:
-                _SET_CLASS(cls, metaclass)
-            except TypeError as error:
-                self.refused.append(f"the new class {walk.class_name(cls)} keeps a dropped metaclass: {error}")
-        for name, value in walk.class_items(cls):
-            if name not in ("__dict__", "__weakref__") and (after := self.translate(value)) is not value:
-                type.__setattr__(cls, name, after)
+        kind = type(holder)
+        referents = gc.get_referents(holder)
+        hot = [value for value in referents if self.translate(value) is not value]
+        views = issubclass(kind, dict) and any(type(value) in (ModuleView, SysView) for value in referents)
+        ops, covered = (
+            rewriting(holder, self.translate)
+            if hot or walk.is_class(holder) or kind.__flags__ & HEAP_TYPE
+            else ([], set())
+        )
+        yield from ops
+        if views:
+            yield from _unviewed(holder)
+        if (
+            kind in PARTS_OF_CLASSES
+            or not place
+            or id(holder) in self.twins
+            or walk.is_class(holder)
+            or rebuilt(holder, self.translate) is not holder
+        ):
+            return
+        for value in hot:
+            if id(value) not in covered and value is not kind:
+                self.leftovers.append(
+                    f"{place}: a {walk.class_name(kind)} can't be rewritten, and keeps {described(value)}"
+                )
 
-    def _rewrite_instance(self, holder: Any, kind: type) -> None:
-        attributes = walk.instance_dict(holder)
-        if attributes is not None:
-            self._rewrite_dict(attributes)
-        for slot in walk.slot_descriptors(kind):
-            try:
-                value = slot.__get__(holder)
-            except (AttributeError, TypeError):
-                continue  # an empty slot, or one of a C type that hides behind this descriptor
-            if (after := self.translate(value)) is not value:
-                try:
-                    slot.__set__(holder, after)
-                except (AttributeError, TypeError):
-                    self.leftovers.append(f"{slot.__name__} of a {walk.class_name(kind)} is read-only")
-        living = self.twins.get(id(kind))
-        if living is not None and living[0] is kind:
-            try:
-                _SET_CLASS(holder, living[1])
-            except TypeError as error:
-                if id(holder) in self.twins:
-                    return  # it is dropped itself
-                self.refused.append(f"an instance of {walk.class_name(kind)} keeps its dropped class: {error}")
+    def _bases(self, cls: Any, *, try_only: bool = False) -> None:
+        bases = tuple(self.translate(base) for base in cls.__bases__)
+        if id(cls) in self.twins or all(a is b for a, b in zip(bases, cls.__bases__, strict=True)):
+            return
+        try:
+            _try_or_do(
+                (type.__setattr__, cls, "__bases__", bases),
+                (type.__setattr__, cls, "__bases__", cls.__bases__),
+                try_only,
+            )
+        except TypeError as error:
+            self._refuse(cls, f"this new class keeps a dropped base: {error}")
+
+    def _class_of(self, holder: Any, *, try_only: bool = False) -> None:
+        kind = type(holder)
+        if not self._is_dropped(kind) or issubclass(kind, ModuleType):
+            return
+        living = self.twins[id(kind)][1]
+        try:
+            _try_or_do((_SET_CLASS, holder, living), (_SET_CLASS, holder, kind), try_only)
+        except TypeError as error:
+            if id(holder) not in self.twins:  # else it is dropped itself
+                self._refuse(kind, f"an instance of it keeps its dropped class: {error}")
+
+    def _refuse(self, cls: type, sentence: str) -> None:
+        home, name = str(walk.class_dict(cls).get("__module__")), walk.class_name(cls)
+        self.refused.append(Change("reference-left", home, name, sentence))
+
+    def _rehash(self, found: list[tuple[object, str]]) -> bool:
+        """Sort sets and dicts anew where the hash of an element follows what was rewritten.
+
+        Returns whether a frozenset had to be rebuilt for it, so that who holds it has to be rewritten once more.
+        """
+        again = False
+        for holder, _ in found:
+            kind: type = type(holder)
+            if not (issubclass(kind, (dict, set)) or kind is frozenset) or not self._is_owned(holder):
+                continue
+            container: Any = holder
+            if kind is frozenset:
+                keys = list(container)
+                # A set compares the hash first, a dict would find the very same key under another hash too.
+                if not all(hashes_quietly(key) or frozenset.__contains__(container, key) for key in keys):
+                    self.twins[id(holder)] = (holder, frozenset(keys))
+                    again = True
+            elif not all(map(hashes_quietly, _KEYS[issubclass(kind, dict)](container))):
+                deque(starmap(operator.call, refilled(container)), maxlen=0)
+        return again
 
 
-_IMMUTABLE = (frozenset, MethodType, GenericAlias, MappingProxyType)
-_CONTAINERS = (
-    dict,
-    list,
-    set,
-    frozenset,
-    deque,
-    CellType,
-    MethodType,
-    MappingProxyType,
-    GenericAlias,
-    functools.partial,
-    staticmethod,
-    classmethod,
-    property,
-)
+_KEYS = (set.__iter__, dict.__iter__)
+
+
+def _weak_references(value: Any) -> list[Any]:
+    try:
+        return weakref.getweakrefs(value)
+    except TypeError:
+        return []
+
+
+def _try_or_do(there: Op, back: Op, try_only: bool) -> None:
+    """Make a write; or try it, and take it back in the same call, so that nobody sees it."""
+    deque(starmap(operator.call, [there, back] if try_only else [there]), maxlen=0)
+
+
+def _unviewed(holder: dict[Any, Any]) -> Iterator[Op]:
+    """Views of modules are for the time of staging only."""
+    for key, value in list(dict.items(holder)):
+        if type(value) in (ModuleView, SysView):
+            name = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
+            if name in sys.modules:
+                yield (dict.__setitem__, holder, key, sys.modules[name])

@@ -8,12 +8,13 @@ old one. What was registered at run time is added to it before. Source: `Modules
 from __future__ import annotations
 
 import abc
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from hotswap import walk
 
-__all__ = ["ATTRIBUTE", "Registrations", "forget_answers"]
+__all__ = ["ATTRIBUTE", "Registrations", "forget_aliases", "forget_answers"]
 
 ATTRIBUTE = "_abc_impl"
 """Where CPython keeps them; other implementations have no such attribute."""
@@ -69,3 +70,9 @@ def forget_answers() -> None:
         """Nobody keeps it."""
 
     Fresh.register(type("Registered", (), {}))
+
+
+def forget_aliases() -> None:
+    """Have `typing` forget which aliases it has made: ``list[Rate]`` of the dropped class among them."""
+    for cleanup in getattr(typing, "_cleanups", ()):
+        cleanup()

@@ -288,7 +288,8 @@ class Live:
         for module, source in sources(program, self.name).items():
             (folder / self.name / f"{module}.py").write_text(source)
         __import__(f"{self.name}.c")
-        self.patcher = Patcher([self.name])
+        # What settles does so in a thread of its own, which a fingerprint of the process would see.
+        self.patcher = Patcher([self.name], closures=False)
         self.held: list[tuple[str, Thing, Any, Any]] = []
         self.version = 0
         self.hold(program)

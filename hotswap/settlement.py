@@ -1,0 +1,97 @@
+"""The settlement: what has drained is handed to a thread that settles it, off the commit.
+
+The last old call ends anywhere: in the middle of an allocation, under any lock of the application or of the standard
+library. So what is called there only appends to a queue and asks for a thread, with no lock and without waiting.
+
+Guarantees: everything that is taken is settled once, in the order in which it drained, by a thread of its own that ends
+when the queue is empty. Where no thread can be had (WebAssembly, an interpreter that shuts down) it waits for
+`catch_up`. Assumes: nothing; every entry may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import FunctionType
+from typing import TypeAlias
+
+from hotswap.rollout import Rollout
+from hotswap.swap import Closures, Lineage, Settled, Settling, Swap
+
+__all__ = ["Settlement"]
+
+Last: TypeAlias = Callable[[], Swap | None]
+
+
+class Settlement:
+    """The queue of what has drained. Lives as long as its patcher.
+
+    Arguments:
+        change: the lock under which swaps are made: none may be made while something is settled.
+    """
+
+    def __init__(self, change: AbstractContextManager[object]) -> None:
+        self._change = change
+        self._closures = Closures()
+        self._clones: list[weakref.ref[FunctionType]] = []
+        self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
+        self._stranded = False
+
+    def take(self, rollout: Rollout, last: Last, settling: Settling) -> None:
+        """Take what has drained. Never waits, and never raises.
+
+        Arguments:
+            rollout: is told what was done.
+            last: gives the last swap, if it can be taken back.
+            settling: what has drained.
+        """
+        self._waiting.append((rollout, last, settling))
+        try:
+            # `Thread.start` takes a lock of `threading`, which whoever was interrupted here may have: this doesn't.
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:
+            self._stranded = True
+
+    def known(self, lineage: Lineage) -> Lineage:
+        """Return a lineage that knows the clones which lead to a successor now: later swaps lead them on."""
+        return lineage.extended(filter(None, (known() for known in self._clones)), (), (), ())
+
+    def catch_up(self) -> None:
+        """Settle here what no thread could be had for. Not to be called under a lock: it emits events."""
+        if self._stranded:
+            self._run()
+            self._stranded = False
+
+    def _run(self) -> None:
+        done = []
+        with self._change:
+            while self._waiting:
+                rollout, last, settling = self._waiting.popleft()
+                try:
+                    done.append((rollout, self._settle(last(), settling), ""))
+                except Exception as error:  # noqa: BLE001 - nobody waits here; the rollout tells
+                    done.append((rollout, Settled(), f"{type(error).__name__}: {error}"))
+        for rollout, settled, reason in done:
+            if settled is not None:
+                rollout.settle_down(settled, reason, self._aside)
+
+    def _aside(self, tell: Callable[[], None]) -> None:
+        """Run log handlers, which are user code: not under the lock, and in a thread that `threading` knows."""
+        if self._stranded:
+            tell()
+        else:
+            threading.Thread(target=tell, name="hotswap-settled", daemon=True).start()
+
+    def _settle(self, swap: Swap | None, settling: Settling) -> Settled | None:
+        """Lead what old code left behind to what is live now; None if its swap was taken back meanwhile."""
+        if settling.cancelled:
+            return None
+        before, undo, own = swap.way_back(settling) if swap is not None else (None, None, False)
+        settled, clones = self._closures.settle(settling, sys.modules, before, undo, own=own)
+        self._clones = [*(known for known in self._clones if known() is not None), *map(weakref.ref, clones)]
+        return settled

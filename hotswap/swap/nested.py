@@ -1,0 +1,132 @@
+"""Nested code: the code objects that stand inside those of a module's functions, each with its place.
+
+A closure has no name that leads to it, but its code has a place: the function that it stands in, and the way from
+there. Where several of one name stand side by side (lambdas, the two branches of an ``if``), it is the number among
+them that counts, and only if there are as many in both versions.
+"""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from hotswap.swap.forwarding import target_of
+from hotswap.swap.parts import functions_of
+
+__all__ = ["NestedCode", "Place", "functions_in", "parameters"]
+
+_SEVERAL = 8
+"""The pass compares every reference with every namespace; with more of them all functions of the process are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a nested code object stands.
+
+    `root` is the qualified name of the outermost function. Each step of `path` is a name, the number among those of
+    that name, and how many of them there are. `in_class` says that the way leads through the body of a local class.
+    """
+
+    module: str
+    root: str
+    path: tuple[tuple[str, int, int], ...]
+    in_class: bool
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.name}"
+
+
+class NestedCode:
+    """The nested code of the functions of some modules. Holds it, but not the code that it stands in.
+
+    Arguments:
+        functions: the functions. Those that lead elsewhere, and those that are nested themselves, are passed over.
+    """
+
+    def __init__(self, functions: Iterable[FunctionType]) -> None:
+        self._by_id: dict[int, tuple[CodeType, Place]] = {}
+        self._by_place: dict[tuple[str, str], dict[tuple[tuple[str, int, int], ...], CodeType]] = {}
+        self._globals: dict[str, dict[str, Any]] = {}
+        for function in functions:
+            code, facts = function.__code__, function.__globals__
+            module = facts.get("__name__")
+            if "<locals>" in code.co_qualname or target_of(code) is not None or not isinstance(module, str):
+                continue
+            ways: dict[tuple[tuple[str, int, int], ...], CodeType] = {}
+            for nested, path, in_class in _nested(code, (), in_class=False):
+                ways[path] = nested
+                self._by_id[id(nested)] = (nested, Place(module, code.co_qualname, path, in_class, nested.co_qualname))
+            # Two functions of one name in one module (a property's getter and setter) share a place: nobody's then.
+            key = (module, code.co_qualname)
+            self._by_place[key] = {} if key in self._by_place else ways
+            self._globals[module] = facts
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def modules(self) -> list[str]:
+        """The names of the modules."""
+        return list(self._globals)
+
+    def referrers(self) -> list[FunctionType]:
+        """Find the functions that run code of these modules, wherever they are held: one pass over the heap.
+
+        What `gc.freeze` has set aside is not seen.
+        """
+        if not self._by_id:
+            return []
+        common = [*self._globals.values()]
+        if len(common) > _SEVERAL:
+            common = [builtins.__dict__]
+        return [found for found in gc.get_referrers(*common) if type(found) is FunctionType]
+
+    def names(self, value: Any) -> bool:
+        """Whether a name of one of the modules stands for an object."""
+        return any(value is held for facts in self._globals.values() for held in list(facts.values()))
+
+    def place(self, code: CodeType) -> Place | None:
+        """Return where a code object stands, or None if it is not one of these."""
+        found = self._by_id.get(id(code))
+        return found[1] if found is not None else None
+
+    def counterpart(self, place: Place) -> tuple[CodeType, dict[str, Any]] | None:
+        """Return the code that stands in a place here, and the globals of its module; None if there is none."""
+        code = self._by_place.get((place.module, place.root), {}).get(place.path)
+        return None if code is None else (code, self._globals[place.module])
+
+
+def _nested(
+    code: CodeType, way: tuple[tuple[str, int, int], ...], *, in_class: bool
+) -> Iterator[tuple[CodeType, tuple[tuple[str, int, int], ...], bool]]:
+    siblings: dict[str, list[CodeType]] = {}
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            siblings.setdefault(constant.co_name, []).append(constant)
+    for name, group in siblings.items():
+        for number, inner in enumerate(group):
+            path = (*way, (name, number, len(group)))
+            local_class = (
+                in_class or not inner.co_flags & inspect.CO_OPTIMIZED
+            )  # the body of a class has no fast locals
+            if inner.co_flags & inspect.CO_OPTIMIZED:
+                yield inner, path, local_class
+            yield from _nested(inner, path, in_class=local_class)
+
+
+def functions_in(modules: Mapping[str, ModuleType]) -> Iterator[FunctionType]:
+    """The functions that modules define, however deep in classes and wrappers."""
+    ours = {id(ModuleType.__getattribute__(module, "__dict__")) for module in modules.values()}
+    return (function for _, function in functions_of(modules, lambda function: id(function.__globals__) in ours))
+
+
+def parameters(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the parameters of a code object: positional ones, and those that are given by name only."""
+    count = code.co_argcount
+    return code.co_varnames[:count], code.co_varnames[count : count + code.co_kwonlyargcount]

@@ -1,0 +1,338 @@
+"""Settling: what old code left in the hands of others is led to the new code, once old calls have drained.
+
+Two things can't be led in the commit. Closures that old functions made long ago have no name; one `gc.get_referrers` of
+the old globals, to which every function refers, finds them. That costs less than one full collection. And the private
+clones, on which old calls went on, must stay old until those calls have ended; they may have been handed out meanwhile.
+
+A closure is paired by the place of its code (`nested`). The new code runs in a function of its own, with the cells and
+the defaults of the old closure, and the old closure forwards to it. A closure whose counterpart needs what the old one
+does not have (another free variable, another parameter) stays wholly old: it has the old globals, and in them the
+clones are replaced by fresh ones that nobody leads away.
+
+Guarantees: everything is found out before the first write; the writes are made by one C call, like those of a swap, and
+are added to the swap that can be taken back, so that a rollback takes them back too. A settling whose swap was rolled
+back does nothing. One that comes late, after newer swaps, leads to the newest code: there are no chains.
+
+Assumes: nobody commits or reverts meanwhile; whoever runs it holds the lock for that.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+from hotswap.generation import worlds
+from hotswap.swap.drain import Cloning, OldWorld
+from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
+from hotswap.swap.nested import NestedCode, Place, functions_in, parameters
+from hotswap.swap.parts import LRU_CACHE, cell_contents
+from hotswap.swap.plan import Op, Writes
+
+__all__ = ["Closures", "Settled", "Settling", "leave"]
+
+_SET_CELL = CellType.__dict__["cell_contents"].__set__
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settling has done.
+
+    Arguments:
+        led: the closures that lead to new code now, as ``module:qualified.name``, one entry for each object.
+        left: the closures that stay old, each with the reason.
+        clones: how many private clones lead to new code now.
+        duration: seconds that it took, most of them with the GIL held.
+    """
+
+    led: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    clones: int = 0
+    duration: float = 0.0
+
+
+@dataclass
+class Settling:
+    """What has to be settled when the calls of one generation have drained. Lives until then.
+
+    Arguments:
+        nested: the nested code of that generation.
+        names: what stands for private clones in its globals: (namespace, name, clone).
+        cells: the cells of decorators' wrappers that hold private clones: (cell, original, clone).
+        functions: every function that was cloned, with its clone.
+        cancelled: the swap was taken back before they had drained.
+    """
+
+    nested: NestedCode
+    names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
+    cells: list[tuple[CellType, Any, Any]] = field(default_factory=list)
+    functions: list[tuple[FunctionType, FunctionType]] = field(default_factory=list)
+    cancelled: bool = False
+
+    def refresh(self) -> None:
+        """Give the clones the defaults and attributes that their originals have now."""
+        for function, clone in self.functions:
+            clone.__defaults__ = function.__defaults__
+            clone.__dict__.clear()
+            clone.__dict__.update(function.__dict__)
+
+    def cancel(self) -> None:
+        """Note that the swap was taken back. The clones run what is live again: they must not keep its code alive."""
+        self.cancelled = True
+        self.names, self.cells, self.functions = [], [], []
+
+
+def leave(
+    modules: Mapping[str, ModuleType], world: OldWorld, codes: Mapping[int, CodeType], settling: Settling
+) -> tuple[list[Op], list[Op]]:
+    """Return the writes that put private clones and views into the globals of modules, and those that undo it.
+
+    Arguments:
+        modules: the modules of the generation that goes.
+        world: what its code imports meanwhile.
+        codes: id of a function -> the copy of its code that its clone runs.
+        settling: notes the clones.
+    """
+    cloning = Cloning(codes, world.views)
+    there: list[Op] = []
+    back: list[Op] = []
+    for module in modules.values():
+        facts = module.__dict__
+        there.append((dict.__setitem__, worlds, id(facts), world))
+        back.append((dict.pop, worlds, id(facts), None))
+        for name, value in list(facts.items()):
+            clone = cloning.clone(value)
+            if clone is not value:
+                there.append((dict.__setitem__, facts, name, clone))
+                back.append((dict.__setitem__, facts, name, value))
+                settling.names.append((facts, name, clone))
+    for cell, value, clone in cloning.cells:
+        there.append((_SET_CELL, cell, clone))
+        back.append((_SET_CELL, cell, value))
+    settling.functions, settling.cells = cloning.functions, cloning.cells
+    return there, back
+
+
+@dataclass(frozen=True, slots=True)
+class _MadeWith:
+    """What a closure was made with beside its cells, which it keeps: no later version can make that anew.
+
+    `documented` says that it has the docstring of another function, as `functools.wraps` does.
+    """
+
+    parameters: frozenset[str]
+    defaults: dict[str, Any]
+    documented: bool
+
+    @classmethod
+    def of(cls, closure: FunctionType) -> _MadeWith:
+        positional, by_name = parameters(closure.__code__)
+        values = closure.__defaults__ or ()
+        defaults = dict(zip(positional[len(positional) - len(values) :], values, strict=True))
+        defaults.update(closure.__kwdefaults__ or {})
+        return cls(frozenset((*positional, *by_name)), defaults, closure.__doc__ != _docstring(closure.__code__))
+
+
+class Closures:
+    """Leads closures and clones to the newest code. Lives as long as its patcher; keeps no closure alive."""
+
+    def __init__(self) -> None:
+        self._made_with: weakref.WeakKeyDictionary[FunctionType, _MadeWith] = weakref.WeakKeyDictionary()
+        self._cells: dict[int, tuple[CellType, Any, Any]] = {}
+        # The functions that run new code in the place of closures, each with the closure that leads to it.
+        self._owners: weakref.WeakKeyDictionary[FunctionType, weakref.ref[FunctionType]] = weakref.WeakKeyDictionary()
+
+    def settle(
+        self,
+        settling: Settling,
+        modules: Mapping[str, ModuleType],
+        before: NestedCode | None,
+        undo: Writes | None,
+        *,
+        own: bool,
+    ) -> tuple[Settled, list[FunctionType]]:
+        """Lead what old code left behind to what is live.
+
+        Arguments:
+            settling: what has drained.
+            modules: the live modules.
+            before: the nested code that is live again if the last swap is taken back; None if it can't be.
+            undo: the writes of that swap, or None.
+            own: whether the settling belongs to that swap, so that what is old now is what is live then.
+
+        Returns what was done, and the clones that lead to a successor now.
+        """
+        began = time.perf_counter()
+        writes = Writes()
+        self._cells = {id(entry[0]): entry for entry in settling.cells}
+        live = NestedCode(functions_in({name: modules[name] for name in settling.nested.modules if name in modules}))
+        led: list[tuple[FunctionType, Place]] = []
+        left: list[str] = []
+        for closure, place in self._found(settling.nested):
+            target = self._made(closure, place, live)
+            if type(target) is str:
+                if not settling.nested.names(closure):  # the plan has said what becomes of names
+                    left.append(f"{place} {target}")
+                continue
+            self._owners[target] = weakref.ref(closure)
+            now = identity_of(closure)
+            writes.both(identity_ops(closure, facade(closure, target, identity_of(target)), now), [])
+            writes.both([], identity_ops(closure, now))
+            writes.hold(now)
+            if undo is not None:
+                undo.late(self._way_back(closure, place, now, None if own else before, undo))
+            led.append((closure, place))
+        clones = _lead_clones(settling, writes, undo if own else None)
+        writes.apply()
+        self._cells = {}
+        names = tuple(str(place) for _, place in led)
+        return Settled(names, tuple(left), len(clones), time.perf_counter() - began), clones
+
+    def _found(self, nested: NestedCode) -> Iterator[tuple[FunctionType, Place]]:
+        """The closures that run nested code, or led to it until now."""
+        for function in nested.referrers():
+            place = nested.place(function.__code__)
+            if place is None:
+                continue
+            owner = self._owners.get(function)
+            if owner is None:
+                self._made_with.setdefault(function, _MadeWith.of(function))
+                yield function, place
+                continue
+            closure = owner()
+            if closure is not None and target_of(closure.__code__) is function:
+                yield closure, place
+
+    def _way_back(
+        self, closure: FunctionType, place: Place, now: dict[str, Any], before: NestedCode | None, undo: Writes
+    ) -> Callable[[bool], Iterator[Op]]:
+        """Return what makes out the writes that lead a closure back. It does not keep the closure alive."""
+        reference = weakref.ref(closure)
+
+        def late(forward: bool) -> Iterator[Op]:
+            held = reference()
+            if held is None:
+                return
+            present = identity_of(held)
+            then = present if forward else now
+            if not forward and before is not None:
+                target = self._made(held, place, before)
+                if type(target) is FunctionType:
+                    self._owners[target] = reference
+                    then = facade(held, target, identity_of(target))
+            undo.hold(held, present)
+            yield from identity_ops(held, then)
+
+        return late
+
+    def _original(self, cell: CellType) -> CellType:
+        """What new code gets for a cell that holds a private clone, on which old code that is suspended goes on."""
+        found = self._cells.get(id(cell))
+        return CellType(found[1]) if found is not None and cell_contents(cell) is found[2] else cell
+
+    def _made(self, closure: FunctionType, place: Place, there: NestedCode) -> Any:
+        """Return a function that runs the counterpart of a closure with what it was made with, or why there is none."""
+        if place.in_class:
+            return "belongs to a class that a function made; such classes are not followed"
+        found = there.counterpart(place)
+        if found is None:
+            return "has no counterpart in the new version"
+        code, facts = found
+        made_with = self._made_with[closure]
+        cells = {name: self._original(cell) for name, cell in _cells(closure).items()}
+        positional, by_name = parameters(code)
+        lacking = [name for name in code.co_freevars if name not in cells]
+        if lacking:
+            return f"was made without {', '.join(lacking)}, which the new version uses"
+        lacking = [name for name in (*positional, *by_name) if name not in made_with.parameters]
+        if lacking:
+            return f"was made without the parameter {', '.join(lacking)} of the new version"
+        return _function(closure, code, facts, made_with, cells)
+
+
+def _function(
+    closure: FunctionType,
+    code: CodeType,
+    facts: dict[str, Any],
+    made_with: _MadeWith,
+    cells: Mapping[str, CellType],
+) -> FunctionType:
+    """Return a function that has the outside of a closure, and runs other code with its cells."""
+    positional, by_name = parameters(code)
+    own = tuple(cells[name] for name in code.co_freevars)
+    function = FunctionType(code, facts, closure.__name__, _trailing(positional, made_with.defaults), own)
+    function.__kwdefaults__ = {name: made_with.defaults[name] for name in by_name if name in made_with.defaults} or None
+    told = identity_of(closure)
+    for name in ("__qualname__", "__module__", "__dict__", _ANNOTATIONS):
+        setattr(function, name, told[name])
+    if made_with.documented:
+        function.__doc__ = closure.__doc__
+    return function
+
+
+_ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
+
+
+def _cells(closure: FunctionType) -> dict[str, CellType]:
+    """The free variables of a closure, by name.
+
+    A forwarder names them as the closure was made. What it leads to may have other cells for some of them.
+    """
+    cells = dict(zip(closure.__code__.co_freevars, closure.__closure__ or (), strict=True))
+    target = target_of(closure.__code__)
+    if type(target) is FunctionType:
+        cells.update(zip(target.__code__.co_freevars, target.__closure__ or (), strict=True))
+    return cells
+
+
+def _trailing(names: tuple[str, ...], defaults: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The defaults of the last parameters, as far as all of them have one."""
+    found: list[Any] = []
+    for name in reversed(names):
+        if name not in defaults:
+            break
+        found.insert(0, defaults[name])
+    return tuple(found) or None
+
+
+def _docstring(code: CodeType) -> str | None:
+    return FunctionType(code, {}, closure=tuple(CellType() for _ in code.co_freevars)).__doc__
+
+
+def _lead_clones(settling: Settling, writes: Writes, undo: Writes | None) -> list[FunctionType]:
+    """Add the writes that lead clones to where their originals lead now; return the clones."""
+    # Code that stays old, or is suspended in a closure, goes on with helpers that are old: fresh clones, which nobody
+    # else can have got hold of.
+    fresh = Cloning({id(clone): clone.__code__ for _, clone in settling.functions}, {})
+    ops: list[Op] = []
+    back: list[Op] = []
+    for facts, name, clone in settling.names:
+        if facts.get(name) is clone:
+            ops.append((dict.__setitem__, facts, name, fresh.clone(clone)))
+            back.append((dict.__setitem__, facts, name, clone))
+        if type(clone) is LRU_CACHE:
+            writes.hold([list(part.items()) for part in gc.get_referents(clone) if type(part) is dict])
+            ops.append((clone.cache_clear,))
+    for cell, _, clone in settling.cells:
+        if cell_contents(cell) is clone:
+            ops.append((_SET_CELL, cell, fresh.clone(clone)))
+            back.append((_SET_CELL, cell, clone))
+    led = []
+    for original, clone in settling.functions:
+        aim = target_of(original.__code__)
+        if aim is None:
+            continue  # it is live again
+        now = identity_of(clone)
+        ops += identity_ops(clone, facade(clone, aim, identity_of(aim) if type(aim) is FunctionType else None), now)
+        back += identity_ops(clone, now)
+        writes.hold(now)
+        led.append(clone)
+    writes.both(ops, back)
+    if undo is not None:
+        undo.both(ops, back)
+    return led

@@ -1,0 +1,139 @@
+"""The audit: it finds whoever refers to what a swap has dropped, and nobody else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import hotswap
+from tests.test_swap_references import CORE
+
+Make = Callable[..., ModuleType]
+
+SOURCE = """
+import dataclasses, enum, functools, typing
+TABLE = {}
+LISTENERS = []
+class Base:
+    registry = {}
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        Base.registry[cls.__name__] = cls
+class Rate(Base):
+    number = {n}
+    def version(self): return {n}
+@dataclasses.dataclass
+class Line:
+    rate: Rate
+    more: list[Rate] = dataclasses.field(default_factory=list)
+class Colour(enum.Enum):
+    RED = 1
+    def says(self): return {n}
+class Pair(typing.NamedTuple):
+    rate: Rate
+    colour: Colour = Colour.RED
+@functools.singledispatch
+def show(o): return {n}
+@show.register
+def _(o: Rate): return o.version()
+LISTENERS.append(Rate().version)
+LINES = [Line(Rate()), {n}]
+"""
+
+
+class Program:
+    def __init__(self, make_package: Make, source: str = SOURCE) -> None:
+        self.source = source
+        self.name = make_package({"__init__.py": source.replace("{n}", "1")}).__name__
+        self.patcher = hotswap.Patcher([self.name])
+
+    def stage(self, n: int) -> hotswap.Rollout:
+        patch = hotswap.Patch.from_sources({self.name: self.source.replace("{n}", str(n))})
+        return self.patcher.stage(patch)
+
+    def apply(self, n: int) -> hotswap.Rollout:
+        rollout = self.stage(n)
+        rollout.verify()
+        rollout.commit()
+        return rollout
+
+
+class TestClean:
+    def test_finds_nothing_after_any_of_many_swaps(self, make_package: Make) -> None:
+        program = Program(make_package)
+        for n in range(2, 6):
+            assert program.apply(n).audit() == ()
+
+    def test_finds_nothing_after_a_swap_of_every_kind_of_object(self, make_package: Make) -> None:
+        program = Program(make_package, CORE)
+        for n in range(2, 4):
+            assert [str(leftover) for leftover in program.apply(n).audit()] == []
+
+    def test_what_the_journal_holds_is_no_leftover_and_dies_with_it(self, make_package: Make) -> None:
+        import gc
+        import weakref
+
+        program = Program(make_package)
+        rollout = program.stage(2)
+        twin = weakref.ref(rollout.candidate[program.name].Rate)
+        rollout.verify()
+        rollout.commit()
+        assert rollout.audit() == ()
+        program.apply(3)
+        gc.collect()
+        assert twin() is None
+
+
+class TestLeftovers:
+    @pytest.mark.parametrize(
+        "hold", [lambda o: o, lambda o: [o], lambda o: (1, o), lambda o: {1: o}, lambda o: lambda: o]
+    )
+    def test_whoever_got_hold_of_a_twin_is_named(self, hold: Callable[[Any], Any], make_package: Make) -> None:
+        program = Program(make_package)
+        outside: Any = make_package({"__init__.py": "held = None"}, name=f"outside_of_{program.name}")
+        rollout = program.stage(2)
+        outside.held = hold(rollout.candidate[program.name].Rate)
+        rollout.verify()
+        rollout.commit()
+        assert {left.what for left in rollout.audit()} == {f"the dropped class {program.name}.Rate"}
+        outside.held = None
+        assert rollout.audit() == ()
+
+    def test_the_name_under_which_it_is_held_is_told(self, make_package: Make) -> None:
+        program = Program(make_package)
+        outside: Any = make_package({"__init__.py": "held = None"}, name=f"outside_of_{program.name}")
+        rollout = program.stage(2)
+        outside.held = [rollout.candidate[program.name].Rate]
+        rollout.verify()
+        rollout.commit()
+        assert [str(left) for left in rollout.audit()] == [
+            f"a list in {outside.__name__}:held keeps the dropped class {program.name}.Rate"
+        ]
+
+    def test_a_twin_of_a_kept_container_counts_too(self, make_package: Make) -> None:
+        program = Program(make_package)
+        rollout = program.stage(2)
+        held = [rollout.candidate[program.name].LISTENERS]
+        rollout.verify()
+        rollout.commit()
+        (left,) = rollout.audit()
+        assert (left.holder, left.what) == ("list", "a dropped list")
+        assert held
+
+
+class TestRefusals:
+    def test_only_what_is_live_can_be_audited(self, make_package: Make) -> None:
+        program = Program(make_package)
+        first = program.apply(2)
+        program.apply(3)
+        with pytest.raises(hotswap.errors.StateError, match="only what went live last"):
+            first.audit()
+        last = program.stage(4)
+        with pytest.raises(hotswap.errors.StateError):
+            last.audit()
+        last.abort()
+        assert vars(sys.modules[program.name])["Rate"]().version() == 3
