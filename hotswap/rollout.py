@@ -37,7 +37,7 @@ from hotswap.patch import Patch
 from hotswap.records import Record, State
 from hotswap.shield import shielded
 from hotswap.swap import Adapter, Plan, Swap, Undone, migrate
-from hotswap.verification import Check, CheckResult, Report, run_checks
+from hotswap.verification import Check, Report, run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
 
@@ -210,7 +210,7 @@ class Rollout(Aftermath):
                 patch=self.label,
                 version=self.patch.version,
                 digest=self.patch.digest,
-                reason="" if result.verdict == "passed" else _sentence(result),
+                reason="" if result.verdict == "passed" else result.sentence,
                 check=result.name,
                 verdict=result.verdict,
                 duration=result.duration,
@@ -222,7 +222,7 @@ class Rollout(Aftermath):
         if cancelled.is_set():
             return
         if not report.passed:
-            sentences = "; ".join(map(_sentence, report.failures))
+            sentences = "; ".join(result.sentence for result in report.failures)
             raise self.reject(CheckFailedError(f"a check refused it: {sentences}", report, patch=self.label))
         self._host.move(self, (State.STAGED,), State.VERIFIED)
         self._emit("rollout.verified", checks=len(report))
@@ -394,8 +394,3 @@ class Rollout(Aftermath):
             reason=self.reason,
             **facts,
         )
-
-
-def _sentence(result: CheckResult) -> str:
-    """What a check found, in words."""
-    return f"{result.name} {result.verdict.replace('_', ' ')}: {result.message}"

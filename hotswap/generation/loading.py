@@ -28,7 +28,7 @@ from hotswap.generation.overrides import override
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
 from hotswap.generation.shelter import Shelter, opened, sheltered
 from hotswap.generation.standing import epochs
-from hotswap.generation.sysview import Modules, SysView, looked_up_in
+from hotswap.generation.sysview import Modules, SysView, entries, looked_up_in, restore
 from hotswap.generation.young import Young, detach, reachable, watch_young
 from hotswap.patch import Patch, decode
 from hotswap.stopping import Stopped, Worker
@@ -99,7 +99,7 @@ class Candidate(Mapping[str, ModuleType]):
         """
         gate.hold()
         self.loaded = True
-        self._before = _entries(self.world.packages), epochs(self.world.packages)
+        self._before = entries(self.world.packages), epochs(self.world.packages)
         opened(self.shelters, self.world.live_modules, (*self.changed, *self.removed), self.modules)
         young = Young()
         try:
@@ -125,7 +125,7 @@ class Candidate(Mapping[str, ModuleType]):
         with self._putting_back:
             self.world.given_up = True
             if epochs(self.world.packages) == count:
-                _restore(before)
+                restore(before)
         self._left_behind = worker
 
     def leave_behind(self, worker: Worker) -> None:
@@ -155,7 +155,7 @@ class Candidate(Mapping[str, ModuleType]):
 
     def load_module(self, name: str) -> None:
         """Load one module, and its parents. Raises as `load` does."""
-        before, count = _entries(self.world.packages), epochs(self.world.packages)
+        before, count = entries(self.world.packages), epochs(self.world.packages)
         try:
             self.world.load(name)
         except (KeyboardInterrupt, Stopped):
@@ -172,7 +172,7 @@ class Candidate(Mapping[str, ModuleType]):
             with self._putting_back:
                 # If another thread has rolled back meanwhile, or nobody waits any more, what stands there now is right.
                 stale = self.world.given_up or epochs(self.world.packages) != count
-                replaced = [*self.world.modules.replaced, *([] if stale else _restore(before))]
+                replaced = [*self.world.modules.replaced, *([] if stale else restore(before))]
         if replaced:
             raise LoadError(
                 f"the patch replaces {', '.join(replaced)} in sys.modules while it is imported",
@@ -391,15 +391,3 @@ class CandidateWorld(World):
             raise
         finally:
             self.running.pop()
-
-
-def _entries(packages: tuple[str, ...]) -> dict[str, ModuleType]:
-    return {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages}
-
-
-def _restore(before: dict[str, ModuleType]) -> list[str]:
-    """Put back the entries of `sys.modules` that a module body has overwritten; return their names."""
-    replaced = [name for name, module in before.items() if sys.modules.get(name) is not module]
-    for name in replaced:
-        sys.modules[name] = before[name]
-    return replaced

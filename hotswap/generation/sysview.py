@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hotswap.generation.loading import CandidateWorld
 
-__all__ = ["Modules", "SysView", "looked_up_in"]
+__all__ = ["Modules", "SysView", "entries", "looked_up_in", "restore"]
 
 _READERS = ("annotationlib", "dataclasses", "enum", "inspect", "typing")
 """The modules that look into `sys.modules` for whoever calls them."""
@@ -159,3 +159,16 @@ def _exchange(before: ModuleType, after: ModuleType) -> None:
         reader = sys.modules.get(name)
         if type(reader) is ModuleType and reader.__dict__.get("sys") is before:
             reader.__dict__["sys"] = after
+
+
+def entries(packages: tuple[str, ...]) -> dict[str, ModuleType]:
+    """Return the live modules of some packages, as they stand in `sys.modules`."""
+    return {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages}
+
+
+def restore(before: dict[str, ModuleType]) -> list[str]:
+    """Put back the entries of `sys.modules` that a module body has overwritten; return their names."""
+    replaced = [name for name, module in before.items() if sys.modules.get(name) is not module]
+    for name in replaced:
+        sys.modules[name] = before[name]
+    return replaced

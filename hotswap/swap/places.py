@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from hotswap.generation import Candidate, Late, Live
+from hotswap.swap.forwarding import SupersededModule
 from hotswap.swap.plan import Writes
 
-__all__ = ["adopt_children", "relocate", "take_back"]
+__all__ = ["adopt_children", "put_in_place", "relocate", "take_back"]
+
+_SET_CLASS = object.__dict__["__class__"].__set__
+
+
+def put_in_place(
+    old: Mapping[str, ModuleType], new: Mapping[str, ModuleType], removed: Iterable[str], writes: Writes
+) -> None:
+    """Put new modules into `sys.modules` and into their parents, and have the objects of the old ones forward to them.
+
+    Arguments:
+        old, new: the modules of both generations.
+        removed: the names of the modules that go without a successor.
+        writes: receives the writes.
+    """
+    for name, module in new.items():
+        writes.item(sys.modules, name, module)
+        parent, _, child = name.rpartition(".")
+        if parent and parent not in new and parent in sys.modules:
+            writes.item(sys.modules[parent].__dict__, child, module)
+        before = old.get(name)
+        if before is not None:
+            writes.both([(_SET_CLASS, before, SupersededModule)], [(_SET_CLASS, before, type(before))])
+            writes.both([(_SET_CLASS, module, ModuleType)], [(_SET_CLASS, module, SupersededModule)])
+    gone = {*removed}
+    for name in gone:
+        writes.drop(sys.modules, name)
+        parent, _, child = name.rpartition(".")
+        if parent in sys.modules and parent not in new and parent not in gone:
+            writes.drop(sys.modules[parent].__dict__, child)
 
 
 def relocate(live: Live, candidate: Candidate, writes: Writes) -> None:

@@ -7,8 +7,7 @@ with writes that were made out in advance.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import FunctionType, ModuleType
@@ -26,17 +25,18 @@ from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.description import describe
 from hotswap.swap.drain import OldWorld, drain_of
-from hotswap.swap.forwarding import SupersededModule, facade, identity_of, identity_ops, target_of
+from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
+from hotswap.swap.losses import gone_classes, without_successor
 from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
 from hotswap.swap.migration import Undone, bring_back, undo
 from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.places import adopt_children, relocate, take_back
+from hotswap.swap.places import adopt_children, put_in_place, relocate, take_back
 from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
@@ -102,8 +102,8 @@ class Swap:
         self._unmake_impossible_returns()
         # Looked up now: once they are superseded, modules show what took their place.
         lost = (function for _, function in self._pairing.lost)
-        self._gone = [*self._lost(self.old | self._removed, self.new), *lost]
-        self._added = list(self._lost(self.new, self.old))
+        self._gone = [*without_successor(self._pairing, self.old | self._removed, self.new), *lost]
+        self._added = list(without_successor(self._pairing, self.new, self.old))
         wishes = wishes_of(candidate, stays_of(adapters))
         self._why, known = wishes.why, (self.old, self.new, *self._definitions, candidate.selection)
         self._keeping = keep_state(*known, self._owned, self._writes, wishes)
@@ -148,7 +148,7 @@ class Swap:
         self.plan.unsupported += new_classes_refused(new, translate)  # type: ignore[arg-type]  # they are classes
         self._writes.late(AbstractMethods(self._pairing.classes).ops)
         self._redirection.make_again(shadows)
-        lost = {id(function) for _, function in self._pairing.lost} | self._gone_classes()
+        lost = {id(function) for _, function in self._pairing.lost} | gone_classes(self._pairing, self.old, self.new)
         fresh = fresh_definitions(self.new, *self._definitions)
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
         gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
@@ -172,7 +172,7 @@ class Swap:
         merge(registries, Fates(self._pairing.places, gone, fresh | again), translate, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
-        self._module_writes()
+        put_in_place(self.old, self.new, self._candidate.removed, self._writes)
         relocate(self._live, self._candidate, self._writes)
         self._function_writes()
         pairs, led = list(self._keeping.twins.values()), (lambda: set(self._aims))
@@ -206,19 +206,6 @@ class Swap:
                 self._pairing.unmake(pair)
                 self.plan.warnings.append(f"{pair.key} returns as a new class; objects of the old are not of it")
 
-    def _gone_classes(self) -> set[int]:
-        """Ids of the classes that the old modules define and the new ones do not."""
-        paired = {id(pair.old) for pair in self._pairing.classes}
-        return {
-            id(value)
-            for name, module in self.old.items()
-            for attribute, value in list(module.__dict__.items())
-            if walk.is_class(value)
-            and walk.class_dict(value).get("__module__") == name
-            and id(value) not in paired
-            and attribute not in self.new[name].__dict__
-        }
-
     def _is_made(self, value: Any) -> bool:
         return is_made(value, self._owned)
 
@@ -226,23 +213,6 @@ class Swap:
         return managed(name, self._live.packages)
 
     # --- making lists --------------------------------------------------------------------------------------------
-
-    def _module_writes(self) -> None:
-        writes = self._writes
-        for name, module in self.new.items():
-            writes.item(sys.modules, name, module)
-            parent, _, child = name.rpartition(".")
-            if parent and parent not in self.new and parent in sys.modules:
-                writes.item(sys.modules[parent].__dict__, child, module)
-            old = self.old.get(name)
-            if old is not None:
-                writes.both([(_SET_CLASS, old, SupersededModule)], [(_SET_CLASS, old, type(old))])
-                writes.both([(_SET_CLASS, module, ModuleType)], [(_SET_CLASS, module, SupersededModule)])
-        for name in self._candidate.removed:
-            writes.drop(sys.modules, name)
-            parent, _, child = name.rpartition(".")
-            if parent in sys.modules and parent not in self.new and parent not in self._candidate.removed:
-                writes.drop(sys.modules[parent].__dict__, child)
 
     def _function_writes(self) -> None:
         backward: set[int] = set()
@@ -307,16 +277,6 @@ class Swap:
         caches = [pair.new for pair in self._pairing.functions if type(pair.new) is LRU_CACHE]
         caches += [new for _, new in self._pairing.caches if new is not None]
         return self._before.extended(made, caches, self._added, ())
-
-    def _lost(self, here: Mapping[str, ModuleType], there: Mapping[str, ModuleType]) -> Iterator[Any]:
-        """The functions and classes that are defined here, and have no successor there."""
-        followed_ids = {id(o) for pair in self._pairing.functions for o in (pair.old, pair.made)}
-        followed_ids |= {id(o) for pair in self._pairing.classes for o in (pair.old, pair.new)}
-        for name, module in here.items():
-            names = there[name].__dict__ if name in there else {}
-            for attribute, value in list(module.__dict__.items()):
-                if attribute not in names and id(value) not in followed_ids and _defined_in(value, name):
-                    yield value
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
@@ -404,12 +364,6 @@ class Swap:
         self._gone, self._added = [], []
         self._aims.clear()
         self.settling = self.settling_back = Settling(NestedCode(()))
-
-
-def _defined_in(value: Any, module: str) -> bool:
-    if walk.is_class(value):
-        return walk.class_dict(value).get("__module__") == module
-    return type(value) is FunctionType and value.__globals__.get("__name__") == module
 
 
 def _same(value: Any) -> Any:

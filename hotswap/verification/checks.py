@@ -83,6 +83,11 @@ class CheckResult:
     message: str
     detail: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """Name, verdict and message in words."""
+        return f"{self.name} {self.verdict.replace('_', ' ')}: {self.message}"
+
 
 @dataclass(frozen=True)
 class Report:

@@ -1,0 +1,45 @@
+"""Losses: functions and classes of one generation that the other one has not. Somebody may hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import FunctionType, ModuleType
+from typing import Any
+
+from hotswap import walk
+from hotswap.swap.pairing import Pairing
+
+__all__ = ["gone_classes", "without_successor"]
+
+
+def gone_classes(pairing: Pairing, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> set[int]:
+    """Return the ids of the classes that the old modules define and the new ones do not."""
+    paired = {id(pair.old) for pair in pairing.classes}
+    return {
+        id(value)
+        for name, module in old.items()
+        for attribute, value in list(module.__dict__.items())
+        if walk.is_class(value)
+        and walk.class_dict(value).get("__module__") == name
+        and id(value) not in paired
+        and attribute not in new[name].__dict__
+    }
+
+
+def without_successor(
+    pairing: Pairing, here: Mapping[str, ModuleType], there: Mapping[str, ModuleType]
+) -> Iterator[Any]:
+    """Yield the functions and classes that are defined here, and have no successor there."""
+    followed = {id(o) for pair in pairing.functions for o in (pair.old, pair.made)}
+    followed |= {id(o) for pair in pairing.classes for o in (pair.old, pair.new)}
+    for name, module in here.items():
+        names = there[name].__dict__ if name in there else {}
+        for attribute, value in list(module.__dict__.items()):
+            if attribute not in names and id(value) not in followed and _is_defined_in(value, name):
+                yield value
+
+
+def _is_defined_in(value: Any, module: str) -> bool:
+    if walk.is_class(value):
+        return walk.class_dict(value).get("__module__") == module
+    return type(value) is FunctionType and value.__globals__.get("__name__") == module
