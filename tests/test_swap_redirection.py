@@ -382,3 +382,26 @@ TABLE[{{n}}] = Rate; TABLE[Rate] = {{n}}; NAMES.add(Rate); ROWS[0].append(Rate)
         assert set(shared.NAMES) == {rate}
         assert list(shared.ROWS) == [[rate, rate]]
         assert rollout.audit() == ()
+
+
+class TestInstancesOfSlottedClasses:
+    def test_below_a_base_of_the_module_change_their_class(self, make_package: Make) -> None:
+        """CPython lets them only if the bases are the same, and those of the twin are twins until the commit."""
+        source = (
+            "class Base:\n    def shown(self): return {n}\n"
+            "class Symbol(Base):\n    __slots__ = ('name',)\n    def __init__(self, name): self.name = name\n"
+            "class Special(Symbol):\n    __slots__ = ('more',)\n"
+            "MADE = [Symbol('a'), Special('b'), {n}]\n"
+        )
+        name = make_package({"core.py": source.format(n=1)}).__name__
+        core: Any = importlib.import_module(f"{name}.core")
+        symbol, special = core.Symbol, core.Special
+        patcher = hotswap.Patcher([name])
+        for version in (2, 3):
+            patcher.apply(hotswap.Patch.from_sources({f"{name}.core": source.format(n=version)}, str(version)))
+            live: Any = sys.modules[f"{name}.core"]
+            assert [type(made) for made in live.MADE[:2]] == [symbol, special]
+            assert [(made.shown(), made.name) for made in live.MADE[:2]] == [(version, "a"), (version, "b")]
+            assert (live.Symbol, live.Special) == (symbol, special)
+        patcher.rollback()
+        assert symbol("c").shown() == 2

@@ -21,6 +21,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.generation import ModuleView, SysView
 from hotswap.swap.audit import PARTS_OF_CLASSES, described
+from hotswap.swap.bases import can_rebase
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import IN_PLACE, hashes_quietly, is_quiet, refilled, rewriting
 from hotswap.swap.plan import Change, Op
@@ -279,25 +280,39 @@ class Redirection:
                 )
 
     def _bases(self, cls: Any, *, try_only: bool = False) -> None:
-        bases = tuple(self.translate(base) for base in cls.__bases__)
-        if id(cls) in self.twins or all(a is b for a, b in zip(bases, cls.__bases__, strict=True)):
+        ops = self._bases_ops(cls)
+        if not ops or (try_only and id(cls) in self.twins):
             return
         try:
-            _try_or_do(
-                (type.__setattr__, cls, "__bases__", bases),
-                (type.__setattr__, cls, "__bases__", cls.__bases__),
-                try_only,
-            )
+            _try_or_do([ops[0]], [ops[1]], try_only)
         except TypeError as error:
-            self._refuse(cls, f"this new class keeps a dropped base: {error}")
+            if id(cls) not in self.twins:  # else it is dropped itself
+                self._refuse(cls, f"this new class keeps a dropped base: {error}")
+
+    def _bases_ops(self, cls: Any) -> tuple[Op, Op] | None:
+        """The write that leads the bases of a class to living ones, and the one back; None if they are living."""
+        bases = tuple(self.translate(base) for base in cls.__bases__)
+        if all(a is b for a, b in zip(bases, cls.__bases__, strict=True)):
+            return None
+        return (type.__setattr__, cls, "__bases__", bases), (type.__setattr__, cls, "__bases__", cls.__bases__)
 
     def _class_of(self, holder: Any, *, try_only: bool = False) -> None:
         kind = type(holder)
         if not self._is_dropped(kind) or issubclass(kind, ModuleType):
             return
         living = self.twins[id(kind)][1]
+        there: list[Op] = [(_SET_CLASS, holder, living)]
+        back: list[Op] = [(_SET_CLASS, holder, kind)]
+        if try_only:
+            # CPython lets an instance change its class only if both classes have the same bases: `run` leads those of
+            # the twins to the living ones before, as far as it can.
+            for cls in walk.mro(kind):
+                pair = self._bases_ops(cls) if self._is_dropped(cls) else None
+                if pair is not None and can_rebase(cls, pair[0][3]):
+                    there.insert(0, pair[0])
+                    back.append(pair[1])
         try:
-            _try_or_do((_SET_CLASS, holder, living), (_SET_CLASS, holder, kind), try_only)
+            _try_or_do(there, back, try_only)
         except TypeError as error:
             if id(holder) not in self.twins:  # else it is dropped itself
                 self._refuse(kind, f"an instance of it keeps its dropped class: {error}")
@@ -338,9 +353,17 @@ def _weak_references(value: Any) -> list[Any]:
         return []
 
 
-def _try_or_do(there: Op, back: Op, try_only: bool) -> None:
-    """Make a write; or try it, and take it back in the same call, so that nobody sees it."""
-    deque(starmap(operator.call, [there, back] if try_only else [there]), maxlen=0)
+def _try_or_do(there: list[Op], back: list[Op], try_only: bool) -> None:
+    """Make some writes; or try them, and take them back in the same call, so that nobody sees them.
+
+    Only the last of them may raise; then the others are taken back, too.
+    """
+    try:
+        deque(starmap(operator.call, [*there, *back] if try_only else there), maxlen=0)
+    except TypeError:
+        if try_only:
+            deque(starmap(operator.call, back[1:]), maxlen=0)
+        raise
 
 
 def _unviewed(holder: dict[Any, Any]) -> Iterator[Op]:
