@@ -121,6 +121,9 @@ class Adapter:
             classes of frameworks that build themselves when they are created are refused.
     """
 
+    library = ""
+    """The package that it is for, by the name of its entry point."""
+
     families: ClassVar[tuple[str, ...]] = ()
 
     def dependents(self, live: Live, changed: Iterable[str], definitions: Mapping[str, Definitions]) -> Iterable[str]:
