@@ -10,6 +10,7 @@ import importlib
 import itertools
 import sys
 import textwrap
+import typing
 from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
@@ -399,6 +400,27 @@ class TestElsewhere:
         finally:
             (find,) = [o for o in gc.get_objects() if is_of(o, service) and o.__name__ == "find"]
             codecs.unregister(find)
+
+    def test_overloads_are_those_of_what_is_live(self, make_package: Make) -> None:
+        code = """
+            import typing
+            @typing.overload
+            def f(a: int) -> int: ...
+            @typing.overload
+            def f(a: str) -> str: ...
+            def f(a): return a
+        """
+        service = Service(make_package, "", code)
+        old = typing.get_overloads(service.code.f)
+        assert len(old) == 2
+        rollout = service.stage(textwrap.dedent(code) + "def g(): pass\n")
+        assert rollout.plan.effects == []
+        assert typing.get_overloads(service.code.f) == old
+        commit(rollout)
+        live = typing.get_overloads(service.code.f)
+        assert [function.__globals__ is service.code.__dict__ for function in live] == [True, True]
+        rollout.rollback()
+        assert typing.get_overloads(service.code.f) == old
 
     def test_typings_caches_are_no_registry(self, make_package: Make) -> None:
         service = Service(make_package, "", "x = 1\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,12 +74,21 @@ class Deed:
         outcome: what became of it after loading.
     """
 
+    silent = False
+    """Whether nobody has to be told."""
+
     def __init__(self, kind: str, what: str, outcome: Outcome = Outcome.LEFT) -> None:
         self.kind, self.what, self.outcome = kind, what, outcome
 
     def fact(self, allowed: Iterable[str]) -> Effect:
         """Return it as a fact for the plan."""
         return Effect(self.kind, self.what, self.outcome, self.kind in allowed)
+
+    def parts(self) -> Iterator[Any]:
+        """Yield the deed, and the containers of its own in which it keeps what it found."""
+        yield self
+        yield self.__dict__
+        yield from (part for part in self.__dict__.values() if isinstance(part, (dict, list, set, tuple)))
 
     def make(self, living: Callable[[Any], Any]) -> None:
         """Make it again, because the candidate goes live.

@@ -119,7 +119,7 @@ def holdings(
 def _set_aside(deeds: Iterable[Deed], traces: Traces, ours: set[int]) -> None:
     """Note that what deeds keep to make them again is no registration."""
     for deed in deeds:
-        parts = {id(part): part for part in _parts_of(deed)}
+        parts = {id(part): part for part in deed.parts()}
         ours.update(parts)  # they live as long as the deed
         traces.account(parts.values())
 
@@ -139,13 +139,6 @@ class _Hidden:
 
     def __init__(self, held: list[Any]) -> None:
         self.held = held
-
-
-def _parts_of(deed: Deed) -> Iterator[Any]:
-    """A deed, and the containers of its own in which it keeps what it found."""
-    yield deed
-    yield deed.__dict__
-    yield from (part for part in deed.__dict__.values() if type(part) in (*PLAIN, tuple))
 
 
 def _taken_out(container: Any, copy: Any, place: str, traces: Traces, snapshot: Snapshot) -> Holding | None:

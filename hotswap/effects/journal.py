@@ -25,6 +25,7 @@ from hotswap.effects.facts import Deed, Effect, Outcome
 from hotswap.effects.handles import handles
 from hotswap.effects.holdings import Holding, holdings
 from hotswap.effects.logs import Loggers
+from hotswap.effects.overloads import Overloads
 from hotswap.effects.settings import Settings
 from hotswap.effects.snapshot import Snapshot
 from hotswap.effects.threads import Threads, tasks
@@ -63,7 +64,9 @@ class Look:
         self.imported = set(sys.modules)
         self.exits = Exits()
         self.threads = Threads()
-        self.snapshot = Snapshot([(entry.name, entry.module) for entry in modules])
+        managed = [(entry.name, entry.module) for entry in modules]
+        self.snapshot = Snapshot(managed)
+        self.overloads = Overloads({name.partition(".")[0] for name, _ in managed})
         self.loggers = Loggers()
         self.environment = Environment()
         self.lists = Lists()
@@ -116,7 +119,7 @@ class Journal:
         """Take back what can be told without knowing which objects are the candidate's, and enter it."""
         fresh = {name for name in sys.modules if name not in look.imported}
         self.deeds += [*look.settings.changed(), *look.lists.changed(), *look.environment.changed()]
-        self.deeds += look.loggers.changed()
+        self.deeds += [*look.loggers.changed(), *look.overloads.changed()]
         self.deeds += look.exits.changed(lambda function: _module_of(function) in fresh)
 
     def enter_assigned(self, assignments: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> None:
@@ -136,7 +139,7 @@ class Journal:
     @property
     def effects(self) -> list[Effect]:
         """The facts, for the plan."""
-        return [deed.fact(self.allowed) for deed in self.deeds]
+        return [deed.fact(self.allowed) for deed in self.deeds if not deed.silent]
 
     @property
     def holdings(self) -> list[Holding]:
