@@ -33,6 +33,7 @@ from hotswap.generation import keep
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 from hotswap.rollout import Record, Rollout, State
+from hotswap.stage import staging
 
 __version__ = "0.1.0"
 
@@ -61,4 +62,5 @@ __all__ = [
     "WrongPackageError",
     "__version__",
     "keep",
+    "staging",
 ]

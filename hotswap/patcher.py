@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,10 +23,11 @@ from packaging.version import Version
 
 from hotswap import collector
 from hotswap.admission import checked_packages
+from hotswap.effects import checked_kinds
 from hotswap.errors import OutdatedError, StateError
 from hotswap.generation import Limit
 from hotswap.patch import Patch
-from hotswap.place import Place
+from hotswap.place import Place, Terms
 from hotswap.rollout import Record, Rollout, State
 from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
@@ -59,9 +60,10 @@ class Patcher:
             which is stopped when time is up, or left behind; the rollout is rejected. With None there is no limit, and
             they run in the thread that stages.
         closures: whether closures that old functions made are found and led to new code, when old calls have ended.
+        allow_effects: kinds of import-time effects that patches may leave; one that leaves another is refused.
 
-    Raises ValueError for names that are no top-level packages, TypeError or ValueError for what is no time limit,
-    WrongPackageError for packages that do not exist.
+    Raises ValueError for names that are no top-level packages, TypeError or ValueError for what is no time limit or no
+    kind of effect, WrongPackageError for packages that do not exist.
     """
 
     def __init__(
@@ -71,11 +73,13 @@ class Patcher:
         check_timeout: float = 30.0,
         load_timeout: float | None = 60.0,
         closures: bool = True,
+        allow_effects: Iterable[str] = (),
     ) -> None:
         names = checked_packages(packages)
         if load_timeout is not None:
             check_limit(load_timeout, "load_timeout", "a module")
         self._load_timeout = load_timeout
+        self._allow_effects = checked_kinds(allow_effects)
         self._packages = names
         self._check_timeout = check_timeout
         self._checks: list[Check] = []
@@ -138,23 +142,24 @@ class Patcher:
 
     # --- rollouts ------------------------------------------------------------------------------------------------
 
-    def stage(self, patch: Patch, *, wait: float | None = 0.0) -> Rollout:
+    def stage(self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = ()) -> Rollout:
         """Load a patch side by side with what is live, and plan the swap. Live code is not touched.
 
         Arguments:
             patch: what to stage.
             wait: seconds to wait for another rollout that is in progress; 0 refuses at once, None waits for ever.
+            allow_effects: kinds of import-time effects that this patch may leave, besides those of the patcher.
 
         Raises BusyError if another rollout is in progress, and a HotswapError that says what is wrong with the patch;
         the process is as it was then.
         """
-        return self._stage(patch, wait, threading.Event())
+        return self._stage(patch, Terms.of(wait, allow_effects))
 
-    def _stage(self, patch: Patch, wait: float | None, cancelled: threading.Event) -> Rollout:
+    def _stage(self, patch: Patch, terms: Terms) -> Rollout:
         if not isinstance(patch, Patch):
             raise TypeError(f"a patch is needed, not a {type(patch).__qualname__}: Patch.from_path(...) makes one")
-        check_wait(wait)
-        self._place.take(patch.label, wait, cancelled)
+        check_wait(terms.wait)
+        self._place.take(patch.label, terms)
         try:
             with self._change:
                 rollout = Rollout(self, patch, patch.version or Version("0"))
@@ -165,37 +170,39 @@ class Patcher:
         try:
             with self._change:
                 self._succession.begin(rollout)
-            candidate = self._succession.candidate(rollout)
+            candidate = self._succession.candidate(rollout, self._allow_effects | terms.allow_effects)
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise rollout.reject(error) from error.__cause__
-        rollout.staged(candidate, Limit(self._load_timeout, cancelled, self._place.loading))
+        rollout.staged(candidate, Limit(self._load_timeout, terms.cancelled, self._place.loading))
         return rollout
 
-    def apply(self, patch: Patch, *, wait: float | None = 0.0) -> Rollout:
+    def apply(self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = ()) -> Rollout:
         """Stage, verify and commit a patch.
 
         Arguments and errors are those of `stage`, `Rollout.verify` and `Rollout.commit`. If anything fails, the
         rollout is rejected and the process is as it was.
         """
-        return self._walk(patch, wait, None, threading.Event())
+        return self._walk(patch, Terms.of(wait, allow_effects), None)
 
-    async def apply_async(self, patch: Patch, *, wait: float | None = 0.0) -> Rollout:
+    async def apply_async(
+        self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = ()
+    ) -> Rollout:
         """Do what `apply` does in a thread, so that the event loop goes on; asynchronous checks run on the loop.
 
         If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
         if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
-        cancelled = threading.Event()
+        terms = Terms.of(wait, allow_effects)
         loop = asyncio.get_running_loop()
         # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
         executor = ThreadPoolExecutor(1, thread_name_prefix="hotswap-apply")
         run = contextvars.copy_context().run
-        work = asyncio.ensure_future(loop.run_in_executor(executor, run, self._walk, patch, wait, loop, cancelled))
+        work = asyncio.ensure_future(loop.run_in_executor(executor, run, self._walk, patch, terms, loop))
         executor.shutdown(wait=False)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            cancelled.set()
+            terms.cancelled.set()
             self._place.wake()
             while not work.done():
                 with suppress(asyncio.CancelledError):  # a second one asks for what is being done already
@@ -204,21 +211,17 @@ class Patcher:
                 work.exception()  # seen: the caller gets the cancellation, the history has the reason
             raise
 
-    def _walk(
-        self, patch: Patch, wait: float | None, loop: asyncio.AbstractEventLoop | None, cancelled: threading.Event
-    ) -> Rollout:
+    def _walk(self, patch: Patch, terms: Terms, loop: asyncio.AbstractEventLoop | None) -> Rollout:
         for left in reversed(range(_STAGINGS)):
             try:
-                return self._walk_once(patch, wait, loop, cancelled)
+                return self._walk_once(patch, terms, loop)
             except OutdatedError:
                 if not left:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _walk_once(
-        self, patch: Patch, wait: float | None, loop: asyncio.AbstractEventLoop | None, cancelled: threading.Event
-    ) -> Rollout:
-        rollout = self._stage(patch, wait, cancelled)
+    def _walk_once(self, patch: Patch, terms: Terms, loop: asyncio.AbstractEventLoop | None) -> Rollout:
+        rollout, cancelled = self._stage(patch, terms), terms.cancelled
         try:
             if not cancelled.is_set():
                 rollout.judge(loop, cancelled)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
+from hotswap.effects import checked_kinds
 from hotswap.errors import BusyError, StateError
 from hotswap.records import State
 from hotswap.verification import Visit, is_inside_check
@@ -22,7 +23,27 @@ if TYPE_CHECKING:
 
     from hotswap.rollout import Rollout
 
-__all__ = ["Place"]
+__all__ = ["Place", "Terms"]
+
+
+class Terms(NamedTuple):
+    """The terms on which somebody has a patch rolled out.
+
+    Attributes:
+        wait: seconds to wait for the place; 0 refuses at once, None waits for ever.
+        cancelled: ends the wait, and what runs; whoever sets it calls `Place.wake`.
+        allow_effects: kinds of import-time effects that may be left behind.
+    """
+
+    wait: float | None
+    cancelled: threading.Event
+    allow_effects: frozenset[str]
+
+    @classmethod
+    def of(cls, wait: float | None, allow_effects: Iterable[str]) -> Terms:
+        """Return terms that nobody has cancelled. Raises TypeError or ValueError for what is no kind of effect."""
+        return cls(wait, threading.Event(), checked_kinds(allow_effects))
+
 
 _IN_PROGRESS = (State.STAGED, State.VERIFIED)
 
@@ -49,13 +70,12 @@ class Place:
         self._loaders: WeakSet[threading.Thread] = WeakSet()
         self._loading = object()
 
-    def take(self, label: str, wait: float | None, cancelled: threading.Event) -> None:
+    def take(self, label: str, terms: Terms) -> None:
         """Take the place.
 
         Arguments:
             label: of the patch, for errors.
-            wait: seconds to wait for it; 0 refuses at once, None waits for ever.
-            cancelled: ends the wait; whoever sets it calls `wake`.
+            terms: how long to wait for it, and what ends the wait.
 
         Raises BusyError if it is not free in time, or the caller is code that the rollout in progress runs.
         """
@@ -66,8 +86,10 @@ class Place:
                 self._taken, self.rollout = False, None
             self._queue.append(ticket)
             try:
-                free = self._free.wait_for(lambda: self._is_next(ticket) or cancelled.is_set(), timeout=wait)
-                if cancelled.is_set():
+                free = self._free.wait_for(
+                    lambda: self._is_next(ticket) or terms.cancelled.is_set(), timeout=terms.wait
+                )
+                if terms.cancelled.is_set():
                     raise BusyError("the caller was cancelled while it waited", patch=label, running=self._running())
                 if not free:
                     other = self.rollout

@@ -83,7 +83,7 @@ class Succession:
         """Forget a rollout that will not go live."""
         self._staged_on.pop(rollout.id, None)
 
-    def candidate(self, rollout: Rollout) -> Candidate:
+    def candidate(self, rollout: Rollout, allow_effects: frozenset[str]) -> Candidate:
         """Admit the patch of a rollout, and lay out its files. Nothing of it is executed."""
         patch = resolve(rollout.patch, self._live)
         version = version_for(patch, self.versions, self._hot)
@@ -92,7 +92,7 @@ class Succession:
         paths = self._shelf.base_paths(self._live)
         tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths)
         rollout.adapters = adapters()
-        return Candidate(self._live, rollout.patch, version, tree, rollout.adapters)
+        return Candidate(self._live, rollout.patch, version, tree, rollout.adapters, allow_effects)
 
     def prepare(self, rollout: Rollout) -> Swap:
         """Make a swap of a rollout's candidate against what is live now. Raises StateError if that has changed."""

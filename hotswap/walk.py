@@ -7,13 +7,24 @@ lying. These helpers use `type(o)`, the descriptors of `type` and `object`, and 
 from __future__ import annotations
 
 import types
+import weakref
 from typing import Any, cast
 
-__all__ = ["class_dict", "class_items", "class_name", "instance_dict", "is_class", "mro", "slot_descriptors"]
+__all__ = [
+    "callback_of",
+    "class_dict",
+    "class_items",
+    "class_name",
+    "instance_dict",
+    "is_class",
+    "mro",
+    "slot_descriptors",
+]
 
 _TYPE_DICT = type.__dict__["__dict__"]
 _TYPE_MRO = type.__dict__["__mro__"]
 _TYPE_QUALNAME = type.__dict__["__qualname__"]
+_CALLBACK: Any = weakref.ReferenceType.__dict__["__callback__"]
 
 
 def is_class(o: object) -> bool:
@@ -61,3 +72,8 @@ def slot_descriptors(cls: type) -> list[types.MemberDescriptorType]:
         for value in list(class_dict(base).values())
         if type(value) is types.MemberDescriptorType
     ]
+
+
+def callback_of(reference: object) -> Any:
+    """The callback of a weak reference; None if it has none, or is a proxy, which answers for what it stands for."""
+    return _CALLBACK.__get__(reference) if issubclass(type(reference), weakref.ReferenceType) else None

@@ -7,28 +7,33 @@ what counts: the objects are held by the fingerprint, so that no id is used twic
 from __future__ import annotations
 
 import _thread
-import atexit
 import builtins
+import copyreg
 import functools
 import gc
 import importlib
+import locale
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
+import time
 import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import Patcher, walk
+from hotswap.effects.exits import registered
 from hotswap.generation import worlds
+from hotswap.settlement import Settlement
 
 __all__ = ["Fingerprint", "differences", "temporary_directories"]
 
@@ -51,6 +56,11 @@ def _handlers(logger: logging.Logger) -> tuple[int, ...]:
     return tuple(id(handler) for handler in logger.handlers)
 
 
+def _status() -> list[str]:
+    file = Path("/proc/self/status")
+    return file.read_text(errors="replace").splitlines() if file.exists() else []
+
+
 def _descriptors() -> list[str]:
     """The open file descriptors, by what they lead to; the one that lists them is closed again when it is looked at."""
     found = []
@@ -61,6 +71,23 @@ def _descriptors() -> list[str]:
         except OSError:
             continue
     return sorted(found)
+
+
+def _raw_threads() -> int:
+    """How many threads there are, known to `threading` or not; one that settles what has drained is about to end."""
+    deadline = time.monotonic() + 5
+    while True:
+        frames = list(sys._current_frames().values())
+        if not any(map(_settles, frames)) or time.monotonic() > deadline:
+            return len(frames)
+
+
+def _settles(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code is Settlement._run.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @dataclass
@@ -112,22 +139,26 @@ class Fingerprint:
         note = self._note
         note("builtins.__import__", self._id(builtins.__import__))
         note("importlib.import_module", self._id(importlib.import_module))
-        note("names in builtins", sorted(builtins.__dict__))
+        note("builtins", {name: self._id(value) for name, value in builtins.__dict__.items() if name != "__import__"})
+        note("copyreg", {self._id(cls): self._id(how) for cls, how in copyreg.dispatch_table.items()})
         note("sys.meta_path", [self._id(finder) for finder in sys.meta_path])
         note("sys.path", list(sys.path))
         note("sys.path_hooks", [self._id(hook) for hook in sys.path_hooks])
         note("threads", sorted(f"{thread.name} {thread.ident}" for thread in threading.enumerate()))
-        note("raw threads", len(sys._current_frames()))
+        note("raw threads", _raw_threads())
         note("descriptors", _descriptors())
-        note("atexit", atexit._ncallbacks())
+        note("atexit", [self._id(function) for function in registered()])
         for number in sorted(signal.valid_signals()):
             note(f"signal {number}", self._id(signal.getsignal(number)))
         note("warnings.filters", [repr(entry) for entry in warnings.filters])
-        note("warnings.showwarning", self._id(warnings.showwarning))
-        for name in ("", "hotswap"):
-            logger = logging.getLogger(name)
-            note(f"logger {name!r}", (logger.level, logger.disabled, logger.propagate, _handlers(logger)))
+        note("warnings.showwarning", [self._id(warnings.showwarning), self._id(warnings.formatwarning)])
+        for logger in [logging.root, *list(logging.root.manager.loggerDict.values())]:
+            if isinstance(logger, logging.Logger) and (logger.handlers or logger.filters or logger.level):
+                filters = tuple(id(item) for item in logger.filters)
+                facts = (logger.level, logger.disabled, logger.propagate, _handlers(logger), filters)
+                note(f"logger {logger.name!r}", facts)
         note("logging.Logger", self._id(logging.getLoggerClass()))
+        note("log records", (self._id(logging.getLogRecordFactory()), logging.root.manager.disable))
         note("gc", (gc.isenabled(), gc.get_threshold(), gc.get_debug(), tuple(self._id(c) for c in gc.callbacks)))
         note("switch interval", sys.getswitchinterval())
         note("recursion limit", sys.getrecursionlimit())
@@ -135,6 +166,11 @@ class Fingerprint:
         note("thread hooks", [self._id(threading.excepthook), self._id(_thread._excepthook)])
         note("streams", [self._id(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)])
         note("tracing", [self._id(sys.gettrace()), self._id(sys.getprofile())])
+        note("tracing of threads", [self._id(threading.gettrace()), self._id(threading.getprofile())])
+        note("breakpointhook", self._id(sys.breakpointhook))
+        note("locale", locale.setlocale(locale.LC_ALL))
+        note("time limit of sockets", socket.getdefaulttimeout())
+        note("umask", [line for line in _status() if line.startswith("Umask")])
         note("environment", {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"})
         note("working directory", str(Path.cwd()))
         self.frozen = gc.get_freeze_count()

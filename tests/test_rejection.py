@@ -843,6 +843,7 @@ class TestCircumstances:
         with pytest.raises(LoadError, match=r"running now: \w+ 1\.3\.0"):
             bench.patcher.apply(bench.sources("1.4.0", pricing=bench.live("pricing") + "1 / 0\n"))
         untouched(before, bench)
+        before.release()
         assert bench.held["quote"](100) == 114
         bench.patcher.rollback()
         assert bench.held["quote"](100) == 107

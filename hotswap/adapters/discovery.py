@@ -49,4 +49,5 @@ def _made(point: importlib.metadata.EntryPoint) -> Adapter:
             f"the adapter {point.value}{origin} for {point.name} can't be used: {type(error).__name__}: {error}",
             advice="mend or uninstall it, and stage the patch again; the service goes on meanwhile",
         ) from error
+    made.library = point.name
     return made

@@ -25,7 +25,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, ModuleType
 from typing import Any
 
-__all__ = ["ModuleView", "World", "gate", "worlds"]
+__all__ = ["GONE", "ModuleView", "World", "gate", "worlds"]
+
+GONE: Any = object()
+"""Stands for an attribute of a module that was deleted."""
 
 worlds: dict[int, World] = {}
 """The registry: id of a module's globals -> the world that its code imports from. A world keeps these globals alive."""
@@ -48,6 +51,8 @@ class World:
         self.packages = packages
         self.own: dict[str, ModuleType] = {}
         self.live = False
+        self.assignments: dict[str, tuple[dict[str, Any], dict[str, Any]]] | None = None
+        """Name of a shared module -> (its globals, attributes that are kept aside); None where they are set at once."""
         self.kept: dict[tuple[str, str], Any] | None = None
 
     def load(self, name: str) -> None:
@@ -65,6 +70,19 @@ class World:
     def child(self, name: str) -> ModuleType | None:
         """Return this generation's own module of that name, or None if it shares the live one."""
         return self.own.get(name)
+
+    def assign(self, module: str, facts: dict[str, Any], attribute: str, value: Any) -> None:
+        """Set an attribute of a shared module for code of this generation; `GONE` takes it out."""
+        if self.assignments is not None:
+            self.assignments.setdefault(module, (facts, {}))[1][attribute] = value
+        elif value is GONE:
+            facts.pop(attribute, None)
+        else:
+            facts[attribute] = value
+
+    def assigned(self, module: str) -> Mapping[str, Any]:
+        """Return the attributes of a shared module that code of this generation has set, and nobody else sees yet."""
+        return self.assignments[module][1] if self.assignments and module in self.assignments else {}
 
     def added(self, module: str) -> set[str]:
         """Return the names that a shared module will have through its ``import *`` of other modules of this world."""
@@ -136,8 +154,14 @@ class ModuleView(ModuleType):
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
         if world.live:
             return getattr(sys.modules[name], attribute)
+        assigned = world.assigned(name)
         if attribute == "__dict__":
-            return {key: getattr(self, key) for key in {*list(facts), *world.added(name)} if key != "__dict__"}
+            keys = {*list(facts), *world.added(name), *assigned}
+            return {key: getattr(self, key) for key in keys if key != "__dict__" and assigned.get(key) is not GONE}
+        if attribute in assigned:
+            if assigned[attribute] is GONE:
+                raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
+            return assigned[attribute]
         value = facts.get(attribute, _MISSING)
         if value is _MISSING or issubclass(type(value), ModuleType):
             # A submodule; or a module that is bound to another name, which its own name tells.
@@ -146,6 +170,8 @@ class ModuleView(ModuleType):
                 own = ModuleType.__getattribute__(value, "__dict__").get("__name__")
                 if isinstance(own, str) and sys.modules.get(own) is value:
                     child = world.child(own)
+                    if child is None and own.partition(".")[0] in world.packages and world.shared(own) is value:
+                        return world.present(own)
             if child is not None:
                 return child
         origin = world.origin(name, attribute)
@@ -165,18 +191,20 @@ class ModuleView(ModuleType):
         if world.live:
             setattr(sys.modules[name], attribute, value)
         else:
-            facts[attribute] = value
+            world.assign(name, facts, attribute, value)
 
     def __delattr__(self, attribute: str) -> None:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
         if world.live:
             delattr(sys.modules[name], attribute)
-        elif facts.pop(attribute, _MISSING) is _MISSING:
+        elif world.assigned(name).get(attribute, facts.get(attribute, GONE)) is GONE:
             raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
+        else:
+            world.assign(name, facts, attribute, GONE)
 
     def __dir__(self) -> list[str]:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
-        return dir(sys.modules[name]) if world.live else sorted(facts)
+        return dir(sys.modules[name]) if world.live else sorted({*facts, *world.assigned(name)})
 
 
 _MISSING: Any = object()

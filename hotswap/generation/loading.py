@@ -10,15 +10,17 @@ import importlib.machinery
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
 from packaging.version import Version
 
 from hotswap import walk
+from hotswap.effects import Journal, Look
 from hotswap.errors import LoadError
 from hotswap.generation.definitions import Definitions, analyse, public_names
+from hotswap.generation.examination import examine
 from hotswap.generation.failures import innermost, told
 from hotswap.generation.files import NamespaceLoader, Tree, spec_again
 from hotswap.generation.isolation import World, gate, worlds
@@ -31,6 +33,7 @@ from hotswap.generation.standing import epochs
 from hotswap.generation.sysview import Modules, SysView, entries, looked_up_in, restore
 from hotswap.generation.young import Young, detach, reachable, watch_young
 from hotswap.patch import Patch, decode
+from hotswap.stage import on_stage
 from hotswap.stopping import Stopped, Worker
 
 __all__ = ["Candidate"]
@@ -47,7 +50,13 @@ class Candidate(Mapping[str, ModuleType]):
     """
 
     def __init__(
-        self, live: Live, patch: Patch, version: Version, tree: Tree, shelters: Sequence[Shelter] = ()
+        self,
+        live: Live,
+        patch: Patch,
+        version: Version,
+        tree: Tree,
+        shelters: Sequence[Shelter] = (),
+        allow: Iterable[str] = (),
     ) -> None:
         self.patch = patch
         self.version = version
@@ -70,6 +79,7 @@ class Candidate(Mapping[str, ModuleType]):
         """What migrations wrote: module -> name -> what the module body had bound to it. The module has the value."""
         self.fenced: list[Any] = []
         """Objects that migrations took over from what is live: nobody rewrites them."""
+        self.journal = Journal(allow)
         self.loaded = False
         self.discarded = False
         # Guards what stands in `sys.modules` against a module body that comes to its end after it was given up.
@@ -102,15 +112,13 @@ class Candidate(Mapping[str, ModuleType]):
         self._before = entries(self.world.packages), epochs(self.world.packages)
         opened(self.shelters, self.world.live_modules, (*self.changed, *self.removed), self.modules)
         young = Young()
+        look = Look(self.world.live_modules)
         try:
             with watch_young() as young:
                 (limit or Limit()).run(self)
         finally:
             self.classes = self._made(young)
-        own: list[object] = [*self.modules.values(), *(o for shelter in self.shelters for o in shelter.aside())]
-        # Some are held by others only, as the overloads of a function are by `typing`.
-        own += [o for o in young.objects or () if type(o) is FunctionType and id(o.__globals__) in self.world.ran]
-        self.owned = own + reachable(own, young)
+            examine(self, look, young)
 
     def load_modules(self) -> None:
         """Run the module bodies, in whatever thread this is. Raises as `load` does."""
@@ -186,6 +194,7 @@ class Candidate(Mapping[str, ModuleType]):
         if self.discarded:
             return
         self.discarded = True
+        self.journal.drop()
         for cls in self.classes:
             detach(cls)
         self.owned, self.classes, self.shelters = [], [], ()
@@ -223,7 +232,11 @@ class Candidate(Mapping[str, ModuleType]):
 
     def __getitem__(self, name: str) -> ModuleType:
         if name not in self.modules and name not in self.removed and self._staged(name):
-            self.load_module(name)
+            look = Look(self.world.live_modules)
+            try:
+                self.load_module(name)
+            finally:
+                self.journal.enter_settings(look)
         try:
             return self.world.present(name)
         except ModuleNotFoundError:
@@ -258,6 +271,7 @@ class CandidateWorld(World):
         """Whether a module body did not return in time: whatever it does from then on, it imports nothing managed."""
         self.modules = Modules(self)
         """`sys.modules`, for the candidate's code."""
+        self.assignments = {}
         self.ran: dict[int, dict[str, object]] = {}
         """The globals of every module body that was begun, by their id."""
         # A module body runs under this lock, as it does under importlib's module locks: two threads of a check that
@@ -380,7 +394,7 @@ class CandidateWorld(World):
             source = self.candidate.patch.sources.get(name)
             if source is not None and name not in self.candidate.definitions:
                 self.candidate.definitions[name] = analyse(decode(source.data), name, package=source.package)
-            with looked_up_in(self), sheltered(self.candidate.shelters, name):
+            with looked_up_in(self), sheltered(self.candidate.shelters, name), on_stage():
                 loader.exec_module(module)
             self.finished.append(name)
         except BaseException:

@@ -16,6 +16,9 @@ __all__ = ["Shelter", "opened", "sheltered"]
 class Shelter(Protocol):
     """What a candidate is loaded in; `hotswap.swap.Adapter` says what is asked of one."""
 
+    library: str
+    """The package of which it looks after what is registered; "" if none."""
+
     def dependents(self, live: Live, changed: Iterable[str], definitions: Mapping[str, Definitions]) -> Iterable[str]:
         """Return the unchanged modules that hold compiled copies of what the changed ones define."""
 

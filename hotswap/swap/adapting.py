@@ -124,6 +124,9 @@ class Adapter:
         look: finds them; it is shared by all adapters of a rollout.
     """
 
+    library = ""
+    """The package that it is for, by the name of its entry point."""
+
     families: ClassVar[tuple[str, ...]] = ()
     roots: ClassVar[tuple[type, ...]] = ()
     look: Look | None = None

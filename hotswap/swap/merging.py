@@ -7,6 +7,7 @@ the old one loses the new entries; taking the new one loses what was registered 
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType, MethodType, ModuleType
@@ -18,7 +19,7 @@ from hotswap.swap.parts import functions_of, resolved
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["Fates", "Kept", "fresh_definitions", "inside", "merge"]
+__all__ = ["Fates", "Kept", "fresh_definitions", "inside", "leads_to", "merge"]
 
 _MISSING: Any = object()
 
@@ -161,7 +162,7 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
         if kind is not type(pair.twin) or id(pair.living) in merged:
             continue
         merged.add(id(pair.living))
-        if kind is dict:
+        if kind in (dict, defaultdict):
             writes.late(_DictMerge(pair, fates, translate, writes).ops)
         elif kind is list:
             writes.late(_ListMerge(pair, fates, translate, writes).ops)
@@ -176,11 +177,11 @@ class _Merge:
 
     def is_new(self, value: Any) -> bool:
         """Whether an entry of the twin is to be added."""
-        return self.touched or _leads_to(value, self.fates.fresh)
+        return self.touched or leads_to(value, self.fates.fresh)
 
     def is_gone(self, value: Any) -> bool:
         """Whether an entry of the living container is to go, unless the new version has it too."""
-        return _leads_to(value, self.fates.gone)
+        return leads_to(value, self.fates.gone)
 
 
 class _DictMerge(_Merge):
@@ -255,7 +256,7 @@ class _ListMerge(_Merge):
             successor = self.fates.current(value)
             if _has(twin, successor) or not self.is_gone(value):
                 after.append(successor)
-        return after + [v for v in twin if _leads_to(v, self.fates.fresh) and not _has(after, v)]
+        return after + [v for v in twin if leads_to(v, self.fates.fresh) and not _has(after, v)]
 
 
 class _SetMerge(_Merge):
@@ -282,7 +283,7 @@ class _SetMerge(_Merge):
         return successor is not value or (self.is_gone(value) and not _has(twin, successor))
 
 
-def _leads_to(value: Any, ids: Container[int], depth: int = 0) -> bool:
+def leads_to(value: Any, ids: Container[int], depth: int = 0) -> bool:
     """Whether an entry of a registry is one of some functions and classes, or an object that holds one."""
     if id(value) in ids:
         return True
@@ -300,7 +301,7 @@ def _leads_to(value: Any, ids: Container[int], depth: int = 0) -> bool:
         parts = [value.func, *value.args]
     else:
         parts = list((walk.instance_dict(value) or {}).values()) if kind is not dict else list(value.values())
-    return len(parts) < _PARTS and any(_leads_to(part, ids, depth + 1) for part in parts)
+    return len(parts) < _PARTS and any(leads_to(part, ids, depth + 1) for part in parts)
 
 
 def _is_definition(value: Any) -> bool:

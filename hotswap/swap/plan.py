@@ -25,6 +25,7 @@ from itertools import starmap
 from typing import Any
 
 from hotswap import collector
+from hotswap.effects import Effect
 
 __all__ = ["Change", "Fate", "NameChange", "Op", "Plan", "Writes", "gil_enabled", "has_audit_hook"]
 
@@ -196,6 +197,7 @@ class Plan:
         names: what becomes of each name.
         unsupported: changes that can't be made; a rollout with any is rejected.
         warnings: what will work, but not as a restart would, each a sentence.
+        effects: what importing the candidate did to the process around it, and what became of it.
     """
 
     patch: str
@@ -203,6 +205,7 @@ class Plan:
     names: list[NameChange] = field(default_factory=list)
     unsupported: list[Change] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
 
     @property
     def supported(self) -> bool:
@@ -225,6 +228,7 @@ class Plan:
         sections: tuple[tuple[str, Sequence[object]], ...] = (
             ("unsupported changes", self.unsupported),
             ("warnings", self.warnings),
+            ("effects", self.effects),
             ("names", names),
         )
         lines += [

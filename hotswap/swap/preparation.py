@@ -41,6 +41,7 @@ from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
+from hotswap.swap.registers import register
 from hotswap.swap.registrations import forget_aliases, forget_answers
 from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
@@ -92,7 +93,8 @@ class Swap:
         self._aims: dict[int, tuple[Reference, Any, Any]] = {}
         # Taken now: once forwarders stand in the old functions, their nested code can't be found in them.
         self.settling, self.settling_back = (Settling(NestedCode(functions_in(m))) for m in (self.old, self.new))
-        self.plan = Plan(candidate.patch.label, modules=self._modules())
+        journal = self._journal = candidate.journal
+        self.plan = Plan(candidate.patch.label, modules=self._modules(), effects=journal.effects)
         outside = {name.partition(".")[0] for name in candidate.patch.sources} - {*live.packages}
         if outside:
             which = ", ".join(sorted(outside))
@@ -113,7 +115,7 @@ class Swap:
         twins = {id(pair.new): (pair.new, pair.old) for pair in self._pairing.classes}
         twins.update(self._keeping.twins | self._keeping.led)
         self._pairing.keep(self._keeping.twins)
-        aside = [container for adapter in adapters for container in adapter.aside()]
+        aside = [*(container for adapter in adapters for container in adapter.aside()), *journal.registered]
         self._redirection = Redirection(candidate.owned, self.new, twins, self._pairing.successors, aside)
         self._build()
 
@@ -152,6 +154,8 @@ class Swap:
         fresh = fresh_definitions(self.new, *self._definitions)
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
         gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
+        fates = Fates(self._pairing.places, gone, fresh | again)
+        fates = register(self._journal, containers, fates, self._pairing, translate, self._writes)
         facts = Facts(
             self.old,
             self.new,
@@ -169,7 +173,7 @@ class Swap:
         claimed = adapt(self._adapters, facts)
         whole = [*containers, *inside(containers, translate)]
         registries = [kept for kept in whole if id(kept.living) not in claimed]
-        merge(registries, Fates(self._pairing.places, gone, fresh | again), translate, self._writes)
+        merge(registries, fates, translate, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         put_in_place(self.old, self.new, self._candidate.removed, self._writes)
@@ -293,6 +297,7 @@ class Swap:
             raise UnsupportedChangeError(self._redirection.refused, patch=self._candidate.patch.label)
         adopt_children(self._live, self._candidate, self.old)
         self.settling_back.refresh()
+        self._journal.make(self._redirection.translate)
         gate.hold()
         old = (pair.old for pair in self._pairing.functions)
         drain = drain_of(old, self._old_world, partial(drained, self.settling))
@@ -300,7 +305,9 @@ class Swap:
             pause = self._writes.apply()
         except BaseException:
             gate.release()
+            self.plan.warnings += self._journal.take_back()
             raise
+        self._journal.settle()
         self._candidate.settle_in()
         for pair in self._pairing.classes:
             detach(pair.new)
@@ -341,6 +348,7 @@ class Swap:
             gate.release()
             raise
         self.settling.cancel()
+        self.plan.warnings += self._journal.take_back()
         forget_answers()
         drain.arm()
         return pause

@@ -21,7 +21,6 @@ from typing import Any
 from hotswap import walk
 from hotswap.generation import ModuleView, SysView
 from hotswap.swap.audit import PARTS_OF_CLASSES, described
-from hotswap.swap.bases import can_rebase
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import IN_PLACE, hashes_quietly, is_quiet, refilled, rewriting
 from hotswap.swap.plan import Change, Op
@@ -219,10 +218,10 @@ class Redirection:
         self.leftovers, self.refused = [], []
         self._made_again.fill(self.translate)
         found = self._reach()
-        for holder, _ in found:
-            if walk.is_class(holder):
-                # CPython lets an instance change its class only if both classes have the same base.
-                self._bases(holder)
+        classes: list[Any] = [holder for holder, _ in found if walk.is_class(holder)]
+        for cls in sorted(classes, key=_depth):
+            # CPython lets an instance change its class only if both classes have the same base.
+            self._bases(cls)
         self._write(found)
         if self._rehash(found):
             self._write(found)
@@ -284,7 +283,8 @@ class Redirection:
         if not ops or (try_only and id(cls) in self.twins):
             return
         try:
-            _try_or_do([ops[0]], [ops[1]], try_only)
+            # Tried, and taken back in the same call, so that nobody sees it.
+            deque(starmap(operator.call, ops if try_only else ops[:1]), maxlen=0)
         except TypeError as error:
             if id(cls) not in self.twins:  # else it is dropped itself
                 self._refuse(cls, f"this new class keeps a dropped base: {error}")
@@ -300,22 +300,31 @@ class Redirection:
         kind = type(holder)
         if not self._is_dropped(kind) or issubclass(kind, ModuleType):
             return
-        living = self.twins[id(kind)][1]
-        there: list[Op] = [(_SET_CLASS, holder, living)]
-        back: list[Op] = [(_SET_CLASS, holder, kind)]
-        if try_only:
-            # CPython lets an instance change its class only if both classes have the same bases: `run` leads those of
-            # the twins to the living ones before, as far as it can.
-            for cls in walk.mro(kind):
-                pair = self._bases_ops(cls) if self._is_dropped(cls) else None
-                if pair is not None and can_rebase(cls, pair[0][3]):
-                    there.insert(0, pair[0])
-                    back.append(pair[1])
+        undo: list[Op] = []
         try:
-            _try_or_do(there, back, try_only)
+            if try_only:
+                # CPython lets an instance change its class only if both classes have the same bases: `run` leads those
+                # of the twins to the living ones before, as far as it can. Nobody but the candidate sees them.
+                undo += self._lead_bases([cls for cls in walk.mro(kind) if self._is_dropped(cls)])
+            _SET_CLASS(holder, self.twins[id(kind)][1])
+            undo.append((_SET_CLASS, holder, kind))
         except TypeError as error:
             if id(holder) not in self.twins:  # else it is dropped itself
                 self._refuse(kind, f"an instance of it keeps its dropped class: {error}")
+        finally:
+            if try_only:
+                deque(starmap(operator.call, reversed(undo)), maxlen=0)
+
+    def _lead_bases(self, twins: list[type]) -> Iterator[Op]:
+        """Lead the bases of some twins to living ones, where that can be; yield the writes that lead back."""
+        for twin in sorted(twins, key=_depth):
+            pair = self._bases_ops(twin)
+            if pair is not None:
+                try:
+                    operator.call(*pair[0])
+                except TypeError:
+                    continue  # then nothing that depends on it will work either, and that is told
+                yield pair[1]
 
     def _refuse(self, cls: type, sentence: str) -> None:
         home, name = str(walk.class_dict(cls).get("__module__")), walk.class_name(cls)
@@ -353,17 +362,9 @@ def _weak_references(value: Any) -> list[Any]:
         return []
 
 
-def _try_or_do(there: list[Op], back: list[Op], try_only: bool) -> None:
-    """Make some writes; or try them, and take them back in the same call, so that nobody sees them.
-
-    Only the last of them may raise; then the others are taken back, too.
-    """
-    try:
-        deque(starmap(operator.call, [*there, *back] if try_only else there), maxlen=0)
-    except TypeError:
-        if try_only:
-            deque(starmap(operator.call, back[1:]), maxlen=0)
-        raise
+def _depth(cls: type) -> int:
+    """Bases have to be led before what stands below them."""
+    return len(walk.mro(cls))
 
 
 def _unviewed(holder: dict[Any, Any]) -> Iterator[Op]:

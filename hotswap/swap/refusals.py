@@ -35,6 +35,8 @@ def refusals(live: Live, candidate: Candidate, pairing: Pairing) -> list[Change]
         entry = live.get(name)
         if entry is not None and not _same_file(entry, candidate.patch.files[path]):
             found.append(Change("extension-changed", name, "", "compiled code can't be loaded twice into one process"))
+    refused = (effect for effect in candidate.journal.effects if effect.refused)
+    found += [Change("import-effect", "", "", f"{effect.kind}: {effect.what}") for effect in refused]
     for key, old, new in pairing.clashes:
         module, _, name = key.partition(":")
         what = "another existing class" if walk.is_class(new) else f"a {type(new).__name__}"

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
+from hotswap.stage import mark
+
 __all__ = ["Visit", "current_token", "is_inside_check"]
 
 
@@ -36,6 +38,7 @@ class Visit:
         """Mark the current context as one in which a check runs, until `over` is set."""
         visit = cls(token, _visit.get())
         _visit.set(visit)
+        mark(visit)
         return visit
 
     def end(self) -> None:

@@ -1,0 +1,289 @@
+"""Holdings: registries of live code that hold something of the candidate after it was loaded.
+
+A decorator in a module that the patch leaves alone, an `__init_subclass__` of a live base, a signal of a library: they
+are live objects, and importing the candidate has registered its functions and classes there. They are taken out again
+right after loading, and what they took the place of is put back. The swap registers them, in its one call.
+
+| holder | taken out | registered at the commit |
+|---|---|---|
+| a dict, list or set of a managed module | yes, from a copy | yes |
+| a dict, list or set that another module holds by name | yes, from a copy | yes |
+| a name of a module, an attribute of a managed class | yes, from a copy | yes |
+| a list or set elsewhere | if it was added at an end, and so took nobody's place | yes |
+| anything else (a weak reference, an attribute of an instance, an object in C) | no | - |
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import gc
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from types import FunctionType
+from typing import Any
+
+from hotswap import walk
+from hotswap.effects.facts import Deed, Outcome
+from hotswap.effects.snapshot import PLAIN, Snapshot
+from hotswap.effects.traces import Traces
+
+__all__ = ["Holding", "holdings"]
+
+_MISSING: Any = object()
+_SET_CLASS = object.__dict__["__class__"].__set__
+_NOT_AGAIN = "under a key that a swap can't look up without running its code"
+_QUIET = (str, int, float, bytes, bool, type(None), FunctionType)
+_LRU_CACHE = type(functools.lru_cache(lambda: None))
+
+
+class Holding(Deed):
+    """A registration of the candidate's in a live object.
+
+    Arguments:
+        kind, what, outcome: as for a deed.
+        living: the container that is live, or the namespace, or the class.
+        twin: a container of the same type that holds the candidate's entries and nothing else; None if they are left.
+        names: whether `living` is a namespace or a class: its entries are names, which are set, not merged.
+        cache: what has to be forgotten when `living` changes.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        what: str,
+        outcome: Outcome,
+        living: Any,
+        twin: Any,
+        *,
+        names: bool = False,
+        cache: dict[Any, Any] | None = None,
+    ) -> None:
+        super().__init__(kind, what, outcome)
+        self.living, self.twin, self.names, self.cache = living, twin, names, cache
+
+    def drop(self) -> None:
+        """Forget the entries, which keep the candidate alive."""
+        self.living = self.twin = self.cache = None
+
+
+def holdings(
+    traces: Traces, snapshot: Snapshot, deeds: Iterable[Deed], libraries: frozenset[str] = frozenset()
+) -> Iterator[Holding]:
+    """Take the candidate's traces out of live registries, and yield what was found.
+
+    Arguments:
+        traces: the candidate's.
+        snapshot: what stood where before loading.
+        deeds: what is known already; what they hold to make it again is no registration.
+        libraries: packages for which somebody else looks after what is registered in them.
+    """
+    if not traces.core:
+        return
+    ours: set[int] = set()
+    _set_aside(deeds, traces, ours)
+    for name, module, cls in snapshot.types:
+        if type(module) is not cls:
+            _SET_CLASS(module, cls)
+            what = f"changes the class of the module {name}, which was put back"
+            yield Holding("registrations", what, Outcome.LEFT, None, None)
+    known = [entry for entry in snapshot.containers.values() if type(entry[0]) in PLAIN]
+    known += [entry for key, entry in snapshot.modules.items() if key not in snapshot.containers]
+    for entry in known:
+        found = _taken_out(*entry, traces, snapshot)
+        if found is not None:
+            _set_aside([found], traces, ours)
+            yield found
+    if libraries and traces.held():
+        traces.trust_libraries(libraries)
+    if traces.held():
+        for key, entry in snapshot.named.items():
+            known_else = key in snapshot.containers or traces.is_trusted(entry[0])
+            found = None if known_else else _taken_out(*entry, traces, snapshot)
+            if found is not None:
+                _set_aside([found], traces, ours)
+                yield found
+    # What runs in a thread or a task of the candidate's holds it too; that is told by itself.
+    runs = any(deed.kind in ("threads", "tasks") for deed in deeds)
+    held = traces.held()
+    for holder in _holders(traces, held) if held else ():
+        if id(holder) not in ours and not (runs and type(holder) is _Hidden):
+            found = _elsewhere(holder, held, traces)
+            if found is not None:
+                _set_aside([found], traces, ours)
+                yield found
+
+
+def _set_aside(deeds: Iterable[Deed], traces: Traces, ours: set[int]) -> None:
+    """Note that what deeds keep to make them again is no registration."""
+    for deed in deeds:
+        parts = {id(part): part for part in deed.parts()}
+        ours.update(parts)  # they live as long as the deed
+        traces.account(parts.values())
+
+
+def _holders(traces: Traces, held: list[Any]) -> Iterator[Any]:
+    """Whoever else holds traces, and a stand-in for holders that can't be found."""
+    holders = traces.holders(held)
+    found = {id(o) for holder in holders for o in gc.get_referents(holder)}
+    yield from holders
+    hidden = [o for o in held if id(o) not in found]
+    if hidden:
+        yield _Hidden(hidden)
+
+
+class _Hidden:
+    """Stands for a holder that can't be found: it is in C, or the application has frozen it with `gc.freeze`."""
+
+    def __init__(self, held: list[Any]) -> None:
+        self.held = held
+
+
+def _taken_out(container: Any, copy: Any, place: str, traces: Traces, snapshot: Snapshot) -> Holding | None:
+    """Put a container back as it was, where it holds traces now."""
+    twin = _entries(container, traces, copy)
+    if not twin:
+        return None
+    what = _what(twin)
+    cls = snapshot.classes.get(id(container))
+    if cls is not None:
+        for name in twin:
+            before = copy.get(name, _MISSING)
+            type.__delattr__(cls, name) if before is _MISSING else type.__setattr__(cls, name, before)
+        return Holding(
+            "registrations",
+            f"sets {', '.join(map(str, twin))} of the class {walk.class_name(cls)}",
+            Outcome.UNDONE,
+            cls,
+            twin,
+            names=True,
+        )
+    _restore(container, copy, twin)
+    if id(container) not in snapshot.modules and not _can_return(twin):
+        return Holding("registrations", f"registers {what} in {place}, {_NOT_AGAIN}", Outcome.LEFT, container, None)
+    if id(container) in snapshot.modules:
+        kind = "builtins" if container is builtins.__dict__ else "registrations"
+        named = f"sets {', '.join(map(str, twin))} in the module {snapshot.modules[id(container)][2]}"
+        return Holding(kind, named, Outcome.UNDONE, container, twin, names=True)
+    cache = snapshot.caches.get(id(container))
+    if cache is not None:
+        cache.clear()
+    kind = "import-path" if container in _Named(sys.meta_path, sys.path_hooks) else "registrations"
+    return Holding(kind, f"registers {what} in {place}", Outcome.UNDONE, container, twin, cache=cache)
+
+
+def _can_return(twin: Any) -> bool:
+    """Whether the swap can register the entries: what it looks up by hash must not run code of anybody's."""
+    if isinstance(twin, (dict, set)):
+        return all(type(key) in _QUIET or _is_plain_class(key) for key in twin)
+    return True
+
+
+def _is_plain_class(key: Any) -> bool:
+    return walk.is_class(key) and walk.class_dict(type(key)).get("__hash__", type.__hash__) is type.__hash__
+
+
+def _entries(container: Any, traces: Traces, copy: Any) -> Any:
+    """The entries that lead to the candidate and were not there, as a container of the same type; maybe empty."""
+    kind = type(container)
+    leads = traces.leads
+    if issubclass(kind, dict):
+        entries = {
+            k: v
+            for k, v in list(dict.items(container))
+            if (leads(v) or leads(k)) and dict.get(copy, k, _MISSING) is not v
+        }
+        if entries and kind is defaultdict:
+            return defaultdict(container.default_factory, entries)
+        return entries
+    before = {id(value) for value in copy}
+    return kind(value for value in list(container) if leads(value) and id(value) not in before)
+
+
+def _restore(container: Any, copy: Any, twin: Any) -> None:
+    """Take the entries of `twin` out; what they took the place of is put back, and so is its order."""
+    if isinstance(twin, dict):
+        for key in twin:
+            before = copy.get(key, _MISSING)
+            if before is _MISSING:
+                dict.pop(container, key, None)
+            else:
+                dict.__setitem__(container, key, before)
+    elif isinstance(twin, set):
+        before = {id(value) for value in copy}
+        for value in twin:
+            if id(value) not in before:
+                set.discard(container, value)
+    else:
+        ours = {id(value) for value in twin}
+        rest = [value for value in container if id(value) not in ours]
+        if copy and len(rest) < len(copy):
+            since = [value for value in rest if not any(value is other for other in copy)]
+            rest = [*copy, *since]
+        list.__setitem__(container, slice(None), rest)
+
+
+def _what(entries: Any) -> str:
+    values = [v for item in entries.items() for v in item] if isinstance(entries, dict) else list(entries)
+    names = dict.fromkeys(name for name in map(_title, values) if name)
+    if isinstance(entries, set):
+        names = dict.fromkeys(sorted(names))
+    return ", ".join(names) or "an object"
+
+
+def _title(value: Any) -> str:
+    if type(value) is FunctionType:
+        return value.__qualname__
+    if walk.is_class(value):
+        return walk.class_name(value)
+    if type(value) in (str, int, bytes, float, bool, type(None)):
+        return ""
+    return f"a {walk.class_name(type(value))}"
+
+
+def _elsewhere(holder: Any, held: list[Any], traces: Traces) -> Holding | None:
+    """Take traces out of a list or set of which no copy was made, if they took nobody's place."""
+    kind = type(holder)
+    if kind is dict and (holder in _Named(*_thread_tables()) or _is_cache(holder)):
+        return None
+    where = f"a {walk.class_name(kind)} outside of the managed packages"
+    if kind in (list, set):
+        entries = _entries(holder, traces, ())
+        if entries and _can_return(entries) and (kind is set or _at_an_end(holder, traces)):
+            _restore(holder, (), entries)
+            return Holding("registrations", f"registers {_what(entries)} in {where}", Outcome.UNDONE, holder, entries)
+    ids = {id(o) for o in held}
+    traced = [o for o in gc.get_referents(holder) if id(o) in ids]
+    if kind is _Hidden:
+        where = "an object that can't be found: it is written in C, or frozen by gc.freeze()"
+        traced = holder.held
+    return Holding("registrations", f"leaves {_what(traced)} in {where}", Outcome.LEFT, None, None) if traced else None
+
+
+class _Named:
+    """Some containers, told by identity."""
+
+    def __init__(self, *containers: Any) -> None:
+        self._containers = containers
+
+    def __contains__(self, container: object) -> bool:
+        return any(container is known for known in self._containers)
+
+
+def _thread_tables() -> tuple[Any, ...]:
+    """The tables in which `threading` keeps the threads: those are told by themselves."""
+    return tuple(getattr(threading, name, None) for name in ("_active", "_limbo"))
+
+
+def _at_an_end(holder: list[Any], traces: Traces) -> bool:
+    """Whether the candidate's entries stand together at an end, as what was added does, and not in anybody's place."""
+    marks = [traces.leads(item) for item in list(holder)]
+    count = sum(marks)
+    return all(marks[-count:]) or all(marks[:count])
+
+
+def _is_cache(holder: dict[Any, Any]) -> bool:
+    """Whether a dict is what an `lru_cache` remembers."""
+    return any(type(owner) is _LRU_CACHE for owner in gc.get_referrers(holder))

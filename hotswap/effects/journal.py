@@ -1,0 +1,202 @@
+"""The journal of what the import of a candidate did to the process around it.
+
+`before` looks, `after` looks again, takes back what can be taken back, and keeps the rest by name. What went live is
+made again by `make`, right before the commit, and taken back by `take_back`.
+
+Guarantees: nothing is wrapped, and nothing of this is in the way while nothing is loaded. `make` either makes all or
+takes back what it has made.
+
+Assumes: what other threads of the service do to the same places while a candidate is loaded is rare. Where it can be
+told apart (threads, tasks, registrations, files), it is; a change of the environment, of `sys.path`, of a filter or of
+a setting is taken for the candidate's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Container, Iterable, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any, Protocol
+
+from hotswap.effects.abstract import Registration, registrations
+from hotswap.effects.entries import Environment, Lists
+from hotswap.effects.exits import Exits
+from hotswap.effects.facts import Deed, Effect, Outcome
+from hotswap.effects.handles import handles
+from hotswap.effects.holdings import Holding, holdings
+from hotswap.effects.logs import Loggers
+from hotswap.effects.overloads import Overloads
+from hotswap.effects.settings import Settings
+from hotswap.effects.snapshot import Snapshot
+from hotswap.effects.threads import Threads, tasks
+from hotswap.effects.traces import Traces
+
+__all__ = ["Journal", "Look"]
+
+
+class LiveModule(Protocol):
+    """A managed module as it is imported now."""
+
+    @property
+    def name(self) -> str:
+        """Its dotted name."""
+
+    @property
+    def module(self) -> ModuleType:
+        """The object in `sys.modules`."""
+
+
+class Young(Protocol):
+    """What was created in some time: `objects`, and the ids of `tuples`, which somebody may be building."""
+
+    objects: list[object] | None
+    tuples: set[int]
+
+
+class Look:
+    """The process before something is loaded. Lives until `Journal.enter` has looked again.
+
+    Arguments:
+        modules: the live managed modules.
+    """
+
+    def __init__(self, modules: Iterable[LiveModule]) -> None:
+        self.imported = set(sys.modules)
+        self.exits = Exits()
+        self.threads = Threads()
+        managed = [(entry.name, entry.module) for entry in modules]
+        self.snapshot = Snapshot(managed)
+        self.overloads = Overloads({name.partition(".")[0] for name, _ in managed})
+        self.loggers = Loggers()
+        self.environment = Environment()
+        self.lists = Lists()
+        self.settings = Settings()
+
+
+class Journal:
+    """What a candidate did. Lives as long as its generation is kept.
+
+    Arguments:
+        allowed: kinds of effects that may be left behind.
+    """
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        self.allowed = frozenset(allowed)
+        self.deeds: list[Deed] = []
+        self._made: list[Deed] = []
+
+    def enter(
+        self,
+        look: Look,
+        young: Young,
+        own: tuple[Mapping[int, dict[str, object]], Iterable[object], list[type]],
+        inside: Container[int],
+        keepers: Iterable[object],
+        libraries: frozenset[str] = frozenset(),
+    ) -> None:
+        """Take back what was done since a look, and enter it.
+
+        Arguments:
+            look: taken before loading.
+            young: what was created since; held by nobody else.
+            own: id of the globals of each of the candidate's modules -> them; its modules; its classes.
+            inside: ids of what the candidate's modules hold themselves.
+            keepers: objects of ours that keep something for the candidate.
+            libraries: packages for which somebody else looks after what is registered in them.
+        """
+        ran, modules, classes = own
+        objects = young.objects or []
+        self.enter_settings(look)
+        traces = Traces(objects, young.tuples, ran, modules, classes, look.snapshot.knows)
+        traces.trust(keepers)
+        self.deeds += look.threads.changed(traces.leads, ran)
+        self.deeds += tasks(objects, ran, inside)
+        self.deeds += registrations(classes)
+        for found in holdings(traces, look.snapshot, list(self.deeds), libraries):
+            self.deeds.append(found)
+
+    def enter_settings(self, look: Look) -> None:
+        """Take back what can be told without knowing which objects are the candidate's, and enter it."""
+        fresh = {name for name in sys.modules if name not in look.imported}
+        self.deeds += [*look.settings.changed(), *look.lists.changed(), *look.environment.changed()]
+        self.deeds += [*look.loggers.changed(), *look.overloads.changed()]
+        self.deeds += look.exits.changed(lambda function: _module_of(function) in fresh)
+
+    def enter_assigned(self, assignments: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        """Enter the attributes of live modules that were set; nobody but the candidate has seen them.
+
+        Arguments:
+            assignments: name of a module -> (its globals, the attributes).
+        """
+        for module, (facts, names) in assignments.items():
+            what = f"sets {', '.join(names)} in the module {module}"
+            self.deeds.append(Holding("registrations", what, Outcome.UNDONE, facts, dict(names), names=True))
+
+    def enter_held(self, owned: Iterable[object]) -> None:
+        """Enter what the candidate's own objects hold open."""
+        self.deeds += handles(owned)
+
+    @property
+    def effects(self) -> list[Effect]:
+        """The facts, for the plan."""
+        return [deed.fact(self.allowed) for deed in self.deeds if not deed.silent]
+
+    @property
+    def holdings(self) -> list[Holding]:
+        """What was registered in live objects, for the swap to register."""
+        return [deed for deed in self.deeds if isinstance(deed, Holding) and deed.twin is not None]
+
+    @property
+    def registered(self) -> list[Any]:
+        """The entries that were taken out of live objects."""
+        return [holding.twin for holding in self.holdings]
+
+    @property
+    def registrations(self) -> list[Registration]:
+        """What is registered with living abstract classes."""
+        return [deed for deed in self.deeds if isinstance(deed, Registration)]
+
+    def make(self, living: Callable[[Any], Any]) -> None:
+        """Make again what was taken back. Raises what a setting raises; all is taken back then.
+
+        Arguments:
+            living: gives the object that is live after the swap for one of the candidate.
+        """
+        try:
+            for deed in self.deeds:
+                self._made.append(deed)
+                deed.make(living)
+        except BaseException:
+            self.take_back()
+            raise
+
+    def settle(self) -> None:
+        """End what was held and is not needed: the swap is made, and the living object stays in its place."""
+        for deed in self.deeds:
+            deed.settle()
+
+    def take_back(self) -> list[str]:
+        """Undo `make`, in reverse. Returns a sentence for each that can't be undone any more."""
+        failed: list[str] = []
+        while self._made:
+            deed = self._made.pop()
+            try:
+                deed.take_back()
+            except Exception as error:  # noqa: BLE001 - the others have to be undone whatever this one meets
+                failed.append(f"{deed.what}: it could not be taken back: {type(error).__name__}: {error}")
+        return failed
+
+    def drop(self) -> None:
+        """End what is held: the candidate is discarded."""
+        deeds, self.deeds = self.deeds, []
+        for deed in reversed(deeds):
+            deed.drop()
+
+
+def _module_of(function: Any) -> str | None:
+    """The module that a function says it is from; nothing else is asked, since it may answer by running code."""
+    if type(function) is MethodType:
+        function = function.__func__
+    kinds = (FunctionType, BuiltinFunctionType, type)
+    module = getattr(function, "__module__", None) if type(function) in kinds else None
+    return module if isinstance(module, str) else None

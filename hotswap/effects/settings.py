@@ -1,0 +1,153 @@
+"""Settings of the process: values that a module body sets by a function or as an attribute of a module.
+
+Each is read before and after loading. A difference is put back, made again at the commit, and taken back by a
+rollback, unless somebody has set something else since. Who set it is not known: another thread of the service may have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import locale
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hotswap.effects.facts import Deed, Outcome
+
+__all__ = ["Settings"]
+
+_PLAIN = (int, float, str, bool, type(None))
+
+
+class Spot(NamedTuple):
+    """Where a setting stands: how it is called, read and written."""
+
+    kind: str
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+    main_thread: bool = False
+
+
+def _attribute(kind: str, module: Any, name: str, title: str = "") -> Spot:
+    where = title or f"{module.__name__}.{name}"
+    return Spot(kind, where, lambda: getattr(module, name), lambda value: setattr(module, name, value))
+
+
+def _directory() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text, as `os.chdir` takes it back
+    except OSError:
+        return None  # it was deleted
+
+
+def _change_directory(path: str | None) -> None:
+    if path is not None:
+        os.chdir(path)
+
+
+def _umask() -> int | None:
+    """The mask, where it can be read without setting it: setting it for a moment would concern other threads."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.partition(":")[2], 8)
+    return None
+
+
+def _change_umask(mask: int | None) -> None:
+    if mask is not None:
+        os.umask(mask)
+
+
+def _spots() -> Iterator[Spot]:
+    yield Spot("settings", "the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
+    yield Spot("settings", "the switch interval", sys.getswitchinterval, sys.setswitchinterval)
+    yield Spot("settings", "the default time limit of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout)
+    yield Spot("settings", "the working directory", _directory, _change_directory)
+    yield Spot("settings", "the umask", _umask, _change_umask)
+    for name in ("LC_CTYPE", "LC_COLLATE", "LC_TIME", "LC_NUMERIC", "LC_MONETARY"):
+        category = getattr(locale, name)
+        locales: tuple[Callable[[], Any], Callable[[Any], object]] = (
+            partial(locale.setlocale, category),
+            partial(locale.setlocale, category),
+        )
+        yield Spot("settings", f"the locale {name}", *locales)
+    yield from (_attribute("hooks", sys, name) for name in ("excepthook", "displayhook", "unraisablehook"))
+    yield from (_attribute("hooks", sys, name) for name in ("stdin", "stdout", "stderr"))
+    yield _attribute("hooks", sys, "breakpointhook")
+    yield _attribute("hooks", threading, "excepthook")
+    yield Spot("hooks", "threading.settrace", threading.gettrace, threading.settrace)
+    yield Spot("hooks", "threading.setprofile", threading.getprofile, threading.setprofile)
+    yield _attribute("warnings", warnings, "showwarning")
+    yield _attribute("warnings", warnings, "formatwarning")
+    yield Spot("logging", "the logger class", logging.getLoggerClass, logging.setLoggerClass)
+    yield Spot("logging", "the record factory", logging.getLogRecordFactory, logging.setLogRecordFactory)
+    yield Spot("logging", "logging.disable", lambda: logging.root.manager.disable, logging.disable)
+    for number in sorted(getattr(signal, "valid_signals", set)()):
+        title = f"the handler of signal {getattr(number, 'name', number)}"
+        yield Spot("signals", title, partial(signal.getsignal, number), partial(_handle, number), main_thread=True)
+
+
+def _handle(number: signal.Signals, handler: Any) -> None:
+    if handler is not None:  # None stands for a handler that was not set from Python, and can't be
+        signal.signal(number, handler)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same; only plain ones are compared by `==`, which may be anybody's code."""
+    return one is other or (type(one) is type(other) and type(one) in _PLAIN and bool(one == other))
+
+
+class Settings:
+    """The settings as they were before loading."""
+
+    def __init__(self) -> None:
+        self._before = [(spot, spot.read()) for spot in _spots()]
+
+    def changed(self) -> list[Deed]:
+        """Put back what differs now, and return it."""
+        found: list[Deed] = []
+        for spot, before in self._before:
+            now = spot.read()
+            if not _same(before, now):
+                deed = _Setting(spot, now)
+                try:
+                    spot.write(before)
+                except (OSError, ValueError, TypeError, RuntimeError) as error:
+                    deed.what += f", which can't be put back: {error}"
+                    deed.outcome = Outcome.LEFT
+                found.append(deed)
+        return found
+
+
+class _Setting(Deed):
+    def __init__(self, spot: Spot, after: Any) -> None:
+        value = f" to {after!r}" if type(after) in _PLAIN else ""
+        super().__init__(spot.kind, f"sets {spot.name}{value}", Outcome.UNDONE)
+        if spot.main_thread:
+            self.what += ", which was put back: only the main thread can set it, and a commit is made in another one"
+            self.outcome = Outcome.LEFT
+        self._spot, self._after = spot, after
+        self._made: list[tuple[Any, Any]] = []
+
+    def make(self, living: Callable[[Any], Any]) -> None:
+        if self.outcome is Outcome.LEFT:
+            return
+        there, wanted = self._spot.read(), living(self._after)
+        self._spot.write(wanted)
+        self._made.append((there, self._spot.read()))  # a switch interval is rounded
+
+    def take_back(self) -> None:
+        while self._made:
+            there, wanted = self._made.pop()
+            if _same(self._spot.read(), wanted):
+                self._spot.write(there)

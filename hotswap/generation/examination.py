@@ -1,0 +1,38 @@
+"""Examination: what was created while a candidate was loaded, what of it is the candidate's own, and what it did."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import TYPE_CHECKING
+
+from hotswap.effects import Look
+from hotswap.generation.young import Young, reachable
+
+if TYPE_CHECKING:
+    from hotswap.generation.loading import Candidate
+
+__all__ = ["examine"]
+
+
+def examine(candidate: Candidate, look: Look, young: Young) -> None:
+    """Find out what a candidate owns, take back what it did to the process, and enter it in its journal.
+
+    Arguments:
+        candidate: it was loaded, or failed to be; its classes are known.
+        look: taken before it was loaded.
+        young: what was created since.
+    """
+    modules: list[object] = [*candidate.modules.values()]
+    aside = [container for shelter in candidate.shelters for container in shelter.aside()]
+    inside = {id(o) for o in reachable([*modules, *aside], young)}
+    world, journal = candidate.world, candidate.journal
+    keepers = [*candidate.shelters, aside, *([] if world.kept is None else [world.kept])]
+    journal.enter_assigned(world.assignments or {})
+    libraries = frozenset(shelter.library for shelter in candidate.shelters)
+    journal.enter(look, young, (world.ran, modules, candidate.classes), inside, keepers, libraries)
+    # What was taken out of live registries is registered at the commit, and is the candidate's until then.
+    own = [*modules, *aside]
+    # Some are held by others only, as the overloads of a function are by `typing`.
+    own += [o for o in young.objects or () if type(o) is FunctionType and id(o.__globals__) in world.ran]
+    candidate.owned = own + reachable([*own, *journal.registered], young)
+    journal.enter_held(candidate.owned)
