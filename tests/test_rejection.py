@@ -297,8 +297,10 @@ def forget_causes(error: BaseException) -> None:
 
 def untouched(before: Fingerprint, bench: Bench) -> None:
     """Assert that nothing has changed; whatever is held of the candidate yet."""
-    assert differences(before, bench.fingerprint(), collected=False) == []
+    after = bench.fingerprint()
+    assert differences(before, after, collected=False) == []
     before.release()
+    after.release()
 
 
 def says(error: HotswapError, *words: str) -> None:
@@ -843,7 +845,6 @@ class TestCircumstances:
         with pytest.raises(LoadError, match=r"running now: \w+ 1\.3\.0"):
             bench.patcher.apply(bench.sources("1.4.0", pricing=bench.live("pricing") + "1 / 0\n"))
         untouched(before, bench)
-        before.release()
         assert bench.held["quote"](100) == 114
         bench.patcher.rollback()
         assert bench.held["quote"](100) == 107
