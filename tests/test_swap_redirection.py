@@ -375,7 +375,7 @@ TABLE[{{n}}] = Rate; TABLE[Rate] = {{n}}; NAMES.add(Rate); ROWS[0].append(Rate)
         rate = importlib.import_module(name).Rate
         patcher = hotswap.Patcher([package.__name__])
         rollout = patcher.stage(hotswap.Patch.from_sources({name: source.format(n=2)}))
-        assert (shared.TABLE, shared.NAMES, shared.ROWS) == ({1: rate, rate: 1}, {rate}, [[rate]])
+        assert ({1: rate, rate: 1}, {rate}, [[rate]]) == (shared.TABLE, shared.NAMES, shared.ROWS)
         rollout.verify()
         rollout.commit()
         assert dict(shared.TABLE) == {1: rate, 2: rate, rate: 2}

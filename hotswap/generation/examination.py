@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING
 
+from hotswap import walk
 from hotswap.effects import Look
 from hotswap.generation.young import Young, reachable
 
 if TYPE_CHECKING:
     from hotswap.generation.loading import Candidate
 
-__all__ = ["examine"]
+__all__ = ["examine", "made_classes"]
 
 
 def examine(candidate: Candidate, look: Look, young: Young) -> None:
@@ -36,3 +38,28 @@ def examine(candidate: Candidate, look: Look, young: Young) -> None:
     own += [o for o in young.objects or () if type(o) is FunctionType and id(o.__globals__) in world.ran]
     candidate.owned = own + reachable([*own, *journal.registered], young)
     journal.enter_held(candidate.owned)
+
+
+def made_classes(ran: Mapping[int, dict[str, object]], young: Young) -> list[type]:
+    """The young classes that come from this candidate, not from live code that made one meanwhile.
+
+    They have a method of the candidate's, or they can be reached from its modules and say that they are of them;
+    the latter alone would miss a class that was made and dropped, as `dataclass(slots=True)` does.
+
+    Arguments:
+        ran: the globals of every module body that was begun, by their id.
+        young: what was created meanwhile.
+    """
+    names = {facts.get("__name__") for facts in list(ran.values())}
+    inside = {id(o) for o in reachable(list(ran.values()), young)}
+    made: list[type] = []
+    for cls in young.objects or ():
+        if not walk.is_class(cls):
+            continue
+        items = walk.class_items(cls)  # type: ignore[arg-type]  # `is_class` has said so
+        functions = (value for _, value in items if type(value) is FunctionType)
+        if any(id(function.__globals__) in ran for function in functions) or (
+            id(cls) in inside and dict(items).get("__module__") in names
+        ):
+            made.append(cls)  # type: ignore[arg-type]
+    return made

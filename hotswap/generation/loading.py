@@ -11,16 +11,15 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from packaging.version import Version
 
-from hotswap import walk
 from hotswap.effects import Journal, Look
 from hotswap.errors import LoadError
 from hotswap.generation.definitions import Definitions, analyse, public_names
-from hotswap.generation.examination import examine
+from hotswap.generation.examination import examine, made_classes
 from hotswap.generation.failures import innermost, told
 from hotswap.generation.files import NamespaceLoader, Tree, spec_again
 from hotswap.generation.isolation import World, gate, worlds
@@ -31,7 +30,7 @@ from hotswap.generation.selection import changed_modules, new_modules, removed_m
 from hotswap.generation.shelter import Shelter, opened, sheltered
 from hotswap.generation.standing import epochs
 from hotswap.generation.sysview import Modules, SysView, entries, looked_up_in, restore
-from hotswap.generation.young import Young, detach, reachable, watch_young
+from hotswap.generation.young import Young, detach, watch_young
 from hotswap.patch import Patch, decode
 from hotswap.stage import on_stage
 from hotswap.stopping import Stopped, Worker
@@ -117,7 +116,7 @@ class Candidate(Mapping[str, ModuleType]):
             with watch_young() as young:
                 (limit or Limit()).run(self)
         finally:
-            self.classes = self._made(young)
+            self.classes = made_classes(self.world.ran, young)
             examine(self, look, young)
 
     def load_modules(self) -> None:
@@ -140,26 +139,6 @@ class Candidate(Mapping[str, ModuleType]):
         """Shut out a thread that runs a migration and did not end in time."""
         self.world.given_up = True
         self._left_behind = worker
-
-    def _made(self, young: Young) -> list[type]:
-        """The young classes that come from this candidate, not from live code that made one meanwhile.
-
-        They have a method of the candidate's, or they can be reached from its modules and say that they are of them;
-        the latter alone would miss a class that was made and dropped, as `dataclass(slots=True)` does.
-        """
-        names = {facts.get("__name__") for facts in list(self.world.ran.values())}
-        inside = {id(o) for o in reachable(list(self.world.ran.values()), young)}
-        made: list[type] = []
-        for cls in young.objects or ():
-            if not walk.is_class(cls):
-                continue
-            items = walk.class_items(cls)  # type: ignore[arg-type]  # `is_class` has said so
-            functions = (value for _, value in items if type(value) is FunctionType)
-            if any(id(function.__globals__) in self.world.ran for function in functions) or (
-                id(cls) in inside and dict(items).get("__module__") in names
-            ):
-                made.append(cls)  # type: ignore[arg-type]
-        return made
 
     def load_module(self, name: str) -> None:
         """Load one module, and its parents. Raises as `load` does."""
