@@ -51,7 +51,7 @@ class TestSwaps:
         count = 1500
         package = make_package({"core.py": "".join(f"def f{n}(): return 0\n" for n in range(count))}).__name__
         importlib.import_module(f"{package}.core")
-        patcher = Patcher([package])
+        patcher = Patcher([package], closures=False)  # what settles afterwards does so in a thread of its own
         source = "".join(f"def f{n}(): return 1\n" for n in range(count))
         rollout = patcher.stage(Patch.from_sources({f"{package}.core": source}, "1"))
         rollout.verify()
