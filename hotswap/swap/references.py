@@ -94,7 +94,8 @@ class Redirection:
 
     def dropped(self) -> list[Any]:
         """What was dropped: the twins, and what was rebuilt without them."""
-        return [value for key, (value, _) in self.twins.items() if key not in self._successors]
+        pairs = [pair for key, pair in self.twins.items() if key not in self._successors]
+        return [value for value, living in pairs if living is not value]
 
     def translate(self, value: Any) -> Any:
         """Return the living object for a twin, a rebuilt copy of an immutable container of twins, or `value` itself."""
