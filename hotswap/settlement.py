@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from types import FunctionType
 from typing import TypeAlias
 
+from hotswap import collector
 from hotswap.rollout import Rollout
 from hotswap.swap import Closures, Lineage, Settled, Settling, Swap
 
@@ -69,7 +70,7 @@ class Settlement:
 
     def _run(self) -> None:
         done = []
-        with self._change:
+        with self._change, collector.switched_off():
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
                 try:

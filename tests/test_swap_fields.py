@@ -53,6 +53,13 @@ class TestAddedFields:
         code.back()
         assert (dataclasses.asdict(old), repr(old), hasattr(old, "b")) == ({"a": 1}, "D(a=1)", False)
 
+    def test_that_change_the_hash_are_told(self, make_package: Make) -> None:
+        code = Code(make_package, source("a: int", "frozen=True", tail="HELD = {D(1)}\ndef has(): return D(1) in HELD"))
+        assert code.live.has()
+        code.put(source("a: int; b: int = 2", "frozen=True", tail="HELD = {D(1)}\ndef has(): return D(1) in HELD"))
+        assert not code.live.has()
+        assert any("D computes __hash__ otherwise" in warning for warning in code.plan.warnings)
+
     @pytest.mark.parametrize("arguments", ARGUMENTS)
     def test_with_a_factory_each_object_gets_its_own(self, make_package: Make, arguments: str) -> None:
         code = Code(make_package, source("a: int", arguments))

@@ -11,7 +11,17 @@ import enum
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Binding", "Definitions", "Kind", "analyse", "public_names", "unchanged"]
+__all__ = [
+    "Binding",
+    "Definitions",
+    "Kind",
+    "analyse",
+    "changed_class_data",
+    "changes_its_heirs",
+    "is_enumeration",
+    "public_names",
+    "unchanged",
+]
 
 
 class Kind(enum.Enum):
@@ -131,16 +141,38 @@ def _evaluated(statement: ast.stmt) -> Iterator[ast.AST]:
         yield node
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             stack += [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
+            stack += _annotations(node)
         else:
             stack += ast.iter_child_nodes(node)
 
 
+def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
+    """The annotations of a function: frameworks read them where it is registered, those in quotation marks too."""
+    arguments = node.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    for annotation in (node.returns, *(argument.annotation for argument in every if argument is not None)):
+        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+            try:
+                yield ast.parse(annotation.value, mode="eval")
+            except SyntaxError:
+                continue  # a text that is no expression names nothing
+        elif annotation is not None:
+            yield annotation
+
+
 def _reads(statement: ast.stmt) -> Iterator[str]:
-    """The names that are loaded when the statement runs, and ``name.attribute`` where an attribute of one is."""
+    """The names that are loaded when the statement runs.
+
+    Where only an attribute is used, ``name.attribute`` is among them; where the thing itself is, ``name*``.
+    """
+    attributes: set[int] = set()
     for node in _evaluated(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             yield node.id
+            if id(node) not in attributes:
+                yield f"{node.id}*"
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            attributes.add(id(node.value))
             yield f"{node.value.id}.{node.attr}"
 
 
@@ -252,7 +284,7 @@ def unchanged(name: str, old: Definitions, new: Definitions, foreign: Container[
         if before is None or after is None or before.text != after.text:
             return False
         for read in after.reads - reached:
-            if read in foreign:
+            if read in foreign or _class_data_changed(read, old, new):
                 return False
             kinds = (old.kind(read), new.kind(read))
             if kinds == (None, None):
@@ -266,3 +298,53 @@ def unchanged(name: str, old: Definitions, new: Definitions, foreign: Container[
             if kinds[1] is Kind.IMPORT and origins[0] != origins[1]:
                 return False
     return True
+
+
+def _class_data_changed(read: str, old: Definitions, new: Definitions) -> bool:
+    """Whether a read of a class sees other data: ``Limits.MAX``; or ``list(Colour)``, where members have changed."""
+    name, _, attribute = read.removesuffix("*").partition(".")
+    if name == read or old.kind(name) is not Kind.CLASS or new.kind(name) is not Kind.CLASS:
+        return False
+    changed = changed_class_data(name, old, new)
+    return attribute in changed if attribute else bool(changed) and is_enumeration(name, new)
+
+
+def changed_class_data(name: str, old: Definitions, new: Definitions) -> set[str]:
+    """Return the attributes of a class whose data differ, are added or are gone."""
+    before, after = old.classes.get(name) or Definitions(), new.classes.get(name) or Definitions()
+    return {
+        attribute
+        for attribute in before.bindings.keys() | after.bindings.keys()
+        if Kind.DATA in (before.kind(attribute), after.kind(attribute)) and not unchanged(attribute, before, after)
+    }
+
+
+def is_enumeration(name: str, definitions: Definitions) -> bool:
+    """Return whether a class says that it is an enumeration."""
+    return any("Enum" in head or "Flag" in head for head in definitions.bindings[name].head)
+
+
+_HOOKS = frozenset({"__init_subclass__", "__set_name__", "__prepare__", "__class_getitem__"})
+_HOOKS_OF_METACLASSES = _HOOKS | {"__new__", "__init__", "__call__"}
+
+
+def changes_its_heirs(name: str, old: Definitions, new: Definitions) -> bool:
+    """Whether a class has changed in what others take from it when they are made: subclasses, owners of descriptors.
+
+    These are its fields (annotated names), its decorators and bases, the hooks that are called when a class is made,
+    and the members of a protocol.
+    """
+    heads = [definitions.bindings[name].head for definitions in (old, new)]
+    if heads[0] != heads[1]:
+        return True
+    head = " ".join(heads[1])
+    before, after = old.classes.get(name) or Definitions(), new.classes.get(name) or Definitions()
+    hooks = _HOOKS_OF_METACLASSES if "id='type'" in head or "Meta" in head else _HOOKS
+    if "Protocol" in head and before.bindings.keys() != after.bindings.keys():
+        return True
+    for member in before.bindings.keys() | after.bindings.keys():
+        texts = [body.bindings[member].text if member in body.bindings else () for body in (before, after)]
+        annotated = any(text.startswith("AnnAssign") for text in (*texts[0], *texts[1]))
+        if texts[0] != texts[1] and (member in hooks or annotated):
+            return True
+    return False

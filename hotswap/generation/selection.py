@@ -15,7 +15,14 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from types import ModuleType
 
-from hotswap.generation.definitions import Definitions, Kind, unchanged
+from hotswap.generation.definitions import (
+    Definitions,
+    Kind,
+    changed_class_data,
+    changes_its_heirs,
+    is_enumeration,
+    unchanged,
+)
 from hotswap.generation.live import Live, LiveModule
 from hotswap.patch import Patch, decode
 
@@ -73,12 +80,14 @@ class Selection:
     """What `select` found.
 
     `affected` are the unchanged modules that have to be loaded because of data that they took over; `data` maps each
-    module to the names whose data is different in the new version.
+    module to the names whose data is different in the new version, ``Class.attribute`` among them; `heirs` maps each
+    module to its classes from which others took something when they were made, and would take something else now.
     """
 
     def __init__(self) -> None:
         self.affected: list[str] = []
         self.data: dict[str, set[str]] = {}
+        self.heirs: dict[str, set[str]] = {}
 
     def changed_names(self, module: str, definitions: Definitions) -> set[str]:
         """The names of a module that stand for changed data, its own or taken from elsewhere."""
@@ -86,14 +95,38 @@ class Selection:
 
     def stale(self, definitions: Definitions) -> set[str]:
         """The local names, and the dotted reads of modules, through which a module gets changed data."""
-        found = {local for local, (module, name) in definitions.froms.items() if name in self.data.get(module, ())}
-        for star in definitions.stars:
-            found |= self.data.get(star, set()) - definitions.bindings.keys()
-        aliases = dict(definitions.modules)
-        aliases.update({local: f"{module}.{name}" for local, (module, name) in definitions.froms.items()})
-        for local, module in aliases.items():
+        found = self.passed_on(definitions)
+        for local, module in _aliases(definitions).items():
             found |= {f"{local}.{name}" for name in self.data.get(module, ())}
         return found
+
+    def passed_on(self, definitions: Definitions) -> set[str]:
+        """The names under which a module gives away what it imported of changed data."""
+        return self._taken(definitions, self.data)
+
+    def changed_heirs(self, definitions: Definitions) -> set[str]:
+        """The local names, and the dotted reads of modules, through which a module gets classes that changed so."""
+        found = self._taken(definitions, self.heirs)
+        for local, module in _aliases(definitions).items():
+            found |= {f"{local}.{name}" for name in self.heirs.get(module, ())}
+        return found
+
+    def _taken(self, definitions: Definitions, changed: Mapping[str, set[str]]) -> set[str]:
+        found = set()
+        for local, (module, name) in definitions.froms.items():
+            for other in changed.get(module, ()):
+                if other == name or other.startswith((f"{name}.", f"{name}*")):
+                    found.add(local + other[len(name) :])
+        for star in definitions.stars:
+            found |= {
+                other for other in changed.get(star, set()) if other.partition(".")[0] not in definitions.bindings
+            }
+        return found
+
+
+def _aliases(definitions: Definitions) -> dict[str, str]:
+    """The local names that may stand for modules, and those modules."""
+    return definitions.modules | {local: f"{module}.{name}" for local, (module, name) in definitions.froms.items()}
 
 
 PLACE = frozenset({"__file__", "__path__", "__spec__", "__loader__"})
@@ -133,6 +166,7 @@ def select(
                 if Kind.DATA in (entry.definitions.kind(attribute), new[name].kind(attribute))
                 and not unchanged(attribute, entry.definitions, new[name])
             }
+            _classes(name, entry.definitions, new[name], selection)
     others = [entry for entry in live if entry.name not in (*changed, *leave) and entry.source is not None]
     for entry in others:
         if entry.name.partition(".")[0] in moved:
@@ -147,22 +181,66 @@ def select(
     selection.affected += [e.name for e in others if e.name in also and e.name not in selection.affected]
     loaded = dict(new)
     while True:
-        before = sum(map(len, selection.data.values())) + len(selection.affected)
+        before = _size(selection)
+        for name, definitions in loaded.items():
+            _inherit(name, definitions, selection)
         for entry in others:
             _spread(entry, selection)
             if entry.name not in selection.affected and _mixes(entry, loaded):
                 selection.affected.append(entry.name)
             if entry.name in selection.affected:
                 loaded[entry.name] = entry.definitions
-        if sum(map(len, selection.data.values())) + len(selection.affected) == before:
+        if _size(selection) == before:
             return selection
+
+
+def _size(selection: Selection) -> int:
+    return sum(map(len, (*selection.data.values(), *selection.heirs.values()))) + len(selection.affected)
+
+
+def _classes(module: str, old: Definitions, new: Definitions, selection: Selection) -> None:
+    """Note what has changed in the classes of a changed module that others may have taken over."""
+    for name in old.bindings.keys() & new.bindings.keys():
+        if old.kind(name) is not Kind.CLASS or new.kind(name) is not Kind.CLASS:
+            continue
+        changed = changed_class_data(name, old, new)
+        selection.data[module] |= {f"{name}.{attribute}" for attribute in changed}
+        if changed and is_enumeration(name, new):
+            selection.data[module].add(f"{name}*")
+        hooks = [
+            body.classes[name].bindings.get("__set_name__") if name in body.classes else None for body in (old, new)
+        ]
+        if any(hooks) and (None in hooks or hooks[0].text != hooks[1].text):  # type: ignore[union-attr]  # none is None
+            selection.data[module].add(name)  # what was made of it, and told its name, was told in the old way
+        if changes_its_heirs(name, old, new):
+            selection.heirs.setdefault(module, set()).add(name)
+
+
+def _set_name(name: str, definitions: Definitions) -> tuple[str, ...]:
+    binding = (definitions.classes.get(name) or Definitions()).bindings.get("__set_name__")
+    return () if binding is None else binding.text
+
+
+def _inherit(module: str, definitions: Definitions, selection: Selection) -> list[str]:
+    """Follow classes that changed for their heirs into one module; return its classes that are such heirs."""
+    taken = selection.changed_heirs(definitions)
+    heirs = selection.heirs.setdefault(module, set())
+    heirs |= {name for name in taken if "." not in name}
+    found: list[str] = []
+    for name, binding in definitions.bindings.items():
+        if binding.kind is Kind.CLASS and binding.reads & (taken | heirs) - {name}:
+            heirs.add(name)
+            found.append(name)
+    return found
 
 
 def _spread(entry: LiveModule, selection: Selection) -> None:
     """Follow changed data into one module: what it passes on, and what it made of it when it was imported."""
     stale = selection.stale(entry.definitions)
     data = selection.data.setdefault(entry.name, set())
-    data |= {name for name in stale if "." not in name}
+    data |= selection.passed_on(entry.definitions)
+    if _inherit(entry.name, entry.definitions, selection) and entry.name not in selection.affected:
+        selection.affected.append(entry.name)
     for name, binding in _dependent(entry.definitions, stale | data):
         if entry.name not in selection.affected:
             selection.affected.append(entry.name)

@@ -7,7 +7,7 @@ commit costs a class one version of CPython's type cache, not one for each attri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType
 from typing import Any, NamedTuple
 
@@ -158,7 +158,7 @@ def transplant(
             targets[attribute] = _MISSING
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.REMOVED))
     makers = late_fields(old, new, translate)[0]
-    warnings = list(_slot_warnings(pair, makers))
+    warnings = [*_slot_warnings(pair, makers), *_hash_warnings(pair, targets, before, same)]
     shadows = shadow_slots(old, new, makers)
     for attribute, value in {**shadows, **late_descriptors(old, makers)}.items():
         if type(value) is Carrier:
@@ -218,6 +218,18 @@ def transplant(
 
 def _skipped(attribute: str, value: Any) -> bool:
     return attribute in _SKIPPED or type(value) in (MemberDescriptorType, GetSetDescriptorType)
+
+
+def _hash_warnings(
+    pair: ClassPair, targets: Mapping[str, Any], before: Mapping[str, Any], same: Callable[[Any, Any], bool]
+) -> Iterator[str]:
+    for hook in ("__hash__", "__eq__"):
+        was, will = before.get(hook), targets.get(hook)
+        if type(was) is type(will) is FunctionType and not same(was, will):
+            yield (
+                f"{pair.key} computes {hook} otherwise; sets and dicts in which its objects are keys may not find them"
+            )
+            return
 
 
 def _slot_warnings(pair: ClassPair, served: Container[str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, Protocol
 
 from hotswap import walk
-from hotswap.generation import Definitions, Kind, unchanged
+from hotswap.generation import Definitions, Kind, Selection, unchanged
 from hotswap.swap.parts import functions_of, resolved
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
@@ -72,17 +72,22 @@ class Fates:
 
 
 def fresh_definitions(
-    modules: Mapping[str, ModuleType], old: Mapping[str, Definitions], new: Mapping[str, Definitions]
+    modules: Mapping[str, ModuleType],
+    old: Mapping[str, Definitions],
+    new: Mapping[str, Definitions],
+    selection: Selection,
 ) -> set[int]:
     """Return the ids of the functions and classes that the new version registers otherwise than the old one.
 
     Arguments:
         modules: the new modules.
         old, new: what the sources say.
+        selection: knows which imported data is different.
     """
     named: set[tuple[str, str]] = set()
     for name in modules:
-        named |= {(name, path) for path in _fresh(old.get(name) or Definitions(), new.get(name) or Definitions(), "")}
+        before, after = old.get(name) or Definitions(), new.get(name) or Definitions()
+        named |= {(name, path) for path in _fresh(before, after, "", selection.stale(after))}
     fresh: set[int] = set()
     ours = {id(module.__dict__) for module in modules.values()}
     for _, function in functions_of(modules, lambda function: id(function.__globals__) in ours):
@@ -95,15 +100,16 @@ def fresh_definitions(
     return fresh
 
 
-def _fresh(old: Definitions, new: Definitions, prefix: str) -> Iterator[str]:
+def _fresh(old: Definitions, new: Definitions, prefix: str, stale: set[str]) -> Iterator[str]:
     for name, binding in new.bindings.items():
         if binding.kind not in (Kind.FUNCTION, Kind.CLASS):
             continue
         before = old.bindings.get(name)
-        if before is None or before.head != binding.head or _reads_other_data(binding.reads, old, new):
+        other = binding.kind is Kind.FUNCTION and binding.reads & stale
+        if before is None or before.head != binding.head or other or _reads_other_data(binding.reads, old, new):
             yield prefix + name
         if name in new.classes:
-            yield from _fresh(old.classes.get(name) or Definitions(), new.classes[name], f"{prefix}{name}.")
+            yield from _fresh(old.classes.get(name) or Definitions(), new.classes[name], f"{prefix}{name}.", stale)
 
 
 def _reads_other_data(reads: Iterable[str], old: Definitions, new: Definitions) -> bool:

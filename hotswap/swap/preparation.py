@@ -42,7 +42,7 @@ from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registers import register
-from hotswap.swap.registrations import forget_aliases, forget_answers
+from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
 from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
 from hotswap.swap.supplements import Wording, supplement
@@ -151,7 +151,7 @@ class Swap:
         self._writes.late(AbstractMethods(self._pairing.classes).ops)
         self._redirection.make_again(shadows)
         lost = {id(function) for _, function in self._pairing.lost} | gone_classes(self._pairing, self.old, self.new)
-        fresh = fresh_definitions(self.new, *self._definitions)
+        fresh = fresh_definitions(self.new, *self._definitions, self._candidate.selection)
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
         gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
         fates = Fates(self._pairing.places, gone, fresh | again)
@@ -312,6 +312,7 @@ class Swap:
         for pair in self._pairing.classes:
             detach(pair.new)
         forget_aliases()
+        forget_twins(pair.new for pair in self._pairing.classes)
         forget_answers()
         drain.arm()
         return pause
@@ -349,6 +350,7 @@ class Swap:
             raise
         self.settling.cancel()
         self.plan.warnings += self._journal.take_back()
+        forget_twins(pair.new for pair in self._pairing.classes)
         forget_answers()
         drain.arm()
         return pause

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import abc
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hotswap import walk
 
-__all__ = ["ATTRIBUTE", "Registrations", "forget_aliases", "forget_answers"]
+__all__ = ["ATTRIBUTE", "Registrations", "forget_aliases", "forget_answers", "forget_twins"]
 
 ATTRIBUTE = "_abc_impl"
 """Where CPython keeps them; other implementations have no such attribute."""
@@ -61,6 +61,13 @@ class Registrations:
 def _registered(cls: Any) -> list[Any]:
     dump: Callable[[Any], tuple[set[Any], Any, Any, int]] = abc._get_dump  # type: ignore[attr-defined]
     return [held for reference in dump(cls)[0] if (held := reference()) is not None]
+
+
+def forget_twins(twins: Iterable[type]) -> None:
+    """Have dropped abstract classes forget what they know: a base asks its subclasses, and may find them listed yet."""
+    for twin in twins:
+        if ATTRIBUTE in walk.class_dict(twin):
+            abc._abc_init(twin)  # type: ignore[attr-defined]  # private, and there wherever `_abc_impl` is
 
 
 def forget_answers() -> None:
