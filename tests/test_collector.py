@@ -46,12 +46,13 @@ class TestSwitch:
 
 
 class TestSwaps:
+    @pytest.mark.threads  # what has drained settles in a thread of its own
     def test_no_collection_while_a_swap_is_prepared_and_made(self, make_package: Callable[..., ModuleType]) -> None:
         """With thousands of names there would be dozens, and some of them of the whole heap."""
         count = 1500
         package = make_package({"core.py": "".join(f"def f{n}(): return 0\n" for n in range(count))}).__name__
         importlib.import_module(f"{package}.core")
-        patcher = Patcher([package], closures=False)  # what settles afterwards does so in a thread of its own
+        patcher = Patcher([package])
         source = "".join(f"def f{n}(): return 1\n" for n in range(count))
         rollout = patcher.stage(Patch.from_sources({f"{package}.core": source}, "1"))
         rollout.verify()

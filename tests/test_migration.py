@@ -192,6 +192,7 @@ class TestThere:
             live.apply(NEW + "\ndef __hotswap__(old, new):\n    old.CACHE['ran'] = True\n")
         assert live.m.CACHE == {"a": 1}
 
+    @pytest.mark.threads
     def test_runs_under_no_lock(self, service: Callable[..., Service]) -> None:
         live = service()
         seen: list[object] = []
