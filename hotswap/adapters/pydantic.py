@@ -32,6 +32,8 @@ from hotswap.swap import Adapter, Change, Facts
 __all__ = ["PydanticAdapter"]
 
 _SCHEMA, _VALIDATOR, _SERIALIZER = "__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"
+_OF_CALLS = ("__pydantic_validator__", "__return_pydantic_validator__")
+_RUST = (SchemaValidator, SchemaSerializer)
 _FIELDS, _GENERIC, _COMPLETE = "__pydantic_fields__", "__pydantic_generic_metadata__", "__pydantic_complete__"
 
 
@@ -133,6 +135,7 @@ class PydanticAdapter(Adapter):
             cls: Any = model
             self._compile_class(cls, twins.get(id(cls), cls), copier, facts, made)
         kept = {id(pair.twin): pair.living for pair in facts.kept}
+        called: list[Any] = []
         for owned in facts.owned:
             if type(owned) is pydantic.TypeAdapter:
                 self._compile_adapter(owned, kept.get(id(owned), owned), copier, facts, made)
@@ -140,8 +143,8 @@ class PydanticAdapter(Adapter):
                 # It has no schema to copy, but makes its validators anew when it is called next.
                 slot = walk.class_dict(ValidateCallWrapper)[_COMPLETE]
                 facts.writes.both([(slot.__set__, owned, False)], [])
-        known = {id(part) for parts in made.values() for part in parts} | set(made)
-        self._name_strangers(facts, known)
+                called += _validators_of(owned)
+        self._replace(facts, made, called)
 
     def _fit(self, facts: Facts, models: list[Any]) -> bool:
         """Whether this release of pydantic can compile aside, and whether all classes are of its second version."""
@@ -219,9 +222,18 @@ class PydanticAdapter(Adapter):
         for key, value in {**{k: body.get(k) for k in ("core_schema", "validator", "serializer")}, **values}.items():
             facts.writes.item(there, key, value)
 
-    def _name_strangers(self, facts: Facts, known: set[int]) -> None:
-        """Name what the candidate has compiled by hand."""
-        strangers = [o for o in facts.owned if type(o) in (SchemaValidator, SchemaSerializer) and id(o) not in known]
+    def _replace(self, facts: Facts, made: Mapping[int, Compiled], called: list[Any]) -> None:
+        """Lead to what was compiled for the living classes, and name what the candidate has compiled by hand."""
+        for part in called:
+            facts.redirect(part, part)  # its function lets go of it when it is called
+        known = {id(part) for parts in made.values() for part in parts} | set(map(id, called))
+        strangers = False
+        for owned in facts.owned:
+            if type(owned) in _RUST and id(owned) in made:
+                # A part of a twin, which goes with it, or of a new class or an adapter, which get the other one.
+                facts.redirect(owned, made[id(owned)][1 + _RUST.index(type(owned))])
+            elif type(owned) in _RUST and id(owned) not in known:
+                strangers = True
         if strangers:
             sentence = "the patch holds validators or serializers outside of models and type adapters"
             facts.plan.warnings.append(f"{sentence}: they make instances of dropped classes")
@@ -273,6 +285,16 @@ def _compiles(entry: LiveModule, classes: Mapping[int, type], stale: Mapping[int
                 if any(mark in head for mark in local for head in heads):
                     return True
     return False
+
+
+def _validators_of(wrapper: ValidateCallWrapper) -> list[Any]:
+    """What a validated function has for its arguments and for what it returns."""
+    found: list[Any] = []
+    for name in _OF_CALLS:
+        part = getattr(wrapper, name, None)
+        cells = part.__closure__ or () if type(part) is FunctionType else ()
+        found += [part, getattr(part, "__self__", None), *(cell.cell_contents for cell in cells)]
+    return [part for part in found if type(part) is SchemaValidator]
 
 
 def _signature(dump: str) -> str:

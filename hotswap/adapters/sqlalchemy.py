@@ -23,7 +23,7 @@ from sqlalchemy.orm import decl_api, instrumentation
 
 from hotswap import walk
 from hotswap.adapters.fields import is_class_of, items_of
-from hotswap.generation import Definitions, Kind, Live, unchanged
+from hotswap.generation import Definitions, Kind, Live, select, unchanged
 from hotswap.swap import Adapter, Change, Facts
 
 __all__ = ["SqlalchemyAdapter"]
@@ -65,10 +65,13 @@ class SqlalchemyAdapter(Adapter):
                 if type(metadata) is sqlalchemy.MetaData and not any(metadata is known for known in self._metadata):
                     self._metadata.append(metadata)
         under = _under_mapped_classes()
-        for name in changed:
-            known = live.get(name)
-            if known is not None and known.plain and name in definitions:
-                self._compare(known.module, known.definitions, definitions[name], live, definitions, under)
+        selection = select(live, definitions.keys() & set(changed), definitions, (), ())
+        for entry in live:
+            new = definitions.get(entry.name, entry.definitions)
+            foreign = selection.changed_names(entry.name, new)
+            # A mapping with the same text is another one if data that it reads is changed, perhaps in another module.
+            if entry.plain and (new is not entry.definitions or foreign):
+                self._compare(entry.module, entry.definitions, new, foreign, under)
         return ()
 
     def _compare(
@@ -76,19 +79,9 @@ class SqlalchemyAdapter(Adapter):
         module: ModuleType,
         old: Definitions,
         new: Definitions,
-        live: Live,
-        definitions: Mapping[str, Definitions],
+        foreign: set[str],
         under: set[int],
     ) -> None:
-        foreign = _changed_data(old, new)
-        for local, (origin, name) in new.froms.items():
-            entry = live.get(origin)
-            if (
-                entry is not None
-                and origin in definitions
-                and name in _changed_data(entry.definitions, definitions[origin])
-            ):
-                foreign.add(local)
         listening = [
             {name: b.head for name, b in d.bindings.items() if any(map(_LISTENS.search, b.head))} for d in (old, new)
         ]
@@ -96,7 +89,8 @@ class SqlalchemyAdapter(Adapter):
             {name: b.touches for name, b in d.bindings.items() if b.touches and _configures(module, name, d)}
             for d in (old, new)
         ]
-        if listening[0] != listening[1] or calls[0] != calls[1]:
+        told = [text for texts in (*listening[1].values(), *calls[1].values()) for text in texts]
+        if listening[0] != listening[1] or calls[0] != calls[1] or any(_mentions(text, foreign) for text in told):
             self._refuse(module.__name__, "", "listeners, tables or classes are registered otherwise")
         for name, value in list(module.__dict__.items()):
             if (
@@ -320,6 +314,16 @@ def _changed_data(old: Definitions, new: Definitions) -> set[str]:
         for name in old.bindings.keys() & new.bindings.keys()
         if Kind.DATA in (old.kind(name), new.kind(name)) and not unchanged(name, old, new)
     }
+
+
+def _mentions(text: str, names: Iterable[str]) -> bool:
+    """Whether the dump of a statement has one of some names in it: `NAME`, or `module.NAME`."""
+    for name in names:
+        first, _, last = name.partition(".")
+        attribute = rf"(?:, ctx=Load\(\))?\), attr='{last}'" if last else ""
+        if re.search(f"id='{first}'{attribute}", text):
+            return True
+    return False
 
 
 def _same(name: str, before: Definitions, after: Definitions, foreign: set[str]) -> bool:

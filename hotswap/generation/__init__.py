@@ -8,7 +8,7 @@ from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed
 from hotswap.generation.loading import Candidate
-from hotswap.generation.selection import PLACE, Selection, is_place
+from hotswap.generation.selection import PLACE, Selection, is_place, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
 from hotswap.generation.standing import epochs, standing
 from hotswap.generation.sysview import SysView
@@ -44,6 +44,7 @@ __all__ = [
     "public_names",
     "reachable",
     "registry",
+    "select",
     "standing",
     "told",
     "unchanged",

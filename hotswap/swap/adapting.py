@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from hotswap import walk
 from hotswap.generation import Definitions, Live
+from hotswap.swap.fields import Make
 from hotswap.swap.looking import Look
 from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Plan, Writes
@@ -205,6 +206,18 @@ class Adapter:
         """
         return False
 
+    def slot_values(self, living: type, twin: type) -> Mapping[str, Make]:
+        """Return what makes the values of slots that objects of a class that stays may have no value for.
+
+        A slot that is added has no place in objects that exist, and no value in the class. Each of these is called
+        with an object when its value is first read.
+
+        Arguments:
+            living: the class.
+            twin: its twin, which is dropped; it has these slots.
+        """
+        return {}
+
     def swap(self, facts: Facts) -> None:
         """Add the writes that bring the living registries up to date, in both directions, and describe them.
 
@@ -225,9 +238,14 @@ def stays_of(adapters: Sequence[Adapter]) -> Callable[[Any, Any], bool]:
     return lambda living, twin: any(adapter.keeps(living, twin) for adapter in adapters)
 
 
-def adapted_by(adapters: Sequence[Adapter]) -> Callable[[type, type, str], bool]:
-    """Return what says whether an attribute of a class stays as it is: whether any of the adapters keeps it."""
-    return lambda living, twin, name: any(adapter.keeps_attribute(living, twin, name) for adapter in adapters)
+def adapted_by(
+    adapters: Sequence[Adapter],
+) -> tuple[Callable[[type, type, str], bool], Callable[[type, type], Mapping[str, Make]]]:
+    """Return what says whether an attribute of a class stays as it is, and what makes the values of added slots."""
+    return (
+        lambda living, twin, name: any(adapter.keeps_attribute(living, twin, name) for adapter in adapters),
+        lambda living, twin: {k: v for adapter in adapters for k, v in adapter.slot_values(living, twin).items()},
+    )
 
 
 def families_of(adapters: Sequence[Adapter]) -> frozenset[str]:

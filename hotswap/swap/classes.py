@@ -15,7 +15,7 @@ from hotswap import walk
 from hotswap.generation import unchanged
 from hotswap.swap.bases import can_rebase, descendants
 from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
-from hotswap.swap.fields import fields_of, late_descriptors, late_fields
+from hotswap.swap.fields import Make, fields_of, late_descriptors, late_fields
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
 from hotswap.swap.registrations import ATTRIBUTE, Registrations
@@ -106,6 +106,7 @@ def transplant(
     made: Callable[[Any], bool],
     why: Callable[[str, str], str],
     adapted: Callable[[type, type, str], bool],
+    values: Callable[[type, type], Mapping[str, Make]],
 ) -> Transplant:
     """Add the writes that give an old class the body of its twin.
 
@@ -118,7 +119,7 @@ def transplant(
         made: whether an object was made by the candidate.
         why: tells why a name is kept or replaced, given the reason by its definition.
         adapted: whether an adapter says that an attribute (of a class and its twin) stays as it is.
-
+        values: gives what adapters have to make the values of slots (of a class and its twin) that old objects lack.
     """
     old, new = pair.old, pair.new
     if _closed(type(old)):
@@ -157,7 +158,7 @@ def transplant(
         if leaves and not adapted(old, new, attribute):
             targets[attribute] = _MISSING
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.REMOVED))
-    makers = late_fields(old, new, translate)[0]
+    makers = {**late_fields(old, new, translate)[0], **values(old, new)}
     warnings = [*_slot_warnings(pair, makers), *_hash_warnings(pair, targets, before, same)]
     shadows = shadow_slots(old, new, makers)
     for attribute, value in {**shadows, **late_descriptors(old, makers)}.items():
@@ -166,7 +167,7 @@ def transplant(
         elif before.get(attribute, _MISSING) is not value:
             targets[attribute] = value
     for field in makers:
-        if field not in fields_of(old):
+        if field not in fields_of(old) and field not in slot_names(old):
             late_value = "old instances get its default when it is first read"
             changes.append(NameChange(module, f"{name}.{field}", Fate.ADDED, late_value))
     if slot_names(old) != slot_names(new) and "__slots__" in after:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import dis
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import FunctionType, GetSetDescriptorType
 from typing import Any
 
@@ -20,8 +19,8 @@ from hotswap.swap.slots import ShadowSlot, is_slot, namespace_of
 
 __all__ = ["FieldValue", "Make", "fields_of", "late_descriptors", "late_fields"]
 
-Make = Callable[[], Any]
-"""Makes the value of an object that was made without the field."""
+Make = Callable[[Any], Any]
+"""Makes the value of an object that was made without the field, given the object."""
 
 _MISSING: Any = object()
 _KIND: Any = dataclasses._FIELD  # type: ignore[attr-defined]  # neither a ClassVar nor an InitVar
@@ -48,7 +47,7 @@ class FieldValue:
             # As after a restart: a field without a plain default is no attribute of the class.
             cls = self.owner if owner is None else owner
             raise AttributeError(f"type object {cls.__name__!r} has no attribute {self.name!r}")
-        made = self.make()
+        made = self.make(instance)
         return self._namespace.__get__(instance).setdefault(self.name, made)
 
 
@@ -104,19 +103,15 @@ def late_descriptors(old: type, makers: dict[str, Make]) -> dict[str, Any]:
 def _maker(field: Any) -> Make | None:
     if field.default_factory is not dataclasses.MISSING or field.default is not dataclasses.MISSING:
         # The field is asked when the value is made: what it refers to may be led to the living objects until then.
-        return partial(_value, field)
+        return lambda _: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     return None
-
-
-def _value(field: Any) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _earlier(was: Any) -> Make | None:
     """What made the value in the version before, if the new one does not say: a default was taken away."""
     if type(was) is FieldValue or type(was) is ShadowSlot:
         return was.make
-    return None if was is _MISSING or is_slot(was) else partial(_same, was)
+    return None if was is _MISSING or is_slot(was) else lambda _: was
 
 
 def _assigned(cls: type) -> Iterator[str]:
@@ -126,7 +121,3 @@ def _assigned(cls: type) -> Iterator[str]:
         for instruction in dis.get_instructions(init.__code__):
             if instruction.opname == "STORE_ATTR":
                 yield instruction.argval
-
-
-def _same(value: Any) -> Any:
-    return value

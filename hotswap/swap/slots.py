@@ -148,7 +148,7 @@ class ShadowSlot:
     """
 
     def __init__(
-        self, name: str, owner: type, room: Carrier | _Namespace, make: Callable[[], Any] | None = None
+        self, name: str, owner: type, room: Carrier | _Namespace, make: Callable[[Any], Any] | None = None
     ) -> None:
         self.__name__ = name
         self.__objclass__ = owner
@@ -163,7 +163,7 @@ class ShadowSlot:
         values = self._room.values(instance)
         found = _MISSING if values is None else values.get(self._key, _MISSING)
         if found is _MISSING and self.make is not None:
-            made = self.make()
+            made = self.make(instance)
             values = self._room.values(instance, make=True)
             found = made if values is None else values.setdefault(self._key, made)
         if found is _MISSING or found is _DELETED:
@@ -236,7 +236,7 @@ def namespace_of(cls: type) -> GetSetDescriptorType | None:
     return None
 
 
-def shadow_slots(old: type, new: type, makers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+def shadow_slots(old: type, new: type, makers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
     """The descriptors that an old class needs for the slots of its twin, by name; `DROP` where an attribute has to go.
 
     Arguments:

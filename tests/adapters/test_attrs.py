@@ -87,6 +87,10 @@ class Point:
 """
 
 
+def slotted(source: str) -> str:
+    return source.replace("(slots=False)", "")
+
+
 class TestUnchangedFields:
     @pytest.mark.parametrize("decorator", ["define", "define(slots=False)", "attr.s(auto_attribs=True)"])
     def test_methods_converters_validators_and_defaults_follow(self, make_package: Make, decorator: str) -> None:
@@ -129,6 +133,22 @@ class TestAddedFields:
         assert old.tags is old.tags is not other.tags
         assert not hasattr(service.Point, "tags")
 
+    def test_older_instances_with_slots_have_the_defaults(self, make_package: Make) -> None:
+        service = Service(make_package, slotted(OPEN))
+        old, other = service.Point(3), service.Point(3)
+        rollout = service.apply(slotted(OPEN_2))
+        assert (old.tags, old.double, old.text, old.sent) == ([], 6, "5", "a3sent")
+        assert old.tags is old.tags is not other.tags
+        assert not any("have nothing in" in warning for warning in rollout.plan.warnings)
+        old.tags, old.text = ["a"], "b"
+        assert (old, repr(old)) == (
+            service.Point(3, ["a"], text="b"),
+            "Point(x=3, tags=['a'], double=6, text='b', sent='a3sent')",
+        )
+        del old.text
+        assert not hasattr(old, "text")
+
+    @pytest.mark.parametrize("text", [OPEN, slotted(OPEN)])
     @pytest.mark.parametrize(
         "show",
         [
@@ -141,10 +161,10 @@ class TestAddedFields:
             lambda point: pickle.loads(pickle.dumps(point)),
         ],
     )
-    def test_older_instances_are_like_new_ones(self, make_package: Make, show: Callable[[Any], Any]) -> None:
-        service = Service(make_package, OPEN)
+    def test_older_instances_are_like_new_ones(self, make_package: Make, show: Callable[[Any], Any], text: str) -> None:
+        service = Service(make_package, text)
         old, asked = service.Point(3), service.Point(3)
-        service.apply(OPEN_2)
+        service.apply(OPEN_2 if text == OPEN else slotted(OPEN_2))
         assert show(old) == show(service.Point(3))
         assert asked == service.Point(3)
 
@@ -162,33 +182,67 @@ class TestAddedFields:
         assert (repr(old), old) == ("Point(x=3)", service.Point(3))
         assert body(service.Point).keys() == before.keys()
 
-    def test_a_name_that_becomes_a_method(self, make_package: Make) -> None:
-        service = Service(make_package, OPEN)
+    def test_over_several_swaps_and_back_with_slots(self, make_package: Make) -> None:
+        service = Service(make_package, slotted(OPEN))
+        old, unread, first = service.Point(3), service.Point(3), body(service.Point)
+        service.apply(slotted(OPEN_2)).rollback()
+        assert (repr(old), body(service.Point).keys()) == ("Point(x=3)", first.keys())
+        service.apply(slotted(OPEN_2))
+        middle = service.Point(3)
+        assert old.text == "5"
+        last = service.apply(slotted(OPEN_2).replace("default=5", "default=6") + "    more: int = 1\n")
+        assert (old.text, unread.text, middle.text, old.more, middle.more) == ("5", "6", "5", 1, 1)
+        last.rollback()
+        assert repr(old) == "Point(x=3, tags=[], double=6, text='5', sent='a3sent')"
+        service.apply(slotted(OPEN))
+        assert (repr(old), old) == ("Point(x=3)", service.Point(3))
+
+    @pytest.mark.parametrize(
+        ("one", "other"), [(slotted(OPEN), OPEN), (OPEN, slotted(OPEN))], ids=["slots go", "slots come"]
+    )
+    def test_slots_below_a_class_without(self, make_package: Make, one: str, other: str) -> None:
+        base = "class Plain: pass\n"
+        one, other = (base + text.replace("Point:", "Point(Plain):") for text in (one, other))
+        more = "    more: list = field(factory=list)\n"
+        service = Service(make_package, one)
+        old, unread = service.Point(3), service.Point(3)
+        service.apply(one + more)
+        assert (old.more, old) == ([], service.Point(3))
+        service.apply(other + more.replace("list)", "dict)"))
+        assert (old.more, unread.more, repr(unread)) == ([], {}, "Point(x=3, more={})")
+
+    @pytest.mark.parametrize("text", [OPEN, slotted(OPEN)])
+    def test_a_name_that_becomes_a_method(self, make_package: Make, text: str) -> None:
+        service = Service(make_package, text)
         old = service.Point(3)
-        service.apply(OPEN + "    more: int = 1\n")
-        service.apply(OPEN + "    def more(self): return 2\n")
+        service.apply(text + "    more: int = 1\n")
+        service.apply(text + "    def more(self): return 2\n")
         assert old.more() == 2
 
-    def test_frozen_ones_too(self, make_package: Make) -> None:
-        frozen = OPEN.replace("define", "frozen")
+    @pytest.mark.parametrize("text", [OPEN, slotted(OPEN)])
+    def test_frozen_ones_too(self, make_package: Make, text: str) -> None:
+        frozen = text.replace("define", "frozen")
         service = Service(make_package, frozen)
         old = service.Point(3)
         rollout = service.apply(frozen + "    more: int = 1\n")
         assert hash(old) == hash(service.Point(3))
         assert any("Point hashes by its fields" in warning for warning in rollout.plan.warnings)
 
-    def test_a_field_without_a_default_is_refused(self, make_package: Make) -> None:
-        service = Service(make_package, OPEN)
+    @pytest.mark.parametrize("text", [OPEN, slotted(OPEN)])
+    def test_a_field_without_a_default_is_refused(self, make_package: Make, text: str) -> None:
+        service = Service(make_package, text)
         with pytest.raises(UnsupportedChangeError, match=r"\[field-without-value\].*no value for y"):
-            service.patcher.stage(service.patch(OPEN + "    y: int\n"))
+            service.patcher.stage(service.patch(text + "    y: int\n"))
         assert repr(service.Point(3)) == "Point(x=3)"
 
-    def test_subclasses_in_unchanged_modules_follow(self, make_package: Make) -> None:
+    @pytest.mark.parametrize("text", [OPEN, slotted(OPEN)])
+    def test_subclasses_in_unchanged_modules_follow(self, make_package: Make, text: str) -> None:
         sub = "from .models import Point\n@define(slots=False)\nclass Sub(Point):\n    z: int = 1\n"
-        service = Service(make_package, OPEN, other=sub, user="from .models import Point\nmade = Point(1)\n")
+        sub = sub if text == OPEN else slotted(sub)
+        service = Service(make_package, text, other=sub, user="from .models import Point\nmade = Point(1)\n")
         cls, user = service.module("other").Sub, service.module("user")
         old = cls(3)
-        service.apply(OPEN + "    y: int = 2\n")
+        service.apply(text + "    y: int = 2\n")
         assert service.module("other").Sub is cls
         assert service.module("user") is user
         assert (old, repr(old)) == (cls(3), "Sub(x=3, y=2, z=1)")

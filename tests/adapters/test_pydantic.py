@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import importlib
@@ -101,7 +102,53 @@ class Item(BaseModel):
 """
 
 
+HOLDERS = """
+class Basket(BaseModel):
+    items: list[Item] = []
+@dataclass
+class Shelf:
+    item: Item
+adapter = TypeAdapter(list[Item])
+compiled = Item.__pydantic_validator__
+"""
+VALIDATED = """
+@validate_call
+def label(item: Item): return item
+@validate_call(validate_return=True)
+def checked(item: Item) -> Item: return item
+@validate_call(validate_return=True)
+async def awaited(item: Item) -> Item: return item
+"""
+
+
 class TestLivingClass:
+    def test_what_is_compiled_anew_is_no_leftover(self, make_package: Make) -> None:
+        other = "from .models import Item\nclass Special(Item): pass\n" + HOLDERS
+        service = Service(make_package, ITEM + HOLDERS, other=other)
+        rollout = service.apply(ITEM_2 + HOLDERS)
+        assert rollout.plan.warnings == []
+        for module in (service, service.module("other")):
+            assert type(module.compiled.validate_python({"name": "a"})) is service.Item
+        assert rollout.audit() == ()
+
+    def test_what_validated_functions_make_anew_is_no_leftover(self, make_package: Make) -> None:
+        service = Service(make_package, ITEM + VALIDATED, other="from .models import Item\n" + VALIDATED)
+        rollout = service.apply(ITEM_2 + VALIDATED)
+        assert rollout.plan.warnings == []
+        for module in (service, service.module("other")):
+            made = [
+                module.label({"name": "a"}),
+                module.checked({"name": "a"}),
+                asyncio.run(module.awaited({"name": "a"})),
+            ]
+            assert [type(item) for item in made] == [service.Item] * 3
+
+    def test_what_is_compiled_by_hand_is_named(self, make_package: Make) -> None:
+        service = Service(make_package, ITEM)
+        by_hand = "import pydantic_core\nv = pydantic_core.SchemaValidator(Item.__pydantic_core_schema__)\n"
+        rollout = service.apply(ITEM_2 + by_hand)
+        assert any("outside of models and type adapters" in warning for warning in rollout.plan.warnings)
+
     def test_makes_instances_of_itself(self, make_package: Make) -> None:
         service = Service(make_package, ITEM)
         item = service.Item

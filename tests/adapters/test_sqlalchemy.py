@@ -73,6 +73,10 @@ MODELS_2 = (
 STEP = "class {}(Base):\n    __tablename__ = '{}'\n    id: Mapped[int] = mapped_column(primary_key=True)\n"
 
 
+USER = STEP.format("User", "users") + "    name: Mapped[str] = mapped_column({})\n"
+LISTEN = "@event.listens_for(User, {})\ndef loaded(target, context): pass\n"
+LIMITS = "SIZE = 30\nEVENT = 'load'\nHINT = 'hint'\n"
+
 ENGINES: list[Any] = []
 
 
@@ -86,9 +90,10 @@ def engines_are_closed() -> Any:
 class Service:
     """A package with a database; its module `models` is patched, its module `base` is not."""
 
-    def __init__(self, make: Make, models: str, base: str = BASE) -> None:
+    def __init__(self, make: Make, models: str, base: str = BASE, **others: str) -> None:
         self.head = HEAD + ("from .base import *\n" if base else "")
-        self.name = make({"models.py": self.head + models, "base.py": HEAD + base}).__name__
+        files = {f"{name}.py": text for name, text in others.items()}
+        self.name = make({"models.py": self.head + models, "base.py": HEAD + base, **files}).__name__
         __import__(f"{self.name}.models")
         self.patcher = Patcher([self.name])
         self.listener = getattr(sys.modules[f"{self.name}.models"], "loaded", None)
@@ -99,17 +104,18 @@ class Service:
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.modules[f"{self.name}.models"], name)
 
-    def patch(self, models: str) -> Patch:
+    def patch(self, text: str, module: str = "models") -> Patch:
+        text = text if module != "models" else self.head + text
         version = str(len(self.patcher.history()) + 1)
-        return Patch.from_sources({f"{self.name}.models": self.head + models}, version)
+        return Patch.from_sources({f"{self.name}.{module}": text}, version)
 
     def apply(self, models: str) -> Any:
         return self.patcher.apply(self.patch(models))
 
-    def refusal(self, models: str) -> str:
+    def refusal(self, text: str, module: str = "models") -> str:
         before = self.registrations()
         with pytest.raises(UnsupportedChangeError) as caught:
-            self.patcher.stage(self.patch(models))
+            self.patcher.stage(self.patch(text, module))
         assert self.registrations() == before
         return str(caught.value)
 
@@ -292,6 +298,35 @@ class TestChangedMappings:
         refusal = service.refusal(models)
         assert "[mapping-changed]" in refusal
         assert told in refusal
+
+    @pytest.mark.parametrize(
+        ("models", "told"),
+        [
+            ("from .limits import SIZE\n" + USER.format("String(SIZE)"), "User: its mapping changes: name"),
+            ("from . import limits\n" + USER.format("String(limits.SIZE)"), "User: its mapping changes: name"),
+            ("from .limits import *\nHALF = SIZE // 2\n" + USER.format("String(HALF)"), "User: its mapping changes"),
+            ("from .limits import SIZE\nt = Table('t', Base.metadata, Column('n', String(SIZE)))\n", "of a table"),
+            ("from .limits import EVENT\n" + USER.format("String") + LISTEN.format("EVENT"), "registered otherwise"),
+            ("from . import limits\n" + USER.format("String") + LISTEN.format("limits.EVENT"), "registered otherwise"),
+            (
+                "from .limits import EVENT\n" + USER.format("String") + "event.listen(User, EVENT, lambda *a: None)\n",
+                "registered otherwise",
+            ),
+        ],
+    )
+    def test_by_data_of_another_module_are_refused(self, make_package: Make, models: str, told: str) -> None:
+        service = Service(make_package, models, limits=LIMITS)
+        refusal = service.refusal(LIMITS.replace("30", "40").replace("'load'", "'refresh'"), "limits")
+        assert "[mapping-changed]" in refusal
+        assert told in refusal
+
+    def test_data_that_the_mapping_does_not_read_may_change(self, make_package: Make) -> None:
+        models = "from .limits import HINT, SIZE, EVENT\n" + USER.format("String(SIZE)")
+        models += "    advice = HINT\n" + LISTEN.format("EVENT").replace("context", "context, advice=HINT")
+        service = Service(make_package, models, limits=LIMITS)
+        row = service.User(name="a")
+        service.patcher.apply(service.patch(LIMITS.replace("'hint'", "'advice'"), "limits"))
+        assert (row.advice, row.name) == ("advice", "a")
 
     def test_a_removed_class_is_refused(self, make_package: Make) -> None:
         service = Service(make_package, STEP.format("One", "ones") + STEP.format("Two", "twos"))
