@@ -24,6 +24,7 @@ from hotswap.swap.caches import empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.description import describe
+from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
@@ -176,6 +177,7 @@ class Swap:
         merge(registries, fates, translate, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
+        carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)
         put_in_place(self.old, self.new, self._candidate.removed, self._writes)
         relocate(self._live, self._candidate, self._writes)
         self._function_writes()
