@@ -474,3 +474,31 @@ class TestBack:
             live.m.CACHE[f"n{number}"] = live.m.Entry(number)
             live.patcher.rollback()
         assert live.m.CACHE == {"a": 1, "n0": 0, "n1": 1, "n2": 2}
+
+    @pytest.mark.parametrize("table", ["TABLE = {}", "TABLE = {'a': 1}"], ids=["changed", "kept"])
+    def test_an_inverse_reaches_who_had_imported_the_name(self, service: Callable[..., Service], table: str) -> None:
+        show = "def show(): return TABLE\n"
+        others = {
+            "same": f"from .m import TABLE\n{show}",
+            "through": f"from .same import TABLE\n{show}",
+            "star": f"from .m import *\n{show}",
+            "changed": f"from .m import TABLE as T\nTABLE = T\n{show}",
+            "further": f"from .through import TABLE\nX = 1\n{show}",
+            "galaxy": f"from .m import *\nX = 1\n{show}",
+            "own": f"from .m import TABLE\nTABLE = dict(TABLE)\nX = 1\n{show}",
+        }
+        live = service("TABLE = {'a': 1}\n", others=others)
+        hooks = (
+            "def __hotswap__(old, new):\n    new.TABLE = {k: [v] for k, v in old.TABLE.items()}\n"
+            "def __hotswap_undo__(old, new):\n    old.TABLE = {k: v[0] for k, v in new.TABLE.items()}\n"
+        )
+        again = {name: text.replace("X = 1", "X = 2") for name, text in others.items() if "X = 1" in text}
+        live.apply(f"{table}\nTABLE.get('b')\n\n{hooks}", **again)
+        live.m.TABLE["q"] = [9]
+        live.patcher.rollback()
+        assert live.m.TABLE == {"a": 1, "q": 9}
+        for name in ("same", "through", "star", "further", "galaxy"):
+            module = getattr(live, name)
+            assert module.TABLE is module.show() is live.m.TABLE, name
+        assert live.changed.T is live.m.TABLE
+        assert live.own.TABLE == {"a": 1}

@@ -28,7 +28,7 @@ from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
-from hotswap.swap.importers import Importers, rebind
+from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.losses import gone_classes, without_successor
 from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
@@ -333,13 +333,15 @@ class Swap:
         """
         extra = Writes()
         take_back(late, self.old, extra)
+        hand_on(undone.values, self.old, self._definitions[0], self._importers)
         bring_back(undone, self.old, extra)
         successors = {
             id(new): (new, old)
             for old, new in self._pairing.successors.values()
             if self._facts.is_new(new) or new in self.new.values()
         }
-        rebind(successors, self.new, self.old, self._importers, self._is_managed, self._keeping.has, _same, extra)
+        known = (self._importers, self._is_managed, self._keeping.has, _same, extra, undone.values)
+        rebind(successors, self.new, self.old, *known)
         self._writes.late(lambda forward: () if forward else extra.forward)
         gate.hold()
         made = (pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made))
