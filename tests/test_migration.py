@@ -285,6 +285,23 @@ class TestFailure:
         with pytest.raises(MigrationError, match="a coroutine or generator function"):
             live.apply(f"{NEW}\n{body}\n")
 
+    @pytest.mark.parametrize("hook", ["__hotswap__", "__hotswap_undo__"])
+    @pytest.mark.parametrize("value", ["5", "None"])
+    def test_that_is_no_function_is_refused_while_it_is_staged(
+        self, service: Callable[..., Service], hook: str, value: str
+    ) -> None:
+        live = service()
+        before = Fingerprint(live.patcher)
+        with pytest.raises(MigrationError, match=f"{hook} of {live.name} is no function, but (int|NoneType)") as caught:
+            live.patcher.stage(live.patch(f"{NEW}\n{hook} = {value}\n"))
+        assert caught.value.module == live.name
+        del caught
+        while gc.collect():  # what is held by something with a finalizer takes a second round
+            pass
+        assert differences(before, Fingerprint(live.patcher)) == []
+        del before  # it holds the old code, for which the import hook waits
+        assert live.m.get("a") == 1
+
     def test_to_end_the_process_is_refused(self, service: Callable[..., Service]) -> None:
         live = service()
         with pytest.raises(MigrationError, match="SystemExit"):
