@@ -136,9 +136,10 @@ class LoadError(HotswapError):
 
 
 class MigrationError(HotswapError):
-    """A migration of the candidate raised, or did not return in time; a cause is chained. The candidate is discarded.
+    """A migration of the candidate raised, did not return in time (a cause is chained), or is no function.
 
-    Nothing live was touched, but for living objects that the migration itself changed in place.
+    The candidate is discarded. Nothing live was touched, but for living objects that the migration itself changed in
+    place.
     """
 
 

@@ -151,7 +151,7 @@ class Rollout(Aftermath):
     def staged(self, candidate: Candidate, limit: Limit) -> None:
         """Load the candidate within a time limit and make the plan. The patcher calls this once.
 
-        Raises LoadError, PlanError or UnsupportedChangeError; the rollout is rejected then.
+        Raises LoadError, PlanError, MigrationError or UnsupportedChangeError; the rollout is rejected then.
         """
         self._candidate, self._limit = candidate, limit
         self._loading = True  # an abort in the meantime leaves the end to this thread, which runs the patch's code

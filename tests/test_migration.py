@@ -286,6 +286,23 @@ class TestFailure:
         with pytest.raises(MigrationError, match="a coroutine or generator function"):
             live.apply(f"{NEW}\n{body}\n")
 
+    @pytest.mark.parametrize("hook", ["__hotswap__", "__hotswap_undo__"])
+    @pytest.mark.parametrize("value", ["5", "None"])
+    def test_that_is_no_function_is_refused_while_it_is_staged(
+        self, service: Callable[..., Service], hook: str, value: str
+    ) -> None:
+        live = service()
+        before = Fingerprint(live.patcher)
+        with pytest.raises(MigrationError, match=f"{hook} of {live.name} is no function, but (int|NoneType)") as caught:
+            live.patcher.stage(live.patch(f"{NEW}\n{hook} = {value}\n"))
+        assert caught.value.module == live.name
+        del caught
+        while gc.collect():  # what is held by something with a finalizer takes a second round
+            pass
+        assert differences(before, Fingerprint(live.patcher)) == []
+        del before  # it holds the old code, for which the import hook waits
+        assert live.m.get("a") == 1
+
     def test_to_end_the_process_is_refused(self, service: Callable[..., Service]) -> None:
         live = service()
         with pytest.raises(MigrationError, match="SystemExit"):
@@ -475,3 +492,31 @@ class TestBack:
             live.m.CACHE[f"n{number}"] = live.m.Entry(number)
             live.patcher.rollback()
         assert live.m.CACHE == {"a": 1, "n0": 0, "n1": 1, "n2": 2}
+
+    @pytest.mark.parametrize("table", ["TABLE = {}", "TABLE = {'a': 1}"], ids=["changed", "kept"])
+    def test_an_inverse_reaches_who_had_imported_the_name(self, service: Callable[..., Service], table: str) -> None:
+        show = "def show(): return TABLE\n"
+        others = {
+            "same": f"from .m import TABLE\n{show}",
+            "through": f"from .same import TABLE\n{show}",
+            "star": f"from .m import *\n{show}",
+            "changed": f"from .m import TABLE as T\nTABLE = T\n{show}",
+            "further": f"from .through import TABLE\nX = 1\n{show}",
+            "galaxy": f"from .m import *\nX = 1\n{show}",
+            "own": f"from .m import TABLE\nTABLE = dict(TABLE)\nX = 1\n{show}",
+        }
+        live = service("TABLE = {'a': 1}\n", others=others)
+        hooks = (
+            "def __hotswap__(old, new):\n    new.TABLE = {k: [v] for k, v in old.TABLE.items()}\n"
+            "def __hotswap_undo__(old, new):\n    old.TABLE = {k: v[0] for k, v in new.TABLE.items()}\n"
+        )
+        again = {name: text.replace("X = 1", "X = 2") for name, text in others.items() if "X = 1" in text}
+        live.apply(f"{table}\nTABLE.get('b')\n\n{hooks}", **again)
+        live.m.TABLE["q"] = [9]
+        live.patcher.rollback()
+        assert live.m.TABLE == {"a": 1, "q": 9}
+        for name in ("same", "through", "star", "further", "galaxy"):
+            module = getattr(live, name)
+            assert module.TABLE is module.show() is live.m.TABLE, name
+        assert live.changed.T is live.m.TABLE
+        assert live.own.TABLE == {"a": 1}

@@ -115,10 +115,30 @@ def set_connection(value):
             "C.count": ("carried", same),
             "C.same": ("carried", same),
             "C.rows": ("kept", same),
-            "C.other": ("changed", ""),
+            "C.other": ("replaced", "its definition changed"),
             "C.f": ("changed", ""),
         }
         assert (live.m.C.count, live.m.C.other) == (7, 2)
+
+    def test_lists_class_data_that_is_replaced(self, service: Callable[..., Service]) -> None:
+        text = (
+            "class Part:\n    def __init__(self, n): pass\n    def __get__(self, o, c=None): return 1\n"
+            "class C:\n    rows = [{n}]\n    size = {n}\n    told = property(lambda self: {n})\n"
+            "    class D:\n        rows = {{{n}: 1}}\n    part = Part({n})\n    same = []\n"
+            "    f = g = lambda self: {n}\n    h = lambda self: 0\n"
+        )
+        live = service(text.format(n=1))
+        rollout = live.apply(text.format(n=2), replace=["m:C.same"])
+        why = "its definition changed"
+        assert fates(rollout) == {
+            **dict.fromkeys(["C.rows", "C.size", "C.D.rows", "C.part"], ("replaced", why)),
+            **dict.fromkeys(["C.told", "C.f", "C.g"], ("changed", "")),
+            "C.same": ("replaced", "the patch says so"),
+        }
+        assert sorted(rollout.plan.warnings) == [
+            f"{live.name}:{name} is a new object; who holds the old one elsewhere keeps it"
+            for name in ("C.D.rows", "C.rows", "C.same")
+        ]
 
 
 class TestCarried:
@@ -261,7 +281,7 @@ class TestOverrides:
         assert live.m.C.D.n == 5
         assert live.m.C.fresh == []
         assert fates(rollout)["C.rows"] == ("kept", "the patch says so")
-        assert fates(rollout)["C.fresh"] == ("changed", "the patch says so")
+        assert fates(rollout)["C.fresh"] == ("replaced", "the patch says so")
         live.patcher.rollback()
         assert live.m.C.fresh == [1]
 

@@ -12,7 +12,7 @@ from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, Wrap
 from typing import Any, NamedTuple
 
 from hotswap import walk
-from hotswap.generation import unchanged
+from hotswap.generation import Kind, unchanged
 from hotswap.swap.bases import can_rebase, descendants
 from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
 from hotswap.swap.fields import Make, fields_of, late_descriptors, late_fields
@@ -152,7 +152,12 @@ def transplant(
         if living is _MISSING:
             changes.append(NameChange(module, f"{name}.{attribute}", Fate.ADDED))
         elif not same(living, value):
-            changes.append(NameChange(module, f"{name}.{attribute}", Fate.CHANGED, why(f"{pair.key}.{attribute}", "")))
+            data = all(body.kind(attribute) is Kind.DATA for body in pair.bodies)
+            if data and not (_holds_code(living) or _holds_code(value)):
+                reason = why(f"{pair.key}.{attribute}", "its definition changed")
+                changes.append(NameChange(module, f"{name}.{attribute}", Fate.REPLACED, reason))
+            else:
+                changes.append(NameChange(module, f"{name}.{attribute}", Fate.CHANGED))
     for attribute, value in before.items():
         leaves = attribute not in after and attribute not in beside and _defined(attribute, value, pair)
         if leaves and not adapted(old, new, attribute):
@@ -215,6 +220,10 @@ def transplant(
     writes.late(late)
     writes.hold(before)
     return Transplant(changes, kept, warnings, {**shadows, **stays})
+
+
+def _holds_code(value: Any) -> bool:
+    return type(value) in (FunctionType, staticmethod, classmethod, property) or walk.is_class(value)
 
 
 def _skipped(attribute: str, value: Any) -> bool:

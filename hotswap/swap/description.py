@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from types import ModuleType
+from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Definitions, Kind
@@ -14,6 +15,7 @@ from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.importers import Importers
 from hotswap.swap.migration import HOOKS
 from hotswap.swap.pairing import Pairing
+from hotswap.swap.parts import resolved
 from hotswap.swap.plan import Fate, NameChange, Plan
 from hotswap.swap.state import PLAIN
 
@@ -96,11 +98,16 @@ def _left_behind(
             yield f"{pair.key} changes its kind (plain, generator, coroutine); old references show the old kind"
     for change in plan.names:
         if change.fate in (Fate.REPLACED, Fate.MIGRATED) and not change.name.startswith("__"):
-            living = old[change.module].__dict__.get(change.name)
-            if living is new[change.module].__dict__.get(change.name):
+            living = resolved(old[change.module], change.name)
+            if living is resolved(new[change.module], change.name):
                 continue  # a migration took it over
-            if living is not None and type(living) not in PLAIN and not walk.is_class(living):
+            if living is not None and type(living) not in PLAIN and not walk.is_class(living) and not _is_part(living):
                 yield f"{change.module}:{change.name} is a new object; who holds the old one elsewhere keeps it"
+
+
+def _is_part(value: Any) -> bool:
+    """Whether a value is a part of a class (a property, the description of a field) that is reached through it."""
+    return any(name in walk.class_dict(base) for base in walk.mro(type(value)) for name in ("__get__", "__set__"))
 
 
 def _still_imported(plan: Plan, importers: Importers) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import Any
 from hotswap.generation import Definitions, ModuleView, analyse, managed, public_names
 from hotswap.swap.plan import Fate, NameChange, Writes
 
-__all__ = ["Importers", "rebind"]
+__all__ = ["Importers", "hand_on", "rebind"]
 
 _MISSING: Any = object()
 
@@ -98,6 +98,7 @@ def rebind(
     kept: Callable[[str, str], bool],
     translate: Callable[[Any], Any],
     writes: Writes,
+    written: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[NameChange]:
     """Add the writes that rebind names in the globals of every imported module that is not itself swapped.
 
@@ -109,6 +110,7 @@ def rebind(
         kept: whether a name of a swapped module keeps its object.
         translate: gives the living object for a dropped twin.
         writes: receives the writes.
+        written: module -> name -> what the new module is about to get in the same commit, whether it is kept or not.
     """
     changes = []
     swapped = {id(module) for module in (*old.values(), *new.values())}
@@ -117,7 +119,7 @@ def rebind(
         for name, module in list(sys.modules.items())
         if issubclass(type(module), ModuleType) and id(module) not in swapped and type(module) is not ModuleView
     }
-    resolve = _Resolver(old, new, others, importers, kept)
+    resolve = _Resolver(old, new, others, importers, kept, written or {})
     seen: set[int] = set()
     for name, module in others.items():
         facts = ModuleType.__getattribute__(module, "__dict__")
@@ -150,6 +152,60 @@ def rebind(
     return changes
 
 
+def hand_on(
+    written: dict[str, dict[str, Any]],
+    modules: Mapping[str, ModuleType],
+    definitions: Mapping[str, Definitions],
+    importers: Importers,
+) -> None:
+    """Add to what modules are about to get what others of them imported by name: ``from .cache import ROWS``.
+
+    Arguments:
+        written: module -> name -> the value that it is about to get.
+        modules: those that come back by a rollback.
+        definitions: what their sources say.
+        importers: knows what the modules between them imported by name.
+    """
+    facts = {name: ModuleType.__getattribute__(module, "__dict__") for name, module in modules.items()}
+    more = bool(written)
+    while more:
+        more = False
+        for name, mine in facts.items():
+            for local, taken in _taken(definitions.get(name) or Definitions(), mine, facts):
+                origin, attribute = _through(taken, modules, importers)
+                values = written.get(origin, {})
+                if attribute not in values or local in written.get(name, {}) or origin not in facts:
+                    continue
+                if mine.get(local, _MISSING) is facts[origin].get(attribute):
+                    written.setdefault(name, {})[local] = values[attribute]
+                    more = True
+
+
+def _taken(
+    source: Definitions, mine: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What a module imported by name: local name, and module and name that it comes from."""
+    yield from source.froms.items()
+    for star in source.stars:
+        for name in public_names(facts.get(star, {})):
+            if name in mine and name not in source.bindings:
+                yield name, (star, name)
+
+
+def _through(origin: tuple[str, str], modules: Mapping[str, ModuleType], importers: Importers) -> tuple[str, str]:
+    """Follow an import by name through modules that are not swapped."""
+    for _ in range(8):
+        between = sys.modules.get(origin[0])
+        if origin[0] in modules or not issubclass(type(between), ModuleType):
+            break
+        definitions = importers.definitions(origin[0], between)  # type: ignore[arg-type]  # it is a module
+        further = definitions.froms.get(origin[1]) if definitions is not None else None
+        if further is None:
+            break
+        origin = further
+    return origin
+
+
 class _Resolver:
     """Follows ``from a import b`` through re-exports to the swapped module that `b` comes from."""
 
@@ -160,8 +216,10 @@ class _Resolver:
         others: Mapping[str, ModuleType],
         importers: Importers,
         kept: Callable[[str, str], bool],
+        written: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.old, self.new, self.others, self.importers, self.kept = old, new, others, importers, kept
+        self.written = written
         self._additions: dict[str, dict[str, Any]] = {}
 
     def imported(self, definitions: Definitions, facts: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -188,7 +246,8 @@ class _Resolver:
             for star in definitions.stars if definitions and module is not None else ():
                 swapped = self.new.get(star)
                 if swapped is not None:
-                    fresh = {key: swapped.__dict__.get(key, _MISSING) for key in public_names(swapped.__dict__)}
+                    facts = {**swapped.__dict__, **self.written.get(star, {})}
+                    fresh = {key: facts.get(key, _MISSING) for key in public_names(facts)}
                     # A name that the live version does not give away was left behind by an earlier one.
                     given = public_names(self.old[star].__dict__) if star in self.old else []
                 else:
@@ -224,6 +283,9 @@ class _Resolver:
         """What the name stands for in the new version, or a marker if nothing is known or nothing changes."""
         found = self.new.get(module)
         if found is not None:
+            written = self.written.get(module, {})
+            if name in written:
+                return written[name]
             return _MISSING if self.kept(module, name) else found.__dict__.get(name, _MISSING)
         further = self._further((module, name))
         return _MISSING if further is None or depth > 8 else self.value(*further, depth + 1)

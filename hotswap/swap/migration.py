@@ -29,7 +29,18 @@ from hotswap.swap.bodies import same_code
 from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.plan import Writes
 
-__all__ = ["HOOKS", "UNDO_SECONDS", "Undone", "announced", "bring_back", "foreseen", "migrate", "undo", "unreturned"]
+__all__ = [
+    "HOOKS",
+    "UNDO_SECONDS",
+    "Undone",
+    "announced",
+    "bring_back",
+    "check_hooks",
+    "foreseen",
+    "migrate",
+    "undo",
+    "unreturned",
+]
 
 _DO = "__hotswap__"
 _UNDO = "__hotswap_undo__"
@@ -105,6 +116,19 @@ def _pairs(candidate: Candidate) -> Iterator[tuple[str, ModuleType, ModuleType]]
 
 
 # --- there -----------------------------------------------------------------------------------------------------------
+
+
+def check_hooks(candidate: Candidate) -> None:
+    """Raise MigrationError if a changed or new module of a candidate has something else under the name of a hook."""
+    for name, module in candidate.modules.items():
+        for hook in sorted(HOOKS & module.__dict__.keys()) if name not in candidate.selection.affected else ():
+            if not callable(module.__dict__[hook]):
+                raise MigrationError(
+                    f"{hook} of {name} is no function, but {walk.class_name(type(module.__dict__[hook]))}",
+                    module=name,
+                    patch=candidate.patch.label,
+                    advice="make it a function of the old and the new module, or give it another name",
+                )
 
 
 def announced(candidate: Candidate) -> list[tuple[str, bool, bool]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hotswap.generation import Candidate, registry
-from hotswap.swap.migration import announced, foreseen, unreturned
+from hotswap.swap.migration import announced, check_hooks, foreseen, unreturned
 from hotswap.swap.plan import Fate, NameChange, Op, Plan, Writes
 from hotswap.swap.state import UNIQUE_NEVER, Wishes
 
@@ -73,7 +73,11 @@ def outlive(candidate: Candidate, translate: Callable[[Any], Any], writes: Write
 
 
 def announce(plan: Plan, candidate: Candidate) -> None:
-    """Add to a plan what migrations will write, before they have run, and what a rollback will not bring back."""
+    """Add to a plan what migrations will write, before they have run, and what a rollback will not bring back.
+
+    Raises MigrationError if something else than a function stands in the place of one.
+    """
+    check_hooks(candidate)
     for module in candidate.modules:
         if candidate.world.live_modules.get(module) is None and "__hotswap__" in candidate.modules[module].__dict__:
             plan.warnings.append(f"{module}:__hotswap__ does not run: there is no old module to migrate from")

@@ -24,10 +24,11 @@ from hotswap.swap.caches import empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.description import describe
+from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
-from hotswap.swap.importers import Importers, rebind
+from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.losses import gone_classes, without_successor
 from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
@@ -176,6 +177,7 @@ class Swap:
         merge(registries, fates, translate, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
+        carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)
         put_in_place(self.old, self.new, self._candidate.removed, self._writes)
         relocate(self._live, self._candidate, self._writes)
         self._function_writes()
@@ -332,13 +334,15 @@ class Swap:
         """
         extra = Writes()
         take_back(late, self.old, extra)
+        hand_on(undone.values, self.old, self._definitions[0], self._importers)
         bring_back(undone, self.old, extra)
         successors = {
             id(new): (new, old)
             for old, new in self._pairing.successors.values()
             if self._facts.is_new(new) or new in self.new.values()
         }
-        rebind(successors, self.new, self.old, self._importers, self._is_managed, self._keeping.has, _same, extra)
+        known = (self._importers, self._is_managed, self._keeping.has, _same, extra, undone.values)
+        rebind(successors, self.new, self.old, *known)
         self._writes.late(lambda forward: () if forward else extra.forward)
         gate.hold()
         made = (pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made))
