@@ -6,7 +6,7 @@ those of the new version after the swap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
@@ -14,13 +14,35 @@ from typing import Any
 from click import Command, Group
 
 from hotswap import walk
-from hotswap.adapters.overlay import Overlay
-from hotswap.adapters.parts import definition, drop, name_of, replace_items
+from hotswap.adapters.click_callbacks import CHAIN, before_those_of, brought_up_to_date
+from hotswap.adapters.ordering import matched, ordered
+from hotswap.adapters.overlay import Overlay, copied
+from hotswap.adapters.parts import definition, drop, name_of, replace_items, replace_list
 from hotswap.swap import Adapter, Facts, Fate, NameChange
 
 __all__ = ["ClickAdapter"]
 
 _MISSING: Any = object()
+
+_SETTINGS = (
+    "add_help_option",
+    "callback",
+    "deprecated",
+    "epilog",
+    "help",
+    "hidden",
+    "name",
+    "no_args_is_help",
+    "options_metavar",
+    "short_help",
+)
+"""Attributes of commands that a module body may set."""
+
+_GROUP_SETTINGS = ("chain", "command_class", "group_class", "invoke_without_command", "subcommand_metavar")
+
+
+def _same(_: Any, value: Any) -> Any:
+    return value
 
 
 class ClickAdapter(Adapter):
@@ -29,8 +51,23 @@ class ClickAdapter(Adapter):
     roots = (Group,)
 
     def __init__(self) -> None:
-        self._overlay = Overlay({Group: {"commands": lambda _, value: dict(value)}})
+        self._old: Mapping[str, ModuleType] = {}
+        self._shown: dict[int, Any] = {}
+        self._overlay = Overlay(
+            {
+                Command: {**dict.fromkeys(_SETTINGS, _same), "params": copied, "context_settings": copied},
+                Group: {
+                    **dict.fromkeys(_GROUP_SETTINGS, _same),
+                    "commands": lambda _, value: dict(value),
+                    CHAIN: self._shows,
+                },
+            }
+        )
         self._living: list[Any] = []
+
+    def begin(self, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> None:
+        """Note which modules register again."""
+        self._old = old
 
     def staging(self, module: str) -> AbstractContextManager[object]:
         """Keep what a module body registers out of living groups."""
@@ -41,8 +78,11 @@ class ClickAdapter(Adapter):
         self._living = [group for group in self.instances() if not self._overlay.owns(group)]
 
     def aside(self) -> Iterable[object]:
-        """Return what was registered on living groups."""
-        return [self._registered(group) for group in self._overlay.touched()]
+        """Return what was registered on living groups, and set on living commands."""
+        for command in self._overlay.touched():
+            yield self._registered(command) if issubclass(type(command), Group) else {}
+            yield [*self._set(command).values(), self._overlay.aside(command, CHAIN), *self._params(command)]
+            yield self._context(command)
 
     def keeps(self, living: Any, twin: Any) -> bool:
         """Return whether both are commands of one kind."""
@@ -55,10 +95,81 @@ class ClickAdapter(Adapter):
             pair = kept.get(id(group))
             own = dict(pair.twin.commands) if pair is not None else {}
             self._commands(facts, group, {**own, **self._registered(group)})
+            self._results(facts, group, pair.twin if pair is not None else None)
         for pair in kept.values():
             drop(facts, pair.twin)
             if pair.touched:
                 self._attributes(facts, pair.living, pair.twin)
+        for command in self._overlay.touched():
+            self._changed(facts, command)
+
+    def _shows(self, group: Any, chain: Any) -> Any:
+        self._shown[id(group)] = before_those_of(self._old, chain)
+        return self._shown[id(group)]
+
+    def _results(self, facts: Facts, group: Any, twin: Any) -> None:
+        """The functions that are called with the results of commands."""
+        went = facts.went(group)
+
+        def is_gone(function: Any) -> bool:
+            return any(map(facts.is_gone, (function, definition(function)))) or any(
+                "'result_callback'" in text and f"id={name!r}" in text
+                for text in went
+                for name in _names(facts.old, function)
+            )
+
+        living = group.__dict__.get(CHAIN)
+        shown = self._shown.get(id(group))
+        registered = self._overlay.aside(group, CHAIN, shown)
+        own = twin.__dict__.get(CHAIN) if twin is not None else None
+        wanted = brought_up_to_date(facts, living, shown, registered, own, is_gone)
+        if wanted is not living:
+            facts.writes.item(group.__dict__, CHAIN, wanted)
+
+    def _set(self, command: Any) -> dict[str, Any]:
+        """What module bodies set on a living command."""
+        own = command.__dict__
+        found = {name: self._overlay.aside(command, name, _MISSING) for name in (*_SETTINGS, *_GROUP_SETTINGS)}
+        return {
+            name: value
+            for name, value in found.items()
+            if value is not _MISSING and value is not own.get(name, getattr(type(command), name, None))
+        }
+
+    def _params(self, command: Any) -> list[Any]:
+        """The parameters that module bodies added to a living command."""
+        before = {id(param) for param in command.__dict__["params"]}
+        return [param for param in self._overlay.aside(command, "params") or () if id(param) not in before]
+
+    def _context(self, command: Any) -> dict[str, Any]:
+        """What module bodies put into the settings of the context."""
+        before = command.__dict__["context_settings"]
+        aside = self._overlay.aside(command, "context_settings", before) or {}
+        gone = {name: _MISSING for name in before if name not in aside}
+        return {name: value for name, value in aside.items() if before.get(name, _MISSING) is not value} | gone
+
+    def _changed(self, facts: Facts, command: Any) -> None:
+        """What module bodies set on a living command, or added to it: ``click.option("--debug")(cli)``."""
+        own = command.__dict__
+        for name, value in self._set(command).items():
+            facts.writes.item(own, name, facts.translate(value))
+        context = self._context(command)
+        replace_items(facts, own["context_settings"], context, _MISSING)
+        for inside in map(walk.instance_dict, _below(command) if context else ()):
+            if inside is not None and inside.get("_help_option") is not None:
+                # Click remembers it, with the names from the settings of the groups above.
+                facts.writes.item(inside, "_help_option", None)
+        before, new, went = list(own["params"]), self._params(command), facts.went(command)
+        pairs = matched(before, new, lambda param: (type(param).__name__, param.name))
+        taken = set(pairs.values())
+        gone = {
+            at
+            for at, param in enumerate(before)
+            if at not in taken
+            and any(f"Constant(value={text!r}" in statement for text in param.opts for statement in went)
+        }
+        if new or gone:
+            replace_list(facts, own["params"], before, ordered(before, new, pairs, gone))
 
     def _registered(self, group: Any) -> dict[str, Any]:
         before = group.__dict__.get("commands") or {}
@@ -94,7 +205,7 @@ class ClickAdapter(Adapter):
     def _attributes(self, facts: Facts, living: Any, twin: Any) -> None:
         own = living.__dict__
         for name, value in list(twin.__dict__.items()):
-            if name != "commands" and own.get(name, _MISSING) is not value:
+            if name not in ("commands", CHAIN) and own.get(name, _MISSING) is not value:
                 facts.writes.item(own, name, facts.translate(value))
 
 
@@ -108,3 +219,14 @@ def _names(modules: dict[str, ModuleType] | Any, wanted: Any) -> set[str]:
             elif issubclass(type(value), ModuleType):
                 found.update(inner for inner, held in list(value.__dict__.items()) if held is wanted)
     return found
+
+
+def _below(command: Any) -> list[Any]:
+    """A command, and the commands in it."""
+    found = {id(command): command}
+    waiting = [command]
+    while waiting:
+        inner = list((waiting.pop().__dict__.get("commands") or {}).values())
+        waiting += [each for each in inner if id(each) not in found]
+        found.update((id(each), each) for each in inner)
+    return list(found.values())
