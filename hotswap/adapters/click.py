@@ -15,6 +15,7 @@ from click import Command, Group
 
 from hotswap import walk
 from hotswap.adapters.click_callbacks import CHAIN, before_those_of, brought_up_to_date
+from hotswap.adapters.click_statements import defined, is_added_no_more, is_decorated, names_of
 from hotswap.adapters.ordering import matched, ordered
 from hotswap.adapters.overlay import Overlay, copied
 from hotswap.adapters.parts import definition, drop, name_of, replace_items, replace_list
@@ -45,6 +46,18 @@ def _same(_: Any, value: Any) -> Any:
     return value
 
 
+class _Recorded(dict[str, Any]):
+    """A table of commands that knows which were put into it, the same ones as before among them."""
+
+    def __init__(self, commands: Mapping[str, Any]) -> None:
+        super().__init__(commands)
+        self.registered: set[str] = set()
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self.registered.add(name)
+        super().__setitem__(name, command)
+
+
 class ClickAdapter(Adapter):
     """Adapts groups and commands of Click."""
 
@@ -58,7 +71,7 @@ class ClickAdapter(Adapter):
                 Command: {**dict.fromkeys(_SETTINGS, _same), "params": copied, "context_settings": copied},
                 Group: {
                     **dict.fromkeys(_GROUP_SETTINGS, _same),
-                    "commands": lambda _, value: dict(value),
+                    "commands": lambda _, value: _Recorded(value),
                     CHAIN: self._shows,
                 },
             }
@@ -94,7 +107,7 @@ class ClickAdapter(Adapter):
         for group in self._living:
             pair = kept.get(id(group))
             own = dict(pair.twin.commands) if pair is not None else {}
-            self._commands(facts, group, {**own, **self._registered(group)})
+            self._commands(facts, group, {**own, **self._registered(group)}, kept)
             self._results(facts, group, pair.twin if pair is not None else None)
         for pair in kept.values():
             drop(facts, pair.twin)
@@ -115,7 +128,7 @@ class ClickAdapter(Adapter):
             return any(map(facts.is_gone, (function, definition(function)))) or any(
                 "'result_callback'" in text and f"id={name!r}" in text
                 for text in went
-                for name in _names(facts.old, function)
+                for name in names_of(facts, function)
             )
 
         living = group.__dict__.get(CHAIN)
@@ -174,15 +187,24 @@ class ClickAdapter(Adapter):
     def _registered(self, group: Any) -> dict[str, Any]:
         before = group.__dict__.get("commands") or {}
         aside = self._overlay.aside(group, "commands") or {}
-        return {name: command for name, command in aside.items() if before.get(name, _MISSING) is not command}
+        again = aside.registered if isinstance(aside, _Recorded) else set()
+        return {
+            name: command
+            for name, command in aside.items()
+            if name in again or before.get(name, _MISSING) is not command
+        }
 
-    def _commands(self, facts: Facts, group: Any, new: dict[str, Any]) -> None:
+    def _commands(self, facts: Facts, group: Any, new: dict[str, Any], kept: dict[int, Any]) -> None:
         living = group.__dict__["commands"]
         wanted = {name: facts.translate(command) for name, command in new.items()}
         went = facts.went(group)
         for name, command in list(living.items()):
-            if name not in wanted and (self._is_gone(facts, command) or self._was_added_by(facts, command, went)):
-                wanted[name] = _MISSING
+            if name not in new:
+                after = self._successor(facts, group, name, command, kept, went)
+                if after is None or after[0] != name:
+                    wanted.setdefault(name, _MISSING)
+                if after is not None and after != (name, command) and wanted.get(after[0], _MISSING) is _MISSING:
+                    wanted[after[0]] = after[1]
         for name, command in wanted.items():
             before = living.get(name, _MISSING)
             if before is not command:
@@ -191,34 +213,37 @@ class ClickAdapter(Adapter):
                 facts.plan.names.append(NameChange(home, str(group.name), fate, f"command {name}"))
         replace_items(facts, living, wanted, _MISSING)
 
-    def _is_gone(self, facts: Facts, command: Any) -> bool:
-        callback = (walk.instance_dict(command) or {}).get("callback")
-        return callback is not None and any(map(facts.is_gone, (callback, definition(callback))))
+    def _successor(
+        self, facts: Facts, group: Any, name: str, command: Any, kept: dict[int, Any], went: list[str]
+    ) -> tuple[str, Any] | None:
+        """What becomes of a command that no module of the candidate has put into its group: None if it goes.
 
-    def _was_added_by(self, facts: Facts, command: Any, went: list[str]) -> bool:
-        """Whether a statement that added a command is gone: ``group.add_command(command)``."""
-        added = [text for text in went if "add_command" in text]
-        return any(
-            f"id={name!r}" in text or f"attr={name!r}" in text for text in added for name in _names(facts.old, command)
-        )
+        A module that did not change may have put it there: then what the command is called now stands for it.
+        """
+        called = walk.instance_dict(command) or {}
+        if name == called.get("name") and is_decorated(facts, command, group):
+            return None
+        if is_added_no_more(facts, command, name, went):
+            return None
+        heir, after = command, called.get("name")
+        if id(command) in kept:
+            after = kept[id(command)].twin.name
+        else:
+            for module, bound, value in defined(facts):
+                twin: Any = facts.new[module].__dict__.get(bound) if value is command and module in facts.new else None
+                if issubclass(type(twin), Command):
+                    heir, after = facts.translate(twin), twin.name
+        if heir is command and id(command) not in kept:
+            callback = called.get("callback")
+            if callback is not None and any(map(facts.is_gone, (callback, definition(callback)))):
+                return None
+        return (after if name == called.get("name") and after is not None else name), heir
 
     def _attributes(self, facts: Facts, living: Any, twin: Any) -> None:
         own = living.__dict__
         for name, value in list(twin.__dict__.items()):
             if name not in ("commands", CHAIN) and own.get(name, _MISSING) is not value:
                 facts.writes.item(own, name, facts.translate(value))
-
-
-def _names(modules: dict[str, ModuleType] | Any, wanted: Any) -> set[str]:
-    """How the modules call an object."""
-    found: set[str] = set()
-    for module in modules.values():
-        for name, value in list(module.__dict__.items()):
-            if value is wanted:
-                found.add(name)
-            elif issubclass(type(value), ModuleType):
-                found.update(inner for inner, held in list(value.__dict__.items()) if held is wanted)
-    return found
 
 
 def _below(command: Any) -> list[Any]:
