@@ -6,7 +6,7 @@ those of the new version after the swap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
@@ -14,13 +14,48 @@ from typing import Any
 from click import Command, Group
 
 from hotswap import walk
-from hotswap.adapters.overlay import Overlay
-from hotswap.adapters.parts import definition, drop, name_of, replace_items
+from hotswap.adapters.click_callbacks import CHAIN, before_those_of, brought_up_to_date
+from hotswap.adapters.click_statements import defined, is_added_no_more, is_decorated, names_of
+from hotswap.adapters.ordering import matched, ordered
+from hotswap.adapters.overlay import Overlay, copied
+from hotswap.adapters.parts import definition, drop, name_of, replace_items, replace_list
 from hotswap.swap import Adapter, Facts, Fate, NameChange
 
 __all__ = ["ClickAdapter"]
 
 _MISSING: Any = object()
+
+_SETTINGS = (
+    "add_help_option",
+    "callback",
+    "deprecated",
+    "epilog",
+    "help",
+    "hidden",
+    "name",
+    "no_args_is_help",
+    "options_metavar",
+    "short_help",
+)
+"""Attributes of commands that a module body may set."""
+
+_GROUP_SETTINGS = ("chain", "command_class", "group_class", "invoke_without_command", "subcommand_metavar")
+
+
+def _same(_: Any, value: Any) -> Any:
+    return value
+
+
+class _Recorded(dict[str, Any]):
+    """A table of commands that knows which were put into it, the same ones as before among them."""
+
+    def __init__(self, commands: Mapping[str, Any]) -> None:
+        super().__init__(commands)
+        self.registered: set[str] = set()
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self.registered.add(name)
+        super().__setitem__(name, command)
 
 
 class ClickAdapter(Adapter):
@@ -29,8 +64,23 @@ class ClickAdapter(Adapter):
     roots = (Group,)
 
     def __init__(self) -> None:
-        self._overlay = Overlay({Group: {"commands": lambda _, value: dict(value)}})
+        self._old: Mapping[str, ModuleType] = {}
+        self._shown: dict[int, Any] = {}
+        self._overlay = Overlay(
+            {
+                Command: {**dict.fromkeys(_SETTINGS, _same), "params": copied, "context_settings": copied},
+                Group: {
+                    **dict.fromkeys(_GROUP_SETTINGS, _same),
+                    "commands": lambda _, value: _Recorded(value),
+                    CHAIN: self._shows,
+                },
+            }
+        )
         self._living: list[Any] = []
+
+    def begin(self, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> None:
+        """Note which modules register again."""
+        self._old = old
 
     def staging(self, module: str) -> AbstractContextManager[object]:
         """Keep what a module body registers out of living groups."""
@@ -41,8 +91,11 @@ class ClickAdapter(Adapter):
         self._living = [group for group in self.instances() if not self._overlay.owns(group)]
 
     def aside(self) -> Iterable[object]:
-        """Return what was registered on living groups."""
-        return [self._registered(group) for group in self._overlay.touched()]
+        """Return what was registered on living groups, and set on living commands."""
+        for command in self._overlay.touched():
+            yield self._registered(command) if issubclass(type(command), Group) else {}
+            yield [*self._set(command).values(), self._overlay.aside(command, CHAIN), *self._params(command)]
+            yield self._context(command)
 
     def keeps(self, living: Any, twin: Any) -> bool:
         """Return whether both are commands of one kind."""
@@ -54,24 +107,104 @@ class ClickAdapter(Adapter):
         for group in self._living:
             pair = kept.get(id(group))
             own = dict(pair.twin.commands) if pair is not None else {}
-            self._commands(facts, group, {**own, **self._registered(group)})
+            self._commands(facts, group, {**own, **self._registered(group)}, kept)
+            self._results(facts, group, pair.twin if pair is not None else None)
         for pair in kept.values():
             drop(facts, pair.twin)
             if pair.touched:
                 self._attributes(facts, pair.living, pair.twin)
+        for command in self._overlay.touched():
+            self._changed(facts, command)
+
+    def _shows(self, group: Any, chain: Any) -> Any:
+        self._shown[id(group)] = before_those_of(self._old, chain)
+        return self._shown[id(group)]
+
+    def _results(self, facts: Facts, group: Any, twin: Any) -> None:
+        """The functions that are called with the results of commands."""
+        went = facts.went(group)
+
+        def is_gone(function: Any) -> bool:
+            return any(map(facts.is_gone, (function, definition(function)))) or any(
+                "'result_callback'" in text and f"id={name!r}" in text
+                for text in went
+                for name in names_of(facts, function)
+            )
+
+        living = group.__dict__.get(CHAIN)
+        shown = self._shown.get(id(group))
+        registered = self._overlay.aside(group, CHAIN, shown)
+        own = twin.__dict__.get(CHAIN) if twin is not None else None
+        wanted = brought_up_to_date(facts, living, shown, registered, own, is_gone)
+        if wanted is not living:
+            facts.writes.item(group.__dict__, CHAIN, wanted)
+
+    def _set(self, command: Any) -> dict[str, Any]:
+        """What module bodies set on a living command."""
+        own = command.__dict__
+        found = {name: self._overlay.aside(command, name, _MISSING) for name in (*_SETTINGS, *_GROUP_SETTINGS)}
+        return {
+            name: value
+            for name, value in found.items()
+            if value is not _MISSING and value is not own.get(name, getattr(type(command), name, None))
+        }
+
+    def _params(self, command: Any) -> list[Any]:
+        """The parameters that module bodies added to a living command."""
+        before = {id(param) for param in command.__dict__["params"]}
+        return [param for param in self._overlay.aside(command, "params") or () if id(param) not in before]
+
+    def _context(self, command: Any) -> dict[str, Any]:
+        """What module bodies put into the settings of the context."""
+        before = command.__dict__["context_settings"]
+        aside = self._overlay.aside(command, "context_settings", before) or {}
+        gone = {name: _MISSING for name in before if name not in aside}
+        return {name: value for name, value in aside.items() if before.get(name, _MISSING) is not value} | gone
+
+    def _changed(self, facts: Facts, command: Any) -> None:
+        """What module bodies set on a living command, or added to it: ``click.option("--debug")(cli)``."""
+        own = command.__dict__
+        for name, value in self._set(command).items():
+            facts.writes.item(own, name, facts.translate(value))
+        context = self._context(command)
+        replace_items(facts, own["context_settings"], context, _MISSING)
+        for inside in map(walk.instance_dict, _below(command) if context else ()):
+            if inside is not None and inside.get("_help_option") is not None:
+                # Click remembers it, with the names from the settings of the groups above.
+                facts.writes.item(inside, "_help_option", None)
+        before, new, went = list(own["params"]), self._params(command), facts.went(command)
+        pairs = matched(before, new, lambda param: (type(param).__name__, param.name))
+        taken = set(pairs.values())
+        gone = {
+            at
+            for at, param in enumerate(before)
+            if at not in taken
+            and any(f"Constant(value={text!r}" in statement for text in param.opts for statement in went)
+        }
+        if new or gone:
+            replace_list(facts, own["params"], before, ordered(before, new, pairs, gone))
 
     def _registered(self, group: Any) -> dict[str, Any]:
         before = group.__dict__.get("commands") or {}
         aside = self._overlay.aside(group, "commands") or {}
-        return {name: command for name, command in aside.items() if before.get(name, _MISSING) is not command}
+        again = aside.registered if isinstance(aside, _Recorded) else set()
+        return {
+            name: command
+            for name, command in aside.items()
+            if name in again or before.get(name, _MISSING) is not command
+        }
 
-    def _commands(self, facts: Facts, group: Any, new: dict[str, Any]) -> None:
+    def _commands(self, facts: Facts, group: Any, new: dict[str, Any], kept: dict[int, Any]) -> None:
         living = group.__dict__["commands"]
         wanted = {name: facts.translate(command) for name, command in new.items()}
         went = facts.went(group)
         for name, command in list(living.items()):
-            if name not in wanted and (self._is_gone(facts, command) or self._was_added_by(facts, command, went)):
-                wanted[name] = _MISSING
+            if name not in new:
+                after = self._successor(facts, group, name, command, kept, went)
+                if after is None or after[0] != name:
+                    wanted.setdefault(name, _MISSING)
+                if after is not None and after != (name, command) and wanted.get(after[0], _MISSING) is _MISSING:
+                    wanted[after[0]] = after[1]
         for name, command in wanted.items():
             before = living.get(name, _MISSING)
             if before is not command:
@@ -80,31 +213,45 @@ class ClickAdapter(Adapter):
                 facts.plan.names.append(NameChange(home, str(group.name), fate, f"command {name}"))
         replace_items(facts, living, wanted, _MISSING)
 
-    def _is_gone(self, facts: Facts, command: Any) -> bool:
-        callback = (walk.instance_dict(command) or {}).get("callback")
-        return callback is not None and any(map(facts.is_gone, (callback, definition(callback))))
+    def _successor(
+        self, facts: Facts, group: Any, name: str, command: Any, kept: dict[int, Any], went: list[str]
+    ) -> tuple[str, Any] | None:
+        """What becomes of a command that no module of the candidate has put into its group: None if it goes.
 
-    def _was_added_by(self, facts: Facts, command: Any, went: list[str]) -> bool:
-        """Whether a statement that added a command is gone: ``group.add_command(command)``."""
-        added = [text for text in went if "add_command" in text]
-        return any(
-            f"id={name!r}" in text or f"attr={name!r}" in text for text in added for name in _names(facts.old, command)
-        )
+        A module that did not change may have put it there: then what the command is called now stands for it.
+        """
+        called = walk.instance_dict(command) or {}
+        if name == called.get("name") and is_decorated(facts, command, group):
+            return None
+        if is_added_no_more(facts, command, name, went):
+            return None
+        heir, after = command, called.get("name")
+        if id(command) in kept:
+            after = kept[id(command)].twin.name
+        else:
+            for module, bound, value in defined(facts):
+                twin: Any = facts.new[module].__dict__.get(bound) if value is command and module in facts.new else None
+                if issubclass(type(twin), Command):
+                    heir, after = facts.translate(twin), twin.name
+        if heir is command and id(command) not in kept:
+            callback = called.get("callback")
+            if callback is not None and any(map(facts.is_gone, (callback, definition(callback)))):
+                return None
+        return (after if name == called.get("name") and after is not None else name), heir
 
     def _attributes(self, facts: Facts, living: Any, twin: Any) -> None:
         own = living.__dict__
         for name, value in list(twin.__dict__.items()):
-            if name != "commands" and own.get(name, _MISSING) is not value:
+            if name not in ("commands", CHAIN) and own.get(name, _MISSING) is not value:
                 facts.writes.item(own, name, facts.translate(value))
 
 
-def _names(modules: dict[str, ModuleType] | Any, wanted: Any) -> set[str]:
-    """How the modules call an object."""
-    found: set[str] = set()
-    for module in modules.values():
-        for name, value in list(module.__dict__.items()):
-            if value is wanted:
-                found.add(name)
-            elif issubclass(type(value), ModuleType):
-                found.update(inner for inner, held in list(value.__dict__.items()) if held is wanted)
-    return found
+def _below(command: Any) -> list[Any]:
+    """A command, and the commands in it."""
+    found = {id(command): command}
+    waiting = [command]
+    while waiting:
+        inner = list((waiting.pop().__dict__.get("commands") or {}).values())
+        waiting += [each for each in inner if id(each) not in found]
+        found.update((id(each), each) for each in inner)
+    return list(found.values())

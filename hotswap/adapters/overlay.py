@@ -90,9 +90,9 @@ class Overlay:
         """Return the living objects of which something was looked at, each once."""
         return list({id(instance): instance for instance, _ in self._aside.values()}.values())
 
-    def aside(self, instance: Any, name: str) -> Any:
-        """Return what stands aside for an attribute of a living object, or None if nobody looked at it."""
-        return self._aside.get((id(instance), name), (None, None))[1]
+    def aside(self, instance: Any, name: str, default: Any = None) -> Any:
+        """Return what stands aside for an attribute of a living object, or the default if nobody looked at it."""
+        return self._aside.get((id(instance), name), (None, default))[1]
 
     def show(self, instance: Any, name: str, value: Any) -> Any:
         """Return what the thread sees of an attribute; it is copied when it is seen first."""

@@ -20,6 +20,7 @@ from hotswap import walk
 from hotswap.adapters.ordering import matched, ordered
 from hotswap.adapters.overlay import Overlay, copied
 from hotswap.adapters.parts import bound_twins, definition, drop, name_of, replace_items, replace_list
+from hotswap.adapters.starlette_statements import is_registered_here
 from hotswap.swap import Adapter, Facts, Fate, Kept, NameChange
 
 __all__ = ["StarletteAdapter"]
@@ -87,8 +88,10 @@ class StarletteAdapter(Adapter):
             id(living): f"{module}:{name}"
             for module, name, living, _ in bound_twins(facts.old, facts.new, (Starlette, Router))
         }
+        holders: dict[int, list[Any]] = {id(living): [living] for living in self._living}
         for app in [living for living in self._living if issubclass(type(living), Starlette)]:
             router = id(app.router)
+            holders.setdefault(router, [app.router]).append(app)
             spoken[router] = spoken.get(router, []) + spoken[id(app)]
             if id(app) in names:
                 names.setdefault(router, names[id(app)])
@@ -100,6 +103,7 @@ class StarletteAdapter(Adapter):
             pair = kept.get(id(living))
             twin = pair.twin if pair is not None else None
             change = _Change(facts, living, twin, _Registered(self._overlay, living), spoken[id(living)])
+            change.holders = holders[id(living)]
             if issubclass(type(living), Router):
                 change.routes(names.get(id(living), ""))
             else:
@@ -141,6 +145,7 @@ class _Change:
     def __init__(self, facts: Facts, living: Any, twin: Any, registered: _Registered, went: list[str]) -> None:
         self.facts, self.living, self.twin, self.registered = facts, living, twin, registered
         self.went = went
+        self.holders: list[Any] = [living]
 
     def _new(self, name: str) -> list[Any]:
         own = list(getattr(self.twin, name)) if self.twin is not None else []
@@ -194,6 +199,8 @@ class _Change:
         inside = walk.instance_dict(route) or {}
         endpoint, router = inside.get("endpoint"), inside.get("original_router")
         if endpoint is not None and (self.facts.is_gone(endpoint) or self.facts.is_gone(definition(endpoint))):
+            return True
+        if is_registered_here(self.facts, self.holders, route):
             return True
         if router is not None:
             return any(label in text for label in self._labels(router) for text in self.went if "router" in text)

@@ -93,6 +93,10 @@ class Facts:
         """Return the statements about an object that the old version did not have."""
         return [text for _, there in self._statements(living) for text in there[1] if text not in there[0]]
 
+    def said(self, living: Any) -> list[str]:
+        """Return all statements of the old version about an object, those that the new one has too among them."""
+        return [text for _, there in self._statements(living) for text in there[0]]
+
     def _statements(self, living: Any) -> Iterator[tuple[str, tuple[tuple[str, ...], tuple[str, ...]]]]:
         for name, module in [*self.old.items(), *self.removed.items()]:
             for attribute, value in list(module.__dict__.items()):

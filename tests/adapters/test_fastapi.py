@@ -103,6 +103,51 @@ async def chat(socket: WebSocket):
         assert received(app, "/chat")[1] == "2"
 
 
+class TestPathsMadeOfConstants:
+    """The statement that registers a route is the same in both versions; its path is not."""
+
+    CONSTANTS: ClassVar = {"constants.py": "P, Q = '/v1', '/b'\n"}
+    CHANGED: ClassVar = {"constants.py": "P, Q = '/v2', '/c'\n"}
+    USE = f"{HEAD}from .constants import P, Q\n"
+
+    def test_decorated(self, program: Start) -> None:
+        app = (
+            f"{self.USE}app = FastAPI()\n@app.get(P + '/a')\ndef a(): return 'a'\n@app.get('/a')\ndef b(): return 'b'\n"
+        )
+        program({"__init__.py": "from . import app\n", "app.py": app, **self.CONSTANTS}).goes(self.CHANGED)
+
+    def test_decorated_in_another_module(self, program: Start) -> None:
+        routes = f"{self.USE}from . import app\n@app.app.get(f'{{P}}/a')\n@app.app.get('/')\ndef a(): return 'a'\n"
+        files = {"__init__.py": BOTH, "app.py": f"{HEAD}app = FastAPI()\n", "routes.py": routes, **self.CONSTANTS}
+        program(files).goes(self.CHANGED)
+
+    def test_added_by_a_call(self, program: Start) -> None:
+        app = f"{self.USE}app = FastAPI()\ndef a(): return 'a'\napp.add_api_route(Q, a)\napp.add_api_route('/a', a)\n"
+        program({"__init__.py": "from . import app\n", "app.py": app, **self.CONSTANTS}).goes(self.CHANGED)
+
+    def test_the_prefix_of_a_router(self, program: Start) -> None:
+        app = f"{self.USE}router = APIRouter(prefix=P)\n@router.get('/a')\ndef a(): return 'a'\n"
+        app += "app = FastAPI()\napp.include_router(router)\n"
+        program({"__init__.py": "from . import app\n", "app.py": app, **self.CONSTANTS}).goes(self.CHANGED)
+
+    def test_the_prefix_of_an_included_router(self, program: Start) -> None:
+        app = f"{self.USE}router = APIRouter()\n@router.get('/a')\ndef a(): return 'a'\n"
+        app += "app = FastAPI()\napp.include_router(router, prefix=P)\n"
+        program({"__init__.py": "from . import app\n", "app.py": app, **self.CONSTANTS}).goes(self.CHANGED)
+
+    def test_what_an_unchanged_module_registers_stays(self, program: Start) -> None:
+        views = f"{self.USE}from .app import app\n@app.get(Q)\ndef a(): return 'a'\napp.add_api_route(P, a)\n"
+        routes = "from .app import app\nfrom . import views\napp.add_api_route('/a', views.b)\n"
+        files = {
+            "__init__.py": "from . import app, views, routes\n",
+            "app.py": f"{HEAD}app = FastAPI()\n",
+            "views.py": views + "@app.get('/c')\ndef b(): return 'b'\n",
+            "routes.py": routes,
+            **self.CONSTANTS,
+        }
+        program(files).goes({"constants.py": "P, Q = '/v2', '/v2/a'\n"})
+
+
 class TestRouters:
     FILES: ClassVar = {
         "__init__.py": BOTH,

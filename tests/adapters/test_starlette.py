@@ -229,6 +229,26 @@ class TestMounts:
         program(files).goes({"app.py": app})
 
 
+class TestPathsMadeOfConstants:
+    """The statement that registers a route is the same in both versions; its path is not."""
+
+    USE = f"{HEAD}\nfrom .constants import P\ndef a(request): return Text('a')\n"
+
+    @pytest.mark.parametrize(
+        "statements",
+        [
+            "app = Starlette(routes=[Route(P, a), Route('/d', a)])\n",
+            "app = Starlette()\napp.add_route(P, a)\napp.add_route('/d', a)\n",
+            "app = Starlette()\napp.routes.append(Route(P, endpoint=a))\n",
+            "app = Starlette()\nsub = Router([Route('/a', a)])\napp.mount(P, sub)\napp.mount('/sub', sub)\n",
+            "app = Starlette()\nfor path in (P, '/d'):\n    app.add_route(path, a)\n",
+        ],
+    )
+    def test_paths(self, program: Start, statements: str) -> None:
+        files = {"__init__.py": "from . import app\n", "constants.py": "P = '/b'\n", "app.py": self.USE + statements}
+        program(files).goes({"constants.py": "P = '/c'\n"})
+
+
 class TestMiddlewareAndHandlers:
     V1 = f"""{HEAD}
 class By:

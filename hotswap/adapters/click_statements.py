@@ -1,0 +1,83 @@
+"""Click: what the sources of changed modules say about how a command got into a group, and under which name."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from click import Command
+
+from hotswap.generation import Kind
+from hotswap.swap import Facts
+
+__all__ = ["defined", "is_added_no_more", "is_decorated", "names_of"]
+
+_NAME = r"Name\(id='(\w+)', ctx=Load\(\)\)"
+_DECORATOR = re.compile(
+    rf"Attribute\(value=(?:{_NAME}|Attribute\(value={_NAME}, attr='(\w+)', ctx=Load\(\)\)), attr='(?:command|group)'"
+)
+"""In the dump of a decorator: ``cli.command``, or ``root.cli.command``."""
+
+
+def names_of(facts: Facts, wanted: Any) -> set[str]:
+    """Return how the modules that change call an object."""
+    found: set[str] = set()
+    for module in (*facts.old.values(), *facts.removed.values()):
+        for name, value in list(module.__dict__.items()):
+            if value is wanted:
+                found.add(name)
+            elif issubclass(type(value), ModuleType):
+                found.update(inner for inner, held in list(value.__dict__.items()) if held is wanted)
+    return found
+
+
+def defined(facts: Facts) -> Iterator[tuple[str, str, Any]]:
+    """Yield the commands that changed modules define: (module, name, command)."""
+    for module, before in facts.old.items():
+        bindings = getattr(facts.definitions[0].get(module), "bindings", {})
+        for name, value in list(before.__dict__.items()):
+            if issubclass(type(value), Command) and name in bindings and bindings[name].kind is not Kind.IMPORT:
+                yield module, name, value
+
+
+def is_decorated(facts: Facts, command: Any, group: Any) -> bool:
+    """Return whether a command of a changed module was put into a group by its decorator: ``@cli.command()``."""
+    for module, name, value in defined(facts):
+        if value is command:
+            names = facts.old[module].__dict__
+            for found in _DECORATOR.finditer(" ".join(facts.definitions[0][module].bindings[name].head[-1:])):
+                direct, outer, inner = found.groups()
+                held = names.get(direct) if direct else getattr(names.get(outer), "__dict__", {}).get(inner)
+                if held is group:
+                    return True
+    return False
+
+
+def is_added_no_more(facts: Facts, command: Any, key: str, went: list[str]) -> bool:
+    """Return whether a statement that put a command into a group under a name is gone: ``cli.add_command(command)``.
+
+    Arguments:
+        facts: knows the names of the command.
+        command: the command.
+        key: its name in the group.
+        went: the statements about the group that are gone.
+    """
+    added = [text for text in went if "add_command" in text]
+    return any(_puts(text, name, key, command.name) for text in added for name in names_of(facts, command))
+
+
+def _puts(text: str, name: str, key: str, default: str | None) -> bool:
+    call = re.compile(
+        rf"attr='add_command', ctx=Load\(\)\), args=\[[^\[\]]*?(?:id|attr)='{re.escape(name)}', ctx=Load\(\)\)"
+        r"(?P<more>, |\], keywords=\[keyword\(arg='name', value=)?"
+        r"(?:Constant\(value=(?P<key>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"))?"
+    )
+    keys = [
+        ast.literal_eval(found["key"]) if found["key"] else key if found["more"] else default
+        for found in call.finditer(text)
+    ]
+    # A loop, say, names the command somewhere else.
+    return key in keys if keys else f"id={name!r}" in text or f"attr={name!r}" in text
