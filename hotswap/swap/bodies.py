@@ -11,6 +11,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.swap.forwarding import identity_of
+from hotswap.swap.nested import is_nested
 from hotswap.swap.pairing import Pairing
 
 __all__ = ["Bodies", "same_code"]
@@ -18,6 +19,9 @@ __all__ = ["Bodies", "same_code"]
 
 class Bodies:
     """What makes the outside of each function of a swap while it is live, with a copy of its code.
+
+    A closure has its own code there: nobody waits for the death of nested code, and it is by the identity of its code
+    that a later settling finds a closure which a rollback has made live again.
 
     Arguments:
         pairing: which function leads to which.
@@ -41,8 +45,8 @@ class Bodies:
 
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:
-            self.codes[id(function)] = function.__code__.replace()
-            self._facts[id(function)] = identity_of(function, self.codes[id(function)])
+            code = self.codes[id(function)] = function.__code__.replace()
+            self._facts[id(function)] = identity_of(function, None if is_nested(function.__code__) else code)
 
     def _is_made_by_candidate(self, function: FunctionType) -> bool:
         if id(function.__globals__) in self._globals:

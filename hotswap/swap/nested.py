@@ -18,7 +18,7 @@ from typing import Any
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.parts import functions_of
 
-__all__ = ["NestedCode", "Place", "functions_in", "parameters"]
+__all__ = ["NestedCode", "Place", "functions_in", "is_nested", "parameters"]
 
 _SEVERAL = 8
 """The pass compares every reference with every namespace; with more of them all functions of the process are listed."""
@@ -56,7 +56,7 @@ class NestedCode:
         for function in functions:
             code, facts = function.__code__, function.__globals__
             module = facts.get("__name__")
-            if "<locals>" in code.co_qualname or target_of(code) is not None or not isinstance(module, str):
+            if is_nested(code) or target_of(code) is not None or not isinstance(module, str):
                 continue
             ways: dict[tuple[tuple[str, int, int], ...], CodeType] = {}
             for nested, path, in_class in _nested(code, (), in_class=False):
@@ -118,6 +118,11 @@ def _nested(
             if inner.co_flags & inspect.CO_OPTIMIZED:
                 yield inner, path, local_class
             yield from _nested(inner, path, in_class=local_class)
+
+
+def is_nested(code: CodeType) -> bool:
+    """Whether code stands inside that of a function."""
+    return "<locals>" in code.co_qualname
 
 
 def functions_in(modules: Mapping[str, ModuleType]) -> Iterator[FunctionType]:
