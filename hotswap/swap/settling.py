@@ -19,7 +19,6 @@ Assumes: nobody commits or reverts meanwhile; whoever runs it holds the lock for
 from __future__ import annotations
 
 import gc
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -268,14 +267,11 @@ def _function(
     function = FunctionType(code, facts, closure.__name__, _trailing(positional, made_with.defaults), own)
     function.__kwdefaults__ = {name: made_with.defaults[name] for name in by_name if name in made_with.defaults} or None
     told = identity_of(closure)
-    for name in ("__qualname__", "__module__", "__dict__", _ANNOTATIONS):
+    for name in told.keys() - {"__code__", "__defaults__", "__kwdefaults__", "__doc__"}:
         setattr(function, name, told[name])
     if made_with.documented:
         function.__doc__ = closure.__doc__
     return function
-
-
-_ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
 
 
 def _cells(closure: FunctionType) -> dict[str, CellType]:
