@@ -14,7 +14,7 @@ from hotswap.swap.forwarding import identity_of
 from hotswap.swap.nested import is_nested
 from hotswap.swap.pairing import Pairing
 
-__all__ = ["Bodies", "same_code"]
+__all__ = ["Bodies", "equal_code", "same_code"]
 
 
 class Bodies:
@@ -73,7 +73,7 @@ def same_code(old: Any, new: Any) -> bool:
     old, new = _function_of(old), _function_of(new)
     if type(old) is not FunctionType or type(new) is not FunctionType:
         return old is new
-    return _equal(old.__code__, new.__code__) and _simple(old.__defaults__) == _simple(new.__defaults__)
+    return equal_code(old.__code__, new.__code__) and _simple(old.__defaults__) == _simple(new.__defaults__)
 
 
 def _function_of(value: Any) -> Any:
@@ -89,13 +89,14 @@ def _simple(defaults: tuple[Any, ...] | None) -> tuple[Any, ...]:
     )
 
 
-def _equal(old: CodeType, new: CodeType) -> bool:
+def equal_code(old: CodeType, new: CodeType) -> bool:
+    """Whether two code objects are the same but for positions and file names."""
     if len(old.co_consts) != len(new.co_consts):
         return False
     facts = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_flags", "co_argcount", "co_name")
     if any(getattr(old, fact) != getattr(new, fact) for fact in facts):
         return False
     for a, b in zip(old.co_consts, new.co_consts, strict=True):
-        if type(a) is not type(b) or (_equal(a, b) is False if inspect.iscode(a) else a != b):
+        if type(a) is not type(b) or (equal_code(a, b) is False if inspect.iscode(a) else a != b):
             return False
     return True

@@ -10,16 +10,16 @@ from __future__ import annotations
 import builtins
 import gc
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap.swap.defaults import Header, header_of
+from hotswap.swap.defaults import Header, header_of, parameters
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.parts import functions_of
 
-__all__ = ["NestedCode", "Place", "functions_in", "is_nested"]
+__all__ = ["NestedCode", "Place", "functions_in", "is_nested", "lacking"]
 
 _SEVERAL = 8
 """The pass compares every reference with every namespace; with more of them all functions of the process are listed."""
@@ -41,6 +41,12 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.module}:{self.name}"
+
+    @property
+    def can_be_held(self) -> bool:
+        """Whether what is made there may outlive its expression: a comprehension does not."""
+        name = self.path[-1][0]
+        return name == "<lambda>" or not (name.startswith("<") or name == "__annotate__")
 
 
 class NestedCode:
@@ -108,6 +114,9 @@ class NestedCode:
             self._headers[id(code)] = None if outer is None else header_of(outer, code)
         return self._headers[id(code)]
 
+    def __iter__(self) -> Iterator[tuple[CodeType, Place]]:
+        return iter(self._by_id.values())
+
     def counterpart(self, place: Place) -> tuple[CodeType, dict[str, Any]] | None:
         """Return the code that stands in a place here, and the globals of its module; None if there is none."""
         code = self._by_place.get((place.module, place.root), {}).get(place.path)
@@ -131,6 +140,25 @@ def _nested(
             if inner.co_flags & inspect.CO_OPTIMIZED:
                 yield inner, code, path, local_class
             yield from _nested(inner, path, in_class=local_class)
+
+
+def lacking(place: Place, code: CodeType, variables: Container[str], names: Container[str]) -> str:
+    """Return why a closure can't run other code, or nothing if it can.
+
+    Arguments:
+        place: where the closure's own code stands.
+        code: the other code.
+        variables: the free variables that the closure was made with.
+        names: the parameters that it was made with.
+    """
+    if place.in_class:
+        return "belongs to a class that a function made; such classes are not followed"
+    without = [name for name in code.co_freevars if name not in variables]
+    if without:
+        return f"was made without {', '.join(without)}, which the new version uses"
+    positional, by_name = parameters(code)
+    without = [name for name in (*positional, *by_name) if name not in names]
+    return f"was made without the parameter {', '.join(without)} of the new version" if without else ""
 
 
 def is_nested(code: CodeType) -> bool:

@@ -30,7 +30,7 @@ from hotswap.generation import worlds
 from hotswap.swap.defaults import Header, parameters
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
-from hotswap.swap.nested import NestedCode, Place, functions_in
+from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Op, Writes
 
@@ -269,21 +269,15 @@ class Closures:
 
     def _made(self, closure: FunctionType, place: Place, there: NestedCode) -> Any:
         """Return a function that runs the counterpart of a closure with what it was made with, or why there is none."""
-        if place.in_class:
-            return "belongs to a class that a function made; such classes are not followed"
         found = there.counterpart(place)
         if found is None:
             return "has no counterpart in the new version"
         code, facts = found
         made_with = self._made_with[closure]
         cells = {name: self._original(cell) for name, cell in _cells(closure).items()}
-        positional, by_name = parameters(code)
-        lacking = [name for name in code.co_freevars if name not in cells]
-        if lacking:
-            return f"was made without {', '.join(lacking)}, which the new version uses"
-        lacking = [name for name in (*positional, *by_name) if name not in made_with.parameters]
-        if lacking:
-            return f"was made without the parameter {', '.join(lacking)} of the new version"
+        reason = lacking(place, code, cells, made_with.parameters)
+        if reason:
+            return reason
         defaults, _ = made_with.under(there.header(code))
         return _function(closure, code, facts, replace(made_with, defaults=defaults), cells)
 
