@@ -61,8 +61,9 @@ class Aftermath:
                 "version": self.patch.version,
                 "state": self.state,
             }
-            facts |= {"led": sorted(settled.led), "left": sorted(settled.left), "duration": settled.duration}
-            level: events.Level = "error" if failure else "warning" if settled.left else "info"
+            facts |= {"led": sorted(settled.led), "left": sorted(settled.left)}
+            facts |= {"defaults": sorted(settled.defaults), "duration": settled.duration}
+            level: events.Level = "error" if failure else "warning" if settled.left or settled.defaults else "info"
             aside(lambda: events.emit("rollout.settled", level=level, reason=failure, **facts))
 
     def audit(self) -> tuple[Leftover, ...]:

@@ -201,6 +201,16 @@ def traced(function):
         assert held(3) == ("traced 2", 3)
         assert (held.__name__, held.__doc__, held.__wrapped__) == ("outside", "Of the outside.", outside)
 
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters are new in CPython 3.12")
+    def test_its_type_parameters_are_kept(self, make_package: Make) -> None:
+        source = "def make():\n    def inner[T](a: T): return {n}, a\n    return inner"
+        program = Program(make_package, source.format(n=1))
+        held = program.make()
+        own = held.__type_params__
+        program.apply(source.format(n=2))
+        assert held(3) == (2, 3)
+        assert held.__type_params__ is own
+
     def test_nested_in_a_method_and_two_deep(self, make_package: Make) -> None:
         source = """
 class Service:

@@ -196,6 +196,15 @@ class TestOutside:
         assert old.__code__.co_firstlineno == new.__code__.co_firstlineno
         assert old.__code__.co_filename == new.__code__.co_filename
 
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters are new in CPython 3.12")
+    def test_has_the_type_parameters_of_the_successor_until_a_rollback(self, swapped: Swapped) -> None:
+        held, live, patcher = swapped("def function[A](a: A): ...", "def function[A, B](a: A, b: B): ...")
+        own, new = held.function, live.function
+        assert own.__type_params__ is new.__type_params__
+        assert [str(one) for one in own.__type_params__] == ["A", "B"]
+        patcher.rollback()
+        assert [str(one) for one in own.__type_params__] == ["A"]
+
     def test_is_its_own_again_after_a_rollback(self, swapped: Swapped) -> None:
         held, _, patcher = swapped(self.BEFORE, self.AFTER)
         patcher.rollback()

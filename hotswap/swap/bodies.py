@@ -11,13 +11,17 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.swap.forwarding import identity_of
+from hotswap.swap.nested import is_nested
 from hotswap.swap.pairing import Pairing
 
-__all__ = ["Bodies", "same_code"]
+__all__ = ["Bodies", "equal_code", "same_code"]
 
 
 class Bodies:
     """What makes the outside of each function of a swap while it is live, with a copy of its code.
+
+    A closure has its own code there: nobody waits for the death of nested code, and it is by the identity of its code
+    that a later settling finds a closure which a rollback has made live again.
 
     Arguments:
         pairing: which function leads to which.
@@ -41,8 +45,8 @@ class Bodies:
 
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:
-            self.codes[id(function)] = function.__code__.replace()
-            self._facts[id(function)] = identity_of(function, self.codes[id(function)])
+            code = self.codes[id(function)] = function.__code__.replace()
+            self._facts[id(function)] = identity_of(function, None if is_nested(function.__code__) else code)
 
     def _is_made_by_candidate(self, function: FunctionType) -> bool:
         if id(function.__globals__) in self._globals:
@@ -69,7 +73,7 @@ def same_code(old: Any, new: Any) -> bool:
     old, new = _function_of(old), _function_of(new)
     if type(old) is not FunctionType or type(new) is not FunctionType:
         return old is new
-    return _equal(old.__code__, new.__code__) and _simple(old.__defaults__) == _simple(new.__defaults__)
+    return equal_code(old.__code__, new.__code__) and _simple(old.__defaults__) == _simple(new.__defaults__)
 
 
 def _function_of(value: Any) -> Any:
@@ -85,13 +89,14 @@ def _simple(defaults: tuple[Any, ...] | None) -> tuple[Any, ...]:
     )
 
 
-def _equal(old: CodeType, new: CodeType) -> bool:
+def equal_code(old: CodeType, new: CodeType) -> bool:
+    """Whether two code objects are the same but for positions and file names."""
     if len(old.co_consts) != len(new.co_consts):
         return False
     facts = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_flags", "co_argcount", "co_name")
     if any(getattr(old, fact) != getattr(new, fact) for fact in facts):
         return False
     for a, b in zip(old.co_consts, new.co_consts, strict=True):
-        if type(a) is not type(b) or (_equal(a, b) is False if inspect.iscode(a) else a != b):
+        if type(a) is not type(b) or (equal_code(a, b) is False if inspect.iscode(a) else a != b):
             return False
     return True

@@ -9,11 +9,13 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Definitions, Kind
-from hotswap.swap.bodies import same_code
+from hotswap.swap.bodies import equal_code, same_code
+from hotswap.swap.defaults import parameters
 from hotswap.swap.drain import running
 from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.importers import Importers
 from hotswap.swap.migration import HOOKS
+from hotswap.swap.nested import NestedCode, lacking
 from hotswap.swap.pairing import Pairing
 from hotswap.swap.parts import resolved
 from hotswap.swap.plan import Fate, NameChange, Plan
@@ -29,6 +31,7 @@ def describe(
     old: Mapping[str, ModuleType],
     new: Mapping[str, ModuleType],
     importers: Importers,
+    nested: tuple[NestedCode, NestedCode],
 ) -> None:
     """Add to a plan what becomes of each name, and warnings of what will not be as after a restart.
 
@@ -38,12 +41,14 @@ def describe(
         definitions: what the old and the new sources say.
         old, new: the modules of both generations.
         importers: knows what other modules imported by name.
+        nested: the nested code of both generations.
     """
     migrated = {(change.module, change.name) for change in plan.names if change.fate is Fate.MIGRATED}
     plan.names += (
         change for change in _names(pairing, definitions, old, new) if (change.module, change.name) not in migrated
     )
     plan.warnings += _left_behind(plan, pairing, old, new)
+    plan.warnings += dict.fromkeys(_closures_left(*nested))
     plan.warnings += _still_imported(plan, importers)
     for name, module in old.items():
         for thread, place in running(module):
@@ -108,6 +113,21 @@ def _left_behind(
 def _is_part(value: Any) -> bool:
     """Whether a value is a part of a class (a property, the description of a field) that is reached through it."""
     return any(name in walk.class_dict(base) for base in walk.mro(type(value)) for name in ("__get__", "__set__"))
+
+
+def _closures_left(old: NestedCode, new: NestedCode) -> Iterator[str]:
+    """Which closures of old functions can't be led to the new code, if there are some: nobody looks for them now.
+
+    What went away is not named: most of it is a helper that never left its function.
+    """
+    for code, place in old:
+        found = new.counterpart(place)
+        if found is None or not place.can_be_held or equal_code(code, found[0]):
+            continue
+        positional, by_name = parameters(code)
+        reason = lacking(place, found[0], code.co_freevars, (*positional, *by_name))
+        if reason:
+            yield f"{place} {reason}; one that was made before the swap, and that no name leads to, keeps the old code"
 
 
 def _still_imported(plan: Plan, importers: Importers) -> Iterator[str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from hotswap.generation import ModuleView, World, gate, worlds
 from hotswap.swap.forwarding import target_of
+from hotswap.swap.nested import is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 
 __all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "running"]
@@ -184,11 +185,7 @@ def drain_of(functions: Iterable[FunctionType], world: OldWorld, then: Callable[
         world: what their code imports meanwhile; it ends with the last call.
         then: called after that, wherever the last call ended; it must be quick, and must not raise.
     """
-    codes = {
-        id(function.__code__): function.__code__
-        for function in functions
-        if "<locals>" not in function.__code__.co_qualname
-    }
+    codes = {id(function.__code__): function.__code__ for function in functions if not is_nested(function.__code__)}
     keys = world.keys
 
     def drained() -> None:

@@ -129,6 +129,8 @@ _FACETS: tuple[tuple[str, Any], ...] = (
 )
 _ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
 _FACETS += ((_ANNOTATIONS, FunctionType.__dict__[_ANNOTATIONS]),)
+if "__type_params__" in FunctionType.__dict__:  # since CPython 3.12
+    _FACETS += (("__type_params__", FunctionType.__dict__["__type_params__"]),)
 _CODE = FunctionType.__dict__["__code__"]
 
 

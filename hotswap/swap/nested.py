@@ -10,15 +10,16 @@ from __future__ import annotations
 import builtins
 import gc
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from hotswap.swap.defaults import Header, header_of, parameters
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.parts import functions_of
 
-__all__ = ["NestedCode", "Place", "functions_in", "parameters"]
+__all__ = ["NestedCode", "Place", "functions_in", "is_nested", "lacking"]
 
 _SEVERAL = 8
 """The pass compares every reference with every namespace; with more of them all functions of the process are listed."""
@@ -41,6 +42,12 @@ class Place:
     def __str__(self) -> str:
         return f"{self.module}:{self.name}"
 
+    @property
+    def can_be_held(self) -> bool:
+        """Whether what is made there may outlive its expression: a comprehension does not."""
+        name = self.path[-1][0]
+        return name == "<lambda>" or not (name.startswith("<") or name == "__annotate__")
+
 
 class NestedCode:
     """The nested code of the functions of some modules. Holds it, but not the code that it stands in.
@@ -53,14 +60,18 @@ class NestedCode:
         self._by_id: dict[int, tuple[CodeType, Place]] = {}
         self._by_place: dict[tuple[str, str], dict[tuple[tuple[str, int, int], ...], CodeType]] = {}
         self._globals: dict[str, dict[str, Any]] = {}
+        self._outer: dict[int, CodeType] = {}
+        self._headers: dict[int, Header | None] = {}
         for function in functions:
             code, facts = function.__code__, function.__globals__
             module = facts.get("__name__")
-            if "<locals>" in code.co_qualname or target_of(code) is not None or not isinstance(module, str):
+            if is_nested(code) or target_of(code) is not None or not isinstance(module, str):
                 continue
             ways: dict[tuple[tuple[str, int, int], ...], CodeType] = {}
-            for nested, path, in_class in _nested(code, (), in_class=False):
+            # A copy: somebody waits for the death of the code that the outermost function runs.
+            for nested, outer, path, in_class in _nested(code.replace(), (), in_class=False):
                 ways[path] = nested
+                self._outer[id(nested)] = outer
                 self._by_id[id(nested)] = (nested, Place(module, code.co_qualname, path, in_class, nested.co_qualname))
             # Two functions of one name in one module (a property's getter and setter) share a place: nobody's then.
             key = (module, code.co_qualname)
@@ -96,6 +107,16 @@ class NestedCode:
         found = self._by_id.get(id(code))
         return found[1] if found is not None else None
 
+    def header(self, code: CodeType) -> Header | None:
+        """Return the defaults that a nested code object is given where it stands; None if they can't be told."""
+        if id(code) not in self._headers:  # there may be thousands of closures of one place
+            outer = self._outer.get(id(code))
+            self._headers[id(code)] = None if outer is None else header_of(outer, code)
+        return self._headers[id(code)]
+
+    def __iter__(self) -> Iterator[tuple[CodeType, Place]]:
+        return iter(self._by_id.values())
+
     def counterpart(self, place: Place) -> tuple[CodeType, dict[str, Any]] | None:
         """Return the code that stands in a place here, and the globals of its module; None if there is none."""
         code = self._by_place.get((place.module, place.root), {}).get(place.path)
@@ -104,7 +125,8 @@ class NestedCode:
 
 def _nested(
     code: CodeType, way: tuple[tuple[str, int, int], ...], *, in_class: bool
-) -> Iterator[tuple[CodeType, tuple[tuple[str, int, int], ...], bool]]:
+) -> Iterator[tuple[CodeType, CodeType, tuple[tuple[str, int, int], ...], bool]]:
+    """The nested code of a code object: each with the code that it stands in, its way, and whether a class is on it."""
     siblings: dict[str, list[CodeType]] = {}
     for constant in code.co_consts:
         if inspect.iscode(constant):
@@ -116,17 +138,35 @@ def _nested(
                 in_class or not inner.co_flags & inspect.CO_OPTIMIZED
             )  # the body of a class has no fast locals
             if inner.co_flags & inspect.CO_OPTIMIZED:
-                yield inner, path, local_class
+                yield inner, code, path, local_class
             yield from _nested(inner, path, in_class=local_class)
+
+
+def lacking(place: Place, code: CodeType, variables: Container[str], names: Container[str]) -> str:
+    """Return why a closure can't run other code, or nothing if it can.
+
+    Arguments:
+        place: where the closure's own code stands.
+        code: the other code.
+        variables: the free variables that the closure was made with.
+        names: the parameters that it was made with.
+    """
+    if place.in_class:
+        return "belongs to a class that a function made; such classes are not followed"
+    without = [name for name in code.co_freevars if name not in variables]
+    if without:
+        return f"was made without {', '.join(without)}, which the new version uses"
+    positional, by_name = parameters(code)
+    without = [name for name in (*positional, *by_name) if name not in names]
+    return f"was made without the parameter {', '.join(without)} of the new version" if without else ""
+
+
+def is_nested(code: CodeType) -> bool:
+    """Whether code stands inside that of a function."""
+    return "<locals>" in code.co_qualname
 
 
 def functions_in(modules: Mapping[str, ModuleType]) -> Iterator[FunctionType]:
     """The functions that modules define, however deep in classes and wrappers."""
     ours = {id(ModuleType.__getattribute__(module, "__dict__")) for module in modules.values()}
     return (function for _, function in functions_of(modules, lambda function: id(function.__globals__) in ours))
-
-
-def parameters(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the parameters of a code object: positional ones, and those that are given by name only."""
-    count = code.co_argcount
-    return code.co_varnames[:count], code.co_varnames[count : count + code.co_kwonlyargcount]

@@ -202,7 +202,8 @@ class Swap:
         known = {(change.code, change.module, change.name) for change in self.plan.unsupported}
         refused = self._redirection.refused
         self.plan.unsupported += [c for c in refused if (c.code, c.module, c.name) not in known]
-        describe(self.plan, self._pairing, self._definitions, self.old, self.new, self._importers)
+        nested = self.settling.nested, self.settling_back.nested
+        describe(self.plan, self._pairing, self._definitions, self.old, self.new, self._importers, nested)
 
     def _unmake_impossible_returns(self) -> None:
         """A class that returns with another layout is another class: nothing live depends on the old one."""

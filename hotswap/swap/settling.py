@@ -19,18 +19,18 @@ Assumes: nobody commits or reverts meanwhile; whoever runs it holds the lock for
 from __future__ import annotations
 
 import gc
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.generation import worlds
+from hotswap.swap.defaults import Header, parameters
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
-from hotswap.swap.nested import NestedCode, Place, functions_in, parameters
+from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Op, Writes
 
@@ -46,12 +46,14 @@ class Settled:
     Arguments:
         led: the closures that lead to new code now, as ``module:qualified.name``, one entry for each object.
         left: the closures that stay old, each with the reason.
+        defaults: those that lead to new code with a default of the old, because the new one can't be known.
         clones: how many private clones lead to new code now.
         duration: seconds that it took, most of them with the GIL held.
     """
 
     led: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    defaults: tuple[str, ...] = ()
     clones: int = 0
     duration: float = 0.0
 
@@ -122,20 +124,46 @@ def leave(
 class _MadeWith:
     """What a closure was made with beside its cells, which it keeps: no later version can make that anew.
 
-    `documented` says that it has the docstring of another function, as `functools.wraps` does.
+    `documented` says that it has the docstring of another function, as `functools.wraps` does. `header` is what the
+    statement that made it says of its defaults.
     """
 
     parameters: frozenset[str]
     defaults: dict[str, Any]
     documented: bool
+    header: Header | None
 
     @classmethod
-    def of(cls, closure: FunctionType) -> _MadeWith:
+    def of(cls, closure: FunctionType, header: Header | None) -> _MadeWith:
         positional, by_name = parameters(closure.__code__)
         values = closure.__defaults__ or ()
         defaults = dict(zip(positional[len(positional) - len(values) :], values, strict=True))
         defaults.update(closure.__kwdefaults__ or {})
-        return cls(frozenset((*positional, *by_name)), defaults, closure.__doc__ != _docstring(closure.__code__))
+        documented = closure.__doc__ != _docstring(closure.__code__)
+        return cls(frozenset((*positional, *by_name)), defaults, documented, header)
+
+    def under(self, header: Header | None) -> tuple[dict[str, Any], list[str]]:
+        """Return the defaults under another statement, and the parameters of which they can't be known.
+
+        A closure that has the constant that its statement gives (or no default, as it gives none) gets the constant of
+        the other one (or none). Whatever was computed when it was made stays.
+        """
+        if header is None or self.header is None:
+            return self.defaults, []
+        defaults, unknown = dict(self.defaults), []
+        for name in self.parameters:
+            then, now = self.header.get(name), header.get(name)
+            if then == now or (then and now and then.steps == now.steps):
+                continue
+            given = () if then is None else then.constant or None
+            wanted = () if now is None else now.constant or None
+            has = (self.defaults[name],) if name in self.defaults else ()
+            if given is None or wanted is None or [*map(id, given)] != [*map(id, has)]:
+                unknown.append(name)
+                continue
+            defaults.pop(name, None)
+            defaults.update(dict.fromkeys([name], *wanted) if wanted else {})
+        return defaults, sorted(unknown)
 
 
 class Closures:
@@ -171,8 +199,9 @@ class Closures:
         writes = Writes()
         self._cells = {id(entry[0]): entry for entry in settling.cells}
         live = NestedCode(functions_in({name: modules[name] for name in settling.nested.modules if name in modules}))
-        led: list[tuple[FunctionType, Place]] = []
+        led: list[str] = []
         left: list[str] = []
+        defaults: list[str] = []
         for closure, place in self._found(settling.nested):
             target = self._made(closure, place, live)
             if type(target) is str:
@@ -186,12 +215,15 @@ class Closures:
             writes.hold(now)
             if undo is not None:
                 undo.late(self._way_back(closure, place, now, None if own else before, undo))
-            led.append((closure, place))
+            led.append(str(place))
+            _, unknown = self._made_with[closure].under(live.header(target.__code__))
+            if unknown:
+                defaults.append(f"{place} keeps its default of {', '.join(unknown)}: the new one can't be known")
         clones = _lead_clones(settling, writes, undo if own else None)
         writes.apply()
         self._cells = {}
-        names = tuple(str(place) for _, place in led)
-        return Settled(names, tuple(left), len(clones), time.perf_counter() - began), clones
+        duration = time.perf_counter() - began
+        return Settled(tuple(led), tuple(left), tuple(defaults), len(clones), duration), clones
 
     def _found(self, nested: NestedCode) -> Iterator[tuple[FunctionType, Place]]:
         """The closures that run nested code, or led to it until now."""
@@ -201,7 +233,7 @@ class Closures:
                 continue
             owner = self._owners.get(function)
             if owner is None:
-                self._made_with.setdefault(function, _MadeWith.of(function))
+                self._made_with.setdefault(function, _MadeWith.of(function, nested.header(function.__code__)))
                 yield function, place
                 continue
             closure = owner()
@@ -237,22 +269,17 @@ class Closures:
 
     def _made(self, closure: FunctionType, place: Place, there: NestedCode) -> Any:
         """Return a function that runs the counterpart of a closure with what it was made with, or why there is none."""
-        if place.in_class:
-            return "belongs to a class that a function made; such classes are not followed"
         found = there.counterpart(place)
         if found is None:
             return "has no counterpart in the new version"
         code, facts = found
         made_with = self._made_with[closure]
         cells = {name: self._original(cell) for name, cell in _cells(closure).items()}
-        positional, by_name = parameters(code)
-        lacking = [name for name in code.co_freevars if name not in cells]
-        if lacking:
-            return f"was made without {', '.join(lacking)}, which the new version uses"
-        lacking = [name for name in (*positional, *by_name) if name not in made_with.parameters]
-        if lacking:
-            return f"was made without the parameter {', '.join(lacking)} of the new version"
-        return _function(closure, code, facts, made_with, cells)
+        reason = lacking(place, code, cells, made_with.parameters)
+        if reason:
+            return reason
+        defaults, _ = made_with.under(there.header(code))
+        return _function(closure, code, facts, replace(made_with, defaults=defaults), cells)
 
 
 def _function(
@@ -268,14 +295,11 @@ def _function(
     function = FunctionType(code, facts, closure.__name__, _trailing(positional, made_with.defaults), own)
     function.__kwdefaults__ = {name: made_with.defaults[name] for name in by_name if name in made_with.defaults} or None
     told = identity_of(closure)
-    for name in ("__qualname__", "__module__", "__dict__", _ANNOTATIONS):
+    for name in told.keys() - {"__code__", "__defaults__", "__kwdefaults__", "__doc__"}:
         setattr(function, name, told[name])
     if made_with.documented:
         function.__doc__ = closure.__doc__
     return function
-
-
-_ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
 
 
 def _cells(closure: FunctionType) -> dict[str, CellType]:
