@@ -25,7 +25,7 @@ pytestmark = pytest.mark.threads
 Make = Callable[..., ModuleType]
 
 LONG = 20.0
-SHORT = 0.2
+SHORT = 0.6
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -69,7 +69,7 @@ class TestLimit:
         before, threads, collects = dict(sys.modules), set(threading.enumerate()), gc.isenabled()
         registered = set(worlds)
         with pytest.raises(
-            LoadError, match=r"a\.py:\d+ did not return within 0\.2 s .* its thread has ended"
+            LoadError, match=r"a\.py:\d+ did not return within 0\.6 s .* its thread has ended"
         ) as caught:
             service.patcher.apply(service.patch("while True:\n    pass\n"))
         assert caught.value.module == f"{service.name}.a"

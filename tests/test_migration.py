@@ -315,10 +315,10 @@ class TestFailure:
 
     @pytest.mark.threads
     def test_that_never_returns_is_given_up(self, service: Callable[..., Service]) -> None:
-        live = service(load_timeout=0.3)
+        live = service(load_timeout=1.0)
         with pytest.raises(MigrationError) as caught:
             live.apply(NEW + "\ndef __hotswap__(old, new):\n    while True:\n        pass\n")
-        assert "was given up: it took more than 0.3 s; its thread has ended" in str(caught.value)
+        assert "was given up: it took more than 1 s; its thread has ended" in str(caught.value)
         assert live.m.CACHE == {"a": 1}
         live.apply(NEW + MIGRATION)
         assert live.m.get("a") == 1
