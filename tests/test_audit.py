@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -87,6 +89,22 @@ class TestClean:
         gc.collect()
         assert twin() is None
 
+    @pytest.mark.threads
+    def test_what_a_class_knows_its_subclasses_by_does_not_count(self, tmp_path: Path) -> None:
+        # In a process of its own: here the register of `object` is frozen, and so it is not seen.
+        (tmp_path / "known.py").write_text("import weakref\nclass A:\n    n = 1\nHELD = weakref.ref(A)\n")
+        script = """
+import pathlib, sys
+sys.path.insert(0, ".")
+import hotswap, known
+text = pathlib.Path("known.py").read_text().replace("n = 1", "n = 2")
+rollout = hotswap.Patcher(["known"]).apply(hotswap.Patch.from_sources({"known": text}))
+known = sys.modules["known"]
+print(rollout.audit(), known.HELD() is known.A, known.A.n)
+"""
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "() True 2"
+
 
 class TestLeftovers:
     @pytest.mark.parametrize(
@@ -102,6 +120,17 @@ class TestLeftovers:
         assert {left.what for left in rollout.audit()} == {f"the dropped class {program.name}.Rate"}
         outside.held = None
         assert rollout.audit() == ()
+
+    def test_a_table_of_weak_references_is_not_taken_for_a_base(self, make_package: Make) -> None:
+        program = Program(make_package, "import weakref\nclass A:\n    n = {n}\nHELD = weakref.ref(A)\n")
+        outside: Any = make_package({"__init__.py": "held = None"}, name=f"outside_of_{program.name}")
+        rollout = program.stage(2)
+        candidate = rollout.candidate[program.name]
+        outside.held = {id(candidate.A): candidate.HELD}
+        del candidate
+        rollout.verify()
+        rollout.commit()
+        assert [left.what for left in rollout.audit()] == ["a dropped ReferenceType"]
 
     def test_the_name_under_which_it_is_held_is_told(self, make_package: Make) -> None:
         program = Program(make_package)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import gc
 import sys
+import weakref
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def _holders(objects: list[Any], gone: dict[int, Any], ours: set[int], *passing:
         and id(holder) not in ours
         and id(holder) not in lists
         and not _is_part(holder, gone)
+        and not _is_register(holder)
         and not (type(holder) is FrameType and holder.f_globals is globals())
     ]
 
@@ -120,6 +122,20 @@ def _is_part(holder: Any, gone: dict[int, Any]) -> bool:
     if type(holder) is tuple and holder and id(holder[0]) in gone and walk.is_class(holder[0]):
         return holder is walk.mro(holder[0])
     return False
+
+
+def _is_register(holder: Any) -> bool:
+    """Whether something is what a class knows its subclasses by: weakly, with the reference that everybody shares."""
+    if type(holder) is not dict or any(type(found) is not weakref.ref for found in holder.values()):
+        return False
+    below = [found for reference in list(holder.values()) if (found := reference()) is not None]
+    if not below or not all(map(walk.is_class, below)):
+        return False
+    ids = [*map(id, below)]
+    return any(ids == [*map(id, type.__subclasses__(base))] for base in _BASES.__get__(below[0]))
+
+
+_BASES = type.__dict__["__bases__"]
 
 
 def _journal(root: object) -> set[int]:
