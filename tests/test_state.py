@@ -470,6 +470,65 @@ class TestKeptInstances:
         live.apply(source.format(3) + "c.double\n")
         assert live.m.c.double == 15
 
+    MEMBERS = (
+        "from collections import deque\n"
+        "class Conn:\n    def __init__(self, n):\n        self.n = n\n        {}\n"
+        "def options():\n    return {{{}}}\n"
+        "LIST = [Conn(1), Conn(2), 3]\nTUPLE = (Conn(3), [Conn(4)])\nDEQUE = deque([Conn(5)])\n"
+        "SET = {{Conn(6), Conn(7)}}\nFROZEN = frozenset([Conn(8)])\nTABLE = {{'a': [Conn(9)]}}\n"
+        "DICTS = [options(), {{'n': Conn(10)}}]\n"
+        "class Registry:\n    items = [Conn(11)]\n    def __init__(self): self.held = (Conn(12),)\n"
+        "registry = Registry()\n"
+        "def members():\n"
+        "    return [*LIST[:2], TUPLE[0], *TUPLE[1], *DEQUE, *SET, *FROZEN, *TABLE['a'], DICTS[1]['n'],\n"
+        "            *Registry.items, *registry.held]\n"
+    )
+
+    def test_in_sequences_and_sets(self, service: Callable[..., Service]) -> None:
+        live = service(self.MEMBERS.format("pass", ""))
+        held = live.m.members()
+        live.apply(self.MEMBERS.format("self.more = n * 10", "'new': 1"))
+        members = live.m.members()
+        assert all(one is other for one, other in zip(members, held, strict=True))
+        assert [member.more for member in members] == [member.n * 10 for member in members]
+        assert sorted(member.n for member in members) == list(range(1, 13))
+        assert live.m.DICTS[0] == {"new": 1}
+        live.patcher.rollback()
+        assert not [member for member in members if "more" in vars(member)]
+        assert live.m.DICTS[0] == {}
+
+    def test_in_sequences_that_are_in_another_order(self, service: Callable[..., Service]) -> None:
+        """What stands at another place is not taken for it; what has changed is, if nothing else is like it."""
+        live = service(self.MEMBERS.format("pass", ""))
+        live.m.LIST[:2] = live.m.LIST[1::-1]
+        live.m.TUPLE[1][0].n = "changed"
+        live.apply(self.MEMBERS.format("self.more = n * 10", ""))
+        assert not [member for member in live.m.LIST[:2] if "more" in vars(member)]
+        assert live.m.TUPLE[1][0].more == 40
+
+    def test_in_sequences_that_decorators_fill(self, service: Callable[..., Service]) -> None:
+        text = (
+            "HANDLERS = []\nclass Handler:\n    def __init__(self, f):\n        self.f = f\n        {}\n"
+            "def handler(f):\n    HANDLERS.append(Handler(f))\n    return f\n"
+            "@handler\ndef {}(): pass\n@handler\ndef {}(): pass\n"
+        )
+        live = service(text.format("pass", "a", "b"))
+        live.apply(text.format("self.name = f.__name__", "b", "c"))
+        named = {handler.f.__name__: vars(handler).get("name") for handler in live.m.HANDLERS}
+        assert named["c"] == "c"
+        assert named["b"] in ("b", None)
+
+    def test_in_sequences_that_differ_are_left_alone(self, service: Callable[..., Service]) -> None:
+        live = service(self.MEMBERS.format("pass", ""))
+        live.m.LIST.append(live.m.Conn(20))
+        live.m.SET.add(live.m.Conn(7))
+        for member in live.m.SET:
+            member.n = 6  # which is which can't be told any more
+        held = [*live.m.LIST[:2], live.m.LIST[3], *live.m.SET, *live.m.TUPLE[1], *live.m.DEQUE]
+        text = self.MEMBERS.format("self.more = n * 10", "").replace("deque([Conn(5)])", "deque([Conn(50)])")
+        live.apply(text + "TUPLE[1].append(0)\n")
+        assert not [member for member in held if "more" in vars(member)]
+
     def test_in_class_bodies_too(self, service: Callable[..., Service]) -> None:
         source = "def options():\n    return {}\n\nclass C:\n    options = options()\n    codec = None\n"
         live = service(source.format('{"a": 1}'))

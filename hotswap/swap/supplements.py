@@ -9,6 +9,7 @@ as it is in the living one.
 from __future__ import annotations
 
 import ast
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from types import FunctionType
@@ -17,8 +18,9 @@ from typing import Any
 from hotswap import walk
 from hotswap.generation import Candidate, Live
 from hotswap.patch import decode
-from hotswap.swap.merging import Kept
+from hotswap.swap.merging import Kept, inside
 from hotswap.swap.plan import Op, Writes
+from hotswap.swap.state import UNIQUE_NEVER
 
 __all__ = ["Wording", "supplement"]
 
@@ -26,6 +28,15 @@ _MISSING: Any = object()
 
 _ENTRIES = 10_000
 """A twin with more attributes or keys was filled with data; nobody looks for what a constructor put there."""
+
+_SEQUENCES = (list, tuple, deque)
+_SETS = (set, frozenset)
+
+_DEEP = 3
+"""How deep sequences in kept objects are looked into: a list of tables, their rows."""
+
+_COMPARED = 64
+"""Of more items not each of the ones is compared with each of the others."""
 
 
 class Wording:
@@ -80,7 +91,8 @@ def supplement(kept: Iterable[Kept], translate: Callable[[Any], Any], wording: W
         wording: knows which keys of dicts are new; attributes of instances need not be.
         writes: receives the writes; they are made out when the time comes. A rollback takes out what they put in.
     """
-    pairs = {id(pair.living): pair for pair in kept if pair.living is not pair.twin}
+    whole = list(kept)
+    pairs = {id(pair.living): pair for pair in (*whole, *_members(whole, translate)) if pair.living is not pair.twin}
     inner = {id(pair.twin): pair for pair in pairs.values()}
 
     def living(value: Any) -> Any:
@@ -109,6 +121,73 @@ def supplement(kept: Iterable[Kept], translate: Callable[[Any], Any], wording: W
             names = [name for name in _lacking(holder, source) if not _is_computed(type(pair.twin), name)]
         if names:
             writes.late(_Items(holder, {name: living(source[name]) for name in names}).ops)
+
+
+def _members(kept: list[Kept], translate: Callable[[Any], Any]) -> Iterator[Kept]:
+    """Yield what is in the lists, tuples and sets of kept objects, paired with the twins of it, and what is inside.
+
+    The same statement has made both, so that what stands at the same place is the same thing, as long as the lengths
+    agree, and nothing at another place is more like it.
+    """
+    known = {id(pair.living) for pair in kept}
+    level = kept
+    for _ in range(_DEEP):
+        found: list[Kept] = []
+        for pair in level:
+            kind = type(pair.living)
+            if kind is not type(pair.twin) or pair.touched or pair.living is pair.twin:
+                continue
+            if kind in _SEQUENCES and len(pair.living) == len(pair.twin) <= _ENTRIES:
+                found += _placed(list(pair.twin), list(pair.living), translate)
+            elif kind in _SETS and len(pair.living) == len(pair.twin) <= _COMPARED:
+                found += _alike(list(pair.twin), list(pair.living), translate)
+        found = [pair for pair in found if _is_new_pair(pair, known, translate)]
+        level = [*found, *inside(found, translate)]
+        yield from level
+
+
+def _is_new_pair(pair: Kept, known: set[int], translate: Callable[[Any], Any]) -> bool:
+    if type(pair.twin) in UNIQUE_NEVER or walk.is_class(pair.twin) or pair.living is pair.twin:
+        return False
+    kind = type(pair.living)
+    if translate(type(pair.twin)) is not kind or id(pair.living) in known:
+        return False
+    if kind not in (dict, *_SEQUENCES, *_SETS) and kind is type(pair.twin):
+        return False  # its class is what it was
+    known.add(id(pair.living))
+    return True
+
+
+def _placed(twins: list[Any], livings: list[Any], translate: Callable[[Any], Any]) -> Iterator[Kept]:
+    """Pair the items of two sequences."""
+    for twin, living in zip(twins, livings, strict=False):
+        if _is_alike(twin, living, translate):
+            yield Kept(twin, living)
+        elif len(twins) <= _COMPARED and not any(_is_alike(other, living, translate) for other in twins):
+            yield Kept(twin, living)  # it has changed since
+
+
+def _alike(twins: list[Any], livings: list[Any], translate: Callable[[Any], Any]) -> Iterator[Kept]:
+    """Pair the items of two sets that have no place: those that are alike in what both have, if that is clear."""
+    matches = [[living for living in livings if _is_alike(twin, living, translate)] for twin in twins]
+    for twin, found in zip(twins, matches, strict=True):
+        if len(found) == 1 and sum(found[0] is living for others in matches for living in others) == 1:
+            yield Kept(twin, found[0])
+
+
+def _is_alike(twin: Any, living: Any, translate: Callable[[Any], Any]) -> bool:
+    if translate(type(twin)) is not type(living):
+        return False
+    mine, theirs = walk.instance_dict(living) or {}, walk.instance_dict(twin) or {}
+    return all(_told(mine[name]) == _told(value) for name, value in list(theirs.items()) if name in mine)
+
+
+def _told(value: Any) -> Any:
+    """What tells a value from others of its kind, as far as that is seen without running its code."""
+    kind = type(value)
+    if kind is FunctionType:
+        return kind, value.__module__, value.__qualname__
+    return (kind, value) if kind in UNIQUE_NEVER else None
 
 
 def _lacking(holder: dict[Any, Any], source: dict[Any, Any]) -> list[str]:
