@@ -23,7 +23,7 @@ _TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _LITERAL = rf"Constant\(value=(?P<text>{_TEXT})\)"
 _DECORATOR = re.compile(
     rf"Call\(func=Attribute\(value=(?:{_NAME}|Attribute\(value={_NAME}, attr='(\w+)', ctx=Load\(\)\)), attr='\w+',"
-    rf" ctx=Load\(\)\), args=\[(?:{_LITERAL})?"
+    rf" ctx=Load\(\)\)(?:, args=\[(?:{_LITERAL})?)?"
 )
 """In the dump of a decorator: ``app.get("/a"``, or ``main.app.get(``."""
 
@@ -90,7 +90,9 @@ def _registers(text: str, name: str, path: str) -> bool:
 
 def _ends(path: str, text: str | None) -> bool:
     """Whether a path may come from these letters: the prefix of a router may stand before them."""
-    return text is None or path.rstrip("/").endswith(text.rstrip("/"))
+    if text is None or (path or "/").endswith(text):
+        return True
+    return bool(text.strip("/")) and path.rstrip("/").endswith(text.rstrip("/"))
 
 
 def _value(text: str | None) -> str | None:
