@@ -15,10 +15,10 @@ from click import Command, Group
 
 from hotswap import walk
 from hotswap.adapters.click_callbacks import CHAIN, before_those_of, brought_up_to_date
-from hotswap.adapters.click_statements import defined, is_added_no_more, is_decorated, names_of
+from hotswap.adapters.click_statements import defined, is_added_no_more, is_decorated
 from hotswap.adapters.ordering import matched, ordered
 from hotswap.adapters.overlay import Overlay, copied
-from hotswap.adapters.parts import definition, drop, name_of, replace_items, replace_list
+from hotswap.adapters.parts import definition, drop, name_of, names_of, replace_items, replace_list
 from hotswap.swap import Adapter, Facts, Fate, NameChange
 
 __all__ = ["ClickAdapter"]
@@ -197,10 +197,9 @@ class ClickAdapter(Adapter):
     def _commands(self, facts: Facts, group: Any, new: dict[str, Any], kept: dict[int, Any]) -> None:
         living = group.__dict__["commands"]
         wanted = {name: facts.translate(command) for name, command in new.items()}
-        went = facts.went(group)
         for name, command in list(living.items()):
             if name not in new:
-                after = self._successor(facts, group, name, command, kept, went)
+                after = self._successor(facts, group, name, command, kept)
                 if after is None or after[0] != name:
                     wanted.setdefault(name, _MISSING)
                 if after is not None and after != (name, command) and wanted.get(after[0], _MISSING) is _MISSING:
@@ -214,7 +213,7 @@ class ClickAdapter(Adapter):
         replace_items(facts, living, wanted, _MISSING)
 
     def _successor(
-        self, facts: Facts, group: Any, name: str, command: Any, kept: dict[int, Any], went: list[str]
+        self, facts: Facts, group: Any, name: str, command: Any, kept: dict[int, Any]
     ) -> tuple[str, Any] | None:
         """What becomes of a command that no module of the candidate has put into its group: None if it goes.
 
@@ -223,7 +222,7 @@ class ClickAdapter(Adapter):
         called = walk.instance_dict(command) or {}
         if name == called.get("name") and is_decorated(facts, command, group):
             return None
-        if is_added_no_more(facts, command, name, went):
+        if is_added_no_more(facts, command, name, group):
             return None
         heir, after = command, called.get("name")
         if id(command) in kept:

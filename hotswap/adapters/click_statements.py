@@ -5,33 +5,21 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 from click import Command
 
+from hotswap.adapters.parts import names_of
 from hotswap.generation import Kind
 from hotswap.swap import Facts
 
-__all__ = ["defined", "is_added_no_more", "is_decorated", "names_of"]
+__all__ = ["defined", "is_added_no_more", "is_decorated"]
 
 _NAME = r"Name\(id='(\w+)', ctx=Load\(\)\)"
 _DECORATOR = re.compile(
     rf"Attribute\(value=(?:{_NAME}|Attribute\(value={_NAME}, attr='(\w+)', ctx=Load\(\)\)), attr='(?:command|group)'"
 )
 """In the dump of a decorator: ``cli.command``, or ``root.cli.command``."""
-
-
-def names_of(facts: Facts, wanted: Any) -> set[str]:
-    """Return how the modules that change call an object."""
-    found: set[str] = set()
-    for module in (*facts.old.values(), *facts.removed.values()):
-        for name, value in list(module.__dict__.items()):
-            if value is wanted:
-                found.add(name)
-            elif issubclass(type(value), ModuleType):
-                found.update(inner for inner, held in list(value.__dict__.items()) if held is wanted)
-    return found
 
 
 def defined(facts: Facts) -> Iterator[tuple[str, str, Any]]:
@@ -56,20 +44,25 @@ def is_decorated(facts: Facts, command: Any, group: Any) -> bool:
     return False
 
 
-def is_added_no_more(facts: Facts, command: Any, key: str, went: list[str]) -> bool:
-    """Return whether a statement that put a command into a group under a name is gone: ``cli.add_command(command)``.
+def is_added_no_more(facts: Facts, command: Any, key: str, group: Any) -> bool:
+    """Return whether a statement that put a command into a group is gone, or uses another name for it now.
 
     Arguments:
-        facts: knows the names of the command.
-        command: the command.
+        facts: knows the statements: ``cli.add_command(command)``.
+        command: the command, which no module of the candidate has put into the group under this name.
         key: its name in the group.
-        went: the statements about the group that are gone.
+        group: the living group.
     """
-    added = [text for text in went if "add_command" in text]
-    return any(_puts(text, name, key, command.name) for text in added for name in names_of(facts, command))
+    went = facts.went(group)
+    return any(
+        _puts(text, name, key, command.name, text in went)
+        for text in facts.said(group)
+        if "add_command" in text
+        for name in names_of(facts, command)
+    )
 
 
-def _puts(text: str, name: str, key: str, default: str | None) -> bool:
+def _puts(text: str, name: str, key: str, default: str | None, went: bool) -> bool:
     call = re.compile(
         rf"attr='add_command', ctx=Load\(\)\), args=\[[^\[\]]*?(?:id|attr)='{re.escape(name)}', ctx=Load\(\)\)"
         r"(?P<more>, |\], keywords=\[keyword\(arg='name', value=)?"
@@ -80,4 +73,4 @@ def _puts(text: str, name: str, key: str, default: str | None) -> bool:
         for found in call.finditer(text)
     ]
     # A loop, say, names the command somewhere else.
-    return key in keys if keys else f"id={name!r}" in text or f"attr={name!r}" in text
+    return key in keys if keys else went and (f"id={name!r}" in text or f"attr={name!r}" in text)

@@ -18,6 +18,7 @@ __all__ = [
     "drop",
     "merge_list",
     "name_of",
+    "names_of",
     "replace_items",
     "replace_list",
 ]
@@ -48,6 +49,18 @@ def name_of(value: Any) -> str:
     if walk.is_class(found):
         return f"{walk.class_dict(found).get('__module__')}:{walk.class_name(found)}"
     return f"{found.__module__}:{found.__qualname__}"
+
+
+def names_of(facts: Facts, wanted: Any) -> set[str]:
+    """Return how the modules that change or go call an object: by a name of theirs, or by one of a module in them."""
+    found: set[str] = set()
+    for module in (*facts.old.values(), *facts.removed.values()):
+        for name, value in list(module.__dict__.items()):
+            if value is wanted:
+                found.add(name)
+            elif issubclass(type(value), ModuleType):
+                found.update(inner for inner, held in list(value.__dict__.items()) if held is wanted)
+    return found
 
 
 def drop(facts: Facts, twin: Any) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from types import FunctionType, ModuleType
+from collections.abc import Iterable, Iterator
+from types import FunctionType
 from typing import Any
 
 from hotswap import walk
-from hotswap.adapters.parts import definition
+from hotswap.adapters.parts import definition, names_of
 from hotswap.swap import Facts
 
 __all__ = ["is_registered_here"]
@@ -23,7 +23,7 @@ _TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _LITERAL = rf"Constant\(value=(?P<text>{_TEXT})\)"
 _DECORATOR = re.compile(
     rf"Call\(func=Attribute\(value=(?:{_NAME}|Attribute\(value={_NAME}, attr='(\w+)', ctx=Load\(\)\)), attr='\w+',"
-    rf" ctx=Load\(\)\), args=\[(?:{_LITERAL})?"
+    rf" ctx=Load\(\)\)(?:, args=\[(?:{_LITERAL})?)?"
 )
 """In the dump of a decorator: ``app.get("/a"``, or ``main.app.get(``."""
 
@@ -46,14 +46,14 @@ def is_registered_here(facts: Facts, living: Iterable[Any], route: Any) -> bool:
     router = inside.get("original_router")
     if router is not None:
         prefix = getattr(route.include_context, "prefix", "")
-        return any(_includes(text, name, prefix) for name in _names(facts.old, router) for text in said)
+        return any(_includes(text, name, prefix) for name in names_of(facts, router) for text in said)
     target = inside.get("endpoint", inside.get("_base_app"))
     path = inside.get("path", inside.get("host"))
     if target is None or type(path) is not str:
         return False
     if any(_ends(path, text) for text in _decorated(facts, holders, definition(target))):
         return True
-    return any(_registers(text, name, path) for name in _names(facts.old, target) for text in said)
+    return any(_registers(text, name, path) for name in names_of(facts, target) for text in said)
 
 
 def _decorated(facts: Facts, holders: list[Any], function: Any) -> Iterator[str | None]:
@@ -90,20 +90,10 @@ def _registers(text: str, name: str, path: str) -> bool:
 
 def _ends(path: str, text: str | None) -> bool:
     """Whether a path may come from these letters: the prefix of a router may stand before them."""
-    return text is None or path.rstrip("/").endswith(text.rstrip("/"))
+    if text is None or (path or "/").endswith(text):
+        return True
+    return bool(text.strip("/")) and path.rstrip("/").endswith(text.rstrip("/"))
 
 
 def _value(text: str | None) -> str | None:
     return None if text is None else str(ast.literal_eval(text))
-
-
-def _names(modules: Mapping[str, ModuleType], wanted: Any) -> set[str]:
-    """How changed modules call an object."""
-    found: set[str] = set()
-    for module in modules.values():
-        for name, value in list(module.__dict__.items()):
-            if value is wanted:
-                found.add(name)
-            elif issubclass(type(value), ModuleType):
-                found.update(inner for inner, held in list(value.__dict__.items()) if held is wanted)
-    return found

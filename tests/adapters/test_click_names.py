@@ -97,3 +97,19 @@ class TestDecorated:
     def test_by_way_of_a_module(self, program: Start) -> None:
         cmds = "import click\nfrom . import root\n@root.cli.command('a')\ndef a(): click.echo('a1')\n"
         program({**self.FILES, "cmds.py": cmds}).goes({"cmds.py": cmds.replace("'a'", "'b'")})
+
+
+class TestNamesMadeOfConstants:
+    FILES: ClassVar = {
+        "__init__.py": "from . import root, extra\n",
+        "constants.py": "NAME = 'a'\n",
+        "extra.py": EXTRA,
+    }
+
+    @pytest.mark.parametrize(
+        "statements",
+        ["@cli.command(NAME)\ndef x(): click.echo('x')\n", "from . import extra\ncli.add_command(extra.ex, NAME)\n"],
+    )
+    def test_changed(self, program: Start, statements: str) -> None:
+        root = f"from .constants import NAME\n{ROOT}{statements}X = NAME\n"
+        program({**self.FILES, "root.py": root}).goes({"constants.py": "NAME = 'b'\n"})

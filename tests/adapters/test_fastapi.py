@@ -117,7 +117,7 @@ class TestPathsMadeOfConstants:
         program({"__init__.py": "from . import app\n", "app.py": app, **self.CONSTANTS}).goes(self.CHANGED)
 
     def test_decorated_in_another_module(self, program: Start) -> None:
-        routes = f"{self.USE}from . import app\n@app.app.get(f'{{P}}/a')\n@app.app.get('/')\ndef a(): return 'a'\n"
+        routes = f"{self.USE}from . import app\n@app.app.get(path=f'{{P}}/a')\n@app.app.get('/')\ndef a(): return 'a'\n"
         files = {"__init__.py": BOTH, "app.py": f"{HEAD}app = FastAPI()\n", "routes.py": routes, **self.CONSTANTS}
         program(files).goes(self.CHANGED)
 
@@ -141,7 +141,7 @@ class TestPathsMadeOfConstants:
         files = {
             "__init__.py": "from . import app, views, routes\n",
             "app.py": f"{HEAD}app = FastAPI()\n",
-            "views.py": views + "@app.get('/c')\ndef b(): return 'b'\n",
+            "views.py": views + "@app.get('/')\ndef b(): return 'b'\n",
             "routes.py": routes,
             **self.CONSTANTS,
         }

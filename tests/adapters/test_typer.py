@@ -15,7 +15,7 @@ pytestmark = pytest.mark.threads
 
 from typer.testing import CliRunner  # noqa: E402
 
-CALLS = (["--help"], ["a"], ["a", "--n", "3"], ["b"], ["c"], ["sub", "a"], ["sub", "b"])
+CALLS = (["--help"], ["a"], ["a", "--n", "3"], ["b"], ["c"], ["sub", "a"], ["sub", "b"], ["more", "a"])
 
 
 def look(app: Any) -> Any:
@@ -98,3 +98,64 @@ class TestAppsInApps:
 
     def test_added_no_more(self, program: Start) -> None:
         program(self.FILES).goes({"main.py": self.FILES["main.py"].replace("app.add_typer(sub, name='sub')\n", "")})
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ("app.add_typer(sub.app, name='sub')", "app.add_typer(sub.app, name='more')"),
+            ("app.add_typer(sub.app, name='sub')", "app.add_typer(sub.app)"),
+            ("app.add_typer(sub.app, name='sub')", ""),
+            (
+                "app.add_typer(sub.app, name='sub')\napp.add_typer(sub.app, name='more')",
+                "app.add_typer(sub.app, name='sub')",
+            ),
+        ],
+    )
+    def test_an_attribute_of_a_module(self, program: Start, before: str, after: str) -> None:
+        main = f"{HEAD}from . import sub\napp = typer.Typer()\n{TWO}"
+        program({**self.FILES, "main.py": f"{main}{before}\n"}).goes({"main.py": f"{main}{after}\n"})
+
+    def test_one_that_an_unchanged_module_added_stays(self, program: Start) -> None:
+        files = {
+            **self.FILES,
+            "__init__.py": "from . import main, more, other\n",
+            "main.py": f"{HEAD}app = typer.Typer()\n{TWO}",
+            "more.py": "from .main import app\nfrom . import sub\napp.add_typer(sub.app, name='more')\n",
+            "other.py": "from .main import app\nfrom . import sub\napp.add_typer(sub.app, name='sub')\n",
+        }
+        program(files).goes({"other.py": ""})
+
+
+class TestNamesMadeOfConstants:
+    FILES: ClassVar = {
+        "__init__.py": "from . import main\n",
+        "constants.py": "NAME = 'sub'\n",
+        "sub.py": f"{HEAD}app = typer.Typer()\n{TWO}",
+    }
+
+    def test_of_an_application(self, program: Start) -> None:
+        main = (
+            "from . import sub\nfrom .constants import NAME\napp = typer.Typer()\napp.add_typer(sub.app, name=NAME)\n"
+        )
+        program({**self.FILES, "main.py": f"{HEAD}{main}{TWO}"}).goes({"constants.py": "NAME = 'more'\n"})
+
+    def test_of_a_command(self, program: Start) -> None:
+        main = "from .constants import NAME\napp = typer.Typer()\n@app.command(NAME)\ndef x(): print('x')\n"
+        program({**self.FILES, "main.py": f"{HEAD}{main}{TWO}"}).goes({"constants.py": "NAME = 'c'\n"})
+
+
+class TestSetByAnotherModule:
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ("app.info.help = 'One.'", "app.info.help = 'Two.'"),
+            ("app._add_completion = True", "app._add_completion = False"),
+        ],
+    )
+    def test_changed(self, program: Start, before: str, after: str) -> None:
+        files = {
+            "__init__.py": "from . import main, more\n",
+            "main.py": f"{HEAD}app = typer.Typer()\n{TWO}",
+            "more.py": f"from .main import app\n{before}\n",
+        }
+        program(files).goes({"more.py": f"from .main import app\n{after}\n"})
