@@ -168,7 +168,7 @@ class Worker:
             self._left = True
             requested = self._stop_requested
         if requested:
-            forget_stop()
+            forget_stop(threading.get_ident())
 
     def _end(self) -> None:
         with self._lock:
@@ -261,16 +261,16 @@ def request_stop(ident: int) -> bool:
     return _set_exception is not None and _set_exception(ident, Stopped) == 1
 
 
-def forget_stop() -> None:
-    """Take back an exception that was requested for the calling thread and has not been raised yet.
+def forget_stop(ident: int) -> None:
+    """Take back an exception that was requested for a thread and has not been raised yet.
 
     CPython 3.11 goes on signalling to all threads that there is something to do, and then a traced or profiled function
-    never gets past its first instruction (`tests/cpython` proves it). So one is raised there on purpose, and caught:
+    never gets past its first instruction (`tests/cpython` proves it). So one is raised here on purpose, and caught:
     that ends the signal.
     """
     if _set_exception is None:
         return
-    _set_exception(threading.get_ident(), None)
+    _set_exception(ident, None)
     if sys.version_info < (3, 12):
         try:
             _set_exception(threading.get_ident(), Stopped)

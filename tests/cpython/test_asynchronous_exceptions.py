@@ -39,10 +39,7 @@ PROGRAM = """
     print("traced")
 """
 
-AGAIN = """
-    from hotswap.stopping import forget_stop
-    forget_stop()
-"""
+AGAIN = "from hotswap.stopping import forget_stop; forget_stop(thread.ident)"
 
 
 def traces(then: str, limit: float) -> bool:

@@ -375,7 +375,7 @@ def law(examples: int) -> settings:
 
 
 class TestLaws:
-    @law(40)
+    @law(25)
     @given(programs(), st.lists(edits(), min_size=1, max_size=STEPS))
     def test_a_patched_program_answers_like_a_fresh_one(
         self, program: Program, steps: list[Callable[[Program], Program]]
@@ -396,7 +396,7 @@ class TestLaws:
         assert not gate.installed
         assert not any(world.packages == (live.name,) for world in worlds.values())
 
-    @law(40)
+    @law(25)
     @given(programs(), st.lists(st.tuples(edits(), st.booleans()), min_size=1, max_size=STEPS))
     def test_a_rollback_is_the_identity(
         self, program: Program, steps: list[tuple[Callable[[Program], Program], bool]]
@@ -422,7 +422,7 @@ class TestLaws:
                     live.check(fresh(after))
                     program = after
 
-    @law(40)
+    @law(25)
     @given(programs(), st.lists(edits(), min_size=1, max_size=4), st.sampled_from(["load", "check", "abort"]))
     def test_a_rejected_rollout_changes_nothing(
         self, program: Program, steps: list[Callable[[Program], Program]], how: str
