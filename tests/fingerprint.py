@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import builtins
 import copyreg
+import enum
 import functools
 import gc
 import importlib
@@ -124,7 +125,9 @@ class Fingerprint:
                 if attribute not in _IGNORED_FACTS:
                     self._value(f"{name}:{attribute}", value, 0, packages)
         for base in self._bases(packages):
-            place = f"{_BUILTIN if base.__flags__ & _STATIC else ''}subclasses of {base.__module__}.{base.__qualname__}"
+            # Below what is written in C, and below `IntEnum` before 3.12, a dropped class stays listed until it dies.
+            stays = base.__flags__ & _STATIC or (base is enum.IntEnum and sys.version_info < (3, 12))
+            place = f"{_BUILTIN if stays else ''}subclasses of {base.__module__}.{base.__qualname__}"
             children: list[type] = type.__subclasses__(base)
             below = [cls for cls in children if _package(cls) in packages]
             self._note(place, sorted(self._id(cls) for cls in below))

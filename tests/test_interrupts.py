@@ -48,6 +48,14 @@ def service(make_package: Make) -> Any:
     return Service()
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A shell starts what it puts into the background with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def interrupt_at(owner: Any, name: str, *, after: bool) -> Iterator[list[str]]:
     """Raise SIGINT in the main thread when a function of ours is entered, or left."""

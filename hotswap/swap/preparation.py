@@ -199,9 +199,9 @@ class Swap:
         announce(self.plan, self._candidate)
         self._redirection.examine()
         self.plan.warnings += self._redirection.leftovers
-        known = {(change.code, change.module, change.name) for change in self.plan.unsupported}
-        refused = self._redirection.refused
-        self.plan.unsupported += [c for c in refused if (c.code, c.module, c.name) not in known]
+        # A class that is refused anyway needs no second reason: that its instances can't follow.
+        known = {(change.module, change.name) for change in self.plan.unsupported}
+        self.plan.unsupported += [c for c in self._redirection.refused if (c.module, c.name) not in known]
         nested = self.settling.nested, self.settling_back.nested
         describe(self.plan, self._pairing, self._definitions, self.old, self.new, self._importers, nested)
 
