@@ -23,6 +23,7 @@ class TestForgetModules:
         folder = tmp_path / "packages" / "forgotten" / "inner" / "deep"
         folder.mkdir(parents=True)
         (folder / "leaf.py").write_text("X = 1\n")
+        importlib.invalidate_caches()  # the folder may be as old, to the clock, as the last look into it
         importlib.import_module("forgotten.inner.deep.leaf")
         for name in gone:
             del sys.modules[f"forgotten{name}"]
