@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 import weakref
+from collections.abc import Iterator
 from typing import Any, cast
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "class_dict",
     "class_items",
     "class_name",
+    "descendants",
     "instance_dict",
     "is_class",
     "mro",
@@ -77,3 +79,16 @@ def slot_descriptors(cls: type) -> list[types.MemberDescriptorType]:
 def callback_of(reference: object) -> Any:
     """The callback of a weak reference; None if it has none, or is a proxy, which answers for what it stands for."""
     return _CALLBACK.__get__(reference) if issubclass(type(reference), weakref.ReferenceType) else None
+
+
+def descendants(cls: type) -> Iterator[type]:
+    """The living subclasses of a class, and theirs."""
+    seen: set[int] = set()
+    stack: list[type] = [cls]
+    while stack:
+        below: list[type] = type.__subclasses__(stack.pop())
+        for child in below:
+            if id(child) not in seen:
+                seen.add(id(child))
+                stack.append(child)
+                yield child

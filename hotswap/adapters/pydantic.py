@@ -58,7 +58,7 @@ class PydanticAdapter(Adapter):
         if not classes:
             return found
         stale: dict[int, type] = {}
-        for model in _models(pydantic.BaseModel):
+        for model in walk.descendants(pydantic.BaseModel):
             facts = walk.class_dict(model)
             home = str(facts.get("__module__"))
             if not (_is_below(model, classes) or names_class(facts.get(_SCHEMA), classes)):
@@ -237,19 +237,6 @@ class PydanticAdapter(Adapter):
         if strangers:
             sentence = "the patch holds validators or serializers outside of models and type adapters"
             facts.plan.warnings.append(f"{sentence}: they make instances of dropped classes")
-
-
-def _models(base: type) -> Iterator[type]:
-    """All classes below a base that are alive."""
-    seen: set[int] = set()
-    stack: list[type] = [base]
-    while stack:
-        below: list[type] = type.__subclasses__(stack.pop())
-        for cls in below:
-            if id(cls) not in seen:
-                seen.add(id(cls))
-                stack.append(cls)
-                yield cls
 
 
 def _is_compiled(cls: type) -> bool:

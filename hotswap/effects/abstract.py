@@ -37,16 +37,7 @@ def registrations(classes: Iterable[type]) -> Iterator[Registration]:
 
 
 def _abstract_classes() -> Iterator[Any]:
-    seen: set[int] = set()
-    stack: list[type] = [object]
-    while stack:
-        below: list[type] = type.__subclasses__(stack.pop())
-        for cls in below:
-            if id(cls) not in seen:
-                seen.add(id(cls))
-                stack.append(cls)
-                if "_abc_impl" in walk.class_dict(cls):
-                    yield cls
+    return (cls for cls in walk.descendants(object) if "_abc_impl" in walk.class_dict(cls))
 
 
 def _registry(base: Any) -> set[Any]:

@@ -12,7 +12,6 @@ from types import FunctionType
 from typing import Any
 
 from hotswap import walk
-from hotswap.swap.bases import descendants
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Op
 
@@ -39,7 +38,7 @@ class AbstractMethods:
 
     def ops(self, forward: bool) -> Iterator[Op]:
         """Make out the writes for the one or the other direction."""
-        below = {id(cls): cls for pair in self._pairs for cls in descendants(pair.old)}
+        below = {id(cls): cls for pair in self._pairs for cls in walk.descendants(pair.old)}
         for cls in below.values():
             if id(cls) in self._after or _NAME not in walk.class_dict(cls):
                 continue

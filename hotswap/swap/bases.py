@@ -7,31 +7,17 @@ same bases, and nothing else. A mirror runs no `__init_subclass__`, no metaclass
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import MemberDescriptorType
 from typing import Any
 
 from hotswap import walk
 from hotswap.swap.slots import Carrier
 
-__all__ = ["can_rebase", "descendants"]
+__all__ = ["can_rebase"]
 
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: not written in C
 _BASES = type.__dict__["__bases__"]
 _SET = type.__setattr__
-
-
-def descendants(cls: type) -> Iterator[type]:
-    """The living subclasses of a class, and theirs."""
-    seen: set[int] = set()
-    stack: list[type] = [cls]
-    while stack:
-        below: list[type] = type.__subclasses__(stack.pop())
-        for child in below:
-            if id(child) not in seen:
-                seen.add(id(child))
-                stack.append(child)
-                yield child
 
 
 def can_rebase(cls: type, bases: tuple[type, ...]) -> bool:
@@ -43,7 +29,7 @@ def can_rebase(cls: type, bases: tuple[type, ...]) -> bool:
     """
     mirrors: dict[int, tuple[type, type]] = {}
     try:
-        for child in descendants(cls):
+        for child in walk.descendants(cls):
             _mirror(child, mirrors)
         _SET(_mirror(cls, mirrors), "__bases__", tuple(_mirror(base, mirrors) for base in bases))
     except TypeError:

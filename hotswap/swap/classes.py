@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hotswap import walk
 from hotswap.generation import Kind, unchanged
-from hotswap.swap.bases import can_rebase, descendants
+from hotswap.swap.bases import can_rebase
 from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
 from hotswap.swap.fields import Make, fields_of, late_descriptors, late_fields
 from hotswap.swap.pairing import ClassPair
@@ -264,7 +264,7 @@ def _slot_warnings(pair: ClassPair, served: Container[str]) -> Iterator[str]:
 
 def _forget_slot_names(cls: type) -> Iterator[Op]:
     """`copyreg` notes in a class which slots it and its bases have; it looks anew if the note is gone."""
-    for other in (cls, *descendants(cls)):
+    for other in (cls, *walk.descendants(cls)):
         yield (_SET, other, "__slotnames__", None)
         yield (_DELETE, other, "__slotnames__")
 

@@ -52,14 +52,7 @@ class Look:
 
 
 def _with_subclasses(classes: Iterable[type]) -> dict[int, type]:
-    every: dict[int, type] = {}
-    stack = list(classes)
-    while stack:
-        cls = stack.pop()
-        if id(cls) not in every:
-            every[id(cls)] = cls
-            stack += type.__subclasses__(cls)
-    return every
+    return {id(cls): cls for root in classes for cls in (root, *walk.descendants(root))}
 
 
 def _instances(roots: tuple[type, ...]) -> list[Any]:
