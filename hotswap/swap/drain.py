@@ -204,10 +204,11 @@ def running(module: ModuleType) -> Iterator[tuple[str, str]]:
     """The threads that run code of a module now: (thread, function and line)."""
     facts = module.__dict__
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in sys._current_frames().items():
-        walked: Any = frame
+    for ident, walked in sys._current_frames().items():
         while walked is not None:
             if walked.f_globals is facts:
                 yield names.get(ident, str(ident)), f"{walked.f_code.co_qualname}, line {walked.f_lineno},"
                 break
             walked = walked.f_back
+    # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
+    del walked

@@ -10,6 +10,7 @@ import builtins
 import gc
 import importlib
 import textwrap
+import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -269,3 +270,24 @@ class TestDrain:
         suspended.close()
         del suspended
         assert builtins.__import__ is original
+
+
+def test_the_locals_of_whoever_applies_die_when_it_returns(make_package: Callable[..., ModuleType]) -> None:
+    """Staging looks at the frames of all threads; one that stays in a circle keeps the locals of every caller alive."""
+    package = make_package({"core.py": "def f(): return 1\n"})
+    core = importlib.import_module(f"{package.__name__}.core")
+    patcher = hotswap.Patcher([package.__name__])
+
+    class Local:
+        pass
+
+    def caller() -> weakref.ref[Local]:
+        local = Local()
+        patcher.apply(hotswap.Patch.from_sources({core.__name__: "def f(): return 2\n"}, version="2"))
+        return weakref.ref(local)
+
+    gc.disable()
+    try:
+        assert caller()() is None
+    finally:
+        gc.enable()
