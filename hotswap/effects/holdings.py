@@ -18,6 +18,7 @@ from __future__ import annotations
 import builtins
 import functools
 import gc
+import operator
 import sys
 import threading
 from collections import defaultdict
@@ -190,16 +191,23 @@ def _entries(container: Any, traces: Traces, copy: Any) -> Any:
     kind = type(container)
     leads = traces.leads
     if issubclass(kind, dict):
-        entries = {
-            k: v
-            for k, v in list(dict.items(container))
-            if (leads(v) or leads(k)) and dict.get(copy, k, _MISSING) is not v
-        }
+        items = list(dict.items(container))
+        if copy and _same(items, copy):
+            return {}
+        entries = {k: v for k, v in items if (leads(v) or leads(k)) and dict.get(copy, k, _MISSING) is not v}
         if entries and kind is defaultdict:
             return defaultdict(container.default_factory, entries)
         return entries
     before = {id(value) for value in copy}
     return kind(value for value in list(container) if leads(value) and id(value) not in before)
+
+
+def _same(items: list[tuple[Any, Any]], copy: dict[Any, Any]) -> bool:
+    """Whether a dict is as it was, told without a loop in Python: most of some thousands are."""
+    if len(items) != len(copy):
+        return False
+    keys, values = map(operator.itemgetter(0), items), map(operator.itemgetter(1), items)
+    return all(map(operator.is_, keys, copy)) and all(map(operator.is_, values, copy.values()))
 
 
 def _restore(container: Any, copy: Any, twin: Any) -> None:

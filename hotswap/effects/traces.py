@@ -13,12 +13,14 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import operator
 import sys
 import threading
 import typing
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from itertools import compress, repeat
 from types import (
     AsyncGeneratorType,
     CellType,
@@ -308,7 +310,7 @@ def _caches() -> list[Any]:
     found = {id(cache): cache for cache in clears if type(cache) is _LRU_CACHE}
     for module in list(sys.modules.values()):
         if issubclass(type(module), ModuleType):
-            for value in list(ModuleType.__getattribute__(module, "__dict__").values()):
-                if type(value) is _LRU_CACHE:
-                    found[id(value)] = value
+            values = list(ModuleType.__getattribute__(module, "__dict__").values())
+            for value in compress(values, map(operator.is_, map(type, values), repeat(_LRU_CACHE))):
+                found[id(value)] = value
     return list(found.values())

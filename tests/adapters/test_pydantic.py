@@ -394,6 +394,21 @@ class TestNesting:
         with pytest.raises(pydantic.ValidationError, match="empty name"):
             count([{"name": ""}])
 
+    def test_choices_with_tags(self, make_package: Make) -> None:
+        """Such a choice stands in its schema in a tuple, with its tag."""
+        tagged = ITEM + (
+            "class Shelf(BaseModel):\n"
+            "    of: Annotated[Item, Tag('item')] | Annotated[list[Item], Tag('items')]\n"
+            "    def first(self): return self.of if isinstance(self.of, Item) else self.of[0]\n"
+        )
+        service = Service(make_package, tagged)
+        service.apply(tagged.replace(ITEM, ITEM_2))
+        for given in ({"name": "a"}, [{"name": "a"}]):
+            shelf = service.Shelf(of=given)
+            assert (type(shelf.first()), shelf.first().stock) == (service.Item, 5)
+        with pytest.raises(pydantic.ValidationError, match="empty name"):
+            service.Shelf(of={"name": ""})
+
     def test_all_of_it_is_taken_back(self, service: Service) -> None:
         classes = [service.Item, service.Person, service.Items, service.ItemPage, service.Point]
         before, adapter = bodies(*classes), dict(service.adapter.__dict__)

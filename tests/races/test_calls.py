@@ -1,4 +1,4 @@
-"""Threads that call through everything they hold, while sixty swaps go by.
+"""Threads that call through everything they hold, while forty swaps go by.
 
 Whoever calls gets the version that was live at some moment of the call: not older than what was live before it began,
 not newer than what was live when it had ended. And no call fails.
@@ -19,7 +19,7 @@ from tests.races.threads import Repeaters, switching
 
 pytestmark = pytest.mark.threads
 
-SWAPS = 60
+SWAPS = 40
 SOURCE = """
 import functools
 
