@@ -735,25 +735,22 @@ CALLERS_WITH_THREADS: dict[str, Callable[[Any], Ask]] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One test: a way to hold an object of one kind."""
+    """A way to hold an object of one kind."""
 
     holder: str
     kind: str
 
-    def __str__(self) -> str:
-        return f"{self.holder}-{self.kind}".replace(" ", "_")
+
+HOLDERS = {**CONTAINERS, **CALLERS, **CALLERS_WITH_THREADS}
 
 
-def cells() -> Iterator[Any]:
-    for kind, facts in KINDS.items():
-        for holder in (*CONTAINERS, *CALLERS, *CALLERS_WITH_THREADS):
-            if (holder in WEAKLY and kind in NEVER_WEAKLY) or (holder not in CONTAINERS and not facts.callable):
-                continue
-            marks = [pytest.mark.threads] if holder in CALLERS_WITH_THREADS else []
-            yield pytest.param(Cell(holder, kind), id=str(Cell(holder, kind)), marks=marks)
-
-
-ALL_CELLS = list(cells())
+def kinds_for(holder: str) -> list[str]:
+    """The kinds of objects that can be held in a way."""
+    return [
+        kind
+        for kind, facts in KINDS.items()
+        if not (holder in WEAKLY and kind in NEVER_WEAKLY) and (holder in CONTAINERS or facts.callable)
+    ]
 
 
 def answer(cell: Cell, ask: Ask) -> Any:
@@ -814,8 +811,8 @@ Answers = dict[Cell, dict[tuple[int, int], Any]]
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     """Run the history once, with everything held in every way."""
-    holders = {**CONTAINERS, **CALLERS, **(CALLERS_WITH_THREADS if THREADS else {})}
-    chosen = [param.values[0] for param in ALL_CELLS if param.values[0].holder in holders]
+    holders = HOLDERS if THREADS else {**CONTAINERS, **CALLERS}
+    chosen = [Cell(holder, kind) for holder in holders for kind in kinds_for(holder)]
     held: dict[tuple[Cell, int, int], Ask] = {}
     found: Answers = {cell: {} for cell in chosen}
     with Throwaway(tmp_path_factory.mktemp("matrix"), FILES) as throwaway:
@@ -832,9 +829,17 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
 
 
 class TestMatrix:
-    @pytest.mark.parametrize("cell", ALL_CELLS)
-    def test_leads_to_what_is_live(self, cell: Cell, answers: Answers) -> None:
-        assert answers[cell] == EXPECTED
+    """One test for each way to hold an object, over all kinds of objects: a test for each cell took pytest longer than
+    it took hotswap."""
+
+    @pytest.mark.parametrize(
+        "holder",
+        [*CONTAINERS, *CALLERS, *(pytest.param(name, marks=pytest.mark.threads) for name in CALLERS_WITH_THREADS)],
+    )
+    def test_leads_to_what_is_live(self, holder: str, answers: Answers) -> None:
+        kinds = kinds_for(holder)
+        assert len(kinds) >= min(len(KINDS), 15)
+        assert {kind: answers[Cell(holder, kind)] for kind in kinds} == dict.fromkeys(kinds, EXPECTED)
 
 
 # --- names in other modules ------------------------------------------------------------------------------------------
@@ -914,14 +919,18 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
 
 
 class TestNamesInOtherModules:
-    @pytest.mark.parametrize(("form", "name"), IMPORTS)
-    def test_lead_to_what_is_live(self, form: str, name: str, imported: Any) -> None:
-        assert [version for version, _ in imported[form, name]] == list(STAGES)
+    @pytest.mark.parametrize("form", FORMS)
+    def test_lead_to_what_is_live(self, form: str, imported: Any) -> None:
+        found = {key: [version for version, _ in imported[key]] for key in IMPORTS if key[0] == form}
+        assert found == {key: list(STAGES) for key in found}
+        assert len(found) >= len(NAMES) - len(VALUES)
 
-    @pytest.mark.parametrize(("form", "name"), [key for key in IMPORTS if key[0] not in FORWARDED])
-    def test_are_bound_to_the_live_object_itself(self, form: str, name: str, imported: Any) -> None:
+    @pytest.mark.parametrize("form", sorted(FORMS.keys() - FORWARDED))
+    def test_are_bound_to_the_live_object_itself(self, form: str, imported: Any) -> None:
         """So the common path has no forwarder on it."""
-        assert [is_live for _, is_live in imported[form, name]] == [True] * len(STAGES)
+        found = {key: [is_live for _, is_live in imported[key]] for key in IMPORTS if key[0] == form}
+        assert found == dict.fromkeys(found, [True] * len(STAGES))
+        assert len(found) >= len(NAMES) - len(VALUES)
 
 
 # --- nobody else -----------------------------------------------------------------------------------------------------
@@ -984,22 +993,19 @@ class TestWeakReferences:
     KINDS = ("function", "coroutine function", "decorated function", "lru_cache", "unbound method", "static method")
 
     @pytest.mark.parametrize("stage", [0, 1, 2])
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_to_what_only_the_module_keeps(
-        self, kind: str, stage: int, spare: Iterator[tuple[int, ModuleType]]
-    ) -> None:
-        facts = KINDS[kind]
-        references: list[weakref.ref[Any]] = []
-        answers: list[Any] = []
+    def test_to_what_only_the_module_keeps(self, stage: int, spare: Iterator[tuple[int, ModuleType]]) -> None:
+        references: dict[str, weakref.ref[Any]] = {}
+        answers: list[tuple[str, Any, int]] = []
         for number, (live, core) in enumerate(spare):
             if number == stage:
-                references.append(weakref.ref(facts.get(core)))
-            for reference in references:
+                references = {kind: weakref.ref(KINDS[kind].get(core)) for kind in self.KINDS}
+            for kind, reference in references.items():
                 held = reference()
-                answers.append(("died" if held is None else settled(facts.use(held)), live))
+                answers.append((kind, "died" if held is None else settled(KINDS[kind].use(held)), live))
                 del held
             del core
-        assert [answer for answer, _ in answers] == [live for _, live in answers]
+        assert {kind for kind, _, _ in answers} == {*self.KINDS}
+        assert [(kind, answer) for kind, answer, _ in answers] == [(kind, live) for kind, _, live in answers]
 
     @pytest.mark.parametrize("stage", [0, 1, 2])
     def test_to_a_bound_method(self, stage: int, spare: Iterator[tuple[int, ModuleType]]) -> None:
@@ -1043,17 +1049,17 @@ def target_depth(function: Any) -> int:
 class TestRetargeting:
     KINDS = ("function", "coroutine function", "generator function", "unbound method", "static method")
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_is_direct(self, kind: str, throwaway: Throwaway) -> None:
+    def test_is_direct(self, throwaway: Throwaway) -> None:
         """Every old function carries the newest function in its code: a hundred versions make no chain."""
-        get = KINDS[kind].get
-        held: list[Any] = []
+        held: dict[str, list[Any]] = {kind: [] for kind in self.KINDS}
         for _, core in throwaway.history():
-            live = get(core)
-            for old in held:
-                if old is not live:
-                    assert any(constant is live for constant in old.__code__.co_consts)
-            held.append(live)
+            for kind, olds in held.items():
+                live = KINDS[kind].get(core)
+                for old in olds:
+                    if old is not live:
+                        assert any(constant is live for constant in old.__code__.co_consts), kind
+                olds.append(live)
+        assert {len(olds) for olds in held.values()} == {len(STAGES)}
 
     def test_after_a_hundred_versions(self, make_package: Callable[..., ModuleType]) -> None:
         source = "def function(): return {n}\nclass Class:\n    def method(self): return {n}\n"
@@ -1083,19 +1089,17 @@ class TestRetargeting:
             assert (live.Class, live.Class.Nested, live.Colour, live.Failure, live.Colour.RED) == before
             assert isinstance(live.instance, before[0])
 
-    @pytest.mark.parametrize("kind", ["function", "class", "instance", "enum member", "exception class"])
-    def test_keeps_pickles(self, kind: str, throwaway: Throwaway) -> None:
+    def test_keeps_pickles(self, throwaway: Throwaway) -> None:
         """What was pickled in one version is unpickled in another."""
-        pickles: list[bytes] = []
+        kinds = ("function", "class", "instance", "enum member", "exception class")
+        pickles: list[tuple[str, bytes]] = []
         for _, core in throwaway.history():
-            facts = KINDS[kind]
-            for data in pickles:
+            for kind, data in pickles:
                 found = pickle.loads(data)
-                if kind == "instance":
-                    assert found.method() == core.function()
-                else:
-                    assert settled(facts.use(found)) == core.function()
-            pickles.append(pickle.dumps(facts.get(core)))
+                answer = found.method() if kind == "instance" else settled(KINDS[kind].use(found))
+                assert answer == core.function(), kind
+            pickles += [(kind, pickle.dumps(KINDS[kind].get(core))) for kind in kinds]
+        assert len(pickles) == len(kinds) * len(STAGES)
 
     def test_does_not_reach_pickle_for_functions_that_are_held(self, throwaway: Throwaway) -> None:
         """A limit: pickle takes a function only if its module has that very object under its name.
