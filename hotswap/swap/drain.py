@@ -15,7 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.generation import ModuleView, World, gate, worlds
@@ -204,6 +204,7 @@ def running(module: ModuleType) -> Iterator[tuple[str, str]]:
     """The threads that run code of a module now: (thread, function and line)."""
     facts = module.__dict__
     names = {thread.ident: thread.name for thread in threading.enumerate()}
+    walked: FrameType | None
     for ident, walked in sys._current_frames().items():
         while walked is not None:
             if walked.f_globals is facts:
