@@ -125,6 +125,18 @@ class TestBombs:
         path = build_wheel(tmp_path, "shop", "1.2", SHOP, compression=compression)
         assert "neither 'stored' nor 'deflated'" in refused_wheel(path)
 
+    def test_entries_that_share_bytes(self, tmp_path: Path) -> None:
+        """`zipfile` only warns of two entries that begin at the same place."""
+        path = build_wheel(tmp_path, "shop", "1.2", SHOP)
+        with zipfile.ZipFile(path) as archive:
+            directory, second = archive.start_dir, archive.infolist()[1]
+        raw = bytearray(path.read_bytes())
+        place = raw.index(second.filename.encode(), directory) - 4  # where the entry says that its header is
+        assert int.from_bytes(raw[place : place + 4], "little") == second.header_offset
+        raw[place : place + 4] = bytes(4)
+        path.write_bytes(raw)
+        assert "'shop/__init__.py' shares bytes of the archive with another entry" in refused_wheel(path)
+
 
 class TestSeveralProblems:
     def test_all_are_said_at_once(self, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ distribution format (PEP 427 and the specification that grew out of it).
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import stat
 import struct
@@ -38,6 +39,9 @@ RATIO_FROM = 16 * 1024 * 1024
 _DATA = ".data"
 _SCHEMES = frozenset({"purelib", "platlib", "scripts", "headers", "data"})
 _ROOTS = frozenset({"purelib", "platlib"})
+
+_LOCAL_HEADER = 30
+"""Bytes in front of the name of an entry, at least."""
 
 _UNREADABLE = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError,
@@ -117,9 +121,11 @@ def _unpacked(data: bytes, file: str, issues: list[str]) -> tuple[dict[str, byte
             issues.append(f"unpacks to {size // len(data):,} times its size; {MAX_RATIO} times are allowed")
             _refuse(file, issues)
         files: dict[str, bytes] = {}
-        broken = set()
+        # `zipfile` refuses some of these, and only warns of others.
+        broken = {entry.filename for entry in _overlapped(entries)}
+        issues += [f"{name!r} shares bytes of the archive with another entry" for name in sorted(broken)]
         for entry in entries:
-            if _is_folder(entry) or entry.filename in files:
+            if _is_folder(entry) or entry.filename in files or entry.filename in broken:
                 continue
             try:
                 files[entry.filename] = _entry(archive, entry)
@@ -139,6 +145,15 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if len(data) != entry.file_size:
         raise EOFError("it ends too early")
     return data
+
+
+def _overlapped(entries: Iterable[zipfile.ZipInfo]) -> Iterator[zipfile.ZipInfo]:
+    """Yield the entries that reach into the next one: that is how a small archive unpacks to a large one."""
+    ordered = sorted(entries, key=lambda entry: entry.header_offset)
+    for entry, following in itertools.pairwise(ordered):
+        least = _LOCAL_HEADER + len(entry.orig_filename) + entry.compress_size
+        if entry.header_offset + least > following.header_offset:
+            yield entry
 
 
 def _dangers(entries: Iterable[zipfile.ZipInfo]) -> Iterator[str]:
