@@ -13,16 +13,14 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import FunctionType
 from typing import TypeAlias
 
 from hotswap import collector
 from hotswap.rollout import Rollout
-from hotswap.swap import Closures, Lineage, Settled, Settling, Swap
+from hotswap.swap import Closures, Lineage, Reference, Settled, Settling, Swap
 
 __all__ = ["Settlement"]
 
@@ -39,7 +37,7 @@ class Settlement:
     def __init__(self, change: AbstractContextManager[object]) -> None:
         self._change = change
         self._closures = Closures()
-        self._clones: list[weakref.ref[FunctionType]] = []
+        self._clones: list[Reference] = []
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
         self._stranded = False
 
@@ -94,5 +92,5 @@ class Settlement:
             return None
         before, undo, own = swap.way_back(settling) if swap is not None else (None, None, False)
         settled, clones = self._closures.settle(settling, sys.modules, before, undo, own=own)
-        self._clones = [*(known for known in self._clones if known() is not None), *map(weakref.ref, clones)]
+        self._clones = [*(known for known in self._clones if known() is not None), *map(Reference, clones)]
         return settled

@@ -33,7 +33,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -1036,6 +1036,26 @@ class TestGenerations:
                 break
         gc.collect()
         assert [reference() is not None for reference in generations] == [False, False, True, True]
+
+    @pytest.mark.threads
+    def test_leave_no_function_when_their_calls_have_ended(self, make_package: Callable[..., ModuleType]) -> None:
+        """The private clones too, on which their calls went on: they are known weakly, which must not keep them."""
+        source = "def helper(): return {n}\ndef function(): return helper()\n"
+        package = make_package({"core.py": source.replace("{n}", "0")}).__name__
+        importlib.import_module(f"{package}.core")
+        patcher = hotswap.Patcher([package])
+
+        def count() -> int:
+            gc.collect()
+            return sum(type(o) is FunctionType and o.__module__ == f"{package}.core" for o in gc.get_objects())
+
+        counts = []
+        for version in range(1, 9):
+            text = source.replace("{n}", str(version))
+            rollout = patcher.apply(hotswap.Patch.from_sources({f"{package}.core": text}, version=str(version)))
+            assert rollout.wait_settled(10)
+            counts.append(count())
+        assert counts[3:] == [counts[3]] * len(counts[3:])
 
 
 def target_depth(function: Any) -> int:

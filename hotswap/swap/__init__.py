@@ -3,7 +3,7 @@
 from hotswap.swap.adapting import Adapter, Facts
 from hotswap.swap.audit import Leftover
 from hotswap.swap.importers import Importers
-from hotswap.swap.lineage import Lineage
+from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.looking import DROPPED, Look
 from hotswap.swap.merging import Kept
 from hotswap.swap.migration import Undone, migrate
@@ -26,6 +26,7 @@ __all__ = [
     "NameChange",
     "Op",
     "Plan",
+    "Reference",
     "Settled",
     "Settling",
     "Swap",

@@ -16,10 +16,9 @@ __all__ = ["Lineage", "Reference"]
 
 
 class Reference(weakref.ref[Any]):
-    """A weak reference of our own, one for each object.
+    """A weak reference of our own, told by its class: plain ones are shared, and could not be told from others'.
 
-    Plain ones without a callback are shared, and could not be told from others'. `kept` holds the object itself as long
-    as others refer to it weakly.
+    `kept` holds the object itself as long as others refer to it weakly.
     """
 
     __slots__ = ("kept",)
@@ -28,7 +27,8 @@ class Reference(weakref.ref[Any]):
     def keep(self) -> None:
         """Look anew whether somebody else refers to the object weakly."""
         held = self()
-        self.kept = held if held is not None and weakref.getweakrefcount(held) > 1 else None
+        others = any(type(one) is not Reference for one in weakref.getweakrefs(held))
+        self.kept = held if others else None
 
 
 class Lineage:
@@ -44,7 +44,7 @@ class Lineage:
         self,
         functions: Iterable[Reference] = (),
         caches: Iterable[Reference] = (),
-        lost: Iterable[weakref.ref[Any]] = (),
+        lost: Iterable[Reference] = (),
     ) -> None:
         self._functions = tuple(functions)
         self._caches = tuple(caches)
@@ -80,10 +80,10 @@ class Lineage:
             reference.keep()
         here = {id(o) for o in returned}
         missing = {id(o): o for o in (*self.lost, *lost) if id(o) not in here}
-        return Lineage(functions_known, caches_known, map(weakref.ref, missing.values()))
+        return Lineage(functions_known, caches_known, map(Reference, missing.values()))
 
 
-def _alive(references: Iterable[weakref.ref[Any]]) -> Iterator[Any]:
+def _alive(references: Iterable[Reference]) -> Iterator[Any]:
     for reference in references:
         held = reference()
         if held is not None:
