@@ -25,10 +25,12 @@ from celery.worker.consumer import Consumer
 from hotswap import walk
 from hotswap.adapters import celery_gates
 from hotswap.adapters.celery_changes import (
+    adopt_class,
     change_apps,
     change_finalizers,
     change_tasks,
     gone_tasks,
+    lead_classes,
     paired,
     takes_class,
 )
@@ -139,9 +141,11 @@ class CeleryAdapter(Adapter):
         self._unchangeable = []
         for app in self._living:
             _, twin = self._twins.get(id(app), ("", None))
-            if twin is not None and app.__dict__["finalized"]:
-                with self._block():
-                    twin.finalize()
+            if twin is not None:
+                lead_classes(twin, app)
+                if app.__dict__["finalized"]:
+                    with self._block():
+                        twin.finalize()
             bound = list(self._bound())
             self._promises[id(app)] = Promises(app, list(self._promised(app, twin, bound)))
             self._renames[id(app)] = dict(_renamed(app, bound))
@@ -250,13 +254,14 @@ class CeleryAdapter(Adapter):
     def aside(self) -> Iterable[object]:
         """Return what was registered: tasks with their classes, promises, receivers, what finalizes."""
         for app in self._living:
-            tasks = [*self._registered(app).values(), *self._of_twin(app).values()]
-            yield [*tasks, *map(type, tasks)]
-            yield [task.__dict__ for task in tasks]
-            yield list(self._overlay.aside(app, "_pending") or ())
-        yield list(self._finalizers)
-        yield [receiver for signal in self._signals() for _, receiver in self._connected(signal)]
-        yield list(self._apps)
+            for task in (*self._registered(app).values(), *self._of_twin(app).values()):
+                yield type(task)
+                yield task.__dict__
+            yield from self._overlay.aside(app, "_pending") or ()
+        for signal in self._signals():
+            yield from (receiver for _, receiver in self._connected(signal))
+        yield from self._finalizers
+        yield from self._apps
 
     def functions(self, living: Any, twin: Any) -> Iterable[tuple[Any, Any]]:
         """Return the functions of a task in both versions."""
@@ -283,7 +288,9 @@ class CeleryAdapter(Adapter):
         for app in self._living:
             renames = self._renames[id(app)]
             self._promises[id(app)].change(facts, renames, goes)
-            change_tasks(facts, app, self._registered(app), self._of_twin(app), renames, goes, self._consumers[id(app)])
+            _, twin = self._twins.get(id(app), ("", None))
+            others = twin.__dict__["_tasks"] if twin is not None else {}
+            change_tasks(facts, app, self._registered(app), others, renames, goes, self._consumers[id(app)])
             self._change_settings(facts, app)
             facts.plan.warnings += [
                 f"the worker {name} runs tasks in child processes, which were forked before: they keep the old code "
@@ -309,8 +316,7 @@ class CeleryAdapter(Adapter):
         if twin is None:
             return
         drop(facts, twin)
-        if "Task" in own and "Task" in twin.__dict__:
-            facts.redirect(twin.__dict__["Task"], own["Task"])
+        adopt_class(facts, app, twin)
         stay = warn_of_arguments(facts, name, app, twin)
         if any(pair.touched for pair in facts.kept if pair.living is app):
             wanted = {key: value for key, value in settings_of(twin.__dict__).items() if key not in stay}

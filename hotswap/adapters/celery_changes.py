@@ -15,7 +15,16 @@ from hotswap.adapters.parts import replace_items
 from hotswap.generation import Kind
 from hotswap.swap import Facts, Fate, NameChange
 
-__all__ = ["change_apps", "change_finalizers", "change_tasks", "gone_tasks", "paired", "takes_class"]
+__all__ = [
+    "adopt_class",
+    "change_apps",
+    "change_finalizers",
+    "change_tasks",
+    "gone_tasks",
+    "lead_classes",
+    "paired",
+    "takes_class",
+]
 
 _MISSING: Any = object()
 _SET_CLASS = object.__dict__["__class__"].__set__
@@ -94,7 +103,7 @@ def change_tasks(
         facts: receives the writes.
         app: the application.
         new: the tasks of the candidate, by name.
-        twins: those that are registered with the twin of the application; others may have taken their place.
+        twins: what is registered with the twin of the application; others may have taken their place.
         renames: new name -> old name, of tasks that have another one.
         goes: whether a task that the candidate has not registered again goes.
         consumers: the consumers of the application in this process.
@@ -107,8 +116,9 @@ def change_tasks(
         facts.redirect(new[name], task)
     after = {name: pairs[name][1] if name in pairs else task for name, task in new.items()}
     for name, task in twins.items():
-        if task is not after[name]:
-            facts.redirect(task, after[name])
+        stays = after.get(name, living.get(name, task))
+        if task is not stays:
+            facts.redirect(task, stays)
     for name, task in before.items():
         if name not in after:
             facts.plan.names.append(NameChange(home_of(task), name, Fate.REMOVED, "task"))
@@ -139,6 +149,26 @@ def _change_task(facts: Facts, living: Any, new: Any) -> None:
             facts.writes.item(own, name, facts.translate(value))
     # The options that it sends its messages with, which it remembers.
     facts.writes.both([(dict.pop, own, "_exec_options", None)], [(dict.pop, own, "_exec_options", None)])
+
+
+def lead_classes(twin: Any, app: Any) -> None:
+    """Give the candidate's classes of tasks the base class of the living application: the one of its twin is dropped.
+
+    Nobody but the candidate knows them yet. An application makes this class when it is first asked for it.
+    """
+    base, living = twin.__dict__.get("Task"), app.__dict__.get("Task")
+    if base is not None and living is not None:
+        for cls in type.__subclasses__(base):
+            cls.__bases__ = tuple(living if each is base else each for each in cls.__bases__)
+        twin.__dict__["Task"] = living
+
+
+def adopt_class(facts: Facts, app: Any, twin: Any) -> None:
+    """Add the writes that give a living application the base class of its tasks, if it has made none of its own."""
+    base = twin.__dict__.get("Task")
+    if base is not None and "Task" not in app.__dict__:
+        facts.writes.both([(type.__setattr__, base, "_app", app)], [])
+        facts.writes.item(app.__dict__, "Task", base)
 
 
 def change_finalizers(facts: Facts, new: Iterable[Any]) -> None:
