@@ -71,7 +71,7 @@ _FROM_SETTINGS = {name for name, _ in Task.from_config} | {"acks_on_failure", "a
 class CeleryAdapter(Adapter):
     """Adapts the tasks, the settings and the receivers of signals of Celery."""
 
-    roots = (Celery, Consumer)
+    roots = (Consumer,)
 
     def __init__(self) -> None:
         self._old: Mapping[str, ModuleType] = {}
@@ -126,9 +126,8 @@ class CeleryAdapter(Adapter):
 
     def staged(self) -> None:
         """Find the living applications and workers; make the tasks that the candidate has only promised."""
-        found = self.instances()
-        self._living = [o for o in found if issubclass(type(o), Celery) and not self._overlay.owns(o)]
-        consumers = [o for o in found if issubclass(type(o), Consumer)]
+        self._living = list(_state._get_active_apps())  # type: ignore[no-untyped-call]  # Celery has no types
+        consumers = self.instances()
         self._consumers = {id(app): Consumers(app, consumers) for app in self._living}
         self._are_loaded = True
         self._prepare()
@@ -143,13 +142,24 @@ class CeleryAdapter(Adapter):
             _, twin = self._twins.get(id(app), ("", None))
             if twin is not None:
                 lead_classes(twin, app)
-                if app.__dict__["finalized"]:
-                    with self._block():
-                        twin.finalize()
+            if app.__dict__["finalized"]:
+                with self._block():
+                    self._finalize(app, twin)
             bound = list(self._bound())
             self._promises[id(app)] = Promises(app, list(self._promised(app, twin, bound)))
             self._renames[id(app)] = dict(_renamed(app, bound))
             self._try_out(app)
+
+    def _finalize(self, app: Any, twin: Any) -> None:
+        """Make the tasks that an application would have if it was finalized now.
+
+        It has those of other applications, too, as tasks of its own.
+        """
+        if twin is not None:
+            twin.finalize()
+        else:
+            for callback in list(self._finalizers):
+                callback(app)
 
     def _bound(self) -> Iterator[tuple[Any, Any]]:
         """What the names stand for that are tasks in both versions of a module."""
@@ -284,8 +294,8 @@ class CeleryAdapter(Adapter):
     def swap(self, facts: Facts) -> None:
         """Bring the tasks, the settings and the receivers up to date."""
         facts.plan.unsupported += self._unchangeable
-        goes = gone_tasks(facts)
         for app in self._living:
+            goes = gone_tasks(facts, app)
             renames = self._renames[id(app)]
             self._promises[id(app)].change(facts, renames, goes)
             _, twin = self._twins.get(id(app), ("", None))
@@ -301,7 +311,7 @@ class CeleryAdapter(Adapter):
             if is_shared(living) and is_shared(twin):
                 there, then = LOCAL.__get__(living), LOCAL.__get__(twin)
                 facts.writes.both([(LOCAL.__set__, living, then)], [(LOCAL.__set__, living, there)])
-        change_finalizers(facts, self._finalizers)
+        change_finalizers(facts, self._finalizers, self._living)
         change_apps(facts, self._apps, self._default)
         for signal in self._signals():
             change_receivers(facts, signal, self._connected(signal), facts.redirection.twins)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from celery import _state
@@ -13,7 +13,7 @@ from hotswap.adapters.celery_tasks import function_of, home_of, is_task, made_by
 from hotswap.adapters.celery_workers import Consumers
 from hotswap.adapters.parts import replace_items
 from hotswap.generation import Kind
-from hotswap.swap import Facts, Fate, NameChange
+from hotswap.swap import Facts, Fate, NameChange, Op
 
 __all__ = [
     "adopt_class",
@@ -28,6 +28,9 @@ __all__ = [
 
 _MISSING: Any = object()
 _SET_CLASS = object.__dict__["__class__"].__set__
+
+_TASK = "task"
+"""What a plan calls a name that is one."""
 
 _OF_CELERY = ("__qualname__", "_app", "_orig_run", "name", "run")
 """What Celery sets on a task when it is registered. Whatever else is there was set by its owner, and stays."""
@@ -61,12 +64,18 @@ def paired(living: Mapping[str, Any], new: Iterable[str], renames: Mapping[str, 
     return found
 
 
-def gone_tasks(facts: Facts) -> Callable[[Any, Any], bool]:
+def gone_tasks(facts: Facts, app: Any) -> Callable[[Any, Any], bool]:
     """Return what says whether a task (or a promise of one) goes with its modules, of it and the function in it.
 
     It is asked about those that the new version has not registered again. It goes if it was registered where it is
-    defined. An unchanged module may have registered it, too: then its function is there under its own name.
+    defined. An unchanged module may have registered it, too: then its function is there under its own name, and no
+    statement of a changed module says that it was registered there.
+
+    Arguments:
+        facts: knows what is gone.
+        app: the application.
     """
+    went = [text for text in facts.went(app) if "'register_task'" in text or "'task'" in text]
     unbound: set[int] = set()
     for name, module in {**facts.old, **facts.removed}.items():
         body = facts.definitions[0].get(name)
@@ -82,6 +91,8 @@ def gone_tasks(facts: Facts) -> Callable[[Any, Any], bool]:
         if home not in modules or "<locals>" in getattr(function, "__qualname__", ""):
             return False  # made at run time, by code that is not loaded with a patch
         if id(task) in unbound or facts.is_gone(function) or home in facts.removed:
+            return True
+        if any(f"id={function.__qualname__!r}" in text for text in went):
             return True
         return not walk.is_class(function) and facts.successor(function) is function
 
@@ -119,12 +130,10 @@ def change_tasks(
         stays = after.get(name, living.get(name, task))
         if task is not stays:
             facts.redirect(task, stays)
-    for name, task in before.items():
-        if name not in after:
-            facts.plan.names.append(NameChange(home_of(task), name, Fate.REMOVED, "task"))
-    for name, task in new.items():
-        if name not in before:
-            facts.plan.names.append(NameChange(home_of(task), name, Fate.ADDED, "task"))
+    told = [NameChange(home_of(before[name]), name, Fate.REMOVED, _TASK) for name in before if name not in after]
+    told += [NameChange(home_of(new[name]), name, Fate.ADDED, _TASK) for name in new if name not in before]
+    # Another application may have it, too.
+    facts.plan.names += [change for change in told if change not in facts.plan.names]
     for name, (_, task) in pairs.items():
         _change_task(facts, task, new[name])
     replace_items(facts, living, {**dict.fromkeys(before.keys() - after.keys(), _MISSING), **after}, _MISSING)
@@ -171,8 +180,15 @@ def adopt_class(facts: Facts, app: Any, twin: Any) -> None:
         facts.writes.item(app.__dict__, "Task", base)
 
 
-def change_finalizers(facts: Facts, new: Iterable[Any]) -> None:
-    """Add the writes that have applications which are finalized later get the tasks of the new version."""
+def change_finalizers(facts: Facts, new: Iterable[Any], known: Iterable[Any]) -> None:
+    """Add the writes that have applications which are finalized later get the tasks of the new version.
+
+    Arguments:
+        facts: receives the writes.
+        new: what registers the tasks of the candidate with an application.
+        known: the applications whose tasks are brought up to date already. Those that are finalized after the swap
+            lose at a rollback what it has added.
+    """
     living = _state._on_app_finalizers
     added = list(new)
     made = {id(function) for function in map(made_by, added) if function is not None}
@@ -187,6 +203,17 @@ def change_finalizers(facts: Facts, new: Iterable[Any]) -> None:
     for callback in added:
         facts.writes.both([(set.add, living, callback)], [(set.discard, living, callback)])
     facts.claim(living)
+    names = {change.name for change in facts.plan.names if change.fate is Fate.ADDED and change.why == _TASK}
+    before = {id(app): app for app in known}
+
+    def late(forward: bool) -> Iterator[Op]:
+        for app in [] if forward else list(_state._get_active_apps()):  # type: ignore[no-untyped-call]  # Celery has no types
+            tasks = app.__dict__["_tasks"]
+            if id(app) not in before:
+                facts.writes.hold(dict(tasks))
+                yield from ((dict.pop, tasks, name, None) for name in names)
+
+    facts.writes.late(late)
 
 
 def change_apps(facts: Facts, apps: Iterable[Any], default: Any) -> None:
