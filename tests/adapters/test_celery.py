@@ -19,11 +19,13 @@ pytestmark = pytest.mark.threads
 
 from celery import Celery, _state, chain, signals  # noqa: E402
 from celery.contrib.testing.worker import start_worker  # noqa: E402
+from celery.worker import state as worker_state  # noqa: E402
 
 from hotswap.adapters.celery_tasks import ARGUMENTS, OPTIONS  # noqa: E402
 
 APP = """from celery import Celery
 app = Celery(__name__.partition('.')[0], broker='memory://', backend='cache+memory://')
+app.conf.broker_transport_options = {'polling_interval': 0.01}
 """
 HEAD = "from celery import shared_task\nfrom .app import app\n"
 FILES = {"__init__.py": "from . import app, tasks\n", "app.py": APP}
@@ -172,7 +174,8 @@ def f(): return 'f2'
         service = program({"tasks.py": self.V1})
         service.seen()
         before = everything(service.held)
-        service.goes({"tasks.py": self.V2})
+        commit(service, service.stage({"tasks.py": self.V2}))
+        assert service.package.tasks.f() == "f2"
         service.patcher.rollback()
         assert everything(service.held) == before
 
@@ -500,6 +503,8 @@ def working(app: Celery, pool: str) -> Iterator[Any]:
         try:
             yield worker
         finally:
+            worker_state.should_terminate = 0
+            app.send_task("wake")  # otherwise it would look around once in two seconds only
             if pool == "threads":
                 worker.pool.executor.shutdown()  # Celery leaves that to the collector
 
@@ -527,7 +532,7 @@ def b(): return 'b2'
             refused.set()
 
         def sent(name: str, *arguments: Any) -> Any:
-            return app.send_task(f"{service.name}.tasks.{name}", arguments).get(timeout=10)
+            return app.send_task(f"{service.name}.tasks.{name}", arguments).get(timeout=10, interval=0.01)
 
         def is_refused(name: str) -> bool:
             refused.clear()
@@ -573,7 +578,7 @@ def a(self):
             assert tasks.begun.wait(10)
             commit(service, service.stage({"tasks.py": v1.replace("a1", "a2").replace("h1", "h2")}))
             tasks.go_on.set()
-            assert result.get(timeout=20) == ["a2", "h2", 1]
+            assert result.get(timeout=20, interval=0.01) == ["a2", "h2", 1]
 
     def test_canvas(self, program: Start, pool: str) -> None:
         v1 = f"{HEAD}@app.task\ndef a(x): return x + 1\n@app.task\ndef b(x): return x * 10\n"
@@ -581,9 +586,9 @@ def a(self):
         tasks = service.package.tasks
         line = chain(tasks.a.s(1), tasks.b.s())
         with working(service.held, pool):
-            assert line.clone().delay().get(timeout=10) == 20
+            assert line.clone().delay().get(timeout=10, interval=0.01) == 20
             commit(service, service.stage({"tasks.py": v1.replace("x + 1", "x + 2").replace("x * 10", "x * 100")}))
-            assert line.clone().delay().get(timeout=10) == 300
+            assert line.clone().delay().get(timeout=10, interval=0.01) == 300
 
     def test_a_strategy_that_can_not_be_made(self, program: Start, pool: str) -> None:
         service = program({"tasks.py": self.V1})
@@ -604,5 +609,5 @@ def a(self):
             monkeypatch.setattr(worker.consumer, "pool", children)
             rollout = service.stage({"tasks.py": self.V2})
             assert [line for line in rollout.plan.warnings if "child processes" in line]
-            children._pool = None
+            rollout.abort()
             monkeypatch.undo()
