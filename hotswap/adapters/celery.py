@@ -126,7 +126,7 @@ class CeleryAdapter(Adapter):
 
     def staged(self) -> None:
         """Find the living applications and workers; make the tasks that the candidate has only promised."""
-        self._living = list(_state._get_active_apps())  # type: ignore[no-untyped-call]  # Celery has no types
+        self._living = list(_state._get_active_apps())
         consumers = self.instances()
         self._consumers = {id(app): Consumers(app, consumers) for app in self._living}
         self._are_loaded = True
@@ -177,7 +177,7 @@ class CeleryAdapter(Adapter):
             for promise in filter(is_promise, list(queue or ())):
                 if own["finalized"] or id(promise) in used or promised_name(app, promise) in own["_tasks"]:
                     with self._block():
-                        maybe_evaluate(promise)  # type: ignore[no-untyped-call]  # Celery has no types
+                        maybe_evaluate(promise)
                 else:
                     LOCAL.__set__(promise, self._aside(LOCAL.__get__(promise)))
                     yield promise

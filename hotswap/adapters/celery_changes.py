@@ -207,7 +207,7 @@ def change_finalizers(facts: Facts, new: Iterable[Any], known: Iterable[Any]) ->
     before = {id(app): app for app in known}
 
     def late(forward: bool) -> Iterator[Op]:
-        for app in [] if forward else list(_state._get_active_apps()):  # type: ignore[no-untyped-call]  # Celery has no types
+        for app in [] if forward else list(_state._get_active_apps()):
             tasks = app.__dict__["_tasks"]
             if id(app) not in before:
                 facts.writes.hold(dict(tasks))

@@ -23,7 +23,7 @@ def settings_shown(app: Any, conf: Any) -> Any:
     if conf is None:
         return None
     if not app.configured:
-        pending = PendingConfiguration(app._preconf, app._finalize_pending_conf)  # type: ignore[no-untyped-call]  # Celery has no types
+        pending = PendingConfiguration(app._preconf, app._finalize_pending_conf)
         return type(conf)(pending, prefix=app.namespace, keys=conf.__dict__["_keys"])
     made = conf.copy()
     changes = made.__dict__["changes"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Container, Mapping
+from types import FunctionType
 from typing import Any
 
+from hotswap.adapters.celery_tasks import cells_of
 from hotswap.adapters.ordering import ordered
 from hotswap.adapters.parts import definition, replace_list
 from hotswap.swap import Facts, Op
@@ -32,10 +34,10 @@ def change_receivers(facts: Facts, signal: Any, new: list[Any], twins: Mapping[i
     pairs: dict[int, int] = {}
     gone: set[int] = set()
     for at, entry in enumerate(before):
-        old = definition(_receiver(entry))
+        old = _written(entry)
         successor = facts.successor(old)
         for index, other in enumerate(wanted):
-            same = successor is not old and definition(_receiver(other)) is successor
+            same = successor is not old and _written(other) is successor
             if index not in pairs and other[0][1] == entry[0][1] and (same or other[0][0] == entry[0][0]):
                 pairs[index] = at
                 break
@@ -51,18 +53,20 @@ def change_receivers(facts: Facts, signal: Any, new: list[Any], twins: Mapping[i
 def _forget(facts: Facts, signal: Any) -> list[Op]:
     """Empty what a signal remembers of the receivers of each sender."""
     cache = signal.sender_receivers_cache
-    remembered = cache.data if type(cache) is weakref.WeakKeyDictionary else cache
+    remembered = getattr(cache, "data", cache)  # a weak dict keeps its entries in a plain one
     facts.writes.hold(dict(remembered))
     return [(dict.clear, remembered)]
 
 
-def _receiver(entry: Any) -> Any:
+def _written(entry: Any) -> Any:
+    """The function that somebody wrote for an entry: a receiver may be known weakly, and be called again if it fails."""
     receiver = entry[1]
     if issubclass(type(receiver), weakref.ReferenceType):
         receiver = receiver()
-    return receiver
+    if type(receiver) is FunctionType and "_dispatch_uid" in receiver.__dict__:
+        receiver = cells_of(receiver).get("retry_fun", receiver)
+    return definition(receiver)
 
 
 def _home(entry: Any) -> str | None:
-    found = definition(_receiver(entry))
-    return getattr(found, "__module__", None)
+    return getattr(_written(entry), "__module__", None)

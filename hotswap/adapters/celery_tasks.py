@@ -17,6 +17,7 @@ __all__ = [
     "ARGUMENTS",
     "LOCAL",
     "OPTIONS",
+    "cells_of",
     "function_behind",
     "function_of",
     "home_of",
@@ -63,7 +64,7 @@ def is_task(value: Any) -> bool:
 
 def shared_name(proxy: Any, app: Any) -> str:
     """Return the name under which a shared task looks up what it stands for."""
-    inside = _cells(_slot(LOCAL, proxy))
+    inside = cells_of(_slot(LOCAL, proxy))
     return str(inside.get("name") or app.gen_task_name(inside["fun"].__name__, inside["fun"].__module__))
 
 
@@ -81,7 +82,7 @@ def function_behind(value: Any) -> Any:
     task = task_of(value)
     if task is not None:
         return function_of(task)
-    return definition(_cells(_slot(LOCAL, value))["fun"] if is_shared(value) else _slot(ARGUMENTS, value)[0])
+    return definition(cells_of(_slot(LOCAL, value))["fun"] if is_shared(value) else _slot(ARGUMENTS, value)[0])
 
 
 def home_of(task: Any) -> str:
@@ -96,7 +97,7 @@ def made_by(finalizer: Any) -> Any:
         "celery.app",
     ):
         return None
-    fun = _cells(finalizer).get("fun")
+    fun = cells_of(finalizer).get("fun")
     return None if fun is None else definition(fun)
 
 
@@ -107,7 +108,8 @@ def _slot(slot: Any, proxy: Any) -> Any:
         return None  # evaluated: it has forgotten how it was made
 
 
-def _cells(function: Any) -> dict[str, Any]:
+def cells_of(function: Any) -> dict[str, Any]:
+    """Return what a function remembers of where it was made, by the names of the variables."""
     return dict(_contents(function))
 
 

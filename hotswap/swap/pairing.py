@@ -125,9 +125,7 @@ def pair_modules(
         inner: gives the functions, old and new, in two objects that stand for the same name, as far as adapters know.
     """
     walker = _Walker(old, new, old_definitions, new_definitions, removed)
-    for name in old:
-        if name not in new:
-            continue
+    for name in [name for name in old if name in new]:
         before, after = old[name].__dict__, new[name].__dict__
         walker.result.successors[id(old[name])] = (old[name], new[name])
         definitions = (old_definitions.get(name) or Definitions(), new_definitions.get(name) or Definitions())

@@ -18,6 +18,7 @@ pytest.importorskip("celery", reason="Celery is not installed here")
 pytestmark = pytest.mark.threads
 
 from celery import Celery, _state, chain, signals  # noqa: E402
+from celery.app import trace  # noqa: E402
 from celery.contrib.testing.worker import start_worker  # noqa: E402
 from celery.worker import state as worker_state  # noqa: E402
 
@@ -34,6 +35,7 @@ FILES = {"__init__.py": "from . import app, tasks\n", "app.py": APP}
 @pytest.fixture(autouse=True)
 def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave the state of Celery as it was: applications are known to each other there."""
+    receivers = list(signals.task_prerun.receivers)
     # What is logged with its traceback holds frames of old code, until the end of the test.
     monkeypatch.setattr(logging.getLogger("celery.app.trace"), "disabled", True)
     finalizers, default = set(_state._on_app_finalizers), _state.default_app
@@ -42,6 +44,7 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _state._on_app_finalizers.clear()
     _state._on_app_finalizers.update(finalizers)
     _state.default_app, _state._tls.current_app = default, current
+    signals.task_prerun.receivers[:] = receivers
 
 
 def names(app: Celery) -> list[str]:
@@ -453,6 +456,17 @@ def b(): return 'b1'
         commit(service, service.stage({"tasks.py": v2.replace("@task_prerun.connect\ndef note", "def note")}))
         assert (heard("a"), heard("b")) == (["m2", "o2"], ["m2"])
 
+    def test_a_receiver_that_is_called_again_if_it_fails(self, program: Start) -> None:
+        v1 = self.V1.replace("@task_prerun.connect\n", "@task_prerun.connect(retry=True)\n")
+        service = program({"tasks.py": v1})
+        service.held.finalize()
+        for version, heard in ((v1, "n1"), (v1.replace("n1", "n2"), "n2"), (v1.replace("n1", "n3"), "n3")):
+            if version is not v1:
+                commit(service, service.stage({"tasks.py": version}))
+            service.package.tasks.calls.clear()
+            service.package.tasks.b.apply()
+            assert service.package.tasks.calls == [heard]
+
     @pytest.mark.parametrize("used", [True, False])
     def test_settings(self, program: Start, used: bool) -> None:
         v1 = f"""{HEAD}
@@ -561,14 +575,15 @@ def b(): return 'b2'
     def test_executions_in_flight(self, program: Start, pool: str) -> None:
         v1 = f"""{HEAD}
 import threading
-begun, go_on = threading.Event(), threading.Event()
+begun, go_on, heard = threading.Event(), threading.Event(), []
 def helper(): return 'h1'
 @app.task(bind=True, max_retries=2)
 def a(self):
     if self.request.retries == 0:
         begun.set()
         go_on.wait(20)
-        raise self.retry(countdown=0, kwargs={{}}, exc=ValueError(helper()))
+        heard.append(helper())
+        raise self.retry(countdown=0)
     return 'a1', helper(), self.request.retries
 """
         service = program({"tasks.py": v1})
@@ -579,6 +594,22 @@ def a(self):
             commit(service, service.stage({"tasks.py": v1.replace("a1", "a2").replace("h1", "h2")}))
             tasks.go_on.set()
             assert result.get(timeout=20, interval=0.01) == ["a2", "h2", 1]
+            assert service.package.tasks.heard == ["h1"]
+
+    def test_a_worker_of_the_command_line(self, program: Start, pool: str) -> None:
+        service = program({"tasks.py": self.V1})
+        app = service.held
+        trace.setup_worker_optimizations(app)  # it calls what traces a task without asking whether there is one
+        try:
+            with working(app, pool):
+                for version, answer in ((self.V1, ["a1", 1]), (self.V2, ["a2", 1, 2, "a"])):
+                    if version is not self.V1:
+                        commit(service, service.stage({"tasks.py": version}))
+                    assert service.package.tasks.a.delay(1).get(timeout=10, interval=0.01) == answer
+                service.patcher.rollback()
+                assert service.package.tasks.a.delay(1).get(timeout=10, interval=0.01) == ["a1", 1]
+        finally:
+            trace.reset_worker_optimizations(app)
 
     def test_canvas(self, program: Start, pool: str) -> None:
         v1 = f"{HEAD}@app.task\ndef a(x): return x + 1\n@app.task\ndef b(x): return x * 10\n"
