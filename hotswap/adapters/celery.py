@@ -47,6 +47,7 @@ from hotswap.adapters.celery_signals import change_receivers, receivers_shown
 from hotswap.adapters.celery_tasks import (
     LOCAL,
     function_behind,
+    function_of,
     home_of,
     is_promise,
     is_shared,
@@ -153,12 +154,19 @@ class CeleryAdapter(Adapter):
     def _finalize(self, app: Any, twin: Any) -> None:
         """Make the tasks that an application would have if it was finalized now.
 
-        It has those of other applications, too, as tasks of its own.
+        An application that was finalized after a module was imported has its tasks, too, as tasks of its own.
         """
         if twin is not None:
             twin.finalize()
-        else:
-            for callback in list(self._finalizers):
+            return
+        known = {_place(function_of(task)) for task in list(app.__dict__["_tasks"].values())}
+        before = {
+            _place(function) for function in map(made_by, list(_state._on_app_finalizers)) if function is not None
+        }
+        for callback in list(self._finalizers):
+            place = _place(made_by(callback))
+            siblings = {each for each in before if each[0] == place[0]}
+            if place in known or (place not in before and siblings and siblings <= known):
                 callback(app)
 
     def _bound(self) -> Iterator[tuple[Any, Any]]:
@@ -339,6 +347,11 @@ class CeleryAdapter(Adapter):
         """What the candidate has connected with a living signal."""
         known = {id(entry) for entry in self._before.get(id(signal), ())}
         return [entry for entry in self._overlay.aside(signal, "receivers") or () if id(entry) not in known]
+
+
+def _place(function: Any) -> tuple[Any, Any]:
+    """Where the function of a task stands."""
+    return getattr(function, "__module__", None), getattr(function, "__qualname__", None)
 
 
 def _class_name(value: Any) -> tuple[str, str]:

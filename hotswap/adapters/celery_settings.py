@@ -25,11 +25,13 @@ def settings_shown(app: Any, conf: Any) -> Any:
     if not app.configured:
         pending = PendingConfiguration(app._preconf, app._finalize_pending_conf)
         return type(conf)(pending, prefix=app.namespace, keys=conf.__dict__["_keys"])
-    made = conf.copy()
+    there = conf.__dict__
+    made = type(conf)({}, list(there["defaults"]), there["_keys"], there["prefix"])  # not every Celery can copy them
+    made.__dict__["key_t"] = there["key_t"]
     changes = made.__dict__["changes"]
-    changes.setdefault(_SCHEDULE, conf.get(_SCHEDULE))  # the default is a dict of the living application
-    for name, value in list(changes.items()):
-        changes[name] = copied(None, value)
+    changes.clear()
+    # The default schedule is a dict of the living application.
+    changes.update(copied(None, {_SCHEDULE: conf.get(_SCHEDULE), **there["changes"]}))
     return made
 
 

@@ -59,7 +59,7 @@ def _forget(facts: Facts, signal: Any) -> list[Op]:
 
 
 def _written(entry: Any) -> Any:
-    """The function that somebody wrote for an entry: a receiver may be known weakly, and be called again if it fails."""
+    """The function that somebody wrote: a receiver may be known weakly, or stand in one that tries it again."""
     receiver = entry[1]
     if issubclass(type(receiver), weakref.ReferenceType):
         receiver = receiver()

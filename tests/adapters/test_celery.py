@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -38,6 +39,7 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     receivers = list(signals.task_prerun.receivers)
     # What is logged with its traceback holds frames of old code, until the end of the test.
     monkeypatch.setattr(logging.getLogger("celery.app.trace"), "disabled", True)
+    monkeypatch.setattr(_state, "_apps", weakref.WeakSet())  # those of other tests would get shared tasks
     finalizers, default = set(_state._on_app_finalizers), _state.default_app
     current = getattr(_state._tls, "current_app", None)
     yield
