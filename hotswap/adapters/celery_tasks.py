@@ -118,4 +118,4 @@ def _contents(function: FunctionType) -> Iterator[tuple[str, Any]]:
         try:
             yield variable, cell.cell_contents
         except ValueError:
-            continue
+            continue  # nothing has been put into the variable yet
