@@ -153,6 +153,8 @@ class _View:
         if value is _MISSING:
             raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.name!r}")
         overlay = self._overlay(instance)
+        if overlay is None and value is self._default and hasattr(type(value), "__get__"):
+            return value.__get__(instance, owner)  # a cached property that nobody has asked for yet
         return value if overlay is None else overlay.show(instance, self.name, value)
 
     def __set__(self, instance: Any, value: Any) -> None:

@@ -200,6 +200,17 @@ class Adapter:
         """
         return False
 
+    def functions(self, living: Any, twin: Any) -> Iterable[tuple[Any, Any]]:
+        """Return the functions in an object, old and new, that nobody would find who looks into its attributes.
+
+        The old ones lead to the new ones then, as functions do that stand in a module.
+
+        Arguments:
+            living: what a name of a living module stands for.
+            twin: what it stands for in the candidate.
+        """
+        return ()
+
     def keeps_attribute(self, living: type, twin: type, name: str) -> bool:
         """Return whether an attribute of a class that stays is left as it is, whatever the body of its twin says.
 
@@ -240,6 +251,11 @@ def adapt(adapters: Iterable[Adapter], facts: Facts) -> set[int]:
 def stays_of(adapters: Sequence[Adapter]) -> Callable[[Any, Any], bool]:
     """Return what says whether an object whose definition changed stays: whether any of the adapters keeps it."""
     return lambda living, twin: any(adapter.keeps(living, twin) for adapter in adapters)
+
+
+def functions_by(adapters: Sequence[Adapter]) -> Callable[[Any, Any], Iterable[tuple[Any, Any]]]:
+    """Return what gives the functions in two objects that adapters know."""
+    return lambda living, twin: [pair for adapter in adapters for pair in adapter.functions(living, twin)]
 
 
 def adapted_by(

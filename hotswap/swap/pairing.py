@@ -113,6 +113,7 @@ def pair_modules(
     new_definitions: Mapping[str, Definitions],
     lost: Iterable[Any] = (),
     removed: Iterable[str] = (),
+    inner: Callable[[Any, Any], Iterable[tuple[Any, Any]]] = lambda _, __: (),
 ) -> Pairing:
     """Pair the contents of the old and the new modules of the same names.
 
@@ -121,11 +122,10 @@ def pair_modules(
         old_definitions, new_definitions: what their sources say.
         lost: functions and classes that an earlier swap took away, and that may have returned.
         removed: the names of the modules that the new version has not any more.
+        inner: gives the functions, old and new, in two objects that stand for the same name, as far as adapters know.
     """
     walker = _Walker(old, new, old_definitions, new_definitions, removed)
-    for name in old:
-        if name not in new:
-            continue
+    for name in [name for name in old if name in new]:
         before, after = old[name].__dict__, new[name].__dict__
         walker.result.successors[id(old[name])] = (old[name], new[name])
         definitions = (old_definitions.get(name) or Definitions(), new_definitions.get(name) or Definitions())
@@ -134,6 +134,8 @@ def pair_modules(
                 continue
             if attribute in after:
                 walker.top(f"{name}:{attribute}", before[attribute], after[attribute], attribute, definitions)
+                for function, successor in inner(before[attribute], after[attribute]):
+                    walker.pair(f"{name}:{attribute}.<function>", function, successor, 1)
     for name in old:
         before, after = old[name].__dict__, new[name].__dict__
         source = old_definitions.get(name) or Definitions()

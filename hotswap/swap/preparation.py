@@ -17,7 +17,7 @@ from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
 from hotswap.swap.abstract import AbstractMethods
-from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, stays_of
+from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, functions_by, stays_of
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import empty_caches
@@ -101,7 +101,9 @@ class Swap:
             which = ", ".join(sorted(outside))
             self.plan.warnings.append(f"the patch holds {which} too, which this patcher does not manage: left as it is")
         self._owned = {id(o) for o in candidate.owned}
-        self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost, self._removed)
+        self._pairing = pair_modules(
+            self.old, self.new, *self._definitions, lineage.lost, self._removed, functions_by(adapters)
+        )
         self._unmake_impossible_returns()
         # Looked up now: once they are superseded, modules show what took their place.
         lost = (function for _, function in self._pairing.lost)

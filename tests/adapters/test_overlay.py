@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -73,6 +74,21 @@ class TestOverlay:
             hub.handlers.append("b")
         with overlay.block(), overlay.block():
             assert hub.handlers == ["a", "b"]
+
+    def test_a_cached_property_is_computed_for_others_as_ever(self) -> None:
+        class Lazy(Hub):
+            @cached_property
+            def size(self) -> int:
+                return len(self.handlers)
+
+        overlay = Overlay({Lazy: {"size": lambda _, __: -1, "handlers": copied}})
+        hub, other = Lazy(), Lazy()
+        with overlay.block():
+            assert hub.size == -1
+            assert elsewhere(lambda: other.size) == 1
+            mine = Lazy()
+            assert mine.size == 1
+        assert (hub.size, mine.size) == (1, 1)
 
     def test_two_candidates_do_not_meet(self, overlay: Overlay) -> None:
         hub, other = Hub(), Overlay({Hub: {"handlers": copied}})
