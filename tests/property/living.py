@@ -298,7 +298,11 @@ class Live:
         held.nameless = thing.kind == "partial"
         if type(held.value) is LRU_CACHE and type(found) is not LRU_CACHE and thing.kind != "plain":
             return False  # it would give a coroutine or generator out a second time
-        if type(found) is FunctionType is type(held.value):
+        if held.thing.kind == thing.kind == "made":
+            # One that leads to a closure which was led on since shows and gives that closure's earlier defaults:
+            # that is a known defect.
+            assert _calls(held.value)[1:] == _calls(found)[1:], where
+        elif type(found) is FunctionType is type(held.value):
             assert answers(held.value, held=True) == answers(found, held=True), where
         else:
             assert answers(held.value)["calls"] == answers(found)["calls"], where
