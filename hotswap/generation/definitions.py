@@ -163,17 +163,30 @@ def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.A
 def _reads(statement: ast.stmt) -> Iterator[str]:
     """The names that are loaded when the statement runs.
 
-    Where only an attribute is used, ``name.attribute`` is among them; where the thing itself is, ``name*``.
+    Where only an attribute is used, ``name.attribute`` is among them, and so is every longer path; where the thing
+    itself is, ``name*`` or ``name.attribute*``.
     """
     attributes: set[int] = set()
     for node in _evaluated(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            yield node.id
-            if id(node) not in attributes:
-                yield f"{node.id}*"
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            path = node.id
+        elif isinstance(node, ast.Attribute):
             attributes.add(id(node.value))
-            yield f"{node.value.id}.{node.attr}"
+            path = _path(node)
+        else:
+            continue
+        if path:
+            yield path
+            if id(node) not in attributes:
+                yield f"{path}*"
+
+
+def _path(node: ast.expr) -> str:
+    """``name.attribute.attribute``; empty for an attribute of anything else."""
+    if isinstance(node, ast.Attribute):
+        above = _path(node.value)
+        return f"{above}.{node.attr}" if above else ""
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _bound(statement: ast.stmt) -> Iterator[tuple[str, Kind]]:

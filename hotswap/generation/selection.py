@@ -95,10 +95,7 @@ class Selection:
 
     def stale(self, definitions: Definitions) -> set[str]:
         """The local names, and the dotted reads of modules, through which a module gets changed data."""
-        found = self.passed_on(definitions)
-        for local, module in _aliases(definitions).items():
-            found |= {f"{local}.{name}" for name in self.data.get(module, ())}
-        return found
+        return self.passed_on(definitions) | _by_module(definitions, self.data)
 
     def passed_on(self, definitions: Definitions) -> set[str]:
         """The names under which a module gives away what it imported of changed data."""
@@ -106,10 +103,7 @@ class Selection:
 
     def changed_heirs(self, definitions: Definitions) -> set[str]:
         """The local names, and the dotted reads of modules, through which a module gets classes that changed so."""
-        found = self._taken(definitions, self.heirs)
-        for local, module in _aliases(definitions).items():
-            found |= {f"{local}.{name}" for name in self.heirs.get(module, ())}
-        return found
+        return self._taken(definitions, self.heirs) | _by_module(definitions, self.heirs)
 
     def _taken(self, definitions: Definitions, changed: Mapping[str, set[str]]) -> set[str]:
         found = set()
@@ -127,6 +121,17 @@ class Selection:
 def _aliases(definitions: Definitions) -> dict[str, str]:
     """The local names that may stand for modules, and those modules."""
     return definitions.modules | {local: f"{module}.{name}" for local, (module, name) in definitions.froms.items()}
+
+
+def _by_module(definitions: Definitions, changed: Mapping[str, set[str]]) -> set[str]:
+    """The dotted reads that lead to changed names of modules: ``limits.MAX``, ``shop.limits.MAX``."""
+    return {
+        f"{local}{module.removeprefix(above)}.{name}"
+        for local, above in _aliases(definitions).items()
+        for module, names in changed.items()
+        if module == above or module.startswith(f"{above}.")
+        for name in names
+    }
 
 
 PLACE = frozenset({"__file__", "__path__", "__spec__", "__loader__"})

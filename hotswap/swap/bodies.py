@@ -42,11 +42,16 @@ class Bodies:
                 self._note(pair.made)
             elif type(pair.new) is FunctionType:
                 self._facts.setdefault(id(pair.new), identity_of(pair.new))
+        for _, successor in pairing.places.values():
+            # It may take the place of what was no function, of a partial object: earlier functions that led there are
+            # to look like it.
+            if type(successor) is FunctionType and id(successor) not in self._facts:
+                self._facts[id(successor)] = identity_of(successor, _own_code(successor))
 
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:
             code = self.codes[id(function)] = function.__code__.replace()
-            self._facts[id(function)] = identity_of(function, None if is_nested(function.__code__) else code)
+            self._facts[id(function)] = identity_of(function, None if is_nested(code) else code)
 
     def _is_made_by_candidate(self, function: FunctionType) -> bool:
         if id(function.__globals__) in self._globals:
@@ -66,6 +71,10 @@ class Bodies:
     def is_new(self, value: Any) -> bool:
         """Whether a function was made by the candidate, so that a rollback may forward it."""
         return id(value) in self._new
+
+
+def _own_code(function: FunctionType) -> CodeType | None:
+    return None if is_nested(function.__code__) else function.__code__.replace()
 
 
 def same_code(old: Any, new: Any) -> bool:

@@ -270,9 +270,14 @@ def _forget_slot_names(cls: type) -> Iterator[Op]:
 
 
 def _defined(attribute: str, value: Any, pair: ClassPair) -> bool:
-    """Whether an attribute came from the class body, rather than from somebody who set it at run time."""
+    """Whether an attribute came from the class body, rather than from somebody who set it at run time.
+
+    Of a class that returns no source says so any more: it starts anew, as after a restart.
+    """
     if attribute in _SKIPPED or type(value) is GetSetDescriptorType or is_slot(value):
         return False
+    if pair.returns:
+        return True
     body = pair.bodies[0]
     if attribute in body.bindings:
         return True

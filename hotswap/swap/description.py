@@ -49,7 +49,7 @@ def describe(
     )
     plan.warnings += _left_behind(plan, pairing, old, new)
     plan.warnings += dict.fromkeys(_closures_left(*nested))
-    plan.warnings += _still_imported(plan, importers)
+    plan.warnings += _still_imported(plan, importers, _passed_on(definitions[0], old, new))
     for name, module in old.items():
         for thread, place in running(module):
             plan.warnings.append(
@@ -130,9 +130,21 @@ def _closures_left(old: NestedCode, new: NestedCode) -> Iterator[str]:
             yield f"{place} {reason}; one that was made before the swap, and that no name leads to, keeps the old code"
 
 
-def _still_imported(plan: Plan, importers: Importers) -> Iterator[str]:
+def _passed_on(
+    definitions: Mapping[str, Definitions], old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]
+) -> set[tuple[str, str]]:
+    """The names that a module had from an ``import *``, and has not any more, with the module."""
+    return {
+        (name, attribute)
+        for name, module in new.items()
+        if name in old and (source := definitions.get(name)) is not None and source.stars
+        for attribute in old[name].__dict__.keys() - module.__dict__.keys() - source.bindings.keys()
+    }
+
+
+def _still_imported(plan: Plan, importers: Importers, gone_too: set[tuple[str, str]]) -> Iterator[str]:
     """Which modules have imported a name that is removed: they go on with the old object, and would not start anew."""
-    removed = {(change.module, change.name) for change in plan.names if change.fate is Fate.REMOVED}
+    removed = gone_too | {(change.module, change.name) for change in plan.names if change.fate is Fate.REMOVED}
     gone = {name for name, state in plan.modules.items() if state == "removed"}
     for name, module in list(sys.modules.items()) if removed or gone else ():
         if plan.modules.get(name) in ("changed", "removed") or not issubclass(type(module), ModuleType):

@@ -1,9 +1,9 @@
 """Fields: what old instances show for a field that a dataclass got later.
 
-A plain default needs nothing: the class itself holds it. A default factory, a default of a dataclass with slots, and
-a default that the new version takes away have no value in the class; there a descriptor stands in, which gives the
-object a value of its own when it is first read. It is no data descriptor: where the object has a value, it is not
-asked.
+A plain default needs nothing: the class itself holds it, or the base that the field comes from. A default factory, a
+default of a dataclass with slots, and a default that the new version takes away have no value in the class; there a
+descriptor stands in, which gives the object a value of its own when it is first read. It is no data descriptor: where
+the object has a value, it is not asked.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def late_fields(old: type, new: type, translate: Callable[[Any], Any]) -> tuple[
     makers: dict[str, Make] = {}
     lacking = []
     for name, field in after.items():
-        value = walk.class_dict(new).get(name, _MISSING)
+        value = next((facts[name] for facts in map(walk.class_dict, walk.mro(new)) if name in facts), _MISSING)
         was = walk.class_dict(old).get(name, _MISSING)
         if id(field) in inherited or (value is not _MISSING and not is_slot(value)):
             continue

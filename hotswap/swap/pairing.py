@@ -8,8 +8,7 @@ reached by several names is paired where it is defined, not where it was found f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -17,17 +16,21 @@ from hotswap import walk
 from hotswap.generation import Definitions, Kind, unchanged
 from hotswap.swap.calling import called_as
 from hotswap.swap.forwarding import KIND_FLAGS, target_of
+from hotswap.swap.pairs import ClassPair, FunctionPair, Pairing
 from hotswap.swap.parts import (
     DEPTH,
     LRU_CACHE,
     body_of,
     by_own_name,
     defining_names_first,
+    function_of,
     functions_of,
     leads_to,
     matching,
+    name_of,
     resolved,
 )
+from hotswap.swap.state import PLAIN
 
 __all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
 
@@ -36,74 +39,6 @@ _NOT_CODE = ("__dict__", "__weakref__", "__annotations__", "__doc__", "__module_
 _PLAIN = (ModuleType, str, bytes, int, float, complex)
 
 _METHODS = {FunctionType, staticmethod, classmethod}
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionPair:
-    """An old function and the callable that it leads to.
-
-    `key` names the definition. `made` is the function of the candidate, which leads to `back` once the swap is taken
-    back; it is not always `new`: an `lru_cache` object has its function inside, a class method is called bound.
-    """
-
-    key: str
-    old: FunctionType
-    new: Callable[..., Any]
-    made: Any = None
-    back: Callable[..., Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ClassPair:
-    """An old class, which stays, and its twin of the candidate.
-
-    `bodies` are the definitions of both bodies. `returns` says that no live module has the class: an earlier version
-    had it, and somebody may still hold it.
-    """
-
-    key: str
-    old: type
-    new: type
-    bodies: tuple[Definitions, Definitions]
-    returns: bool = False
-
-
-@dataclass
-class Pairing:
-    """What the walk found. Lives as long as a swap is prepared.
-
-    `successors` maps the id of an old object to what names that are bound to it shall be bound to; `places` maps the
-    id of every old object that was paired to what is called in its place; `caches` are the `lru_cache` objects,
-    (old, new or None), whose function leads to new code; `lost` are old functions without a counterpart; `clashes` are
-    pairs that can't be: (key, old object, new object).
-    """
-
-    functions: list[FunctionPair] = field(default_factory=list)
-    classes: list[ClassPair] = field(default_factory=list)
-    successors: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-    places: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-    caches: list[tuple[Any, Any]] = field(default_factory=list)
-    lost: list[tuple[str, FunctionType]] = field(default_factory=list)
-    clashes: list[tuple[str, Any, Any]] = field(default_factory=list)
-
-    def unmake(self, pair: ClassPair) -> None:
-        """Take back the pair of a class, and those of its members."""
-        self.classes = [other for other in self.classes if not f"{other.key}.".startswith(f"{pair.key}.")]
-        self.functions = [other for other in self.functions if not other.key.startswith(f"{pair.key}.")]
-
-    def keep(self, twins: Mapping[int, tuple[Any, Any]]) -> None:
-        """Note which new objects are dropped: the living object stays what names are bound to.
-
-        Arguments:
-            twins: id of a dropped object -> (it, the living one).
-        """
-        for known in (self.successors, self.places):
-            for key, (old, new) in list(known.items()):
-                dropped = twins.get(id(new))
-                if dropped is not None and dropped[1] is old:
-                    del known[key]
-                elif dropped is not None:
-                    known[key] = (old, dropped[1])
 
 
 def pair_modules(
@@ -124,13 +59,15 @@ def pair_modules(
         removed: the names of the modules that the new version has not any more.
         inner: gives the functions, old and new, in two objects that stand for the same name, as far as adapters know.
     """
+    lost = tuple(lost)
     walker = _Walker(old, new, old_definitions, new_definitions, removed)
+    walker.lost = {id(gone) for gone in lost}
     for name in [name for name in old if name in new]:
         before, after = old[name].__dict__, new[name].__dict__
         walker.result.successors[id(old[name])] = (old[name], new[name])
         definitions = (old_definitions.get(name) or Definitions(), new_definitions.get(name) or Definitions())
         for attribute in defining_names_first(before):
-            if definitions[0].kind(attribute) is Kind.IMPORT or not walker.is_ours(before[attribute]):
+            if _is_imported(attribute, definitions[0]) or not walker.is_ours(before[attribute]):
                 continue
             if attribute in after:
                 walker.top(f"{name}:{attribute}", before[attribute], after[attribute], attribute, definitions)
@@ -139,8 +76,8 @@ def pair_modules(
     for name in old:
         before, after = old[name].__dict__, new[name].__dict__
         source = old_definitions.get(name) or Definitions()
-        for attribute in [attribute for attribute in before if source.kind(attribute) is Kind.IMPORT]:
-            if attribute in after:
+        for attribute in before:
+            if attribute in after and _is_imported(attribute, source):
                 walker.pair_moved(f"{name}:{attribute}", before[attribute], after[attribute])
     walker.finish()
     by_name = by_own_name(walker.newfunctions_of())
@@ -148,7 +85,7 @@ def pair_modules(
         if id(function) in walker.seen:
             continue
         fallback = by_name.get((function.__module__, function.__code__.co_qualname))
-        if fallback is not None and "<locals>" not in function.__code__.co_qualname:
+        if fallback is not None and "<" not in function.__code__.co_qualname:  # no name: a lambda, or inside of one
             walker.pair(key, function, fallback, 0)
         else:
             walker.result.lost.append((key, function))
@@ -172,6 +109,7 @@ class _Walker:
         self.definitions = (old_definitions, new_definitions)
         self.new_globals = {id(module.__dict__) for module in new.values()}
         self.seen: set[int] = set()
+        self.lost: set[int] = set()
         self.later: deque[tuple[str, Any, Any, int]] = deque()
         self.in_sequences: set[str] = set()
         self.uneven: set[str] = set()
@@ -207,10 +145,11 @@ class _Walker:
         if walk.is_class(old):
             self.pair_class(key, old, new)
             return
-        if old is not new and callable(new):
-            self.result.places.setdefault(id(old), (old, new))
-        if old is not new and (type(old) is FunctionType or defined) and id(old) not in self.result.successors:
-            self.result.successors[id(old)] = (old, new)
+        if old is not new and type(old) not in PLAIN:  # whose identity says nothing about the name
+            if callable(new):
+                self.result.places.setdefault(id(old), (old, new))
+            if type(old) is FunctionType or defined:
+                self.result.successors.setdefault(id(old), (old, new))
         self.pair(key, old, new, 0)
 
     def pair(self, key: str, old: Any, new: Any, depth: int) -> None:
@@ -226,6 +165,8 @@ class _Walker:
         elif self.is_same_kind(kind, type(new)) and not issubclass(kind, _PLAIN):
             self.seen.add(id(old))
             if kind is LRU_CACHE:
+                if type(old.__wrapped__) is FunctionType and not self.is_followed(old.__wrapped__):
+                    return  # a cache of a module that is not swapped: it goes on as it is
                 self.result.caches.append((old, new))
                 self.result.places.setdefault(id(old), (old, new))
             self.later.append((key, old, new, depth))
@@ -286,7 +227,7 @@ class _Walker:
 
     def pair_method(self, key: str, old: Any, new: Any, cls: type) -> None:
         """Pair members of a class of which one is a method and the other a static or class method."""
-        before, after = _function_of(old), _function_of(new)
+        before, after = function_of(old), function_of(new)
         if type(before) is not FunctionType or type(after) is not FunctionType or id(before) in self.seen:
             return
         self.seen.add(id(before))
@@ -296,7 +237,7 @@ class _Walker:
 
     def pair_moved(self, key: str, old: Any, new: Any) -> None:
         """Pair a definition that lies in another module now: a third module goes on giving it away by its name."""
-        if old is new or id(old) in self.seen or _name_of(old) is None or _name_of(old) != _name_of(new):
+        if old is new or id(old) in self.seen | self.lost or name_of(old) is None or name_of(old) != name_of(new):
             return
         if walk.is_class(old):
             if self.is_own_class(old) and walk.is_class(new) and id(new) not in self.seen:
@@ -320,11 +261,14 @@ class _Walker:
         if id(gone) in self.seen:
             return
         if type(gone) is FunctionType:
-            found = by_name.get((gone.__module__, gone.__code__.co_qualname))
-            family = gone.__code__.co_qualname.rpartition(".")[0]
+            path = gone.__code__.co_qualname
+            family = path.rpartition(".")[0]
+            found: Any = by_name.get((gone.__module__, path)) if "<" not in path else None
+            if not family and callable(resolved(self.new.get(gone.__module__), path)):
+                found = resolved(self.new.get(gone.__module__), path)  # it may be decorated now, or a class
             stays = not family or walk.is_class(resolved(self.old.get(gone.__module__), family))
             if found is not None and stays:
-                self.pair_function(f"{gone.__module__}:{gone.__code__.co_qualname}", gone, found, 0)
+                self.pair_function(f"{gone.__module__}:{path}", gone, found, 0)
             return
         home, path = str(walk.class_dict(gone).get("__module__")), walk.class_name(gone)
         new = resolved(self.new.get(home), path)
@@ -344,7 +288,7 @@ class _Walker:
                 inner = f"{key}.{part}"
                 if sequence or key in self.in_sequences:
                     self.in_sequences.add(inner)
-                    if _name_of(before) != _name_of(after):
+                    if name_of(before) != name_of(after):
                         continue
                 self.pair(inner, before, after, depth + 1)
 
@@ -389,12 +333,6 @@ class _Walker:
         return functions_of(self.new, lambda function: id(function.__globals__) in self.new_globals)
 
 
-def _name_of(value: Any) -> str | None:
-    """The qualified name of a function or class, None for anything else."""
-    if type(value) is FunctionType:
-        return value.__code__.co_qualname if target_of(value.__code__) is None else value.__qualname__
-    return walk.class_name(value) if walk.is_class(value) else None
-
-
-def _function_of(value: Any) -> Any:
-    return value if type(value) is FunctionType else value.__func__
+def _is_imported(name: str, source: Definitions) -> bool:
+    """Whether a name of a module was imported. One that no statement binds came with an ``import *``."""
+    return source.kind(name) is Kind.IMPORT or (source.kind(name) is None and bool(source.stars))

@@ -13,16 +13,19 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Definitions
+from hotswap.swap.forwarding import target_of
 
 __all__ = [
     "DEPTH",
     "LRU_CACHE",
     "cell_contents",
     "defining_names_first",
+    "function_of",
     "functions_of",
     "is_empty",
     "leads_to",
     "matching",
+    "name_of",
     "resolved",
 ]
 
@@ -97,6 +100,18 @@ def defining_names_first(names: Mapping[str, Any]) -> list[str]:
         return walk.is_class(value) and walk.class_name(value) != item[0]
 
     return [name for name, _ in sorted(names.items(), key=alias)]
+
+
+def name_of(value: Any) -> str | None:
+    """The qualified name of a function or class, None for anything else."""
+    if type(value) is FunctionType:
+        return value.__code__.co_qualname if target_of(value.__code__) is None else value.__qualname__
+    return walk.class_name(value) if walk.is_class(value) else None
+
+
+def function_of(value: Any) -> Any:
+    """The function of a method, whatever its kind."""
+    return value if type(value) is FunctionType else value.__func__
 
 
 def resolved(module: ModuleType | None, path: str) -> Any:
