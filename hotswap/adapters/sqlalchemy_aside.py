@@ -45,6 +45,9 @@ VIEWED: tuple[type, ...] = (
 
 _WEAK: Any = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 _RAW = (dict, list, set, deque, defaultdict, util.OrderedDict, util.OrderedSet, *_WEAK)
+_MAPPED = ("_props", "_inheriting_mappers", "_columns")
+"""Attributes of mappers and tables that are not computed from others."""
+
 _SLOTTED = (base.ColumnCollection, util.Properties, event.base._Dispatch, event.attr._ListenerCollection)
 _COMPUTED = (util.memoized_property, util.ro_memoized_property, util.ro_non_memoized_property)
 
@@ -56,7 +59,7 @@ class Seen:
     that the thread sees.
     """
 
-    __slots__ = ("attributes", "before", "items", "items_before", "living", "slots", "slots_before")
+    __slots__ = ("attributes", "before", "items", "items_before", "living", "sizes", "slots", "slots_before")
 
     def __init__(self, living: Any, copies: Copies) -> None:
         self.living = living
@@ -70,6 +73,13 @@ class Seen:
         self.slots = {slot: copies.of(value) for slot, value in self.slots_before.items()}
         self.items: dict[Any, Any] | None = dict(dict.items(living)) if issubclass(type(living), dict) else None
         self.items_before = dict(self.items or {})
+        self.sizes = {name: len(self.before[name]) for name in _MAPPED if name in self.before}
+
+    def is_current(self) -> bool:
+        """Whether nobody has mapped anything else to the living object since it was first seen."""
+        namespace = walk.instance_dict(self.living) or {}
+        same = all(namespace[name] is self.before[name] and len(namespace[name]) == n for name, n in self.sizes.items())
+        return same and (self.items is None or self.items_before.keys() == dict.keys(self.living))
 
     def get(self, name: str) -> Any:
         """Return an attribute, as `object.__getattribute__` does."""

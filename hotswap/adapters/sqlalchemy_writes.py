@@ -20,7 +20,7 @@ from sqlalchemy.sql import base
 
 from hotswap import walk
 from hotswap.adapters.sqlalchemy_aside import MISSING, Aside, Seen, is_memoized, slot_value
-from hotswap.swap import Facts, Op
+from hotswap.swap import Change, Facts, Op
 
 __all__ = ["write_aside", "write_engines"]
 
@@ -37,6 +37,11 @@ def write_aside(aside: Aside, facts: Facts) -> bool:
     for copy, living in aside.copies.unchanged():
         facts.redirect(copy, living)  # what the candidate has made shares the living one
     touched = [_write_seen(seen, aside, facts) for seen in aside.seen.values()]
+    for seen, changes in zip(aside.seen.values(), touched, strict=True):
+        # Asked for the plan, and once more for the commit: another patch or the service may have been quicker.
+        if changes and not seen.is_current():
+            sentence = f"{seen.living} was mapped otherwise since the patch was staged: stage it once more"
+            facts.plan.unsupported.append(Change("mapping-changed", "", "", sentence))
     for cls, name, value in aside.installed.values():
         # A deletion is a write and a deletion, so that it works whether or not the attribute is there.
         back = [(type.__delattr__, cls, name), (type.__setattr__, cls, name, None)]

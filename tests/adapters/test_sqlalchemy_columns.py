@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hotswap.errors import UnsupportedChangeError
 from tests.adapters.mapped import (
     BOTH_WAYS,
     COLUMN,
@@ -142,6 +143,19 @@ class TestAddedColumns:
         user = STEP.format("User", "users")
         service = Service(make_package, user, "class Base(MappedAsDataclass, DeclarativeBase): pass\n")
         assert "a mapped dataclass gets more fields" in service.refusal(user + "    email: Mapped[str | None]\n")
+
+    def test_what_was_mapped_meanwhile_is_not_lost(self, service: Service, session: Any) -> None:
+        rollout = service.patcher.stage(service.patch(COLUMN))
+        service.User.kind = orm.mapped_column(sqlalchemy.String)
+        rollout.verify()
+        with pytest.raises(UnsupportedChangeError, match="since the patch was staged"):
+            rollout.commit()
+        assert sorted(service.User.__table__.c.keys()) == ["id", "kind", "name"]
+        service.apply(COLUMN)
+        session.add(service.User(name="a", kind="k", email="e"))
+        session.commit()
+        session.expunge_all()
+        assert session.scalars(service.every).one().kind == "k"
 
     def test_a_check_sees_them(self, service: Service) -> None:
         seen: list[Any] = []
