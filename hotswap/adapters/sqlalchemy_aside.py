@@ -228,6 +228,8 @@ class Aside:
         return found
 
     def _is_news(self, value: Any) -> bool:
+        if type(value) is base.ReadOnlyColumnCollection:
+            return False  # a view of another one; a module of the candidate may have kept it: `users.c`
         return self.copies.original(value) is MISSING or self.copies.changed(value)
 
     def _enter(self, *living: Any) -> None:

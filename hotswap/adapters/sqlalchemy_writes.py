@@ -79,8 +79,11 @@ def _write_seen(seen: Seen, aside: Aside, facts: Facts) -> bool:
             _grow(before, value, aside, facts)
         elif isinstance(before, base.ColumnCollection) and aside.copies.original(value) is before:
             changed = True
-            slots = [slot for slot in walk.slot_descriptors(type(before)) if slot.__name__ != "_parent"]
-            _write_slots(before, {slot: slot.__get__(value) for slot in slots}, facts)
+            parts = {slot: slot_value(slot, value) for slot in walk.slot_descriptors(type(before))}
+            parts = {slot: part for slot, part in parts.items() if slot.__name__ != "_parent"}
+            _write_slots(
+                before, {s: part for s, part in parts.items() if not _same(part, s.__get__(before), aside)}, facts
+            )
         else:
             wanted[name] = value
             changed = changed or before is not MISSING or not is_memoized(seen, name)

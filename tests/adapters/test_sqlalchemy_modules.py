@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -43,7 +44,8 @@ class Tag(Base):
     parent: Mapped[Tag | None] = relationship(remote_side=[id])
     users: Mapped[list[User]] = relationship(secondary=user_tags, back_populates="tags")
 """
-LATER = COLORS + "    BLUE = 2\n" + BOTH_WAYS.replace("    def hello", MORE) + TAGS
+COLUMNS = "known = User.__table__.c\n"
+LATER = COLORS + "    BLUE = 2\n" + BOTH_WAYS.replace("    def hello", MORE) + COLUMNS + TAGS
 HELD = """
 from .models import *
 from sqlalchemy.orm import aliased
@@ -55,7 +57,7 @@ def find(**by): return every.filter_by(**by).order_by(order['name'])
 
 
 def test_names_of_each_other(make_package: Make) -> None:
-    service = started(make_package, COLORS + USER, held=HELD)
+    service = started(make_package, COLORS + USER + COLUMNS, held=HELD)
     __import__(f"{service.name}.held")
     held_now = sys.modules[f"{service.name}.held"]
     invoice = service.head + "from .models import *\n" + ORDER.format("back_populates='invoices'")
@@ -71,6 +73,9 @@ def test_names_of_each_other(make_package: Make) -> None:
         session.commit()
         assert session.scalars(held_now.find(name="a")).one() is user
         rollout = service.patcher.apply(patch)
+        gc.collect()
+        assert rollout.audit() == ()
+        assert "color" in service.known
         with service.engine.begin() as connection:
             connection.exec_driver_sql("alter table users add column color varchar")
             service.Base.metadata.create_all(connection)
