@@ -1,70 +1,90 @@
-"""SQLAlchemy: the methods of mapped classes change; their mapping does not.
+"""SQLAlchemy: classes keep their mapping, and get what a patch adds to it.
 
 A mapped class is known to its registry, to the metadata and to a mapper, and rows that are loaded know it. A class
-can't be mapped twice side by side, and a mapping can't be taken back. So the candidate's classes are not mapped at all:
-while a candidate is loaded, each takes the mapping of the living class of its name, with the same table and the same
+can't be mapped twice side by side. So the candidate's versions of living classes are not mapped at all: while a
+candidate is loaded, each takes the mapping of the living class of its name, with the same table and the same
 attributes. Expressions that the candidate makes of them (`select(User).where(User.name == "x")`) are those of the
-living mapping from the start. What would change the mapping is refused; a database needs a migration for that anyway.
+living mapping from the start.
+
+What is new is mapped while the candidate is loaded: classes, tables, columns and relationships. What that changes in
+living objects is kept aside until the commit. Other changes of a mapping are refused.
 """
 
 from __future__ import annotations
 
-import re
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
 import sqlalchemy
-import sqlalchemy.event.api
-from sqlalchemy.orm import decl_api, instrumentation
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import instrumentation, mapperlib
 
 from hotswap import walk
 from hotswap.adapters.fields import is_class_of, items_of
+from hotswap.adapters.sqlalchemy_additions import add, is_column, load_when_read, scanned
+from hotswap.adapters.sqlalchemy_aside import Aside
+from hotswap.adapters.sqlalchemy_gates import gates
+from hotswap.adapters.sqlalchemy_sources import (
+    MANAGER,
+    OF_THE_BASE,
+    calls_to_sqlalchemy,
+    can_be_added,
+    changed_data,
+    is_mapped,
+    is_mapping,
+    listeners,
+    mentions,
+    same,
+    under_mapped_classes,
+)
+from hotswap.adapters.sqlalchemy_writes import write_aside, write_engines
+from hotswap.errors import LoadError
 from hotswap.generation import Definitions, Kind, Live, select, unchanged
-from hotswap.swap import Adapter, Change, Facts
+from hotswap.swap import Adapter, Change, Facts, Fate, NameChange
 
 __all__ = ["SqlalchemyAdapter"]
 
-_MANAGER = "_sa_class_manager"
-_OF_THE_BASE = ("registry", "metadata", "_sa_registry")
-_OF_THE_MAPPING = ("__tablename__", "__table__", "__table_args__", "__mapper_args__", "__abstract__", *_OF_THE_BASE)
-_ORDINARY = ("sqlalchemy.ext.hybrid", "sqlalchemy.ext.associationproxy")
-"""Descriptors that the mapper knows nothing of."""
-
-_MAPS = re.compile(
-    r"(?:id|attr)='(?:\w*Mapped|\w*[cC]olumn|relationship|column_property|composite|synonym|deferred|declared_attr"
-    r"|query_expression|backref|dynamic_loader)'"
-)
-_HOOKS = re.compile(r"(?:id|attr)='(?:validates|reconstructor|listens_for|declared_attr)'")
-_DECLARES = re.compile(r"(?:id|attr)='declared_attr'")
-_LISTENS = re.compile(r"(?:id|attr)='listens_for'")
+_DEFERRED = ("_sa_decl_prepare", "_sa_decl_prepare_nocascade")
 
 
 class SqlalchemyAdapter(Adapter):
     """Looks after declarative classes, tables and listeners of SQLAlchemy 2."""
 
     families: ClassVar[tuple[str, ...]] = ("sqlalchemy",)
+    roots: ClassVar[tuple[type, ...]] = (Engine,)
 
     def __init__(self) -> None:
         self.modules: Mapping[str, ModuleType] = {}
+        self.put_aside: Aside | None = None
         self._refused: list[Change] = []
         self._bodies: dict[tuple[str, str], Definitions] = {}
+        self._added: dict[tuple[str, str], list[str]] = {}
+        self._extended: list[tuple[Any, list[str]]] = []
+        self._columns: set[str] = set()
+        self._tables: list[str] = []
         self._metadata: list[Any] = []
+        self._registries: list[Any] = []
+        self._twins: dict[int, Any] = {}
+        self._mapping = 0
+        self._engines: list[Any] = []
         self._made: list[tuple[dict[str, Any], str, Any]] = []
 
     # --- before loading ------------------------------------------------------------------------------------------
 
     def dependents(self, live: Live, changed: Iterable[str], definitions: Mapping[str, Definitions]) -> Iterable[str]:
         """Compare the mappings of both versions, by their sources. No unchanged module has to be loaded for them."""
+        self._registries = list(mapperlib._all_registries())
+        self._metadata = [registry.metadata for registry in self._registries]
         for entry in live:
             for _, value in items_of(entry):
                 metadata = walk.class_dict(value).get("metadata") if walk.is_class(value) else value
                 if type(metadata) is sqlalchemy.MetaData and not any(metadata is known for known in self._metadata):
                     self._metadata.append(metadata)
-        under = _under_mapped_classes()
+        under = under_mapped_classes()
         selection = select(live, definitions.keys() & set(changed), definitions, (), ())
         for entry in live:
             new = definitions.get(entry.name, entry.definitions)
@@ -82,15 +102,10 @@ class SqlalchemyAdapter(Adapter):
         foreign: set[str],
         under: set[int],
     ) -> None:
-        listening = [
-            {name: b.head for name, b in d.bindings.items() if any(map(_LISTENS.search, b.head))} for d in (old, new)
-        ]
-        calls = [
-            {name: b.touches for name, b in d.bindings.items() if b.touches and _configures(module, name, d)}
-            for d in (old, new)
-        ]
+        listening = listeners(old, new)
+        calls = calls_to_sqlalchemy(module, old, new)
         told = [text for texts in (*listening[1].values(), *calls[1].values()) for text in texts]
-        if listening[0] != listening[1] or calls[0] != calls[1] or any(_mentions(text, foreign) for text in told):
+        if listening[0] != listening[1] or calls[0] != calls[1] or any(mentions(text, foreign) for text in told):
             self._refuse(module.__name__, "", "listeners, tables or classes are registered otherwise")
         for name, value in list(module.__dict__.items()):
             if (
@@ -111,17 +126,24 @@ class SqlalchemyAdapter(Adapter):
         if old.bindings[name].head != new.bindings[name].head:
             self._refuse(home, path, "the bases, the arguments or the decorators of the class change")
         before, after = old.classes[name], new.classes[name]
-        outer = foreign | _changed_data(before, after)
+        outer = foreign | changed_data(before, after)
         differ = [
             attribute
             for attribute in sorted(before.bindings.keys() | after.bindings.keys())
-            if not _same(attribute, before, after, outer) and _is_mapping(cls, attribute, before, after)
+            if not same(attribute, before, after, outer) and is_mapping(cls, attribute, before, after)
         ]
-        if differ:
-            self._refuse(home, path, f"its mapping changes: {', '.join(differ)}")
+        added = [attribute for attribute in differ if can_be_added(cls, attribute, before, after)]
+        if len(added) < len(differ):
+            others = ", ".join(attribute for attribute in differ if attribute not in added)
+            self._refuse(home, path, f"its mapping changes: {others}")
+        elif added and "__dataclass_fields__" in walk.class_dict(cls):
+            self._refuse(home, path, f"a mapped dataclass gets more fields: {', '.join(added)}")
+        elif added:
+            # In the order of the class body: so do columns come into a table.
+            self._added[home, path] = [attribute for attribute in after.bindings if attribute in added]
 
     def _refuse(self, module: str, name: str, what: str) -> None:
-        sentence = f"{what}; mappers and the metadata can't be changed back, and a schema needs a migration"
+        sentence = f"{what}; hotswap adds to a mapping, and changes nothing else in it: restart for that"
         self._refused.append(Change("mapping-changed", module, name, sentence))
 
     # --- staging -------------------------------------------------------------------------------------------------
@@ -132,9 +154,31 @@ class SqlalchemyAdapter(Adapter):
 
     @contextmanager
     def staging(self, module: str) -> Iterator[None]:
-        """Have the candidate's classes take the living mappings, and its tables and listeners be the living ones."""
-        with _gates.lead(self):
+        """Have the candidate's classes take the living mappings, and keep aside what new ones change in them."""
+        with gates.lead(self):
             yield
+
+    def staged(self) -> None:
+        """Configure what was mapped, and look for the engines, which keep compiled statements."""
+        if self.put_aside is None:
+            return
+        with gates.lead(self):
+            self._configure()
+            for living, names in self._extended:
+                load_when_read(living, names)
+        self._engines = self.instances()
+
+    def _configure(self) -> None:
+        for registry in self._registries:
+            try:
+                registry.configure()
+            except SQLAlchemyError as error:
+                advice = "mend the mapping; the traceback is chained to this error"
+                raise LoadError(f"a mapping of the patch can't be configured: {error}", advice=advice) from error
+
+    def aside(self) -> Iterable[object]:
+        """Return what the living objects will lead to."""
+        return [] if self.put_aside is None else [self.put_aside.roots()]
 
     def is_ours(self, value: Any) -> bool:
         """Whether a class or a function is of the candidate."""
@@ -143,16 +187,50 @@ class SqlalchemyAdapter(Adapter):
             return own is not None and own.__dict__ is value.__globals__
         return walk.is_class(value) and walk.class_dict(value).get("__module__") in self.modules
 
-    def take_mapping(self, cls: Any) -> None:
-        """Give a class of the candidate the mapping of the living one."""
+    def is_below(self, cls: type, base: type) -> bool:
+        """Whether a class of the candidate is a subclass of a living one, by way of its twin."""
+        return any(self._twins.get(id(one)) is base for one in walk.mro(cls))
+
+    def living_bases(self, cls: Any) -> list[type]:
+        """Return the living classes whose twins are bases of a class of the candidate."""
+        own = [base for base in walk.mro(cls)[1:] if self.is_ours(base)]
+        living = [_resolved(sys.modules.get(base.__module__), walk.class_name(base)) for base in own]
+        return [base for base in living if walk.is_class(base)]
+
+    def map(self, original: Callable[..., Any], registry: Any, cls: Any, arguments: Any, options: Any) -> Any:
+        """Give a class of the candidate the mapping of the living one; map it if there is none."""
         home, path = str(walk.class_dict(cls)["__module__"]), walk.class_name(cls)
         living = _resolved(sys.modules.get(home), path)
-        manager = walk.class_dict(living).get(_MANAGER) if walk.is_class(living) else None
-        if manager is None:
-            self._refuse(home, path, "a mapped class is added")
-            return
-        for name, value in walk.class_items(living):
-            if _is_mapped(value) or name == "__table__":
+        if walk.is_class(living) and MANAGER in walk.class_dict(living):
+            self._take_mapping(cls, living)
+            return walk.class_dict(cls).get("__mapper__")
+        there = self._living_registry(registry)
+        if any(hasattr(cls, name) for name in _DEFERRED):
+            self._refuse(home, path, "a class is added that is mapped later, by reflection or by its subclasses")
+        elif there is not None and "__abstract__" not in walk.class_dict(cls):
+            self._view()
+            self._mapping += 1
+            try:
+                return original(there, cls, *arguments, **options)
+            finally:
+                self._mapping -= 1
+        return original(registry, cls, *arguments, **options)
+
+    def _view(self) -> None:
+        if self.put_aside is None:
+            self.put_aside = Aside(self._registries, self._metadata)
+            gates.view()
+
+    def _take_mapping(self, cls: Any, living: Any) -> None:
+        self._twins[id(cls)] = living
+        manager = walk.class_dict(living)[MANAGER]
+        home, path = str(walk.class_dict(cls)["__module__"]), walk.class_name(cls)
+        names = self._added.get((home, path), [])
+        if names:
+            self._extend(cls, living, names)
+        added = {} if self.put_aside is None else self.put_aside.of_class(living)
+        for name, value in [*walk.class_items(living), *added.items()]:
+            if is_mapped(value) or name == "__table__":
                 type.__setattr__(cls, name, value)
         # So that a check can make instances: a manager of its own, with the mapper of the living class.
         kind: Any = type(manager)
@@ -162,10 +240,21 @@ class SqlalchemyAdapter(Adapter):
         init = cls.__init__ if self._is_own(cls) else manager.original_init
         own.class_, own.original_init = cls, init
         made = instrumentation._generate_init(cls, own, init)  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
-        type.__setattr__(cls, _MANAGER, own)
+        type.__setattr__(cls, MANAGER, own)
         type.__setattr__(cls, "__init__", made)
         # The living `__init__` will lead to this one, if the class defines it. Then it has to know the living manager.
         self._made += [(made.__globals__, "class_manager", manager), (made.__globals__, "class_", living)]
+
+    def _extend(self, cls: Any, living: Any, names: list[str]) -> None:
+        self._view()
+        found = scanned(cls, living.__mapper__.registry)
+        for name in names:
+            why = add(living, name, found.get(name))
+            if is_column(found.get(name)):
+                self._columns.add(name)
+            if why:
+                self._refuse(living.__module__, walk.class_name(living), why)
+        self._extended.append((living, names))
 
     def _is_own(self, cls: Any) -> bool:
         """Whether the constructor of a class is of the candidate, and not of SQLAlchemy or made by a transform."""
@@ -174,181 +263,93 @@ class SqlalchemyAdapter(Adapter):
         return self.is_ours(init) or (type(init) is FunctionType and id(init.__globals__) in known)
 
     def table(self, make: Callable[..., Any], name: Any, metadata: Any, arguments: Any, options: Any) -> Any:
-        """Return the living table of a name; one that is new is made where nobody sees it."""
-        schema = options.get("schema", metadata.schema)
+        """Return the living table of a name; one that is new is made, and kept aside."""
+        living = self._counterpart(metadata, self._metadata, "metadata")
+        if living is None:
+            return make(name, metadata, *arguments, **options)
+        schema = options.get("schema", living.schema)
         key = f"{schema}.{name}" if type(schema) is str else name
-        for known in [metadata, *self._metadata]:
-            if key in known.tables:
-                return known.tables[key]
-        self._refuse("", str(key), "a table is added")
-        return make(name, sqlalchemy.MetaData(), *arguments, **options)
+        if key in living.tables and not self._mapping:
+            return living.tables[key]
+        self._view()
+        self._tables.append(str(key))
+        return make(name, living, *arguments, **options)
+
+    def listens(self, target: Any, function: Any) -> bool:
+        """Whether a listener of the candidate has to be registered: on a class of its own."""
+        if walk.is_class(target) and self.is_ours(target) and id(target) not in self._twins:
+            return True
+        home, path = function.__module__, function.__qualname__
+        if "<locals>" not in path and type(_resolved(sys.modules.get(home), path)) is not FunctionType:
+            self._refuse(home, path, "a listener is added")
+        return False
+
+    def _living_registry(self, registry: Any) -> Any:
+        """Return the living registry for one of the candidate; None if it has no counterpart."""
+        living = self._counterpart(registry, self._registries, "registry")
+        if living is not None and living is not registry:
+            for module in list(self.modules.values()):
+                for cls in list(module.__dict__.values()):
+                    if walk.is_class(cls) and walk.class_dict(cls).get("registry") is registry:
+                        for name, value in {"registry": living, "_sa_registry": living}.items():
+                            type.__setattr__(cls, name, value)
+                        type.__setattr__(cls, "metadata", living.metadata)
+        return living
+
+    def _counterpart(self, own: Any, living: list[Any], attribute: str) -> Any:
+        """Return the living object that has the name of one of the candidate in a module, or in a class there."""
+        if any(own is one for one in living):
+            return own
+        for home, module in list(self.modules.items()):
+            for name, value in list(module.__dict__.items()):
+                there = _resolved(sys.modules.get(home), name)
+                if walk.is_class(value) and walk.class_dict(value).get(attribute) is own and walk.is_class(there):
+                    there = walk.class_dict(there).get(attribute)
+                elif value is not own:
+                    continue
+                if any(there is one for one in living):
+                    return there
+        return None
 
     # --- the swap ------------------------------------------------------------------------------------------------
+
+    def comes_back(self, gone: type, new: type) -> bool:
+        """Let a mapped class that was rolled back be another one: the rows that are left of it have its old mapper."""
+        return MANAGER not in walk.class_dict(gone)
 
     def keeps_attribute(self, living: type, twin: type, name: str) -> bool:
         """Keep what the mapping has put into a class: instrumented attributes, the table, the mapper, `__init__`."""
         before = walk.class_dict(living)
-        if _MANAGER not in before:
-            return name in _OF_THE_BASE and "_sa_registry" in before
-        if name in ("__init__", "__table__", "__mapper__", _MANAGER) or _is_mapped(before.get(name)):
+        if MANAGER not in before:
+            return name in OF_THE_BASE and "_sa_registry" in before
+        if name in ("__init__", "__table__", "__mapper__", MANAGER) or is_mapped(before.get(name)):
+            return True
+        if self.put_aside is not None and name in self.put_aside.of_class(living):
             return True
         body = self._bodies.get((str(before.get("__module__")), walk.class_name(living)))
         # What a dataclass transform has made; the twin was not transformed.
         return name not in walk.class_dict(twin) and (body is None or name not in body.bindings)
 
     def swap(self, facts: Facts) -> None:
-        """Refuse what would change a mapping; nearly everything else is done by the transplant."""
+        """Add what was kept aside, and refuse other changes of a mapping; the rest is done by the transplant."""
         for namespace, name, value in self._made:
             facts.writes.item(namespace, name, value)
+        if self.put_aside is not None:
+            if write_aside(self.put_aside, facts):
+                write_engines(self._engines, facts)
+            for living, names in self._extended:
+                home, path = living.__module__, walk.class_name(living)
+                for name in names:
+                    why = "the database has to have this column already" if name in self._columns else "mapped"
+                    facts.plan.names.append(NameChange(home, f"{path}.{name}", Fate.ADDED, why))
+            for table in self._tables:
+                facts.plan.warnings.append(f"the patch adds the table {table}; the database has to have it already")
+        for home, module in facts.removed.items():
+            for name, value in list(module.__dict__.items()):
+                if is_class_of(value, home) and MANAGER in walk.class_dict(value):
+                    sentence = "a mapped class is removed, with its module: leave it in, and its table, until a restart"
+                    facts.plan.unsupported.append(Change("mapping-changed", home, name, sentence))
         facts.plan.unsupported += self._refused
-
-
-class _Gates:
-    """Leads what SQLAlchemy makes in threads that load a candidate to its adapter. Other threads are not led.
-
-    Assumes: the names at which SQLAlchemy 2.0 and 2.1 look up what maps a class, makes a table, registers a listener.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._holders = 0
-        self._here = threading.local()
-        self._undo: list[Callable[[], None]] = []
-
-    @contextmanager
-    def lead(self, adapter: SqlalchemyAdapter) -> Iterator[None]:
-        """Lead this thread to an adapter in this block."""
-        outer = getattr(self._here, "adapter", None)
-        with self._lock:
-            self._holders += 1
-            if self._holders == 1:
-                self._open()
-        self._here.adapter = adapter
-        try:
-            yield
-        finally:
-            self._here.adapter = outer
-            with self._lock:
-                self._holders -= 1
-                while not self._holders and self._undo:
-                    self._undo.pop()()
-
-    def _open(self) -> None:
-        here = self._here
-        configurator: Any = getattr(decl_api, "_ORMClassConfigurator", decl_api)
-
-        def mapping(original: Callable[..., Any]) -> Callable[..., Any]:
-            def map_class(registry: Any, cls: Any, *arguments: Any, **options: Any) -> Any:
-                adapter = getattr(here, "adapter", None)
-                if adapter is None or not adapter.is_ours(cls):
-                    return original(registry, cls, *arguments, **options)
-                adapter.take_mapping(cls)
-                return walk.class_dict(cls).get("__mapper__")
-
-            return map_class
-
-        def making(original: Callable[..., Any]) -> Callable[..., Any]:
-            def make_table(*arguments: Any, **options: Any) -> Any:
-                adapter = getattr(here, "adapter", None)
-                if adapter is None or len(arguments) < 2:
-                    return original(*arguments, **options)
-                name, metadata, *rest = arguments
-                return adapter.table(original, name, metadata, rest, options)
-
-            return make_table
-
-        def keying(original: Callable[..., Any]) -> Callable[..., Any]:
-            def event_key(target: Any, identifier: str, function: Any) -> Any:
-                adapter = getattr(here, "adapter", None)
-                if adapter is None or not adapter.is_ours(function):
-                    return original(target, identifier, function)
-                return _NoListener()
-
-            return event_key
-
-        for name in ("_as_declarative", "_mapper"):
-            self._replace(configurator, name, mapping)
-        self._replace(sqlalchemy.Table, "_new", making)
-        self._replace(sqlalchemy.event.api, "_event_key", keying)
-
-    def _replace(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        there = owner.__dict__[name]
-        made: Any = wrap(getattr(owner, name))
-        setattr(owner, name, staticmethod(made) if walk.is_class(owner) else made)
-        self._undo.append(lambda: setattr(owner, name, there))
-
-
-_gates = _Gates()
-
-
-class _NoListener:
-    """Stands for a listener of the candidate: the living one, which leads to its code, is registered already."""
-
-    def listen(self, *arguments: Any, **options: Any) -> None:
-        """Do nothing."""
-
-
-def _under_mapped_classes() -> set[int]:
-    """The ids of the mapped classes, and of the bases and mixins from which they have parts of their mapping."""
-    from sqlalchemy.orm import mapperlib
-
-    found: set[int] = set()
-    for registry in list(mapperlib._all_registries()):
-        for mapper in list(registry.mappers):
-            found.update(id(base) for base in walk.mro(mapper.class_) if not base.__module__.startswith("sqlalchemy."))
-    return found - {id(object)}
-
-
-def _configures(module: ModuleType, name: str, definitions: Definitions) -> bool:
-    """Whether calls on a name tell SQLAlchemy something: `event.listen(...)`, `tags.append_column(...)`."""
-    origin = definitions.froms.get(name, (definitions.modules.get(name, ""), ""))[0]
-    return origin.partition(".")[0] == "sqlalchemy" or type(module.__dict__.get(name)) in (
-        sqlalchemy.Table,
-        decl_api.registry,
-    )
-
-
-def _changed_data(old: Definitions, new: Definitions) -> set[str]:
-    return {
-        name
-        for name in old.bindings.keys() & new.bindings.keys()
-        if Kind.DATA in (old.kind(name), new.kind(name)) and not unchanged(name, old, new)
-    }
-
-
-def _mentions(text: str, names: Iterable[str]) -> bool:
-    """Whether the dump of a statement has one of some names in it: `NAME`, or `module.NAME`."""
-    for name in names:
-        first, _, last = name.partition(".")
-        attribute = rf"(?:, ctx=Load\(\))?\), attr='{last}'" if last else ""
-        if re.search(f"id='{first}'{attribute}", text):
-            return True
-    return False
-
-
-def _same(name: str, before: Definitions, after: Definitions, foreign: set[str]) -> bool:
-    return name in before.bindings and name in after.bindings and unchanged(name, before, after, foreign)
-
-
-def _is_mapping(cls: type, name: str, before: Definitions, after: Definitions) -> bool:
-    """Whether an attribute that differs is part of the mapping, in the one or in the other version."""
-    bindings = [body.bindings[name] for body in (before, after) if name in body.bindings]
-    if name in _OF_THE_MAPPING or _is_mapped(walk.class_dict(cls).get(name)):
-        return True
-    if name == "__init__" and len(bindings) == 1:
-        return True  # SQLAlchemy has wrapped the one that was there
-    if all(binding.kind is Kind.FUNCTION for binding in bindings):
-        heads = [" ".join(binding.head) for binding in bindings]
-        if any(map(_DECLARES.search, heads)):
-            return True
-        return any(map(_HOOKS.search, heads)) and (len(heads) == 1 or heads[0] != heads[1])
-    return any(_MAPS.search(text) for binding in bindings for text in binding.text)
-
-
-def _is_mapped(value: Any) -> bool:
-    """Whether the value of an attribute of a class is SQLAlchemy's: a column, a relationship, what became of them."""
-    origin = str(type(value).__module__)
-    return origin.startswith("sqlalchemy.") and not origin.startswith(_ORDINARY)
 
 
 def _resolved(module: ModuleType | None, path: str) -> Any:

@@ -211,6 +211,17 @@ class Adapter:
         """
         return ()
 
+    def comes_back(self, gone: type, new: type) -> bool:
+        """Return whether a class that an earlier version had, and the live one has not, comes back as the same class.
+
+        Otherwise the new one is a class of its own, and objects of the other are not of it.
+
+        Arguments:
+            gone: the class of the earlier version, which others may still hold.
+            new: that of the candidate.
+        """
+        return True
+
     def keeps_attribute(self, living: type, twin: type, name: str) -> bool:
         """Return whether an attribute of a class that stays is left as it is, whatever the body of its twin says.
 

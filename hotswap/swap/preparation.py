@@ -208,10 +208,11 @@ class Swap:
         describe(self.plan, self._pairing, self._definitions, self.old, self.new, self._importers, nested)
 
     def _unmake_impossible_returns(self) -> None:
-        """A class that returns with another layout is another class: nothing live depends on the old one."""
+        """A class that can't return, as with another layout, is another one: nothing live depends on the old one."""
         twins = {id(pair.new): pair.old for pair in self._pairing.classes if not pair.returns}
         for pair in [pair for pair in self._pairing.classes if pair.returns]:
-            if unsupported_class_changes(pair, lambda v: twins.get(id(v), v), families_of(self._adapters)):
+            refused = unsupported_class_changes(pair, lambda v: twins.get(id(v), v), families_of(self._adapters))
+            if refused or not all(adapter.comes_back(pair.old, pair.new) for adapter in self._adapters):
                 self._pairing.unmake(pair)
                 self.plan.warnings.append(f"{pair.key} returns as a new class; objects of the old are not of it")
 
