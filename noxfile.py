@@ -162,14 +162,15 @@ def floors(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite on every supported interpreter that is there, with a process for each core."""
     install_wheel(session, "demo", "test")
-    options = ("-m", "not stress", "-n", "auto", "--dist", "worksteal")
+    options = ("-m", "not stress", "--dist", "worksteal", "-n", "auto")
     if session.posargs:
         run_pytest(session, *options)
         return
     # Staging looks at every module of the process, and the frameworks that there are adapters for have a thousand:
     # with them all other tests would take half as long again.
     run_pytest(session, *options, f"--ignore={ROOT / 'tests' / 'adapters'}")
-    run_pytest(session, *options, on="tests/adapters")
+    # Those of Celery wait for workers that end, so more processes than cores pay.
+    run_pytest(session, *options, "-n", str(2 * (os.cpu_count() or 1)), on="tests/adapters")
 
 
 @nox.session(python=MAIN)
