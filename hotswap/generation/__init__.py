@@ -1,5 +1,6 @@
 """Generations: what is live, and candidates that are loaded beside it."""
 
+from hotswap.generation.aliases import is_alias, name_of
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names, unchanged
 from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
@@ -38,9 +39,11 @@ __all__ = [
     "epochs",
     "forget",
     "gate",
+    "is_alias",
     "is_place",
     "keep",
     "managed",
+    "name_of",
     "public_names",
     "reachable",
     "registry",

@@ -18,11 +18,12 @@ from packaging.version import Version
 
 from hotswap.effects import Journal, Look
 from hotswap.errors import LoadError
+from hotswap.generation.aliases import unset
 from hotswap.generation.definitions import Definitions, analyse, public_names
 from hotswap.generation.examination import examine, made_classes
 from hotswap.generation.failures import innermost, told
 from hotswap.generation.files import NamespaceLoader, Tree, spec_again
-from hotswap.generation.isolation import World, gate, worlds
+from hotswap.generation.isolation import GONE, World, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
 from hotswap.generation.overrides import override
@@ -72,6 +73,7 @@ class Candidate(Mapping[str, ModuleType]):
         also = {name for shelter in shelters for name in shelter.dependents(live, changed, self.definitions)}
         self.selection = select(live, changed, self.definitions, self.removed, patch.complete, also)
         self.changed = (*changed, *self.selection.affected)
+        self.world.aliases = dict.fromkeys(unset(live, {*self.changed, *self.removed}), GONE)
         self.owned: list[object] = []
         self.classes: list[type] = []
         self.migrated: dict[str, dict[str, Any]] = {}
@@ -89,8 +91,8 @@ class Candidate(Mapping[str, ModuleType]):
     def missed(self) -> list[str]:
         """The modules that were imported since, in the old version, although the patch changes or removes them."""
         live = self.world.live_modules
-        changed = {*changed_modules(live, self.patch)} - {*self.changed, *self.modules}
-        return sorted(changed | (removed_modules(live, self.patch) - self.removed))
+        changed = {*changed_modules(live, self.patch)} - {*self.changed}
+        return sorted((changed | (removed_modules(live, self.patch) - self.removed)) - self.modules.keys())
 
     @property
     def modules(self) -> dict[str, ModuleType]:
@@ -123,6 +125,8 @@ class Candidate(Mapping[str, ModuleType]):
         """Run the module bodies, in whatever thread this is. Raises as `load` does."""
         for name in [*self.changed, *new_modules(self.world.live_modules, self.patch)]:
             self.load_module(name)
+        # What a module body has put under a name of which the patch holds no module is no file's, but is there.
+        self.removed = self.removed.difference(self.modules)
         for shelter in self.shelters:
             shelter.staged()
 
@@ -178,7 +182,7 @@ class Candidate(Mapping[str, ModuleType]):
             detach(cls)
         self.owned, self.classes, self.shelters = [], [], ()
         self.migrated, self.fenced = {}, []
-        self.world.own = {}
+        self.world.own, self.world.aliases = {}, {}
         self.world.kept = {}
         self.definitions.clear()
         self.tree.remove()
@@ -199,7 +203,7 @@ class Candidate(Mapping[str, ModuleType]):
     def forget(self) -> None:
         """Let go of the modules: another generation is live, or this one was only looked at."""
         if self.world.live:
-            self.world.own = {}
+            self.world.own, self.world.aliases = {}, {}
 
     def settle_in(self) -> None:
         """Note that this generation is live: its code imports like everybody else's from now on."""
@@ -281,6 +285,12 @@ class CandidateWorld(World):
             return None  # it has no code, but its data lie elsewhere in this version
         return entry.module
 
+    def alias(self, name: str) -> Any:
+        """Return what the module bodies have put under a name that is no module's, or what stands there anyway."""
+        if self.live:
+            return super().alias(name)
+        return self.aliases.get(name, self.live_modules.aliases.get(name, GONE))
+
     def origin(self, module: str, name: str) -> tuple[str, str] | None:
         """Return where a shared module got `name` from, if that is a changed module, through any re-exports."""
         return self._origin(module, name, 0)
@@ -307,7 +317,8 @@ class CandidateWorld(World):
         """Return the candidate's module, which is loaded now if the patch changes it."""
         if name not in self.own and name in self.candidate.changed and not self.candidate.discarded:
             self.load(name)
-        return self.own.get(name)
+        other = self.alias(name) if name not in self.own else GONE
+        return self.own.get(name) if other is GONE else self.led(other)
 
     def added(self, module: str) -> set[str]:
         """Return the names that a shared module gets through ``import *``, straight or by way of shared modules."""
@@ -329,7 +340,7 @@ class CandidateWorld(World):
             self._refuse(name)  # it may have been given up while this thread waited
             for count in range(1, len(parts) + 1):
                 prefix = ".".join(parts[:count])
-                if prefix not in self.own and self.shared(prefix) is None:
+                if prefix not in self.own and self.alias(prefix) is GONE and self.shared(prefix) is None:
                     self._execute(prefix, self._spec(prefix))
                 parent, _, child = prefix.rpartition(".")
                 if parent in self.own and child not in self.own[parent].__dict__:

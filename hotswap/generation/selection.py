@@ -35,7 +35,7 @@ def changed_modules(live: Live, patch: Patch) -> tuple[str, ...]:
     for name, source in patch.sources.items():
         entry = live.get(name)
         forced = any(wanted.startswith(f"{name}:") for wanted in patch.replace)
-        if entry is not None and (forced or entry.source is None or entry.source != decode(source.data)):
+        if entry is not None and (forced or entry.text is None or entry.text != decode(source.data)):
             changed.append(name)
     return tuple(sorted(changed, key=lambda name: name.count(".")))
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
-from hotswap.generation import Candidate, Late, Live
+from hotswap.generation import GONE, Candidate, Late, Live, ModuleView, SysView
 from hotswap.swap.forwarding import SupersededModule
 from hotswap.swap.plan import Writes
 
-__all__ = ["adopt_children", "put_in_place", "relocate", "take_back"]
+__all__ = ["adopt_children", "put_aliases", "put_in_place", "relocate", "take_back"]
 
 _SET_CLASS = object.__dict__["__class__"].__set__
 
@@ -41,6 +42,39 @@ def put_in_place(
         parent, _, child = name.rpartition(".")
         if parent in sys.modules and parent not in new and parent not in gone:
             writes.drop(sys.modules[parent].__dict__, child)
+
+
+def put_aliases(
+    candidate: Candidate,
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+    translate: Callable[[Any], Any],
+    writes: Writes,
+) -> None:
+    """Put what the candidate's bodies have set in `sys.modules` there, and lead other names of old modules to new ones.
+
+    Arguments:
+        candidate: what is to become live.
+        old, new: the modules of both generations.
+        translate: gives the living object for a dropped twin.
+        writes: receives the writes.
+    """
+    for name, value in candidate.world.aliases.items():
+        if name in new:
+            continue  # it has become a module
+        if value is GONE:
+            writes.drop(sys.modules, name)
+        elif type(value) is SysView:
+            writes.item(sys.modules, name, sys)
+        elif type(value) is ModuleView:
+            shown = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
+            writes.item(sys.modules, name, new.get(shown, sys.modules.get(shown)))
+        else:
+            writes.item(sys.modules, name, translate(value))
+    led = {id(module): new[name] for name, module in old.items()}
+    for name, entry in list(sys.modules.items()):
+        if id(entry) in led and name not in new and name not in candidate.world.aliases and name != "__main__":
+            writes.item(sys.modules, name, led[id(entry)])
 
 
 def relocate(live: Live, candidate: Candidate, writes: Writes) -> None:
