@@ -9,6 +9,7 @@ from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed
 from hotswap.generation.loading import Candidate
+from hotswap.generation.paths import added_places, with_places
 from hotswap.generation.selection import PLACE, Selection, is_place, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
 from hotswap.generation.standing import epochs, standing
@@ -34,6 +35,7 @@ __all__ = [
     "Tree",
     "World",
     "Young",
+    "added_places",
     "analyse",
     "detach",
     "epochs",
@@ -52,5 +54,6 @@ __all__ = [
     "told",
     "unchanged",
     "watch_young",
+    "with_places",
     "worlds",
 ]

@@ -22,7 +22,8 @@ from hotswap.generation.aliases import unset
 from hotswap.generation.definitions import Definitions, analyse, public_names
 from hotswap.generation.examination import examine, made_classes
 from hotswap.generation.failures import innermost, told
-from hotswap.generation.files import NamespaceLoader, Tree, spec_again
+from hotswap.generation.files import NamespaceLoader, Tree
+from hotswap.generation.finding import find
 from hotswap.generation.isolation import GONE, World, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
@@ -341,7 +342,7 @@ class CandidateWorld(World):
             for count in range(1, len(parts) + 1):
                 prefix = ".".join(parts[:count])
                 if prefix not in self.own and self.alias(prefix) is GONE and self.shared(prefix) is None:
-                    self._execute(prefix, self._spec(prefix))
+                    self._execute(prefix, find(self, prefix))
                 parent, _, child = prefix.rpartition(".")
                 if parent in self.own and child not in self.own[parent].__dict__:
                     setattr(self.own[parent], child, self.present(prefix))
@@ -351,24 +352,6 @@ class CandidateWorld(World):
             raise ImportError(
                 f"{name} can't be imported: the rollout of {self.candidate.patch.label} was given up", name=name
             )
-
-    def _spec(self, name: str) -> importlib.machinery.ModuleSpec:
-        spec = None
-        affected = self.live_modules.get(name) if name in self.candidate.selection.affected else None
-        if affected is not None and affected.source is not None:
-            spec = self.candidate.tree.spec(name) or spec_again(name, affected.module, affected.source)
-            self.candidate.definitions[name] = affected.definitions
-        elif name not in self.candidate.removed:
-            spec = self.candidate.tree.spec(name)
-            if spec is None and name.partition(".")[0] not in self.candidate.tree.complete:
-                parent = name.rpartition(".")[0]
-                path = getattr(self.present(parent), "__path__", None) if parent else None
-                if parent and path is None:
-                    raise ModuleNotFoundError(f"No module named {name!r}; {parent!r} is not a package", name=name)
-                spec = importlib.machinery.PathFinder.find_spec(name, None if path is None else list(path))
-        if spec is None:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return spec
 
     def _execute(self, name: str, spec: importlib.machinery.ModuleSpec) -> None:
         loader = spec.loader

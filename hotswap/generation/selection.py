@@ -24,6 +24,7 @@ from hotswap.generation.definitions import (
     unchanged,
 )
 from hotswap.generation.live import Live, LiveModule
+from hotswap.generation.paths import lies_elsewhere
 from hotswap.patch import Patch, decode
 
 __all__ = ["PLACE", "Selection", "changed_modules", "is_place", "new_modules", "removed_modules", "select"]
@@ -49,6 +50,7 @@ def removed_modules(live: Live, patch: Patch) -> frozenset[str]:
         and entry.name not in patch.sources
         and entry.name not in patch.extensions
         and not any(name.startswith(entry.name + ".") for name in (*patch.sources, *patch.extensions))
+        and not lies_elsewhere(live, entry.name)
         and not (entry.namespace and any(file.startswith(entry.name.replace(".", "/") + "/") for file in patch.files))
     )
 

@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from hotswap.generation import GONE, Candidate, Late, Live, ModuleView, SysView
+from hotswap.generation import GONE, Candidate, Late, Live, ModuleView, SysView, added_places, with_places
 from hotswap.swap.forwarding import SupersededModule
 from hotswap.swap.plan import Writes
 
@@ -90,7 +90,8 @@ def relocate(live: Live, candidate: Candidate, writes: Writes) -> None:
             continue
         spec = candidate.tree.spec(entry.name)
         if spec is not None:
-            _place(entry.module, spec, writes)
+            added = added_places(live, entry.name, candidate.tree.package_path(entry.name))
+            _place(entry.module, with_places(spec, added), writes)
 
 
 def take_back(late: Late, old: Mapping[str, ModuleType], writes: Writes) -> None:
@@ -109,6 +110,10 @@ def take_back(late: Late, old: Mapping[str, ModuleType], writes: Writes) -> None
     for name, spec in late.moved.items():
         parent, _, child = name.rpartition(".")
         _place(sys.modules[name], spec, writes)
+        if parent in old:
+            writes.item(_namespace(old[parent]), child, sys.modules[name])
+    for name in late.stay:
+        parent, _, child = name.rpartition(".")
         if parent in old:
             writes.item(_namespace(old[parent]), child, sys.modules[name])
 
