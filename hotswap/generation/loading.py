@@ -27,6 +27,7 @@ from hotswap.generation.finding import find
 from hotswap.generation.isolation import GONE, World, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
+from hotswap.generation.optional import load_new
 from hotswap.generation.overrides import override
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
 from hotswap.generation.shelter import Shelter, opened, sheltered
@@ -82,6 +83,8 @@ class Candidate(Mapping[str, ModuleType]):
         self.fenced: list[Any] = []
         """Objects that migrations took over from what is live: nobody rewrites them."""
         self.journal = Journal(allow)
+        self.left: Mapping[str, str] = {}
+        """New modules that nobody needs and that were left unloaded -> the missing module that they need."""
         self.loaded = False
         self.discarded = False
         # Guards what stands in `sys.modules` against a module body that comes to its end after it was given up.
@@ -124,8 +127,9 @@ class Candidate(Mapping[str, ModuleType]):
 
     def load_modules(self) -> None:
         """Run the module bodies, in whatever thread this is. Raises as `load` does."""
-        for name in [*self.changed, *new_modules(self.world.live_modules, self.patch)]:
+        for name in self.changed:
             self.load_module(name)
+        self.left = load_new(self, new_modules(self.world.live_modules, self.patch))
         # What a module body has put under a name of which the patch holds no module is no file's, but is there.
         self.removed = self.removed.difference(self.modules)
         for shelter in self.shelters:
@@ -373,6 +377,10 @@ class CandidateWorld(World):
         except BaseException:
             self.failing = self.failing or name
             self.own.pop(name, None)
+            parent, _, child = name.rpartition(".")
+            above = self.own[parent].__dict__ if parent in self.own else {}
+            if above.get(child) is module:  # a submodule that it imported has put it there
+                del above[child]
             if not self.given_up:
                 worlds.pop(id(facts), None)
             raise

@@ -100,6 +100,10 @@ class Swap:
         if outside:
             which = ", ".join(sorted(outside))
             self.plan.warnings.append(f"the patch holds {which} too, which this patcher does not manage: left as it is")
+        self.plan.warnings += (
+            f"{name} is new and needs {missing}, which is not installed; nobody imports it, so it was left unloaded"
+            for name, missing in candidate.left.items()
+        )
         self._owned = {id(o) for o in candidate.owned}
         self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost, self._removed)
         self._unmake_impossible_returns()
