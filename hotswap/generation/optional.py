@@ -43,7 +43,7 @@ def load_new(candidate: Candidate, names: Iterable[str]) -> dict[str, str]:
             if missing is None:
                 raise
             left[name], last = missing, error
-            _unload(candidate, name)
+    _unload(candidate, left)
     if last is not None and not candidate.modules:
         raise last
     return left
@@ -59,8 +59,8 @@ def _missing(candidate: Candidate, error: LoadError) -> str | None:
     return None if ours else cause.name
 
 
-def _unload(candidate: Candidate, name: str) -> None:
-    """Forget the submodules that a package had loaded before it failed: nobody else has asked for them."""
-    own = candidate.world.own
-    for child in [child for child in own if child.startswith(name + ".")]:
+def _unload(candidate: Candidate, left: Iterable[str]) -> None:
+    """Forget the submodules that packages had loaded before they failed: nobody else has asked for them."""
+    own, above = candidate.world.own, tuple(f"{name}." for name in left)
+    for child in [child for child in own if child.startswith(above)]:
         worlds.pop(id(own.pop(child).__dict__), None)

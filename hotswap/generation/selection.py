@@ -67,7 +67,7 @@ def new_modules(live: Live, patch: Patch) -> list[str]:
             continue
         if parent in fresh or (known is not None and _spec_of(known.module, name) is None):
             fresh.add(name)
-    return sorted(fresh, key=lambda name: name.count("."))
+    return sorted(sorted(fresh), key=lambda name: name.count("."))
 
 
 def _spec_of(parent: ModuleType, name: str) -> importlib.machinery.ModuleSpec | None:
