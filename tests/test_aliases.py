@@ -176,6 +176,17 @@ class TestOfOwnModules:
         program.patcher.apply(Patch.from_sources(sources))
         assert program["m"].X == (2, 2)
 
+    def test_old_code_in_flight_meets_its_own_modules_by_them(self, package: Package) -> None:
+        flight = "def g():\n    yield\n    import PKG.old as old\n    from PKG.old import f\n    yield old.f(), f()\n"
+        program = package({**self.FILES, "__init__.py": OLD_NAME.format(1) + "from . import m\n", "m.py": flight})
+        running = program["m"].g()
+        next(running)
+        init = OLD_NAME.format(2) + "from . import m\n"
+        program.apply({"__init__.py": init, "new.py": "def f(): return 2\n", "m.py": "def g(): yield 2\n"})
+        assert program["old"].f() == 2
+        assert next(running) == (1, 1)
+        running.close()
+
     def test_a_module_that_becomes_an_alias(self, package: Package) -> None:
         program = package({"__init__.py": "from . import old\n", "old.py": "def f(): return 1\n"})
         module = program["old"]

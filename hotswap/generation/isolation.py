@@ -85,8 +85,9 @@ class World:
         return None
 
     def child(self, name: str) -> ModuleType | None:
-        """Return this generation's own module of that name, or None if it shares the live one."""
-        return self.own.get(name)
+        """Return this generation's own module of that name, or what an alias leads to; None if it is shared."""
+        other = self.alias(name) if name not in self.own else GONE
+        return self.own.get(name) if other is GONE else self.led(other)
 
     def assign(self, module: str, facts: dict[str, Any], attribute: str, value: Any) -> None:
         """Set an attribute of a shared module for code of this generation; `GONE` takes it out."""

@@ -322,8 +322,7 @@ class CandidateWorld(World):
         """Return the candidate's module, which is loaded now if the patch changes it."""
         if name not in self.own and name in self.candidate.changed and not self.candidate.discarded:
             self.load(name)
-        other = self.alias(name) if name not in self.own else GONE
-        return self.own.get(name) if other is GONE else self.led(other)
+        return super().child(name)
 
     def added(self, module: str) -> set[str]:
         """Return the names that a shared module gets through ``import *``, straight or by way of shared modules."""
