@@ -90,7 +90,8 @@ class Succession:
         rollout.patch, rollout.version = patch.with_version(version), version
         admit(rollout.patch, self.versions)
         paths = self._shelf.base_paths(self._live)
-        tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths)
+        regular = {entry.name for entry in self._live if entry.package and not entry.namespace}
+        tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths, regular)
         rollout.adapters = adapters()
         return Candidate(self._live, rollout.patch, version, tree, rollout.adapters, allow_effects)
 

@@ -1,5 +1,6 @@
 """Generations: what is live, and candidates that are loaded beside it."""
 
+from hotswap.generation.aliases import is_alias, name_of
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names, unchanged
 from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
@@ -8,6 +9,7 @@ from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed
 from hotswap.generation.loading import Candidate
+from hotswap.generation.paths import added_places, with_places
 from hotswap.generation.selection import PLACE, Selection, is_place, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
 from hotswap.generation.standing import epochs, standing
@@ -33,14 +35,17 @@ __all__ = [
     "Tree",
     "World",
     "Young",
+    "added_places",
     "analyse",
     "detach",
     "epochs",
     "forget",
     "gate",
+    "is_alias",
     "is_place",
     "keep",
     "managed",
+    "name_of",
     "public_names",
     "reachable",
     "registry",
@@ -49,5 +54,6 @@ __all__ = [
     "told",
     "unchanged",
     "watch_young",
+    "with_places",
     "worlds",
 ]

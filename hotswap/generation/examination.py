@@ -25,15 +25,16 @@ def examine(candidate: Candidate, look: Look, young: Young) -> None:
         young: what was created since.
     """
     modules: list[object] = [*candidate.modules.values()]
+    put = [*candidate.world.aliases.values()]
     aside = [container for shelter in candidate.shelters for container in shelter.aside()]
-    inside = {id(o) for o in reachable([*modules, *aside], young)}
+    inside = {id(o) for o in reachable([*modules, *aside, put], young)}
     world, journal = candidate.world, candidate.journal
-    keepers = [*candidate.shelters, aside, *([] if world.kept is None else [world.kept])]
+    keepers = [*candidate.shelters, aside, put, candidate.world.aliases, *([] if world.kept is None else [world.kept])]
     journal.enter_assigned(world.assignments or {})
     libraries = frozenset(shelter.library for shelter in candidate.shelters)
     journal.enter(look, young, (world.ran, modules, candidate.classes), inside, keepers, libraries)
     # What was taken out of live registries is registered at the commit, and is the candidate's until then.
-    own = [*modules, *aside]
+    own = [*modules, *aside, *(value for value in put if id(value) in inside)]
     # Some are held by others only, as the overloads of a function are by `typing`.
     own += [o for o in young.objects or () if type(o) is FunctionType and id(o.__globals__) in world.ran]
     candidate.owned = own + reachable([*own, *journal.registered], young)

@@ -17,8 +17,9 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable, TraversableResources
+from importlib.resources.readers import MultiplexedPath
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from hotswap.generation.paths import NamespacePath, unpack
 from hotswap.patch import Patch, SourceFile, decode
 
 __all__ = ["NamespaceLoader", "PatchFinder", "PatchLoader", "Tree", "spec_again"]
@@ -39,13 +41,21 @@ class Tree:
         packages: the managed top-level packages; what else the patch holds is left alone.
         version: the version that it gives to its packages.
         below: the tree that it lies over, for a patch that holds only some modules; None over the code on disk.
-        paths: where the managed packages lie that the patch does not hold completely: module name -> directory.
+        paths: where the managed packages lie that the patch does not hold completely: module name -> directories.
+        regular: the packages that have code of their own, wherever it is.
     """
 
     def __init__(
-        self, patch: Patch, packages: tuple[str, ...], version: Version, below: Tree | None, paths: Mapping[str, str]
+        self,
+        patch: Patch,
+        packages: tuple[str, ...],
+        version: Version,
+        below: Tree | None,
+        paths: Mapping[str, Sequence[str]],
+        regular: Container[str] = (),
     ) -> None:
         self.version = version
+        self._regular = regular
         self.roots = (frozenset(name.partition(".")[0] for name in patch.sources) | patch.complete) & set(packages)
         if below is not None:
             self.roots |= below.roots
@@ -83,20 +93,23 @@ class Tree:
             self.remove()
             raise
 
-    def _write(self, paths: Mapping[str, str]) -> None:
+    def _write(self, paths: Mapping[str, Sequence[str]]) -> None:
         root = Path(self.directory)
         for name, data in self.files.items():
             target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        for package, path in paths.items():
-            if package.partition(".")[0] not in self.complete:
+        for package, places in paths.items():
+            for path in places if package.partition(".")[0] not in self.complete else ():
                 self._overlay(root.joinpath(*package.split(".")), Path(path))
 
     def _overlay(self, folder: Path, base: Path) -> None:
         """Show the files of the code on disk beside those of the patch, so that package data is found."""
         inside = os.path.realpath(folder).startswith(os.path.realpath(self.directory) + os.sep)
-        if not folder.is_dir() or not base.is_dir() or not inside:  # what is a link to the code on disk stays one
+        if not folder.is_dir() or not inside:  # what is a link to the code on disk stays one
+            return
+        if not base.is_dir():
+            unpack(str(base), folder)
             return
         for entry in base.iterdir():
             link = folder / entry.name
@@ -137,11 +150,15 @@ class Tree:
             return importlib.util.spec_from_file_location(name, path)
         folder = name.replace(".", "/") + "/"
         if any(other.startswith(name + ".") for other in self.sources) or any(f.startswith(folder) for f in self.files):
-            if os.path.exists(os.path.join(self.package_path(name), "__init__.py")):
-                return None  # an ordinary package, of which the patch says nothing: the code on disk speaks for it
             place = self.package_path(name)
-            spec = importlib.machinery.ModuleSpec(name, NamespaceLoader(place), is_package=True)
-            spec.submodule_search_locations = [place]
+            whole = name.partition(".")[0] in self.complete
+            beside = (os.path.join(place, f"__init__{suffix}") for suffix in importlib.machinery.all_suffixes())
+            if any(map(os.path.exists, beside)) or (name in self._regular and not whole):
+                return None  # an ordinary package, of which the patch says nothing: the code on disk speaks for it
+            # Nobody else has a portion of a package that the patch holds whole.
+            portions: Any = [place] if whole else NamespacePath(name, place)
+            spec = importlib.machinery.ModuleSpec(name, NamespaceLoader(portions), is_package=True)
+            spec.submodule_search_locations = portions
             return spec
         return None
 
@@ -195,7 +212,7 @@ class NamespaceLoader(importlib.abc.Loader):
     The one of `importlib` asks for the parent in `sys.modules`, where a candidate's is not.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Sequence[str]) -> None:
         self._path = path
 
     def exec_module(self, module: ModuleType) -> None:
@@ -207,11 +224,12 @@ class NamespaceLoader(importlib.abc.Loader):
 
 
 class _NamespaceResources(TraversableResources):
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Sequence[str]) -> None:
         self._path = path
 
     def files(self) -> Traversable:
-        return Path(self._path)
+        first, *others = (Path(place) for place in self._path if os.path.isdir(place))
+        return MultiplexedPath(first, *others) if others else first
 
 
 class _Distribution(importlib.metadata.Distribution):

@@ -25,10 +25,12 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, ModuleType
 from typing import Any
 
+from hotswap.generation.aliases import is_alias, name_of
+
 __all__ = ["GONE", "ModuleView", "World", "gate", "worlds"]
 
 GONE: Any = object()
-"""Stands for an attribute of a module that was deleted."""
+"""Stands for an attribute of a module, or an entry of `sys.modules`, that was deleted or is not there."""
 
 worlds: dict[int, World] = {}
 """The registry: id of a module's globals -> the world that its code imports from. A world keeps these globals alive."""
@@ -51,6 +53,8 @@ class World:
         self.packages = packages
         self.own: dict[str, ModuleType] = {}
         self.live = False
+        self.aliases: dict[str, Any] = {}
+        """Entries of `sys.modules` that are no module of that name, as this generation has set them; `GONE`: not."""
         self.assignments: dict[str, tuple[dict[str, Any], dict[str, Any]]] | None = None
         """Name of a shared module -> (its globals, attributes that are kept aside); None where they are set at once."""
         self.kept: dict[tuple[str, str], Any] | None = None
@@ -63,13 +67,27 @@ class World:
         """Return the module that this generation shares with the live one, or None."""
         return sys.modules.get(name)
 
+    def alias(self, name: str) -> Any:
+        """Return what stands in `sys.modules` of this generation under a name that is no module's, or `GONE`."""
+        found = sys.modules.get(name, GONE)
+        return found if found is not GONE and is_alias(name, found) else GONE
+
+    def led(self, value: Any) -> Any:
+        """Return what an alias leads to in this generation: its own module where it stands for a managed one."""
+        if issubclass(type(value), ModuleType) and type(value) is not ModuleView:
+            name = name_of(value)
+            if name.partition(".")[0] in self.packages and not is_alias(name, sys.modules.get(name)):
+                return self.child(name) or self.present(name)
+        return value
+
     def origin(self, module: str, name: str) -> tuple[str, str] | None:
         """Return where a shared module got `name` from, if it imported it from another module of this world."""
         return None
 
     def child(self, name: str) -> ModuleType | None:
-        """Return this generation's own module of that name, or None if it shares the live one."""
-        return self.own.get(name)
+        """Return this generation's own module of that name, or what an alias leads to; None if it is shared."""
+        other = self.alias(name) if name not in self.own else GONE
+        return self.own.get(name) if other is GONE else self.led(other)
 
     def assign(self, module: str, facts: dict[str, Any], attribute: str, value: Any) -> None:
         """Set an attribute of a shared module for code of this generation; `GONE` takes it out."""
@@ -93,10 +111,17 @@ class World:
         own = self.own.get(name)
         if own is not None:
             return own
+        other = self.alias(name)
+        if other is None:
+            raise ModuleNotFoundError(f"import of {name} halted; None in sys.modules", name=name)
+        if other is not GONE:
+            return self.led(other) if not self.live else other  # type: ignore[no-any-return]  # as `sys.modules` has it
         shared = self.shared(name)
         if shared is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return shared if self.live or type(shared) is not ModuleType else ModuleView(name, self, shared.__dict__)
+        if self.live or type(shared) is not ModuleType or is_alias(name, shared):
+            return shared
+        return ModuleView(name, self, shared.__dict__)
 
     def import_(
         self,
@@ -120,6 +145,8 @@ class World:
         if not fromlist:
             return self.present(root if not level else absolute)
         module = self.present(absolute)
+        if not issubclass(type(module), ModuleType):
+            return module  # an alias that is no module
         wanted = list(fromlist)
         facts = ModuleType.__getattribute__(module, "__dict__")
         if type(module) is ModuleView:

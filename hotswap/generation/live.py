@@ -21,6 +21,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from hotswap import walk
+from hotswap.generation.aliases import home_of, is_alias
 from hotswap.generation.definitions import Definitions, analyse
 
 __all__ = ["Live", "LiveModule", "forget", "live_version", "managed"]
@@ -37,6 +38,7 @@ class LiveModule:
         package: whether it has submodules.
         namespace: whether it is a namespace package, without code of its own.
         extension: whether it is compiled code.
+        replaced: the text of a module that put something else in its own place, which is `module`; None for others.
     """
 
     name: str
@@ -45,6 +47,7 @@ class LiveModule:
     package: bool
     namespace: bool = False
     extension: bool = False
+    replaced: str | None = None
     _definitions: Definitions | None = field(default=None, repr=False)
 
     @property
@@ -59,8 +62,18 @@ class LiveModule:
 
     @property
     def plain(self) -> bool:
-        """Whether the object is an ordinary module, not a subclass or a stand-in."""
-        return type(self.module) is ModuleType
+        """Whether the object is an ordinary module, not a subclass, a stand-in or another module."""
+        return type(self.module) is ModuleType and self.own
+
+    @property
+    def own(self) -> bool:
+        """Whether the object is the module of that name, and nothing that the module put in its own place."""
+        return not is_alias(self.name, self.module)
+
+    @property
+    def text(self) -> str | None:
+        """The text of the module of that name, whatever stands in its place; None if it has none that is known."""
+        return self.source if self.source is not None else self.replaced
 
 
 def managed(name: str, packages: tuple[str, ...]) -> bool:
@@ -74,18 +87,39 @@ class Live:
     def __init__(self, packages: tuple[str, ...]) -> None:
         self.packages = packages
         self.modules: dict[str, LiveModule] = {}
+        self.aliases: dict[str, Any] = {}
+        """What else stands in `sys.modules` below the managed packages; see `generation.aliases`."""
         self.adopt()
 
     def adopt(self) -> None:
         """Take in what was imported, and let go what was removed, since the last look."""
-        entries: list[tuple[str, ModuleType | None]] = list(sys.modules.items())  # None forbids an import
-        present = {name: module for name, module in entries if module is not None and managed(name, self.packages)}
+        entries: list[tuple[str, Any]] = list(sys.modules.items())
+        present = {name: module for name, module in entries if managed(name, self.packages)}
         for name in list(self.modules):
             if present.get(name) is not self.modules[name].module:
                 del self.modules[name]
-        for name, module in present.items():
-            if name not in self.modules:
-                self.modules[name] = _adopted(name, module)
+        known, self.aliases = self.aliases, {}
+        for name, module in sorted(present.items(), key=lambda entry: entry[0].count(".")):  # parents first
+            if name in self.modules:
+                continue
+            if name in known and known[name] is module:
+                self.aliases[name] = module
+                continue
+            entry = _adopted(name, module) if not is_alias(name, module) else self._in_place_of(name, module, present)
+            if entry is None:
+                self.aliases[name] = module
+            else:
+                self.modules[name] = entry
+
+    def _in_place_of(self, name: str, value: Any, present: Mapping[str, Any]) -> LiveModule | None:
+        """Adopt what a module has put in its own place; return None for an alias, which takes no module's place."""
+        parent = name.rpartition(".")[0]
+        if value is None or parent in self.aliases:  # None forbids an import
+            return None
+        home = home_of(name, present.get(parent)) if parent else None
+        if parent and home is None:
+            return None
+        return LiveModule(name, value, None, package=False, replaced=None if home is None else _text(home.loader, name))
 
     def __iter__(self) -> Iterator[LiveModule]:
         return iter(list(self.modules.values()))
@@ -111,26 +145,26 @@ def forget(names: Iterable[str]) -> None:
 
 
 def _adopted(name: str, module: ModuleType) -> LiveModule:
-    if not issubclass(type(module), ModuleType):
-        return LiveModule(name, module, None, package=False)
     facts = ModuleType.__getattribute__(module, "__dict__")
     spec = facts.get("__spec__")
     package = "__path__" in facts
     loader = getattr(spec, "loader", None)
     if package and facts.get("__file__") is None and getattr(spec, "origin", None) in (None, "namespace"):
         return LiveModule(name, module, None, package=True, namespace=True)
-    source: str | None = None
-    get_source = getattr(loader, "get_source", None)
-    if get_source is not None:
-        try:
-            source = get_source(name)
-        except (ImportError, OSError, SyntaxError, UnicodeError):
-            source = None  # an unreadable source is an unknown one: the module counts as changed
+    source = _text(loader, name)
     file = facts.get("__file__")
     if source is not None and _written_since_start(file) and not _runs(source, facts):
         source = None
     extension = isinstance(file, str) and file.endswith((".so", ".pyd", ".dll"))
     return LiveModule(name, module, source, package=package, extension=extension)
+
+
+def _text(loader: object, name: str) -> str | None:
+    get_source = getattr(loader, "get_source", None)
+    try:
+        return None if get_source is None else get_source(name)
+    except (ImportError, OSError, SyntaxError, UnicodeError):
+        return None  # an unreadable source is an unknown one: the module counts as changed
 
 
 def _written_since_start(file: object) -> bool:

@@ -18,13 +18,16 @@ from packaging.version import Version
 
 from hotswap.effects import Journal, Look
 from hotswap.errors import LoadError
+from hotswap.generation.aliases import unset
 from hotswap.generation.definitions import Definitions, analyse, public_names
 from hotswap.generation.examination import examine, made_classes
 from hotswap.generation.failures import innermost, told
-from hotswap.generation.files import NamespaceLoader, Tree, spec_again
-from hotswap.generation.isolation import World, gate, worlds
+from hotswap.generation.files import NamespaceLoader, Tree
+from hotswap.generation.finding import find
+from hotswap.generation.isolation import GONE, World, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
+from hotswap.generation.optional import load_new
 from hotswap.generation.overrides import override
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
 from hotswap.generation.shelter import Shelter, opened, sheltered
@@ -72,6 +75,7 @@ class Candidate(Mapping[str, ModuleType]):
         also = {name for shelter in shelters for name in shelter.dependents(live, changed, self.definitions)}
         self.selection = select(live, changed, self.definitions, self.removed, patch.complete, also)
         self.changed = (*changed, *self.selection.affected)
+        self.world.aliases = dict.fromkeys(unset(live, {*self.changed, *self.removed}), GONE)
         self.owned: list[object] = []
         self.classes: list[type] = []
         self.migrated: dict[str, dict[str, Any]] = {}
@@ -79,6 +83,8 @@ class Candidate(Mapping[str, ModuleType]):
         self.fenced: list[Any] = []
         """Objects that migrations took over from what is live: nobody rewrites them."""
         self.journal = Journal(allow)
+        self.left: Mapping[str, str] = {}
+        """New modules that nobody needs and that were left unloaded -> the missing module that they need."""
         self.loaded = False
         self.discarded = False
         # Guards what stands in `sys.modules` against a module body that comes to its end after it was given up.
@@ -89,8 +95,8 @@ class Candidate(Mapping[str, ModuleType]):
     def missed(self) -> list[str]:
         """The modules that were imported since, in the old version, although the patch changes or removes them."""
         live = self.world.live_modules
-        changed = {*changed_modules(live, self.patch)} - {*self.changed, *self.modules}
-        return sorted(changed | (removed_modules(live, self.patch) - self.removed))
+        changed = {*changed_modules(live, self.patch)} - {*self.changed}
+        return sorted((changed | (removed_modules(live, self.patch) - self.removed)) - self.modules.keys())
 
     @property
     def modules(self) -> dict[str, ModuleType]:
@@ -121,8 +127,11 @@ class Candidate(Mapping[str, ModuleType]):
 
     def load_modules(self) -> None:
         """Run the module bodies, in whatever thread this is. Raises as `load` does."""
-        for name in [*self.changed, *new_modules(self.world.live_modules, self.patch)]:
+        for name in self.changed:
             self.load_module(name)
+        self.left = load_new(self, new_modules(self.world.live_modules, self.patch))
+        # What a module body has put under a name of which the patch holds no module is no file's, but is there.
+        self.removed = self.removed.difference(self.modules)
         for shelter in self.shelters:
             shelter.staged()
 
@@ -178,7 +187,7 @@ class Candidate(Mapping[str, ModuleType]):
             detach(cls)
         self.owned, self.classes, self.shelters = [], [], ()
         self.migrated, self.fenced = {}, []
-        self.world.own = {}
+        self.world.own, self.world.aliases = {}, {}
         self.world.kept = {}
         self.definitions.clear()
         self.tree.remove()
@@ -199,7 +208,7 @@ class Candidate(Mapping[str, ModuleType]):
     def forget(self) -> None:
         """Let go of the modules: another generation is live, or this one was only looked at."""
         if self.world.live:
-            self.world.own = {}
+            self.world.own, self.world.aliases = {}, {}
 
     def settle_in(self) -> None:
         """Note that this generation is live: its code imports like everybody else's from now on."""
@@ -281,6 +290,12 @@ class CandidateWorld(World):
             return None  # it has no code, but its data lie elsewhere in this version
         return entry.module
 
+    def alias(self, name: str) -> Any:
+        """Return what the module bodies have put under a name that is no module's, or what stands there anyway."""
+        if self.live:
+            return super().alias(name)
+        return self.aliases.get(name, self.live_modules.aliases.get(name, GONE))
+
     def origin(self, module: str, name: str) -> tuple[str, str] | None:
         """Return where a shared module got `name` from, if that is a changed module, through any re-exports."""
         return self._origin(module, name, 0)
@@ -307,7 +322,7 @@ class CandidateWorld(World):
         """Return the candidate's module, which is loaded now if the patch changes it."""
         if name not in self.own and name in self.candidate.changed and not self.candidate.discarded:
             self.load(name)
-        return self.own.get(name)
+        return super().child(name)
 
     def added(self, module: str) -> set[str]:
         """Return the names that a shared module gets through ``import *``, straight or by way of shared modules."""
@@ -329,8 +344,8 @@ class CandidateWorld(World):
             self._refuse(name)  # it may have been given up while this thread waited
             for count in range(1, len(parts) + 1):
                 prefix = ".".join(parts[:count])
-                if prefix not in self.own and self.shared(prefix) is None:
-                    self._execute(prefix, self._spec(prefix))
+                if prefix not in self.own and self.alias(prefix) is GONE and self.shared(prefix) is None:
+                    self._execute(prefix, find(self, prefix))
                 parent, _, child = prefix.rpartition(".")
                 if parent in self.own and child not in self.own[parent].__dict__:
                     setattr(self.own[parent], child, self.present(prefix))
@@ -340,24 +355,6 @@ class CandidateWorld(World):
             raise ImportError(
                 f"{name} can't be imported: the rollout of {self.candidate.patch.label} was given up", name=name
             )
-
-    def _spec(self, name: str) -> importlib.machinery.ModuleSpec:
-        spec = None
-        affected = self.live_modules.get(name) if name in self.candidate.selection.affected else None
-        if affected is not None and affected.source is not None:
-            spec = self.candidate.tree.spec(name) or spec_again(name, affected.module, affected.source)
-            self.candidate.definitions[name] = affected.definitions
-        elif name not in self.candidate.removed:
-            spec = self.candidate.tree.spec(name)
-            if spec is None and name.partition(".")[0] not in self.candidate.tree.complete:
-                parent = name.rpartition(".")[0]
-                path = getattr(self.present(parent), "__path__", None) if parent else None
-                if parent and path is None:
-                    raise ModuleNotFoundError(f"No module named {name!r}; {parent!r} is not a package", name=name)
-                spec = importlib.machinery.PathFinder.find_spec(name, None if path is None else list(path))
-        if spec is None:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return spec
 
     def _execute(self, name: str, spec: importlib.machinery.ModuleSpec) -> None:
         loader = spec.loader
@@ -379,6 +376,10 @@ class CandidateWorld(World):
         except BaseException:
             self.failing = self.failing or name
             self.own.pop(name, None)
+            parent, _, child = name.rpartition(".")
+            above = self.own[parent].__dict__ if parent in self.own else {}
+            if above.get(child) is module:  # a submodule that it imported has put it there
+                del above[child]
             if not self.given_up:
                 worlds.pop(id(facts), None)
             raise

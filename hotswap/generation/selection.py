@@ -24,6 +24,7 @@ from hotswap.generation.definitions import (
     unchanged,
 )
 from hotswap.generation.live import Live, LiveModule
+from hotswap.generation.paths import lies_elsewhere
 from hotswap.patch import Patch, decode
 
 __all__ = ["PLACE", "Selection", "changed_modules", "is_place", "new_modules", "removed_modules", "select"]
@@ -35,7 +36,7 @@ def changed_modules(live: Live, patch: Patch) -> tuple[str, ...]:
     for name, source in patch.sources.items():
         entry = live.get(name)
         forced = any(wanted.startswith(f"{name}:") for wanted in patch.replace)
-        if entry is not None and (forced or entry.source is None or entry.source != decode(source.data)):
+        if entry is not None and (forced or entry.text is None or entry.text != decode(source.data)):
             changed.append(name)
     return tuple(sorted(changed, key=lambda name: name.count(".")))
 
@@ -49,6 +50,7 @@ def removed_modules(live: Live, patch: Patch) -> frozenset[str]:
         and entry.name not in patch.sources
         and entry.name not in patch.extensions
         and not any(name.startswith(entry.name + ".") for name in (*patch.sources, *patch.extensions))
+        and not lies_elsewhere(live, entry.name)
         and not (entry.namespace and any(file.startswith(entry.name.replace(".", "/") + "/") for file in patch.files))
     )
 
@@ -65,7 +67,7 @@ def new_modules(live: Live, patch: Patch) -> list[str]:
             continue
         if parent in fresh or (known is not None and _spec_of(known.module, name) is None):
             fresh.add(name)
-    return sorted(fresh, key=lambda name: name.count("."))
+    return sorted(sorted(fresh), key=lambda name: name.count("."))
 
 
 def _spec_of(parent: ModuleType, name: str) -> importlib.machinery.ModuleSpec | None:

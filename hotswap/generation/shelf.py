@@ -9,10 +9,10 @@ import sys
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
-from typing import Any
 
 from hotswap.generation.files import PatchFinder, Tree
 from hotswap.generation.live import Live, LiveModule
+from hotswap.generation.paths import places_of
 
 __all__ = ["Late", "Shelf", "ShelfMark"]
 
@@ -30,11 +30,13 @@ class Late:
     """What was imported after a swap that is to be taken back.
 
     `dropped` are modules that the generation before does not have, or has with another text: whoever imports them next
-    gets its own. `moved` are modules that it has with the same text: they stay, and lie where it has them.
+    gets its own. `moved` are modules that it has with the same text: they stay, and lie where it has them. `stay` are
+    those that lie in neither, such as plug-ins: they stay where they are.
     """
 
     dropped: tuple[str, ...] = ()
     moved: Mapping[str, ModuleSpec] = field(default_factory=dict)
+    stay: tuple[str, ...] = ()
 
 
 class Shelf:
@@ -47,7 +49,7 @@ class Shelf:
         self._finder = PatchFinder()
         self._origins: dict[str, Tree] = {}
         self._trees: list[Tree] = []
-        self._bases: dict[str, str] = {}
+        self._bases: dict[str, list[str]] = {}
 
     @property
     def tree(self) -> Tree | None:
@@ -58,20 +60,21 @@ class Shelf:
         """Return what it takes to come back to what is live now."""
         return ShelfMark(self.tree, dict(self._origins))
 
-    def base_paths(self, live: Live) -> dict[str, str]:
-        """Return where the packages lie on disk, apart from patches: module name -> directory."""
+    def base_paths(self, live: Live) -> dict[str, list[str]]:
+        """Return where the packages lie on disk, apart from patches: module name -> directories."""
         if self.tree is None:
             self._bases.clear()
         for name in live.packages:
             if live.get(name) is None and name not in self._bases and self.tree is None:
                 spec = importlib.util.find_spec(name)  # it lies there, although nobody has imported it yet
                 if spec is not None and spec.submodule_search_locations:
-                    self._bases[name] = next(iter(spec.submodule_search_locations))
+                    places = list(spec.submodule_search_locations)
+                    self._bases[name] = places[:1] if spec.origin is not None else places
         for entry in live:
             if entry.package and entry.name not in self._bases and entry.name not in self._origins:
-                path: list[Any] = list(entry.module.__dict__.get("__path__", ()))
-                if path and isinstance(path[0], str):
-                    self._bases[entry.name] = path[0]
+                places = places_of(entry.module)
+                if places:
+                    self._bases[entry.name] = places
         return self._bases
 
     def late(self, mark: ShelfMark, known: Container[str], live: Live) -> Late:
@@ -85,16 +88,20 @@ class Shelf:
         tree = self.tree
         dropped: dict[str, None] = {}
         moved: dict[str, ModuleSpec] = {}
+        stay: list[str] = []
         inside = () if tree is None else (tree.directory + os.sep,)
         for entry in sorted(live, key=lambda entry: entry.name.count(".")):
-            if entry.name in known or not entry.plain or not _place(entry).startswith(inside):
+            if entry.name in known or not entry.plain:
+                continue
+            if not _place(entry).startswith(inside):
+                stay.append(entry.name)
                 continue
             spec = None if entry.name.rpartition(".")[0] in dropped else self._spec(entry.name, mark.tree)
             if spec is None or entry.namespace or _source(spec) != entry.source or entry.source is None:
                 dropped[entry.name] = None
             else:
                 moved[entry.name] = spec
-        return Late(tuple(dropped), moved)
+        return Late(tuple(dropped), moved, tuple(stay))
 
     def stragglers(self, known: Container[str], live: Live) -> list[str]:
         """Return the modules that were imported from the old version while a swap was made, and are another in the new.
@@ -117,12 +124,12 @@ class Shelf:
         if found is not None:
             return found
         if tree is not None and root in tree.roots:
-            path = os.path.join(tree.directory, root, *folders)
+            places = [os.path.join(tree.directory, root)]
         elif root in self._bases:
-            path = os.path.join(self._bases[root], *folders)
+            places = self._bases[root]
         else:
             return None
-        return PathFinder.find_spec(name, [path])
+        return PathFinder.find_spec(name, [os.path.join(place, *folders) for place in places])
 
     def put(self, tree: Tree, modules: Iterable[str], removed: Iterable[str]) -> None:
         """Make a tree the live one.

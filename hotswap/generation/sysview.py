@@ -22,6 +22,9 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from hotswap.generation.aliases import is_alias, is_made
+from hotswap.generation.isolation import GONE
+
 if TYPE_CHECKING:
     from hotswap.generation.loading import CandidateWorld
 
@@ -49,6 +52,9 @@ class Modules(MutableMapping[str, Any]):
             return sys.modules[name]
         if name in self._world.own:
             return self._world.own[name]
+        other = self._world.alias(name)
+        if other is not GONE:
+            return self._world.led(other)
         if self._world.shared(name) is None:
             raise KeyError(name)
         return self._world.present(name)
@@ -56,22 +62,36 @@ class Modules(MutableMapping[str, Any]):
     def __setitem__(self, name: str, module: Any) -> None:
         if not self._is_ours(name):
             sys.modules[name] = module
-        elif name not in self._world.own and self._world.shared(name) is None:
+        elif name in self._world.own or not self._is_free(name):
+            if self._world.own.get(name) is not module:
+                self.replaced[name] = None
+        elif is_alias(name, module):
+            self._world.aliases[name] = module
+        else:
+            self._world.aliases.pop(name, None)
             self._world.own[name] = module
-        elif self._world.own.get(name) is not module:
-            self.replaced[name] = None
+
+    def _is_free(self, name: str) -> bool:
+        """Whether no module of that name is loaded from a file: neither by the patch, nor in what is live."""
+        if name in self._world.candidate.changed:
+            return False
+        shared = self._world.shared(name)
+        return shared is None or is_made(name, shared)
 
     def __delitem__(self, name: str) -> None:
         if not self._is_ours(name):
             del sys.modules[name]
         else:
             self[name]  # a KeyError where there is none
-            self.replaced[name] = None
+            if self._world.alias(name) is not GONE:
+                self._world.aliases[name] = GONE
+            else:
+                self.replaced[name] = None
 
     def __iter__(self) -> Iterator[str]:
         names = dict.fromkeys(list(sys.modules))
         if not self._world.live:
-            names.update(dict.fromkeys(self._world.own))
+            names.update(dict.fromkeys([*self._world.own, *self._world.aliases]))
         return (name for name in names if not self._is_ours(name) or name in self)
 
     def __len__(self) -> int:

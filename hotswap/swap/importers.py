@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hotswap.generation import Definitions, ModuleView, analyse, managed, public_names
+from hotswap.generation import Definitions, ModuleView, analyse, is_alias, managed, name_of, public_names
 from hotswap.swap.plan import Fate, NameChange, Writes
 
 __all__ = ["Importers", "hand_on", "rebind"]
@@ -37,6 +37,8 @@ class Importers:
     def definitions(self, name: str, module: ModuleType) -> Definitions | None:
         """Return the definitions of a module that mentions a managed package, or None."""
         if module not in self._known:
+            if is_alias(name, module):
+                name = name_of(module) or name
             self._known[module] = self._read(name, module)
         return self._known[module]
 

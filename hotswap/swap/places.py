@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
-from hotswap.generation import Candidate, Late, Live
+from hotswap.generation import GONE, Candidate, Late, Live, ModuleView, SysView, added_places, with_places
 from hotswap.swap.forwarding import SupersededModule
 from hotswap.swap.plan import Writes
 
-__all__ = ["adopt_children", "put_in_place", "relocate", "take_back"]
+__all__ = ["adopt_children", "put_aliases", "put_in_place", "relocate", "take_back"]
 
 _SET_CLASS = object.__dict__["__class__"].__set__
 
@@ -43,6 +44,39 @@ def put_in_place(
             writes.drop(sys.modules[parent].__dict__, child)
 
 
+def put_aliases(
+    candidate: Candidate,
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+    translate: Callable[[Any], Any],
+    writes: Writes,
+) -> None:
+    """Put what the candidate's bodies have set in `sys.modules` there, and lead other names of old modules to new ones.
+
+    Arguments:
+        candidate: what is to become live.
+        old, new: the modules of both generations.
+        translate: gives the living object for a dropped twin.
+        writes: receives the writes.
+    """
+    for name, value in candidate.world.aliases.items():
+        if name in new:
+            continue  # it has become a module
+        if value is GONE:
+            writes.drop(sys.modules, name)
+        elif type(value) is SysView:
+            writes.item(sys.modules, name, sys)
+        elif type(value) is ModuleView:
+            shown = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
+            writes.item(sys.modules, name, new.get(shown, sys.modules.get(shown)))
+        else:
+            writes.item(sys.modules, name, translate(value))
+    led = {id(module): new[name] for name, module in old.items()}
+    for name, entry in list(sys.modules.items()):
+        if id(entry) in led and name not in new and name not in candidate.world.aliases and name != "__main__":
+            writes.item(sys.modules, name, led[id(entry)])
+
+
 def relocate(live: Live, candidate: Candidate, writes: Writes) -> None:
     """Have unchanged modules speak of the new version in `__file__`, `__path__` and `__spec__`, as package data does.
 
@@ -56,7 +90,8 @@ def relocate(live: Live, candidate: Candidate, writes: Writes) -> None:
             continue
         spec = candidate.tree.spec(entry.name)
         if spec is not None:
-            _place(entry.module, spec, writes)
+            added = added_places(live, entry.name, candidate.tree.package_path(entry.name))
+            _place(entry.module, with_places(spec, added), writes)
 
 
 def take_back(late: Late, old: Mapping[str, ModuleType], writes: Writes) -> None:
@@ -75,6 +110,10 @@ def take_back(late: Late, old: Mapping[str, ModuleType], writes: Writes) -> None
     for name, spec in late.moved.items():
         parent, _, child = name.rpartition(".")
         _place(sys.modules[name], spec, writes)
+        if parent in old:
+            writes.item(_namespace(old[parent]), child, sys.modules[name])
+    for name in late.stay:
+        parent, _, child = name.rpartition(".")
         if parent in old:
             writes.item(_namespace(old[parent]), child, sys.modules[name])
 

@@ -37,7 +37,7 @@ from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.places import adopt_children, put_in_place, relocate, take_back
+from hotswap.swap.places import adopt_children, put_aliases, put_in_place, relocate, take_back
 from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
@@ -79,11 +79,11 @@ class Swap:
         self._adapters = adapters
         self.new: dict[str, ModuleType] = dict(candidate.modules)
         self.old: dict[str, ModuleType] = {
-            name: entry.module
-            for name in self.new
-            if (entry := live.get(name)) is not None and issubclass(type(entry.module), ModuleType)
+            name: entry.module for name in self.new if (entry := live.get(name)) is not None and entry.own
         }
-        self._removed = {name: entry.module for name in candidate.removed if (entry := live.get(name)) is not None}
+        self._removed = {
+            name: entry.module for name in candidate.removed if (entry := live.get(name)) is not None and entry.own
+        }
         self._definitions: tuple[dict[str, Definitions], dict[str, Definitions]] = (
             {entry.name: entry.definitions for entry in live if entry.name in self.old},
             candidate.definitions,
@@ -100,6 +100,10 @@ class Swap:
         if outside:
             which = ", ".join(sorted(outside))
             self.plan.warnings.append(f"the patch holds {which} too, which this patcher does not manage: left as it is")
+        self.plan.warnings += (
+            f"{name} is new and needs {missing}, which is not installed; nobody imports it, so it was left unloaded"
+            for name, missing in candidate.left.items()
+        )
         self._owned = {id(o) for o in candidate.owned}
         self._pairing = pair_modules(
             self.old, self.new, *self._definitions, lineage.lost, self._removed, functions_by(adapters)
@@ -181,6 +185,7 @@ class Swap:
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)
         put_in_place(self.old, self.new, self._candidate.removed, self._writes)
+        put_aliases(self._candidate, self.old, self.new, translate, self._writes)
         relocate(self._live, self._candidate, self._writes)
         self._function_writes()
         pairs, led = list(self._keeping.twins.values()), (lambda: set(self._aims))
