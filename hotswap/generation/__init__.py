@@ -1,12 +1,13 @@
 """Generations: what is live, and candidates that are loaded beside it."""
 
-from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names, unchanged
+from hotswap.generation.comparison import unchanged
+from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
 from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
 from hotswap.generation.isolation import GONE, ModuleView, World, gate, worlds
 from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
-from hotswap.generation.live import Live, LiveModule, forget, managed
+from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at
 from hotswap.generation.loading import Candidate
 from hotswap.generation.selection import PLACE, Selection, is_place, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
@@ -44,10 +45,12 @@ __all__ = [
     "public_names",
     "reachable",
     "registry",
+    "same_value",
     "select",
     "standing",
     "told",
     "unchanged",
+    "value_at",
     "watch_young",
     "worlds",
 ]
