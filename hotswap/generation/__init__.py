@@ -9,7 +9,7 @@ from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at
 from hotswap.generation.loading import Candidate
-from hotswap.generation.selection import PLACE, Selection, is_place, select
+from hotswap.generation.selection import PLACE, Selection, changed_modules, is_place, removed_modules, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
 from hotswap.generation.standing import epochs, standing
 from hotswap.generation.sysview import SysView
@@ -35,6 +35,7 @@ __all__ = [
     "World",
     "Young",
     "analyse",
+    "changed_modules",
     "detach",
     "epochs",
     "forget",
@@ -45,6 +46,7 @@ __all__ = [
     "public_names",
     "reachable",
     "registry",
+    "removed_modules",
     "same_value",
     "select",
     "standing",

@@ -37,7 +37,7 @@ class Tree:
     Arguments:
         patch: what was patched.
         packages: the managed top-level packages; what else the patch holds is left alone.
-        version: the version that it gives to its packages.
+        version: the version that it gives to those of its packages to which the patch gives none of their own.
         below: the tree that it lies over, for a patch that holds only some modules; None over the code on disk.
         paths: where the managed packages lie that the patch does not hold completely: module name -> directory.
     """
@@ -45,10 +45,11 @@ class Tree:
     def __init__(
         self, patch: Patch, packages: tuple[str, ...], version: Version, below: Tree | None, paths: Mapping[str, str]
     ) -> None:
-        self.version = version
         self.roots = (frozenset(name.partition(".")[0] for name in patch.sources) | patch.complete) & set(packages)
+        self.versions = {root: patch.version_of(root) or version for root in self.roots}
         if below is not None:
             self.roots |= below.roots
+            self.versions = below.versions | self.versions
         self.sources: dict[str, SourceFile] = {}
         files: dict[str, bytes] = {}
         if below is not None:
@@ -71,8 +72,10 @@ class Tree:
         for info in {path.partition("/")[0] for path in files if _INFO in path}:
             if any(path.startswith(info) for path in patch.files):
                 self.retold.pop(info, None)
-            elif tops & {_top(line) for line in files.get(f"{info}/RECORD", b"").decode(errors="replace").split("\n")}:
-                self.retold[info] = version
+                continue
+            listed = {_top(line) for line in files.get(f"{info}/RECORD", b"").decode(errors="replace").split("\n")}
+            for top in sorted(tops & listed):
+                self.retold[info] = self.versions.get(top, version)
         self.directory = tempfile.mkdtemp(prefix=f"hotswap-{os.getpid()}-")
         # `finalize` has one entry in `atexit` for all of its objects; an entry of our own for each tree would stay
         # behind as an empty slot, which `atexit` never gives back.
@@ -282,7 +285,7 @@ class PatchFinder(importlib.abc.MetaPathFinder):
                             if hasattr(finder, "find_distributions")
                             for base in finder.find_distributions(context)
                         ),
-                        tree.version,
+                        tree.versions[root],
                     )
 
 
