@@ -15,7 +15,6 @@ import importlib.util
 import os
 import shutil
 import sys
-import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable, TraversableResources
@@ -26,6 +25,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from hotswap.generation.directories import new_directory, stay
 from hotswap.patch import Patch, SourceFile, decode
 
 __all__ = ["NamespaceLoader", "PatchFinder", "PatchLoader", "Tree", "spec_again"]
@@ -76,10 +76,12 @@ class Tree:
             listed = {_top(line) for line in files.get(f"{info}/RECORD", b"").decode(errors="replace").split("\n")}
             for top in sorted(tops & listed):
                 self.retold[info] = self.versions.get(top, version)
-        self.directory = tempfile.mkdtemp(prefix=f"hotswap-{os.getpid()}-")
+        self.directory = new_directory()
         # `finalize` has one entry in `atexit` for all of its objects; an entry of our own for each tree would stay
         # behind as an empty slot, which `atexit` never gives back.
         self._removal = weakref.finalize(self, _remove, self.directory, os.getpid())
+        if stay():  # what measures now may have stopped when the files would go
+            self._removal.detach()
         try:
             self._write(paths)
         except BaseException:
@@ -149,12 +151,12 @@ class Tree:
         return None
 
     def remove(self) -> None:
-        """Delete the directory. Sources stay readable through the loaders of the modules."""
+        """Delete the directory, unless it is to stay. Sources stay readable through the loaders of the modules."""
         self._removal()
 
 
 def _remove(directory: str, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child must not take the files away from its parent
+    if os.getpid() == owner and not stay():  # a forked child must not take the files away from its parent
         shutil.rmtree(directory, ignore_errors=True)
 
 
