@@ -47,6 +47,7 @@ def describe(
     plan.names += (
         change for change in _names(pairing, definitions, old, new) if (change.module, change.name) not in migrated
     )
+    plan.warnings += pairing.replaced
     plan.warnings += _left_behind(plan, pairing, old, new)
     plan.warnings += dict.fromkeys(_closures_left(*nested))
     plan.warnings += _still_imported(plan, importers)

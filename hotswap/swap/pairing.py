@@ -23,11 +23,13 @@ from hotswap.swap.parts import (
     body_of,
     by_own_name,
     defining_names_first,
+    function_of,
     functions_of,
     leads_to,
     matching,
     resolved,
 )
+from hotswap.swap.standins import replaced_functions
 
 __all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
 
@@ -75,7 +77,7 @@ class Pairing:
     `successors` maps the id of an old object to what names that are bound to it shall be bound to; `places` maps the
     id of every old object that was paired to what is called in its place; `caches` are the `lru_cache` objects,
     (old, new or None), whose function leads to new code; `lost` are old functions without a counterpart; `clashes` are
-    pairs that can't be: (key, old object, new object).
+    pairs that can't be: (key, old object, new object); `replaced` says which functions were replaced at run time.
     """
 
     functions: list[FunctionPair] = field(default_factory=list)
@@ -85,6 +87,7 @@ class Pairing:
     caches: list[tuple[Any, Any]] = field(default_factory=list)
     lost: list[tuple[str, FunctionType]] = field(default_factory=list)
     clashes: list[tuple[str, Any, Any]] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
 
     def unmake(self, pair: ClassPair) -> None:
         """Take back the pair of a class, and those of its members."""
@@ -123,16 +126,18 @@ def pair_modules(
         removed: the names of the modules that the new version has not any more.
     """
     walker = _Walker(old, new, old_definitions, new_definitions, removed)
-    for name in old:
-        if name not in new:
-            continue
+    replaced = replaced_functions(old, new, old_definitions, new_definitions)
+    walker.result.replaced, walker.aside = replaced.told, replaced.places
+    for key, function, made in replaced.pairs:
+        walker.pair_function(key, function, made, 0)
+    for name in (name for name in old if name in new):
         before, after = old[name].__dict__, new[name].__dict__
         walker.result.successors[id(old[name])] = (old[name], new[name])
         definitions = (old_definitions.get(name) or Definitions(), new_definitions.get(name) or Definitions())
         for attribute in defining_names_first(before):
             if definitions[0].kind(attribute) is Kind.IMPORT or not walker.is_ours(before[attribute]):
                 continue
-            if attribute in after:
+            if attribute in after and f"{name}:{attribute}" not in walker.aside:
                 walker.top(f"{name}:{attribute}", before[attribute], after[attribute], attribute, definitions)
     for name in old:
         before, after = old[name].__dict__, new[name].__dict__
@@ -170,6 +175,7 @@ class _Walker:
         self.definitions = (old_definitions, new_definitions)
         self.new_globals = {id(module.__dict__) for module in new.values()}
         self.seen: set[int] = set()
+        self.aside: frozenset[str] = frozenset()
         self.later: deque[tuple[str, Any, Any, int]] = deque()
         self.in_sequences: set[str] = set()
         self.uneven: set[str] = set()
@@ -284,7 +290,7 @@ class _Walker:
 
     def pair_method(self, key: str, old: Any, new: Any, cls: type) -> None:
         """Pair members of a class of which one is a method and the other a static or class method."""
-        before, after = _function_of(old), _function_of(new)
+        before, after = function_of(old), function_of(new)
         if type(before) is not FunctionType or type(after) is not FunctionType or id(before) in self.seen:
             return
         self.seen.add(id(before))
@@ -368,7 +374,7 @@ class _Walker:
                 self.pair_class(f"{key}.<base>", before, base)
         after = walk.class_dict(new)
         for name, value in walk.class_items(old):
-            if name not in after or name in _NOT_CODE:
+            if name not in after or name in _NOT_CODE or f"{key}.{name}" in self.aside:
                 continue
             if walk.is_class(value) and walk.is_class(after[name]):
                 if self.is_own_class(value):
@@ -392,7 +398,3 @@ def _name_of(value: Any) -> str | None:
     if type(value) is FunctionType:
         return value.__code__.co_qualname if target_of(value.__code__) is None else value.__qualname__
     return walk.class_name(value) if walk.is_class(value) else None
-
-
-def _function_of(value: Any) -> Any:
-    return value if type(value) is FunctionType else value.__func__

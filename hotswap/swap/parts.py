@@ -19,6 +19,7 @@ __all__ = [
     "LRU_CACHE",
     "cell_contents",
     "defining_names_first",
+    "function_of",
     "functions_of",
     "is_empty",
     "leads_to",
@@ -63,6 +64,11 @@ def functions_of(
                     stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in walk.class_items(value)]
             elif type(value) in _WRAPPERS:
                 stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
+
+
+def function_of(value: Any) -> Any:
+    """The function of a method in a class: itself, or that of a static or class method."""
+    return value if type(value) is FunctionType else value.__func__
 
 
 def by_own_name(functions: Iterator[tuple[str, FunctionType]]) -> dict[tuple[str, str], FunctionType]:
