@@ -39,6 +39,10 @@ def replaced(code: Code) -> list[str]:
     return [text.replace(f"{code.name}:", "") for text in code.plan.warnings if "replaced at run time" in text]
 
 
+def mocked(*_: Any) -> str:
+    return "mocked"
+
+
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*arguments: Any) -> Any:
@@ -64,9 +68,9 @@ class TestMocks:
         code = Code(make_package, OLD)
         place, inner = code.live, code.live.K.Inner
         with (
-            mock.patch.object(place, "f", lambda: "mocked"),
+            mock.patch.object(place, "f", mocked),
             mock.patch.object(place.K, "m", mock.Mock()),
-            mock.patch.object(inner, "m", lambda _: "mocked"),
+            mock.patch.object(inner, "m", mocked),
         ):
             code.put(NEW)
             assert (code.live.f(), code.live.K().m()) == (2, 2)
@@ -78,17 +82,13 @@ class TestMocks:
 
     def test_the_mock_itself_is_left_alone(self, make_package: Make) -> None:
         code = Code(make_package, OLD)
-
-        def stand_in() -> str:
-            return "mocked"
-
-        with mock.patch.object(code.live, "f", stand_in):
+        with mock.patch.object(code.live, "f", mocked):
             code.put(NEW)
-            assert stand_in() == "mocked"
+            assert mocked() == "mocked"
 
     def test_a_rollback_puts_the_mock_back(self, make_package: Make) -> None:
         code = Code(make_package, OLD)
-        with mock.patch.object(code.live.K, "m", lambda _: "mocked"):
+        with mock.patch.object(code.live.K, "m", mocked):
             code.put(NEW)
             assert code.back().K().m() == "mocked"
         assert code.live.K().m() == 1
