@@ -660,10 +660,12 @@ class TestDataOfOtherModules:
         "source",
         [
             "import importlib\nv = importlib.import_module('.v', __package__)\nLIMIT = v.LIMIT\n",
+            "from importlib import import_module\nLIMIT = import_module('.v', __package__).LIMIT\n",
+            "import importlib\nLIMIT = importlib.import_module('{package}.v').LIMIT\n",
             "try:\n    import nowhere as v\nexcept ImportError:\n    from . import v\nLIMIT = v.LIMIT\n",
             "import {package}.v\nLIMIT = {package}.v.LIMIT\n",
         ],
-        ids=["import_module", "one of two modules", "dotted"],
+        ids=["import_module", "an attribute of its result", "by its whole name", "one of two modules", "dotted"],
     )
     def test_is_computed_anew(self, service: Callable[..., Service], source: str, changed: bool) -> None:
         live = service("", v="LIMIT = 1\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import enum
+import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -105,7 +106,9 @@ def _body(statements: list[ast.stmt], base: str) -> Definitions:
     found = Definitions()
     for statement in statements:
         dump = ast.dump(statement)
-        reads = frozenset(_reads(statement))
+        imported_here = {f"{there}.{name}": there for there, name in _read_from_imports(statement, base)}
+        found.modules.update((there, there) for there in imported_here.values())
+        reads = frozenset((*_reads(statement), *imported_here))
         bound = list(_bound(statement))
         for name, kind in bound:
             binding = found.bindings.setdefault(name, Binding(name, kind))
@@ -212,6 +215,22 @@ def _reads(statement: ast.stmt) -> Iterator[str]:
             dotted = _dotted(node)
             if dotted:
                 yield dotted
+
+
+def _read_from_imports(statement: ast.stmt, base: str) -> Iterator[tuple[str, str]]:
+    """The attributes that are read of what `import_module` returns: ``import_module(".v", __package__).LIMIT``."""
+    for node in _evaluated(statement):
+        if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Call) or not node.value.args:
+            continue
+        call, name = node.value, node.value.args[0]
+        if not _dotted(call.func).endswith("import_module") or not isinstance(name, ast.Constant):
+            continue
+        package = [*call.args[1:], *(keyword.value for keyword in call.keywords)]
+        above = package[0].value if package and isinstance(package[0], ast.Constant) else base
+        try:
+            yield importlib.util.resolve_name(str(name.value), str(above)), node.attr
+        except ImportError:
+            continue  # it leads out of the package, and would not be found
 
 
 def _dotted(node: ast.expr) -> str:
