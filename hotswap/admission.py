@@ -8,14 +8,15 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from packaging.version import Version
 
 from hotswap.errors import DowngradeError, WrongPackageError
-from hotswap.generation import Live, managed
+from hotswap.generation import Live, changed_modules, managed, removed_modules
 from hotswap.patch import Patch
 
-__all__ = ["admit", "checked_packages", "resolve", "roots", "version_for"]
+__all__ = ["admit", "checked_packages", "resolve", "roots", "versions_for"]
 
 
 def checked_packages(packages: Sequence[str]) -> tuple[str, ...]:
@@ -77,17 +78,18 @@ def roots(patch: Patch, versions: Mapping[str, Version]) -> list[str]:
     return [root for root in versions if any(managed(name, (root,)) for name in modules)]
 
 
-def version_for(patch: Patch, versions: Mapping[str, Version], counts: dict[str, int]) -> Version:
-    """Return the version that a patch gives to its packages: its own, or the live one with a local segment.
+def versions_for(patch: Patch, versions: Mapping[str, Version], counts: dict[str, int]) -> dict[str, Version]:
+    """Return the version that a patch gives to each of its packages: its own, or the live one with a local segment.
 
     Arguments:
         patch: the patch.
         versions: what is live.
-        counts: how many such versions each live version has had; counted on here.
+        counts: how many such versions each live version of each package has had; counted on here.
     """
-    if patch.version is not None:
-        return patch.version
-    live = max(versions[root] for root in roots(patch, versions))
+    return {root: patch.version_of(root) or _numbered(root, versions[root], counts) for root in roots(patch, versions)}
+
+
+def _numbered(root: str, live: Version, counts: dict[str, int]) -> Version:
     local = [part for part in (live.local or "").split(".") if part]
     count = 0
     if "hot" in local:
@@ -95,21 +97,55 @@ def version_for(patch: Patch, versions: Mapping[str, Version], counts: dict[str,
         count = next((int(part) for part in local[place + 1 :] if part.isdigit()), 0)
         local = local[:place]
     base = "+".join(part for part in (live.public, ".".join(local)) if part)
-    counts[base] = max(counts.get(base, 0), count) + 1
-    return Version(f"{base}{'.' if local else '+'}hot.{counts[base]}")
+    given = f"{root} {base}"
+    counts[given] = max(counts.get(given, 0), count) + 1
+    return Version(f"{base}{'.' if local else '+'}hot.{counts[given]}")
 
 
-def admit(patch: Patch, versions: Mapping[str, Version]) -> None:
+def admit(patch: Patch, live: Live, versions: Mapping[str, Version]) -> None:
     """Refuse a patch that must not even be loaded.
+
+    Arguments:
+        patch: the patch, with the versions that it gives to its packages.
+        live: the managed modules as they run now.
+        versions: what is live.
 
     Raises DowngradeError, RequirementError or SourceError.
     """
-    newest = max(versions[root] for root in roots(patch, versions))
-    if patch.version is not None and patch.version <= newest:
-        relation = "is live already" if patch.version == newest else f"is older than {newest}, which is live"
+    given = {root: patch.version_of(root) or versions[root] for root in roots(patch, versions)}
+    older = [root for root in given if given[root] < versions[root]]
+    same = [root for root in given if given[root] == versions[root]]
+    # A folder of packages may hold some that are as they are live: these keep their version.
+    if older or len(same) == len(given) or not all(_is_live(root, patch, live) for root in same):
+        wrong = max(
+            older or [root for root in same if not _is_live(root, patch, live)] or same, key=versions.__getitem__
+        )
+        relation = f"is older than {versions[wrong]}, which is live" if older else "is live already"
         raise DowngradeError(
-            f"{patch.version} {relation}",
+            f"{f'{wrong} ' if patch.versions else ''}{given[wrong]} {relation}",
             advice="give the patch a newer version; patcher.rollback() goes back",
         )
     patch.check_requirements()
     patch.compile_sources()
+
+
+def _is_live(root: str, patch: Patch, live: Live) -> bool:
+    """Whether a package of a patch is, byte for byte, what is live, and what is on disk where it is not imported."""
+    entry = live.get(root)
+    place = entry.module.__dict__.get("__file__") if entry is not None and entry.plain else None
+    if not isinstance(place, str):
+        return False
+    folder = Path(place).parent.parent if entry is not None and entry.package else Path(place).parent
+    removed = any(managed(name, (root,)) for name in removed_modules(live, patch))
+    compiled = {path for module, path in patch.extensions.items() if managed(module, (root,))}
+    here = (root, f"{root}.py")
+    mine = {path: data for path, data in patch.files.items() if path.partition("/")[0] in here or path in compiled}
+    changed = any(managed(name, (root,)) for name in changed_modules(live, patch))
+    return not removed and not changed and all(_bytes(folder / path) == data for path, data in mine.items())
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TypeAlias
 
 from hotswap import collector
@@ -80,11 +80,15 @@ class Settlement:
                 rollout.settle_down(settled, reason, self._aside)
 
     def _aside(self, tell: Callable[[], None]) -> None:
-        """Run log handlers, which are user code: not under the lock, and in a thread that `threading` knows."""
-        if self._stranded:
-            tell()
-        else:
-            threading.Thread(target=tell, name="hotswap-settled", daemon=True).start()
+        """Run log handlers, which are user code: not under the lock, and in a thread that `threading` knows.
+
+        While the interpreter shuts down no thread can be had any more: then they run here.
+        """
+        with suppress(RuntimeError):
+            if not self._stranded:
+                threading.Thread(target=tell, name="hotswap-settled", daemon=True).start()
+                return
+        tell()
 
     def _settle(self, swap: Swap | None, settling: Settling) -> Settled | None:
         """Lead what old code left behind to what is live now; None if its swap was taken back meanwhile."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from packaging.version import Version
 
 from hotswap.adapters import adapters
-from hotswap.admission import admit, resolve, roots, version_for
+from hotswap.admission import admit, resolve, roots, versions_for
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Live, Shelf, ShelfMark, Tree, epochs, forget, standing
 from hotswap.rollout import Rollout, State
@@ -86,9 +86,9 @@ class Succession:
     def candidate(self, rollout: Rollout, allow_effects: frozenset[str]) -> Candidate:
         """Admit the patch of a rollout, and lay out its files. Nothing of it is executed."""
         patch = resolve(rollout.patch, self._live)
-        version = version_for(patch, self.versions, self._hot)
-        rollout.patch, rollout.version = patch.with_version(version), version
-        admit(rollout.patch, self.versions)
+        rollout.patch = patch.with_versions(versions_for(patch, self.versions, self._hot))
+        version = rollout.version = rollout.patch.version or rollout.version
+        admit(rollout.patch, self._live, self.versions)
         paths = self._shelf.base_paths(self._live)
         regular = {entry.name for entry in self._live if entry.package and not entry.namespace}
         tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths, regular)
@@ -133,7 +133,7 @@ class Succession:
         self._shelf.put(rollout.candidate.tree, swap.new, rollout.candidate.removed)
         self._lineage = swap.lineage_after_commit()
         changed = roots(rollout.patch, before)
-        self._put(dict.fromkeys(changed, rollout.version))
+        self._put({name: rollout.patch.version_of(name) or rollout.version for name in changed})
         self._previous = _Previous(rollout, swap, before, mark, known, self._epochs)
         self.over(rollout)
         self._live.adopt()

@@ -28,6 +28,8 @@ _serial = itertools.count(1)
 
 WHOLLY_THREADED = re.compile(r"^pytestmark\b.*\bmark\.threads\b", re.MULTILINE)
 
+os.environ.setdefault("HOTSWAP_KEEP_SOURCES", "")  # the suite leaves no files behind, measured by coverage or not
+
 ON_PYODIDE = sys.platform == "emscripten"
 
 

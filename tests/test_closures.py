@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -351,3 +353,40 @@ class TestEvents:
         assert facts["left"] == [f"{place} was made without the parameter b of the new version"]
         assert facts["level"] == "warning"
         assert held[0]() == (2, 1)
+
+
+SHUTDOWN = """
+import logging, sys, threading, hotswap, shut
+start = threading.Thread.start
+
+def lying(thread):
+    if thread.name == "hotswap-settled":
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+    start(thread)
+
+told = threading.Event()
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        if "rollout.settled" in record.getMessage():
+            print("told")
+            told.set()
+
+threading.Thread.start = lying
+logging.basicConfig(level=logging.INFO, handlers=[Handler()])
+held = shut.make(0)
+source = open("shut.py").read().replace("1", "2")
+rollout = hotswap.Patcher(["shut"]).apply(hotswap.Patch.from_sources({"shut": source}))
+assert rollout.wait_settled(20)
+told.wait(20)
+"""
+
+
+class TestShutdown:
+    def test_without_a_thread_the_settlement_is_told_all_the_same(self, tmp_path: Path) -> None:
+        (tmp_path / "shut.py").write_text(REGISTER.format(n=1).replace("step=1", "step=0"), encoding="utf-8")
+        (tmp_path / "main.py").write_text(SHUTDOWN, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "main.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert (done.stdout, done.stderr) == ("told\n", "")

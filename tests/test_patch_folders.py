@@ -189,8 +189,33 @@ class TestFolderOfPackages:
     def test_the_only_package_states_the_version(self, tmp_path: Path) -> None:
         lay(tmp_path, {"shop/__init__.py": "__version__ = '1.2'"})
         assert Patch.from_path(tmp_path).label == "shop 1.2"
-        lay(tmp_path, {"other.py": ""})
-        assert Patch.from_path(tmp_path).label == "other+shop (no version)"
+
+    @pytest.mark.parametrize(
+        ("shop", "other", "label", "versions"),
+        [
+            ("'1.1'", "'1.1'", "other+shop 1.1", {}),
+            ("'1.1'", "'3.1'", "other+shop 3.1", {"shop": "1.1", "other": "3.1"}),
+            ("'1.1'", "None", "other+shop 1.1", {"shop": "1.1"}),
+            ("None", "None", "other+shop (no version)", {}),
+        ],
+    )
+    def test_each_package_states_its_own_version(
+        self, tmp_path: Path, shop: str, other: str, label: str, versions: dict[str, str]
+    ) -> None:
+        lay(tmp_path, {"shop/__init__.py": f"__version__ = {shop}", "other.py": f"__version__ = {other}"})
+        patch = Patch.from_path(tmp_path)
+        assert patch.label == label
+        assert {name: str(version) for name, version in patch.versions.items()} == versions
+        given = Patch.from_path(tmp_path, version="7")
+        assert (given.version_of("shop"), given.version_of("other"), given.versions) == (Version("7"), Version("7"), {})
+
+    def test_the_versions_of_packages_are_part_of_the_digest(self, tmp_path: Path) -> None:
+        lay(tmp_path, {"a/__init__.py": "__version__ = '1'", "b/__init__.py": "__version__ = '2'"})
+        patch = Patch.from_path(tmp_path)
+        assert patch.digest == Patch.from_path(tmp_path).digest
+        same = patch.with_versions({"a": Version("2"), "b": Version("2")})
+        assert same.digest == patch.with_version("2").digest != patch.digest
+        assert patch.with_versions({"a": Version("0"), "b": Version("2")}).digest not in (same.digest, patch.digest)
 
     def test_dist_info_says_the_rest(self, tmp_path: Path) -> None:
         metadata = METADATA.format("Shop-Service", "1.3") + "Requires-Python: >=3.8\nRequires-Dist: httpx>=0.1\n"

@@ -442,6 +442,41 @@ class TestVersions:
         assert (first.quote(), second.quote()) == (1, 0)
         assert patcher.versions == {first.name: Version("2.0"), second.name: Version("7.0")}
 
+    def test_each_package_of_a_folder_has_its_own(self, make_package: Make, tmp_path: Path) -> None:
+        names = [f"patched{next(_serial)}" for _ in range(3)]
+        for name, version in zip(names, ("'1.0'", "'3.0'", "None"), strict=True):
+            make_package({"__init__.py": f"__version__ = {version}\n"}, name=name)
+        patcher = Patcher(names)
+
+        def folder(*texts: str) -> Patch:
+            place = tmp_path / f"folder{next(_serial)}"
+            for name, text in zip(names, texts, strict=False):
+                (place / name).mkdir(parents=True)
+                (place / name / "__init__.py").write_text(text, encoding="utf-8")
+            return Patch.from_path(place)
+
+        def live() -> list[str]:
+            return [str(patcher.versions[name]) for name in names]
+
+        rollout = patcher.apply(folder("__version__ = '1.1'\n", "__version__ = '3.1'\n", "__version__ = None\nx = 1\n"))
+        assert live() == ["1.1", "3.1", "0+hot.1"]
+        assert (str(rollout.version), str(rollout.record.version)) == ("3.1", "3.1")
+        patcher.rollback()
+        assert live() == ["1.0", "3.0", "0"]
+        patcher.apply(folder("__version__ = '1.1'\n", "__version__ = '3.1'\n"))
+        patcher.apply(Patch.from_path(folder("__version__ = '1.2'\n").metadata["origin"] + f"/{names[0]}"))
+        assert live() == ["1.2", "3.1", "0"]
+        with pytest.raises(DowngradeError, match=rf"{names[0]} 1\.1 is older than 1\.2, which is live"):
+            patcher.apply(folder("__version__ = '1.1'\n", "__version__ = '3.2'\n"))
+        with pytest.raises(DowngradeError, match=rf"{names[1]} 3\.1 is live already"):
+            patcher.apply(folder("__version__ = '1.3'\n", "__version__ = '3.1'\nx = 1\n"))
+        with pytest.raises(DowngradeError, match="is live already"):
+            patcher.apply(folder("__version__ = '1.2'\n", "__version__ = '3.1'\n"))
+        patcher.apply(folder("__version__ = '1.3'\n", "__version__ = '3.1'\n"))
+        assert live() == ["1.3", "3.1", "0"]
+        patcher.apply(Patch.from_sources(dict.fromkeys(names, "y = 1\n")))
+        assert live() == ["1.3+hot.1", "3.1+hot.1", "0+hot.2"]
+
 
 class TestSingleFiles:
     @pytest.mark.parametrize(("name", "module"), [("only.py", "sub.only"), ("more.py", "sub.deep.more")])

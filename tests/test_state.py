@@ -594,3 +594,88 @@ class TestFunctionAttributes:
         live.apply(source.format(2))
         assert (live.m.f.hits, live.m.f(), live.m.f.__wrapped__()) == (1, 2, 2)
         assert live.m.f.__wrapped__ is not wrapped
+
+
+class TestNamesThatSeveralBranchesBind:
+    """A name that an import may have bound follows what it was imported from, whatever else its statement binds."""
+
+    FALLBACK = "try:\n    from .v import VERSION\nexcept ImportError:\n    VERSION = 'unknown'\ndef f(): return 1\n"
+    STAR = "try:\n    from .v import *\nexcept ImportError:\n    VERSION = 'unknown'\ndef f(): return 1\n"
+    EARLIER = "VERSION = 'unknown'\nfrom .v import *\ndef f(): return 1\n"
+
+    @pytest.mark.parametrize("changed", [True, False], ids=["the importer changes", "it does not"])
+    @pytest.mark.parametrize("source", [FALLBACK, STAR, EARLIER], ids=["name", "star", "star over a binding"])
+    def test_with_a_fallback(self, service: Callable[..., Service], source: str, changed: bool) -> None:
+        live = service(source, v="VERSION = '1.0'\n", user="from .m import VERSION\nBANNER = 'v' + VERSION\n")
+        rollout = live.apply(source.replace("1", "2") if changed else source, v="VERSION = '2.0'\n")
+        assert (live.m.VERSION, live.user.VERSION, live.user.BANNER) == ("2.0", "2.0", "v2.0")
+        if changed:
+            assert fates(rollout)["VERSION"] == ("replaced", "what it is imported from changed")
+        live.patcher.rollback()
+        assert (live.m.VERSION, live.user.VERSION, live.user.BANNER) == ("1.0", "1.0", "v1.0")
+
+    def test_what_was_rebound_at_run_time_stays(self, service: Callable[..., Service]) -> None:
+        live = service(self.FALLBACK, v="VERSION = '1.0'\n")
+        live.m.VERSION = "mine"
+        live.apply(self.FALLBACK.replace("1", "2"), v="VERSION = '2.0'\n")
+        assert live.m.VERSION == "mine"
+
+    def test_another_branch_may_bind_it_in_the_new_version(self, service: Callable[..., Service]) -> None:
+        live = service(self.FALLBACK, v="VERSION = '1.0'\n")
+        live.apply(self.FALLBACK.replace("1", "2"), v="OTHER = '2.0'\n")
+        assert live.m.VERSION == "unknown"
+        live.apply(self.FALLBACK.replace("1", "3"), v="VERSION = '3.0'\n")
+        assert live.m.VERSION == "3.0"
+
+    @pytest.mark.parametrize("changed", [True, False], ids=["the importer changes", "it does not"])
+    @pytest.mark.parametrize(("old", "new"), [("[1]", "[2]"), ("1", "2")], ids=["told by identity", "told by nothing"])
+    def test_with_two_modules_to_import_it_from(
+        self, service: Callable[..., Service], old: str, new: str, changed: bool
+    ) -> None:
+        source = "import sys\nif sys.platform:\n    from .v import LIMIT\nelse:\n    from .w import LIMIT\n"
+        live = service(source, v=f"LIMIT = {old}\n", w=f"LIMIT = {old}\n", user="from .m import LIMIT\n")
+        live.apply(source + "X = 1\n" if changed else source, v=f"LIMIT = {new}\n")
+        assert str(live.m.LIMIT) == str(live.user.LIMIT) == new
+
+    def test_what_is_bound_for_certain_after_an_import_does_not_follow_it(
+        self, service: Callable[..., Service]
+    ) -> None:
+        source = "from .v import A\nfrom .v import *\nA = 5\nB = 6\ndef f(): return 1\n"
+        live = service(source, v="A = 5\nB = 6\n", w="from .v import A\nfrom .v import *\nA = 5\nB = 6\n")
+        live.apply(source.replace("return 1", "return 2"), v="A = 7\nB = 8\n")
+        assert (live.m.A, live.m.B, live.w.A, live.w.B) == (5, 6, 5, 6)
+
+    def test_an_unchanged_module_may_be_in_between(self, service: Callable[..., Service]) -> None:
+        between = "try:\n    from .v import VERSION\nexcept ImportError:\n    from .w import VERSION\n"
+        live = service("from .between import VERSION\n", between=between, v="VERSION = '1.0'\n", w="VERSION = '0'\n")
+        live.apply("from .between import VERSION\ndef f(): return VERSION\n", v="VERSION = '2.0'\n")
+        assert (live.m.VERSION, live.m.f(), live.between.VERSION) == ("2.0", "2.0", "2.0")
+
+
+class TestDataOfOtherModules:
+    """Data that is computed from data of another module, by whatever name the module goes."""
+
+    @pytest.mark.parametrize("changed", [True, False], ids=["the reader changes", "it does not"])
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "import importlib\nv = importlib.import_module('.v', __package__)\nLIMIT = v.LIMIT\n",
+            "from importlib import import_module\nLIMIT = import_module('.v', __package__).LIMIT\n",
+            "import importlib\nLIMIT = importlib.import_module('{package}.v').LIMIT\n",
+            "try:\n    import nowhere as v\nexcept ImportError:\n    from . import v\nLIMIT = v.LIMIT\n",
+            "import {package}.v\nLIMIT = {package}.v.LIMIT\n",
+        ],
+        ids=["import_module", "an attribute of its result", "by its whole name", "one of two modules", "dotted"],
+    )
+    def test_is_computed_anew(self, service: Callable[..., Service], source: str, changed: bool) -> None:
+        live = service("", v="LIMIT = 1\n")
+        source = source.format(package=live.package)
+        live.apply(source + "def f(): return 1\n")
+        live.apply(source + f"def f(): return {1 + changed}\n", v="LIMIT = 2\n")
+        assert live.m.LIMIT == live.v.LIMIT == 2
+
+    def test_through_changed_modules(self, service: Callable[..., Service]) -> None:
+        source = "from .v import LIMIT\nMORE = LIMIT + 1\ndef f(): return 1\n"
+        live = service(source, v="LIMIT = 1\n", user="from .m import LIMIT, MORE\nBOTH = [LIMIT, MORE]\n")
+        live.apply(source.replace("return 1", "return 2"), v="LIMIT = 2\n")
+        assert (live.user.LIMIT, live.user.MORE, live.user.BOTH) == (2, 3, [2, 3])

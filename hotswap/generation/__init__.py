@@ -1,16 +1,17 @@
 """Generations: what is live, and candidates that are loaded beside it."""
 
 from hotswap.generation.aliases import is_alias, name_of
-from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names, unchanged
+from hotswap.generation.comparison import unchanged
+from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
 from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
 from hotswap.generation.isolation import GONE, ModuleView, World, gate, worlds
 from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
-from hotswap.generation.live import Live, LiveModule, forget, managed
+from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at
 from hotswap.generation.loading import Candidate
 from hotswap.generation.paths import added_places, with_places
-from hotswap.generation.selection import PLACE, Selection, is_place, select
+from hotswap.generation.selection import PLACE, Selection, changed_modules, is_place, removed_modules, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
 from hotswap.generation.standing import epochs, standing
 from hotswap.generation.sysview import SysView
@@ -37,6 +38,7 @@ __all__ = [
     "Young",
     "added_places",
     "analyse",
+    "changed_modules",
     "detach",
     "epochs",
     "forget",
@@ -49,10 +51,13 @@ __all__ = [
     "public_names",
     "reachable",
     "registry",
+    "removed_modules",
+    "same_value",
     "select",
     "standing",
     "told",
     "unchanged",
+    "value_at",
     "watch_young",
     "with_places",
     "worlds",

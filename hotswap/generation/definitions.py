@@ -1,27 +1,17 @@
 """What the source of a module says: which statement binds which name, and which names came from where.
 
-Only the syntax tree is read; nothing is executed. Two versions of a module are compared statement by statement: a
-definition that did not change keeps its object, and an importer's source tells where its constants came from.
+Only the syntax tree is read; nothing is executed. An importer's source tells where its constants came from.
 """
 
 from __future__ import annotations
 
 import ast
 import enum
-from collections.abc import Container, Iterator, Mapping
+import importlib.util
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-__all__ = [
-    "Binding",
-    "Definitions",
-    "Kind",
-    "analyse",
-    "changed_class_data",
-    "changes_its_heirs",
-    "is_enumeration",
-    "public_names",
-    "unchanged",
-]
+__all__ = ["Binding", "Definitions", "Kind", "analyse", "public_names"]
 
 
 class Kind(enum.Enum):
@@ -39,7 +29,8 @@ class Binding:
 
     `kind` is that of the last statement; `text` the dump of all of them, without positions; `reads` the names and
     ``module.name`` pairs that they load; `touches` the dumps of the statements that change the object in place
-    (``X["a"] = 1``, ``X.add(2)``); `head` what decides how functions and classes are registered.
+    (``X["a"] = 1``, ``X.add(2)``); `head` what decides how functions and classes are registered; `literals` the plain
+    values that it is bound to as they stand there.
     """
 
     name: str
@@ -48,6 +39,7 @@ class Binding:
     reads: frozenset[str] = frozenset()
     touches: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
+    literals: tuple[object, ...] = ()
 
 
 @dataclass(slots=True)
@@ -57,6 +49,10 @@ class Definitions:
     `froms` maps a local name to the absolute module and the name that it was imported from; `modules` maps a local
     name to the module that it is bound to by an import statement; `stars` lists the modules of ``from m import *``;
     `classes` holds the bodies of the classes defined here.
+
+    A name may be bound in several branches. `others` maps it to what it may have been imported from besides what
+    `froms` says. `followers` are the names that an import may have bound last, whatever else stands in its other
+    branches; `starred` those bound here that a later ``import *``, or one in another branch, may have bound as well.
     """
 
     bindings: dict[str, Binding] = field(default_factory=dict)
@@ -64,11 +60,30 @@ class Definitions:
     modules: dict[str, str] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     classes: dict[str, Definitions] = field(default_factory=dict)
+    others: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    followers: set[str] = field(default_factory=set)
+    starred: set[str] = field(default_factory=set)
 
     def kind(self, name: str) -> Kind | None:
         """Return how `name` is bound here, or None if no statement of this body binds it."""
         found = self.bindings.get(name)
         return found.kind if found else None
+
+    def imports(self) -> Iterator[tuple[str, tuple[str, str]]]:
+        """Yield each name that may be bound by a from-import, with each module and name that it may come from."""
+        yield from self.froms.items()
+        for local, origins in self.others.items():
+            yield from ((local, origin) for origin in origins)
+
+    def origins(self, name: str) -> list[tuple[str, str]]:
+        """Return the modules and names that a name may have been imported from, if an import may have bound it last."""
+        found = [self.froms[name]] if name in self.followers and name in self.froms else []
+        found += self.others.get(name, ()) if name in self.followers else ()
+        return found + ([] if self.hides(name) else [(star, name) for star in reversed(self.stars)])
+
+    def hides(self, name: str) -> bool:
+        """Whether a name is bound here for certain after any ``import *`` that might have bound it."""
+        return name in self.bindings and name not in self.starred
 
 
 def analyse(source: str, module: str, *, package: bool) -> Definitions:
@@ -89,13 +104,16 @@ def _body(statements: list[ast.stmt], base: str) -> Definitions:
     found = Definitions()
     for statement in statements:
         dump = ast.dump(statement)
-        reads = frozenset(_reads(statement))
+        imported_here = {f"{there}.{name}": there for there, name in _read_from_imports(statement, base)}
+        found.modules.update((there, there) for there in imported_here.values())
+        reads = frozenset((*_reads(statement), *imported_here))
         bound = list(_bound(statement))
         for name, kind in bound:
             binding = found.bindings.setdefault(name, Binding(name, kind))
             binding.kind = kind
             binding.text += (dump,)
             binding.reads |= reads
+        _literals(statement, found)
         for node in _own(statement):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 found.bindings[node.name].head += (_head(node),)
@@ -106,10 +124,25 @@ def _body(statements: list[ast.stmt], base: str) -> Definitions:
                 touched.touches += (dump,)
                 touched.reads |= reads - {name}
         _imports(statement, base, found)
+        imported = {name for name, kind in bound if kind is Kind.IMPORT}
+        found.followers = (found.followers - names) | imported
+        if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in _own(statement)):
+            found.starred = set(found.bindings)
+        else:
+            found.starred -= names
         for node in _own(statement):
             if isinstance(node, ast.ClassDef):
                 found.classes[node.name] = _body(node.body, base)
     return found
+
+
+def _literals(statement: ast.stmt, found: Definitions) -> None:
+    """Note the plain values that names are bound to: ``LIMIT = 3``, most often what an import falls back on."""
+    for node in _own(statement):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    found.bindings[target.id].literals += (node.value.value,)
 
 
 def _head(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
@@ -189,6 +222,22 @@ def _path(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def _read_from_imports(statement: ast.stmt, base: str) -> Iterator[tuple[str, str]]:
+    """The attributes that are read of what `import_module` returns: ``import_module(".v", __package__).LIMIT``."""
+    for node in _evaluated(statement):
+        if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Call) or not node.value.args:
+            continue
+        call, name = node.value, node.value.args[0]
+        if not _path(call.func).endswith("import_module") or not isinstance(name, ast.Constant):
+            continue
+        package = [*call.args[1:], *(keyword.value for keyword in call.keywords)]
+        above = package[0].value if package and isinstance(package[0], ast.Constant) else base
+        try:
+            yield importlib.util.resolve_name(str(name.value), str(above)), node.attr
+        except ImportError:
+            continue  # it leads out of the package, and would not be found
+
+
 def _bound(statement: ast.stmt) -> Iterator[tuple[str, Kind]]:
     for node in _own(statement):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -255,8 +304,8 @@ def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 local = alias.asname or alias.name.partition(".")[0]
+                _leave(local, node is statement, found)
                 found.modules[local] = alias.name if alias.asname else local
-                found.froms.pop(local, None)
         elif isinstance(node, ast.ImportFrom):
             origin = node.module or ""
             if node.level:
@@ -267,8 +316,18 @@ def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:
                     found.stars.append(origin)
                 else:
                     local = alias.asname or alias.name
+                    _leave(local, node is statement, found)
                     found.froms[local] = (origin, alias.name)
                     found.modules.pop(local, None)
+
+
+def _leave(local: str, certain: bool, found: Definitions) -> None:
+    """Note that another import binds a name: it comes from there for certain, or from one of both."""
+    before = found.froms.pop(local, None)
+    if certain:
+        found.others.pop(local, None)
+    elif before is not None:
+        found.others[local] = (before, *found.others.get(local, ()))
 
 
 def public_names(names: Mapping[str, object]) -> list[str]:
@@ -277,87 +336,3 @@ def public_names(names: Mapping[str, object]) -> list[str]:
     if isinstance(listed, (list, tuple)):
         return [str(name) for name in listed]
     return [name for name in list(names) if not name.startswith("_")]
-
-
-def unchanged(name: str, old: Definitions, new: Definitions, foreign: Container[str] = ()) -> bool:
-    """Return whether the definition of `name` is the same in both bodies, and so is the data that it reads.
-
-    A change in a function or class that the definition calls is not a change of the definition. Each name that is
-    reached is looked at once: the statements of one block may all read each other.
-
-    Arguments:
-        name: the name in question; it must be bound in both bodies.
-        old, new: the two bodies.
-        foreign: the imported names and dotted reads that stand for changed data.
-    """
-    reached, stack = {name}, [name]
-    while stack:
-        current = stack.pop()
-        before, after = old.bindings.get(current), new.bindings.get(current)
-        if before is None or after is None or before.text != after.text:
-            return False
-        for read in after.reads - reached:
-            if read in foreign or _class_data_changed(read, old, new):
-                return False
-            kinds = (old.kind(read), new.kind(read))
-            if kinds == (None, None):
-                continue
-            if kinds[0] is not kinds[1]:
-                return False
-            if kinds[1] is Kind.DATA:
-                reached.add(read)
-                stack.append(read)
-            origins = (old.froms.get(read), old.modules.get(read)), (new.froms.get(read), new.modules.get(read))
-            if kinds[1] is Kind.IMPORT and origins[0] != origins[1]:
-                return False
-    return True
-
-
-def _class_data_changed(read: str, old: Definitions, new: Definitions) -> bool:
-    """Whether a read of a class sees other data: ``Limits.MAX``; or ``list(Colour)``, where members have changed."""
-    name, _, attribute = read.removesuffix("*").partition(".")
-    if name == read or old.kind(name) is not Kind.CLASS or new.kind(name) is not Kind.CLASS:
-        return False
-    changed = changed_class_data(name, old, new)
-    return attribute in changed if attribute else bool(changed) and is_enumeration(name, new)
-
-
-def changed_class_data(name: str, old: Definitions, new: Definitions) -> set[str]:
-    """Return the attributes of a class whose data differ, are added or are gone."""
-    before, after = old.classes.get(name) or Definitions(), new.classes.get(name) or Definitions()
-    return {
-        attribute
-        for attribute in before.bindings.keys() | after.bindings.keys()
-        if Kind.DATA in (before.kind(attribute), after.kind(attribute)) and not unchanged(attribute, before, after)
-    }
-
-
-def is_enumeration(name: str, definitions: Definitions) -> bool:
-    """Return whether a class says that it is an enumeration."""
-    return any("Enum" in head or "Flag" in head for head in definitions.bindings[name].head)
-
-
-_HOOKS = frozenset({"__init_subclass__", "__set_name__", "__prepare__", "__class_getitem__"})
-_HOOKS_OF_METACLASSES = _HOOKS | {"__new__", "__init__", "__call__"}
-
-
-def changes_its_heirs(name: str, old: Definitions, new: Definitions) -> bool:
-    """Whether a class has changed in what others take from it when they are made: subclasses, owners of descriptors.
-
-    These are its fields (annotated names), its decorators and bases, the hooks that are called when a class is made,
-    and the members of a protocol.
-    """
-    heads = [definitions.bindings[name].head for definitions in (old, new)]
-    if heads[0] != heads[1]:
-        return True
-    head = " ".join(heads[1])
-    before, after = old.classes.get(name) or Definitions(), new.classes.get(name) or Definitions()
-    hooks = _HOOKS_OF_METACLASSES if "id='type'" in head or "Meta" in head else _HOOKS
-    if "Protocol" in head and before.bindings.keys() != after.bindings.keys():
-        return True
-    for member in before.bindings.keys() | after.bindings.keys():
-        texts = [body.bindings[member].text if member in body.bindings else () for body in (before, after)]
-        annotated = any(text.startswith("AnnAssign") for text in (*texts[0], *texts[1]))
-        if texts[0] != texts[1] and (member in hooks or annotated):
-            return True
-    return False

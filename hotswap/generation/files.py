@@ -15,7 +15,6 @@ import importlib.util
 import os
 import shutil
 import sys
-import tempfile
 import weakref
 from collections.abc import Container, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable, TraversableResources
@@ -27,6 +26,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from hotswap.generation.directories import new_directory, stay
 from hotswap.generation.paths import NamespacePath, unpack
 from hotswap.patch import Patch, SourceFile, decode
 
@@ -39,7 +39,7 @@ class Tree:
     Arguments:
         patch: what was patched.
         packages: the managed top-level packages; what else the patch holds is left alone.
-        version: the version that it gives to its packages.
+        version: the version that it gives to those of its packages to which the patch gives none of their own.
         below: the tree that it lies over, for a patch that holds only some modules; None over the code on disk.
         paths: where the managed packages lie that the patch does not hold completely: module name -> directories.
         regular: the packages that have code of their own, wherever it is.
@@ -54,11 +54,12 @@ class Tree:
         paths: Mapping[str, Sequence[str]],
         regular: Container[str] = (),
     ) -> None:
-        self.version = version
         self._regular = regular
         self.roots = (frozenset(name.partition(".")[0] for name in patch.sources) | patch.complete) & set(packages)
+        self.versions = {root: patch.version_of(root) or version for root in self.roots}
         if below is not None:
             self.roots |= below.roots
+            self.versions = below.versions | self.versions
         self.sources: dict[str, SourceFile] = {}
         files: dict[str, bytes] = {}
         if below is not None:
@@ -81,12 +82,16 @@ class Tree:
         for info in {path.partition("/")[0] for path in files if _INFO in path}:
             if any(path.startswith(info) for path in patch.files):
                 self.retold.pop(info, None)
-            elif tops & {_top(line) for line in files.get(f"{info}/RECORD", b"").decode(errors="replace").split("\n")}:
-                self.retold[info] = version
-        self.directory = tempfile.mkdtemp(prefix=f"hotswap-{os.getpid()}-")
+                continue
+            listed = {_top(line) for line in files.get(f"{info}/RECORD", b"").decode(errors="replace").split("\n")}
+            for top in sorted(tops & listed):
+                self.retold[info] = self.versions.get(top, version)
+        self.directory = new_directory()
         # `finalize` has one entry in `atexit` for all of its objects; an entry of our own for each tree would stay
         # behind as an empty slot, which `atexit` never gives back.
         self._removal = weakref.finalize(self, _remove, self.directory, os.getpid())
+        if stay():  # what measures now may have stopped when the files would go
+            self._removal.detach()
         try:
             self._write(paths)
         except BaseException:
@@ -163,12 +168,12 @@ class Tree:
         return None
 
     def remove(self) -> None:
-        """Delete the directory. Sources stay readable through the loaders of the modules."""
+        """Delete the directory, unless it is to stay. Sources stay readable through the loaders of the modules."""
         self._removal()
 
 
 def _remove(directory: str, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child must not take the files away from its parent
+    if os.getpid() == owner and not stay():  # a forked child must not take the files away from its parent
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -300,7 +305,7 @@ class PatchFinder(importlib.abc.MetaPathFinder):
                             if hasattr(finder, "find_distributions")
                             for base in finder.find_distributions(context)
                         ),
-                        tree.version,
+                        tree.versions[root],
                     )
 
 

@@ -24,7 +24,7 @@ from hotswap import walk
 from hotswap.generation.aliases import home_of, is_alias
 from hotswap.generation.definitions import Definitions, analyse
 
-__all__ = ["Live", "LiveModule", "forget", "live_version", "managed"]
+__all__ = ["MISSING", "Live", "LiveModule", "forget", "live_version", "managed", "same_value", "value_at"]
 
 
 @dataclass(slots=True)
@@ -131,6 +131,29 @@ class Live:
     def tree(self) -> Mapping[str, ModuleType]:
         """Return the module objects by name."""
         return {name: entry.module for name, entry in self.modules.items()}
+
+
+def same_value(modules: Mapping[str, ModuleType], *places: tuple[str, str]) -> bool:
+    """Whether all names, given as module and name, are bound, and to the same object.
+
+    Arguments:
+        modules: where to look the modules up first; then in `sys.modules`.
+        places: the names.
+    """
+    values = [value_at(modules, *place) for place in places]
+    return values[0] is not MISSING and all(value is values[0] for value in values)
+
+
+def value_at(modules: Mapping[str, ModuleType], module: str, name: str) -> Any:
+    """What a name of a module is bound to, or `MISSING`; no code of the module runs."""
+    found = modules.get(module) or sys.modules.get(module)
+    if not issubclass(type(found), ModuleType):
+        return MISSING
+    return ModuleType.__getattribute__(found, "__dict__").get(name, MISSING)
+
+
+MISSING: Any = object()
+"""Stands for the value of a name that is not bound."""
 
 
 def forget(names: Iterable[str]) -> None:

@@ -19,14 +19,14 @@ from packaging.version import Version
 from hotswap.effects import Journal, Look
 from hotswap.errors import LoadError
 from hotswap.generation.aliases import unset
-from hotswap.generation.definitions import Definitions, analyse, public_names
+from hotswap.generation.definitions import Definitions, Kind, analyse, public_names
 from hotswap.generation.examination import examine, made_classes
 from hotswap.generation.failures import innermost, told
 from hotswap.generation.files import NamespaceLoader, Tree
 from hotswap.generation.finding import find
 from hotswap.generation.isolation import GONE, World, gate, worlds
 from hotswap.generation.limit import Limit
-from hotswap.generation.live import Live
+from hotswap.generation.live import Live, same_value
 from hotswap.generation.optional import load_new
 from hotswap.generation.overrides import override
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
@@ -304,9 +304,12 @@ class CandidateWorld(World):
         entry = self.live_modules.get(module)
         if entry is None or depth > _REEXPORTS or self.candidate.discarded:
             return None
-        found = entry.definitions.froms.get(name)
-        stars = [(star, name) for star in entry.definitions.stars] if name not in entry.definitions.bindings else []
-        for origin in [found] if found else stars:
+        origins = entry.definitions.origins(name)
+        is_bound_otherwise = entry.definitions.kind(name) not in (Kind.IMPORT, None)
+        if len(origins) > 1 or is_bound_otherwise:
+            told = [origin for origin in origins if same_value(self.live_modules.tree(), (module, name), origin)]
+            origins = told if told or is_bound_otherwise else origins
+        for origin in origins:
             if origin[0] not in self.candidate.changed:
                 further = self._origin(*origin, depth + 1)
                 if further is not None:
@@ -314,7 +317,7 @@ class CandidateWorld(World):
                 continue
             if origin[0] not in self.own:
                 self.load(origin[0])
-            if found or name in public_names(self.own[origin[0]].__dict__):
+            if name in entry.definitions.followers or name in public_names(self.own[origin[0]].__dict__):
                 return origin
         return None
 

@@ -45,6 +45,8 @@ def override(definitions: Mapping[str, Definitions], live: Live, patch: Patch) -
         old, new = before.bindings[attribute], after.bindings[attribute]
         if name in patch.keep:
             after.bindings[attribute] = replace(new, text=old.text, touches=old.touches, reads=frozenset())
+            after.followers.discard(attribute)
+            after.starred.discard(attribute)
         else:
             after.bindings[attribute] = replace(new, text=(*new.text, "replaced"))
     if issues:

@@ -15,15 +15,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from types import ModuleType
 
-from hotswap.generation.definitions import (
-    Definitions,
-    Kind,
-    changed_class_data,
-    changes_its_heirs,
-    is_enumeration,
-    unchanged,
-)
-from hotswap.generation.live import Live, LiveModule
+from hotswap.generation.comparison import changed_class_data, changes_its_heirs, is_enumeration, unchanged
+from hotswap.generation.definitions import Definitions, Kind
+from hotswap.generation.live import Live, LiveModule, same_value
 from hotswap.generation.paths import lies_elsewhere
 from hotswap.patch import Patch, decode
 
@@ -91,13 +85,20 @@ class Selection:
         self.data: dict[str, set[str]] = {}
         self.heirs: dict[str, set[str]] = {}
 
-    def changed_names(self, module: str, definitions: Definitions) -> set[str]:
+    def changed_names(self, module: str, definitions: Definitions, loaded: ModuleType | None = None) -> set[str]:
         """The names of a module that stand for changed data, its own or taken from elsewhere."""
-        return self.stale(definitions) | self.data.get(module, set())
+        return self.stale(definitions, loaded) | self.data.get(module, set())
 
-    def stale(self, definitions: Definitions) -> set[str]:
-        """The local names, and the dotted reads of modules, through which a module gets changed data."""
-        return self.passed_on(definitions) | _by_module(definitions, self.data)
+    def stale(self, definitions: Definitions, loaded: ModuleType | None = None) -> set[str]:
+        """The local names, and the dotted reads of modules, through which a module gets changed data.
+
+        Arguments:
+            definitions: of the module.
+            loaded: the module, old or new. A name that stands for a module there, and was bound by something else
+                than an import statement (``m = importlib.import_module(".m", __name__)``), is known from it.
+        """
+        aliases = [*_aliases(definitions), *(_bound_modules(definitions, loaded) if loaded is not None else ())]
+        return self.passed_on(definitions) | _by_module(aliases, self.data)
 
     def passed_on(self, definitions: Definitions) -> set[str]:
         """The names under which a module gives away what it imported of changed data."""
@@ -105,31 +106,42 @@ class Selection:
 
     def changed_heirs(self, definitions: Definitions) -> set[str]:
         """The local names, and the dotted reads of modules, through which a module gets classes that changed so."""
-        return self._taken(definitions, self.heirs) | _by_module(definitions, self.heirs)
+        return self._taken(definitions, self.heirs) | _by_module(_aliases(definitions), self.heirs)
 
     def _taken(self, definitions: Definitions, changed: Mapping[str, set[str]]) -> set[str]:
         found = set()
-        for local, (module, name) in definitions.froms.items():
+        for local, (module, name) in definitions.imports():
             for other in changed.get(module, ()):
                 if other == name or other.startswith((f"{name}.", f"{name}*")):
                     found.add(local + other[len(name) :])
         for star in definitions.stars:
-            found |= {
-                other for other in changed.get(star, set()) if other.partition(".")[0] not in definitions.bindings
-            }
+            found |= {other for other in changed.get(star, set()) if not definitions.hides(other.partition(".")[0])}
         return found
 
 
-def _aliases(definitions: Definitions) -> dict[str, str]:
+def _aliases(definitions: Definitions) -> Iterator[tuple[str, str]]:
     """The local names that may stand for modules, and those modules."""
-    return definitions.modules | {local: f"{module}.{name}" for local, (module, name) in definitions.froms.items()}
+    yield from definitions.modules.items()
+    for local, (module, name) in definitions.imports():
+        yield local, f"{module}.{name}"
 
 
-def _by_module(definitions: Definitions, changed: Mapping[str, set[str]]) -> set[str]:
+def _bound_modules(definitions: Definitions, loaded: ModuleType) -> Iterator[tuple[str, str]]:
+    """The names of a module that an assignment has bound to a module, and the names of these modules."""
+    facts = ModuleType.__getattribute__(loaded, "__dict__")
+    for local, binding in definitions.bindings.items():
+        value = facts.get(local)
+        if binding.kind is Kind.DATA and issubclass(type(value), ModuleType):
+            name = ModuleType.__getattribute__(value, "__dict__").get("__name__")
+            if type(name) is str:
+                yield local, name
+
+
+def _by_module(aliases: Iterable[tuple[str, str]], changed: Mapping[str, set[str]]) -> set[str]:
     """The dotted reads that lead to changed names of modules: ``limits.MAX``, ``shop.limits.MAX``."""
     return {
         f"{local}{module.removeprefix(above)}.{name}"
-        for local, above in _aliases(definitions).items()
+        for local, above in aliases
         for module, names in changed.items()
         if module == above or module.startswith(f"{above}.")
         for name in names
@@ -191,8 +203,11 @@ def select(
         before = _size(selection)
         for name, definitions in loaded.items():
             _inherit(name, definitions, selection)
+        for name in changed:
+            if name in selection.data:
+                _spread(live.modules[name], new[name], selection)
         for entry in others:
-            _spread(entry, selection)
+            _spread(entry, entry.definitions, selection)
             if entry.name not in selection.affected and _mixes(entry, loaded):
                 selection.affected.append(entry.name)
             if entry.name in selection.affected:
@@ -241,18 +256,33 @@ def _inherit(module: str, definitions: Definitions, selection: Selection) -> lis
     return found
 
 
-def _spread(entry: LiveModule, selection: Selection) -> None:
-    """Follow changed data into one module: what it passes on, and what it made of it when it was imported."""
-    stale = selection.stale(entry.definitions)
+def _spread(entry: LiveModule, definitions: Definitions, selection: Selection) -> None:
+    """Follow changed data into one module: what it passes on, and what it made of it when it was imported.
+
+    Arguments:
+        entry: the module, whose text the patch may have changed or not.
+        definitions: what its text says then.
+        selection: receives what is found; an unchanged module that depends on the changed data is affected.
+    """
+    module = entry.module if issubclass(type(entry.module), ModuleType) else None
+    passed, stale = selection.passed_on(definitions), selection.stale(definitions, module)
     data = selection.data.setdefault(entry.name, set())
-    data |= selection.passed_on(entry.definitions)
-    if _inherit(entry.name, entry.definitions, selection) and entry.name not in selection.affected:
-        selection.affected.append(entry.name)
-    for name, binding in _dependent(entry.definitions, stale | data):
-        if entry.name not in selection.affected:
-            selection.affected.append(entry.name)
+    data |= passed
+    affected = definitions is entry.definitions and (
+        bool(_inherit(entry.name, definitions, selection)) or any(_is_unclear(name, entry) for name in passed)
+    )
+    for name, binding in _dependent(definitions, stale | data):
+        affected = affected or definitions is entry.definitions
         if binding is Kind.DATA:
             data.add(name)
+    if affected and entry.name not in selection.affected:
+        selection.affected.append(entry.name)
+
+
+def _is_unclear(name: str, entry: LiveModule) -> bool:
+    """Whether only the module body itself can tell from where it has a name: from one module, or another like it."""
+    origins = entry.definitions.origins(name)
+    return len(origins) > 1 and sum(same_value({}, (entry.name, name), origin) for origin in origins) > 1
 
 
 def _mixes(entry: LiveModule, loaded: Mapping[str, Definitions]) -> bool:
@@ -260,7 +290,7 @@ def _mixes(entry: LiveModule, loaded: Mapping[str, Definitions]) -> bool:
     definitions = entry.definitions
     classes = {
         local
-        for local, (module, name) in definitions.froms.items()
+        for local, (module, name) in definitions.imports()
         if module in loaded and loaded[module].kind(name) is Kind.CLASS
     }
     if not classes or not any(
@@ -268,7 +298,7 @@ def _mixes(entry: LiveModule, loaded: Mapping[str, Definitions]) -> bool:
     ):
         return False
     return any(
-        entry.name in (module, f"{module}.{name}") for other in loaded.values() for module, name in other.froms.values()
+        entry.name in (module, f"{module}.{name}") for other in loaded.values() for _, (module, name) in other.imports()
     )
 
 

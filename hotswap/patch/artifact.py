@@ -36,7 +36,7 @@ class Patch:
     name: str
     """Name of the distribution or package, such as ``"shop"``."""
     version: Version | None
-    """None where nothing states one: the patcher then derives it from the live version."""
+    """None where nothing states one: the patcher then derives it from the live version. The highest of `versions`."""
     files: Mapping[str, bytes]
     """Path relative to the import root, with ``/``, -> bytes: sources, package data, ``*.dist-info``."""
     complete: frozenset[str] = frozenset()
@@ -52,6 +52,8 @@ class Patch:
     """Data, as ``module:name`` or ``module:Class.attribute``, that stays although its definition changed."""
     replace: frozenset[str] = frozenset()
     """Data that is made anew although its definition did not change."""
+    versions: Mapping[str, Version] = field(default_factory=dict)
+    """Top-level package or module -> its version, where not all of the patch have one; what it lacks states none."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Facts that are not part of the digest: ``origin`` (the path it came from) and ``kind``."""
     sources: Mapping[str, SourceFile] = field(init=False)
@@ -59,7 +61,7 @@ class Patch:
     extensions: Mapping[str, str] = field(init=False)
     """Module name -> path in `files`, for every compiled extension module that this interpreter would import."""
     digest: str = field(init=False)
-    """SHA-256, in hex, over name, version, `complete`, `keep`, `replace`, and every path with its bytes."""
+    """SHA-256, in hex, over name, versions, `complete`, `keep`, `replace`, and every path with its bytes."""
 
     def __post_init__(self) -> None:
         files = {path: _frozen(path, self.files[path]) for path in sorted(self.files)}
@@ -74,6 +76,7 @@ class Patch:
             "files": MappingProxyType(files),
             "complete": frozenset(self.complete),
             "requires": tuple(self.requires),
+            "versions": MappingProxyType(dict(self.versions)),
             "metadata": MappingProxyType(dict(self.metadata)),
             "sources": MappingProxyType(sources),
             "extensions": MappingProxyType(extensions),
@@ -121,6 +124,7 @@ class Patch:
         return cls(
             name=contents.name,
             version=contents.version if wanted is None else wanted,
+            versions=contents.versions if wanted is None else {},
             files=contents.files,
             complete=contents.complete,
             requires_python=contents.requires_python,
@@ -177,8 +181,20 @@ class Patch:
     # --- making another of it ----------------------------------------------------------------------------------------
 
     def with_version(self, version: str | Version) -> Patch:
-        """Return the same patch with another version. Raises `PatchError` for a text that is no PEP 440 version."""
-        return self._changed(version=as_version(version))
+        """Return the same patch with another version, which all of its packages get.
+
+        Raises `PatchError` for a text that is no PEP 440 version.
+        """
+        return self._changed(version=as_version(version), versions={})
+
+    def with_versions(self, versions: Mapping[str, Version]) -> Patch:
+        """Return the same patch with a version for each of its packages, and the highest of them as its own."""
+        agreed = len(set(versions.values())) == 1
+        return self._changed(version=max(versions.values()), versions={} if agreed else versions)
+
+    def version_of(self, package: str) -> Version | None:
+        """Return the version that it gives to a top-level package, or None where nothing states one."""
+        return self.versions.get(package) if self.versions else self.version
 
     def renamed(self, old_module: str, new_module: str) -> Patch:
         """Return the same patch with a module, and what lies below it, under another dotted name.
@@ -196,6 +212,7 @@ class Patch:
         patch = self._changed(
             files=files,
             complete=frozenset(module for module in complete if "." not in module),
+            versions={new if name == old_module else name: version for name, version in self.versions.items()},
             keep=moved_overrides(self.keep, old_module, new),
             replace=moved_overrides(self.replace, old_module, new),
         )
@@ -318,13 +335,18 @@ def _digest(patch: Patch) -> str:
 
 
 def _parts(patch: Patch) -> Iterator[bytes]:
-    yield b"hotswap patch 1, with overrides" if patch.keep or patch.replace else b"hotswap patch 1"
+    also = [*(["overrides"] if patch.keep or patch.replace else []), *(["versions"] if patch.versions else [])]
+    yield ", with ".join(["hotswap patch 1", *([" and ".join(also)] if also else [])]).encode()
     yield patch.name.encode(errors="surrogatepass")
     yield b"" if patch.version is None else str(patch.version).encode()
     yield b"%d" % len(patch.complete)
     for name in sorted(patch.complete):
         yield name.encode(errors="surrogatepass")
     yield from override_parts(patch.keep, patch.replace)
+    if patch.versions:
+        yield b"versions"
+        yield b"%d" % len(patch.versions)
+        yield from (f"{name} {version}".encode() for name, version in sorted(patch.versions.items()))
     for path, data in patch.files.items():
         # A file name that is not valid in the file system's encoding has surrogates in Python.
         yield path.encode(errors="surrogatepass")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -35,6 +35,8 @@ class Contents:
     complete: frozenset[str]
     requires_python: SpecifierSet | None = None
     requires: tuple[Requirement, ...] = ()
+    versions: Mapping[str, Version] = field(default_factory=dict)
+    """Top-level name -> what it says of itself, where not all that was read has one version."""
 
 
 def listed(subject: str, issues: Sequence[str]) -> str:

@@ -90,9 +90,12 @@ def _packages(path: Path) -> Contents:
     whole = frozenset(module for module in modules if "." not in module)
     info = choose({name: _below(files, name) for name in infos}, tops(modules))
     if info is None:
-        only = tops(modules)
-        version = stated_version(files[sources[only[0]][0]]) if len(only) == 1 and only[0] in sources else None
-        return Contents("folder", "+".join(only), version, files, whole)
+        names = tops(modules)
+        said = {name: stated_version(files[sources[name][0]]) if name in sources else None for name in names}
+        stated = {name: version for name, version in said.items() if version is not None}
+        agreed = len(set(said.values())) == 1
+        highest = max(stated.values(), default=None)
+        return Contents("folder", "+".join(names), highest, files, whole, versions={} if agreed else stated)
     metadata = _usable(path, info, parse_metadata(files[f"{info}/METADATA"]))
     return Contents(
         "folder", metadata.name, metadata.version, files, whole, metadata.requires_python, metadata.requires

@@ -47,6 +47,7 @@ def describe(
     plan.names += (
         change for change in _names(pairing, definitions, old, new) if (change.module, change.name) not in migrated
     )
+    plan.warnings += pairing.replaced
     plan.warnings += _left_behind(plan, pairing, old, new)
     plan.warnings += dict.fromkeys(_closures_left(*nested))
     plan.warnings += _still_imported(plan, importers, _passed_on(definitions[0], old, new))
@@ -154,7 +155,7 @@ def _still_imported(plan: Plan, importers: Importers, gone_too: set[tuple[str, s
             continue
         facts = ModuleType.__getattribute__(module, "__dict__")
         stars = ((star, attribute) for star in definitions.stars for origin, attribute in removed if origin == star)
-        by_star = [pair for pair in stars if pair[1] in facts and pair[1] not in definitions.bindings]
-        for origin, attribute in (*definitions.froms.values(), *by_star):
+        by_star = [pair for pair in stars if pair[1] in facts and not definitions.hides(pair[1])]
+        for origin, attribute in (*(taken for _, taken in definitions.imports()), *by_star):
             if (origin, attribute) in removed or origin in gone or f"{origin}.{attribute}" in gone:
                 yield f"{name} has imported {attribute} from {origin}, which removes it: it keeps the old object"

@@ -187,10 +187,10 @@ def _taken(
     source: Definitions, mine: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, tuple[str, str]]]:
     """What a module imported by name: local name, and module and name that it comes from."""
-    yield from source.froms.items()
+    yield from source.imports()
     for star in source.stars:
         for name in public_names(facts.get(star, {})):
-            if name in mine and name not in source.bindings:
+            if name in mine and not source.hides(name):
                 yield name, (star, name)
 
 
@@ -225,18 +225,22 @@ class _Resolver:
         self._additions: dict[str, dict[str, Any]] = {}
 
     def imported(self, definitions: Definitions, facts: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
-        """The names that a module imported and that still have the value they were imported with."""
-        for local, origin in definitions.froms.items():
-            if local in facts and self._unaltered(facts[local], origin):
-                yield local, origin
-        for star in definitions.stars:
-            source = self.old.get(star) or self.others.get(star)
-            if source is None:
-                continue
-            taken = ModuleType.__getattribute__(source, "__dict__")
-            for name in set(public_names(taken)) & facts.keys() - definitions.bindings.keys():
-                if facts[name] is taken.get(name, _MISSING) and self._unaltered(facts[name], (star, name)):
-                    yield name, (star, name)
+        """The names that a module imported and that still have the value they were imported with, and their origins.
+
+        An origin is in one of the swapped modules. Of a name that may come from several, the one that it has the value
+        of counts.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for local, origin in definitions.imports():
+            if local in facts and local in definitions.followers and local not in found:
+                found |= {local: source} if (source := self._source(facts[local], origin)) else {}
+        for star in reversed(definitions.stars):
+            module = self.old.get(star) or self.others.get(star)
+            taken = ModuleType.__getattribute__(module, "__dict__") if module is not None else {}
+            for name in set(public_names(taken)) & facts.keys() - found.keys():
+                if facts[name] is taken.get(name, _MISSING) and not definitions.hides(name):
+                    found |= {name: source} if (source := self._source(facts[name], (star, name))) else {}
+        yield from found.items()
 
     def additions(self, name: str) -> dict[str, Any]:
         """The names that a module gets anew through its ``import *`` of swapped modules, however many in between."""
@@ -258,36 +262,30 @@ class _Resolver:
                 found.update((key, value) for key, value in fresh.items() if key not in taken)
         return self._additions[name]
 
-    def _unaltered(self, value: Any, origin: tuple[str, str], depth: int = 0) -> bool:
+    def _source(self, value: Any, origin: tuple[str, str], depth: int = 0) -> tuple[str, str] | None:
+        """The swapped module, and its name, that an imported value comes from; None if it was altered since."""
         module = self.old.get(origin[0])
         if module is not None:
-            return module.__dict__.get(origin[1], _MISSING) is value
-        further = self._further(origin)
-        return further is not None and depth < 8 and self._unaltered(value, further, depth + 1)
-
-    def _further(self, origin: tuple[str, str]) -> tuple[str, str] | None:
-        module = self.others.get(origin[0])
-        if module is None:
-            return None
-        definitions = self.importers.definitions(origin[0], module)
-        if definitions is None or origin[1] in definitions.froms:
-            return definitions.froms[origin[1]] if definitions else None
-        if origin[1] in definitions.bindings:
-            return None
-        # The last `import *` that has the name wins, as it did when the module was imported.
-        for star in reversed(definitions.stars):
-            source = self.old.get(star) or self.others.get(star)
-            if source is not None and origin[1] in public_names(ModuleType.__getattribute__(source, "__dict__")):
-                return star, origin[1]
+            return origin if module.__dict__.get(origin[1], _MISSING) is value else None
+        for further in self._further(origin) if depth < 8 else ():
+            found = self._source(value, further, depth + 1)
+            if found is not None:
+                return found
         return None
 
-    def value(self, module: str, name: str, depth: int = 0) -> Any:
-        """What the name stands for in the new version, or a marker if nothing is known or nothing changes."""
-        found = self.new.get(module)
-        if found is not None:
-            written = self.written.get(module, {})
-            if name in written:
-                return written[name]
-            return _MISSING if self.kept(module, name) else found.__dict__.get(name, _MISSING)
-        further = self._further((module, name))
-        return _MISSING if further is None or depth > 8 else self.value(*further, depth + 1)
+    def _further(self, origin: tuple[str, str]) -> Iterator[tuple[str, str]]:
+        module = self.others.get(origin[0])
+        definitions = self.importers.definitions(origin[0], module) if module is not None else None
+        # The last `import *` that has the name wins, as it did when the module was imported.
+        for place, name in definitions.origins(origin[1]) if definitions is not None else ():
+            source = self.old.get(place) or self.others.get(place)
+            listed = origin[1] in definitions.followers  # type: ignore[union-attr]  # it has origins
+            if listed or (source is not None and name in public_names(ModuleType.__getattribute__(source, "__dict__"))):
+                yield place, name
+
+    def value(self, module: str, name: str) -> Any:
+        """What the name of a swapped module stands for in the new version, or a marker if it is gone or kept."""
+        found, written = self.new.get(module), self.written.get(module, {})
+        if found is None or name in written:
+            return written.get(name, _MISSING)
+        return _MISSING if self.kept(module, name) else found.__dict__.get(name, _MISSING)

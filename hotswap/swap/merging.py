@@ -87,7 +87,7 @@ def fresh_definitions(
     named: set[tuple[str, str]] = set()
     for name in modules:
         before, after = old.get(name) or Definitions(), new.get(name) or Definitions()
-        named |= {(name, path) for path in _fresh(before, after, "", selection.stale(after))}
+        named |= {(name, path) for path in _fresh(before, after, "", selection.stale(after, modules[name]))}
     fresh: set[int] = set()
     ours = {id(module.__dict__) for module in modules.values()}
     for _, function in functions_of(modules, lambda function: id(function.__globals__) in ours):

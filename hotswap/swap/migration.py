@@ -250,7 +250,7 @@ def _hand_on(candidate: Candidate) -> None:
         more = False
         for name, module in candidate.modules.items():
             definitions = candidate.definitions.get(name)
-            for local, (origin, attribute) in definitions.froms.items() if definitions else ():
+            for local, (origin, attribute) in definitions.imports() if definitions else ():
                 written, mine = candidate.migrated.get(origin, {}), candidate.migrated.get(name, {})
                 before = written.get(attribute)
                 if attribute not in written or local in mine or module.__dict__.get(local, _MISSING) is not before:

@@ -30,6 +30,7 @@ from hotswap.swap.parts import (
     name_of,
     resolved,
 )
+from hotswap.swap.standins import replaced_functions
 from hotswap.swap.state import PLAIN
 
 __all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
@@ -62,14 +63,18 @@ def pair_modules(
     lost = tuple(lost)
     walker = _Walker(old, new, old_definitions, new_definitions, removed)
     walker.lost = {id(gone) for gone in lost}
-    for name in [name for name in old if name in new]:
+    replaced = replaced_functions(old, new, old_definitions, new_definitions)
+    walker.result.replaced, walker.aside = replaced.told, replaced.places
+    for key, function, made in replaced.pairs:
+        walker.pair_function(key, function, made, 0)
+    for name in (name for name in old if name in new):
         before, after = old[name].__dict__, new[name].__dict__
         walker.result.successors[id(old[name])] = (old[name], new[name])
         definitions = (old_definitions.get(name) or Definitions(), new_definitions.get(name) or Definitions())
         for attribute in defining_names_first(before):
             if _is_imported(attribute, definitions[0]) or not walker.is_ours(before[attribute]):
                 continue
-            if attribute in after:
+            if attribute in after and f"{name}:{attribute}" not in walker.aside:
                 walker.top(f"{name}:{attribute}", before[attribute], after[attribute], attribute, definitions)
                 for function, successor in inner(before[attribute], after[attribute]):
                     walker.pair(f"{name}:{attribute}.<function>", function, successor, 1)
@@ -110,6 +115,7 @@ class _Walker:
         self.new_globals = {id(module.__dict__) for module in new.values()}
         self.seen: set[int] = set()
         self.lost: set[int] = set()
+        self.aside: frozenset[str] = frozenset()
         self.later: deque[tuple[str, Any, Any, int]] = deque()
         self.in_sequences: set[str] = set()
         self.uneven: set[str] = set()
@@ -314,7 +320,7 @@ class _Walker:
                 self.pair_class(f"{key}.<base>", before, base)
         after = walk.class_dict(new)
         for name, value in walk.class_items(old):
-            if name not in after or name in _NOT_CODE:
+            if name not in after or name in _NOT_CODE or f"{key}.{name}" in self.aside:
                 continue
             if walk.is_class(value) and walk.is_class(after[name]):
                 if self.is_own_class(value):

@@ -49,7 +49,7 @@ class Pairing:
     `successors` maps the id of an old object to what names that are bound to it shall be bound to; `places` maps the
     id of every old object that was paired to what is called in its place; `caches` are the `lru_cache` objects,
     (old, new or None), whose function leads to new code; `lost` are old functions without a counterpart; `clashes` are
-    pairs that can't be: (key, old object, new object).
+    pairs that can't be: (key, old object, new object); `replaced` says which functions were replaced at run time.
     """
 
     functions: list[FunctionPair] = field(default_factory=list)
@@ -59,6 +59,7 @@ class Pairing:
     caches: list[tuple[Any, Any]] = field(default_factory=list)
     lost: list[tuple[str, FunctionType]] = field(default_factory=list)
     clashes: list[tuple[str, Any, Any]] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
 
     def unmake(self, pair: ClassPair) -> None:
         """Take back the pair of a class, and those of its members."""

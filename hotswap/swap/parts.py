@@ -68,6 +68,11 @@ def functions_of(
                 stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
 
 
+def function_of(value: Any) -> Any:
+    """The function of a method in a class: itself, or that of a static or class method."""
+    return value if type(value) is FunctionType else value.__func__
+
+
 def by_own_name(functions: Iterator[tuple[str, FunctionType]]) -> dict[tuple[str, str], FunctionType]:
     """The functions by module and qualified name, without those that share theirs with another."""
     found: dict[tuple[str, str], FunctionType | None] = {}
@@ -107,11 +112,6 @@ def name_of(value: Any) -> str | None:
     if type(value) is FunctionType:
         return value.__code__.co_qualname if target_of(value.__code__) is None else value.__qualname__
     return walk.class_name(value) if walk.is_class(value) else None
-
-
-def function_of(value: Any) -> Any:
-    """The function of a method, whatever its kind."""
-    return value if type(value) is FunctionType else value.__func__
 
 
 def resolved(module: ModuleType | None, path: str) -> Any:

@@ -144,7 +144,9 @@ class Swap:
             self.plan.unsupported += refused
             if not refused:
                 module = pair.key.partition(":")[0]
-                outside = self._candidate.selection.changed_names(module, self._definitions[1][module])
+                outside = self._candidate.selection.changed_names(
+                    module, self._definitions[1][module], self.new[module]
+                )
                 how = (same_code, outside, self._is_made, self._why, *adapted_by(self._adapters))
                 done = transplant(pair, translate, self._writes, *how)
                 self.plan.names += done.changes

@@ -16,7 +16,7 @@ from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, unchanged
+from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, same_value, unchanged, value_at
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Fate, NameChange, Op, Writes
 from hotswap.swap.stragglers import Straggler
@@ -116,7 +116,7 @@ def keep_state(
         before, after = old_definitions.get(name), new_definitions.get(name)
         if before is None or after is None:
             continue
-        foreign = selection.stale(after)
+        foreign = selection.stale(after, old[name])
         migrated = wishes.migrated.get(name, {})
         for attribute, value in list(module.__dict__.items()):
             if attribute in migrated:
@@ -129,7 +129,8 @@ def keep_state(
                 if unchanged(attribute, before, after, foreign):
                     _keep_cells(living, value, (old[name], module), owned, keeping, writes)
                 continue
-            if unchanged(attribute, before, after, foreign | PLACE if is_place(living) else foreign):
+            follows = _follows(attribute, (name, old, new), (before, after), foreign)
+            if not follows and unchanged(attribute, before, after, foreign | PLACE if is_place(living) else foreign):
                 keeping.names.setdefault(name, []).append(attribute)
                 fate = Fate.CARRIED if type(living) in PLAIN else Fate.KEPT
                 why = wishes.why(f"{name}:{attribute}", "its definition did not change")
@@ -144,7 +145,8 @@ def keep_state(
                 keeping.twins[id(value)] = (value, living)
                 keeping.touched.add(id(value))
             elif living is not value:
-                why = wishes.why(f"{name}:{attribute}", "its definition changed")
+                reason = "what it is imported from changed" if follows else "its definition changed"
+                why = wishes.why(f"{name}:{attribute}", reason)
                 keeping.changes.append(NameChange(name, attribute, Fate.REPLACED, why))
             elif id(living) in wishes.outliving:
                 keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "hotswap.keep holds it"))
@@ -230,6 +232,30 @@ def _is_state(old: Definitions, new: Definitions, name: str) -> bool:
     """Data in both versions; or an object that a decorator made of a function in both (`lru_cache`, a command)."""
     kinds = (old.kind(name), new.kind(name))
     return kinds in ((Kind.DATA, Kind.DATA), (Kind.FUNCTION, Kind.FUNCTION))
+
+
+def _follows(
+    name: str,
+    places: tuple[str, Mapping[str, ModuleType], Mapping[str, ModuleType]],
+    definitions: tuple[Definitions, Definitions],
+    foreign: Container[str],
+) -> bool:
+    """Whether a name that an import has bound in one of its branches, and a statement in another, has new data.
+
+    It has if what it was imported from changed, or if another branch has bound it now; but only as long as the living
+    value is what the old source gave it. Otherwise it was rebound at run time.
+    """
+    (module, old, new), (before, after) = places, definitions
+    origins = before.origins(name)
+    if not origins and not after.origins(name):
+        return False
+    given = [origin for origin in origins if same_value(old, (module, name), origin)]
+    if given:
+        return name in foreign or not any(same_value(new, (module, name), origin) for origin in given)
+    living = value_at(old, module, name)
+    if not any(type(living) is type(literal) and living == literal for literal in before.bindings[name].literals):
+        return False
+    return any(same_value(new, (module, name), origin) for origin in after.origins(name))
 
 
 def _is_code(value: Any) -> bool:

@@ -38,7 +38,7 @@ class Taken:
 
     @property
     def version(self) -> Version | None:
-        """The version that the drop says it is."""
+        """The version that the drop says it is; the highest, if its packages say several."""
         return None if self.patch is None else self.patch.version
 
     @property

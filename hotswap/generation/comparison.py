@@ -1,0 +1,96 @@
+"""Comparison: what is the same in two versions of a module, statement by statement.
+
+A definition that did not change keeps its object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from hotswap.generation.definitions import Definitions, Kind
+
+__all__ = ["changed_class_data", "changes_its_heirs", "is_enumeration", "unchanged"]
+
+
+def unchanged(name: str, old: Definitions, new: Definitions, foreign: Container[str] = ()) -> bool:
+    """Return whether the definition of `name` is the same in both bodies, and so is the data that it reads.
+
+    A change in a function or class that the definition calls is not a change of the definition. Each name that is
+    reached is looked at once: the statements of one block may all read each other.
+
+    Arguments:
+        name: the name in question; it must be bound in both bodies.
+        old, new: the two bodies.
+        foreign: the imported names and dotted reads that stand for changed data.
+    """
+    reached, stack = {name}, [name]
+    while stack:
+        current = stack.pop()
+        before, after = old.bindings.get(current), new.bindings.get(current)
+        if before is None or after is None or before.text != after.text:
+            return False
+        for read in after.reads - reached:
+            if read in foreign or _class_data_changed(read, old, new):
+                return False
+            kinds = (old.kind(read), new.kind(read))
+            if kinds == (None, None):
+                continue
+            if kinds[0] is not kinds[1]:
+                return False
+            if kinds[1] is Kind.DATA:
+                reached.add(read)
+                stack.append(read)
+            origins = (old.froms.get(read), old.modules.get(read)), (new.froms.get(read), new.modules.get(read))
+            if kinds[1] is Kind.IMPORT and origins[0] != origins[1]:
+                return False
+    return True
+
+
+def _class_data_changed(read: str, old: Definitions, new: Definitions) -> bool:
+    """Whether a read of a class sees other data: ``Limits.MAX``; or ``list(Colour)``, where members have changed."""
+    name, _, attribute = read.removesuffix("*").partition(".")
+    if name == read or old.kind(name) is not Kind.CLASS or new.kind(name) is not Kind.CLASS:
+        return False
+    changed = changed_class_data(name, old, new)
+    return attribute in changed if attribute else bool(changed) and is_enumeration(name, new)
+
+
+def changed_class_data(name: str, old: Definitions, new: Definitions) -> set[str]:
+    """Return the attributes of a class whose data differ, are added or are gone."""
+    before, after = old.classes.get(name) or Definitions(), new.classes.get(name) or Definitions()
+    return {
+        attribute
+        for attribute in before.bindings.keys() | after.bindings.keys()
+        if Kind.DATA in (before.kind(attribute), after.kind(attribute)) and not unchanged(attribute, before, after)
+    }
+
+
+def is_enumeration(name: str, definitions: Definitions) -> bool:
+    """Return whether a class says that it is an enumeration."""
+    return any("Enum" in head or "Flag" in head for head in definitions.bindings[name].head)
+
+
+_HOOKS = frozenset({"__init_subclass__", "__set_name__", "__prepare__", "__class_getitem__"})
+_HOOKS_OF_METACLASSES = _HOOKS | {"__new__", "__init__", "__call__"}
+
+
+def changes_its_heirs(name: str, old: Definitions, new: Definitions) -> bool:
+    """Whether a class has changed in what others take from it when they are made: subclasses, owners of descriptors.
+
+    These are its fields (annotated names), its decorators and bases, the hooks that are called when a class is made,
+    and the members of a protocol.
+    """
+    heads = [definitions.bindings[name].head for definitions in (old, new)]
+    if heads[0] != heads[1]:
+        return True
+    head = " ".join(heads[1])
+    before, after = old.classes.get(name) or Definitions(), new.classes.get(name) or Definitions()
+    hooks = _HOOKS_OF_METACLASSES if "id='type'" in head or "Meta" in head else _HOOKS
+    if "Protocol" in head and before.bindings.keys() != after.bindings.keys():
+        return True
+    for member in before.bindings.keys() | after.bindings.keys():
+        texts = [body.bindings[member].text if member in body.bindings else () for body in (before, after)]
+        annotated = any(text.startswith("AnnAssign") for text in (*texts[0], *texts[1]))
+        if texts[0] != texts[1] and (member in hooks or annotated):
+            return True
+    return False
