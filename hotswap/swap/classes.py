@@ -44,12 +44,14 @@ class Transplant(NamedTuple):
         kept: the dropped twins of class attributes that are kept.
         warnings: what will not be as after a restart.
         shadows: the descriptors that serve slots which instances have no place for.
+        same: the names of the attributes that keep their values.
     """
 
     changes: list[NameChange]
     kept: dict[int, tuple[Any, Any]]
     warnings: list[str]
     shadows: dict[str, Any]
+    same: list[str]
 
 
 def unsupported_class_changes(
@@ -123,7 +125,7 @@ def transplant(
     """
     old, new = pair.old, pair.new
     if _closed(type(old)):
-        return Transplant([], {}, [], {})
+        return Transplant([], {}, [], {}, [])
     module, _, name = pair.key.partition(":")
     before, after = dict(walk.class_items(old)), dict(walk.class_items(new))
     members = Members(pair) if is_enum(old) else None
@@ -132,6 +134,7 @@ def transplant(
     kept: dict[int, tuple[Any, Any]] = {}
     targets: dict[str, Any] = {}
     stays: dict[str, Any] = {}
+    keeps: list[str] = []
     for attribute, value in after.items():
         living = before.get(attribute, _MISSING)
         if attribute in beside or adapted(old, new, attribute) or _skipped(attribute, value):
@@ -139,6 +142,7 @@ def transplant(
         if living is not _MISSING and class_keeps(attribute, living, value, pair.bodies, outside):
             if living is not value and made(value):
                 kept[id(value)] = (value, living)
+            keeps.append(attribute)
             if not attribute.startswith("__"):
                 fate = Fate.CARRIED if type(living) in PLAIN else Fate.KEPT
                 reason = why(f"{pair.key}.{attribute}", "its definition did not change")
@@ -219,7 +223,7 @@ def transplant(
     bases = tuple(translate(base) for base in new.__bases__)
     writes.late(late)
     writes.hold(before)
-    return Transplant(changes, kept, warnings, {**shadows, **stays})
+    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps)
 
 
 def _holds_code(value: Any) -> bool:

@@ -197,8 +197,8 @@ def refilled(holder: Any) -> list[Op]:
 
 def hashes_quietly(key: Any) -> bool:
     """Whether the hash of a key is computed without running Python code."""
-    if type(key) is tuple:
-        return all(map(hashes_quietly, key))
+    if issubclass(type(key), tuple) and not all(map(hashes_quietly, tuple.__iter__(key))):
+        return False
     kinds = (walk.class_dict(cls).get("__hash__") for cls in walk.mro(type(key)))
     return type(next((found for found in kinds if found is not None), None)) is WrapperDescriptorType
 
