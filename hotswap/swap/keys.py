@@ -91,7 +91,7 @@ class Leads:
     def concern(self, values: Iterable[Any]) -> bool:
         """Whether any of some values may have to be led, found out without a loop in Python: most have none."""
         held = list(values)
-        for _ in range(_DEEP):
+        for _ in range(_DEEP if held else 0):
             if not self._pairs.keys().isdisjoint(map(id, held)):
                 return True
             kinds = {kind for kind in set(map(type, held)) if kind in REBUILT or issubclass(kind, tuple)}
@@ -100,7 +100,7 @@ class Leads:
             parts = [part for part in held if type(part) in kinds and gc.is_tracked(part)]
             held = gc.get_referents(*parts)
             held += [weakref.ref.__call__(part) for part in parts if type(part) in _REFERENCES]
-        return True
+        return bool(held)
 
 
 class Table:

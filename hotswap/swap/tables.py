@@ -37,7 +37,7 @@ __all__ = ["Tables", "earlier", "leads_of"]
 
 _CONTAINERS = (dict, list, set, deque)
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
-_NAMED = (*_CONTAINERS, OrderedDict, defaultdict, *_WEAK, MappingProxyType)
+_NAMED = frozenset((*_CONTAINERS, OrderedDict, defaultdict, *_WEAK, MappingProxyType))
 
 _LARGE = 100_000
 """A container with more items is a cache."""
@@ -181,8 +181,9 @@ class Tables:
         for holder in self._kept:
             yield from self._inside(holder, leads)
         for name, facts in self._others():
-            values = [value for value in list(facts.values()) if type(value) in _NAMED]
-            for value in values:
+            values = list(facts.values())
+            kinds = _NAMED.intersection(map(type, values))
+            for value in [value for value in values if type(value) in kinds and id(value) not in self._spaces]:
                 yield from self._inside(value, leads)
             if self._is_managed(name):
                 yield from self._deeper(name, facts, leads)
@@ -190,8 +191,7 @@ class Tables:
     def _deeper(self, name: str, facts: dict[str, Any], leads: Leads) -> Iterator[Any]:
         """The containers inside of what an unchanged managed module holds."""
         level = [value for value in list(facts.values()) if not _ends(value)]
-        classes = [c for c in list(facts.values()) if walk.is_class(c) and walk.class_dict(c).get("__module__") == name]
-        level += [value for cls in classes for _, value in walk.class_items(cls) if not _ends(value)]
+        level += [value for cls in _classes(name, facts) for _, value in walk.class_items(cls) if not _ends(value)]
         seen: set[int] = set()
         for _ in range(_NESTED):
             further: list[Any] = []
@@ -234,9 +234,14 @@ class Tables:
         for cls, name in self._attributes:
             if self._is_led(walk.class_dict(cls).get(name), leads):
                 yield cls, cls, cls, name
-        for _, facts in self._others():
+        for module, facts in self._others():
+            for cls in _classes(module, facts) if self._is_managed(module) else ():
+                for name, value in walk.class_items(cls):
+                    if self._is_led(value, leads):
+                        yield cls, cls, cls, name
             values = list(facts.values())
-            if leads.concern(value for value in values if _is_rebuilt(value)):
+            kinds = {kind for kind in set(map(type, values)) if kind in REBUILT or issubclass(kind, tuple)}
+            if kinds and leads.concern([value for value in values if type(value) in kinds]):
                 for name, value in list(facts.items()):
                     if self._is_led(value, leads) and (id(facts), name) not in self._written:
                         yield facts, facts, facts, name
@@ -269,6 +274,10 @@ class _Binding:
             self._known = (now, led) if forward else (led, now)
         write = _SET if walk.is_class(where) else dict.__setitem__
         return [(write, where, self._name, self._known[forward])]
+
+
+def _classes(module: str, facts: Mapping[str, Any]) -> list[Any]:
+    return [c for c in list(facts.values()) if walk.is_class(c) and walk.class_dict(c).get("__module__") == module]
 
 
 def _is_rebuilt(value: Any) -> bool:
