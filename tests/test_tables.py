@@ -48,7 +48,10 @@ SHAPES = {
     "deque": ("import collections\nT = collections.deque(['a', f])", "T.index(f) == 1"),
     "tuple": ("T = ('a', f)", "T.index(f) == 1"),
     "frozenset": ("T = frozenset({f})", "f in T"),
-    "named-tuple": ("import collections\nP = collections.namedtuple('P', 'a b')\nT = P(f, 1)", "T.a is f and type(T) is P"),
+    "named-tuple": (
+        "import collections\nP = collections.namedtuple('P', 'a b')\nT = P(f, 1)",
+        "T.a is f and type(T) is P",
+    ),
     "tuple-value": ("T = {'a': (f,)}", "f in T['a']"),
     "nested": ("T = {'a': {'b': {f: 1}}}", "T['a']['b'][f] == 1"),
     "class-body": ("class T:\n    table = {f: 1}\n    group = (f,)", "T.table[f] == 1 and f in T.group"),
@@ -70,7 +73,7 @@ def applied(make_package: Make) -> Callable[..., tuple[Callable[[str], Any], Cal
         patcher = Patcher(packages=[package])
 
         def ask(question: str, module: str = "m") -> Any:
-            return eval(question, vars(sys.modules[f"{package}.{module}"]))  # noqa: S307 - our own text
+            return eval(question, vars(sys.modules[f"{package}.{module}"]))
 
         def apply(**changed: str) -> Rollout:
             named = {f"{package}.{name}": text for name, text in changed.items()}
@@ -121,19 +124,19 @@ class TestShapes:
         assert ask("f()") == 2
         assert ask(question)
 
-    @pytest.mark.parametrize("shape", ["dict", "ordered-dict", "tuple-key", "weak-keys", "set", "list", "tuple", "deque"])
-    def test_does_so_in_a_module_of_somebody_else(
-        self, applied: Any, make_package: Make, shape: str
-    ) -> None:
+    @pytest.mark.parametrize(
+        "shape", ["dict", "ordered-dict", "tuple-key", "weak-keys", "set", "list", "tuple", "deque"]
+    )
+    def test_does_so_in_a_module_of_somebody_else(self, applied: Any, make_package: Make, shape: str) -> None:
         table, question = SHAPES[shape]
         ask, apply = applied(m="def f(): return 1\n")
         home = ask("__name__")
         other = make_package({"app.py": f"from {home} import f\n{table}\n"}).__name__
         app = importlib.import_module(f"{other}.app")
         rollout = apply(m="def f(): return 2\n")
-        assert eval(question, vars(app))  # noqa: S307 - our own text
+        assert eval(question, vars(app))
         rollout.rollback()
-        assert eval(question, vars(app))  # noqa: S307 - our own text
+        assert eval(question, vars(app))
 
 
 class TestEntries:
@@ -285,7 +288,8 @@ T = {KEY: 1, (f, KEY): 2, f: 3}
 
     def test_the_namespace_of_a_class_is_not_written_past_it(self, applied: Any) -> None:
         ask, apply = applied(
-            n="def f(): return 1\n", m="from .n import f\nclass C:\n    run = staticmethod(f)\n    own = f\nT = vars(C)\n"
+            n="def f(): return 1\n",
+            m="from .n import f\nclass C:\n    run = staticmethod(f)\n    own = f\nT = vars(C)\n",
         )
         apply(n="def f(): return 2\n")
         assert ask("C.run()") == ask("C.own.__func__() if hasattr(C.own, '__func__') else C.own()") == 2

@@ -19,7 +19,6 @@ from itertools import chain, compress, count, repeat
 from types import MethodType
 from typing import Any
 
-from hotswap import walk
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import hashes_quietly
 from hotswap.swap.plan import Op
@@ -198,7 +197,7 @@ def _keyed_anew(holder: dict[Any, Any], led: Mapping[int, tuple[Any, Any]]) -> l
     after = {key: new for key, (_, new) in led.items()}
     keys: list[Any] = []
     values: list[Any] = []
-    if len(holder) <= _ORDERED and all(map(is_quiet, _elements(holder))):
+    if kind.__len__(holder) <= _ORDERED and all(map(is_quiet, _elements(holder))):
         # The order of the entries in memory stays too, so that a loop over the dict that is under way goes on.
         return [
             (list.extend, keys, kind.keys(holder)),

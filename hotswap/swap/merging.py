@@ -184,7 +184,8 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
 
 def _weak(pair: Kept) -> tuple[Kept, Callable[[Any], None]] | None:
     """What a weak dict or set keeps in a plain one, and whom its weak references tell when they die."""
-    if type(pair.living) not in (weakref.WeakKeyDictionary, weakref.WeakSet) or type(pair.twin) is not type(pair.living):
+    kind = type(pair.living)
+    if kind not in (weakref.WeakKeyDictionary, weakref.WeakSet) or type(pair.twin) is not kind:
         return None
     living, twin = (walk.instance_dict(one) or {} for one in (pair.living, pair.twin))
     if not {"data", "_remove"} <= living.keys() & twin.keys():
@@ -336,7 +337,7 @@ class _SetMerge(_Merge):
             yield from led
 
     def _is_listed(self, value: Any) -> bool:
-        """Whether an element is a definition, or made of some: what the import registers, and not the program's data."""
+        """Whether an element is a definition, or made of some: what an import registers, not the program's data."""
         return is_quiet(value) and (_is_definition(value) or type(value) in REBUILT)
 
 

@@ -145,6 +145,7 @@ class Swap:
                 done = transplant(pair, translate, self._writes, *how)
                 self.plan.names += done.changes
                 self.plan.warnings += done.warnings
+                self.plan.unsupported += done.refused
                 self._redirection.twins.update(done.kept)
                 shadows[id(pair.old)] = done.shadows
                 containers += [Kept(*pair) for pair in done.kept.values()]

@@ -25,11 +25,11 @@ from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import IN_PLACE, hashes_quietly, is_quiet, refilled, rewriting
 from hotswap.swap.plan import Change, Op
 from hotswap.swap.rebuilding import Rebuilding
-from hotswap.swap.state import HEAP_TYPE
 
 __all__ = ["Redirection"]
 
 _SET_CLASS = object.__dict__["__class__"].__set__
+_SET_BASES = type.__dict__["__bases__"].__set__
 _CONTAINERS = (*IN_PLACE, frozenset, MethodType, MappingProxyType, weakref.ref, weakref.KeyedRef)
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
 
@@ -206,7 +206,7 @@ class Redirection:
     def _children(self, holder: object) -> list[Any]:
         if walk.is_class(holder):
             cls: Any = holder
-            return [value for _, value in walk.class_items(cls)] + list(cls.__bases__)
+            return [value for _, value in walk.class_items(cls)] + list(walk.fact(cls, "__bases__"))
         if type(holder) is _thread._local:
             return [*gc.get_referents(holder), _thread._local.__getattribute__(holder, "__dict__")]
         return gc.get_referents(holder)
@@ -259,7 +259,7 @@ class Redirection:
         views = issubclass(kind, dict) and any(type(value) in (ModuleView, SysView) for value in referents)
         ops, covered = (
             rewriting(holder, self.translate)
-            if hot or walk.is_class(holder) or kind.__flags__ & HEAP_TYPE
+            if hot or walk.is_class(holder) or not walk.is_written_in_c(kind)
             else ([], set())
         )
         yield from ops
@@ -292,10 +292,11 @@ class Redirection:
 
     def _bases_ops(self, cls: Any) -> tuple[Op, Op] | None:
         """The write that leads the bases of a class to living ones, and the one back; None if they are living."""
-        bases = tuple(self.translate(base) for base in cls.__bases__)
-        if all(a is b for a, b in zip(bases, cls.__bases__, strict=True)):
+        before = walk.fact(cls, "__bases__")
+        bases = tuple(self.translate(base) for base in before)
+        if all(a is b for a, b in zip(bases, before, strict=True)):
             return None
-        return (type.__setattr__, cls, "__bases__", bases), (type.__setattr__, cls, "__bases__", cls.__bases__)
+        return (_SET_BASES, cls, bases), (_SET_BASES, cls, before)
 
     def _class_of(self, holder: Any, *, try_only: bool = False) -> None:
         kind = type(holder)

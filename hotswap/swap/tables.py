@@ -24,6 +24,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.swap.calling import followed
 from hotswap.swap.forwarding import target_of
+from hotswap.swap.guarded import is_closed, is_guarded
 from hotswap.swap.keys import REBUILT, Leads, Table
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.merging import Kept
@@ -31,7 +32,7 @@ from hotswap.swap.pairing import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import NameChange, Op
 from hotswap.swap.references import Redirection
-from hotswap.swap.state import HEAP_TYPE, UNIQUE_NEVER
+from hotswap.swap.state import UNIQUE_NEVER
 
 __all__ = ["Tables", "earlier", "leads_of"]
 
@@ -206,9 +207,9 @@ class Tables:
     def _inside(self, value: Any, leads: Leads) -> Iterator[Any]:
         """An object's own containers in which something is to be led."""
         for holder in (value, *_own_containers(value)):
-            if id(holder) in self._aside or id(holder) in self._spaces or not issubclass(type(holder), _CONTAINERS) or len(holder) > _LARGE:
+            if id(holder) in self._aside or id(holder) in self._spaces or not issubclass(type(holder), _CONTAINERS):
                 continue
-            if leads.concern(_items(holder)):
+            if _size(holder) <= _LARGE and leads.concern(_items(holder)):
                 yield holder
 
     def _others(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -232,12 +233,12 @@ class Tables:
             if self._is_led(there.get(name), leads):
                 yield new, old, new, name
         for cls, name in self._attributes:
-            if self._is_led(walk.class_dict(cls).get(name), leads):
+            if self._is_led(walk.class_dict(cls).get(name), leads) and _is_writable(cls, name):
                 yield cls, cls, cls, name
         for module, facts in self._others():
             for cls in _classes(module, facts) if self._is_managed(module) else ():
                 for name, value in walk.class_items(cls):
-                    if self._is_led(value, leads):
+                    if self._is_led(value, leads) and _is_writable(cls, name):
                         yield cls, cls, cls, name
             values = list(facts.values())
             kinds = {kind for kind in set(map(type, values)) if kind in REBUILT or issubclass(kind, tuple)}
@@ -284,9 +285,13 @@ def _is_rebuilt(value: Any) -> bool:
     return type(value) in REBUILT or issubclass(type(value), tuple)
 
 
+def _is_writable(cls: type, name: str) -> bool:
+    return not is_closed(type(cls)) and not is_guarded(cls, name)
+
+
 def _is_own(kind: type) -> bool:
     """Whether a class is one of this library: what a patcher notes of functions is no table of the program's."""
-    return str(walk.class_dict(kind).get("__module__")).partition(".")[0] == _OURS
+    return walk.class_home(kind).partition(".")[0] == _OURS
 
 
 def _ends(value: Any) -> bool:
@@ -300,7 +305,7 @@ def _own_containers(value: Any) -> Iterator[Any]:
         # The namespace of a class is not written past the class.
         yield from (part for part in gc.get_referents(value) if type(part) is dict and "__module__" not in part)
         return
-    attributes = walk.instance_dict(value) if type(value).__flags__ & HEAP_TYPE else None
+    attributes = walk.instance_dict(value) if not walk.is_written_in_c(type(value)) else None
     if attributes is not None:
         yield attributes
         if type(value) in _WEAK:
@@ -309,11 +314,19 @@ def _own_containers(value: Any) -> Iterator[Any]:
 
 def _parts(value: Any) -> Iterator[Any]:
     for holder in (value, *_own_containers(value)):
-        if issubclass(type(holder), _CONTAINERS) and len(holder) <= _WALKED:
+        if issubclass(type(holder), _CONTAINERS) and _size(holder) <= _WALKED:
             yield from _items(holder)
 
 
+def _size(holder: Any) -> int:
+    return int(_kind(holder).__len__(holder))
+
+
+def _kind(holder: Any) -> Any:
+    return next(kind for kind in _CONTAINERS if issubclass(type(holder), kind))
+
+
 def _items(holder: Any) -> list[Any]:
-    kind = next(kind for kind in _CONTAINERS if issubclass(type(holder), kind))
+    kind = _kind(holder)
     items: list[Any] = list(kind.__iter__(holder))
     return items + list(dict.values(holder)) if kind is dict else items
