@@ -323,3 +323,86 @@ class TestPlan:
         assert why["U"] == "its definition did not change"
         assert why["T"] == "its definition did not change; the functions in it are the new ones"
         assert ask("f in T and g() is T")
+
+
+class TestDecoratorsWithClasses:
+    """A registry of objects that a decorator's class makes: what is registered no more goes, what is new comes."""
+
+    TOOLS = """
+REGISTERED = {}
+
+class dispatched:
+    def __init__(self, function):
+        self.__wrapped__ = function
+        self.__name__ = function.__name__
+        REGISTERED[self.__name__] = self
+
+    def __call__(self, *args):
+        return self.__wrapped__(*args)
+
+def guarded(function):
+    @functools.wraps(function)
+    def guard(*args):
+        return function(*args)
+    if function.__name__ in REGISTERED:
+        REGISTERED[function.__name__] = guard
+    return guard
+"""
+    OLD = """
+@dispatched
+def stays():
+    return 1
+
+@dispatched
+def becomes_plain():
+    return 1
+
+@dispatched
+def goes():
+    return 1
+
+@guarded
+def becomes_dispatched():
+    return 1
+"""
+    NEW = """
+@dispatched
+def stays():
+    return 2
+
+def becomes_plain():
+    return 2
+
+@guarded
+@dispatched
+def becomes_dispatched():
+    return 2
+
+@guarded
+@guarded
+@dispatched
+def comes():
+    return 2
+"""
+
+    def test_follow_the_new_import(self, applied: Any) -> None:
+        ask, apply = applied(tools=f"import functools\n{self.TOOLS}", m=f"from .tools import *\n{self.OLD}")
+        self.check(
+            ask, apply, "tools", tools=f"import functools\n{self.TOOLS}# \n", m=f"from .tools import *\n{self.NEW}"
+        )
+
+    def test_follow_it_in_one_module_too(self, applied: Any) -> None:
+        ask, apply = applied(m=f"import functools\n{self.TOOLS}{self.OLD}")
+        self.check(ask, apply, "m", m=f"import functools\n{self.TOOLS}{self.NEW}")
+
+    def test_follow_it_in_a_registry_of_a_module_that_did_not_change(self, applied: Any) -> None:
+        ask, apply = applied(tools=f"import functools\n{self.TOOLS}", m=f"from .tools import *\n{self.OLD}")
+        self.check(ask, apply, "tools", m=f"from .tools import *\n{self.NEW}")
+
+    def check(self, ask: Any, apply: Any, home: str, **changed: str) -> None:
+        registered = "{name: found() for name, found in REGISTERED.items()}"
+        ask("REGISTERED", home)["plug-in"] = lambda: "kept"
+        rollout = apply(**changed)
+        assert ask(registered, home) == {"stays": 2, "becomes_dispatched": 2, "comes": 2, "plug-in": "kept"}
+        rollout.rollback()
+        assert ask(registered, home) == {"stays": 1, "becomes_plain": 1, "goes": 1, "plug-in": "kept"}

@@ -31,6 +31,9 @@ _REGISTRY = 100_000
 _PARTS = 64
 """An entry with more parts is data, not the description of a function."""
 
+_WRAPPED = 8
+"""How many wrappers of a function are followed."""
+
 _NESTED = 3
 """How deep kept objects are looked into for registries: an application, its router, its table of routes."""
 
@@ -71,8 +74,6 @@ class Fates:
 
     def current(self, value: Any) -> Any:
         """Return the successor of an old definition, or the value itself."""
-        if type(value) in UNIQUE_NEVER:
-            return value  # a name may have stood for None, say, and stand for a function now
         successor = self.successors.get(id(value))
         return successor[1] if successor is not None and successor[0] is value else self.leads.of(value)
 
@@ -82,6 +83,7 @@ def fresh_definitions(
     old: Mapping[str, Definitions],
     new: Mapping[str, Definitions],
     selection: Selection,
+    owned: Iterable[object],
 ) -> set[int]:
     """Return the ids of the functions and classes that the new version registers otherwise than the old one.
 
@@ -89,6 +91,7 @@ def fresh_definitions(
         modules: the new modules.
         old, new: what the sources say.
         selection: knows which imported data is different.
+        owned: the objects that the candidate created: a registry may hold functions that no name leads to.
     """
     named: set[tuple[str, str]] = set()
     for name in modules:
@@ -96,8 +99,12 @@ def fresh_definitions(
         named |= {(name, path) for path in _fresh(before, after, "", selection.stale(after))}
     fresh: set[int] = set()
     ours = {id(module.__dict__) for module in modules.values()}
-    for _, function in functions_of(modules, lambda function: id(function.__globals__) in ours):
-        if (function.__globals__["__name__"], function.__code__.co_qualname) in named:
+    reached = (function for _, function in functions_of(modules, lambda function: id(function.__globals__) in ours))
+    for function in (*reached, *(one for one in owned if type(one) is FunctionType)):
+        if (
+            id(function.__globals__) in ours
+            and (function.__globals__["__name__"], function.__code__.co_qualname) in named
+        ):
             fresh.add(id(function))
     for name, path in named:
         value = resolved(modules[name], path)
@@ -356,8 +363,15 @@ def leads_to(value: Any, ids: Container[int], depth: int = 0) -> bool:
     if kind is MethodType:
         return id(value.__func__) in ids
     if kind is FunctionType:
-        wrapped = value.__dict__.get("__wrapped__")
-        return wrapped is not None and id(wrapped) in ids
+        inner = value
+        for _ in range(_WRAPPED):
+            inner = inner.__dict__.get("__wrapped__")
+            if type(inner) is not kind:
+                break
+            if id(inner) in ids:
+                return True
+        # An object of a decorator's class, say.
+        return type(inner) is not kind and leads_to(inner, ids, depth + 1)
     if depth > 1 or kind in UNIQUE_NEVER or walk.is_class(value):
         return False
     if kind in (tuple, list, frozenset):

@@ -206,7 +206,7 @@ class _Walker:
         if walk.is_class(old):
             self.pair_class(key, old, new)
             return
-        if old is not new and callable(new):
+        if old is not new and callable(old) and callable(new):
             self.result.places.setdefault(id(old), (old, new))
         if old is not new and (type(old) is FunctionType or defined) and id(old) not in self.result.successors:
             self.result.successors[id(old)] = (old, new)

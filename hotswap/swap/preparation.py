@@ -30,7 +30,7 @@ from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage, Reference
-from hotswap.swap.losses import gone_classes, without_successor
+from hotswap.swap.losses import gone_classes, gone_functions, without_successor
 from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
 from hotswap.swap.migration import Undone, bring_back, undo
 from hotswap.swap.nested import NestedCode, functions_in
@@ -156,9 +156,11 @@ class Swap:
         self._writes.late(AbstractMethods(self._pairing.classes).ops)
         self._redirection.make_again(shadows)
         lost = {id(function) for _, function in self._pairing.lost} | gone_classes(self._pairing, self.old, self.new)
-        fresh = fresh_definitions(self.new, *self._definitions, self._candidate.selection)
+        fresh = fresh_definitions(self.new, *self._definitions, self._candidate.selection, self._candidate.owned)
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
         gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
+        gone |= {key for key, (_, new) in self._pairing.places.items() if id(new) in fresh}
+        gone |= gone_functions(self._pairing, self.old, self.new, self._definitions[0])
         leads = leads_of(self._pairing, translate, self._is_made)
         self._writes.late(lambda forward: leads.passing(earlier(self._before, self._pairing) if forward else ()))
         fates = Fates(self._pairing.places, gone, fresh | again, leads)
@@ -192,6 +194,7 @@ class Swap:
         empty_caches(self._pairing, lambda: self._before.caches, led, pairs, self._writes)
         self._isolation_writes()
         self._writes.late(tables.ops)
+        self._writes.late(lambda forward: self._redirection.live_ops(tables.led) if forward else ())
         self._writes.late(lambda _: leads.passing(()))
         self.plan.names += tables.told(self._keeping.changes)
         self.plan.names += rebind(
@@ -249,7 +252,6 @@ class Swap:
                 self._writes.both([], identity_ops(made, facade(made, back, self._facts.known(back)), there))
                 self._writes.late(self._hold_code(made))
         self._writes.late(self._ancestor_writes)
-        self._writes.late(lambda forward: self._redirection.live_ops() if forward else ())
 
     def _hold_code(self, function: FunctionType) -> Callable[[bool], list[Op]]:
         def late(_: bool) -> list[Op]:

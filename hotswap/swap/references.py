@@ -13,7 +13,7 @@ import operator
 import sys
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import starmap
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
@@ -144,6 +144,9 @@ class Redirection:
                 if type(reference) in _PROXIES:
                     self.twins[id(reference)] = (reference, weakref.proxy(living))
 
+    def _translate_twin(self, value: Any) -> Any:
+        return value if id(value) in self._successors else self.translate(value)
+
     def _is_dropped(self, value: object) -> bool:
         found = self.twins.get(id(value))
         return found is not None and found[0] is value and id(value) not in self._successors
@@ -235,13 +238,17 @@ class Redirection:
             deque(starmap(operator.call, list(self._ops_for(holder, place))), maxlen=0)
             self._class_of(holder)
 
-    def live_ops(self) -> Iterator[Op]:
+    def live_ops(self, led: Container[int]) -> Iterator[Op]:
         """The writes in containers that others see, in which the candidate's import has left twins.
 
         Once a twin is dropped nobody wants it back, so these have no counterpart in the other direction.
+
+        Arguments:
+            led: the ids of the containers in which old objects are led to their successors by somebody else.
         """
         for holder in self._live:
-            for op in rewriting(holder, self.translate, shared=True)[0]:
+            translate = self._translate_twin if id(holder) in led else self.translate
+            for op in rewriting(holder, translate, shared=True)[0]:
                 if is_quiet(op):
                     yield op
                 else:

@@ -144,6 +144,11 @@ class Tables:
             if twin is not living and self._is_led(living, self._leads):
                 redirection.add(twin, self._leads.of(living))
 
+    @property
+    def led(self) -> set[int]:
+        """The ids of the containers in which what is old is led to its successor, here or by somebody else."""
+        return self._aside | self._tables.keys()
+
     def ops(self, forward: bool) -> list[Op]:
         """Return the writes, from what is there now.
 
