@@ -8,7 +8,7 @@ import itertools
 import sys
 import weakref
 from collections.abc import Callable
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
@@ -312,6 +312,36 @@ T = {KEY: 1, (f, KEY): 2, f: 3}
         assert ask("f, list(T), list(S), L, I, W") == before
         assert ask("I is not None and f in I and W['a'] is f")
         assert ask("list(OTHER) == [f] and GROUP == (f,)", "n")
+
+
+class TestCommit:
+    def test_runs_no_code(self, applied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        tables = [f"T{number} = {{}}\n{table}\nT{number} = T\n" for number, (table, _) in enumerate(SHAPES.values())]
+        loud = """
+class Loud(dict):
+    def loud(self, *_): raise RuntimeError("it was asked")
+    __iter__ = __len__ = __getitem__ = __contains__ = __delitem__ = keys = items = values = pop = update = loud
+"""
+        source = f"def f(): return 1\n{loud}LOUD = Loud({{f: 1}})\n{''.join(tables)}\ndef other(): return 1\n"
+        source = source.replace("Loud({f: 1})", "dict.__new__(Loud)\ndict.__setitem__(LOUD, f, 1)")
+        ask, apply = applied(m=source, n="from .m import *\nMORE = {f: 1, (f, 1): 2}\n")
+        seen: list[str] = []
+
+        def profile(frame: FrameType, event: str, _: object) -> None:
+            if event == "call":
+                seen.append(f"{frame.f_code.co_qualname} in {frame.f_code.co_filename}")
+
+        whole = Writes._ops
+
+        def watched(writes: Writes, forward: bool) -> list[Any]:
+            return [(sys.setprofile, profile), *whole(writes, forward), (sys.setprofile, None)]
+
+        monkeypatch.setattr(Writes, "_ops", watched)
+        rollout = apply(m=source.replace("return 1", "return 2"))
+        assert ask("dict.__getitem__(LOUD, f)") == 1
+        rollout.rollback()
+        assert ask("dict.__getitem__(LOUD, f)") == 1
+        assert seen == []
 
 
 class TestPlan:
