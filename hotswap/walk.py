@@ -14,11 +14,14 @@ from typing import Any, cast
 __all__ = [
     "callback_of",
     "class_dict",
+    "class_home",
     "class_items",
     "class_name",
     "descendants",
+    "fact",
     "instance_dict",
     "is_class",
+    "is_written_in_c",
     "mro",
     "slot_descriptors",
 ]
@@ -26,6 +29,7 @@ __all__ = [
 _TYPE_DICT = type.__dict__["__dict__"]
 _TYPE_MRO = type.__dict__["__mro__"]
 _TYPE_QUALNAME = type.__dict__["__qualname__"]
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _CALLBACK: Any = weakref.ReferenceType.__dict__["__callback__"]
 
 
@@ -52,6 +56,21 @@ def class_items(cls: type) -> list[tuple[str, Any]]:
 def class_name(cls: type) -> str:
     """The qualified name of a class."""
     return cast("str", _TYPE_QUALNAME.__get__(cls))
+
+
+def fact(cls: type, name: str) -> Any:
+    """What CPython knows of a class beside its namespace (`__base__`, `__flags__`), whatever its metaclass says."""
+    return type.__dict__[name].__get__(cls)
+
+
+def class_home(cls: type) -> str:
+    """The name of the module that a class says it was made in."""
+    return str(class_dict(cls).get("__module__"))
+
+
+def is_written_in_c(cls: type) -> bool:
+    """Whether a class is a static one of the interpreter or of an extension, rather than made while it runs."""
+    return not fact(cls, "__flags__") & _HEAP_TYPE
 
 
 def instance_dict(o: object) -> dict[str, Any] | None:

@@ -619,3 +619,133 @@ class Shape(abc.ABC):
         monkeypatch.setattr(Writes, "_ops", lambda writes, forward: watched(writes, forward, (self.text, 1)))
         code.put(self.text(2))
         assert seen[0].startswith("TestCommit.text in"), "the profile function does see code"
+
+
+class TestGuardedAttributes:
+    """Names that a metaclass keeps elsewhere than in the namespace of the class: they can't be written there."""
+
+    BODIES = (
+        "    @property\n    def {name}(self): return VERSION\n",
+        "    @reader\n    def {name}(self): return VERSION\n",
+        "    @staticmethod\n    def {name}(*_): return VERSION\n",
+        "    def {name}(self): return VERSION\n",
+    )
+    NAMES = ("__name__", "__bases__", "__dict__", "__mro__", "__base__", "__flags__", "__text_signature__", "size")
+    HEAD = """
+class reader(property): pass
+class Meta(type):
+    @property
+    def size(cls): return 0
+    @size.setter
+    def size(cls, value): raise RuntimeError("the metaclass was asked")
+class K(metaclass=Meta):
+    def go(self): return VERSION
+"""
+
+    def source(self, body: str, version: int) -> str:
+        return (self.HEAD + body).replace("VERSION", str(version))
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("body", BODIES)
+    def test_code_in_them_changes(self, make_package: Make, body: str, name: str) -> None:
+        code = Code(make_package, self.source(body.format(name=name), 1))
+        one = code.live.K()
+        before = type.__getattribute__(code.live.K, "__name__")
+        for version in (2, 3):
+            code.put(self.source(body.format(name=name), version))
+            found = object.__getattribute__(one, name)
+            assert (one.go(), found() if callable(found) else found) == (version, version)
+        code.back()
+        found = object.__getattribute__(one, name)
+        assert (one.go(), found() if callable(found) else found) == (2, 2)
+        assert type.__getattribute__(type(one), "__name__") == before == "K"
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ("", "    {name} = 1\n"),
+            ("    {name} = 1\n", ""),
+            ("    {name} = 1\n", "    {name} = 2\n"),
+            ("    @property\n    def {name}(self): return 1\n", "    def {name}(self): return 1\n"),
+            (
+                "    {name} = property(lambda self: 1)\n",
+                "    {name} = property(lambda self: 1, lambda self, value: None)\n",
+            ),
+        ],
+    )
+    def test_other_changes_are_refused(self, make_package: Make, before: str, after: str, name: str) -> None:
+        code = Code(make_package, self.source(before.format(name=name), 1))
+        refused = refused_codes(code, self.source(after.format(name=name), 2))
+        assert refused == ["attribute-guarded"]
+        assert code.live.K().go() == 1
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_data_that_did_not_change_stays(self, make_package: Make, name: str) -> None:
+        body = f"    {name} = 'mine'\n"
+        code = Code(make_package, self.source(body, 1))
+        code.put(self.source(body, 2))
+        assert (code.live.K().go(), object.__getattribute__(code.live.K(), name)) == (2, "mine")
+
+    @pytest.mark.parametrize("name", ["__doc__", "__annotations__"])
+    def test_what_the_namespace_holds_is_written(self, make_package: Make, name: str) -> None:
+        body = self.BODIES[0].format(name=name)
+        code = Code(make_package, self.source(body, 1))
+        one = code.live.K()
+        code.put(self.source(body, 2))
+        assert object.__getattribute__(one, name) == 2
+        code.back()
+        assert object.__getattribute__(one, name) == 1
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is of CPython 3.12")
+    def test_a_class_becomes_generic_and_is_it_no_longer(self, make_package: Make) -> None:
+        plain = "class B: pass\nclass K(B):\n    def go(self): return 1\n"
+        generic = plain.replace("K(B)", "K[T](B)").replace("return 1", "return 2")
+        code = Code(make_package, plain)
+        one = code.live.K()
+        code.put(generic)
+        assert (one.go(), len(code.live.K.__type_params__)) == (2, 1)
+        code.put(plain)
+        assert (one.go(), code.live.K.__type_params__) == (1, ())
+        code.back()
+        assert (one.go(), len(code.live.K.__type_params__)) == (2, 1)
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is of CPython 3.12")
+    def test_a_class_that_became_generic_comes_back(self, make_package: Make) -> None:
+        plain = "class B: pass\nclass K(B):\n    def go(self): return 1\n"
+        code = Code(make_package, plain)
+        code.put(plain.replace("K(B)", "K[T](B)").replace("return 1", "return 2"))
+        code.back()
+        assert (code.live.K().go(), code.live.K.__type_params__) == (1, ())
+
+
+class TestHostileMetaclasses:
+    META = """
+class Meta(type):
+    def __getattribute__(cls, name): raise RuntimeError(f"{name} was asked for")
+    def __instancecheck__(cls, one): raise RuntimeError("the class was asked")
+    def __subclasscheck__(cls, other): raise RuntimeError("the class was asked")
+"""
+    BODY = """
+class A(metaclass=Meta):
+    def f(self): return 1
+class B(A):
+    def f(self): return 1
+a = A()
+TABLE = {"class": A, "one": B()}
+"""
+
+    @pytest.mark.parametrize("more", ["class C(B): pass\n", "class C(A):\n    __slots__ = ('x',)\n"])
+    def test_are_not_asked(self, make_package: Make, more: str) -> None:
+        code = Code(make_package, self.META + self.BODY)
+        one, two = code.live.a, code.live.TABLE["one"]
+        live = code.put(self.META + self.BODY.replace("return 1", "return 2") + more)
+        assert (one.f(), two.f(), live.a is one) == (2, 2, True)
+        code.back()
+        assert (one.f(), two.f()) == (1, 1)
+
+    def test_are_not_asked_by_a_rollout_that_is_aborted(self, make_package: Make) -> None:
+        code = Code(make_package, "def f(): return 1\n")
+        staged = code.patcher.stage(code.patch(self.META + self.BODY + "def f(): return 2\n"))
+        staged.abort()
+        assert code.live.f() == 1

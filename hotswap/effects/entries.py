@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from hotswap import walk
 from hotswap.effects.facts import Deed, Outcome
 
 __all__ = ["Environment", "Lists"]
@@ -139,7 +140,7 @@ class _Items(Deed):
 
 
 def _told(items: list[Any]) -> str:
-    return ", ".join(repr(item) if type(item) in (str, tuple) else f"a {type(item).__name__}" for item in items)
+    return ", ".join(repr(item) if type(item) in (str, tuple) else f"a {walk.class_name(type(item))}" for item in items)
 
 
 class Environment:

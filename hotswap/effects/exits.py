@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from hotswap import walk
 from hotswap.effects.facts import Deed, Outcome
 
 __all__ = ["Exits"]
@@ -68,7 +69,7 @@ class Exits:
 class _Registered(Deed):
     def __init__(self, function: Any, before: list[Any]) -> None:
         name = getattr(function, "__qualname__", None) if hasattr(type(function), "__code__") else None
-        what = name or type(function).__name__
+        what = name or walk.class_name(type(function))
         super().__init__("atexit", f"registers {what} to be called when the process ends", Outcome.HELD)
         self._function = function
         self._before = sum(other is function for other in before)

@@ -33,8 +33,6 @@ _DEEP = 8
 _MANY = 50_000
 """How many steps from a module, and how many objects, are looked into."""
 
-_HEAP = 1 << 9
-
 
 class Snapshot:
     """What stood where before loading. Lives until the look after it.
@@ -97,7 +95,7 @@ class Snapshot:
             return walk.class_dict(o).get("__module__") in self._managed
         if kind in _ENTERED:
             return True
-        return bool(kind.__flags__ & _HEAP) and gc.is_tracked(o) and not issubclass(kind, (ModuleType, BaseException))
+        return not walk.is_written_in_c(kind) and gc.is_tracked(o) and not issubclass(kind, (ModuleType, BaseException))
 
     def _inside(self, o: Any, place: str) -> list[Any]:
         kind = type(o)

@@ -171,7 +171,7 @@ class Traces:
     def trust(self, keepers: Iterable[object]) -> None:
         """Account for objects that keep something for the candidate, and for what they are made of."""
         stack = list(keepers)
-        packages = {str(type(keeper).__module__).partition(".")[0] for keeper in stack} - {"builtins"}
+        packages = {walk.class_home(type(keeper)).partition(".")[0] for keeper in stack} - {"builtins"}
         while stack:
             keeper = stack.pop()
             if id(keeper) in self._trusted:
@@ -181,7 +181,7 @@ class Traces:
                 self.account([keeper])
             for part in gc.get_referents(keeper):
                 kind = type(part)
-                ours = kind in (dict, list, set, tuple) or str(kind.__module__).partition(".")[0] in packages
+                ours = kind in (dict, list, set, tuple) or walk.class_home(kind).partition(".")[0] in packages
                 if ours and not walk.is_class(part) and id(part) not in self.core:
                     stack.append(part)
 

@@ -30,9 +30,6 @@ __all__ = ["Young", "detach", "reachable", "watch_young"]
 _FROZEN_AT_START = 4096
 """CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
 
-_HEAP = 1 << 9
-"""Py_TPFLAGS_HEAPTYPE: not written in C."""
-
 
 class Young:
     """What was created while a window was open: `objects` once it is closed, or None where that can't be known.
@@ -163,19 +160,18 @@ def _detach_by_mirror(cls: type) -> bool:
     CPython takes a mirror for the base only if both stand right below the same class. So while the class is moved, the
     mirror stands below the real bases; it is plain, and its metaclass runs nobody's code.
     """
-    base = cls.__base__
-    if base is None or not base.__flags__ & _HEAP:
+    base = walk.fact(cls, "__base__")
+    if base is None or walk.is_written_in_c(base):
         return False
     levels = [(base, _mirror(base))]
-    while levels[-1][0].__base__ is not None and levels[-1][0].__base__.__flags__ & _HEAP:
-        real, mirror = levels[-1]
-        levels.append((real.__base__, mirror.__base__))  # type: ignore[arg-type]  # both have a base
+    while not walk.is_written_in_c(walk.fact(levels[-1][0], "__base__")):
+        levels.append((walk.fact(levels[-1][0], "__base__"), walk.fact(levels[-1][1], "__base__")))
     below = list(reversed(levels[:-1]))
     attached: list[tuple[type, tuple[type, ...]]] = []
     try:
         for real, mirror in below:
             attached.append((mirror, mirror.__bases__))
-            mirror.__bases__ = (real.__base__,)  # type: ignore[assignment]  # as above
+            mirror.__bases__ = (walk.fact(real, "__base__"),)
         type.__setattr__(cls, "__bases__", (levels[0][1],))
     except TypeError:
         return False
@@ -187,11 +183,11 @@ def _detach_by_mirror(cls: type) -> bool:
 
 def _mirror(base: type) -> type:
     """Make a plain class with the layout of another one: the same slots on every level."""
-    if not base.__flags__ & _HEAP or base.__base__ is None:
+    if walk.is_written_in_c(base):
         return base
     slots: Any = walk.class_dict(base).get("__slots__")
     names = (slots,) if type(slots) is str else tuple(slots) if type(slots) in (tuple, list) else None
-    return type("Detached", (_mirror(base.__base__),), {} if names is None else {"__slots__": names})
+    return type("Detached", (_mirror(walk.fact(base, "__base__")),), {} if names is None else {"__slots__": names})
 
 
 def _above(cls: type) -> Iterator[type]:
@@ -200,8 +196,8 @@ def _above(cls: type) -> Iterator[type]:
     Only those that run no code of anybody's when a class is made below them.
     """
     bases = walk.mro(cls)[1:]
-    yield next((base for base in bases if not base.__flags__ & _HEAP), object)
+    yield next((base for base in bases if walk.is_written_in_c(base)), object)
     for base in bases[1:]:
         hooks = (name in walk.class_dict(b) for b in walk.mro(base)[:-1] for name in ("__init_subclass__",))
-        if base.__flags__ & _HEAP and type(base) in (type, abc.ABCMeta) and not any(hooks):
+        if not walk.is_written_in_c(base) and type(base) in (type, abc.ABCMeta) and not any(hooks):
             yield base

@@ -57,7 +57,7 @@ def _abstract(cls: type, namespaces: Mapping[int, Mapping[str, Any]]) -> frozens
     if _NAME not in facts:
         return frozenset()
     names = {name for name, value in facts.items() if _is_abstract(value)}
-    for base in cls.__bases__:
+    for base in walk.fact(cls, "__bases__"):
         for name in _abstract(base, namespaces):
             if _stands_abstract(name, cls, namespaces):
                 names.add(name)

@@ -15,7 +15,6 @@ from hotswap.swap.slots import Carrier
 
 __all__ = ["can_rebase"]
 
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: not written in C
 _BASES = type.__dict__["__bases__"]
 _SET = type.__setattr__
 
@@ -38,7 +37,7 @@ def can_rebase(cls: type, bases: tuple[type, ...]) -> bool:
 
 
 def _mirror(cls: type, mirrors: dict[int, tuple[type, type]]) -> type:
-    if not cls.__flags__ & _HEAP:
+    if walk.is_written_in_c(cls):
         return cls
     if id(cls) not in mirrors:
         bases = tuple(_mirror(base, mirrors) for base in _BASES.__get__(cls))

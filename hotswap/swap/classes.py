@@ -7,8 +7,9 @@ commit costs a class one version of CPython's type cache, not one for each attri
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, NamedTuple
 
 from hotswap import walk
@@ -16,6 +17,7 @@ from hotswap.generation import Kind, unchanged
 from hotswap.swap.bases import can_rebase
 from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
 from hotswap.swap.fields import Make, fields_of, late_descriptors, late_fields
+from hotswap.swap.guarded import follows, is_closed, is_guarded
 from hotswap.swap.pairing import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
 from hotswap.swap.registrations import ATTRIBUTE, Registrations
@@ -24,12 +26,15 @@ from hotswap.swap.state import PLAIN, class_keeps
 
 __all__ = ["Transplant", "transplant", "unsupported_class_changes"]
 
-_SKIPPED = frozenset(
-    {"__dict__", "__weakref__", "_abc_impl", "__annotations_cache__", "__annotate_func__", "__slotnames__"}
-)
+_SKIPPED = frozenset({"_abc_impl", "__annotations_cache__", "__annotate_func__", "__slotnames__"})
 _FRAMEWORKS = ("pydantic", "sqlalchemy", "django", "sqlmodel", "odmantic", "peewee", "pony", "tortoise")
 _NAMES = ("__name__", "__qualname__")
 """What CPython keeps beside the namespace of a class."""
+
+_EMPTY: dict[str, Any] = {"__type_params__": ()}
+"""What CPython does not let anybody delete, and what says the same."""
+
+_GUARDED = "it can't be written into the class: its metaclass keeps it elsewhere; only code in it can change"
 
 _SET = type.__setattr__
 _DELETE = type.__delattr__
@@ -44,12 +49,16 @@ class Transplant(NamedTuple):
         kept: the dropped twins of class attributes that are kept.
         warnings: what will not be as after a restart.
         shadows: the descriptors that serve slots which instances have no place for.
+        same: the names of the attributes that keep their values.
+        refused: what can't be changed.
     """
 
     changes: list[NameChange]
     kept: dict[int, tuple[Any, Any]]
     warnings: list[str]
     shadows: dict[str, Any]
+    same: list[str]
+    refused: list[Change]
 
 
 def unsupported_class_changes(
@@ -72,13 +81,13 @@ def unsupported_class_changes(
     if translate(type(new)) is not type(old):
         refuse("metaclass-changed", f"its metaclass was {_show(type(old))} and would be {_show(type(new))}")
         return changes
-    family = type(old).__module__.partition(".")[0]
+    family = walk.class_home(type(old)).partition(".")[0]
     if family in _FRAMEWORKS and family not in families:
         refuse(
             "framework-class", f"classes of {family} build themselves when they are created; there is no adapter yet"
         )
         return changes
-    if _closed(type(old)):
+    if is_closed(type(old)):
         if not _same_body(pair):
             refuse("metaclass-in-c", f"attributes of its metaclass {_show(type(old))} can't be written past it")
         return changes
@@ -91,9 +100,10 @@ def unsupported_class_changes(
     lacking = late_fields(old, new, translate)[1]
     if lacking:
         refuse("dataclass-field-without-value", f"old instances would have no value for {', '.join(sorted(lacking))}")
-    bases = tuple(translate(base) for base in new.__bases__)
-    if bases != old.__bases__ and not can_rebase(old, bases):
-        refuse("bases-changed", f"CPython can't change its bases from {_list(old.__bases__)} to {_list(bases)}")
+    old_bases = walk.fact(old, "__bases__")
+    bases = tuple(translate(base) for base in walk.fact(new, "__bases__"))
+    if not _same(bases, old_bases) and not can_rebase(old, bases):
+        refuse("bases-changed", f"CPython can't change its bases from {_list(old_bases)} to {_list(bases)}")
     return changes
 
 
@@ -122,8 +132,8 @@ def transplant(
         values: gives what adapters have to make the values of slots (of a class and its twin) that old objects lack.
     """
     old, new = pair.old, pair.new
-    if _closed(type(old)):
-        return Transplant([], {}, [], {})
+    if is_closed(type(old)):
+        return Transplant([], {}, [], {}, [], [])
     module, _, name = pair.key.partition(":")
     before, after = dict(walk.class_items(old)), dict(walk.class_items(new))
     members = Members(pair) if is_enum(old) else None
@@ -132,13 +142,15 @@ def transplant(
     kept: dict[int, tuple[Any, Any]] = {}
     targets: dict[str, Any] = {}
     stays: dict[str, Any] = {}
+    keeps: list[str] = []
     for attribute, value in after.items():
         living = before.get(attribute, _MISSING)
-        if attribute in beside or adapted(old, new, attribute) or _skipped(attribute, value):
+        if attribute in beside or adapted(old, new, attribute) or _skipped(attribute, value, living):
             continue
         if living is not _MISSING and class_keeps(attribute, living, value, pair.bodies, outside):
             if living is not value and made(value):
                 kept[id(value)] = (value, living)
+            keeps.append(attribute)
             if not attribute.startswith("__"):
                 fate = Fate.CARRIED if type(living) in PLAIN else Fate.KEPT
                 reason = why(f"{pair.key}.{attribute}", "its definition did not change")
@@ -177,6 +189,11 @@ def transplant(
             changes.append(NameChange(module, f"{name}.{field}", Fate.ADDED, late_value))
     if slot_names(old) != slot_names(new) and "__slots__" in after:
         targets["__slots__"] = padded_slots(old, new, after["__slots__"])
+    refused = [
+        Change("attribute-guarded", module, f"{name}.{attribute}", _GUARDED)
+        for attribute in [one for one in targets if is_guarded(old, one) or is_guarded(new, one)]
+        if not follows(before.get(attribute, _MISSING), targets.pop(attribute), translate)
+    ]
     if members is not None:
         kept.update(members.twins)
         warnings += members.warnings(pair.key)
@@ -192,16 +209,16 @@ def transplant(
                 continue  # writing an equal `__module__` would cost the class its `__firstlineno__` on CPython 3.13
             wanted = will if forward else was
             # A deletion is a write and a deletion, so that it works whether or not the attribute is there.
-            yield (_SET, old, attribute, None if wanted is _MISSING else wanted)
-            if wanted is _MISSING:
+            yield (_SET, old, attribute, _EMPTY.get(attribute) if wanted is _MISSING else wanted)
+            if wanted is _MISSING and attribute not in _EMPTY:
                 yield (_DELETE, old, attribute)
         if annotate != (None, None):
             yield (_SET, old, "__annotate__", annotate[forward])
         for name in _NAMES:
             if titles[0][name] != titles[1][name]:
-                yield (_SET, old, name, titles[forward][name])
-        if bases != old_bases:
-            yield (_SET, old, "__bases__", bases if forward else old_bases)
+                yield (type.__dict__[name].__set__, old, titles[forward][name])
+        if not _same(bases, old_bases):
+            yield (type.__dict__["__bases__"].__set__, old, bases if forward else old_bases)
         if registrations is not None:
             yield from registrations.ops(forward)
         if members is not None:
@@ -211,22 +228,29 @@ def transplant(
 
     # From 3.14 on; asking for `__annotate__` itself would leave an entry in the namespace of the class.
     annotate = tuple(walk.class_dict(cls).get("__annotate_func__") for cls in (old, new))
-    titles = [{name: type.__getattribute__(cls, name) for name in _NAMES} for cls in (old, new)]
-    old_bases = old.__bases__
+    titles = [{name: walk.fact(cls, name) for name in _NAMES} for cls in (old, new)]
+    old_bases = walk.fact(old, "__bases__")
     reshaped = slot_names(old) != slot_names(new)
     abstract = ATTRIBUTE in before and ATTRIBUTE in after
     registrations = Registrations(old, new, translate) if abstract else None
-    bases = tuple(translate(base) for base in new.__bases__)
+    bases = tuple(translate(base) for base in walk.fact(new, "__bases__"))
     writes.late(late)
     writes.hold(before)
-    return Transplant(changes, kept, warnings, {**shadows, **stays})
+    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused)
+
+
+def _same(bases: tuple[type, ...], others: tuple[type, ...]) -> bool:
+    """Whether bases are the same ones; comparing classes may run code of their metaclass."""
+    return len(bases) == len(others) and all(map(operator.is_, bases, others))
 
 
 def _holds_code(value: Any) -> bool:
     return type(value) in (FunctionType, staticmethod, classmethod, property) or walk.is_class(value)
 
 
-def _skipped(attribute: str, value: Any) -> bool:
+def _skipped(attribute: str, value: Any, living: Any) -> bool:
+    if attribute == "__dict__" and living is not _MISSING and type(living) is not GetSetDescriptorType:
+        return False  # the old body had something of its own there
     return attribute in _SKIPPED or type(value) in (MemberDescriptorType, GetSetDescriptorType)
 
 
@@ -250,7 +274,7 @@ def _slot_warnings(pair: ClassPair, served: Container[str]) -> Iterator[str]:
         served: the slots for which old objects have a default.
     """
     old, new = slot_names(pair.old), slot_names(pair.new)
-    with_dict, needs_dict = (bool(type.__getattribute__(cls, "__dictoffset__")) for cls in (pair.old, pair.new))
+    with_dict, needs_dict = (bool(walk.fact(cls, "__dictoffset__")) for cls in (pair.old, pair.new))
     if old - new and not needs_dict:
         yield f"{pair.key} loses the slots {', '.join(sorted(old - new))}; its objects keep them, and what is in them"
     if new - old and not with_dict:
@@ -284,15 +308,6 @@ def _defined(attribute: str, value: Any, pair: ClassPair) -> bool:
     return attribute.startswith("__") and attribute.endswith("__")
 
 
-def _closed(metaclass: type) -> bool:
-    """Whether a metaclass written in C guards the attributes of its classes, as that of ctypes structures does."""
-    for base in walk.mro(metaclass):
-        guard = walk.class_dict(base).get("__setattr__")
-        if guard is not None:
-            return base is not type and type(guard) is WrapperDescriptorType
-    return False
-
-
 def _same_body(pair: ClassPair) -> bool:
     """Whether a class without code of its own stands in both versions with the same text."""
     before, after = pair.bodies
@@ -305,7 +320,7 @@ def _same_body(pair: ClassPair) -> bool:
 
 
 def _show(cls: type) -> str:
-    return f"{cls.__module__}.{walk.class_name(cls)}"
+    return f"{walk.class_dict(cls).get('__module__', 'builtins')}.{walk.class_name(cls)}"
 
 
 def _list(classes: Iterable[type]) -> str:

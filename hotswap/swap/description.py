@@ -99,7 +99,7 @@ def _left_behind(
             yield f"{inner.__module__}:{inner.__qualname__} is no lru_cache any more; who holds it goes on remembering"
     for pair in pairing.functions:
         if pair.made is None:
-            yield f"{pair.key} was a function and becomes a {type(pair.new).__name__}; old references call it"
+            yield f"{pair.key} was a function and becomes a {walk.class_name(type(pair.new))}; old references call it"
         elif (pair.old.__code__.co_flags ^ pair.made.__code__.co_flags) & KIND_FLAGS:
             yield f"{pair.key} changes its kind (plain, generator, coroutine); old references show the old kind"
     for change in plan.names:

@@ -15,6 +15,7 @@ from types import CellType, FunctionType, WrapperDescriptorType
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.guarded import is_guarded
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Op
 
@@ -103,12 +104,9 @@ def rewriting(holder: Any, translate: Translate, *, shared: bool = False) -> tup
             ops.append((holder.cache_clear,))
     elif issubclass(kind, BaseException):
         part(holder.args, _SET_ARGS, holder)
-    if kind.__flags__ & _HEAP and not issubclass(kind, type):
+    if not walk.is_written_in_c(kind) and not issubclass(kind, type):
         _of_instance(holder, kind, translate, part, ops, covered)
     return ops, covered
-
-
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes that Python code made, and some that C code made
 
 
 def _everything(holder: dict[Any, Any]) -> Iterator[int]:
@@ -170,7 +168,7 @@ def _of_instance(
 
 
 def _is_writable(write: Callable[..., None], cls: type, name: str, value: Any, translate: Translate) -> bool:
-    return translate(value) is not value and _takes(write, cls, name, value)
+    return translate(value) is not value and not is_guarded(cls, name) and _takes(write, cls, name, value)
 
 
 def _takes(write: Callable[..., None], *arguments: Any) -> bool:
@@ -197,8 +195,8 @@ def refilled(holder: Any) -> list[Op]:
 
 def hashes_quietly(key: Any) -> bool:
     """Whether the hash of a key is computed without running Python code."""
-    if type(key) is tuple:
-        return all(map(hashes_quietly, key))
+    if issubclass(type(key), tuple) and not all(map(hashes_quietly, tuple.__iter__(key))):
+        return False
     kinds = (walk.class_dict(cls).get("__hash__") for cls in walk.mro(type(key)))
     return type(next((found for found in kinds if found is not None), None)) is WrapperDescriptorType
 

@@ -7,9 +7,15 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
+from hotswap.generation import Definitions, Kind
 from hotswap.swap.pairing import Pairing
+from hotswap.swap.parts import resolved
+from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["gone_classes", "without_successor"]
+__all__ = ["gone_classes", "gone_functions", "without_successor"]
+
+_WRAPPED = 8
+"""How many wrappers of one function are looked into."""
 
 
 def gone_classes(pairing: Pairing, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> set[int]:
@@ -24,6 +30,36 @@ def gone_classes(pairing: Pairing, old: Mapping[str, ModuleType], new: Mapping[s
         and id(value) not in paired
         and attribute not in new[name].__dict__
     }
+
+
+def gone_functions(
+    pairing: Pairing,
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+    definitions: Mapping[str, Definitions],
+) -> set[int]:
+    """Return the ids of what decorators made of the functions that the old modules define and the new ones do not.
+
+    An object of a decorator's class has no body in which the function could be found; a registry may hold it.
+    """
+    found: set[int] = set()
+    for module, facts in old.items():
+        for path in _functions(definitions.get(module) or Definitions(), ""):
+            value = resolved(facts, path) if resolved(new[module], path) is None else None
+            for _ in range(_WRAPPED):
+                if type(value) in (*UNIQUE_NEVER, type) or id(value) in pairing.places:
+                    break
+                found.add(id(value))
+                value = (walk.instance_dict(value) or {}).get("__wrapped__")
+    return found
+
+
+def _functions(body: Definitions, prefix: str) -> Iterator[str]:
+    for name, binding in body.bindings.items():
+        if binding.kind is Kind.FUNCTION:
+            yield prefix + name
+        if name in body.classes:
+            yield from _functions(body.classes[name], f"{prefix}{name}.")
 
 
 def without_successor(

@@ -64,7 +64,7 @@ def inherited(cls: type, name: str) -> Any:
 def data_type(cls: type) -> type | None:
     """The type written in C whose value is part of the members, if there is one."""
     for base in walk.mro(cls)[1:]:
-        if base is not object and not base.__flags__ & 1 << 9:
+        if base is not object and walk.is_written_in_c(base):
             return base
     return None
 
@@ -74,7 +74,7 @@ def can_join(base: Any) -> bool:
 
     Objects with a `__dict__` behind a variable number of items can't, before CPython 3.12.
     """
-    if not base.__itemsize__ or base not in (tuple, bytes):
+    if not walk.fact(base, "__itemsize__") or base not in (tuple, bytes):
         return True
     one, other = (type("Scratch", (base,), {}) for _ in range(2))
     try:

@@ -40,6 +40,7 @@ _NOT_CODE = ("__dict__", "__weakref__", "__annotations__", "__doc__", "__module_
 _PLAIN = (ModuleType, str, bytes, int, float, complex)
 
 _METHODS = {FunctionType, staticmethod, classmethod}
+_CODE = (*_METHODS, property)
 
 
 def pair_modules(
@@ -152,7 +153,7 @@ class _Walker:
             self.pair_class(key, old, new)
             return
         if old is not new and type(old) not in PLAIN:  # whose identity says nothing about the name
-            if callable(new):
+            if callable(old) and callable(new):
                 self.result.places.setdefault(id(old), (old, new))
             if type(old) is FunctionType or defined:
                 self.result.successors.setdefault(id(old), (old, new))
@@ -314,13 +315,14 @@ class _Walker:
         bodies = (body_of(old, self.definitions[0]), body_of(new, self.definitions[1]))
         self.result.classes.append(ClassPair(key, old, new, bodies, returns))
         self.result.places[id(old)] = (old, old)
-        for before, base in zip(old.__bases__, new.__bases__, strict=False):
+        for before, base in zip(walk.fact(old, "__bases__"), walk.fact(new, "__bases__"), strict=False):
             # A class decorator may have left a base that no name leads to.
             if walk.class_name(before) == walk.class_name(base) and self.is_own_class(before):
                 self.pair_class(f"{key}.<base>", before, base)
         after = walk.class_dict(new)
         for name, value in walk.class_items(old):
-            if name not in after or name in _NOT_CODE or f"{key}.{name}" in self.aside:
+            not_code = name in _NOT_CODE and not issubclass(type(value), _CODE)
+            if name not in after or not_code or f"{key}.{name}" in self.aside:
                 continue
             if walk.is_class(value) and walk.is_class(after[name]):
                 if self.is_own_class(value):

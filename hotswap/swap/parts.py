@@ -174,8 +174,9 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from list(value.__dict__.items())
     elif kind in (staticmethod, classmethod):
         yield "__func__", value.__func__
-    elif kind is property:
-        yield from (("fget", value.fget), ("fset", value.fset), ("fdel", value.fdel))
+    elif issubclass(kind, property):
+        yield from ((name, property.__dict__[name].__get__(value)) for name in ("fget", "fset", "fdel"))
+        yield from list((walk.instance_dict(value) or {}).items())
     elif kind is LRU_CACHE:
         yield "__wrapped__", value.__wrapped__
     elif kind is functools.partial:

@@ -30,7 +30,7 @@ from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage, Reference
-from hotswap.swap.losses import gone_classes, without_successor
+from hotswap.swap.losses import gone_classes, gone_functions, without_successor
 from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
 from hotswap.swap.migration import Undone, bring_back, undo
 from hotswap.swap.nested import NestedCode, functions_in
@@ -47,6 +47,7 @@ from hotswap.swap.registrations import forget_aliases, forget_answers, forget_tw
 from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
 from hotswap.swap.supplements import Wording, supplement
+from hotswap.swap.tables import Tables, earlier, leads_of
 
 __all__ = ["Swap"]
 
@@ -138,6 +139,7 @@ class Swap:
         self.plan.unsupported += refusals(self._live, self._candidate, self._pairing)
         translate = self._redirection.translate
         containers = [Kept(*pair, key in self._keeping.touched) for key, pair in self._keeping.twins.items()]
+        attributes: list[tuple[type, str]] = []
         shadows: dict[int, dict[str, Any]] = {}
         for pair in self._pairing.classes:
             refused = unsupported_class_changes(pair, translate, families_of(self._adapters))
@@ -151,19 +153,25 @@ class Swap:
                 done = transplant(pair, translate, self._writes, *how)
                 self.plan.names += done.changes
                 self.plan.warnings += done.warnings
+                self.plan.unsupported += done.refused
                 self._redirection.twins.update(done.kept)
                 shadows[id(pair.old)] = done.shadows
                 containers += [Kept(*pair) for pair in done.kept.values()]
+                attributes += [(pair.old, name) for name in done.same]
         twins = self._redirection.twins
         new = [o for o in self._candidate.owned if walk.is_class(o) and id(o) not in twins]
         self.plan.unsupported += new_classes_refused(new, translate)  # type: ignore[arg-type]  # they are classes
         self._writes.late(AbstractMethods(self._pairing.classes).ops)
         self._redirection.make_again(shadows)
         lost = {id(function) for _, function in self._pairing.lost} | gone_classes(self._pairing, self.old, self.new)
-        fresh = fresh_definitions(self.new, *self._definitions, self._candidate.selection)
+        fresh = fresh_definitions(self.new, *self._definitions, self._candidate.selection, self._candidate.owned)
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
         gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
-        fates = Fates(self._pairing.places, gone, fresh | again)
+        gone |= {key for key, (_, new) in self._pairing.places.items() if id(new) in fresh}
+        gone |= gone_functions(self._pairing, self.old, self.new, self._definitions[0])
+        leads = leads_of(self._pairing, translate, self._is_made)
+        self._writes.late(lambda forward: leads.passing(earlier(self._before, self._pairing) if forward else ()))
+        fates = Fates(self._pairing.places, gone, fresh | again, leads)
         fates = register(self._journal, containers, fates, self._pairing, translate, self._writes)
         facts = Facts(
             self.old,
@@ -182,7 +190,8 @@ class Swap:
         claimed = adapt(self._adapters, facts)
         whole = [*containers, *inside(containers, translate)]
         registries = [kept for kept in whole if id(kept.living) not in claimed]
-        merge(registries, fates, translate, self._writes)
+        tables = self._tables = Tables(leads, self.old, self.new, self._keeping.has, self._is_managed)
+        tables.add(whole, attributes, claimed | merge(registries, fates, translate, self._writes))
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)
@@ -193,7 +202,10 @@ class Swap:
         pairs, led = list(self._keeping.twins.values()), (lambda: set(self._aims))
         empty_caches(self._pairing, lambda: self._before.caches, led, pairs, self._writes)
         self._isolation_writes()
-        self.plan.names += self._keeping.changes
+        self._writes.late(tables.ops)
+        self._writes.late(lambda forward: self._redirection.live_ops(tables.led) if forward else ())
+        self._writes.late(lambda _: leads.passing(()))
+        self.plan.names += tables.told(self._keeping.changes)
         self.plan.names += rebind(
             self._pairing.successors,
             self.old,
@@ -204,6 +216,7 @@ class Swap:
             translate,
             self._writes,
         )
+        tables.leave_out(self._writes.forward)
         outlive(self._candidate, translate, self._writes)
         announce(self.plan, self._candidate)
         self._redirection.examine()
@@ -249,7 +262,6 @@ class Swap:
                 self._writes.both([], identity_ops(made, facade(made, back, self._facts.known(back)), there))
                 self._writes.late(self._hold_code(made))
         self._writes.late(self._ancestor_writes)
-        self._writes.late(lambda forward: self._redirection.live_ops() if forward else ())
 
     def _hold_code(self, function: FunctionType) -> Callable[[bool], list[Op]]:
         def late(_: bool) -> list[Op]:
@@ -305,6 +317,7 @@ class Swap:
         Raises UnsupportedChangeError if an object of the candidate can't be led to a living class: nothing was written
         then. If a write raises, everything is taken back and the error goes through. The candidate is spent either way.
         """
+        self._tables.lead_twins(self._redirection)
         self._redirection.run()
         if self._redirection.refused:
             raise UnsupportedChangeError(self._redirection.refused, patch=self._candidate.patch.label)
@@ -382,6 +395,7 @@ class Swap:
         """Forget the way back: the swap was taken back, or a later one has taken its place."""
         self._candidate.forget()
         self._writes.clear()
+        self._tables.clear()
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
         self._redirection = Redirection((), {}, {}, {})

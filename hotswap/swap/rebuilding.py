@@ -103,12 +103,13 @@ def new_classes_refused(classes: Iterable[type], translate: Callable[[Any], Any]
         translate: gives the living object for a twin.
     """
     for cls in classes:
-        bases = tuple(translate(base) for base in cls.__bases__)
-        if any(map(shape_differs, bases, cls.__bases__)) and not can_rebase(cls, bases):
+        before = walk.fact(cls, "__bases__")
+        bases = tuple(translate(base) for base in before)
+        if any(map(shape_differs, bases, before)) and not can_rebase(cls, bases):
             home, name = str(walk.class_dict(cls).get("__module__")), walk.class_name(cls)
             sentence = "it is new, and made below a class with other slots than the living one has"
             yield Change("reference-left", home, name, sentence)
 
 
 def _c_type(cls: type) -> type:
-    return next(base for base in walk.mro(cls) if not base.__flags__ & 1 << 9)
+    return next(base for base in walk.mro(cls) if walk.is_written_in_c(base))

@@ -13,7 +13,7 @@ import operator
 import sys
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import starmap
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
@@ -25,11 +25,11 @@ from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import IN_PLACE, hashes_quietly, is_quiet, refilled, rewriting
 from hotswap.swap.plan import Change, Op
 from hotswap.swap.rebuilding import Rebuilding
-from hotswap.swap.state import HEAP_TYPE
 
 __all__ = ["Redirection"]
 
 _SET_CLASS = object.__dict__["__class__"].__set__
+_SET_BASES = type.__dict__["__bases__"].__set__
 _CONTAINERS = (*IN_PLACE, frozenset, MethodType, MappingProxyType, weakref.ref, weakref.KeyedRef)
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
 
@@ -144,6 +144,9 @@ class Redirection:
                 if type(reference) in _PROXIES:
                     self.twins[id(reference)] = (reference, weakref.proxy(living))
 
+    def _translate_twin(self, value: Any) -> Any:
+        return value if id(value) in self._successors else self.translate(value)
+
     def _is_dropped(self, value: object) -> bool:
         found = self.twins.get(id(value))
         return found is not None and found[0] is value and id(value) not in self._successors
@@ -206,7 +209,7 @@ class Redirection:
     def _children(self, holder: object) -> list[Any]:
         if walk.is_class(holder):
             cls: Any = holder
-            return [value for _, value in walk.class_items(cls)] + list(cls.__bases__)
+            return [value for _, value in walk.class_items(cls)] + list(walk.fact(cls, "__bases__"))
         if type(holder) is _thread._local:
             return [*gc.get_referents(holder), _thread._local.__getattribute__(holder, "__dict__")]
         return gc.get_referents(holder)
@@ -235,13 +238,17 @@ class Redirection:
             deque(starmap(operator.call, list(self._ops_for(holder, place))), maxlen=0)
             self._class_of(holder)
 
-    def live_ops(self) -> Iterator[Op]:
+    def live_ops(self, led: Container[int]) -> Iterator[Op]:
         """The writes in containers that others see, in which the candidate's import has left twins.
 
         Once a twin is dropped nobody wants it back, so these have no counterpart in the other direction.
+
+        Arguments:
+            led: the ids of the containers in which old objects are led to their successors by somebody else.
         """
         for holder in self._live:
-            for op in rewriting(holder, self.translate, shared=True)[0]:
+            translate = self._translate_twin if id(holder) in led else self.translate
+            for op in rewriting(holder, translate, shared=True)[0]:
                 if is_quiet(op):
                     yield op
                 else:
@@ -259,7 +266,7 @@ class Redirection:
         views = issubclass(kind, dict) and any(type(value) in (ModuleView, SysView) for value in referents)
         ops, covered = (
             rewriting(holder, self.translate)
-            if hot or walk.is_class(holder) or kind.__flags__ & HEAP_TYPE
+            if hot or walk.is_class(holder) or not walk.is_written_in_c(kind)
             else ([], set())
         )
         yield from ops
@@ -292,10 +299,11 @@ class Redirection:
 
     def _bases_ops(self, cls: Any) -> tuple[Op, Op] | None:
         """The write that leads the bases of a class to living ones, and the one back; None if they are living."""
-        bases = tuple(self.translate(base) for base in cls.__bases__)
-        if all(a is b for a, b in zip(bases, cls.__bases__, strict=True)):
+        before = walk.fact(cls, "__bases__")
+        bases = tuple(self.translate(base) for base in before)
+        if all(a is b for a, b in zip(bases, before, strict=True)):
             return None
-        return (type.__setattr__, cls, "__bases__", bases), (type.__setattr__, cls, "__bases__", cls.__bases__)
+        return (_SET_BASES, cls, bases), (_SET_BASES, cls, before)
 
     def _class_of(self, holder: Any, *, try_only: bool = False) -> None:
         kind = type(holder)

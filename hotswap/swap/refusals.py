@@ -39,7 +39,7 @@ def refusals(live: Live, candidate: Candidate, pairing: Pairing) -> list[Change]
     found += [Change("import-effect", "", "", f"{effect.kind}: {effect.what}") for effect in refused]
     for key, old, new in pairing.clashes:
         module, _, name = key.partition(":")
-        what = "another existing class" if walk.is_class(new) else f"a {type(new).__name__}"
+        what = "another existing class" if walk.is_class(new) else f"a {walk.class_name(type(new))}"
         found.append(Change("class-replaced", module, name, f"class {walk.class_name(old)} would become {what}"))
     return found
 

@@ -79,7 +79,7 @@ def _explained(journal: Journal, fates: Fates, pairing: Pairing, translate: Call
             old = there.pop(position)
             if not _is_state(value):
                 successors[id(old)] = (old, value)
-    return Fates(successors, fates.gone, _Either(fates.fresh, fresh))
+    return Fates(successors, fates.gone, _Either(fates.fresh, fresh), fates.leads)
 
 
 def _take_places(holding: Holding, fates: Fates, translate: Callable[[Any], Any], writes: Writes) -> None:

@@ -39,7 +39,6 @@ DROP: Any = object()
 
 _MISSING: Any = object()
 _DELETED: Any = object()
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: not written in C
 _BASE = type.__dict__["__base__"]
 _POINTER = tuple.__itemsize__
 
@@ -271,7 +270,7 @@ def _room_for(cls: type) -> Carrier | _Namespace | None:
         for value in list(walk.class_dict(base).values()):
             if type(value) is Carrier:
                 return value
-            if type(value) is MemberDescriptorType and base.__flags__ & _HEAP and not _is_c_member(base):
+            if type(value) is MemberDescriptorType and not walk.is_written_in_c(base) and not _is_c_member(base):
                 return Carrier(value)
     return None
 
@@ -311,7 +310,7 @@ def padded_slots(old: type, new: type, value: Any) -> Any:
 def _c_base(cls: type) -> type:
     """The base written in C that decides the layout: `Exception` and `ValueError` are like `BaseException`."""
     base: Any = cls
-    while base.__flags__ & _HEAP:
+    while not walk.is_written_in_c(base):
         base = _BASE.__get__(base)
     while base is not object and _size(base) == _size(_BASE.__get__(base)):
         base = _BASE.__get__(base)
@@ -323,5 +322,5 @@ def _size(cls: type) -> tuple[int, int]:
 
 
 def _fact(cls: type, name: str) -> int:
-    found: int = type.__getattribute__(cls, name)
+    found: int = walk.fact(cls, name)
     return found

@@ -21,7 +21,7 @@ from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Fate, NameChange, Op, Writes
 from hotswap.swap.stragglers import Straggler
 
-__all__ = ["HEAP_TYPE", "PLAIN", "UNIQUE_NEVER", "Keeping", "Wishes", "is_made", "keep_state"]
+__all__ = ["PLAIN", "UNIQUE_NEVER", "Keeping", "Wishes", "is_made", "keep_state"]
 
 UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
 """Values of these types are shared by the interpreter: their identity says nothing about where they came from."""
@@ -32,9 +32,6 @@ _GET_CELL = CellType.__dict__["cell_contents"].__get__
 
 _WRAPPED = 16
 """How many wrappers of one function are looked into."""
-
-HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes that Python code made
-
 
 PLAIN = (*UNIQUE_NEVER, tuple, frozenset)
 """Types whose objects nobody holds for their identity."""
@@ -225,7 +222,7 @@ def is_made(value: Any, owned: Container[int]) -> bool:
         return id(value) in owned
     # The collector does not follow a bare `object()`, an empty dict, or an instance without attributes. Of built-in
     # types only containers that nobody else can hold yet are taken.
-    return kind is object or kind in (dict, list, set) or bool(kind.__flags__ & HEAP_TYPE)
+    return kind is object or kind in (dict, list, set) or not walk.is_written_in_c(kind)
 
 
 def _is_state(old: Definitions, new: Definitions, name: str) -> bool:

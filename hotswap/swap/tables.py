@@ -1,0 +1,337 @@
+"""Tables: where functions of the old version stand as keys, elements and values, and are to be found under their names.
+
+| table | looked for |
+|---|---|
+| containers, instances and class data that a changed module keeps | as deep as registries are merged |
+| containers and instances that an unchanged managed module holds | a few levels deep |
+| containers that any other module holds by name | by name alone |
+| tuples, frozensets and the like under a name, in a class body, in an attribute | rebuilt, and the name rebound |
+
+Anything else would need a walk over the heap for each function. Nothing of what is looked at is asked for anything.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from types import FunctionType, MappingProxyType, ModuleType
+from typing import Any
+
+from hotswap import walk
+from hotswap.swap.calling import followed
+from hotswap.swap.forwarding import target_of
+from hotswap.swap.guarded import is_closed, is_guarded
+from hotswap.swap.keys import REBUILT, Leads, Table
+from hotswap.swap.lineage import Lineage
+from hotswap.swap.merging import Kept
+from hotswap.swap.pairing import Pairing
+from hotswap.swap.parts import LRU_CACHE
+from hotswap.swap.plan import NameChange, Op
+from hotswap.swap.references import Redirection
+from hotswap.swap.state import UNIQUE_NEVER
+
+__all__ = ["Tables", "earlier", "leads_of"]
+
+_CONTAINERS = (dict, list, set, deque)
+_WEAK = (weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
+_NAMED = frozenset((*_CONTAINERS, OrderedDict, defaultdict, *_WEAK, MappingProxyType))
+
+_LARGE = 100_000
+"""A container with more items is a cache."""
+
+_WALKED = 1_000
+"""Of an unchanged module's containers with more items nobody looks into the items."""
+
+_NESTED = 3
+"""How deep an unchanged module's objects are followed: an application, its router, its table of routes."""
+
+_ENDS = (*UNIQUE_NEVER, FunctionType)
+_OURS = "hotswap"
+_SET = type.__setattr__
+_NAMES: Any = vars(ModuleType)["__dict__"]
+
+
+def leads_of(pairing: Pairing, translate: Callable[[Any], Any], is_made: Callable[[Any], bool]) -> Leads:
+    """Return where functions lead, and what a decorator made of some.
+
+    Arguments:
+        pairing: what takes the place of what.
+        translate: gives the living object for a dropped twin.
+        is_made: whether an object was made by the candidate: only those lead back.
+    """
+    forward: dict[int, tuple[Any, Any]] = {}
+    backward: dict[int, tuple[Any, Any]] = {}
+    for key, (old, new) in pairing.places.items():
+        defined = type(old) in (FunctionType, LRU_CACHE) or (key in pairing.successors and callable(old))
+        living = translate(new)
+        if defined and not walk.is_class(old) and living is not old:
+            forward[key] = (old, living)
+            if is_made(living):
+                backward.setdefault(id(living), (living, old))
+    leads, back = Leads(forward), Leads(backward)
+    leads.back, back.back = back, leads
+    return leads
+
+
+def earlier(lineage: Lineage, pairing: Pairing) -> Iterator[tuple[Any, Any]]:
+    """Yield the functions of earlier generations that are still held, each with what is about to take its place."""
+    for _, function in lineage.functions:
+        target = target_of(function.__code__)
+        then = followed(target, pairing.places)
+        if target is not None and then is not target:
+            yield function, then
+
+
+class Tables:
+    """Leads what stands in tables. Lives as long as the swap can be taken back.
+
+    Arguments:
+        leads: where functions lead forward.
+        old, new: the changed modules of both generations.
+        keeps: whether a name of a changed module keeps its object.
+        is_managed: whether a module is of a managed package.
+    """
+
+    def __init__(
+        self,
+        leads: Leads,
+        old: Mapping[str, ModuleType],
+        new: Mapping[str, ModuleType],
+        keeps: Callable[[str, str], bool],
+        is_managed: Callable[[str], bool],
+    ) -> None:
+        self._leads, self._keeps, self._is_managed = leads, keeps, is_managed
+        self._old, self._new = old, new
+        self._kept: list[Any] = []
+        self._attributes: list[tuple[type, str]] = []
+        self._aside: set[int] = set()
+        self._written: set[tuple[int, Any]] = set()
+        self._tables: dict[int, Table] = {}
+        self._bindings: dict[tuple[int, str], _Binding] = {}
+        self._spaces: set[int] = set()
+        self._looks = 0
+
+    def add(self, kept: Iterable[Kept], attributes: Iterable[tuple[type, str]], aside: Iterable[int]) -> None:
+        """Note what changed modules keep.
+
+        Arguments:
+            kept: the objects, and what is inside of them.
+            attributes: the attributes of living classes that are kept: (class, name).
+            aside: ids of the containers that somebody else brings up to date.
+        """
+        self._kept += [pair.living for pair in kept if not _is_own(type(pair.living))]
+        self._attributes += attributes
+        self._aside |= {*aside}
+
+    def leave_out(self, ops: Iterable[Op]) -> None:
+        """Note what the swap writes into namespaces otherwise: a name that gets another object is not rebuilt."""
+        self._written |= {(id(op[1]), op[2]) for op in ops if op[0] is dict.__setitem__}
+
+    def told(self, changes: Iterable[NameChange]) -> Iterator[NameChange]:
+        """Say of the kept names whose object is rebuilt that functions in it are led."""
+        rebuilt = {(module, name) for module, name, value in self._named() if self._is_led(value, self._leads)}
+        for change in changes:
+            led = (change.module, change.name) in rebuilt
+            yield replace(change, why=f"{change.why}; the functions in it are the new ones") if led else change
+
+    def lead_twins(self, redirection: Redirection) -> None:
+        """Have the candidate's references to what is kept, but rebuilt, lead to what is rebuilt."""
+        for twin, living in list(redirection.twins.values()):
+            if twin is not living and self._is_led(living, self._leads):
+                redirection.add(twin, self._leads.of(living))
+
+    @property
+    def led(self) -> set[int]:
+        """The ids of the containers in which what is old is led to its successor, here or by somebody else."""
+        return self._aside | self._tables.keys()
+
+    def ops(self, forward: bool) -> list[Op]:
+        """Return the writes, from what is there now.
+
+        They are asked for in pairs, first for the way to go and then for the way back in case that a write raises; so
+        nothing new is looked for the second time.
+        """
+        self._looks += 1
+        if self._looks % 2:
+            leads = self._leads if forward else self._leads.back
+            self._spaces = {id(_NAMES.__get__(module)) for module in self._modules()}
+            for holder in self._holders(leads):
+                self._tables.setdefault(id(holder), Table(holder, self._leads))
+            for there, origin, destination, name in self._bound(leads):
+                self._bindings.setdefault((id(there), name), _Binding(origin, destination, name))
+        ops = [op for table in list(self._tables.values()) for op in table.ops(forward)]
+        return ops + [op for binding in self._bindings.values() for op in binding.ops(forward, self._leads)]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._tables.clear()
+        self._bindings.clear()
+        self._kept.clear()
+        self._attributes.clear()
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def _named(self) -> Iterator[tuple[str, str, Any]]:
+        """The names of changed modules that are kept: module, name, object."""
+        for module in self._old.keys() & self._new.keys():
+            for name, value in list(_NAMES.__get__(self._old[module]).items()):
+                if self._keeps(module, name):
+                    yield module, name, value
+
+    def _holders(self, leads: Leads) -> Iterator[Any]:
+        """The containers in which something is to be led."""
+        for holder in self._kept:
+            yield from self._inside(holder, leads)
+        for name, facts in self._others():
+            values = list(facts.values())
+            kinds = _NAMED.intersection(map(type, values))
+            for value in [value for value in values if type(value) in kinds and id(value) not in self._spaces]:
+                yield from self._inside(value, leads)
+            if self._is_managed(name):
+                yield from self._deeper(name, facts, leads)
+
+    def _deeper(self, name: str, facts: dict[str, Any], leads: Leads) -> Iterator[Any]:
+        """The containers inside of what an unchanged managed module holds."""
+        level = [value for value in list(facts.values()) if not _ends(value)]
+        level += [value for cls in _classes(name, facts) for _, value in walk.class_items(cls) if not _ends(value)]
+        seen: set[int] = set()
+        for _ in range(_NESTED):
+            further: list[Any] = []
+            for value in level:
+                if id(value) in seen or _is_own(type(value)):
+                    continue
+                seen.add(id(value))
+                yield from self._inside(value, leads)
+                further += [part for part in _parts(value) if not _ends(part)]
+            level = further
+
+    def _inside(self, value: Any, leads: Leads) -> Iterator[Any]:
+        """An object's own containers in which something is to be led."""
+        for holder in (value, *_own_containers(value)):
+            if id(holder) in self._aside or id(holder) in self._spaces or not issubclass(type(holder), _CONTAINERS):
+                continue
+            if _size(holder) <= _LARGE and leads.concern(_items(holder)):
+                yield holder
+
+    def _others(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The modules that are not swapped, and their namespaces."""
+        swapped = {id(_NAMES.__get__(module)) for module in (*self._old.values(), *self._new.values())}
+        for name, module in list(sys.modules.items()):
+            if issubclass(type(module), ModuleType) and name.partition(".")[0] != _OURS:
+                facts = _NAMES.__get__(module)
+                if id(facts) not in swapped:
+                    yield name, facts
+
+    def _modules(self) -> Iterator[ModuleType]:
+        yield from (module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType))
+        yield from (*self._old.values(), *self._new.values())
+
+    def _bound(self, leads: Leads) -> Iterator[tuple[Any, Any, Any, str]]:
+        """The names and attributes whose object is rebuilt: where it is, and where it is written, back and forth."""
+        for module, name, _ in self._named():
+            old, new = (_NAMES.__get__(modules[module]) for modules in (self._old, self._new))
+            there = old if leads is self._leads else new
+            if self._is_led(there.get(name), leads):
+                yield new, old, new, name
+        for cls, name in self._attributes:
+            if self._is_led(walk.class_dict(cls).get(name), leads) and _is_writable(cls, name):
+                yield cls, cls, cls, name
+        for module, facts in self._others():
+            for cls in _classes(module, facts) if self._is_managed(module) else ():
+                for name, value in walk.class_items(cls):
+                    if self._is_led(value, leads) and _is_writable(cls, name):
+                        yield cls, cls, cls, name
+            values = list(facts.values())
+            kinds = {kind for kind in set(map(type, values)) if kind in REBUILT or issubclass(kind, tuple)}
+            if kinds and leads.concern([value for value in values if type(value) in kinds]):
+                for name, value in list(facts.items()):
+                    if self._is_led(value, leads) and (id(facts), name) not in self._written:
+                        yield facts, facts, facts, name
+
+    def _is_led(self, value: Any, leads: Leads) -> bool:
+        return _is_rebuilt(value) and leads.of(value) is not value
+
+
+class _Binding:
+    """A name whose object is rebuilt. Lives as long as the swap can be taken back.
+
+    Arguments:
+        origin, destination: where it is written back, and forth: a namespace or a class.
+        name: the name.
+    """
+
+    def __init__(self, origin: Any, destination: Any, name: str) -> None:
+        self._places, self._name = (origin, destination), name
+        self._known: tuple[Any, Any] | None = None
+
+    def ops(self, forward: bool, leads: Leads) -> list[Op]:
+        """Return the write, from what is there now."""
+        where = self._places[forward]
+        source = self._places[not forward]
+        now = (walk.class_dict(source) if walk.is_class(source) else source).get(self._name)
+        if self._known is None or not any(now is known for known in self._known):
+            if not _is_rebuilt(now):
+                return []
+            led = (leads if forward else leads.back).of(now)
+            self._known = (now, led) if forward else (led, now)
+        write = _SET if walk.is_class(where) else dict.__setitem__
+        return [(write, where, self._name, self._known[forward])]
+
+
+def _classes(module: str, facts: Mapping[str, Any]) -> list[Any]:
+    return [c for c in list(facts.values()) if walk.is_class(c) and walk.class_dict(c).get("__module__") == module]
+
+
+def _is_rebuilt(value: Any) -> bool:
+    return type(value) in REBUILT or issubclass(type(value), tuple)
+
+
+def _is_writable(cls: type, name: str) -> bool:
+    return not is_closed(type(cls)) and not is_guarded(cls, name)
+
+
+def _is_own(kind: type) -> bool:
+    """Whether a class is one of this library: what a patcher notes of functions is no table of the program's."""
+    return walk.class_home(kind).partition(".")[0] == _OURS
+
+
+def _ends(value: Any) -> bool:
+    """Whether nobody looks into an object: it is plain, or it leads everywhere."""
+    return type(value) in _ENDS or issubclass(type(value), (ModuleType, type)) or _is_rebuilt(value)
+
+
+def _own_containers(value: Any) -> Iterator[Any]:
+    """The containers that an object consists of: its attributes, and what a proxy or a weak dict keeps beside."""
+    if type(value) is MappingProxyType:
+        # The namespace of a class is not written past the class.
+        yield from (part for part in gc.get_referents(value) if type(part) is dict and "__module__" not in part)
+        return
+    attributes = walk.instance_dict(value) if not walk.is_written_in_c(type(value)) else None
+    if attributes is not None:
+        yield attributes
+        if type(value) in _WEAK:
+            yield attributes.get("data")
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    for holder in (value, *_own_containers(value)):
+        if issubclass(type(holder), _CONTAINERS) and _size(holder) <= _WALKED:
+            yield from _items(holder)
+
+
+def _size(holder: Any) -> int:
+    return int(_kind(holder).__len__(holder))
+
+
+def _kind(holder: Any) -> Any:
+    return next(kind for kind in _CONTAINERS if issubclass(type(holder), kind))
+
+
+def _items(holder: Any) -> list[Any]:
+    kind = _kind(holder)
+    items: list[Any] = list(kind.__iter__(holder))
+    return items + list(dict.values(holder)) if kind is dict else items
