@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, ModuleType
 from typing import Any
 
-__all__ = ["GONE", "ModuleView", "World", "gate", "worlds"]
+__all__ = ["GONE", "ModuleView", "Reason", "World", "gate", "worlds"]
 
 GONE: Any = object()
 """Stands for an attribute of a module that was deleted."""
@@ -314,3 +314,18 @@ class _Gate:
 
 
 gate = _Gate()
+
+
+class Reason:
+    """One reason for the wrapper to be in place. It is put there by making one, and taken back once."""
+
+    def __init__(self) -> None:
+        self._held = [gate.hold()]
+
+    def release(self) -> None:
+        """Take it back, if nobody has yet. Never waits; callable from any thread."""
+        try:
+            self._held.pop()
+        except IndexError:
+            return
+        gate.release()

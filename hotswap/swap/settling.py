@@ -21,7 +21,7 @@ from __future__ import annotations
 import gc
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -30,6 +30,7 @@ from hotswap.generation import worlds
 from hotswap.swap.defaults import Header, parameters
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
+from hotswap.swap.lingering import Lingering
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Op, Writes
@@ -48,6 +49,7 @@ class Settled:
         left: the closures that stay old, each with the reason.
         defaults: those that lead to new code with a default of the old, because the new one can't be known.
         clones: how many private clones lead to new code now.
+        wrapped: whether imports go on being wrapped, as long as somebody holds one of those that stay old.
         duration: seconds that it took, most of them with the GIL held.
     """
 
@@ -55,6 +57,7 @@ class Settled:
     left: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
     clones: int = 0
+    wrapped: bool = False
     duration: float = 0.0
 
 
@@ -64,17 +67,21 @@ class Settling:
 
     Arguments:
         nested: the nested code of that generation.
+        world: what that generation sees of modules.
         names: what stands for private clones in its globals: (namespace, name, clone).
         cells: the cells of decorators' wrappers that hold private clones: (cell, original, clone).
         functions: every function that was cloned, with its clone.
-        cancelled: the swap was taken back before they had drained.
+        cancelled: the swap was taken back.
+        lingering: keeps the world for closures that stay old, if there are any.
     """
 
     nested: NestedCode
+    world: OldWorld
     names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
     cells: list[tuple[CellType, Any, Any]] = field(default_factory=list)
     functions: list[tuple[FunctionType, FunctionType]] = field(default_factory=list)
     cancelled: bool = False
+    lingering: Lingering | None = None
 
     def refresh(self) -> None:
         """Give the clones the defaults and attributes that their originals have now."""
@@ -87,6 +94,12 @@ class Settling:
         """Note that the swap was taken back. The clones run what is live again: they must not keep its code alive."""
         self.cancelled = True
         self.names, self.cells, self.functions = [], [], []
+        if self.lingering is not None:
+            self.lingering.end()
+
+    def end(self) -> None:
+        """Everything was led to new code, or never will be: nothing needs the old world any more."""
+        self.world.end()
 
 
 def leave(
@@ -181,6 +194,7 @@ class Closures:
         modules: Mapping[str, ModuleType],
         before: NestedCode | None,
         undo: Writes | None,
+        earlier: Iterable[FunctionType],
         *,
         own: bool,
     ) -> tuple[Settled, list[FunctionType]]:
@@ -191,6 +205,7 @@ class Closures:
             modules: the live modules.
             before: the nested code that is live again if the last swap is taken back; None if it can't be.
             undo: the writes of that swap, or None.
+            earlier: functions of earlier generations. Those that lead to a closure look like it, as they did before.
             own: whether the settling belongs to that swap, so that what is old now is what is live then.
 
         Returns what was done, and the clones that lead to a successor now.
@@ -201,29 +216,40 @@ class Closures:
         live = NestedCode(functions_in({name: modules[name] for name in settling.nested.modules if name in modules}))
         led: list[str] = []
         left: list[str] = []
+        staying: list[FunctionType] = []
         defaults: list[str] = []
+        outsides: dict[int, dict[str, Any]] = {}
+        followers: dict[int, list[FunctionType]] = {}
+        for function in earlier:
+            followers.setdefault(id(target_of(function.__code__)), []).append(function)
         for closure, place in self._found(settling.nested):
             target = self._made(closure, place, live)
             if type(target) is str:
                 if not settling.nested.names(closure):  # the plan has said what becomes of names
                     left.append(f"{place} {target}")
+                    staying.append(closure)
                 continue
             self._owners[target] = weakref.ref(closure)
             now = identity_of(closure)
-            writes.both(identity_ops(closure, facade(closure, target, identity_of(target)), now), [])
-            writes.both([], identity_ops(closure, now))
-            writes.hold(now)
+            outside = outsides[id(closure)] = facade(closure, target, identity_of(target))
+            _dress(closure, outside, writes)
+            follow = followers.get(id(closure), [])
+            for function in follow:
+                _dress(function, facade(function, closure, outside), writes)
             if undo is not None:
-                undo.late(self._way_back(closure, place, now, None if own else before, undo))
+                undo.late(self._way_back(closure, place, now, None if own else before, undo, follow))
             led.append(str(place))
             _, unknown = self._made_with[closure].under(live.header(target.__code__))
             if unknown:
                 defaults.append(f"{place} keeps its default of {', '.join(unknown)}: the new one can't be known")
-        clones = _lead_clones(settling, writes, undo if own else None)
+        clones = _lead_clones(settling, writes, undo if own else None, outsides)
         writes.apply()
         self._cells = {}
+        if staying:
+            settling.lingering = Lingering(settling.world, settling.nested, staying)
+        wrapped = settling.lingering is not None and settling.lingering.wrapped
         duration = time.perf_counter() - began
-        return Settled(tuple(led), tuple(left), tuple(defaults), len(clones), duration), clones
+        return Settled(tuple(led), tuple(left), tuple(defaults), len(clones), wrapped, duration), clones
 
     def _found(self, nested: NestedCode) -> Iterator[tuple[FunctionType, Place]]:
         """The closures that run nested code, or led to it until now."""
@@ -241,10 +267,16 @@ class Closures:
                 yield closure, place
 
     def _way_back(
-        self, closure: FunctionType, place: Place, now: dict[str, Any], before: NestedCode | None, undo: Writes
+        self,
+        closure: FunctionType,
+        place: Place,
+        now: dict[str, Any],
+        before: NestedCode | None,
+        undo: Writes,
+        followers: Iterable[FunctionType],
     ) -> Callable[[bool], Iterator[Op]]:
-        """Return what makes out the writes that lead a closure back. It does not keep the closure alive."""
-        reference = weakref.ref(closure)
+        """Return what makes out the writes that lead a closure back, and those that lead to it. It keeps none alive."""
+        reference, following = weakref.ref(closure), [*map(weakref.ref, followers)]
 
         def late(forward: bool) -> Iterator[Op]:
             held = reference()
@@ -259,6 +291,11 @@ class Closures:
                     then = facade(held, target, identity_of(target))
             undo.hold(held, present)
             yield from identity_ops(held, then)
+            for follower in filter(None, (known() for known in following)):
+                if target_of(follower.__code__) is held:
+                    outside = identity_of(follower)
+                    undo.hold(follower, outside)
+                    yield from identity_ops(follower, outside if forward else facade(follower, held, then))
 
         return late
 
@@ -328,8 +365,20 @@ def _docstring(code: CodeType) -> str | None:
     return FunctionType(code, {}, closure=tuple(CellType() for _ in code.co_freevars)).__doc__
 
 
-def _lead_clones(settling: Settling, writes: Writes, undo: Writes | None) -> list[FunctionType]:
-    """Add the writes that lead clones to where their originals lead now; return the clones."""
+def _dress(function: FunctionType, outside: dict[str, Any], writes: Writes) -> None:
+    """Add the writes that give a function another outside."""
+    now = identity_of(function)
+    writes.both(identity_ops(function, outside, now), identity_ops(function, now))
+    writes.hold(now)
+
+
+def _lead_clones(
+    settling: Settling, writes: Writes, undo: Writes | None, outsides: Mapping[int, dict[str, Any]]
+) -> list[FunctionType]:
+    """Add the writes that lead clones to where their originals lead now; return the clones.
+
+    `outsides` has those that closures are about to get, by the id of the closure.
+    """
     # Code that stays old, or is suspended in a closure, goes on with helpers that are old: fresh clones, which nobody
     # else can have got hold of.
     fresh = Cloning({id(clone): clone.__code__ for _, clone in settling.functions}, {})
@@ -352,7 +401,8 @@ def _lead_clones(settling: Settling, writes: Writes, undo: Writes | None) -> lis
         if aim is None:
             continue  # it is live again
         now = identity_of(clone)
-        ops += identity_ops(clone, facade(clone, aim, identity_of(aim) if type(aim) is FunctionType else None), now)
+        outside = outsides.get(id(aim)) or (identity_of(aim) if type(aim) is FunctionType else None)
+        ops += identity_ops(clone, facade(clone, aim, outside), now)
         back += identity_ops(clone, now)
         writes.hold(now)
         led.append(clone)
