@@ -36,8 +36,7 @@ WAYS = {
     "lazy relative": ("", "from .a import g; return g()"),
     "lazy module": ("", "import PKG.a; return PKG.a.g()"),
     "importlib": ("import importlib", "return importlib.import_module('PKG.a').g()"),
-    "import_module": ("from importlib import import_module", "return import_module('.a', __package__).g()"),
-    "__import__": ("", "return __import__('PKG.a').a.g()"),
+    "__import__": ("", "return __import__('PKG.a', globals()).a.g()"),
     "helper": ("import PKG.a\ndef h():\n    from PKG.a import g\n    return g()", "return h()"),
 }
 
@@ -162,12 +161,13 @@ class TestTheEnd:
         assert gone() is None
 
     def test_one_that_only_its_own_generation_holds_goes_with_that(self, make_package: Make) -> None:
-        program = Program(make_package, *WAYS["lazy name"])
-        program.b.made = [program.b.make()]
+        program = Program(make_package, "kept = []", WAYS["lazy name"][1])
+        program.b.kept.append(program.b.make())
         del program.a, program.b
-        rollout = program.leave()
+        rollout = program.apply(a="x = 2\n", b="kept = 2\n")
         assert rollout.settled is not None
         assert rollout.settled.left
+        del rollout  # it shows what it has replaced
         program.apply(a="x = 3\n", b="x = 3\n")
         gc.collect()
         assert until(lambda: not gate.installed)
@@ -184,7 +184,7 @@ class TestTheEnd:
         assert not gate.installed
 
     def test_what_it_has_made_itself_stays_as_old(self, make_package: Make) -> None:
-        program = Program(make_package, "", "return lambda: __import__('PKG.a').a.g()")
+        program = Program(make_package, "", "return lambda: __import__('PKG.a', globals()).a.g()")
         outer = program.b.make()
         program.leave()
         inner = outer()

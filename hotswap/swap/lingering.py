@@ -25,7 +25,8 @@ from typing import Any
 from hotswap.generation import World, gate, worlds
 from hotswap.swap.drain import OldWorld
 from hotswap.swap.forwarding import target_of
-from hotswap.swap.nested import NestedCode, functions_in
+from hotswap.swap.nested import NestedCode
+from hotswap.swap.parts import functions_of
 
 __all__ = ["Lingering"]
 
@@ -156,7 +157,12 @@ class Lingering:
 def _code_in(world: OldWorld, nested: NestedCode) -> Iterator[CodeType]:
     """The code that a closure of this world may come to run."""
     yield from (code for code, _ in nested)
-    for function in functions_in(world.modules):
+    spaces = world.namespaces()
+    ours = {id(facts) for facts in spaces}
+    plain = {facts["__name__"]: ModuleType(facts["__name__"]) for facts in spaces}
+    for facts in spaces:  # the old module objects themselves show what took their place
+        plain[facts["__name__"]].__dict__.update(facts)
+    for _, function in functions_of(plain, lambda function: id(function.__globals__) in ours):
         if target_of(function.__code__) is None:
             yield function.__code__
 
