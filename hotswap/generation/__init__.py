@@ -26,6 +26,7 @@ __all__ = [
     "Live",
     "LiveModule",
     "ModuleView",
+    "Reason",
     "Selection",
     "Shelf",
     "ShelfMark",

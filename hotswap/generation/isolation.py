@@ -320,7 +320,8 @@ class Reason:
     """One reason for the wrapper to be in place. It is put there by making one, and taken back once."""
 
     def __init__(self) -> None:
-        self._held = [gate.hold()]
+        gate.hold()
+        self._held = [None]
 
     def release(self) -> None:
         """Take it back, if nobody has yet. Never waits; callable from any thread."""

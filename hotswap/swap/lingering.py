@@ -1,9 +1,9 @@
 """Lingering: the world of an old generation, for as long as somebody holds a closure that stays wholly old.
 
-Such a closure goes on with old helpers. Those it knows by names of its module are in its globals. What it reaches by way
-of a module, or imports when it runs, it finds in the world of its generation, which therefore does not end with the last
-old call, but with the last such closure. The wrapper around imports stays in place as long, if any code that is
-left there imports something.
+Such a closure goes on with old helpers. Those that it knows by names of its module are in its globals. What it reaches
+by way of a module, or imports when it runs, it finds in the world of its generation, which therefore does not end with
+the last old call, but with the last such closure. The wrapper around imports stays in place as long, if any code that
+is left there imports something.
 
 Guarantees: nothing global keeps the generation. The closures own their world, by way of their globals, and what stands
 in the registry refers to it weakly: closures that nobody holds but their own generation go with it.

@@ -27,10 +27,10 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.generation import worlds
-from hotswap.swap.defaults import Header, parameters
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.lingering import Lingering
+from hotswap.swap.made import MadeWith, function_of
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Op, Writes
@@ -133,57 +133,11 @@ def leave(
     return there, back
 
 
-@dataclass(frozen=True, slots=True)
-class _MadeWith:
-    """What a closure was made with beside its cells, which it keeps: no later version can make that anew.
-
-    `documented` says that it has the docstring of another function, as `functools.wraps` does. `header` is what the
-    statement that made it says of its defaults.
-    """
-
-    parameters: frozenset[str]
-    defaults: dict[str, Any]
-    documented: bool
-    header: Header | None
-
-    @classmethod
-    def of(cls, closure: FunctionType, header: Header | None) -> _MadeWith:
-        positional, by_name = parameters(closure.__code__)
-        values = closure.__defaults__ or ()
-        defaults = dict(zip(positional[len(positional) - len(values) :], values, strict=True))
-        defaults.update(closure.__kwdefaults__ or {})
-        documented = closure.__doc__ != _docstring(closure.__code__)
-        return cls(frozenset((*positional, *by_name)), defaults, documented, header)
-
-    def under(self, header: Header | None) -> tuple[dict[str, Any], list[str]]:
-        """Return the defaults under another statement, and the parameters of which they can't be known.
-
-        A closure that has the constant that its statement gives (or no default, as it gives none) gets the constant of
-        the other one (or none). Whatever was computed when it was made stays.
-        """
-        if header is None or self.header is None:
-            return self.defaults, []
-        defaults, unknown = dict(self.defaults), []
-        for name in self.parameters:
-            then, now = self.header.get(name), header.get(name)
-            if then == now or (then and now and then.steps == now.steps):
-                continue
-            given = () if then is None else then.constant or None
-            wanted = () if now is None else now.constant or None
-            has = (self.defaults[name],) if name in self.defaults else ()
-            if given is None or wanted is None or [*map(id, given)] != [*map(id, has)]:
-                unknown.append(name)
-                continue
-            defaults.pop(name, None)
-            defaults.update(dict.fromkeys([name], *wanted) if wanted else {})
-        return defaults, sorted(unknown)
-
-
 class Closures:
     """Leads closures and clones to the newest code. Lives as long as its patcher; keeps no closure alive."""
 
     def __init__(self) -> None:
-        self._made_with: weakref.WeakKeyDictionary[FunctionType, _MadeWith] = weakref.WeakKeyDictionary()
+        self._made_with: weakref.WeakKeyDictionary[FunctionType, MadeWith] = weakref.WeakKeyDictionary()
         self._cells: dict[int, tuple[CellType, Any, Any]] = {}
         # The functions that run new code in the place of closures, each with the closure that leads to it.
         self._owners: weakref.WeakKeyDictionary[FunctionType, weakref.ref[FunctionType]] = weakref.WeakKeyDictionary()
@@ -259,7 +213,7 @@ class Closures:
                 continue
             owner = self._owners.get(function)
             if owner is None:
-                self._made_with.setdefault(function, _MadeWith.of(function, nested.header(function.__code__)))
+                self._made_with.setdefault(function, MadeWith.of(function, nested.header(function.__code__)))
                 yield function, place
                 continue
             closure = owner()
@@ -316,27 +270,7 @@ class Closures:
         if reason:
             return reason
         defaults, _ = made_with.under(there.header(code))
-        return _function(closure, code, facts, replace(made_with, defaults=defaults), cells)
-
-
-def _function(
-    closure: FunctionType,
-    code: CodeType,
-    facts: dict[str, Any],
-    made_with: _MadeWith,
-    cells: Mapping[str, CellType],
-) -> FunctionType:
-    """Return a function that has the outside of a closure, and runs other code with its cells."""
-    positional, by_name = parameters(code)
-    own = tuple(cells[name] for name in code.co_freevars)
-    function = FunctionType(code, facts, closure.__name__, _trailing(positional, made_with.defaults), own)
-    function.__kwdefaults__ = {name: made_with.defaults[name] for name in by_name if name in made_with.defaults} or None
-    told = identity_of(closure)
-    for name in told.keys() - {"__code__", "__defaults__", "__kwdefaults__", "__doc__"}:
-        setattr(function, name, told[name])
-    if made_with.documented:
-        function.__doc__ = closure.__doc__
-    return function
+        return function_of(closure, code, facts, replace(made_with, defaults=defaults), cells)
 
 
 def _cells(closure: FunctionType) -> dict[str, CellType]:
@@ -349,20 +283,6 @@ def _cells(closure: FunctionType) -> dict[str, CellType]:
     if type(target) is FunctionType:
         cells.update(zip(target.__code__.co_freevars, target.__closure__ or (), strict=True))
     return cells
-
-
-def _trailing(names: tuple[str, ...], defaults: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """The defaults of the last parameters, as far as all of them have one."""
-    found: list[Any] = []
-    for name in reversed(names):
-        if name not in defaults:
-            break
-        found.insert(0, defaults[name])
-    return tuple(found) or None
-
-
-def _docstring(code: CodeType) -> str | None:
-    return FunctionType(code, {}, closure=tuple(CellType() for _ in code.co_freevars)).__doc__
 
 
 def _dress(function: FunctionType, outside: dict[str, Any], writes: Writes) -> None:
