@@ -62,7 +62,7 @@ class Aftermath:
                 "state": self.state,
             }
             facts |= {"led": sorted(settled.led), "left": sorted(settled.left)}
-            facts |= {"defaults": sorted(settled.defaults), "duration": settled.duration}
+            facts |= {"defaults": sorted(settled.defaults), "wrapped": settled.wrapped, "duration": settled.duration}
             level: events.Level = "error" if failure else "warning" if settled.left or settled.defaults else "info"
             aside(lambda: events.emit("rollout.settled", level=level, reason=failure, **facts))
 

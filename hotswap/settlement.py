@@ -24,7 +24,7 @@ from hotswap.swap import Closures, Lineage, Reference, Settled, Settling, Swap
 
 __all__ = ["Settlement"]
 
-Last: TypeAlias = Callable[[], Swap | None]
+Last: TypeAlias = Callable[[], tuple[Swap | None, Lineage]]
 
 
 class Settlement:
@@ -46,9 +46,11 @@ class Settlement:
 
         Arguments:
             rollout: is told what was done.
-            last: gives the last swap, if it can be taken back.
+            last: gives the last swap, if it can be taken back, and the functions of earlier generations.
             settling: what has drained.
         """
+        if not settling.nested:  # there can be no closure that needs its old world until it is settled
+            settling.end()
         self._waiting.append((rollout, last, settling))
         try:
             # `Thread.start` takes a lock of `threading`, which whoever was interrupted here may have: this doesn't.
@@ -72,9 +74,11 @@ class Settlement:
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
                 try:
-                    done.append((rollout, self._settle(last(), settling), ""))
+                    done.append((rollout, self._settle(*last(), settling), ""))
                 except Exception as error:  # noqa: BLE001 - nobody waits here; the rollout tells
                     done.append((rollout, Settled(), f"{type(error).__name__}: {error}"))
+                if settling.lingering is None:
+                    settling.end()
         for rollout, settled, reason in done:
             if settled is not None:
                 rollout.settle_down(settled, reason, self._aside)
@@ -90,11 +94,12 @@ class Settlement:
                 return
         tell()
 
-    def _settle(self, swap: Swap | None, settling: Settling) -> Settled | None:
+    def _settle(self, swap: Swap | None, lineage: Lineage, settling: Settling) -> Settled | None:
         """Lead what old code left behind to what is live now; None if its swap was taken back meanwhile."""
         if settling.cancelled:
             return None
         before, undo, own = swap.way_back(settling) if swap is not None else (None, None, False)
-        settled, clones = self._closures.settle(settling, sys.modules, before, undo, own=own)
+        earlier = [function for _, function in self.known(lineage).functions]
+        settled, clones = self._closures.settle(settling, sys.modules, before, undo, earlier, own=own)
         self._clones = [*(known for known in self._clones if known() is not None), *map(Reference, clones)]
         return settled

@@ -208,8 +208,10 @@ class Succession:
     def _drained(self, rollout: Rollout) -> Callable[[Settling], None]:
         """Return what is called when the last call of the generation that goes has ended."""
         if self._settlement is None:
-            return lambda _: None
-        return partial(self._settlement.take, rollout, lambda: self._previous.swap if self._previous else None)
+            return Settling.end
+        return partial(
+            self._settlement.take, rollout, lambda: (self._previous.swap if self._previous else None, self._lineage)
+        )
 
     def settle(self) -> None:
         """Settle here what no thread could be had for. Not to be called under a lock: it emits events."""

@@ -91,6 +91,16 @@ def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
     return [thread for thread in left if thread.is_alive()]
 
 
+def _unhooked(*allowed: object) -> bool:
+    """Whether import statements go where they should: as soon as what old code left behind is settled, in a thread."""
+    deadline = time.monotonic() + THREADS_END_WITHIN
+    if builtins.__import__ not in allowed:
+        gc.collect()  # closures that stay old may be held by a cycle
+    while builtins.__import__ not in allowed and time.monotonic() < deadline:
+        time.sleep(0)
+    return builtins.__import__ in allowed
+
+
 @pytest.fixture(autouse=True)
 def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Put the import system back after each test, and fail a test that leaves a thread or an import hook behind."""
@@ -103,7 +113,7 @@ def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     yield
     left = _threads_left(threads)
     # A wrapper that an earlier fixture needed may have come off meanwhile: that is how it should be.
-    hooked = builtins.__import__ not in (import_function, PRISTINE_IMPORT)
+    hooked = not _unhooked(import_function, PRISTINE_IMPORT)
     if hooked:
         builtins.__import__ = import_function
     sys.path[:] = path

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
+import inspect
 import sys
+import weakref
 from collections.abc import Callable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -104,6 +108,52 @@ class TestDefaults:
         assert program.held() == (1, 7)
         assert rollout.settled is not None
         assert rollout.settled.defaults == ()
+
+
+class TestForwarders:
+    MAKER = "def make(n):\n    def inner(x={0}, *, k={0}): return x, k, {0}\n    return inner\n"
+    USER = "from {name}.a import make\ntick = make(5)\nv = {0}\n"
+
+    def test_one_that_leads_to_a_closure_has_the_defaults_that_this_has(self, make_package: Make) -> None:
+        name = make_package({"a.py": self.MAKER.format(1)}).__name__
+        patcher = hotswap.Patcher([name])
+
+        def apply(module: str, text: str) -> Rollout:
+            rollout = patcher.apply(hotswap.Patch.from_sources({f"{name}.{module}": text}))
+            assert rollout.wait_settled(LIMIT)
+            return rollout
+
+        apply("b", self.USER.format(1, name=name))
+        held = [importlib.import_module(f"{name}.b").tick]
+        for number in (2, 3):
+            apply("b", self.USER.format(number, name=name))
+            held.append(sys.modules[f"{name}.b"].tick)
+        before = [str(inspect.signature(one)) for one in held]
+        rollout = apply("a", self.MAKER.format(2))
+        assert [one() for one in held] == [(2, 2, 2)] * 3
+        assert [str(inspect.signature(one)) for one in held] == ["(x=2, *, k=2)"] * 3
+        rollout.rollback()
+        assert rollout.wait_settled(LIMIT)
+        assert [one() for one in held] == [(1, 1, 1)] * 3
+        assert [str(inspect.signature(one)) for one in held] == before
+        apply("a", self.MAKER.format(3).replace("x=3", "x"))
+        assert [one(0) for one in held] == [(0, 3, 3)] * 3
+        apply("b", self.USER.format(4, name=name))
+        assert [str(inspect.signature(one)) for one in held] == ["(x, *, k=3)"] * 3
+
+    def test_none_is_kept_alive_by_the_way_back(self, make_package: Make) -> None:
+        name = make_package({"a.py": self.MAKER.format(1)}).__name__
+        patcher = hotswap.Patcher([name])
+        patcher.apply(hotswap.Patch.from_sources({f"{name}.b": self.USER.format(1, name=name)}))
+        held = importlib.import_module(f"{name}.b").tick
+        patcher.apply(hotswap.Patch.from_sources({f"{name}.b": self.USER.format(2, name=name)}))
+        rollout = patcher.apply(hotswap.Patch.from_sources({f"{name}.a": self.MAKER.format(2)}))
+        assert rollout.wait_settled(LIMIT)
+        assert held() == (2, 2, 2)
+        gone = weakref.ref(held)
+        del held
+        gc.collect()
+        assert gone() is None
 
 
 class TestHeaders:

@@ -5,7 +5,7 @@ from hotswap.generation.comparison import unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
 from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
-from hotswap.generation.isolation import GONE, ModuleView, World, gate, worlds
+from hotswap.generation.isolation import GONE, ModuleView, Reason, World, gate, worlds
 from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at
@@ -29,6 +29,7 @@ __all__ = [
     "Live",
     "LiveModule",
     "ModuleView",
+    "Reason",
     "Selection",
     "Shelf",
     "ShelfMark",

@@ -27,7 +27,7 @@ from typing import Any
 
 from hotswap.generation.aliases import is_alias, name_of
 
-__all__ = ["GONE", "ModuleView", "World", "gate", "worlds"]
+__all__ = ["GONE", "ModuleView", "Reason", "World", "gate", "worlds"]
 
 GONE: Any = object()
 """Stands for an attribute of a module, or an entry of `sys.modules`, that was deleted or is not there."""
@@ -341,3 +341,19 @@ class _Gate:
 
 
 gate = _Gate()
+
+
+class Reason:
+    """One reason for the wrapper to be in place. It is put there by making one, and taken back once."""
+
+    def __init__(self) -> None:
+        gate.hold()
+        self._held = [None]
+
+    def release(self) -> None:
+        """Take it back, if nobody has yet. Never waits; callable from any thread."""
+        try:
+            self._held.pop()
+        except IndexError:
+            return
+        gate.release()

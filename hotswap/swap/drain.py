@@ -18,16 +18,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap.generation import ModuleView, World, gate, worlds
+from hotswap.generation import ModuleView, Reason, World, worlds
 from hotswap.swap.forwarding import target_of
-from hotswap.swap.nested import is_nested
+from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 
 __all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "running"]
 
 
 class OldWorld(World):
-    """What the code of an old generation imports while its calls are in flight: its own modules."""
+    """What the code of an old generation imports: its own modules.
+
+    It begins with a swap, and ends when its last call has ended and its closures were led to new code, or are gone.
+    """
 
     def __init__(self, packages: tuple[str, ...], modules: Mapping[str, ModuleType]) -> None:
         super().__init__(packages)
@@ -35,6 +38,11 @@ class OldWorld(World):
         """The ids of the globals under which this world is registered."""
         self.last: list[Callable[[], None]] = []
         """What is to be done when the last call has ended; quick, and raising nothing."""
+        self.modules = dict(modules)
+        self.reasons: list[Reason] = []
+        """Why imports are wrapped, from `begin` on."""
+        self.nested: NestedCode | None = None
+        """The nested code of this generation, while it lingers."""
         self.views: dict[int, ModuleView] = {}
         """Id of a module object -> what old code gets in its place."""
         for name, module in modules.items():
@@ -47,13 +55,34 @@ class OldWorld(World):
             if type(package) is ModuleType:  # `shop.tax.apply()` reaches the old module by way of the package
                 self.views[id(package)] = ModuleView(name, self, package.__dict__)
 
-    def end(self) -> None:
-        """The last call has ended: who still holds a view gets to what is live."""
+    def begin(self) -> None:
+        """Its code is about to be that of an old generation."""
+        self.reasons.append(Reason())
+
+    def drained(self) -> None:
+        """The last call has ended."""
         last, self.last = self.last, []
         for act in last:
             act()
+
+    def end(self) -> None:
+        """Nothing old is left: who still holds a view gets to what is live. Never waits, and may be called again."""
+        for key in self.keys:
+            # A module that is live again, or waits for a later drain, has another world by now.
+            if worlds.get(key) is self:
+                worlds.pop(key, None)
         self.live = True
-        self.own, self.views = {}, {}
+        self.own, self.views, self.modules, self.nested = {}, {}, {}, None
+        self.unwrap()
+
+    def unwrap(self) -> None:
+        """No code of it imports anything: the wrapper around imports may come off."""
+        for reason in self.reasons:
+            reason.release()
+
+    def namespaces(self) -> list[dict[str, Any]]:
+        """The globals of its own modules."""
+        return [ModuleType.__getattribute__(module, "__dict__") for module in self.modules.values()]
 
     def load(self, name: str) -> None:
         """Old modules are there; one that was never imported comes from the live version."""
@@ -175,26 +204,21 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def drain_of(functions: Iterable[FunctionType], world: OldWorld, then: Callable[[], None] = lambda: None) -> Drain:
-    """Watch the code of a generation that goes: when no call of it is left, it needs no imports of its own.
+def drain_of(functions: Iterable[FunctionType], world: OldWorld, then: Callable[[], None]) -> Drain:
+    """Watch the code of a generation that goes: when no call of it is left, what it left behind can be settled.
 
     Code that stands inside other code is not waited for: closures that somebody registered long ago hold it.
 
     Arguments:
         functions: the functions of that generation.
-        world: what their code imports meanwhile; it ends with the last call.
-        then: called after that, wherever the last call ended; it must be quick, and must not raise.
+        world: what their code imports meanwhile.
+        then: called after that, wherever the last call ended; it must be quick, and must not raise. It sees to it that
+            the world ends.
     """
     codes = {id(function.__code__): function.__code__ for function in functions if not is_nested(function.__code__)}
-    keys = world.keys
 
     def drained() -> None:
-        for key in keys:
-            # A module that is live again, or waits for a later drain, has another world by now.
-            if worlds.get(key) is world:
-                worlds.pop(key, None)
-        world.end()
-        gate.release()
+        world.drained()
         then()
 
     return Drain(codes.values(), drained)

@@ -15,7 +15,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
-from hotswap.generation import Candidate, Definitions, Late, Live, detach, gate, managed, worlds
+from hotswap.generation import Candidate, Definitions, Late, Live, detach, managed, worlds
 from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, functions_by, stays_of
 from hotswap.swap.audit import Leftover, audit
@@ -94,7 +94,8 @@ class Swap:
         self._writes = Writes()
         self._aims: dict[int, tuple[Reference, Any, Any]] = {}
         # Taken now: once forwarders stand in the old functions, their nested code can't be found in them.
-        self.settling, self.settling_back = (Settling(NestedCode(functions_in(m))) for m in (self.old, self.new))
+        both = ((self.old, self._old_world), (self.new, self._new_world))
+        self.settling, self.settling_back = (Settling(NestedCode(functions_in(m)), w) for m, w in both)
         journal = self._journal = candidate.journal
         self.plan = Plan(candidate.patch.label, modules=self._modules(), effects=journal.effects)
         outside = {name.partition(".")[0] for name in candidate.patch.sources} - {*live.packages}
@@ -309,10 +310,11 @@ class Swap:
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
-    def commit(self, drained: Callable[[Settling], None] = lambda _: None) -> float:
+    def commit(self, drained: Callable[[Settling], None] = Settling.end) -> float:
         """Make the candidate live. Returns the seconds in which no other thread ran.
 
-        `drained` gets what is to be settled when the last old call has ended; it must be quick, and must not raise.
+        `drained` gets what is to be settled when the last old call has ended, and ends it after that; it must be
+        quick, and must not raise.
 
         Raises UnsupportedChangeError if an object of the candidate can't be led to a living class: nothing was written
         then. If a write raises, everything is taken back and the error goes through. The candidate is spent either way.
@@ -324,13 +326,13 @@ class Swap:
         adopt_children(self._live, self._candidate, self.old)
         self.settling_back.refresh()
         self._journal.make(self._redirection.translate)
-        gate.hold()
+        self._old_world.begin()
         old = (pair.old for pair in self._pairing.functions)
         drain = drain_of(old, self._old_world, partial(drained, self.settling))
         try:
             pause = self._writes.apply()
         except BaseException:
-            gate.release()
+            self._old_world.end()
             self.plan.warnings += self._journal.take_back()
             raise
         self._journal.settle()
@@ -348,7 +350,7 @@ class Swap:
         order = [name for name in self._candidate.world.finished if name in self.new]
         return undo(self.old, {name: self.new[name] for name in order}, self._candidate.patch.label, inside)
 
-    def revert(self, late: Late, undone: Undone, drained: Callable[[Settling], None] = lambda _: None) -> float:
+    def revert(self, late: Late, undone: Undone, drained: Callable[[Settling], None] = Settling.end) -> float:
         """Take the swap back, in one call like the first. Returns the seconds in which no other thread ran.
 
         Arguments:
@@ -368,13 +370,13 @@ class Swap:
         known = (self._importers, self._is_managed, self._keeping.has, _same, extra, undone.values)
         rebind(successors, self.new, self.old, *known)
         self._writes.late(lambda forward: () if forward else extra.forward)
-        gate.hold()
+        self._new_world.begin()
         made = (pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made))
         drain = drain_of(made, self._new_world, partial(drained, self.settling_back))
         try:
             pause = self._writes.revert()
         except BaseException:
-            gate.release()
+            self._new_world.unwrap()
             raise
         self.settling.cancel()
         self.plan.warnings += self._journal.take_back()
@@ -402,7 +404,8 @@ class Swap:
         self.old, self.new, self._removed, self._adapters = {}, {}, {}, ()
         self._gone, self._added = [], []
         self._aims.clear()
-        self.settling = self.settling_back = Settling(NestedCode(()))
+        self._old_world = self._new_world = OldWorld((), {})
+        self.settling = self.settling_back = Settling(NestedCode(()), self._old_world)
 
 
 def _same(value: Any) -> Any:

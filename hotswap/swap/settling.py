@@ -21,15 +21,16 @@ from __future__ import annotations
 import gc
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.generation import worlds
-from hotswap.swap.defaults import Header, parameters
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
+from hotswap.swap.lingering import Lingering
+from hotswap.swap.made import MadeWith, function_of
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Op, Writes
@@ -48,6 +49,7 @@ class Settled:
         left: the closures that stay old, each with the reason.
         defaults: those that lead to new code with a default of the old, because the new one can't be known.
         clones: how many private clones lead to new code now.
+        wrapped: whether imports go on being wrapped, as long as somebody holds one of those that stay old.
         duration: seconds that it took, most of them with the GIL held.
     """
 
@@ -55,6 +57,7 @@ class Settled:
     left: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
     clones: int = 0
+    wrapped: bool = False
     duration: float = 0.0
 
 
@@ -64,17 +67,21 @@ class Settling:
 
     Arguments:
         nested: the nested code of that generation.
+        world: what that generation sees of modules.
         names: what stands for private clones in its globals: (namespace, name, clone).
         cells: the cells of decorators' wrappers that hold private clones: (cell, original, clone).
         functions: every function that was cloned, with its clone.
-        cancelled: the swap was taken back before they had drained.
+        cancelled: the swap was taken back.
+        lingering: keeps the world for closures that stay old, if there are any.
     """
 
     nested: NestedCode
+    world: OldWorld
     names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
     cells: list[tuple[CellType, Any, Any]] = field(default_factory=list)
     functions: list[tuple[FunctionType, FunctionType]] = field(default_factory=list)
     cancelled: bool = False
+    lingering: Lingering | None = None
 
     def refresh(self) -> None:
         """Give the clones the defaults and attributes that their originals have now."""
@@ -87,6 +94,12 @@ class Settling:
         """Note that the swap was taken back. The clones run what is live again: they must not keep its code alive."""
         self.cancelled = True
         self.names, self.cells, self.functions = [], [], []
+        if self.lingering is not None:
+            self.lingering.end()
+
+    def end(self) -> None:
+        """Everything was led to new code, or never will be: nothing needs the old world any more."""
+        self.world.end()
 
 
 def leave(
@@ -120,57 +133,11 @@ def leave(
     return there, back
 
 
-@dataclass(frozen=True, slots=True)
-class _MadeWith:
-    """What a closure was made with beside its cells, which it keeps: no later version can make that anew.
-
-    `documented` says that it has the docstring of another function, as `functools.wraps` does. `header` is what the
-    statement that made it says of its defaults.
-    """
-
-    parameters: frozenset[str]
-    defaults: dict[str, Any]
-    documented: bool
-    header: Header | None
-
-    @classmethod
-    def of(cls, closure: FunctionType, header: Header | None) -> _MadeWith:
-        positional, by_name = parameters(closure.__code__)
-        values = closure.__defaults__ or ()
-        defaults = dict(zip(positional[len(positional) - len(values) :], values, strict=True))
-        defaults.update(closure.__kwdefaults__ or {})
-        documented = closure.__doc__ != _docstring(closure.__code__)
-        return cls(frozenset((*positional, *by_name)), defaults, documented, header)
-
-    def under(self, header: Header | None) -> tuple[dict[str, Any], list[str]]:
-        """Return the defaults under another statement, and the parameters of which they can't be known.
-
-        A closure that has the constant that its statement gives (or no default, as it gives none) gets the constant of
-        the other one (or none). Whatever was computed when it was made stays.
-        """
-        if header is None or self.header is None:
-            return self.defaults, []
-        defaults, unknown = dict(self.defaults), []
-        for name in self.parameters:
-            then, now = self.header.get(name), header.get(name)
-            if then == now or (then and now and then.steps == now.steps):
-                continue
-            given = () if then is None else then.constant or None
-            wanted = () if now is None else now.constant or None
-            has = (self.defaults[name],) if name in self.defaults else ()
-            if given is None or wanted is None or [*map(id, given)] != [*map(id, has)]:
-                unknown.append(name)
-                continue
-            defaults.pop(name, None)
-            defaults.update(dict.fromkeys([name], *wanted) if wanted else {})
-        return defaults, sorted(unknown)
-
-
 class Closures:
     """Leads closures and clones to the newest code. Lives as long as its patcher; keeps no closure alive."""
 
     def __init__(self) -> None:
-        self._made_with: weakref.WeakKeyDictionary[FunctionType, _MadeWith] = weakref.WeakKeyDictionary()
+        self._made_with: weakref.WeakKeyDictionary[FunctionType, MadeWith] = weakref.WeakKeyDictionary()
         self._cells: dict[int, tuple[CellType, Any, Any]] = {}
         # The functions that run new code in the place of closures, each with the closure that leads to it.
         self._owners: weakref.WeakKeyDictionary[FunctionType, weakref.ref[FunctionType]] = weakref.WeakKeyDictionary()
@@ -181,6 +148,7 @@ class Closures:
         modules: Mapping[str, ModuleType],
         before: NestedCode | None,
         undo: Writes | None,
+        earlier: Iterable[FunctionType],
         *,
         own: bool,
     ) -> tuple[Settled, list[FunctionType]]:
@@ -191,6 +159,7 @@ class Closures:
             modules: the live modules.
             before: the nested code that is live again if the last swap is taken back; None if it can't be.
             undo: the writes of that swap, or None.
+            earlier: functions of earlier generations. Those that lead to a closure look like it, as they did before.
             own: whether the settling belongs to that swap, so that what is old now is what is live then.
 
         Returns what was done, and the clones that lead to a successor now.
@@ -201,29 +170,40 @@ class Closures:
         live = NestedCode(functions_in({name: modules[name] for name in settling.nested.modules if name in modules}))
         led: list[str] = []
         left: list[str] = []
+        staying: list[FunctionType] = []
         defaults: list[str] = []
+        outsides: dict[int, dict[str, Any]] = {}
+        followers: dict[int, list[FunctionType]] = {}
+        for function in earlier:
+            followers.setdefault(id(target_of(function.__code__)), []).append(function)
         for closure, place in self._found(settling.nested):
             target = self._made(closure, place, live)
             if type(target) is str:
                 if not settling.nested.names(closure):  # the plan has said what becomes of names
                     left.append(f"{place} {target}")
+                    staying.append(closure)
                 continue
             self._owners[target] = weakref.ref(closure)
             now = identity_of(closure)
-            writes.both(identity_ops(closure, facade(closure, target, identity_of(target)), now), [])
-            writes.both([], identity_ops(closure, now))
-            writes.hold(now)
+            outside = outsides[id(closure)] = facade(closure, target, identity_of(target))
+            _dress(closure, outside, writes)
+            follow = followers.get(id(closure), [])
+            for function in follow:
+                _dress(function, facade(function, closure, outside), writes)
             if undo is not None:
-                undo.late(self._way_back(closure, place, now, None if own else before, undo))
+                undo.late(self._way_back(closure, place, now, None if own else before, undo, follow))
             led.append(str(place))
             _, unknown = self._made_with[closure].under(live.header(target.__code__))
             if unknown:
                 defaults.append(f"{place} keeps its default of {', '.join(unknown)}: the new one can't be known")
-        clones = _lead_clones(settling, writes, undo if own else None)
+        clones = _lead_clones(settling, writes, undo if own else None, outsides)
         writes.apply()
         self._cells = {}
+        if staying:
+            settling.lingering = Lingering(settling.world, settling.nested, staying)
+        wrapped = settling.lingering is not None and settling.lingering.wrapped
         duration = time.perf_counter() - began
-        return Settled(tuple(led), tuple(left), tuple(defaults), len(clones), duration), clones
+        return Settled(tuple(led), tuple(left), tuple(defaults), len(clones), wrapped, duration), clones
 
     def _found(self, nested: NestedCode) -> Iterator[tuple[FunctionType, Place]]:
         """The closures that run nested code, or led to it until now."""
@@ -233,7 +213,7 @@ class Closures:
                 continue
             owner = self._owners.get(function)
             if owner is None:
-                self._made_with.setdefault(function, _MadeWith.of(function, nested.header(function.__code__)))
+                self._made_with.setdefault(function, MadeWith.of(function, nested.header(function.__code__)))
                 yield function, place
                 continue
             closure = owner()
@@ -241,10 +221,16 @@ class Closures:
                 yield closure, place
 
     def _way_back(
-        self, closure: FunctionType, place: Place, now: dict[str, Any], before: NestedCode | None, undo: Writes
+        self,
+        closure: FunctionType,
+        place: Place,
+        now: dict[str, Any],
+        before: NestedCode | None,
+        undo: Writes,
+        followers: Iterable[FunctionType],
     ) -> Callable[[bool], Iterator[Op]]:
-        """Return what makes out the writes that lead a closure back. It does not keep the closure alive."""
-        reference = weakref.ref(closure)
+        """Return what makes out the writes that lead a closure back, and those that lead to it. It keeps none alive."""
+        reference, following = weakref.ref(closure), [*map(weakref.ref, followers)]
 
         def late(forward: bool) -> Iterator[Op]:
             held = reference()
@@ -259,6 +245,11 @@ class Closures:
                     then = facade(held, target, identity_of(target))
             undo.hold(held, present)
             yield from identity_ops(held, then)
+            for follower in filter(None, (known() for known in following)):
+                if target_of(follower.__code__) is held:
+                    outside = identity_of(follower)
+                    undo.hold(follower, outside)
+                    yield from identity_ops(follower, outside if forward else facade(follower, held, then))
 
         return late
 
@@ -279,27 +270,7 @@ class Closures:
         if reason:
             return reason
         defaults, _ = made_with.under(there.header(code))
-        return _function(closure, code, facts, replace(made_with, defaults=defaults), cells)
-
-
-def _function(
-    closure: FunctionType,
-    code: CodeType,
-    facts: dict[str, Any],
-    made_with: _MadeWith,
-    cells: Mapping[str, CellType],
-) -> FunctionType:
-    """Return a function that has the outside of a closure, and runs other code with its cells."""
-    positional, by_name = parameters(code)
-    own = tuple(cells[name] for name in code.co_freevars)
-    function = FunctionType(code, facts, closure.__name__, _trailing(positional, made_with.defaults), own)
-    function.__kwdefaults__ = {name: made_with.defaults[name] for name in by_name if name in made_with.defaults} or None
-    told = identity_of(closure)
-    for name in told.keys() - {"__code__", "__defaults__", "__kwdefaults__", "__doc__"}:
-        setattr(function, name, told[name])
-    if made_with.documented:
-        function.__doc__ = closure.__doc__
-    return function
+        return function_of(closure, code, facts, replace(made_with, defaults=defaults), cells)
 
 
 def _cells(closure: FunctionType) -> dict[str, CellType]:
@@ -314,22 +285,20 @@ def _cells(closure: FunctionType) -> dict[str, CellType]:
     return cells
 
 
-def _trailing(names: tuple[str, ...], defaults: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """The defaults of the last parameters, as far as all of them have one."""
-    found: list[Any] = []
-    for name in reversed(names):
-        if name not in defaults:
-            break
-        found.insert(0, defaults[name])
-    return tuple(found) or None
+def _dress(function: FunctionType, outside: dict[str, Any], writes: Writes) -> None:
+    """Add the writes that give a function another outside."""
+    now = identity_of(function)
+    writes.both(identity_ops(function, outside, now), identity_ops(function, now))
+    writes.hold(now)
 
 
-def _docstring(code: CodeType) -> str | None:
-    return FunctionType(code, {}, closure=tuple(CellType() for _ in code.co_freevars)).__doc__
+def _lead_clones(
+    settling: Settling, writes: Writes, undo: Writes | None, outsides: Mapping[int, dict[str, Any]]
+) -> list[FunctionType]:
+    """Add the writes that lead clones to where their originals lead now; return the clones.
 
-
-def _lead_clones(settling: Settling, writes: Writes, undo: Writes | None) -> list[FunctionType]:
-    """Add the writes that lead clones to where their originals lead now; return the clones."""
+    `outsides` has those that closures are about to get, by the id of the closure.
+    """
     # Code that stays old, or is suspended in a closure, goes on with helpers that are old: fresh clones, which nobody
     # else can have got hold of.
     fresh = Cloning({id(clone): clone.__code__ for _, clone in settling.functions}, {})
@@ -352,7 +321,8 @@ def _lead_clones(settling: Settling, writes: Writes, undo: Writes | None) -> lis
         if aim is None:
             continue  # it is live again
         now = identity_of(clone)
-        ops += identity_ops(clone, facade(clone, aim, identity_of(aim) if type(aim) is FunctionType else None), now)
+        outside = outsides.get(id(aim)) or (identity_of(aim) if type(aim) is FunctionType else None)
+        ops += identity_ops(clone, facade(clone, aim, outside), now)
         back += identity_ops(clone, now)
         writes.hold(now)
         led.append(clone)

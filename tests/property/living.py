@@ -41,7 +41,6 @@ from tests.property.programs import (
     Thing,
     bases_of,
     family,
-    is_direct,
     things_of,
 )
 from tests.property.writing import BASE, Text, definition, sources, written
@@ -70,7 +69,6 @@ class Held:
     value: Any
     state: Mapping[str, Any] | None = None
     last: Any = None
-    direct: bool = True
     gone: bool = False
     nameless: bool = False
 
@@ -298,11 +296,7 @@ class Live:
         held.nameless = thing.kind == "partial"
         if type(held.value) is LRU_CACHE and type(found) is not LRU_CACHE and thing.kind != "plain":
             return False  # it would give a coroutine or generator out a second time
-        if held.thing.kind == thing.kind == "made":
-            # One that leads to a closure which was led on since shows and gives that closure's earlier defaults:
-            # that is a known defect.
-            assert _calls(held.value)[1:] == _calls(found)[1:], where
-        elif type(found) is FunctionType is type(held.value):
+        if type(found) is FunctionType is type(held.value):
             assert answers(held.value, held=True) == answers(found, held=True), where
         else:
             assert answers(held.value)["calls"] == answers(found)["calls"], where
@@ -313,13 +307,9 @@ class Live:
             return False  # the function that made it is gone
         decorates = thing.kind == "decorator"
         if thing.shape != held.thing.shape and (decorates or thing.shape):
-            # What its helpers have counted since, and the methods that they call, are those of today; and once old
-            # calls have ended, what it reaches by way of a module, or imports when it runs, is that of today, too.
-            if not held.direct:
-                return False
+            # What its helpers have counted since, and the methods that they call, are those of today.
             assert _own(_calls(held.value)) == _own(held.last), f"{where}: it has no counterpart, and stays old"
             return False
-        held.direct = held.direct and is_direct(things_of(self.program), held.name)
         made = _made(found, thing)
         assert _calls(held.value) == _calls(made), where
         held.last = _calls(made)
@@ -345,7 +335,7 @@ class Live:
             for what, taken in more:
                 state = dict(vars(taken)) if what == "instance" else None
                 last = _calls(taken) if what == "closure" else None
-                self.held.append(Held(name, thing, what, taken, state, last, is_direct(things, name)))
+                self.held.append(Held(name, thing, what, taken, state, last))
         while len(self.held) > MOST_HELD:
             del self.held[::4]  # of each age some stay
 

@@ -26,7 +26,6 @@ __all__ = [
     "Use",
     "bases_of",
     "family",
-    "is_direct",
     "position",
     "things_of",
 ]
@@ -112,23 +111,6 @@ def family(kind: str) -> str:
 def things_of(program: Program) -> dict[str, Thing]:
     """All things of a program, by name."""
     return {name: thing for module in program.values() for name, thing in module.things.items()}
-
-
-def is_direct(things: Mapping[str, Thing], name: str) -> bool:
-    """Whether a thing uses only what it knows by a name of its own module, and so does what it uses."""
-    stack, seen = [name], {name}
-    while stack:
-        thing = things[stack.pop()]
-        members = [use for member in thing.members.values() for use in (member.uses, member.decorator)]
-        for use in (*thing.uses, thing.reads, *thing.decorators, *thing.bases, *members):
-            if use is None or use.target not in things:
-                continue
-            if use.how not in ("name", "relative", "alias", "star"):
-                return False
-            if use.target not in seen:
-                seen.add(use.target)
-                stack.append(use.target)
-    return True
 
 
 def position(name: str) -> tuple[int, int]:
