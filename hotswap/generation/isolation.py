@@ -278,6 +278,10 @@ class _Gate:
         builtins.__import__("sys", _SENTINEL, None, (), 0)  # is our wrapper below somebody else's?
         return self._reached
 
+    def originals(self) -> list[tuple[Callable[..., Any], Callable[..., Any]]]:
+        """The wrappers, each with what stands for it while nobody needs it."""
+        return [(self.import_hook, self._import), (self.import_module_hook, self._import_module)]
+
     def hold(self) -> None:
         """Put the wrapper in place, unless it is there."""
         with self._lock:
