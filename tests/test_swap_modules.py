@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
+import pytest
+
 from hotswap import Patch, Patcher
 from hotswap.generation import ModuleView, SysView, gate
 from hotswap.swap.forwarding import SupersededModule
@@ -50,44 +52,45 @@ def _parts(value: Any, package: str) -> Iterator[tuple[str, Any]]:
         yield from (("/", part) for part in gc.get_referents(value) if not isinstance(part, type))
 
 
+FILES = {
+    "tax.py": "def rate(): return 1\n",
+    "money.py": "def euro(): return 1\n",
+    "web.py": """
+        from PKG import tax, money as cash
+        from PKG import LIMIT
+        def price(): return tax.rate()
+        """,
+}
+INIT = """
+    import sys, functools
+    from . import tax, money
+    import PKG.tax as alias
+    LIMIT = {n}
+    def default(module=tax, *, other=money): return module.rate() + {n}
+    def maker():
+        held = tax
+        def inner(): return held.rate()
+        return inner
+    closure = maker()
+    class Kind:
+        number = {n}
+        module = tax
+        def __init__(self): self.held = money
+    instance = [{n}, Kind()]
+    TABLE = {{"n": {n}, "tax": tax, tax: ["money", money], "sys": sys}}
+    PAIR = (({n}, tax), frozenset([money]))
+    part = functools.partial(print, {n}, tax)
+    snapshot = {{**globals(), "n": {n}}}
+    KEPT = [tax, money]
+    """
+
+
 class TestWhatLiveModulesHold:
     """Views of modules are for the time of staging: none is left with anything that is live."""
 
-    FILES = {
-        "tax.py": "def rate(): return 1\n",
-        "money.py": "def euro(): return 1\n",
-        "web.py": """
-            from PKG import tax, money as cash
-            from PKG import LIMIT
-            def price(): return tax.rate()
-            """,
-    }
-    INIT = """
-        import sys, functools
-        from . import tax, money
-        import PKG.tax as alias
-        LIMIT = {n}
-        def default(module=tax, *, other=money): return module.rate() + {n}
-        def maker():
-            held = tax
-            def inner(): return held.rate()
-            return inner
-        closure = maker()
-        class Kind:
-            number = {n}
-            module = tax
-            def __init__(self): self.held = money
-        instance = [{n}, Kind()]
-        TABLE = {{"n": {n}, "tax": tax, tax: ["money", money], "sys": sys}}
-        PAIR = (({n}, tax), frozenset([money]))
-        part = functools.partial(print, {n}, tax)
-        snapshot = {{**globals(), "n": {n}}}
-        KEPT = [tax, money]
-        """
-
     def made(self, make_package: Make) -> tuple[str, Patcher]:
         name = f"holders{len(sys.modules)}"
-        files = {"__init__.py": self.INIT.format(n=1), **self.FILES}
+        files = {"__init__.py": INIT.format(n=1), **FILES}
         make_package({path: text.replace("PKG", name) for path, text in files.items()}, name=name)
         importlib.import_module(f"{name}.web")
         return name, Patcher(packages=[name])
@@ -96,7 +99,7 @@ class TestWhatLiveModulesHold:
         name, patcher = self.made(make_package)
         before = stand_ins(name)
         for number in (2, 3):
-            source = {name: _dedented(self.INIT.format(n=number), name)}
+            source = {name: dedented(INIT.format(n=number), name)}
             patcher.apply(Patch.from_sources(source, version=str(number)))
             assert (before, stand_ins(name)) == ([], [])
         patcher.rollback()
@@ -105,7 +108,7 @@ class TestWhatLiveModulesHold:
     def test_an_unchanged_module_goes_on_holding_the_module_itself(self, make_package: Make) -> None:
         name, patcher = self.made(make_package)
         web, tax = sys.modules[f"{name}.web"], sys.modules[f"{name}.tax"]
-        rollout = patcher.apply(Patch.from_sources({name: _dedented(self.INIT.format(n=2), name)}, version="2"))
+        rollout = patcher.apply(Patch.from_sources({name: dedented(INIT.format(n=2), name)}, version="2"))
         live = sys.modules[name]
         assert web.tax is live.tax is live.alias is live.TABLE["tax"] is live.Kind.module is tax
         assert (web.LIMIT, web.price(), live.default(), live.closure()) == (2, 1, 3, 1)
@@ -116,7 +119,7 @@ class TestWhatLiveModulesHold:
         name, patcher = self.made(make_package)
         for number in (2, 3):
             sources = {
-                name: _dedented(self.INIT.format(n=number), name),
+                name: dedented(INIT.format(n=number), name),
                 f"{name}.tax": f"def rate(): return {number}\n",
             }
             patcher.apply(Patch.from_sources(sources, version=str(number)))
@@ -127,5 +130,130 @@ class TestWhatLiveModulesHold:
         assert (sys.modules[f"{name}.web"].price(), stand_ins(name)) == (2, [])
 
 
-def _dedented(source: str, name: str) -> str:
+class TestSubmodules:
+    """A package has its submodules as attributes, or what stands there instead, as in a process that starts with it."""
+
+    @pytest.mark.parametrize(
+        ("init", "files", "expected"),
+        [
+            pytest.param(
+                "from .s import *\nfrom .conn import *",
+                {"s/__init__.py": "from .conn import *", "s/conn.py": "def s(): 1", "conn/__init__.py": "x = 1"},
+                "PKG.conn",
+                id="the import comes after a star",
+            ),
+            pytest.param(
+                "from .conn import *\nfrom .s import *",
+                {"s/__init__.py": "from .conn import *", "s/conn.py": "def s(): 1", "conn/__init__.py": "x = 1"},
+                "PKG.s.conn",
+                id="a star comes after the import",
+            ),
+            pytest.param(
+                "from .helpers import *\nfrom .conn import *",
+                {"helpers.py": "conn = {}", "conn.py": "def get(): 1"},
+                "PKG.conn",
+                id="a star of data",
+            ),
+            pytest.param(
+                "from .a import conn\nfrom . import conn as second\nfrom .conn import x",
+                {"a.py": "conn = 1", "conn.py": "x = 1"},
+                "PKG.conn",
+                id="a name that is there is no submodule",
+            ),
+            pytest.param("from .conn import conn", {"conn.py": "def conn(): 1"}, "def conn", id="taken from it"),
+            pytest.param("import PKG.conn\nconn = 5", {"conn.py": "x = 1"}, "5", id="bound afterwards"),
+            pytest.param("conn = 5\nimport PKG.conn", {"conn.py": "x = 1"}, "PKG.conn", id="bound before"),
+            pytest.param(
+                "import PKG.conn\nconn = 5\nimport PKG.conn\nfrom .conn import x",
+                {"conn.py": "x = 1"},
+                "5",
+                id="only the first import",
+            ),
+            pytest.param(
+                "def conn(): 1\nfrom . import b",
+                {"b.py": "import PKG.conn", "conn.py": "x = 1"},
+                "PKG.conn",
+                id="imported by an unchanged module",
+            ),
+            pytest.param(
+                "from . import b\ndef conn(): 1",
+                {"b.py": "from .c import x", "c.py": "from PKG.conn import x", "conn.py": "x = 1"},
+                "def conn",
+                id="imported by unchanged modules, and bound afterwards",
+            ),
+            pytest.param(
+                "def conn(): 1\nfrom . import b",
+                {"b.py": "def load():\n    import PKG.conn", "conn.py": "x = 1"},
+                "def conn",
+                id="an import in a function is none yet",
+            ),
+            pytest.param(
+                "def conn(): 1\nfrom . import b",
+                {"b.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import conn", "conn.py": ""},
+                "def conn",
+                id="an import for type checkers is none",
+            ),
+            pytest.param(
+                "def conn(): 1\nfrom .sub import b",
+                {"sub/__init__.py": "", "sub/b.py": "from .. import conn as x\nimport PKG.conn", "conn.py": "x = 1"},
+                "PKG.conn",
+                id="imported by a submodule of an unchanged package",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("changed", ["package", "package and submodule", "everything"])
+    def test_what_stands_under_the_name(
+        self, make_package: Make, init: str, files: dict[str, str], expected: str, changed: str
+    ) -> None:
+        name = f"submodules{len(sys.modules)}"
+        texts = {path: text.replace("PKG", name) for path, text in {"__init__.py": init, **files}.items()}
+        make_package(texts, name=name)
+        fresh = told(sys.modules[name], "conn")
+        assert fresh == expected.replace("PKG", name)
+        sources = {name: f"{texts.pop('__init__.py')}\nVERSION = 2\n"}
+        for path, text in texts.items() if changed != "package" else ():
+            module = f"{name}.{path.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}"
+            if (changed == "everything" or module == f"{name}.conn") and module in sys.modules:
+                sources[module] = f"{text}\nVERSION = 2\n"
+        patcher = Patcher(packages=[name])
+        patcher.apply(Patch.from_sources(sources, version="2"))
+        assert told(sys.modules[name], "conn") == fresh
+        assert sys.modules[name].VERSION == 2
+        assert stand_ins(name) == []
+        patcher.rollback()
+        assert told(sys.modules[name], "conn") == fresh
+
+    @pytest.mark.parametrize(
+        "init",
+        [
+            "from .conn import conn",
+            "from . import conn as module\nconn = 5",
+            "from .conn import *\nconn = 'data'",
+            "from .other import conn\nfrom .conn import x",
+            "from .conn import x\nfrom .other import conn",
+        ],
+    )
+    def test_an_unchanged_package_keeps_what_it_has_under_the_name(self, make_package: Make, init: str) -> None:
+        source = "def conn(): return {n}\nx = 1\n"
+        package = make_package({"__init__.py": init, "conn.py": source.format(n=1), "other.py": "def conn(): 1\n"})
+        importlib.import_module(f"{package.__name__}.conn")
+        before = told(package, "conn")
+        patcher = Patcher(packages=[package.__name__])
+        patcher.apply(Patch.from_sources({f"{package.__name__}.conn": source.format(n=2)}, version="2"))
+        assert told(package, "conn") == before
+        assert stand_ins(package.__name__) == []
+        patcher.rollback()
+        assert told(package, "conn") == before
+
+
+def told(module: Any, name: str) -> str:
+    """What stands under a name of a module."""
+    value = vars(module)[name]
+    if isinstance(value, ModuleType):
+        assert value is sys.modules[value.__name__]
+        return value.__name__
+    return f"def {value.__name__}" if callable(value) else repr(value)
+
+
+def dedented(source: str, name: str) -> str:
     return textwrap.dedent(source).replace("PKG", name)

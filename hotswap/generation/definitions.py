@@ -56,7 +56,8 @@ class Definitions:
 
     `froms` maps a local name to the absolute module and the name that it was imported from; `modules` maps a local
     name to the module that it is bound to by an import statement; `stars` lists the modules of ``from m import *``;
-    `classes` holds the bodies of the classes defined here.
+    `classes` holds the bodies of the classes defined here; `imports` lists what is imported when the body runs, in
+    order: the absolute module, and the names that are taken from it, which may be submodules.
     """
 
     bindings: dict[str, Binding] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class Definitions:
     modules: dict[str, str] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     classes: dict[str, Definitions] = field(default_factory=dict)
+    imports: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
     def kind(self, name: str) -> Kind | None:
         """Return how `name` is bound here, or None if no statement of this body binds it."""
@@ -238,9 +240,11 @@ def _touched(statement: ast.stmt) -> set[str]:
 
 
 def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:
+    idle = set(_for_checkers(statement))
     for node in _own(statement):
         if isinstance(node, ast.Import):
             for alias in node.names:
+                found.imports += [(alias.name, ())] if id(node) not in idle else []
                 local = alias.asname or alias.name.partition(".")[0]
                 found.modules[local] = alias.name if alias.asname else local
                 found.froms.pop(local, None)
@@ -249,6 +253,8 @@ def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:
             if node.level:
                 parent = base.rsplit(".", node.level - 1)[0] if node.level > 1 else base
                 origin = f"{parent}.{origin}" if origin else parent
+            taken = tuple(alias.name for alias in node.names if alias.name != "*")
+            found.imports += [(origin, taken)] if id(node) not in idle else []
             for alias in node.names:
                 if alias.name == "*":
                     found.stars.append(origin)
@@ -256,6 +262,16 @@ def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:
                     local = alias.asname or alias.name
                     found.froms[local] = (origin, alias.name)
                     found.modules.pop(local, None)
+
+
+def _for_checkers(statement: ast.stmt) -> Iterator[int]:
+    """The ids of the statements that only type checkers look at: ``if TYPE_CHECKING:``."""
+    for node in _own(statement):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in (
+            getattr(node.test, "id", ""),
+            getattr(node.test, "attr", ""),
+        ):
+            yield from (id(inner) for part in node.body for inner in _own(part))
 
 
 def public_names(names: Mapping[str, object]) -> list[str]:

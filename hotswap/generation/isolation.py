@@ -127,8 +127,10 @@ class World:
         if "*" in wanted:
             wanted = [*wanted, *facts.get("__all__", ())]
         for item in wanted:
-            if item != "*" and item not in facts:
-                child = f"{absolute}.{item}"
+            child = f"{absolute}.{item}"
+            # A submodule of a shared package is there already, but this generation may not have imported it yet.
+            there = facts.get(item, _MISSING)
+            if item != "*" and (there is _MISSING or (there is not None and there is self.shared(child))):
                 try:
                     self.load(child)
                 except ModuleNotFoundError as error:

@@ -29,9 +29,12 @@ def put_in_place(
     for name, module in new.items():
         writes.item(sys.modules, name, module)
         parent, _, child = name.rpartition(".")
-        if parent and parent not in new and parent in sys.modules:
-            writes.item(sys.modules[parent].__dict__, child, module)
         before = old.get(name)
+        if parent and parent not in new and parent in sys.modules:
+            facts = sys.modules[parent].__dict__
+            # What an unchanged package has bound to the name after the import of the submodule stays.
+            if before is None or facts.get(child, before) is before:
+                writes.item(facts, child, module)
         if before is not None:
             writes.both([(_SET_CLASS, before, SupersededModule)], [(_SET_CLASS, before, type(before))])
             writes.both([(_SET_CLASS, module, ModuleType)], [(_SET_CLASS, module, SupersededModule)])
