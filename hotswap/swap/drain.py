@@ -35,8 +35,8 @@ class OldWorld(World):
         """The ids of the globals under which this world is registered."""
         self.last: list[Callable[[], None]] = []
         """What is to be done when the last call has ended; quick, and raising nothing."""
-        self.views: dict[int, ModuleView] = {}
-        """Id of a module object -> what old code gets in its place."""
+        self.views: dict[int, Any] = {id(original): wrapper for wrapper, original in gate.originals()}
+        """Id of a module object, or of a function that imports, -> what old code gets in its place."""
         for name, module in modules.items():
             facts = ModuleType.__getattribute__(module, "__dict__")
             self.keys.append(id(facts))
