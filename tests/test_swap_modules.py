@@ -246,6 +246,145 @@ class TestSubmodules:
         assert told(package, "conn") == before
 
 
+THIS = """
+import sys
+this = sys.modules[__name__]
+DEFINE
+def init(value): ASSIGN
+def use(): return this.db
+def number(): return 1
+"""
+
+NAMES = """
+import sys
+_G = globals()
+X = 1
+class Loader:
+    names = globals()
+    def __init__(self): self.held, self.module = globals(), sys.modules[__name__]
+    def number(self): return 1
+loader = Loader()
+TABLE = {"names": globals(), "deep": {"names": _G}}
+LIST = [_G, sys.modules[__name__]]
+closure = (lambda names: lambda: names)(_G)
+late = None
+def start():
+    global late, later
+    late = later = globals()
+def set_x(value): _G["X"] = value
+def get(): return X
+def ask(names=_G): return names["X"]
+def number(): return 1
+"""
+
+
+class TestOwnNames:
+    """What a module sets in itself, by the names that it has for itself, is a name like any other."""
+
+    @pytest.mark.parametrize("package", [False, True])
+    @pytest.mark.parametrize(
+        ("define", "assign"),
+        [
+            ("this.db = None", "this.db = value"),
+            ("sys.modules[__name__].db = None", "sys.modules[__name__].db = value"),
+            ("this.db = this.other = None", "global db; db = value"),
+            ("db = None", "this.db = value"),
+            ("db: object = None", "setattr(this, 'db', value)"),
+            ("setattr(this, 'db', None)", "this.__dict__['db'] = value"),
+            ("globals()['db'] = None", "globals()['db'] = value"),
+            ("this.db, this.dc = None, None", "globals().update(db=value)"),
+            ("names = vars(this); names.update({'db': None})", "names['db'] = value"),
+            ("if True:\n    this.db = None", "this.db = value"),
+            ("import sys as other; this = other.modules[__name__]; this.db = None", "this.db = value"),
+        ],
+    )
+    def test_is_carried_if_its_definition_did_not_change(
+        self, make_package: Make, define: str, assign: str, package: bool
+    ) -> None:
+        text = THIS.replace("DEFINE", define).replace("ASSIGN", assign)
+        root = make_package({"__init__.py": text, "own.py": text}).__name__
+        name = root if package else f"{root}.own"
+        importlib.import_module(name).init("first")
+        patcher = Patcher(packages=[root])
+        for number in (2, 3):
+            rollout = patcher.apply(Patch.from_sources({name: text.replace("1", str(number))}, version=str(number)))
+            live = sys.modules[name]
+            assert (live.use(), live.db, live.number()) == ("first", "first", number)
+            assert rollout.plan is not None
+            assert rollout.plan.warnings == []
+        live.init("second")
+        patcher.rollback()
+        assert (sys.modules[name].use(), sys.modules[name].number()) == ("second", 2)
+
+    def test_is_new_if_its_definition_changed(self, make_package: Make) -> None:
+        text = THIS.replace("ASSIGN", "this.db = value")
+        name = make_package({"__init__.py": text.replace("DEFINE", "this.db = None")}).__name__
+        sys.modules[name].init("first")
+        patcher = Patcher(packages=[name])
+        patcher.apply(Patch.from_sources({name: text.replace("DEFINE", "this.db = 'new'")}, version="2"))
+        assert sys.modules[name].use() == "new"
+        patcher.rollback()
+        assert sys.modules[name].use() == "first"
+
+    def test_data_that_was_made_of_it_follows(self, make_package: Make) -> None:
+        text = "import sys\nthis = sys.modules[__name__]\nthis.limit = 1\nTABLE = [this.limit]\nOTHER = [this]\n"
+        name = make_package({"__init__.py": text}).__name__
+        other = sys.modules[name].OTHER
+        patcher = Patcher(packages=[name])
+        patcher.apply(Patch.from_sources({name: text.replace("1", "2")}, version="2"))
+        live = sys.modules[name]
+        assert (live.TABLE, live.limit) == ([2], 2)
+        assert live.OTHER is other
+        assert other == [live]
+
+    @pytest.mark.parametrize("assign", ["this.db = value", "names['db'] = value"])
+    def test_what_a_call_in_flight_sets_is_carried_when_it_has_ended(self, make_package: Make, assign: str) -> None:
+        define = "names = globals()\nthis.db = None\ndef steps(value):\n    yield\n    " + assign
+        text = THIS.replace("DEFINE", define).replace("ASSIGN", assign)
+        name = make_package({"__init__.py": text}).__name__
+        patcher = Patcher(packages=[name])
+        steps = sys.modules[name].steps("late")
+        next(steps)
+        patcher.apply(Patch.from_sources({name: text.replace("1", "2")}, version="2"))
+        assert (sys.modules[name].use(), list(steps)) == (None, [])
+        del steps
+        assert sys.modules[name].use() == "late"
+
+    def test_what_holds_the_namespace_of_a_module_holds_that_of_the_live_one(self, make_package: Make) -> None:
+        package = make_package({"__init__.py": "", "own.py": NAMES, "user.py": "from .own import _G as names\n"})
+        name, user = f"{package.__name__}.own", importlib.import_module(f"{package.__name__}.user")
+        patcher = Patcher(packages=[package.__name__])
+        first = sys.modules[name]
+        first.start()
+        first.set_x(5)
+
+        def check(value: int) -> None:
+            live = sys.modules[name]
+            held = (live._G, live.Loader.names, live.loader.held, live.TABLE["names"], live.TABLE["deep"]["names"])
+            held += (live.LIST[0], live.closure(), live.late, live.later, user.names, *live.ask.__defaults__)
+            assert [place for place, names in enumerate(held) if names is not vars(live)] == []
+            assert live.loader.module is live.LIST[1] is live
+            assert (live.get(), live.ask()) == (value, value)
+            live.set_x(value + 1)
+            assert (live.get(), live.ask(), live.X) == (value + 1,) * 3
+            assert stand_ins(package.__name__) == []
+
+        loader, table = first.loader, first.TABLE
+        check(5)
+        for number in (2, 3):
+            rollout = patcher.apply(
+                Patch.from_sources({name: NAMES.replace("return 1", f"return {number}")}, version=str(number))
+            )
+            assert rollout.plan is not None
+            assert rollout.plan.warnings == []
+            assert (sys.modules[name].number(), sys.modules[name].loader.number()) == (number, number)
+            check(4 + number)
+        assert sys.modules[name].loader is loader
+        assert sys.modules[name].TABLE is table
+        patcher.rollback()
+        check(8)
+
+
 def told(module: Any, name: str) -> str:
     """What stands under a name of a module."""
     value = vars(module)[name]

@@ -11,6 +11,8 @@ import enum
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from hotswap.generation.selves import Selves
+
 __all__ = [
     "Binding",
     "Definitions",
@@ -84,15 +86,17 @@ def analyse(source: str, module: str, *, package: bool) -> Definitions:
     Raises SyntaxError or ValueError for text that is not Python.
     """
     base = module if package else module.rpartition(".")[0]
-    return _body(ast.parse(source).body, base)
+    body = ast.parse(source).body
+    return _body(body, base, Selves(inner for statement in body for inner in _own(statement)))
 
 
-def _body(statements: list[ast.stmt], base: str) -> Definitions:
+def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
     found = Definitions()
     for statement in statements:
         dump = ast.dump(statement)
-        reads = frozenset(_reads(statement))
+        reads = frozenset((*_reads(statement), *selves.read(_evaluated(statement))))
         bound = list(_bound(statement))
+        bound += [(name, Kind.DATA) for node in _own(statement) for name in selves.bound(node)]
         for name, kind in bound:
             binding = found.bindings.setdefault(name, Binding(name, kind))
             binding.kind = kind
@@ -102,7 +106,7 @@ def _body(statements: list[ast.stmt], base: str) -> Definitions:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 found.bindings[node.name].head += (_head(node),)
         names = {name for name, _ in bound}
-        for name in _touched(statement) - names:
+        for name in _touched(statement) - names - selves.names:
             touched = found.bindings.get(name)
             if touched is not None:
                 touched.touches += (dump,)
@@ -110,7 +114,7 @@ def _body(statements: list[ast.stmt], base: str) -> Definitions:
         _imports(statement, base, found)
         for node in _own(statement):
             if isinstance(node, ast.ClassDef):
-                found.classes[node.name] = _body(node.body, base)
+                found.classes[node.name] = _body(node.body, base, Selves(()))
     return found
 
 

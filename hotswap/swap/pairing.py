@@ -129,6 +129,7 @@ def pair_modules(
         before, after = old[name].__dict__, new[name].__dict__
         for known in (walker.result.successors, walker.result.places):
             known[id(old[name])] = (old[name], new[name])
+            known[id(before)] = (before, after)
         definitions = (old_definitions.get(name) or Definitions(), new_definitions.get(name) or Definitions())
         for attribute in defining_names_first(before):
             if definitions[0].kind(attribute) is Kind.IMPORT or not walker.is_ours(before[attribute]):

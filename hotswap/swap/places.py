@@ -6,12 +6,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
+from hotswap import walk
 from hotswap.generation import Candidate, Late, Live
 from hotswap.swap.forwarding import SupersededModule
+from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Writes
 
-__all__ = ["adopt_children", "put_in_place", "relocate", "take_back"]
+__all__ = ["adopt_children", "lead_modules", "put_in_place", "relocate", "take_back"]
 
 _SET_CLASS = object.__dict__["__class__"].__set__
 
@@ -95,6 +98,22 @@ def _place(module: ModuleType, spec: ModuleSpec, writes: Writes) -> None:
         writes.item(facts, "__file__", spec.origin)
     if spec.submodule_search_locations is not None:
         writes.item(facts, "__path__", spec.submodule_search_locations)
+
+
+def lead_modules(kept: Iterable[Kept], successors: Mapping[int, tuple[Any, Any]], writes: Writes) -> None:
+    """Have the attributes of kept instances hold new modules, and the namespaces of those, in place of the old.
+
+    Arguments:
+        kept: the kept objects, and what is inside of them.
+        successors: id of an old object -> (it, what takes its place).
+        writes: receives the writes.
+    """
+    for pair in kept:
+        facts = walk.instance_dict(pair.living) or {}
+        for name, value in list(facts.items()):
+            found = successors.get(id(value))
+            if found is not None and found[0] is value and (type(value) is dict or type(value) is ModuleType):
+                writes.item(facts, name, found[1])
 
 
 def adopt_children(live: Live, candidate: Candidate, old: Mapping[str, ModuleType]) -> None:

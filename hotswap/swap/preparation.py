@@ -37,7 +37,7 @@ from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.places import adopt_children, put_in_place, relocate, take_back
+from hotswap.swap.places import adopt_children, lead_modules, put_in_place, relocate, take_back
 from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
@@ -100,7 +100,8 @@ class Swap:
         if outside:
             which = ", ".join(sorted(outside))
             self.plan.warnings.append(f"the patch holds {which} too, which this patcher does not manage: left as it is")
-        self._owned = {id(o) for o in candidate.owned}
+        # The namespaces of modules stand for nothing that is live: each generation has its own.
+        self._owned = {id(o) for o in candidate.owned} - {id(module.__dict__) for module in self.new.values()}
         self._pairing = pair_modules(self.old, self.new, *self._definitions, lineage.lost, self._removed)
         self._unmake_impossible_returns()
         # Looked up now: once they are superseded, modules show what took their place.
@@ -175,6 +176,7 @@ class Swap:
         whole = [*containers, *inside(containers, translate)]
         registries = [kept for kept in whole if id(kept.living) not in claimed]
         merge(registries, fates, translate, self._writes)
+        lead_modules(whole, self._pairing.successors, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)
@@ -337,10 +339,11 @@ class Swap:
         take_back(late, self.old, extra)
         hand_on(undone.values, self.old, self._definitions[0], self._importers)
         bring_back(undone, self.old, extra)
+        namespaces = {id(module.__dict__) for module in self.new.values()}
         successors = {
             id(new): (new, old)
             for old, new in self._pairing.successors.values()
-            if self._facts.is_new(new) or new in self.new.values()
+            if self._facts.is_new(new) or new in self.new.values() or id(new) in namespaces
         }
         known = (self._importers, self._is_managed, self._keeping.has, _same, extra, undone.values)
         rebind(successors, self.new, self.old, *known)

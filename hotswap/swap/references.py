@@ -79,8 +79,9 @@ class Redirection:
         self._globals = {id(module.__dict__) for module in modules.values()}
         self._rebuilding: set[int] = set()
         self._wrappers = {id(wrapper): (wrapper, original) for wrapper, original in gate.originals()}
-        # Where the wrappers have their place, which is none of ours.
+        # Where the wrappers have their place, which is none of ours; and the namespaces of old modules.
         self._living |= {id(builtins.__dict__), id(importlib.__dict__)}
+        self._living |= {key for key, (old, _) in successors.items() if type(old) is dict}
 
     def add(self, twin: Any, living: Any) -> None:
         """Lead references to one more dropped object to the living one."""
