@@ -899,6 +899,64 @@ class TestGate:
         assert (builtins.__import__, importlib.import_module) == before
         assert not any(world.packages == (program.name,) for world in worlds.values())
 
+    NAMES = "import builtins, importlib\nfrom importlib import import_module\nimp = builtins.__import__\n"
+
+    def test_a_patched_module_holds_the_functions_themselves(self, program: Program) -> None:
+        """What its body took from `importlib` and `builtins` was the wrapper; none is left when it is live."""
+        rest = """
+            class Loader:
+                load = staticmethod(import_module)
+                def __init__(self, load=import_module): self.load = load
+            TABLE = {{"load": import_module, "n": {n}}}
+            PAIR = ({n}, imp)
+            closure = (lambda load: lambda: load)(import_module)
+            def ask(name, load=import_module): return load(name)
+            """
+        text = self.NAMES + textwrap.dedent(rest)
+        program.write({"a.py": text.format(n=1), "b.py": "x = 1\n", "c.py": "from PKG.a import import_module\n"}, "c")
+        for number in (2, 3):
+            program.apply({"a": text.format(n=number), "b": "x = 2\n"}, str(number))
+            a, c = program["a"], program["c"]
+            held = (a.import_module, c.import_module, a.Loader.load, a.Loader().load, a.TABLE["load"], a.closure())
+            assert [*held, *a.ask.__defaults__] == [importlib.import_module] * 7
+            assert (a.imp, a.PAIR[1]) == (builtins.__import__,) * 2
+            assert a.ask(program.full("b")).x == 2
+        program.patcher.rollback()
+        assert program["a"].import_module is program["c"].import_module is importlib.import_module
+        assert program["a"].imp is builtins.__import__
+
+    def test_calls_in_flight_go_on_importing_their_own_through_names(self, program: Program) -> None:
+        source = """
+            def steps():
+                yield
+                yield import_module("PKG.b").x, imp("PKG.b", globals(), None, ("x",)).x
+            """
+        text = self.NAMES + textwrap.dedent(source)
+        program.write({"a.py": text, "b.py": "x = 1\n"}, "a", "b")
+        running = []
+        for number in (2, 3):
+            running.append(program["a"].steps())
+            next(running[-1])
+            program.apply({"a": text + f"n = {number}\n", "b": f"x = {number}\n"}, str(number))
+            assert program["a"].import_module is not gate.import_module_hook
+        running.append(program["a"].steps())
+        next(running[-1])
+        program.patcher.rollback()
+        assert [next(steps) for steps in running] == [(1, 1), (2, 2), (3, 3)]
+        running.clear()
+        assert program["a"].import_module is importlib.import_module is not gate.import_module_hook
+
+    def test_outsiders_that_were_imported_meanwhile_get_the_functions_themselves(
+        self, program: Program, make_package: Make, staged: Any
+    ) -> None:
+        text = textwrap.dedent(self.NAMES)
+        with staged():
+            outsider: Any = make_package({"__init__.py": text + "def call(load=import_module): return load\n"})
+            assert outsider.import_module is gate.import_module_hook
+            assert outsider.imp is gate.import_hook
+        assert (outsider.import_module, outsider.imp) == (importlib.import_module, builtins.__import__)
+        assert outsider.call()("json") is sys.modules["json"]  # not a name of a module: it passes straight through
+
     def test_wrapper_put_on_before_and_taken_off_while_staged(
         self, program: Program, staged: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

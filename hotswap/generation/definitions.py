@@ -11,6 +11,8 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from hotswap.generation.selves import Selves
+
 __all__ = ["Binding", "Definitions", "Kind", "analyse", "public_names"]
 
 
@@ -48,7 +50,8 @@ class Definitions:
 
     `froms` maps a local name to the absolute module and the name that it was imported from; `modules` maps a local
     name to the module that it is bound to by an import statement; `stars` lists the modules of ``from m import *``;
-    `classes` holds the bodies of the classes defined here.
+    `classes` holds the bodies of the classes defined here; `imported` lists what is imported when the body runs, in
+    order: the absolute module, and the names that are taken from it, which may be submodules.
 
     A name may be bound in several branches. `others` maps it to what it may have been imported from besides what
     `froms` says. `followers` are the names that an import may have bound last, whatever else stands in its other
@@ -60,6 +63,7 @@ class Definitions:
     modules: dict[str, str] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     classes: dict[str, Definitions] = field(default_factory=dict)
+    imported: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     others: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     followers: set[str] = field(default_factory=set)
     starred: set[str] = field(default_factory=set)
@@ -97,17 +101,19 @@ def analyse(source: str, module: str, *, package: bool) -> Definitions:
     Raises SyntaxError or ValueError for text that is not Python.
     """
     base = module if package else module.rpartition(".")[0]
-    return _body(ast.parse(source).body, base)
+    body = ast.parse(source).body
+    return _body(body, base, Selves(inner for statement in body for inner in _own(statement)))
 
 
-def _body(statements: list[ast.stmt], base: str) -> Definitions:
+def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
     found = Definitions()
     for statement in statements:
         dump = ast.dump(statement)
         imported_here = {f"{there}.{name}": there for there, name in _read_from_imports(statement, base)}
         found.modules.update((there, there) for there in imported_here.values())
-        reads = frozenset((*_reads(statement), *imported_here))
+        reads = frozenset((*_reads(statement), *imported_here, *selves.read(_evaluated(statement))))
         bound = list(_bound(statement))
+        bound += [(name, Kind.DATA) for node in _own(statement) for name in selves.bound(node)]
         for name, kind in bound:
             binding = found.bindings.setdefault(name, Binding(name, kind))
             binding.kind = kind
@@ -118,7 +124,7 @@ def _body(statements: list[ast.stmt], base: str) -> Definitions:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 found.bindings[node.name].head += (_head(node),)
         names = {name for name, _ in bound}
-        for name in _touched(statement) - names:
+        for name in _touched(statement) - names - selves.names:
             touched = found.bindings.get(name)
             if touched is not None:
                 touched.touches += (dump,)
@@ -132,7 +138,7 @@ def _body(statements: list[ast.stmt], base: str) -> Definitions:
             found.starred -= names
         for node in _own(statement):
             if isinstance(node, ast.ClassDef):
-                found.classes[node.name] = _body(node.body, base)
+                found.classes[node.name] = _body(node.body, base, Selves(()))
     return found
 
 
@@ -300,9 +306,11 @@ def _touched(statement: ast.stmt) -> set[str]:
 
 
 def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:
+    idle = set(_for_checkers(statement))
     for node in _own(statement):
         if isinstance(node, ast.Import):
             for alias in node.names:
+                found.imported += [(alias.name, ())] if id(node) not in idle else []
                 local = alias.asname or alias.name.partition(".")[0]
                 _leave(local, node is statement, found)
                 found.modules[local] = alias.name if alias.asname else local
@@ -311,6 +319,8 @@ def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:
             if node.level:
                 parent = base.rsplit(".", node.level - 1)[0] if node.level > 1 else base
                 origin = f"{parent}.{origin}" if origin else parent
+            taken = tuple(alias.name for alias in node.names if alias.name != "*")
+            found.imported += [(origin, taken)] if id(node) not in idle else []
             for alias in node.names:
                 if alias.name == "*":
                     found.stars.append(origin)
@@ -328,6 +338,16 @@ def _leave(local: str, certain: bool, found: Definitions) -> None:
         found.others.pop(local, None)
     elif before is not None:
         found.others[local] = (before, *found.others.get(local, ()))
+
+
+def _for_checkers(statement: ast.stmt) -> Iterator[int]:
+    """The ids of the statements that only type checkers look at: ``if TYPE_CHECKING:``."""
+    for node in _own(statement):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in (
+            getattr(node.test, "id", ""),
+            getattr(node.test, "attr", ""),
+        ):
+            yield from (id(inner) for part in node.body for inner in _own(part))
 
 
 def public_names(names: Mapping[str, object]) -> list[str]:

@@ -7,7 +7,8 @@ importing frame: code of a generation that has a `World` imports from that world
 
 Guarantees: code whose globals are not registered imports exactly as before. The wrapper is there only while a world is
 registered, and comes off in any order with the wrappers of others: one that was covered by somebody else's stays as
-a plain pass-through, and is used again the next time.
+a plain pass-through, and is used again the next time. Names in the globals of modules that were bound to a wrapper
+meanwhile are bound to the original again when it comes off; whoever else took one has a plain pass-through.
 
 Assumes: `worlds` is read and written with single dict operations, which are atomic with the GIL and on free-threaded
 builds. Registering and unregistering are such operations, so that a commit can do them.
@@ -154,8 +155,10 @@ class World:
         if "*" in wanted:
             wanted = [*wanted, *facts.get("__all__", ())]
         for item in wanted:
-            if item != "*" and item not in facts:
-                child = f"{absolute}.{item}"
+            child = f"{absolute}.{item}"
+            # A submodule of a shared package is there already, but this generation may not have imported it yet.
+            there = facts.get(item, _MISSING)
+            if item != "*" and (there is _MISSING or (there is not None and there is self.shared(child))):
                 try:
                     self.load(child)
                 except ModuleNotFoundError as error:
@@ -305,6 +308,10 @@ class _Gate:
         builtins.__import__("sys", _SENTINEL, None, (), 0)  # is our wrapper below somebody else's?
         return self._reached
 
+    def originals(self) -> list[tuple[Callable[..., Any], Callable[..., Any]]]:
+        """The wrappers, each with what stands for it while nobody needs it."""
+        return [(self.import_hook, self._import), (self.import_module_hook, self._import_module)]
+
     def hold(self) -> None:
         """Put the wrapper in place, unless it is there."""
         with self._lock:
@@ -338,6 +345,19 @@ class _Gate:
             builtins.__import__ = self._import
         if importlib.import_module is self.import_module_hook:
             importlib.import_module = self._import_module
+        self._put_back()
+
+    def _put_back(self) -> None:
+        """Give modules that took a wrapper by name what it stood for: ``from importlib import import_module``."""
+        originals = {id(wrapper): original for wrapper, original in self.originals()}
+        for module in list(sys.modules.values()):
+            if issubclass(type(module), ModuleType):
+                facts = ModuleType.__getattribute__(module, "__dict__")
+                # Nearly all modules hold none: that is found out without a loop in Python.
+                if not originals.keys().isdisjoint(map(id, list(facts.values()))):
+                    for name, value in list(facts.items()):
+                        if id(value) in originals:
+                            facts[name] = originals[id(value)]
 
 
 gate = _Gate()

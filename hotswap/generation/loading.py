@@ -32,6 +32,7 @@ from hotswap.generation.overrides import override
 from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
 from hotswap.generation.shelter import Shelter, opened, sheltered
 from hotswap.generation.standing import epochs
+from hotswap.generation.submodules import Submodules
 from hotswap.generation.sysview import Modules, SysView, entries, looked_up_in, restore
 from hotswap.generation.young import Young, detach, watch_young
 from hotswap.patch import Patch, decode
@@ -260,6 +261,7 @@ class CandidateWorld(World):
         self.modules = Modules(self)
         """`sys.modules`, for the candidate's code."""
         self.assignments = {}
+        self._submodules = Submodules(self)
         self.ran: dict[int, dict[str, object]] = {}
         """The globals of every module body that was begun, by their id."""
         # A module body runs under this lock, as it does under importlib's module locks: two threads of a check that
@@ -347,11 +349,10 @@ class CandidateWorld(World):
             self._refuse(name)  # it may have been given up while this thread waited
             for count in range(1, len(parts) + 1):
                 prefix = ".".join(parts[:count])
-                if prefix not in self.own and self.alias(prefix) is GONE and self.shared(prefix) is None:
-                    self._execute(prefix, find(self, prefix))
-                parent, _, child = prefix.rpartition(".")
-                if parent in self.own and child not in self.own[parent].__dict__:
-                    setattr(self.own[parent], child, self.present(prefix))
+                if self.alias(prefix) is GONE:
+                    if prefix not in self.own and self.shared(prefix) is None:
+                        self._execute(prefix, find(self, prefix))
+                    self._submodules.enter(prefix)
 
     def _refuse(self, name: str) -> None:
         if self.given_up:

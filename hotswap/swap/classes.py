@@ -147,6 +147,9 @@ def transplant(
         living = before.get(attribute, _MISSING)
         if attribute in beside or adapted(old, new, attribute) or _skipped(attribute, value, living):
             continue
+        if type(value) is dict and translate(living) is value:
+            targets[attribute] = value  # the namespace of a module: each generation has its own
+            continue
         if living is not _MISSING and class_keeps(attribute, living, value, pair.bodies, outside):
             if living is not value and made(value):
                 kept[id(value)] = (value, living)

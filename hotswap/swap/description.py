@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import Definitions, Kind
+from hotswap.generation import Candidate, Definitions, Kind
 from hotswap.swap.bodies import equal_code, same_code
 from hotswap.swap.defaults import parameters
 from hotswap.swap.drain import running
@@ -21,7 +21,7 @@ from hotswap.swap.parts import resolved
 from hotswap.swap.plan import Fate, NameChange, Plan
 from hotswap.swap.state import PLAIN
 
-__all__ = ["describe"]
+__all__ = ["describe", "left_alone"]
 
 
 def describe(
@@ -57,6 +57,16 @@ def describe(
                 f"thread {thread} is running {place} in {name}: that call goes on in the old body and with the old "
                 f"functions of its module; classes are shared, so their methods are the new ones from the swap on"
             )
+
+
+def left_alone(candidate: Candidate, packages: tuple[str, ...]) -> Iterator[str]:
+    """Say what of a patch does not become live: packages of others, and new modules that need what is not there."""
+    outside = {name.partition(".")[0] for name in candidate.patch.sources} - {*packages}
+    if outside:
+        which = ", ".join(sorted(outside))
+        yield f"the patch holds {which} too, which this patcher does not manage: left as it is"
+    for name, missing in candidate.left.items():
+        yield f"{name} is new and needs {missing}, which is not installed; nobody imports it, so it was left unloaded"
 
 
 def _names(

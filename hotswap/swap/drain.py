@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap.generation import ModuleView, Reason, World, worlds
+from hotswap.generation import ModuleView, Reason, World, gate, worlds
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
@@ -43,8 +43,8 @@ class OldWorld(World):
         """Why imports are wrapped, from `begin` on."""
         self.nested: NestedCode | None = None
         """The nested code of this generation, while it lingers."""
-        self.views: dict[int, ModuleView] = {}
-        """Id of a module object -> what old code gets in its place."""
+        self.views: dict[int, Any] = {id(original): wrapper for wrapper, original in gate.originals()}
+        """Id of a module object, or of a function that imports, -> what old code gets in its place."""
         for name, module in modules.items():
             facts = ModuleType.__getattribute__(module, "__dict__")
             self.keys.append(id(facts))

@@ -156,6 +156,8 @@ def inside(kept: Iterable[Kept], translate: Translate) -> Iterator[Kept]:
                 held = before.get(name)
                 if held is None or held is value or type(value) in UNIQUE_NEVER:
                     continue
+                if type(held) is dict and translate(held) is value:
+                    continue  # the namespace of a module: each generation has its own
                 further.append(Kept(value, held, pair.touched))
                 if translate(type(value)) is type(held):
                     yield further[-1]
@@ -261,7 +263,7 @@ class _DictMerge(_Merge):
             if living is _MISSING:
                 if self.is_new(value) or self.is_new(key):
                     yield key, (_MISSING, value)
-            elif type(value) is type(living) in (dict, list, set):
+            elif type(value) is type(living) in (dict, list, set) and self.fates.current(living) is living:
                 continue  # merged for itself
             elif (self.is_gone(living) and not _is_definition(living)) or key in again:
                 yield key, (living, value)

@@ -70,7 +70,9 @@ def pair_modules(
         walker.pair_function(key, function, made, 0)
     for name in (name for name in old if name in new):
         before, after = old[name].__dict__, new[name].__dict__
-        walker.result.successors[id(old[name])] = (old[name], new[name])
+        for known in (walker.result.successors, walker.result.places):
+            known[id(old[name])] = (old[name], new[name])
+            known[id(before)] = (before, after)
         definitions = (old_definitions.get(name) or Definitions(), new_definitions.get(name) or Definitions())
         for attribute in defining_names_first(before):
             if _is_imported(attribute, definitions[0]) or not walker.is_ours(before[attribute]):

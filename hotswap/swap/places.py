@@ -8,11 +8,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from hotswap import walk
 from hotswap.generation import GONE, Candidate, Late, Live, ModuleView, SysView, added_places, with_places
 from hotswap.swap.forwarding import SupersededModule
+from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Writes
 
-__all__ = ["adopt_children", "put_aliases", "put_in_place", "relocate", "take_back"]
+__all__ = ["adopt_children", "lead_modules", "put_aliases", "put_in_place", "relocate", "take_back"]
 
 _SET_CLASS = object.__dict__["__class__"].__set__
 
@@ -30,9 +32,12 @@ def put_in_place(
     for name, module in new.items():
         writes.item(sys.modules, name, module)
         parent, _, child = name.rpartition(".")
-        if parent and parent not in new and parent in sys.modules:
-            writes.item(sys.modules[parent].__dict__, child, module)
         before = old.get(name)
+        if parent and parent not in new and parent in sys.modules:
+            facts = sys.modules[parent].__dict__
+            # What an unchanged package has bound to the name after the import of the submodule stays.
+            if before is None or facts.get(child, before) is before:
+                writes.item(facts, child, module)
         if before is not None:
             writes.both([(_SET_CLASS, before, SupersededModule)], [(_SET_CLASS, before, type(before))])
             writes.both([(_SET_CLASS, module, ModuleType)], [(_SET_CLASS, module, SupersededModule)])
@@ -131,6 +136,22 @@ def _place(module: ModuleType, spec: ModuleSpec, writes: Writes) -> None:
         writes.item(facts, "__file__", spec.origin)
     if spec.submodule_search_locations is not None:
         writes.item(facts, "__path__", spec.submodule_search_locations)
+
+
+def lead_modules(kept: Iterable[Kept], successors: Mapping[int, tuple[Any, Any]], writes: Writes) -> None:
+    """Have the attributes of kept instances hold new modules, and the namespaces of those, in place of the old.
+
+    Arguments:
+        kept: the kept objects, and what is inside of them.
+        successors: id of an old object -> (it, what takes its place).
+        writes: receives the writes.
+    """
+    for pair in kept:
+        facts = walk.instance_dict(pair.living) or {}
+        for name, value in list(facts.items()):
+            found = successors.get(id(value))
+            if found is not None and found[0] is value and (type(value) is dict or type(value) is ModuleType):
+                writes.item(facts, name, found[1])
 
 
 def adopt_children(live: Live, candidate: Candidate, old: Mapping[str, ModuleType]) -> None:

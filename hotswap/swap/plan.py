@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import starmap
+from types import FunctionType
 from typing import Any
 
 from hotswap import collector
@@ -97,6 +98,15 @@ class Writes:
     def hold(self, *objects: Any) -> None:
         """Keep objects alive until the end of the next call, so that nothing dies in it."""
         self._held += objects
+
+    def hold_code(self, function: FunctionType) -> None:
+        """Keep the code that a function will have then: a weak reference to it may have a callback (the drain's has)."""
+
+        def late(_: bool) -> tuple[Op, ...]:
+            self.hold(function.__code__)
+            return ()
+
+        self.late(late)
 
     def clear(self) -> None:
         """Forget all writes. They refer to each other in circles, and to code whose death somebody waits for."""

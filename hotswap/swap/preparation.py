@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from hotswap import walk
@@ -23,7 +23,7 @@ from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
-from hotswap.swap.description import describe
+from hotswap.swap.description import describe, left_alone
 from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
@@ -37,7 +37,7 @@ from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.pairing import Pairing, pair_modules
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.places import adopt_children, put_aliases, put_in_place, relocate, take_back
+from hotswap.swap.places import adopt_children, lead_modules, put_aliases, put_in_place, relocate, take_back
 from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
@@ -98,15 +98,9 @@ class Swap:
         self.settling, self.settling_back = (Settling(NestedCode(functions_in(m)), w) for m, w in both)
         journal = self._journal = candidate.journal
         self.plan = Plan(candidate.patch.label, modules=self._modules(), effects=journal.effects)
-        outside = {name.partition(".")[0] for name in candidate.patch.sources} - {*live.packages}
-        if outside:
-            which = ", ".join(sorted(outside))
-            self.plan.warnings.append(f"the patch holds {which} too, which this patcher does not manage: left as it is")
-        self.plan.warnings += (
-            f"{name} is new and needs {missing}, which is not installed; nobody imports it, so it was left unloaded"
-            for name, missing in candidate.left.items()
-        )
-        self._owned = {id(o) for o in candidate.owned}
+        self.plan.warnings += left_alone(candidate, live.packages)
+        # The namespaces of modules stand for nothing that is live: each generation has its own.
+        self._owned = {id(o) for o in candidate.owned} - {id(module.__dict__) for module in self.new.values()}
         self._pairing = pair_modules(
             self.old, self.new, *self._definitions, lineage.lost, self._removed, functions_by(adapters)
         )
@@ -193,6 +187,7 @@ class Swap:
         registries = [kept for kept in whole if id(kept.living) not in claimed]
         tables = self._tables = Tables(leads, self.old, self.new, self._keeping.has, self._is_managed)
         tables.add(whole, attributes, claimed | merge(registries, fates, translate, self._writes))
+        lead_modules(whole, self._pairing.successors, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)
@@ -254,23 +249,15 @@ class Swap:
                 new["__defaults__"] = self._redirection.translate(new["__defaults__"])
             after = facade(pair.old, pair.new, new)
             self._writes.both(identity_ops(pair.old, after, before), identity_ops(pair.old, before, after))
-            self._writes.late(self._hold_code(pair.old))
+            self._writes.hold_code(pair.old)
             made = pair.made
             if made is not None and id(made) not in backward and self._facts.is_new(made):
                 backward.add(id(made))
                 back: Any = pair.back
                 there = self._facts.of(made)
                 self._writes.both([], identity_ops(made, facade(made, back, self._facts.known(back)), there))
-                self._writes.late(self._hold_code(made))
+                self._writes.hold_code(made)
         self._writes.late(self._ancestor_writes)
-
-    def _hold_code(self, function: FunctionType) -> Callable[[bool], list[Op]]:
-        def late(_: bool) -> list[Op]:
-            # A weak reference to a code object may have a callback (the drain's own has one): none may die in the call.
-            self._writes.hold(function.__code__)
-            return []
-
-        return late
 
     def _ancestor_writes(self, forward: bool) -> Iterator[Op]:
         """Point the functions of earlier generations at the newest one, whatever they lead to now."""
@@ -362,10 +349,11 @@ class Swap:
         take_back(late, self.old, extra)
         hand_on(undone.values, self.old, self._definitions[0], self._importers)
         bring_back(undone, self.old, extra)
+        namespaces = {id(module.__dict__) for module in self.new.values()}
         successors = {
             id(new): (new, old)
             for old, new in self._pairing.successors.values()
-            if self._facts.is_new(new) or new in self.new.values()
+            if self._facts.is_new(new) or new in self.new.values() or id(new) in namespaces
         }
         known = (self._importers, self._is_managed, self._keeping.has, _same, extra, undone.values)
         rebind(successors, self.new, self.old, *known)

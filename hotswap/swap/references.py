@@ -8,7 +8,9 @@ made, what can't be rewritten; it writes nothing but what is there already.
 from __future__ import annotations
 
 import _thread
+import builtins
 import gc
+import importlib
 import operator
 import sys
 import weakref
@@ -19,7 +21,7 @@ from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import ModuleView, SysView
+from hotswap.generation import ModuleView, SysView, gate
 from hotswap.swap.audit import PARTS_OF_CLASSES, described
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import IN_PLACE, hashes_quietly, is_quiet, refilled, rewriting
@@ -31,6 +33,7 @@ __all__ = ["Redirection"]
 _SET_CLASS = object.__dict__["__class__"].__set__
 _SET_BASES = type.__dict__["__bases__"].__set__
 _CONTAINERS = (*IN_PLACE, frozenset, MethodType, MappingProxyType, weakref.ref, weakref.KeyedRef)
+_VIEWS = (ModuleView, SysView)
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
 
 _CACHE = 100_000
@@ -75,6 +78,10 @@ class Redirection:
         self._made_again = Rebuilding({}, {})
         self._globals = {id(module.__dict__) for module in modules.values()}
         self._rebuilding: set[int] = set()
+        self._wrappers = {id(wrapper): (wrapper, original) for wrapper, original in gate.originals()}
+        # Where the wrappers have their place, which is none of ours; and the namespaces of old modules.
+        self._living |= {id(builtins.__dict__), id(importlib.__dict__)}
+        self._living |= {key for key, (old, _) in successors.items() if type(old) is dict}
 
     def add(self, twin: Any, living: Any) -> None:
         """Lead references to one more dropped object to the living one."""
@@ -98,8 +105,15 @@ class Redirection:
         return [value for _, (value, living) in pairs if value is not living]  # what both share stands for itself
 
     def translate(self, value: Any) -> Any:
-        """Return the living object for a twin, a rebuilt copy of an immutable container of twins, or `value` itself."""
-        found = self.twins.get(id(value))
+        """Return the living object for a twin, a rebuilt copy of an immutable container of twins, or `value` itself.
+
+        What was there for the time of staging only, a view of a module or a wrapper of the import system, stands for
+        what it leads to.
+        """
+        if type(value) in _VIEWS:
+            name = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
+            return self.modules.get(name) or sys.modules.get(name, value)
+        found = self.twins.get(id(value)) or self._wrappers.get(id(value))
         if found is not None and found[0] is value:
             return found[1]
         if id(value) in self._rebuilding:
@@ -263,15 +277,12 @@ class Redirection:
         kind = type(holder)
         referents = gc.get_referents(holder)
         hot = [value for value in referents if self.translate(value) is not value]
-        views = issubclass(kind, dict) and any(type(value) in (ModuleView, SysView) for value in referents)
         ops, covered = (
             rewriting(holder, self.translate)
             if hot or walk.is_class(holder) or not walk.is_written_in_c(kind)
             else ([], set())
         )
         yield from ops
-        if views:
-            yield from _unviewed(holder)
         if (
             kind in PARTS_OF_CLASSES
             or not place
@@ -374,12 +385,3 @@ def _weak_references(value: Any) -> list[Any]:
 def _depth(cls: type) -> int:
     """Bases have to be led before what stands below them."""
     return len(walk.mro(cls))
-
-
-def _unviewed(holder: dict[Any, Any]) -> Iterator[Op]:
-    """Views of modules are for the time of staging only."""
-    for key, value in list(dict.items(holder)):
-        if type(value) in (ModuleView, SysView):
-            name = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
-            if name in sys.modules:
-                yield (dict.__setitem__, holder, key, sys.modules[name])

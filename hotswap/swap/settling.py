@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap.generation import worlds
+from hotswap.generation import gate, worlds
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.lingering import Lingering
@@ -114,13 +114,15 @@ def leave(
         settling: notes the clones.
     """
     cloning = Cloning(codes, world.views)
+    originals = {id(wrapper): original for wrapper, original in gate.originals()}
     there: list[Op] = []
     back: list[Op] = []
     for module in modules.values():
         facts = module.__dict__
         there.append((dict.__setitem__, worlds, id(facts), world))
         back.append((dict.pop, worlds, id(facts), None))
-        for name, value in list(facts.items()):
+        for name, held in list(facts.items()):
+            value = originals.get(id(held), held)  # what a candidate has taken from `importlib` is the wrapper
             clone = cloning.clone(value)
             if clone is not value:
                 there.append((dict.__setitem__, facts, name, clone))

@@ -107,6 +107,9 @@ def keep_state(
     """
     keeping = Keeping()
     keeping.led.update(wishes.led)
+    namespaces = {id(module.__dict__) for module in new.values()}
+    pairs = [pair for name in new if name in old for pair in _selves(old[name], new[name])]
+    leads = {id(a): b for a, b in pairs}, {id(b): a for a, b in pairs}
     for name, module in new.items():
         if name not in old:
             continue
@@ -122,6 +125,8 @@ def keep_state(
             if attribute not in old[name].__dict__ or not _is_state(before, after, attribute):
                 continue
             living = old[name].__dict__[attribute]
+            if id(value) in namespaces:
+                continue  # each generation has its own
             if _is_code(value) or (_is_code(living) and before.kind(attribute) is not Kind.DATA):
                 if unchanged(attribute, before, after, foreign):
                     _keep_cells(living, value, (old[name], module), owned, keeping, writes)
@@ -150,9 +155,16 @@ def keep_state(
         names = keeping.names.get(name, [])
         for drifting in _drift((old[name].__dict__, module.__dict__), (before, after)):
             keeping.changes.append(NameChange(name, drifting, Fate.CARRIED, "no statement of the module body binds it"))
-        keeping.stragglers.append(carry(writes, name, (old[name].__dict__, module.__dict__), (before, after), names))
+        spaces = old[name].__dict__, module.__dict__
+        keeping.stragglers.append(carry(writes, name, spaces, (before, after), names, leads))
     _lead_migrated(new, wishes, owned, keeping)
     return keeping
+
+
+def _selves(old: ModuleType, new: ModuleType) -> Iterator[tuple[Any, Any]]:
+    """A module and its namespace, with those of its successor: ``this = sys.modules[__name__]``, ``globals()``."""
+    yield old, new
+    yield old.__dict__, new.__dict__
 
 
 def _lead_migrated(new: Mapping[str, ModuleType], wishes: Wishes, owned: Container[int], keeping: Keeping) -> None:
@@ -266,6 +278,7 @@ def carry(
     namespaces: tuple[dict[str, Any], dict[str, Any]],
     definitions: tuple[Definitions, Definitions],
     names: list[str],
+    leads: tuple[Mapping[int, Any], Mapping[int, Any]] = ({}, {}),
 ) -> Straggler:
     """Add the write that copies values from one namespace to another at the instant of the commit.
 
@@ -278,6 +291,7 @@ def carry(
         definitions: what their sources say.
         names: the names that are kept. Those that no statement of a module body binds (``global connection`` in a
             function, or set from outside) are carried too.
+        leads: ids of modules and their namespaces -> what those of the other generation are, there and back.
 
     Returns what carries the rest, once the last call in flight has ended.
     """
@@ -292,8 +306,11 @@ def carry(
         writes.hold([destination.get(name) for name in names])
         present = [*(name for name in names if name in origin), *drifting(forward)]
         straggler.note(forward, present)
+        led = {name: found for name in present if (found := leads[not forward].get(id(origin.get(name))))}
+        present = [name for name in present if name not in led]
         values: Iterator[Any] = map(origin.get, present, map(destination.get, present, repeat(None)))
-        return [(dict.update, destination, zip(present, values, strict=False))] if present else []
+        ops: list[Op] = [(dict.__setitem__, destination, name, value) for name, value in led.items()]
+        return [*ops, (dict.update, destination, zip(present, values, strict=False))] if present else ops
 
     writes.late(late, first=True)  # old namespaces get clones of old functions in the same commit
     return straggler
