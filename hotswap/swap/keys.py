@@ -16,14 +16,14 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain, compress, count, repeat
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import hashes_quietly
 from hotswap.swap.plan import Op
 
-__all__ = ["REBUILT", "Leads", "Table", "is_quiet"]
+__all__ = ["REBUILT", "Leads", "Table", "is_quiet", "namesake"]
 
 REBUILT = (tuple, frozenset, MethodType, weakref.ref, weakref.KeyedRef)
 """What can't be changed in place, and so is rebuilt where it holds a function that is led elsewhere."""
@@ -259,3 +259,15 @@ def _items_anew(holder: Any, led: Mapping[int, tuple[Any, Any]]) -> list[Op]:
         (list.extend, there, chain.from_iterable(map(kind.__iter__, (holder,)))),
         (deque, map(kind.__setitem__, repeat(holder), places, items), 0),
     ]
+
+
+def namesake(successor: Any, twin: Any) -> Any:
+    """Of functions that share a name, as those of `singledispatch` do (``def _``), the one that stands under a key.
+
+    Arguments:
+        successor: what takes the place of the old function, by its name.
+        twin: what the new version has registered under the same key.
+    """
+    if type(successor) is type(twin) is FunctionType and successor.__globals__ is twin.__globals__:
+        return twin if successor.__code__.co_qualname == twin.__code__.co_qualname else successor
+    return successor

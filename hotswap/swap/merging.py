@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from hotswap import walk
 from hotswap.generation import Definitions, Kind, Selection, unchanged
-from hotswap.swap.keys import REBUILT, Leads, Table, is_quiet
+from hotswap.swap.keys import REBUILT, Leads, Table, is_quiet, namesake
 from hotswap.swap.parts import functions_of, resolved
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
@@ -267,8 +267,8 @@ class _DictMerge(_Merge):
                 continue  # merged for itself
             elif (self.is_gone(living) and not _is_definition(living)) or key in again:
                 yield key, (living, value)
-            elif self.fates.current(living) is not living:
-                yield key, (living, self.fates.current(living))
+            elif (then := namesake(self.fates.current(living), value)) is not living:
+                yield key, (living, then)
         for key, living in list(there.items()) if len(there) <= _REGISTRY else ():
             if not is_quiet(key) or key in twin:
                 continue

@@ -100,7 +100,7 @@ class Writes:
         self._held += objects
 
     def hold_code(self, function: FunctionType) -> None:
-        """Keep the code that a function will have then: a weak reference to it may have a callback (the drain's has)."""
+        """Keep the code that a function has then: a weak reference to it may have a callback, as the drain has one."""
 
         def late(_: bool) -> tuple[Op, ...]:
             self.hold(function.__code__)
