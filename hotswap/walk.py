@@ -65,7 +65,7 @@ def fact(cls: type, name: str) -> Any:
 
 def class_home(cls: type) -> str:
     """The name of the module that a class says it was made in."""
-    return str(class_dict(cls).get("__module__"))
+    return str(fact(cls, "__module__") if is_written_in_c(cls) else class_dict(cls).get("__module__"))
 
 
 def is_written_in_c(cls: type) -> bool:

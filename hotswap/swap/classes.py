@@ -323,7 +323,7 @@ def _same_body(pair: ClassPair) -> bool:
 
 
 def _show(cls: type) -> str:
-    return f"{walk.class_dict(cls).get('__module__', 'builtins')}.{walk.class_name(cls)}"
+    return f"{walk.class_home(cls)}.{walk.class_name(cls)}"
 
 
 def _list(classes: Iterable[type]) -> str:
