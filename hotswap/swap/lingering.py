@@ -28,7 +28,7 @@ from hotswap.swap.forwarding import target_of
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.parts import functions_of
 
-__all__ = ["Lingering"]
+__all__ = ["Lingering", "lingering"]
 
 _OWN = "__hotswap_world__"
 """The name in old globals that keeps their world."""
@@ -39,6 +39,11 @@ _IMPORTERS = ("importlib", "pkgutil")
 
 _waiting: set[Lingering] = set()
 """Those that wait: their weak references must outlive what they refer to."""
+
+
+def lingering(packages: tuple[str, ...]) -> list[Lingering]:
+    """The old generations of some packages that have not ended."""
+    return [one for one in list(_waiting) if one.packages == packages]
 
 
 class _Remnant(World):
@@ -87,6 +92,7 @@ class Lingering:
     """
 
     def __init__(self, world: OldWorld, nested: NestedCode, closures: Iterable[FunctionType]) -> None:
+        self.packages = world.packages
         self._world = weakref.ref(world)
         self._remnant = _Remnant(world)
         self._keys = world.keys
@@ -105,6 +111,12 @@ class Lingering:
             world.unwrap()
         _waiting.add(self)
         self._watch(closures)
+
+    @property
+    def closures(self) -> list[FunctionType]:
+        """Those that somebody holds."""
+        held = (known() for known in list(self._closures.values()))
+        return [one for one in held if one is not None]
 
     def end(self) -> None:
         """Nobody holds such a closure any more, or it is live again."""

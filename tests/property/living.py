@@ -13,6 +13,7 @@ rule, so that everything else has to be equal:
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from typing import Any
 import pytest
 
 from hotswap import Patch, Patcher, Rollout, State, UnsupportedChangeError
+from hotswap.swap.lingering import lingering
 from hotswap.swap.plan import Change
 from tests.fingerprint import Fingerprint
 from tests.property.observing import LRU_CACHE, answers, caches_in, called, fresh, observe, of_instance
@@ -387,3 +389,19 @@ def running(program: Program) -> Iterator[Live]:
         finally:
             for entry in [entry for entry in sys.modules if entry.partition(".")[0] == live.name]:
                 del sys.modules[entry]
+            live.held.clear()
+            _end_old_generations(live.name)
+
+
+def _end_old_generations(package: str) -> None:
+    """Assert that nothing but a closure that is held keeps an old generation, and end it.
+
+    A class that was kept may hold one, as a method that a decorator made.
+    """
+    gc.collect()
+    deadline = time.monotonic() + SETTLES_WITHIN
+    for one in lingering((package,)):
+        while one in lingering((package,)) and not one.closures and time.monotonic() < deadline:
+            time.sleep(0)  # a thread looks what it has made
+        assert one.closures or one not in lingering((package,)), "an old generation goes on for nothing"
+        one.end()
