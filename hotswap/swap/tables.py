@@ -167,7 +167,8 @@ class Tables:
         return ops + [op for binding in self._bindings.values() for op in binding.ops(forward, self._leads)]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything: what is led is code whose death somebody waits for."""
+        self._leads, self._old, self._new = Leads({}), {}, {}
         self._tables.clear()
         self._bindings.clear()
         self._kept.clear()
