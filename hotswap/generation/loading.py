@@ -349,10 +349,14 @@ class CandidateWorld(World):
             self._refuse(name)  # it may have been given up while this thread waited
             for count in range(1, len(parts) + 1):
                 prefix = ".".join(parts[:count])
-                if self.alias(prefix) is GONE:
-                    if prefix not in self.own and self.shared(prefix) is None:
-                        self._execute(prefix, find(self, prefix))
-                    self._submodules.enter(prefix)
+                if self.alias(prefix) is not GONE:
+                    parent, _, child = prefix.rpartition(".")
+                    if parent in self.own and child not in self.own[parent].__dict__:
+                        setattr(self.own[parent], child, self.present(prefix))
+                    continue
+                if prefix not in self.own and self.shared(prefix) is None:
+                    self._execute(prefix, find(self, prefix))
+                self._submodules.enter(prefix)
 
     def _refuse(self, name: str) -> None:
         if self.given_up:
