@@ -259,13 +259,14 @@ class Results:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
-    path, modules = list(sys.path), set(sys.modules)
+    path, finders, modules = list(sys.path), list(sys.meta_path), set(sys.modules)
     try:
         found = Results(tmp_path_factory.mktemp("redirection"))
         gc.collect()  # some of the old code is held by circles; it drains when they are gone
         yield found
     finally:
-        sys.path[:] = path
+        # pytest-xdist may want it once more in this process: the finder of its last version must not answer then.
+        sys.path[:], sys.meta_path[:] = path, finders
         for name in [name for name in sys.modules if name not in modules and name.startswith("redirected")]:
             del sys.modules[name]
 
