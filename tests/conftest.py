@@ -123,7 +123,8 @@ def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     importlib.invalidate_caches()
     linecache.clearcache()
     assert not left, f"the test left threads behind: {', '.join(thread.name for thread in left)}"
-    assert not hooked, "the test left something else in builtins.__import__ than it found"
+    # Where there are no threads, old code is settled by the next call of its patcher; until then imports are wrapped.
+    assert not hooked or ON_PYODIDE, "the test left something else in builtins.__import__ than it found"
 
 
 @pytest.fixture
