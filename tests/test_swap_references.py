@@ -1081,7 +1081,6 @@ class TestRetargeting:
                 olds.append(live)
         assert {len(olds) for olds in held.values()} == {len(STAGES)}
 
-    @pytest.mark.timeout(300)  # it may share its cores with other work
     def test_after_a_hundred_versions(self, make_package: Callable[..., ModuleType]) -> None:
         source = "def function(): return {n}\nclass Class:\n    def method(self): return {n}\n"
         package = make_package({"core.py": source.replace("{n}", "0")}).__name__
