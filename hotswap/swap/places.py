@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import GONE, Candidate, Late, Live, ModuleView, SysView, added_places, with_places
+from hotswap.generation import GONE, Candidate, Late, Live, added_places, with_places
 from hotswap.swap.forwarding import SupersededModule
 from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Writes
@@ -61,7 +61,7 @@ def put_aliases(
     Arguments:
         candidate: what is to become live.
         old, new: the modules of both generations.
-        translate: gives the living object for a dropped twin.
+        translate: gives the living object for a dropped twin, and the module for a view of it.
         writes: receives the writes.
     """
     for name, value in candidate.world.aliases.items():
@@ -69,11 +69,6 @@ def put_aliases(
             continue  # it has become a module
         if value is GONE:
             writes.drop(sys.modules, name)
-        elif type(value) is SysView:
-            writes.item(sys.modules, name, sys)
-        elif type(value) is ModuleView:
-            shown = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
-            writes.item(sys.modules, name, new.get(shown, sys.modules.get(shown)))
         else:
             writes.item(sys.modules, name, translate(value))
     led = {id(module): new[name] for name, module in old.items()}
