@@ -6,9 +6,10 @@ lying. These helpers use `type(o)`, the descriptors of `type` and `object`, and 
 
 from __future__ import annotations
 
+import operator
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "fact",
     "instance_dict",
     "is_class",
+    "is_class_of",
     "is_written_in_c",
     "mro",
+    "same_items",
     "slot_descriptors",
 ]
 
@@ -36,6 +39,16 @@ _CALLBACK: Any = weakref.ReferenceType.__dict__["__callback__"]
 def is_class(o: object) -> bool:
     """Whether `o` really is a class; `isinstance(o, type)` may be answered by a proxy."""
     return issubclass(type(o), type)
+
+
+def is_class_of(o: Any, module: str) -> bool:
+    """Whether `o` is a class that says that it was defined in a module."""
+    return is_class(o) and class_dict(o).get("__module__") == module
+
+
+def same_items(one: Sequence[object], other: Sequence[object]) -> bool:
+    """Whether two sequences hold the same objects in the same order. Comparing those might run their code."""
+    return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
 def mro(cls: type) -> tuple[type, ...]:

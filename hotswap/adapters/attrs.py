@@ -16,7 +16,6 @@ from hotswap import walk
 from hotswap.adapters.fields import (
     LateField,
     changed_classes,
-    is_class_of,
     items_of,
     late_fields,
     refuse,
@@ -50,7 +49,7 @@ class AttrsAdapter(Adapter):
             entry.name
             for entry in live
             for _, value in items_of(entry)
-            if is_class_of(value, entry.name)
+            if walk.is_class_of(value, entry.name)
             and _ATTRIBUTES in walk.class_dict(value)
             and any(id(base) in ours for base in walk.mro(value)[1:])
         }

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery.app.base import PendingConfiguration
 
-from hotswap.adapters.overlay import copied
+from hotswap.adapters.overlay import copied, same
 from hotswap.adapters.parts import replace_items
 from hotswap.swap import Facts, Op
 
@@ -35,20 +35,16 @@ def settings_shown(app: Any, conf: Any) -> Any:
     return made
 
 
-def _same(_: Any, value: Any) -> Any:
-    return value
-
-
 def _queue(_: Any, value: Any) -> Any:
     return deque(value)
 
 
 SHOWN = {
-    "_config_source": _same,
+    "_config_source": same,
     "_pending_defaults": _queue,
     "_pending_periodic_tasks": _queue,
     "_preconf": copied,
-    "configured": _same,
+    "configured": same,
 }
 """What a module body sees of the attributes of a living application that are about its settings."""
 

@@ -17,7 +17,7 @@ from hotswap import walk
 from hotswap.adapters.click_callbacks import CHAIN, before_those_of, brought_up_to_date
 from hotswap.adapters.click_statements import defined, is_added_no_more, is_decorated
 from hotswap.adapters.ordering import matched, ordered
-from hotswap.adapters.overlay import Overlay, copied
+from hotswap.adapters.overlay import Overlay, copied, same
 from hotswap.adapters.parts import definition, drop, name_of, names_of, replace_items, replace_list
 from hotswap.swap import Adapter, Facts, Fate, NameChange
 
@@ -42,10 +42,6 @@ _SETTINGS = (
 _GROUP_SETTINGS = ("chain", "command_class", "group_class", "invoke_without_command", "subcommand_metavar")
 
 
-def _same(_: Any, value: Any) -> Any:
-    return value
-
-
 class _Recorded(dict[str, Any]):
     """A table of commands that knows which were put into it, the same ones as before among them."""
 
@@ -68,9 +64,9 @@ class ClickAdapter(Adapter):
         self._shown: dict[int, Any] = {}
         self._overlay = Overlay(
             {
-                Command: {**dict.fromkeys(_SETTINGS, _same), "params": copied, "context_settings": copied},
+                Command: {**dict.fromkeys(_SETTINGS, same), "params": copied, "context_settings": copied},
                 Group: {
-                    **dict.fromkeys(_GROUP_SETTINGS, _same),
+                    **dict.fromkeys(_GROUP_SETTINGS, same),
                     "commands": lambda _, value: _Recorded(value),
                     CHAIN: self._shows,
                 },

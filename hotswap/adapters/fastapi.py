@@ -25,7 +25,7 @@ from fastapi.params import Depends
 from fastapi.routing import APIRoute, APIRouter, APIWebSocketRoute
 
 from hotswap import walk
-from hotswap.adapters.overlay import Overlay, copied
+from hotswap.adapters.overlay import Overlay, copied, same
 from hotswap.adapters.parts import definition, merge_list, name_of
 from hotswap.swap import Adapter, Facts, Op
 
@@ -53,26 +53,22 @@ _STEP = 1 << 20
 """How far the version of a router moves in a swap. FastAPI adds up those of included routers, which may go."""
 
 
-def _same(_: Any, value: Any) -> Any:
-    return value
-
-
 class FastAPIAdapter(Adapter):
     """Adapts what FastAPI has beyond Starlette."""
 
     roots = (FastAPI, APIRouter, Depends)
 
     def __init__(self) -> None:
-        events = {"on_startup": copied, "on_shutdown": copied, "lifespan_context": _same}
+        events = {"on_startup": copied, "on_shutdown": copied, "lifespan_context": same}
         self._overlay = Overlay(
             {
                 APIRouter: {
                     **events,
-                    "_routes_version": _same,
+                    "_routes_version": same,
                     "_low_priority_routes": copied,
-                    "_frontend_routes": _same,
+                    "_frontend_routes": same,
                 },
-                FastAPI: {"dependency_overrides": copied, "openapi_schema": _same},
+                FastAPI: {"dependency_overrides": copied, "openapi_schema": same},
             }
         )
         self._living: list[Any] = []

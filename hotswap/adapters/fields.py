@@ -18,7 +18,6 @@ __all__ = [
     "ABSENT",
     "LateField",
     "changed_classes",
-    "is_class_of",
     "items_of",
     "late_fields",
     "refuse",
@@ -118,7 +117,7 @@ def changed_classes(live: Live, changed: Iterable[str], definitions: Mapping[str
         if entry is None or name not in definitions:
             continue
         for attribute, value in items_of(entry):
-            if is_class_of(value, name) and not unchanged(attribute, entry.definitions, definitions[name]):
+            if walk.is_class_of(value, name) and not unchanged(attribute, entry.definitions, definitions[name]):
                 found.update((id(cls), cls) for cls in _with_nested(value, name))
     return found
 
@@ -126,18 +125,13 @@ def changed_classes(live: Live, changed: Iterable[str], definitions: Mapping[str
 def _with_nested(cls: type, module: str) -> Iterator[type]:
     yield cls
     for _, value in walk.class_items(cls):
-        if is_class_of(value, module) and walk.class_name(value).startswith(walk.class_name(cls) + "."):
+        if walk.is_class_of(value, module) and walk.class_name(value).startswith(walk.class_name(cls) + "."):
             yield from _with_nested(value, module)
 
 
 def items_of(entry: LiveModule) -> list[tuple[str, Any]]:
     """Return the names of a living module and what they stand for; none if it is no plain module."""
     return list(entry.module.__dict__.items()) if entry.plain else []
-
-
-def is_class_of(value: Any, module: str) -> bool:
-    """Whether something is a class that says that it was defined in a module."""
-    return walk.is_class(value) and walk.class_dict(value).get("__module__") == module
 
 
 def refuse(code: str, facts: Facts, cls: type, sentence: str) -> None:

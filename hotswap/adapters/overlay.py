@@ -20,7 +20,7 @@ from typing import Any
 
 from hotswap import walk
 
-__all__ = ["Overlay", "copied"]
+__all__ = ["Overlay", "copied", "same"]
 
 _MISSING: Any = object()
 
@@ -40,6 +40,11 @@ def copied(_: Any, value: Any) -> Any:
         for key, item in list(made.items()):
             made[key] = copied(None, item)
         return made
+    return value
+
+
+def same(_: Any, value: Any) -> Any:
+    """Return the value itself: the thread may put another one aside, and sees what all see until then."""
     return value
 
 

@@ -96,7 +96,7 @@ def replace_list(facts: Facts, living: list[Any], before: list[Any], wanted: lis
         now = list(living)
         there, then = (before, wanted) if forward else (wanted, before)
         facts.writes.hold(now)
-        if _same(now, there) or _same(now, then):
+        if walk.same_items(now, there) or walk.same_items(now, then):
             return [(list.__setitem__, living, WHOLE, list(then))]
         kept = {id(entry) for entry in there}
         present = {id(entry) for entry in now}
@@ -143,7 +143,3 @@ def replace_items(facts: Facts, living: dict[Any, Any], wanted: dict[Any, Any], 
             facts.writes.drop(living, key)
         elif living.get(key, missing) is not value:
             facts.writes.item(living, key, value)
-
-
-def _same(one: list[Any], other: list[Any]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

@@ -22,7 +22,7 @@ from pydantic._internal._validate_call import ValidateCallWrapper
 from pydantic_core import SchemaSerializer, SchemaValidator
 
 from hotswap import walk
-from hotswap.adapters.fields import changed_classes, is_class_of, items_of, late_fields, refuse, write_attribute
+from hotswap.adapters.fields import changed_classes, items_of, late_fields, refuse, write_attribute
 from hotswap.adapters.pydantic_instances import Evolution, is_completing
 from hotswap.adapters.pydantic_namespaces import namespaces
 from hotswap.adapters.pydantic_schemas import Compiled, Copier, compiled, names_class
@@ -260,7 +260,7 @@ def _compiles(entry: LiveModule, classes: Mapping[int, type], stale: Mapping[int
     for name, value in facts:
         if entry.definitions.kind(name) is Kind.IMPORT:
             continue
-        if is_class_of(value, entry.name) and type(value) is not ModelMetaclass and _is_compiled(value):
+        if walk.is_class_of(value, entry.name) and type(value) is not ModelMetaclass and _is_compiled(value):
             if _is_below(value, classes) or names_class(walk.class_dict(value)[_SCHEMA], classes):
                 return True
         elif any(names_class((walk.instance_dict(a) or {}).get("core_schema"), classes) for a in _adapters(value)):
@@ -312,7 +312,7 @@ def _stands_in(module: ModuleType, cls: type) -> bool:
 
 def _classes_in(module: ModuleType) -> Iterator[type]:
     """The classes that a module defines, those inside of others after them."""
-    stack = [value for value in list(module.__dict__.values()) if is_class_of(value, module.__name__)]
+    stack = [value for value in list(module.__dict__.values()) if walk.is_class_of(value, module.__name__)]
     seen: set[int] = set()
     while stack:
         cls = stack.pop(0)
@@ -323,7 +323,7 @@ def _classes_in(module: ModuleType) -> Iterator[type]:
             stack += [
                 value
                 for _, value in walk.class_items(cls)
-                if is_class_of(value, module.__name__) and walk.class_name(value).startswith(inner)
+                if walk.is_class_of(value, module.__name__) and walk.class_name(value).startswith(inner)
             ]
 
 

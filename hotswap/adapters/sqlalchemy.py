@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import instrumentation, mapperlib
 
 from hotswap import walk
-from hotswap.adapters.fields import is_class_of, items_of
+from hotswap.adapters.fields import items_of
 from hotswap.adapters.sqlalchemy_additions import add, is_column, load_when_read, scanned
 from hotswap.adapters.sqlalchemy_aside import Aside
 from hotswap.adapters.sqlalchemy_gates import gates
@@ -114,7 +114,7 @@ class SqlalchemyAdapter(Adapter):
                 and not unchanged(name, old, new, foreign)
             ):
                 self._refuse(module.__name__, name, "the definition of a table changes")
-            elif is_class_of(value, module.__name__) and name in old.classes and id(value) in under:
+            elif walk.is_class_of(value, module.__name__) and name in old.classes and id(value) in under:
                 self._compare_class(value, old, new, name, foreign)
 
     def _compare_class(self, cls: type, old: Definitions, new: Definitions, name: str, foreign: set[str]) -> None:
@@ -346,7 +346,7 @@ class SqlalchemyAdapter(Adapter):
                 facts.plan.warnings.append(f"the patch adds the table {table}; the database has to have it already")
         for home, module in facts.removed.items():
             for name, value in list(module.__dict__.items()):
-                if is_class_of(value, home) and MANAGER in walk.class_dict(value):
+                if walk.is_class_of(value, home) and MANAGER in walk.class_dict(value):
                     sentence = "a mapped class is removed, with its module: leave it in, and its table, until a restart"
                     facts.plan.unsupported.append(Change("mapping-changed", home, name, sentence))
         facts.plan.unsupported += self._refused

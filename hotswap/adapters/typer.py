@@ -17,7 +17,7 @@ from typer.models import TyperInfo
 
 from hotswap import walk
 from hotswap.adapters.ordering import matched, ordered
-from hotswap.adapters.overlay import Overlay, copied
+from hotswap.adapters.overlay import Overlay, copied, same
 from hotswap.adapters.parts import bound_twins, definition, drop, name_of, names_of, replace_list
 from hotswap.swap import Adapter, Facts, Fate, NameChange
 
@@ -41,10 +41,6 @@ _SETTINGS = (
 _TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 
 
-def _same(_: Any, value: Any) -> Any:
-    return value
-
-
 def _alike(_: Any, info: Any) -> Any:
     made: Any = object.__new__(type(info))
     made.__dict__.update(info.__dict__)
@@ -57,7 +53,7 @@ class TyperAdapter(Adapter):
     roots = (Typer,)
 
     def __init__(self) -> None:
-        attributes = {**dict.fromkeys(_LISTS, copied), **dict.fromkeys(("registered_callback", *_SETTINGS), _same)}
+        attributes = {**dict.fromkeys(_LISTS, copied), **dict.fromkeys(("registered_callback", *_SETTINGS), same)}
         self._overlay = Overlay({Typer: {**attributes, "info": _alike}})
         self._living: list[Any] = []
 

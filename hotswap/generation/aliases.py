@@ -14,6 +14,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from hotswap.generation.paths import path_of
+from hotswap.generation.selves import last_part
+
 if TYPE_CHECKING:
     from hotswap.generation.live import Live
 
@@ -50,10 +53,7 @@ def _names(facts: dict[str, Any]) -> list[str]:
 
 def home_of(name: str, parent: object) -> ModuleSpec | None:
     """Return where a submodule lies that put something else in its own place, or None if there is no such module."""
-    if not issubclass(type(parent), ModuleType):
-        return None
-    facts = ModuleType.__getattribute__(parent, "__dict__")
-    path = [place for place in facts.get("__path__") or () if isinstance(place, str)]
+    path = path_of(parent)
     return PathFinder.find_spec(name, path) if path else None
 
 
@@ -84,14 +84,9 @@ def _sets(source: str) -> bool:
     except (SyntaxError, ValueError):
         return False
     for node in ast.walk(tree):
-        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load) and _is_modules(node.value):
-            return True
-        if isinstance(node, ast.Attribute) and node.attr in ("update", "setdefault") and _is_modules(node.value):
+        if not isinstance(node, (ast.Subscript, ast.Attribute)) or last_part(node.value) != "modules":
+            continue
+        filled = isinstance(node, ast.Attribute) and node.attr in ("update", "setdefault")
+        if filled or (isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)):
             return True
     return False
-
-
-def _is_modules(node: ast.expr) -> bool:
-    return (isinstance(node, ast.Attribute) and node.attr == "modules") or (
-        isinstance(node, ast.Name) and node.id == "modules"
-    )

@@ -350,9 +350,7 @@ class CandidateWorld(World):
             for count in range(1, len(parts) + 1):
                 prefix = ".".join(parts[:count])
                 if self.alias(prefix) is not GONE:
-                    parent, _, child = prefix.rpartition(".")
-                    if parent in self.own and child not in self.own[parent].__dict__:
-                        setattr(self.own[parent], child, self.present(prefix))
+                    self._submodules.show(prefix)
                     continue
                 if prefix not in self.own and self.shared(prefix) is None:
                     self._execute(prefix, find(self, prefix))

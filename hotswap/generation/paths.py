@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, overload
 if TYPE_CHECKING:
     from hotswap.generation.live import Live
 
-__all__ = ["NamespacePath", "added_places", "lies_elsewhere", "own_folder", "places_of", "unpack", "with_places"]
+__all__ = [
+    "NamespacePath",
+    "added_places",
+    "lies_elsewhere",
+    "own_folder",
+    "path_of",
+    "places_of",
+    "unpack",
+    "with_places",
+]
 
 
 class NamespacePath(Sequence[str]):

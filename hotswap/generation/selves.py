@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Selves"]
+__all__ = ["Selves", "last_part"]
 
 _NAMESPACES = frozenset({"globals", "locals", "vars"})
 
@@ -81,8 +81,8 @@ class Selves:
         if isinstance(node, ast.Name):
             return node.id in self._modules
         if isinstance(node, ast.Subscript):
-            return _last(node.value) == "modules" and _is_own_name(node.slice)
-        if isinstance(node, ast.Call) and _last(node.func) == "import_module":
+            return last_part(node.value) == "modules" and _is_own_name(node.slice)
+        if isinstance(node, ast.Call) and last_part(node.func) == "import_module":
             return len(node.args) == 1 and _is_own_name(node.args[0])
         return False
 
@@ -96,7 +96,7 @@ class Selves:
         return False
 
 
-def _last(node: ast.expr) -> str:
+def last_part(node: ast.expr) -> str:
     """The last part of a dotted name: ``sys.modules``, or ``modules`` alone."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 

@@ -50,6 +50,12 @@ class Submodules:
         if wins:
             self._set(name)
 
+    def show(self, name: str) -> None:
+        """Put what stands under a name that is no module's into its package, unless something is there."""
+        facts, child = self._package(name)
+        if facts is not None and child not in facts:
+            self._set(name)
+
     def _set(self, name: str) -> None:
         parent, _, child = name.rpartition(".")
         setattr(self._world.own[parent], child, self._world.present(name))

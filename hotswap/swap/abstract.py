@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from hotswap import walk
-from hotswap.swap.pairing import ClassPair
+from hotswap.swap.pairs import ClassPair
 from hotswap.swap.plan import Op
 
 __all__ = ["AbstractMethods"]

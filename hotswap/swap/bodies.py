@@ -12,7 +12,7 @@ from typing import Any
 
 from hotswap.swap.forwarding import identity_of
 from hotswap.swap.nested import is_nested
-from hotswap.swap.pairing import Pairing
+from hotswap.swap.pairs import Pairing
 
 __all__ = ["Bodies", "equal_code", "same_code"]
 

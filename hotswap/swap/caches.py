@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from hotswap.swap.pairing import Pairing
+from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Op, Writes
 

@@ -7,7 +7,6 @@ commit costs a class one version of CPython's type cache, not one for each attri
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from hotswap.swap.bases import can_rebase
 from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
 from hotswap.swap.fields import Make, fields_of, late_descriptors, late_fields
 from hotswap.swap.guarded import follows, is_closed, is_guarded
-from hotswap.swap.pairing import ClassPair
+from hotswap.swap.pairs import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
 from hotswap.swap.registrations import ATTRIBUTE, Registrations
 from hotswap.swap.slots import DROP, Carrier, is_slot, padded_slots, shadow_slots, slot_names, slots_refused
@@ -102,7 +101,7 @@ def unsupported_class_changes(
         refuse("dataclass-field-without-value", f"old instances would have no value for {', '.join(sorted(lacking))}")
     old_bases = walk.fact(old, "__bases__")
     bases = tuple(translate(base) for base in walk.fact(new, "__bases__"))
-    if not _same(bases, old_bases) and not can_rebase(old, bases):
+    if not walk.same_items(bases, old_bases) and not can_rebase(old, bases):
         refuse("bases-changed", f"CPython can't change its bases from {_list(old_bases)} to {_list(bases)}")
     return changes
 
@@ -220,7 +219,7 @@ def transplant(
         for name in _NAMES:
             if titles[0][name] != titles[1][name]:
                 yield (type.__dict__[name].__set__, old, titles[forward][name])
-        if not _same(bases, old_bases):
+        if not walk.same_items(bases, old_bases):
             yield (type.__dict__["__bases__"].__set__, old, bases if forward else old_bases)
         if registrations is not None:
             yield from registrations.ops(forward)
@@ -240,11 +239,6 @@ def transplant(
     writes.late(late)
     writes.hold(before)
     return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused)
-
-
-def _same(bases: tuple[type, ...], others: tuple[type, ...]) -> bool:
-    """Whether bases are the same ones; comparing classes may run code of their metaclass."""
-    return len(bases) == len(others) and all(map(operator.is_, bases, others))
 
 
 def _holds_code(value: Any) -> bool:

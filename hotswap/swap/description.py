@@ -16,7 +16,7 @@ from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.importers import Importers
 from hotswap.swap.migration import HOOKS
 from hotswap.swap.nested import NestedCode, lacking
-from hotswap.swap.pairing import Pairing
+from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import resolved
 from hotswap.swap.plan import Fate, NameChange, Plan
 from hotswap.swap.state import PLAIN

@@ -22,7 +22,7 @@ from hotswap import walk
 from hotswap.generation import Binding, Definitions
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.holders import hashes_quietly
-from hotswap.swap.pairing import Pairing
+from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Op, Writes
 

@@ -31,7 +31,7 @@ from hotswap.swap.members import (
     name_of,
     nameless,
 )
-from hotswap.swap.pairing import ClassPair
+from hotswap.swap.pairs import ClassPair
 from hotswap.swap.plan import Fate, NameChange, Op
 
 __all__ = ["Members", "is_enum", "members_refused", "own_structures"]

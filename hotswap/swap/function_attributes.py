@@ -14,7 +14,7 @@ from typing import Any
 
 from hotswap.generation import Definitions
 from hotswap.swap.bodies import Bodies
-from hotswap.swap.pairing import FunctionPair
+from hotswap.swap.pairs import FunctionPair
 from hotswap.swap.plan import Op, Writes
 
 __all__ = ["carry_attributes"]

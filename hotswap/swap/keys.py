@@ -23,10 +23,16 @@ from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import hashes_quietly
 from hotswap.swap.plan import Op
 
-__all__ = ["REBUILT", "Leads", "Table", "is_quiet", "namesake"]
+__all__ = ["REBUILT", "Leads", "Table", "elements", "entries", "is_quiet", "is_rebuilt", "kind_of", "namesake"]
 
 REBUILT = (tuple, frozenset, MethodType, weakref.ref, weakref.KeyedRef)
 """What can't be changed in place, and so is rebuilt where it holds a function that is led elsewhere."""
+
+
+def is_rebuilt(kind: type) -> bool:
+    """Whether objects of a class are rebuilt: those of classes made of a tuple, as named tuples are, are too."""
+    return kind in REBUILT or issubclass(kind, tuple)
+
 
 _REFERENCES = (weakref.ref, weakref.KeyedRef)
 
@@ -77,7 +83,7 @@ class Leads:
             held = self._pairs.get(id(weakref.ref.__call__(value)))
             if held is None:
                 return value
-        elif not (kind in REBUILT or issubclass(kind, tuple)) or depth > _DEEP or not gc.is_tracked(value):
+        elif not is_rebuilt(kind) or depth > _DEEP or not gc.is_tracked(value):
             return value
         if kind is frozenset and not all(map(hashes_quietly, value)):
             return value
@@ -93,7 +99,7 @@ class Leads:
         for _ in range(_DEEP if held else 0):
             if not self._pairs.keys().isdisjoint(map(id, held)):
                 return True
-            kinds = {kind for kind in set(map(type, held)) if kind in REBUILT or issubclass(kind, tuple)}
+            kinds = {kind for kind in set(map(type, held)) if is_rebuilt(kind)}
             if not kinds:
                 return False
             parts = [part for part in held if type(part) in kinds and gc.is_tracked(part)]
@@ -119,10 +125,10 @@ class Table:
         """Note which entries are led, from what is there now."""
         leads, kind = self._leads if forward else self._leads.back, type(self.holder)
         if issubclass(kind, (dict, set)):
-            keys = _elements(self.holder)
+            keys = elements(self.holder)
             _note(self._keys, _moves(keys, leads.of) if leads.concern(keys) else {}, forward)
         if not issubclass(kind, set):
-            values = list(dict.values(self.holder)) if issubclass(kind, dict) else _elements(self.holder)
+            values = list(dict.values(self.holder)) if issubclass(kind, dict) else elements(self.holder)
             concerned = values if leads.concern(values) else ()
             _note(self._values, {id(v): (v, after) for v in concerned if (after := leads.of(v)) is not v}, forward)
 
@@ -156,9 +162,19 @@ def _note(known: dict[int, tuple[Any, Any]], found: Mapping[int, tuple[Any, Any]
         known.update({id(after): (after, item) for item, after in found.values()})
 
 
-def _elements(holder: Any) -> list[Any]:
-    kind = next(base for base in (OrderedDict, dict, set, deque, list) if issubclass(type(holder), base))
-    return list(kind.__iter__(holder))
+def kind_of(holder: Any) -> Any:
+    """The class of CPython that a container is one of, or is made of."""
+    return next(kind for kind in (OrderedDict, dict, set, deque, list) if issubclass(type(holder), kind))
+
+
+def elements(holder: Any) -> list[Any]:
+    """The keys, elements or items of a container."""
+    return list(kind_of(holder).__iter__(holder))
+
+
+def entries(holder: Any) -> list[Any]:
+    """All that stands in a container: of a dict the values too."""
+    return elements(holder) + (list(dict.values(holder)) if issubclass(type(holder), dict) else [])
 
 
 def _moves(items: list[Any], lead: Callable[[Any], Any]) -> dict[int, tuple[Any, Any]]:
@@ -197,7 +213,7 @@ def _keyed_anew(holder: dict[Any, Any], led: Mapping[int, tuple[Any, Any]]) -> l
     after = {key: new for key, (_, new) in led.items()}
     keys: list[Any] = []
     values: list[Any] = []
-    if kind.__len__(holder) <= _ORDERED and all(map(is_quiet, _elements(holder))):
+    if kind.__len__(holder) <= _ORDERED and all(map(is_quiet, elements(holder))):
         # The order of the entries in memory stays too, so that a loop over the dict that is under way goes on.
         return [
             (list.extend, keys, kind.keys(holder)),

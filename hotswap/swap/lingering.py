@@ -104,7 +104,6 @@ class Lingering:
         for key in self._keys:
             if worlds.get(key) is world:
                 worlds[key] = self._remnant
-        world.last.append(self._forget)
         world.nested = nested
         self.wrapped = any(map(_imports, _code_in(world, nested))) or any(map(_is_importer, _values_in(world)))
         if not self.wrapped:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Definitions, Kind
-from hotswap.swap.pairing import Pairing
+from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import resolved
 from hotswap.swap.state import UNIQUE_NEVER
 

@@ -298,12 +298,12 @@ class _ListMerge(_Merge):
         if self.lists is None:
             self.lists = now, self.merged(now)
         before, after = self.lists
-        if _same_items(before, after):
+        if walk.same_items(before, after):
             yield from self.table.ops(forward)
             return
         self.writes.hold(now)
         wanted, other = (after, before) if forward else (before, after)
-        if not _same_items(now, other) and not _same_items(now, wanted):
+        if not walk.same_items(now, other) and not walk.same_items(now, wanted):
             # Somebody has added or removed entries since.
             removed = [value for value in other if not _has(now, value)]
             leads = self.fates.leads if forward else self.fates.leads.back
@@ -389,10 +389,6 @@ def leads_to(value: Any, ids: Container[int], depth: int = 0) -> bool:
 
 def _is_definition(value: Any) -> bool:
     return type(value) is FunctionType or walk.is_class(value)
-
-
-def _same_items(one: list[Any], other: list[Any]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
 def _has(values: Iterable[Any], value: Any) -> bool:

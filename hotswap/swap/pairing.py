@@ -33,7 +33,7 @@ from hotswap.swap.parts import (
 from hotswap.swap.standins import replaced_functions
 from hotswap.swap.state import PLAIN
 
-__all__ = ["ClassPair", "FunctionPair", "Pairing", "pair_modules"]
+__all__ = ["pair_modules"]
 
 _NOT_CODE = ("__dict__", "__weakref__", "__annotations__", "__doc__", "__module__", "__qualname__", "__firstlineno__")
 

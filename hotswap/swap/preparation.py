@@ -35,7 +35,8 @@ from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
 from hotswap.swap.migration import Undone, bring_back, undo
 from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.outliving import announce, outlive, wishes_of
-from hotswap.swap.pairing import Pairing, pair_modules
+from hotswap.swap.pairing import pair_modules
+from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import adopt_children, lead_modules, put_aliases, put_in_place, relocate, take_back
 from hotswap.swap.plan import Op, Plan, Writes
@@ -355,7 +356,7 @@ class Swap:
             for old, new in self._pairing.successors.values()
             if self._facts.is_new(new) or new in self.new.values() or id(new) in namespaces
         }
-        known = (self._importers, self._is_managed, self._keeping.has, _same, extra, undone.values)
+        known = (self._importers, self._is_managed, self._keeping.has, lambda value: value, extra, undone.values)
         rebind(successors, self.new, self.old, *known)
         self._writes.late(lambda forward: () if forward else extra.forward)
         self._new_world.begin()
@@ -394,7 +395,3 @@ class Swap:
         self._aims.clear()
         self._old_world = self._new_world = OldWorld((), {})
         self.settling = self.settling_back = Settling(NestedCode(()), self._old_world)
-
-
-def _same(value: Any) -> Any:
-    return value

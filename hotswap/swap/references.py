@@ -312,7 +312,7 @@ class Redirection:
         """The write that leads the bases of a class to living ones, and the one back; None if they are living."""
         before = walk.fact(cls, "__bases__")
         bases = tuple(self.translate(base) for base in before)
-        if all(a is b for a, b in zip(bases, before, strict=True)):
+        if walk.same_items(bases, before):
             return None
         return (_SET_BASES, cls, bases), (_SET_BASES, cls, before)
 

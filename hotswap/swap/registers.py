@@ -16,7 +16,7 @@ from hotswap import walk
 from hotswap.effects import Holding, Journal
 from hotswap.generation import GONE
 from hotswap.swap.merging import Fates, Kept, leads_to
-from hotswap.swap.pairing import Pairing
+from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER

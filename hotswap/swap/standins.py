@@ -103,7 +103,7 @@ def _inside(
             if living is not made and _is_own(made, module, path) and not _is_own(living, module, path):
                 yield _StandIn(f"{module}:{path}", living, made)
         elif all(name in body.classes for body in bodies) and all(
-            _is_own_class(cls, module, path) for cls in (living, made)
+            walk.is_class_of(cls, module) and walk.class_name(cls) == path for cls in (living, made)
         ):
             inner = walk.class_dict(living), walk.class_dict(made)
             yield from _inside(module, f"{path}.", inner, (bodies[0].classes[name], bodies[1].classes[name]))
@@ -121,12 +121,6 @@ def _is_own(value: Any, module: str, path: str) -> bool:
     if type(value) is not FunctionType or value.__globals__.get("__name__") != module:
         return False
     return path in (value.__code__.co_qualname, value.__qualname__)
-
-
-def _is_own_class(value: Any, module: str, path: str) -> bool:
-    return (
-        walk.is_class(value) and walk.class_dict(value).get("__module__") == module and walk.class_name(value) == path
-    )
 
 
 def _originals(found: Iterable[_StandIn], old: Mapping[str, ModuleType]) -> dict[str, list[FunctionType]]:

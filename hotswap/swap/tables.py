@@ -25,10 +25,10 @@ from hotswap import walk
 from hotswap.swap.calling import followed
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.guarded import is_closed, is_guarded
-from hotswap.swap.keys import REBUILT, Leads, Table
+from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, kind_of
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.merging import Kept
-from hotswap.swap.pairing import Pairing
+from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import NameChange, Op
 from hotswap.swap.references import Redirection
@@ -215,7 +215,7 @@ class Tables:
         for holder in (value, *_own_containers(value)):
             if id(holder) in self._aside or id(holder) in self._spaces or not issubclass(type(holder), _CONTAINERS):
                 continue
-            if _size(holder) <= _LARGE and leads.concern(_items(holder)):
+            if _size(holder) <= _LARGE and leads.concern(entries(holder)):
                 yield holder
 
     def _others(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -247,14 +247,14 @@ class Tables:
                     if self._is_led(value, leads) and _is_writable(cls, name):
                         yield cls, cls, cls, name
             values = list(facts.values())
-            kinds = {kind for kind in set(map(type, values)) if kind in REBUILT or issubclass(kind, tuple)}
+            kinds = {kind for kind in set(map(type, values)) if is_rebuilt(kind)}
             if kinds and leads.concern([value for value in values if type(value) in kinds]):
                 for name, value in list(facts.items()):
                     if self._is_led(value, leads) and (id(facts), name) not in self._written:
                         yield facts, facts, facts, name
 
     def _is_led(self, value: Any, leads: Leads) -> bool:
-        return _is_rebuilt(value) and leads.of(value) is not value
+        return is_rebuilt(type(value)) and leads.of(value) is not value
 
 
 class _Binding:
@@ -275,7 +275,7 @@ class _Binding:
         source = self._places[not forward]
         now = (walk.class_dict(source) if walk.is_class(source) else source).get(self._name)
         if self._known is None or not any(now is known for known in self._known):
-            if not _is_rebuilt(now):
+            if not is_rebuilt(type(now)):
                 return []
             led = (leads if forward else leads.back).of(now)
             self._known = (now, led) if forward else (led, now)
@@ -284,11 +284,7 @@ class _Binding:
 
 
 def _classes(module: str, facts: Mapping[str, Any]) -> list[Any]:
-    return [c for c in list(facts.values()) if walk.is_class(c) and walk.class_dict(c).get("__module__") == module]
-
-
-def _is_rebuilt(value: Any) -> bool:
-    return type(value) in REBUILT or issubclass(type(value), tuple)
+    return [value for value in list(facts.values()) if walk.is_class_of(value, module)]
 
 
 def _is_writable(cls: type, name: str) -> bool:
@@ -302,7 +298,7 @@ def _is_own(kind: type) -> bool:
 
 def _ends(value: Any) -> bool:
     """Whether nobody looks into an object: it is plain, or it leads everywhere."""
-    return type(value) in _ENDS or issubclass(type(value), (ModuleType, type)) or _is_rebuilt(value)
+    return type(value) in _ENDS or issubclass(type(value), (ModuleType, type)) or is_rebuilt(type(value))
 
 
 def _own_containers(value: Any) -> Iterator[Any]:
@@ -321,18 +317,8 @@ def _own_containers(value: Any) -> Iterator[Any]:
 def _parts(value: Any) -> Iterator[Any]:
     for holder in (value, *_own_containers(value)):
         if issubclass(type(holder), _CONTAINERS) and _size(holder) <= _WALKED:
-            yield from _items(holder)
+            yield from entries(holder)
 
 
 def _size(holder: Any) -> int:
-    return int(_kind(holder).__len__(holder))
-
-
-def _kind(holder: Any) -> Any:
-    return next(kind for kind in _CONTAINERS if issubclass(type(holder), kind))
-
-
-def _items(holder: Any) -> list[Any]:
-    kind = _kind(holder)
-    items: list[Any] = list(kind.__iter__(holder))
-    return items + list(dict.values(holder)) if kind is dict else items
+    return int(kind_of(holder).__len__(holder))
