@@ -18,6 +18,8 @@ from typing import Any, Protocol
 from celery import _state
 from celery.app import base
 
+from hotswap.adapters.gates import Gates
+
 __all__ = ["Notes", "lead"]
 
 
@@ -41,20 +43,13 @@ class Notes(Protocol):
 
 
 _here = threading.local()
-_lock = threading.Lock()
-_holders = 0
-_undo: list[Callable[[], None]] = []
 
 
 @contextmanager
 def lead(notes: Notes) -> Iterator[None]:
     """Lead this thread to an adapter in this block."""
-    global _holders  # noqa: PLW0603  # how many blocks are open in all threads
     outer, current = getattr(_here, "notes", None), getattr(_state._tls, "current_app", None)
-    with _lock:
-        _holders += 1
-        if _holders == 1:
-            _open()
+    _gates.hold()
     _here.notes = notes
     if notes.current is not None:
         _state._tls.current_app = notes.current
@@ -66,10 +61,7 @@ def lead(notes: Notes) -> Iterator[None]:
             notes.current = _state._tls.current_app
         _state._tls.current_app = current
         _here.notes = outer
-        with _lock:
-            _holders -= 1
-            while not _holders and _undo:
-                _undo.pop()()
+        _gates.release()
 
 
 def _open() -> None:
@@ -94,5 +86,7 @@ def _replace(module: ModuleType, name: str, method: str) -> None:
         getattr(notes, method)(value)
         return value
 
-    setattr(module, name, gate)
-    _undo.append(lambda: setattr(module, name, original))
+    _gates.put(module, name, gate)
+
+
+_gates = Gates(_open)

@@ -21,7 +21,8 @@ import sqlalchemy.util.typing
 from sqlalchemy.orm import decl_api, events, instrumentation, mapperlib
 
 from hotswap import walk
-from hotswap.adapters.sqlalchemy_aside import MISSING, VIEWED, Aside, Seen
+from hotswap.adapters.gates import Gates
+from hotswap.adapters.sqlalchemy_aside import VIEWED, Aside, Seen
 
 __all__ = ["Led", "gates"]
 
@@ -55,12 +56,9 @@ class _Gates:
     """Stands at the names while a candidate is loaded."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._holders = 0
-        self._viewers = 0
         self._here = threading.local()
-        self._undo: list[Callable[[], None]] = []
-        self._undo_views: list[Callable[[], None]] = []
+        self._names = Gates(self._open)
+        self._views = Gates(self._open_views)
 
     @property
     def _led(self) -> Led | None:
@@ -70,10 +68,7 @@ class _Gates:
     def lead(self, adapter: Led) -> Iterator[None]:
         """Lead this thread to an adapter in this block."""
         outer = self._led, getattr(self._here, "views", 0)
-        with self._lock:
-            self._holders += 1
-            if self._holders == 1:
-                self._open()
+        self._names.hold()
         self._here.adapter, self._here.views = adapter, 0
         try:
             if adapter.put_aside is not None:
@@ -82,24 +77,16 @@ class _Gates:
         finally:
             views = self._here.views
             self._here.adapter, self._here.views = outer
-            with self._lock:
-                self._holders -= 1
-                self._viewers -= views
-                while not self._viewers and self._undo_views:
-                    self._undo_views.pop()()
-                while not self._holders and self._undo:
-                    self._undo.pop()()
+            self._views.release(views)
+            self._names.release()
 
     def view(self) -> None:
         """From now on, show this thread what its adapter has put aside, until the block ends.
 
         Other threads meanwhile pay for a Python function with each attribute of a mapper that they read.
         """
-        with self._lock:
-            self._here.views += 1
-            self._viewers += 1
-            if self._viewers == 1:
-                self._open_views()
+        self._here.views += 1
+        self._views.hold()
 
     def _open(self) -> None:
         configurator: Any = getattr(decl_api, "_ORMClassConfigurator", decl_api)
@@ -152,12 +139,12 @@ class _Gates:
         self._wrap(sqlalchemy.event.api, "_event_key", keying)
         for hold in (events._InstanceEventsHold, events._MapperEventsHold):
             self._wrap(hold, "populate", populating)
-        _put(mapperlib, "issubclass", is_subclass, self._undo)
-        _put(sqlalchemy.util.typing, "sys", _Sys(lambda: self._led), self._undo)
+        self._names.put(mapperlib, "issubclass", is_subclass)
+        self._names.put(sqlalchemy.util.typing, "sys", _Sys(lambda: self._led))
 
     def _wrap(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         made: Any = wrap(getattr(owner, name))
-        _put(owner, name, staticmethod(made) if walk.is_class(owner) else made, self._undo)
+        self._names.put(owner, name, staticmethod(made) if walk.is_class(owner) else made)
 
     def _open_views(self) -> None:
         here = self._here
@@ -193,20 +180,14 @@ class _Gates:
 
         for cls in VIEWED:
             for name, function in (("__getattribute__", get), ("__setattr__", put), ("__delattr__", delete)):
-                _put(cls, name, function, self._undo_views)
+                self._views.put(cls, name, function)
         manager: Any = instrumentation.ClassManager
         original = manager.install_descriptor
-        _put(manager, "install_descriptor", install, self._undo_views)
+        self._views.put(manager, "install_descriptor", install)
         for name in ("__getitem__", "__setitem__", "__delitem__", "__contains__", "__iter__", "__len__"):
-            _put(manager, name, items(getattr(dict, name)), self._undo_views)
+            self._views.put(manager, name, items(getattr(dict, name)))
         for name in ("get", "keys", "values", "items", "pop", "setdefault", "update"):
-            _put(manager, name, items(getattr(dict, name)), self._undo_views)
-
-
-def _put(owner: Any, name: str, value: Any, undo: list[Callable[[], None]]) -> None:
-    there = owner.__dict__.get(name, MISSING)
-    setattr(owner, name, value)
-    undo.append(lambda: delattr(owner, name) if there is MISSING else setattr(owner, name, there))
+            self._views.put(manager, name, items(getattr(dict, name)))
 
 
 def _listen(held: Mapping[Any, tuple[Any, ...]], subject: Any) -> None:
