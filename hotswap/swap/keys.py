@@ -23,7 +23,18 @@ from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import hashes_quietly
 from hotswap.swap.plan import Op
 
-__all__ = ["REBUILT", "Leads", "Table", "elements", "entries", "is_quiet", "is_rebuilt", "kind_of", "namesake"]
+__all__ = [
+    "REBUILT",
+    "Leads",
+    "Table",
+    "elements",
+    "entries",
+    "is_quiet",
+    "is_rebuilt",
+    "kind_of",
+    "namesake",
+    "of_kinds",
+]
 
 REBUILT = (tuple, frozenset, MethodType, weakref.ref, weakref.KeyedRef)
 """What can't be changed in place, and so is rebuilt where it holds a function that is led elsewhere."""
@@ -99,10 +110,10 @@ class Leads:
         for _ in range(_DEEP if held else 0):
             if not self._pairs.keys().isdisjoint(map(id, held)):
                 return True
-            kinds = {kind for kind in set(map(type, held)) if is_rebuilt(kind)}
+            kinds = frozenset(filter(is_rebuilt, set(map(type, held))))
             if not kinds:
                 return False
-            parts = [part for part in held if type(part) in kinds and gc.is_tracked(part)]
+            parts = list(filter(gc.is_tracked, of_kinds(kinds, held)))
             held = gc.get_referents(*parts)
             held += [weakref.ref.__call__(part) for part in parts if type(part) in _REFERENCES]
         return bool(held)
@@ -160,6 +171,11 @@ def _note(known: dict[int, tuple[Any, Any]], found: Mapping[int, tuple[Any, Any]
         known.update(found)
     else:
         known.update({id(after): (after, item) for item, after in found.values()})
+
+
+def of_kinds(kinds: frozenset[type], values: list[Any]) -> list[Any]:
+    """The values of some exact types, found without a loop in Python."""
+    return list(compress(values, map(kinds.__contains__, map(type, values))))
 
 
 def kind_of(holder: Any) -> Any:

@@ -16,16 +16,16 @@ import gc
 import sys
 import weakref
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FunctionType, MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from hotswap import walk
 from hotswap.swap.calling import followed
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.guarded import is_closed, is_guarded
-from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, kind_of
+from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, kind_of, of_kinds
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.merging import Kept
 from hotswap.swap.pairs import Pairing
@@ -159,9 +159,10 @@ class Tables:
         if self._looks % 2:
             leads = self._leads if forward else self._leads.back
             self._spaces = {id(_NAMES.__get__(module)) for module in self._modules()}
-            for holder in self._holders(leads):
+            others = list(self._others())
+            for holder in self._holders(leads, others):
                 self._tables.setdefault(id(holder), Table(holder, self._leads))
-            for there, origin, destination, name in self._bound(leads):
+            for there, origin, destination, name in self._bound(leads, others):
                 self._bindings.setdefault((id(there), name), _Binding(origin, destination, name))
         ops = [op for table in list(self._tables.values()) for op in table.ops(forward)]
         return ops + [op for binding in self._bindings.values() for op in binding.ops(forward, self._leads)]
@@ -183,17 +184,18 @@ class Tables:
                 if self._keeps(module, name):
                     yield module, name, value
 
-    def _holders(self, leads: Leads) -> Iterator[Any]:
+    def _holders(self, leads: Leads, others: Iterable[_Other]) -> Iterator[Any]:
         """The containers in which something is to be led."""
         for holder in self._kept:
             yield from self._inside(holder, leads)
-        for name, facts in self._others():
-            values = list(facts.values())
-            kinds = _NAMED.intersection(map(type, values))
-            for value in [value for value in values if type(value) in kinds and id(value) not in self._spaces]:
-                yield from self._inside(value, leads)
-            if self._is_managed(name):
-                yield from self._deeper(name, facts, leads)
+        named: list[Any] = []
+        for other in others:
+            named += of_kinds(_NAMED, other.values)
+            if self._is_managed(other.name):
+                yield from self._deeper(other.name, other.facts, leads)
+        # Nearly all modules hold the same container of builtins.
+        for value in {id(value): value for value in named}.values():
+            yield from self._inside(value, leads)
 
     def _deeper(self, name: str, facts: dict[str, Any], leads: Leads) -> Iterator[Any]:
         """The containers inside of what an unchanged managed module holds."""
@@ -218,20 +220,20 @@ class Tables:
             if _size(holder) <= _LARGE and leads.concern(entries(holder)):
                 yield holder
 
-    def _others(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The modules that are not swapped, and their namespaces."""
+    def _others(self) -> Iterator[_Other]:
+        """The modules that are not swapped."""
         swapped = {id(_NAMES.__get__(module)) for module in (*self._old.values(), *self._new.values())}
         for name, module in list(sys.modules.items()):
             if issubclass(type(module), ModuleType) and name.partition(".")[0] != _OURS:
                 facts = _NAMES.__get__(module)
                 if id(facts) not in swapped:
-                    yield name, facts
+                    yield _Other(name, facts, list(facts.values()))
 
     def _modules(self) -> Iterator[ModuleType]:
         yield from (module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType))
         yield from (*self._old.values(), *self._new.values())
 
-    def _bound(self, leads: Leads) -> Iterator[tuple[Any, Any, Any, str]]:
+    def _bound(self, leads: Leads, others: Sequence[_Other]) -> Iterator[tuple[Any, Any, Any, str]]:
         """The names and attributes whose object is rebuilt: where it is, and where it is written, back and forth."""
         for module, name, _ in self._named():
             old, new = (_NAMES.__get__(modules[module]) for modules in (self._old, self._new))
@@ -241,20 +243,28 @@ class Tables:
         for cls, name in self._attributes:
             if self._is_led(walk.class_dict(cls).get(name), leads) and _is_writable(cls, name):
                 yield cls, cls, cls, name
-        for module, facts in self._others():
-            for cls in _classes(module, facts) if self._is_managed(module) else ():
+        kinds = frozenset(filter(is_rebuilt, set[type]().union(*(map(type, other.values) for other in others))))
+        for other in others:
+            for cls in _classes(other.name, other.facts) if self._is_managed(other.name) else ():
                 for name, value in walk.class_items(cls):
                     if self._is_led(value, leads) and _is_writable(cls, name):
                         yield cls, cls, cls, name
-            values = list(facts.values())
-            kinds = {kind for kind in set(map(type, values)) if is_rebuilt(kind)}
-            if kinds and leads.concern([value for value in values if type(value) in kinds]):
-                for name, value in list(facts.items()):
-                    if self._is_led(value, leads) and (id(facts), name) not in self._written:
-                        yield facts, facts, facts, name
+            values = of_kinds(kinds, other.values)
+            if values and leads.concern(values):
+                for name, value in list(other.facts.items()):
+                    if self._is_led(value, leads) and (id(other.facts), name) not in self._written:
+                        yield other.facts, other.facts, other.facts, name
 
     def _is_led(self, value: Any, leads: Leads) -> bool:
         return is_rebuilt(type(value)) and leads.of(value) is not value
+
+
+class _Other(NamedTuple):
+    """A module that is not swapped: its name, its namespace, and what its names stand for."""
+
+    name: str
+    facts: dict[str, Any]
+    values: list[Any]
 
 
 class _Binding:
