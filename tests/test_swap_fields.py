@@ -241,3 +241,63 @@ class TestNamedTuples:
     )
     def test_fields_are_positions_of_a_tuple(self, make_package: Make, change: tuple[str, str]) -> None:
         assert refused_codes(Code(make_package, NAMED), NAMED.replace(*change)) == ["named-tuple-fields-changed"]
+
+
+class TestAnnotations:
+    """From CPython 3.14 on they are computed when somebody asks, and what was computed is kept."""
+
+    ANNOTATED = "class C:\n    x: int = 0\ndef f(x: int): return 0\n"
+    PLAIN = "class C:\n    x = 0\ndef f(x): return 1\n"
+
+    @pytest.mark.parametrize("asked", [True, False])
+    def test_come_and_go(self, make_package: Make, asked: bool) -> None:
+        code = Code(make_package, self.ANNOTATED)
+        cls, function = code.live.C, code.live.f
+
+        def seen() -> tuple[Any, ...]:
+            return cls.__annotations__, function.__annotations__, code.live.f.__annotations__
+
+        annotated: tuple[Any, ...] = ({"x": int},) * 3
+        plain: tuple[Any, ...] = ({},) * 3
+        if asked:
+            assert seen() == annotated
+        code.put(self.PLAIN)
+        assert seen() == plain
+        code.back()
+        assert seen() == annotated
+        code.put(self.PLAIN)
+        if asked:
+            assert seen() == plain
+        code.put(self.ANNOTATED.replace("int", "str"))
+        assert seen() == ({"x": str},) * 3
+        code.back()
+        assert seen() == plain
+
+    def test_that_somebody_wrote_are_there_after_a_rollback(self, make_package: Make) -> None:
+        code = Code(make_package, self.ANNOTATED)
+        cls, function = code.live.C, code.live.f
+        cls.__annotations__ = function.__annotations__ = {"y": str}
+        code.put(self.ANNOTATED.replace("return 0", "return 1"))
+        assert (cls.__annotations__, function.__annotations__) == ({"x": int}, {"x": int})
+        code.back()
+        assert (cls.__annotations__, function.__annotations__) == ({"y": str}, {"y": str})
+
+    def test_that_somebody_added_are_there_after_a_rollback(self, make_package: Make) -> None:
+        code = Code(make_package, self.ANNOTATED)
+        cls = code.live.C
+        cls.__annotations__["y"] = str
+        code.put(self.PLAIN)
+        assert cls.__annotations__ == {}
+        code.back()
+        assert cls.__annotations__ == {"x": int, "y": str}
+
+    def test_as_text_and_as_values_in_turn(self, make_package: Make) -> None:
+        code = Code(make_package, self.ANNOTATED)
+        cls, function = code.live.C, code.live.f
+        assert (cls.__annotations__, function.__annotations__) == ({"x": int}, {"x": int})
+        code.put("from __future__ import annotations\n" + self.ANNOTATED)
+        assert (cls.__annotations__, function.__annotations__) == ({"x": "int"}, {"x": "int"})
+        code.put(self.ANNOTATED)
+        assert (cls.__annotations__, function.__annotations__) == ({"x": int}, {"x": int})
+        code.back()
+        assert (cls.__annotations__, function.__annotations__) == ({"x": "int"}, {"x": "int"})

@@ -25,7 +25,10 @@ from hotswap.swap.state import PLAIN, class_keeps
 
 __all__ = ["Transplant", "transplant", "unsupported_class_changes"]
 
-_SKIPPED = frozenset({"_abc_impl", "__annotations_cache__", "__annotate_func__", "__slotnames__"})
+_ANNOTATIONS = frozenset({"__annotations_cache__", "__annotate_func__"})
+"""Where CPython keeps annotations, and what computes them, from 3.14 on."""
+
+_SKIPPED = _ANNOTATIONS | {"_abc_impl", "__slotnames__"}
 _FRAMEWORKS = ("pydantic", "sqlalchemy", "django", "sqlmodel", "odmantic", "peewee", "pony", "tortoise")
 _NAMES = ("__name__", "__qualname__")
 """What CPython keeps beside the namespace of a class."""
@@ -214,8 +217,7 @@ def transplant(
             yield (_SET, old, attribute, _EMPTY.get(attribute) if wanted is _MISSING else wanted)
             if wanted is _MISSING and attribute not in _EMPTY:
                 yield (_DELETE, old, attribute)
-        if annotate != (None, None):
-            yield (_SET, old, "__annotate__", annotate[forward])
+        yield from annotations[forward]
         for name in _NAMES:
             if titles[0][name] != titles[1][name]:
                 yield (type.__dict__[name].__set__, old, titles[forward][name])
@@ -228,8 +230,7 @@ def transplant(
         if reshaped:
             yield from _forget_slot_names(old)
 
-    # From 3.14 on; asking for `__annotate__` itself would leave an entry in the namespace of the class.
-    annotate = tuple(walk.class_dict(cls).get("__annotate_func__") for cls in (old, new))
+    annotations = _annotations(old, new)
     titles = [{name: walk.fact(cls, name) for name in _NAMES} for cls in (old, new)]
     old_bases = walk.fact(old, "__bases__")
     reshaped = slot_names(old) != slot_names(new)
@@ -239,6 +240,32 @@ def transplant(
     writes.late(late)
     writes.hold(before)
     return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused)
+
+
+def _annotations(old: type, new: type) -> tuple[list[Op], list[Op]]:
+    """The writes that give an old class its own annotations, and those of the new one, from CPython 3.14 on.
+
+    Asking for `__annotate__` itself would leave an entry in the namespace of the class. Writing it drops what was
+    computed before, but not if nothing computes them.
+    """
+    found: list[list[Op]] = []
+    for cls in (old, new):
+        facts = walk.class_dict(cls)
+        annotate, computed = (facts.get(name) for name in ("__annotate_func__", "__annotations_cache__"))
+        ops: list[Op] = []
+        if "__annotations__" in facts:
+            pass  # an attribute like any other
+        elif annotate is not None:
+            ops.append((_SET, old, "__annotate__", annotate))
+            if cls is old and computed:
+                ops.append((_SET, old, "__annotations_cache__", computed))
+        elif computed:
+            ops.append((_SET, old, "__annotations__", computed))
+        else:
+            ops += [(_SET, old, "__annotations__", {}), (_DELETE, old, "__annotations__")]
+        found.append(ops)
+    nothing = not any(walk.class_dict(cls).keys() & _ANNOTATIONS for cls in (old, new))
+    return ([], []) if nothing else (found[0], found[1])
 
 
 def _holds_code(value: Any) -> bool:

@@ -127,11 +127,22 @@ _FACETS: tuple[tuple[str, Any], ...] = (
     ("__module__", FunctionType.__dict__["__module__"]),
     ("__dict__", FunctionType.__dict__["__dict__"]),
 )
-_ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
-_FACETS += ((_ANNOTATIONS, FunctionType.__dict__[_ANNOTATIONS]),)
 if "__type_params__" in FunctionType.__dict__:  # since CPython 3.12
     _FACETS += (("__type_params__", FunctionType.__dict__["__type_params__"]),)
 _CODE = FunctionType.__dict__["__code__"]
+_ANNOTATIONS: Any = vars(FunctionType)["__annotations__"]
+_ANNOTATE: Any = FunctionType.__dict__.get("__annotate__")  # since CPython 3.14
+
+
+def _annotations_of(function: Any) -> tuple[Any, Any]:
+    """The descriptor that writes the annotations of a function, and what it writes.
+
+    Writing what computes them drops what was computed before, but not if nothing computes them (CPython 3.14).
+    """
+    annotate = None if _ANNOTATE is None else _ANNOTATE.__get__(function)
+    if annotate is not None:
+        return _ANNOTATE, annotate
+    return _ANNOTATIONS, _ANNOTATIONS.__get__(function) or None
 
 
 def identity_of(function: FunctionType, code: CodeType | None = None) -> dict[str, Any]:
@@ -144,6 +155,7 @@ def identity_of(function: FunctionType, code: CodeType | None = None) -> dict[st
     """
     facts = {name: descriptor.__get__(function) for name, descriptor in _FACETS}
     facts["__code__"] = code or function.__code__
+    facts["__annotations__"] = _annotations_of(function)
     return facts
 
 
@@ -176,7 +188,7 @@ def _told(new: Any) -> dict[str, Any]:
     wrapped = facts["__wrapped__"]
     if type(wrapped) is FunctionType:
         told = {name: getattr(wrapped, name) for name in names} | {"__doc__": wrapped.__doc__} | told
-        told[_ANNOTATIONS] = getattr(wrapped, _ANNOTATIONS)
+        told["__annotations__"] = _annotations_of(wrapped)
     # `inspect.signature` follows this; `cache_info` and the like belong to the object that is called.
     return {**told, "__dict__": {"__wrapped__": wrapped}}
 
@@ -191,9 +203,16 @@ def identity_ops(function: FunctionType, after: dict[str, Any], before: dict[str
     """
     ops: list[Op] = [(_CODE.__set__, function, after["__code__"])]
     for name, descriptor in _FACETS:
-        if before is None or (before[name] is not after[name] and (before[name] or after[name])):
+        if before is None or _differ(before[name], after[name]):
             ops.append((descriptor.__set__, function, after[name]))
+    descriptor, annotations = after["__annotations__"]
+    if before is None or _differ(before["__annotations__"][1], annotations):
+        ops.append((descriptor.__set__, function, annotations))
     return ops
+
+
+def _differ(before: Any, after: Any) -> bool:
+    return before is not after and bool(before or after)
 
 
 class SupersededModule(ModuleType):

@@ -73,8 +73,10 @@ def function_of(
     function = FunctionType(code, facts, closure.__name__, _trailing(positional, made_with.defaults), own)
     function.__kwdefaults__ = {name: made_with.defaults[name] for name in by_name if name in made_with.defaults} or None
     told = identity_of(closure)
-    for name in told.keys() - {"__code__", "__defaults__", "__kwdefaults__", "__doc__"}:
+    for name in told.keys() - {"__code__", "__defaults__", "__kwdefaults__", "__doc__", "__annotations__"}:
         setattr(function, name, told[name])
+    descriptor, annotations = told["__annotations__"]
+    descriptor.__set__(function, annotations)
     if made_with.documented:
         function.__doc__ = closure.__doc__
     return function

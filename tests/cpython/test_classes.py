@@ -276,3 +276,30 @@ class TestTypeVersions:
             assert 190 <= without <= 210
         else:
             assert without == 0
+
+
+@pytest.fixture
+def annotated() -> Any:
+    """A class whose annotations are not text, as they would be in this file."""
+    facts: dict[str, Any] = {}
+    exec(compile("class C:\n    x: int\n", "annotated", "exec", dont_inherit=True), facts)
+    return facts["C"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before 3.14 annotations are a dict from the start")
+class TestAnnotations:
+    def test_are_kept_when_nothing_computes_them_any_more(self, annotated: Any) -> None:
+        assert annotated.__annotations__ == {"x": int}
+        type.__setattr__(annotated, "__annotate__", None)
+        assert annotated.__annotations__ == {"x": int}
+        type.__setattr__(annotated, "__annotations__", {})
+        type.__delattr__(annotated, "__annotations__")
+        assert not vars(annotated).keys() & {"__annotate_func__", "__annotations_cache__", "__annotations__"}
+        assert annotated.__annotations__ == {}
+
+    def test_are_dropped_when_something_else_computes_them(self, annotated: Any) -> None:
+        assert annotated.__annotations__ == {"x": int}
+        type.__setattr__(annotated, "__annotate__", lambda form: {"y": str})
+        assert annotated.__annotations__ == {"y": str}
+        type.__setattr__(annotated, "__annotations_cache__", {"z": str})
+        assert annotated.__annotations__ == {"z": str}

@@ -75,6 +75,13 @@ class TestAnnotations:
         assert old.__annotations__ == {"return": "None"}
         FunctionType.__dict__["__annotate__"].__set__(old, lambda form: {"return": int})
         assert old.__annotations__ == {"return": int}
+        FunctionType.__dict__["__annotate__"].__set__(old, None)
+        assert old.__annotations__ == {"return": int}, "but not if nothing computes them"
+        FunctionType.__dict__["__annotate__"].__set__(old, lambda form: {"return": int})
+        vars(FunctionType)["__annotations__"].__set__(old, None)
+        assert (old.__annotations__, FunctionType.__dict__["__annotate__"].__get__(old)) == ({}, None), (
+            "this drops both"
+        )
 
 
 class TestCells:

@@ -42,7 +42,11 @@ CALLS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
 NOT_OBSERVED = frozenset(
     {"__builtins__", "__file__", "__cached__", "__loader__", "__spec__", "__path__", "__package__"}
 )
-_NOT_OF_CLASSES = frozenset({"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__"})
+_NOT_OF_CLASSES = frozenset(
+    {"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__"}
+    | {"__annotations__", "__annotate_func__", "__annotations_cache__"}
+)
+"""What lays out a class, or tells the line of a statement; and annotations, which CPython 3.14 makes when asked."""
 
 
 def _plain(value: Any) -> Any:
@@ -140,6 +144,7 @@ def _of_class(cls: Any) -> Any:
         "bases": [(base.__name__, _relative(base.__module__)) for base in cls.__bases__],
         "order": [base.__name__ for base in cls.__mro__],
         "attributes": sorted(vars(cls).keys() - _NOT_OF_CLASSES),
+        "annotations": sorted((name, str(value)) for name, value in inspect.get_annotations(cls).items()),
     }
     if issubclass(cls, enum.Enum):
         found = [(member.name, member.value, _plain(member.show()), cls(member.value) is member) for member in cls]
