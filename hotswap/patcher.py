@@ -29,7 +29,7 @@ from hotswap.generation import Limit
 from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.rollout import Record, Rollout, State
-from hotswap.settlement import Settlement
+from hotswap.settlement import Settlement, catch_up
 from hotswap.stopping import check_limit, check_wait
 from hotswap.succession import Succession
 from hotswap.swap import Leftover, Swap, Undone
@@ -284,7 +284,7 @@ class Patcher:
     def leave(self, rollout: Rollout | None) -> None:
         """Free the place of the rollout in progress, if it is this one."""
         self._place.leave(rollout)
-        self._succession.settle()
+        catch_up()
 
     def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
         """Look who refers to what the swap of a live rollout has dropped."""
@@ -296,7 +296,7 @@ class Patcher:
         record = rollout.record
         for follower in list(self._followers):
             follower(record)
-        self._succession.settle()
+        catch_up()
 
     def prepare(self, rollout: Rollout) -> Swap:
         """Make a swap of a rollout's candidate against what is live now."""

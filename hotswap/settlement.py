@@ -5,7 +5,7 @@ library. So what is called there only appends to a queue and asks for a thread, 
 
 Guarantees: everything that is taken is settled once, in the order in which it drained, by a thread of its own that ends
 when the queue is empty. Where no thread can be had (WebAssembly, an interpreter that shuts down) it waits for
-`catch_up`. Assumes: nothing; every entry may be called from any thread.
+`catch_up`, which every patcher calls: its own may be gone. Assumes: nothing; every entry may be called from any thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hotswap import collector
 from hotswap.rollout import Rollout
 from hotswap.swap import Closures, Lineage, Reference, Settled, Settling, Swap
 
-__all__ = ["Settlement"]
+__all__ = ["Settlement", "catch_up"]
 
 Last: TypeAlias = Callable[[], tuple[Swap | None, Lineage]]
 
@@ -39,7 +39,6 @@ class Settlement:
         self._closures = Closures()
         self._clones: list[Reference] = []
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
-        self._stranded = False
 
     def take(self, rollout: Rollout, last: Last, settling: Settling) -> None:
         """Take what has drained. Never waits, and never raises.
@@ -54,21 +53,16 @@ class Settlement:
         self._waiting.append((rollout, last, settling))
         try:
             # `Thread.start` takes a lock of `threading`, which whoever was interrupted here may have: this doesn't.
-            _thread.start_new_thread(self._run, ())
+            _thread.start_new_thread(self.run, ())
         except RuntimeError:
-            self._stranded = True
+            _stranded.append(self)
 
     def known(self, lineage: Lineage) -> Lineage:
         """Return a lineage that knows the clones which lead to a successor now: later swaps lead them on."""
         return lineage.extended(filter(None, (known() for known in self._clones)), (), (), ())
 
-    def catch_up(self) -> None:
-        """Settle here what no thread could be had for. Not to be called under a lock: it emits events."""
-        if self._stranded:
-            self._run()
-            self._stranded = False
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Settle what waits. Not to be called under a lock: it emits events."""
         done = []
         with self._change, collector.switched_off():
             while self._waiting:
@@ -89,9 +83,8 @@ class Settlement:
         While the interpreter shuts down no thread can be had any more: then they run here.
         """
         with suppress(RuntimeError):
-            if not self._stranded:
-                threading.Thread(target=tell, name="hotswap-settled", daemon=True).start()
-                return
+            threading.Thread(target=tell, name="hotswap-settled", daemon=True).start()
+            return
         tell()
 
     def _settle(self, swap: Swap | None, lineage: Lineage, settling: Settling) -> Settled | None:
@@ -103,3 +96,12 @@ class Settlement:
         settled, clones = self._closures.settle(settling, sys.modules, before, undo, earlier, own=own)
         self._clones = [*(known for known in self._clones if known() is not None), *map(Reference, clones)]
         return settled
+
+
+_stranded: deque[Settlement] = deque()
+
+
+def catch_up() -> None:
+    """Settle here what no thread could be had for. Not to be called under a lock: it emits events."""
+    while _stranded:
+        _stranded.popleft().run()

@@ -213,11 +213,6 @@ class Succession:
             self._settlement.take, rollout, lambda: (self._previous.swap if self._previous else None, self._lineage)
         )
 
-    def settle(self) -> None:
-        """Settle here what no thread could be had for. Not to be called under a lock: it emits events."""
-        if self._settlement is not None:
-            self._settlement.catch_up()
-
     def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
         """Look who refers to what the swap of a live rollout has dropped. Raises StateError if it is not live."""
         if self._previous is None or self._previous.rollout is not rollout:

@@ -20,6 +20,8 @@ from types import ModuleType
 
 import pytest
 
+from hotswap.settlement import catch_up
+
 PRISTINE_IMPORT = builtins.__import__
 THREADS_END_WITHIN = 5.0
 """Seconds that the threads of a test have to end after it; a thread that was told to stop needs a moment."""
@@ -91,12 +93,17 @@ def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
     return [thread for thread in left if thread.is_alive()]
 
 
-def _unhooked(*allowed: object) -> bool:
-    """Whether import statements go where they should: as soon as what old code left behind is settled, in a thread."""
+def unhooked(*allowed: object) -> bool:
+    """Whether import statements go where they should: as soon as what old code left behind is settled.
+
+    That is done in a thread, or where there are none by whoever calls a patcher next.
+    """
     deadline = time.monotonic() + THREADS_END_WITHIN
     if builtins.__import__ not in allowed:
         gc.collect()  # closures that stay old may be held by a cycle
-    while builtins.__import__ not in allowed and time.monotonic() < deadline:
+    if ON_PYODIDE:
+        catch_up()
+    while builtins.__import__ not in allowed and time.monotonic() < deadline and not ON_PYODIDE:
         time.sleep(0)
     return builtins.__import__ in allowed
 
@@ -113,7 +120,7 @@ def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     yield
     left = _threads_left(threads)
     # A wrapper that an earlier fixture needed may have come off meanwhile: that is how it should be.
-    hooked = not _unhooked(import_function, PRISTINE_IMPORT)
+    hooked = not unhooked(import_function, PRISTINE_IMPORT)
     if hooked:
         builtins.__import__ = import_function
     sys.path[:] = path
@@ -123,8 +130,7 @@ def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     importlib.invalidate_caches()
     linecache.clearcache()
     assert not left, f"the test left threads behind: {', '.join(thread.name for thread in left)}"
-    # Where there are no threads, old code is settled by the next call of its patcher; until then imports are wrapped.
-    assert not hooked or ON_PYODIDE, "the test left something else in builtins.__import__ than it found"
+    assert not hooked, "the test left something else in builtins.__import__ than it found"
 
 
 @pytest.fixture

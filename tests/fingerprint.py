@@ -85,7 +85,7 @@ def _raw_threads() -> int:
 
 def _settles(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code is Settlement._run.__code__:
+        if frame.f_code is Settlement.run.__code__:
             return True
         frame = frame.f_back
     return False
@@ -204,8 +204,9 @@ class Fingerprint:
             for name, inner in _items(value.__dict__):
                 yield f".__dict__[{name}]", inner
             self._note(f"{place}.__dict__ names", sorted(value.__dict__))
-            for index, cell in enumerate(value.__closure__ or ()):
-                yield f".__closure__[{index}]", _contents(cell)
+            for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
+                if name != "__classdict__":  # the namespace of a class, whose names have no order
+                    yield f".__closure__[{name}]", _contents(cell)
         elif issubclass(kind, type):
             if _package(value) in packages:
                 contents = dict(_CLASS_DICT.__get__(value).items())

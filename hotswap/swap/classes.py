@@ -7,6 +7,7 @@ commit costs a class one version of CPython's type cache, not one for each attri
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, NamedTuple
@@ -25,10 +26,10 @@ from hotswap.swap.state import PLAIN, class_keeps
 
 __all__ = ["Transplant", "transplant", "unsupported_class_changes"]
 
-_ANNOTATIONS = frozenset({"__annotations_cache__", "__annotate_func__"})
-"""Where CPython keeps annotations, and what computes them, from 3.14 on."""
+_ANNOTATIONS = ("__annotations__", "__annotate_func__", "__annotations_cache__") if sys.version_info >= (3, 14) else ()
+"""Where CPython keeps the annotations of a class that are no attribute like any other."""
 
-_SKIPPED = _ANNOTATIONS | {"_abc_impl", "__slotnames__"}
+_SKIPPED = frozenset({"_abc_impl", "__slotnames__"})
 _FRAMEWORKS = ("pydantic", "sqlalchemy", "django", "sqlmodel", "odmantic", "peewee", "pony", "tortoise")
 _NAMES = ("__name__", "__qualname__")
 """What CPython keeps beside the namespace of a class."""
@@ -145,6 +146,9 @@ def transplant(
     targets: dict[str, Any] = {}
     stays: dict[str, Any] = {}
     keeps: list[str] = []
+    for facts in (before, after):
+        for attribute in _ANNOTATIONS:
+            facts.pop(attribute, None)
     for attribute, value in after.items():
         living = before.get(attribute, _MISSING)
         if attribute in beside or adapted(old, new, attribute) or _skipped(attribute, value, living):
@@ -212,11 +216,7 @@ def transplant(
             was, will = before.get(attribute, _MISSING), translate(value)
             if was is will or (type(was) is type(will) is str and was == will):
                 continue  # writing an equal `__module__` would cost the class its `__firstlineno__` on CPython 3.13
-            wanted = will if forward else was
-            # A deletion is a write and a deletion, so that it works whether or not the attribute is there.
-            yield (_SET, old, attribute, _EMPTY.get(attribute) if wanted is _MISSING else wanted)
-            if wanted is _MISSING and attribute not in _EMPTY:
-                yield (_DELETE, old, attribute)
+            yield from _written(old, attribute, will if forward else was)
         yield from annotations[forward]
         for name in _NAMES:
             if titles[0][name] != titles[1][name]:
@@ -245,27 +245,29 @@ def transplant(
 def _annotations(old: type, new: type) -> tuple[list[Op], list[Op]]:
     """The writes that give an old class its own annotations, and those of the new one, from CPython 3.14 on.
 
-    Asking for `__annotate__` itself would leave an entry in the namespace of the class. Writing it drops what was
-    computed before, but not if nothing computes them.
+    What computes them is written with what was computed. CPython would keep that when nothing computes them any more,
+    and asking for `__annotate__` itself leaves an entry in the namespace of the class. Annotations that are text are
+    written by the descriptor, which puts them where what is computed is, if there were none before.
     """
-    found: list[list[Op]] = []
-    for cls in (old, new):
-        facts = walk.class_dict(cls)
-        annotate, computed = (facts.get(name) for name in ("__annotate_func__", "__annotations_cache__"))
-        ops: list[Op] = []
-        if "__annotations__" in facts:
-            pass  # an attribute like any other
-        elif annotate is not None:
-            ops.append((_SET, old, "__annotate__", annotate))
-            if cls is old and computed:
-                ops.append((_SET, old, "__annotations_cache__", computed))
-        elif computed:
-            ops.append((_SET, old, "__annotations__", computed))
-        else:
+    before, after = ({n: v for n, v in walk.class_items(cls) if n in _ANNOTATIONS} for cls in (old, new))
+    if not before and not after:
+        return [], []
+    if after.get("__annotate_func__") is not None:
+        after.pop("__annotations_cache__", None)  # computed anew, of what is live then
+    back: list[Op] = []
+    forward: list[Op] = []
+    for ops, facts in ((back, before), (forward, after)):
+        if not ("__annotations__" in before and "__annotations__" in after):
             ops += [(_SET, old, "__annotations__", {}), (_DELETE, old, "__annotations__")]
-        found.append(ops)
-    nothing = not any(walk.class_dict(cls).keys() & _ANNOTATIONS for cls in (old, new))
-    return ([], []) if nothing else (found[0], found[1])
+        ops += [(_SET, old, name, facts[name]) for name in _ANNOTATIONS if name in facts]
+    return back, forward
+
+
+def _written(cls: type, attribute: str, value: Any) -> Iterator[Op]:
+    """A deletion is a write and a deletion, so that it works whether or not the attribute is there."""
+    yield (_SET, cls, attribute, _EMPTY.get(attribute) if value is _MISSING else value)
+    if value is _MISSING and attribute not in _EMPTY:
+        yield (_DELETE, cls, attribute)
 
 
 def _holds_code(value: Any) -> bool:

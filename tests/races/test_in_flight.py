@@ -10,7 +10,6 @@ import builtins
 import gc
 import importlib
 import textwrap
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 
 import hotswap
+from tests.conftest import unhooked
 
 BEFORE = """
 import sys
@@ -232,14 +232,6 @@ class TestSuspended:
         assert [list(suspended)[-1][1] for suspended in (first, second, third)] == ["old", "new", "third"]
 
 
-def comes_off(original: Any) -> bool:
-    """Wait until imports are not wrapped any more: what has drained is settled first, in a thread of its own."""
-    deadline = time.monotonic() + 10
-    while builtins.__import__ is not original and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return builtins.__import__ is original
-
-
 class TestDrain:
     """What is in place for old calls goes when the last of them has ended."""
 
@@ -251,7 +243,7 @@ class TestDrain:
         assert builtins.__import__ is not original
         list(suspended)
         del suspended
-        assert comes_off(original)
+        assert unhooked(original)
 
     def test_survives_a_collection(self, core: Any) -> None:
         original = builtins.__import__
@@ -261,13 +253,13 @@ class TestDrain:
         gc.collect()
         list(suspended)
         del suspended
-        assert comes_off(original)
+        assert unhooked(original)
 
     def test_is_at_once_when_nothing_runs(self, core: Any) -> None:
         original = builtins.__import__
         swap(core)
         gc.collect()
-        assert comes_off(original)
+        assert unhooked(original)
 
     def test_follows_a_rollback_too(self, core: Any) -> None:
         original = builtins.__import__
@@ -278,7 +270,7 @@ class TestDrain:
         assert builtins.__import__ is not original
         suspended.close()
         del suspended
-        assert comes_off(original)
+        assert unhooked(original)
 
 
 def test_the_locals_of_whoever_applies_die_when_it_returns(make_package: Callable[..., ModuleType]) -> None:
