@@ -1,16 +1,24 @@
-"""Caches: old `lru_cache` objects stay callable, but what they remember was computed by the other code."""
+"""Caches: old `lru_cache` objects stay callable, but what they remember was computed by the other code.
+
+A cache that is kept, because its own definition did not change, remembers on. What it says of its function it was told
+once, by `functools.update_wrapper`: that follows the new version, where a decorator below it tells something else.
+"""
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from hotswap import walk
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Op, Writes
 
-__all__ = ["empty_caches"]
+__all__ = ["describe_caches", "empty_caches"]
+
+_MISSING: Any = object()
 
 
 def empty_caches(
@@ -44,3 +52,20 @@ def empty_caches(
             yield (cache.cache_clear,)
 
     writes.late(late)
+
+
+def describe_caches(kept: Iterable[tuple[Any, Any]], writes: Writes) -> None:
+    """Add the writes that have kept caches say of their functions what the new version says, in both directions.
+
+    Arguments:
+        kept: dropped and living objects.
+        writes: receives the writes.
+    """
+    for twin, living in kept:
+        if type(twin) is type(living) is LRU_CACHE:
+            before, after = (walk.instance_dict(cache) or {} for cache in (living, twin))
+            for name in functools.WRAPPER_ASSIGNMENTS:
+                was, will = (facts.get(name, _MISSING) for facts in (before, after))
+                if was is will or (type(was) is type(will) is str and was == will):
+                    continue
+                writes.drop(before, name) if will is _MISSING else writes.item(before, name, will)

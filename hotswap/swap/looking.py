@@ -57,10 +57,13 @@ def _with_subclasses(classes: Iterable[type]) -> dict[int, type]:
 
 def _instances(roots: tuple[type, ...]) -> list[Any]:
     every = _with_subclasses(roots)
-    found = [one for one in gc.get_referrers(*every.values()) if id(type(one)) in every]
-    if gc.get_freeze_count() > _FROZEN_AT_START:
-        known = {id(one) for one in found}
-        found += [one for one in _hidden.instances(roots, frozenset(every)) if id(one) not in known]
+    witness = _hidden.witness
+    seen = gc.get_referrers(*every.values(), *witness)
+    found = [one for one in seen if id(type(one)) in every]
+    if not any(one is witness for one in seen):
+        _hidden.forget()
+    known = {id(one) for one in found}
+    found += [one for one in _hidden.instances(roots, frozenset(every)) if id(one) not in known]
     return [one for one in found if DROPPED not in (walk.instance_dict(one) or {})]
 
 
@@ -68,19 +71,28 @@ class _Hidden:
     """What an application has hidden from the collector by freezing it. Lives as long as the process.
 
     It is looked for once, from the modules, and again only when more was frozen: what is frozen only becomes less.
+    To ask how much is frozen would take CPython a walk over it, so a witness tells: if it is hidden too, more was.
+
+    Attributes:
+        witness: a list that holds an object of its own; whoever looks for what refers to that finds the list.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], tuple[int, list[weakref.ref[Any]]]] = {}
+        self._known: dict[tuple[int, ...], list[weakref.ref[Any]]] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """More was frozen: look again."""
+        self.witness = [object()]
+        self._any = gc.get_freeze_count() > _FROZEN_AT_START
+        self._known.clear()
 
     def instances(self, roots: tuple[type, ...], kinds: frozenset[int]) -> list[Any]:
         """Return the instances of some classes; `kinds` has the ids of their subclasses too."""
-        key, frozen = tuple(map(id, roots)), gc.get_freeze_count()
-        count, found = self._known.get(key, (-1, []))
-        if count < frozen:
-            found = [weakref.ref(one) for one in _led_to_by_modules(kinds)]
-        self._known[key] = (frozen, found)
-        return [one for reference in found if (one := reference()) is not None]
+        key = tuple(map(id, roots))
+        if self._any and key not in self._known:
+            self._known[key] = [weakref.ref(one) for one in _led_to_by_modules(kinds)]
+        return [one for reference in self._known.get(key, ()) if (one := reference()) is not None]
 
 
 _hidden = _Hidden()

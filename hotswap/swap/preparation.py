@@ -20,7 +20,7 @@ from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, functions_by, stays_of
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies, same_code
-from hotswap.swap.caches import empty_caches
+from hotswap.swap.caches import describe_caches, empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.description import describe, left_alone
@@ -198,6 +198,7 @@ class Swap:
         self._function_writes()
         pairs, led = list(self._keeping.twins.values()), (lambda: set(self._aims))
         empty_caches(self._pairing, lambda: self._before.caches, led, pairs, self._writes)
+        describe_caches(pairs, self._writes)
         self._isolation_writes()
         self._writes.late(tables.ops)
         self._writes.late(lambda forward: self._redirection.live_ops(tables.led) if forward else ())

@@ -215,6 +215,19 @@ class TestFound:
                 if wanted == 1:
                     assert a.f is held
 
+    def test_unchanged_cache_says_what_another_decorator_of_its_function_has_made_of_it(self) -> None:
+        source = "import functools\ndef d(f):\n{}    def inner(x: int):\n        'Inner.'\n        return f(x)\n"
+        source += "    return inner\n@functools.cache\n@d\ndef f(x):\n    'Told.'\n    return x\n"
+        before, after = source.format("    @functools.wraps(f)\n"), source.format("")
+        with self.patched(before, after, before) as steps:
+            held = next(steps)[0].f
+            for name, told, annotated in (("inner", "Inner.", True), ("f", "Told.", False)):
+                a, b = next(steps)
+                assert a.f is b.f is held
+                assert (held.__name__, held.__qualname__.rpartition(".")[2], held.__doc__) == (name, name, told)
+                assert bool(inspect.get_annotations(held)) is annotated
+                assert held(3) == 3
+
     def test_nested_class_that_is_removed_is_gone(self) -> None:
         source = "class C:\n    x = 1\n    class Inner:\n        pass\n"
         with self.patched(source, "class C:\n    x = 2\n") as steps:
