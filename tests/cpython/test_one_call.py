@@ -12,14 +12,14 @@ import operator
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import repeat, starmap
 from types import FunctionType
 from typing import Any
 
 import pytest
 
-from tests.races.threads import Readers, switching
+from tests.races.threads import Readers
 
 pytestmark = pytest.mark.threads
 
@@ -43,12 +43,6 @@ def python_loop(ops: Iterable[tuple[Any, ...]]) -> object:
     return None
 
 
-@pytest.fixture(autouse=True)
-def eager_switching() -> Iterator[None]:
-    with switching(1e-6):
-        yield
-
-
 def writes(namespace: dict[str, Any], value: object, in_the_middle: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     ops: list[tuple[Any, ...]] = [(dict.__setitem__, namespace, name, value) for name in NAMES]
     if in_the_middle:
@@ -61,7 +55,7 @@ def tears(run: Run, in_the_middle: Callable[[], tuple[Any, ...]] = tuple) -> boo
     namespace: dict[str, Any] = dict.fromkeys(NAMES, 0)
     get = operator.itemgetter(*NAMES)
     deadline = time.monotonic() + LIMIT
-    with Readers(lambda: get(namespace)) as readers:
+    with Readers(lambda: get(namespace)) as readers, readers.racing():
         while time.monotonic() < deadline and not readers.torn:
             for value in (1, 0):
                 run(writes(namespace, value, in_the_middle()))
@@ -73,7 +67,7 @@ class TestOneCall:
         namespace: dict[str, Any] = dict.fromkeys(NAMES, 0)
         get = operator.itemgetter(*NAMES)
         there, back = writes(namespace, 1), writes(namespace, 0)
-        with Readers(lambda: get(namespace)) as readers:
+        with Readers(lambda: get(namespace)) as readers, readers.racing():
             while min(readers.read) < SNAPSHOTS:
                 one_call(there)
                 one_call(back)
@@ -114,7 +108,7 @@ class TestOneCall:
         ]
         codes = body.__code__, other.__code__
         one_call(ops(codes[0]))
-        with Readers(lambda: tuple(starmap(operator.call, reading))) as readers:
+        with Readers(lambda: tuple(starmap(operator.call, reading))) as readers, readers.racing():
             while min(readers.read) < SNAPSHOTS:
                 for code in (codes[1], codes[0]):
                     one_call(ops(code))
@@ -125,7 +119,7 @@ class TestOneCall:
         source = dict.fromkeys(NAMES, 0)
         target = dict.fromkeys(NAMES, 0)
         get = operator.itemgetter(*NAMES)
-        with Readers(lambda: get(target)) as readers:
+        with Readers(lambda: get(target)) as readers, readers.racing():
             while min(readers.read) < SNAPSHOTS:
                 for value in (1, 0):
                     source.update(dict.fromkeys(NAMES, value))

@@ -15,7 +15,6 @@ import itertools
 import operator
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
@@ -26,16 +25,13 @@ import pytest
 
 import hotswap
 import hotswap.swap.plan
-from tests.races.threads import Readers, switching
+from tests.races.threads import Readers
 
 pytestmark = pytest.mark.threads
 
 NAMES = int(os.environ.get("HOTSWAP_RACE_NAMES", "10_000_000"))
 SWAPS = 60
 """How many swaps and rollbacks there are at least: torn reads can only be seen at these."""
-
-LIMIT = 50.0
-"""Seconds in which all of this has to be done."""
 
 MODULES = ("one", "two", "three", "four", "five")
 SOURCE = """
@@ -66,8 +62,15 @@ defaults_of = vars(FunctionType)["__defaults__"].__get__
 code_of = operator.attrgetter("__code__.co_filename")
 property_of = operator.attrgetter("three.fget.__code__.co_filename")
 
-folders: dict[str, int] = {}
-"""The folder of each version's files -> the version."""
+files: dict[Any, tuple[int]] = {}
+"""The file of each module in each version -> the version."""
+
+
+def note_files(folder: str, version: int) -> None:
+    """Note where a version of the package lies."""
+    files.update({str(Path(folder, f"{module}.py")): (version,) for module in MODULES})
+
+
 namespace_of = vars(ModuleType)["__dict__"].__get__
 
 
@@ -78,7 +81,7 @@ class Snapshot:
         modules = [importlib.import_module(f"{package}.{module}") for module in MODULES]
         functions = [name for name in vars(modules[0]) if name.startswith("function")]
         classes = [getattr(module, name) for module in modules for name in vars(module) if name.startswith("Class")]
-        folders[str(Path(namespace_of(modules[0])["__file__"]).parent)] = 0
+        note_files(str(Path(namespace_of(modules[0])["__file__"]).parent), 0)
         self._classes = classes
         self._names = [module.__name__ for module in modules]
         self._held = [getattr(module, name) for module in modules for name in functions]
@@ -112,13 +115,7 @@ class Snapshot:
                 map(dict.__getitem__, map(namespace_of, map(modules, self._names)), repeat("LIMIT")),
             )
         )
-        return tuple((folders[it.rpartition(os.sep)[0]],) if type(it) is str else it for it in read)
-
-
-@pytest.fixture
-def eager_switching() -> Iterator[None]:
-    with switching(1e-6):
-        yield
+        return tuple(map(files.get, read, read))
 
 
 @pytest.fixture
@@ -142,7 +139,7 @@ def swaps(package: str) -> Iterator[int]:
         if number % 2:
             patch = hotswap.Patch.from_sources(sources(package, number), version=str(number), name=package)
             rollout = patcher.stage(patch)
-            folders[f"{rollout.candidate.tree.directory}{os.sep}{package}"] = number
+            note_files(f"{rollout.candidate.tree.directory}{os.sep}{package}", number)
             rollout.verify()
             rollout.commit()
         else:
@@ -155,20 +152,15 @@ class TestSwap:
         assert service[1].names >= 200
 
     @pytest.mark.slow
-    @pytest.mark.usefixtures("eager_switching")
     def test_is_seen_whole(self, service: tuple[str, Snapshot]) -> None:
         package, snapshot = service
-        deadline = time.monotonic() + LIMIT
-        with Readers(snapshot) as readers:
+        with Readers(snapshot) as readers, readers.racing_with_commits():
             for number in swaps(package):
-                if (number >= SWAPS and sum(readers.read) * snapshot.names >= NAMES) or time.monotonic() > deadline:
+                if number >= SWAPS and sum(readers.read) * snapshot.names >= NAMES:
                     break
         assert readers.torn == []
-        assert number >= SWAPS
-        assert sum(readers.read) * snapshot.names >= NAMES
         assert len(readers.seen) >= SWAPS // 4, "the readers saw the versions come and go"
 
-    @pytest.mark.usefixtures("eager_switching")
     def test_is_seen_torn_if_the_commit_is_a_plain_loop(
         self, service: tuple[str, Snapshot], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -183,7 +175,6 @@ class TestSwap:
         monkeypatch.setattr(hotswap.swap.plan, "deque", plain_loop)
         self.assert_is_seen_torn(*service)
 
-    @pytest.mark.usefixtures("eager_switching")
     def test_is_seen_torn_if_one_write_is_python(
         self, service: tuple[str, Snapshot], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -199,7 +190,6 @@ class TestSwap:
         monkeypatch.setattr(hotswap.swap.plan.Writes, "_ops", with_python_in_the_middle)
         self.assert_is_seen_torn(*service)
 
-    @pytest.mark.usefixtures("eager_switching")
     def test_is_seen_torn_if_only_the_code_is_written_one_by_one(
         self, service: tuple[str, Snapshot], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -221,9 +211,8 @@ class TestSwap:
         self.assert_is_seen_torn(*service)
 
     def assert_is_seen_torn(self, package: str, snapshot: Snapshot) -> None:
-        deadline = time.monotonic() + LIMIT
-        with Readers(snapshot) as readers:
-            for _ in swaps(package):
-                if readers.torn or time.monotonic() > deadline:
+        with Readers(snapshot) as readers, readers.racing_with_commits():
+            for number in swaps(package):
+                if readers.torn or number >= SWAPS:
                     break
         assert readers.torn

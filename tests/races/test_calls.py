@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 import hotswap
-from tests.races.threads import Repeaters, switching
+from tests.races.threads import Repeaters
 
 pytestmark = pytest.mark.threads
 
@@ -74,12 +74,6 @@ def ways(core: Any) -> dict[str, Callable[[], int]]:
     }
 
 
-@pytest.fixture
-def eager_switching() -> Iterator[None]:
-    with switching(1e-5):
-        yield
-
-
 class Callers(Repeaters):
     """Threads that go through all ways; each compares what it got with what was live meanwhile."""
 
@@ -107,12 +101,10 @@ class Callers(Repeaters):
 
 class TestCalls:
     @pytest.mark.slow
-    @pytest.mark.timeout(120)
-    @pytest.mark.usefixtures("eager_switching")
     def test_reach_what_is_live(self, make_package: Callable[..., ModuleType]) -> None:
         package = make_package({"core.py": source(0)}).__name__
         patcher = hotswap.Patcher([package])
-        with Callers(ways(importlib.import_module(f"{package}.core"))) as callers:
+        with Callers(ways(importlib.import_module(f"{package}.core"))) as callers, callers.racing_with_commits():
             for version in range(1, SWAPS + 1):
                 callers.after = version
                 patcher.apply(hotswap.Patch.from_sources({f"{package}.core": source(version)}, version=str(version)))
@@ -122,11 +114,10 @@ class TestCalls:
         assert callers.wrong == []
         assert callers.rounds > 100
 
-    @pytest.mark.usefixtures("eager_switching")
     def test_never_fail_while_swaps_are_taken_back(self, make_package: Callable[..., ModuleType]) -> None:
         package = make_package({"core.py": source(0)}).__name__
         patcher = hotswap.Patcher([package])
-        with Callers(ways(importlib.import_module(f"{package}.core"))) as callers:
+        with Callers(ways(importlib.import_module(f"{package}.core"))) as callers, callers.racing_with_commits():
             callers.after = 1_000_000
             for version in itertools.islice(itertools.count(1), 20):
                 patcher.apply(hotswap.Patch.from_sources({f"{package}.core": source(version)}, version=str(version)))

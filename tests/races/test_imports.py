@@ -6,71 +6,60 @@ import importlib
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 import hotswap
+from tests.races.threads import THREADS, Repeaters
 
 pytestmark = pytest.mark.threads
 
 LIMIT = 20.0
 
 
-@pytest.fixture
-def eager_switching() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
+class Importers(Repeaters):
+    """Threads that run a piece of code over and over, and note what it found and what it raised.
 
+    Attributes:
+        first: is released at each of their steps.
+    """
 
-class Importers:
-    """Threads that run a piece of code over and over, and note what it found and what it raised."""
-
-    def __init__(self, code: str, threads: int = 2) -> None:
+    def __init__(self, code: str) -> None:
+        super().__init__(self._import)
         self._code = compile(code, "<importing>", "exec")
-        self._stop = False
         self.found: set[Any] = set()
         self.raised: list[str] = []
         self.first = threading.Semaphore(0)
-        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
-    def _run(self) -> None:
-        while not self._stop and not self.raised:
-            namespace: dict[str, Any] = {"__name__": "importing"}
-            try:
-                exec(self._code, namespace)
-            except Exception as error:
-                self.raised.append(f"{type(error).__name__}: {error}")
-            else:
-                self.found.add(namespace["found"])
-            self.first.release()
+    def _import(self, _: int) -> bool:
+        namespace: dict[str, Any] = {"__name__": "importing"}
+        try:
+            exec(self._code, namespace)
+        except Exception as error:
+            self.raised.append(f"{type(error).__name__}: {error}")
+        else:
+            self.found.add(namespace["found"])
+        self.first.release()
+        return not self.raised
 
-    def __enter__(self) -> Importers:
-        for thread in self._threads:
-            thread.start()
-        for _ in self._threads:
+    def __enter__(self) -> Self:
+        super().__enter__()
+        for _ in range(THREADS):
             assert self.first.acquire(timeout=LIMIT)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stop = True
-        for thread in self._threads:
-            thread.join()
-
 
 class TestImportStatement:
-    @pytest.mark.usefixtures("eager_switching")
     def test_races_with_commits(self, make_package: Callable[..., ModuleType]) -> None:
         """It finds a version that was live at that moment; it never fails."""
         package = make_package({"core.py": "value = 0\ndef get(): return 0"}).__name__
         importlib.import_module(f"{package}.core")
         patcher = hotswap.Patcher([package])
         code = f"from {package}.core import value\nimport {package}.core as c\nfound = (value, c.get())"
-        with Importers(code) as importers:
+        with Importers(code) as importers, importers.racing_with_commits():
             for version in range(1, 31):
                 source = f"value = {version}\ndef get(): return {version}"
                 patcher.apply(hotswap.Patch.from_sources({f"{package}.core": source}, version=str(version)))
@@ -81,7 +70,6 @@ class TestImportStatement:
         assert all(value <= got <= value + 1 for value, got in importers.found)
         assert len(importers.found) > 10
 
-    @pytest.mark.usefixtures("eager_switching")
     def test_of_a_new_module_races_with_its_commit(self, make_package: Callable[..., ModuleType]) -> None:
         """Before the commit there is no such module, and after it there is one, for everybody the same."""
         package = make_package({"core.py": "value = 0"}).__name__
@@ -91,7 +79,7 @@ class TestImportStatement:
             f"try:\n    from {package} import added\nexcept ImportError:\n    found = None\n"
             "else:\n    found = (added.value, id(added))"
         )
-        with Importers(code) as importers:
+        with Importers(code) as importers, importers.racing_with_commits():
             sources: dict[str, str | bytes] = {f"{package}.core": "value = 1", f"{package}.added": "value = 1"}
             patcher.apply(hotswap.Patch.from_sources(sources, version="1"))
             for _ in range(4):

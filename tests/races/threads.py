@@ -1,14 +1,28 @@
-"""Threads for tests of races: they take the same step again and again while a block is executed."""
+"""Threads for tests of races: they take the same step again and again while a block is executed.
+
+While something is staged they pause a moment after each step: at a switch interval of a microsecond staging would take
+minutes, and there is nothing to race with.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+import pytest
+
+import hotswap.swap.plan
+
 THREADS = 2
+EAGERLY = 1e-6
+"""Seconds after which a thread gives way while it races."""
+
+PAUSE = 0.001
+"""Seconds between two steps otherwise."""
 
 
 class Repeaters:
@@ -17,12 +31,42 @@ class Repeaters:
     def __init__(self, step: Callable[[int], bool]) -> None:
         self._step = step
         self._stop = False
+        self._races = False
         self._threads = [threading.Thread(target=self._run, args=(index,)) for index in range(THREADS)]
 
     def _run(self, index: int) -> None:
         step = self._step
         while not self._stop and step(index):
-            pass
+            if not self._races:
+                time.sleep(PAUSE)
+
+    @contextmanager
+    def racing(self) -> Iterator[None]:
+        """Have the threads go on without a pause, and all threads give way eagerly, as long as the block lasts.
+
+        They are in full swing when it begins, and for a moment after it.
+        """
+        self._races = True
+        try:
+            with switching(EAGERLY):
+                time.sleep(2 * PAUSE)
+                yield
+                time.sleep(2 * PAUSE)
+        finally:
+            self._races = False
+
+    @contextmanager
+    def racing_with_commits(self) -> Iterator[None]:
+        """Have the threads race where a commit makes its writes, as long as the block lasts."""
+        write = vars(hotswap.swap.plan)["deque"]
+
+        def racing(*arguments: Any, **options: Any) -> Any:
+            with self.racing():
+                return write(*arguments, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hotswap.swap.plan, "deque", racing)
+            yield
 
     def __enter__(self) -> Self:
         for thread in self._threads:
