@@ -168,7 +168,8 @@ def tests(session: nox.Session) -> None:
         return
     # Staging looks at every module of the process, and the frameworks that there are adapters for have a thousand:
     # with them all other tests would take half as long again.
-    run_pytest(session, *options, f"--ignore={ROOT / 'tests' / 'adapters'}")
+    elsewhere = (ROOT / "tests" / "adapters", ROOT / "tests" / "test_docs.py")  # the examples have a session of their own
+    run_pytest(session, *options, *(f"--ignore={path}" for path in elsewhere))
     # Those of Celery wait for workers that end, so more processes than cores pay.
     run_pytest(session, *options, "-n", str(2 * (os.cpu_count() or 1)), on="tests/adapters")
 
@@ -190,7 +191,7 @@ def coverage(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run every example, then build the documentation with warnings as errors."""
     install_wheel(session, "demo", "docs", "test")
-    run_pytest(session, on="tests/test_docs.py")
+    run_pytest(session, "-n", "auto", on="tests/test_docs.py")
     output = Path(session.create_tmp()) / "html"
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", str(output))
     session.log(f"the documentation is in {output}")

@@ -296,7 +296,6 @@ class _Gate:
 
         self.import_hook = __import__
         self.import_module_hook = import_module
-        self._unshared = self._counts()
 
     @property
     def installed(self) -> bool:
@@ -346,12 +345,7 @@ class _Gate:
             builtins.__import__ = self._import
         if importlib.import_module is self.import_module_hook:
             importlib.import_module = self._import_module
-        if self._counts() != self._unshared:
-            self._put_back()
-
-    def _counts(self) -> tuple[int, int]:
-        """How many refer to each wrapper: while nobody else does, as many as when they were made."""
-        return sys.getrefcount(self.import_hook), sys.getrefcount(self.import_module_hook)
+        self._put_back()
 
     def _put_back(self) -> None:
         """Give modules that took a wrapper by name what it stood for: ``from importlib import import_module``."""
