@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,7 +169,10 @@ def tests(session: nox.Session) -> None:
         return
     # Staging looks at every module of the process, and the frameworks that there are adapters for have a thousand:
     # with them all other tests would take half as long again.
-    elsewhere = (ROOT / "tests" / "adapters", ROOT / "tests" / "test_docs.py")  # the examples have a session of their own
+    elsewhere = (
+        ROOT / "tests" / "adapters",
+        ROOT / "tests" / "test_docs.py",
+    )  # the examples have a session of their own
     run_pytest(session, *options, *(f"--ignore={path}" for path in elsewhere))
     # Those of Celery wait for workers that end, so more processes than cores pay.
     run_pytest(session, *options, "-n", str(2 * (os.cpu_count() or 1)), on="tests/adapters")
@@ -223,16 +227,30 @@ def pyodide(session: nox.Session) -> None:
     # Without its dependencies: watchdog has no wheel for WebAssembly, and is imported only by what watches.
     session.install(*into, "--no-deps", str(built_wheel(session)))
 
-    arguments = ["-m", "not threads and not slow and not stress", *session.posargs]
-    command = ["node", str(here / "run.mjs"), str(folder), str(ROOT), *arguments]
-    session.log(" ".join(command))
+    # There is no pytest-xdist for it: an interpreter for each core takes its part, and what it printed is shown after.
+    parts = 1 if session.posargs else min(os.cpu_count() or 1, 4)
+    running: list[tuple[subprocess.Popen[bytes], Path]] = []
+    for part in range(1, parts + 1):
+        arguments = ["-m", "not threads and not slow and not stress", "--part", f"{part}/{parts}", *session.posargs]
+        command = ["node", str(here / "run.mjs"), str(folder), str(ROOT), *arguments]
+        session.log(" ".join(command))
+        log = folder / f"part-{part}.log"
+        with log.open("wb") as out:
+            running.append((subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT), log))
     sys.stdout.flush()
-    try:
-        code = subprocess.run(command, timeout=PYODIDE_LIMIT, check=False).returncode
-    except subprocess.TimeoutExpired:
-        session.error(f"pytest on Pyodide did not end within {PYODIDE_LIMIT} s")
-    if code:
-        session.error(f"pytest on Pyodide ended with {code}")
+    deadline = time.monotonic() + PYODIDE_LIMIT
+    failed = []
+    for part, (process, log) in enumerate(running, 1):
+        try:
+            ended = f"ended with {code}" if (code := process.wait(max(0, deadline - time.monotonic()))) else ""
+        except subprocess.TimeoutExpired:
+            process.kill()
+            ended = f"did not end within {PYODIDE_LIMIT} s"
+        sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+        if ended:
+            failed.append(f"part {part} of pytest on Pyodide {ended}")
+    if failed:
+        session.error("; ".join(failed))
 
 
 @nox.session(venv_backend="none")

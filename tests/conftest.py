@@ -48,6 +48,18 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--part`: there is no pytest-xdist on Pyodide, so nox starts several interpreters."""
+    parser.addoption("--part", default="1/1", help="run one part of the tests: 1/2 and 2/2 together are all of them")
+
+
+@pytest.hookimpl(tryfirst=True)  # before they are shuffled: every part has to count the same way
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of the other parts."""
+    part, parts = map(int, config.getoption("--part").split("/"))
+    items[:] = items[part - 1 :: parts]
+
+
 def pytest_collection_finish() -> None:
     """Set pytest's own objects aside: a test that collects garbage would walk all four thousand tests otherwise."""
     gc.collect()
