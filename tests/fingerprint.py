@@ -34,7 +34,7 @@ from typing import Any
 from hotswap import Patcher, walk
 from hotswap.effects.exits import registered
 from hotswap.generation import worlds
-from hotswap.settlement import Settlement
+from hotswap.settlement import Settlement, catch_up
 
 __all__ = ["Fingerprint", "differences", "temporary_directories"]
 
@@ -81,6 +81,15 @@ def _raw_threads() -> int:
         frames = list(sys._current_frames().values())
         if not any(map(_settles, frames)) or time.monotonic() > deadline:
             return len(frames)
+
+
+def collect() -> None:
+    """Collect garbage, and once more when nobody settles any more: who does that holds what has drained."""
+    gc.collect()
+    if sys.platform == "emscripten":
+        catch_up()
+    _raw_threads()
+    gc.collect()
 
 
 def _settles(frame: FrameType | None) -> bool:

@@ -17,6 +17,7 @@ import pytest
 import hotswap
 from hotswap import events
 from hotswap.rollout import Rollout
+from tests.fingerprint import collect
 
 pytestmark = pytest.mark.threads
 
@@ -390,3 +391,54 @@ class TestShutdown:
             [sys.executable, "main.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
         )
         assert (done.stdout, done.stderr) == ("told\n", "")
+
+
+CONNECTIONS = """
+class Connection:
+    pass
+def decorated(function):
+    def wrapper(self, *, more=0):
+        return {n}, more, function(self)
+    return wrapper
+def connect():
+    connection = Connection()
+    def callback(*, step=1):
+        return {n}, step, connection
+    connection.callback = callback
+    return connection
+"""
+DECORATED = """
+class Decorated:
+    @decorated
+    def method(self): return __class__.__name__
+"""
+
+
+class TestCircles:
+    """The collector does not look into code: a circle that leads through it would never be collected."""
+
+    @pytest.mark.parametrize("swaps", [1, 2, 3])
+    def test_what_a_closure_belongs_to_dies_with_it(self, make_package: Make, swaps: int) -> None:
+        program = Program(make_package, CONNECTIONS.format(n=0))
+        connections = [program.connect() for _ in range(3)]
+        for n in range(1, swaps + 1):
+            program.apply(CONNECTIONS.format(n=n))
+            connections.append(program.connect())
+        for connection in connections:
+            assert connection.callback()[:2] == (swaps, 1)
+            assert connection.callback(step=5) == (swaps, 5, connection)
+        held = [*map(weakref.ref, connections)]
+        del connection
+        connections.clear()
+        collect()
+        assert [known() for known in held] == [None] * len(held)
+
+    def test_a_rollback_leaves_no_class_whose_methods_are_decorated(self, make_package: Make) -> None:
+        program = Program(make_package, CONNECTIONS.format(n=0))
+        rollout = program.apply(CONNECTIONS.format(n=1) + DECORATED)
+        assert program.Decorated().method(more=2) == (1, 2, "Decorated")
+        known = weakref.ref(program.Decorated)
+        rollout.rollback()
+        assert rollout.wait_settled(LIMIT)
+        collect()
+        assert known() is None

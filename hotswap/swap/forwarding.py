@@ -15,22 +15,34 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import weakref
 from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
 
-__all__ = ["KIND_FLAGS", "SupersededModule", "facade", "forwarder", "identity_of", "identity_ops", "target_of"]
+__all__ = [
+    "KIND_FLAGS",
+    "SupersededModule",
+    "closure_facade",
+    "facade",
+    "forwarder",
+    "identity_of",
+    "identity_ops",
+    "target_of",
+]
 
 KIND_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _TARGET = "hotswap: the successor stands here"
 _LOCAL = "_hotswap_target"
+_HELD = "hotswap: what is held for the code"
+"""A key of `__kwdefaults__` that can be no parameter."""
 
 Op = tuple[Any, ...]
 
 
-def forwarder(old: FunctionType, new: Callable[..., Any], code: CodeType | None) -> CodeType:
+def forwarder(old: FunctionType, new: Callable[..., Any], code: CodeType | None, *, weakly: bool = False) -> CodeType:
     """Return code that makes `old` call `new` with the arguments it was called with.
 
     The result has the signature, name, file and first line of `code`, and as many free variables as `old`.
@@ -39,6 +51,7 @@ def forwarder(old: FunctionType, new: Callable[..., Any], code: CodeType | None)
         old: the function that will get the code.
         new: what it shall call.
         code: the code that `new` has while it is live, if it is a function; None for other callables.
+        weakly: let it hold `new` by a weak reference.
     """
     if code is not None:
         count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)
@@ -49,13 +62,15 @@ def forwarder(old: FunctionType, new: Callable[..., Any], code: CodeType | None)
             code.co_argcount,
             code.co_kwonlyargcount,
             code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS),
+            weakly,
         )
         shown: CodeType = code
     else:
-        template = _template(("args", "kwargs"), 0, 0, 0, inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+        template = _template(("args", "kwargs"), 0, 0, 0, inspect.CO_VARARGS | inspect.CO_VARKEYWORDS, weakly)
         shown = old.__code__
+    target = weakref.ref(new) if weakly else new
     return template.replace(
-        co_consts=tuple(new if constant == _TARGET else constant for constant in template.co_consts),
+        co_consts=tuple(target if constant == _TARGET else constant for constant in template.co_consts),
         # CPython warns when code of another kind is assigned, and a warning may run Python code in the commit: so the
         # kind is that of the old function, and the plan says when it differs from the new one's.
         co_flags=template.co_flags | (old.__code__.co_flags & KIND_FLAGS),
@@ -70,12 +85,15 @@ def forwarder(old: FunctionType, new: Callable[..., Any], code: CodeType | None)
 def target_of(code: CodeType) -> Any:
     """Return what a forwarder calls, or None if the code is not a forwarder."""
     if not code.co_cellvars and any(name.startswith(_LOCAL) for name in code.co_varnames[-1:]):
-        return next((constant for constant in code.co_consts if callable(constant)), None)
+        target = next((constant for constant in code.co_consts if callable(constant)), None)
+        return target() if type(target) is weakref.ref else target
     return None
 
 
 @functools.lru_cache(maxsize=1024)
-def _template(names: tuple[str, ...], positional_only: int, positional: int, keyword_only: int, rest: int) -> CodeType:
+def _template(
+    names: tuple[str, ...], positional_only: int, positional: int, keyword_only: int, rest: int, weakly: bool
+) -> CodeType:
     parameters = list(names[:positional])
     arguments = list(names[:positional])
     if positional_only:
@@ -96,9 +114,8 @@ def _template(names: tuple[str, ...], positional_only: int, positional: int, key
     target = _LOCAL
     while target in names:
         target += "_"
-    source = (
-        f"def forwarder({', '.join(parameters)}):\n {target} = {_TARGET!r}; return {target}({', '.join(arguments)})"
-    )
+    call = f"{target}{'()' if weakly else ''}({', '.join(arguments)})"
+    source = f"def forwarder({', '.join(parameters)}):\n {target} = {_TARGET!r}; return {call}"
     namespace: dict[str, Any] = {}
     exec(compile(source, "<hotswap>", "exec", dont_inherit=True), namespace)  # noqa: S102 - our own text, from names
     code: CodeType = namespace["forwarder"].__code__
@@ -175,6 +192,25 @@ def facade(old: FunctionType, new: Callable[..., Any], facts: Mapping[str, Any] 
         "__defaults__": None,
         "__kwdefaults__": None,
         "__code__": forwarder(old, new, None),
+    }
+
+
+def closure_facade(old: FunctionType, new: Callable[..., Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes a closure look and act like `new`, where `new` may lead back to it.
+
+    `new` has the cells of the closure, and what they hold often holds the closure: an object that has a callback. The
+    collector does not look into code, so a circle through the constants of a forwarder would never be collected. The
+    code holds `new` weakly, and the closure holds it where the collector looks: with its defaults.
+
+    Arguments:
+        old: the function that will get it.
+        new: what it shall lead to.
+        facts: what makes the outside of `new` while it is live.
+    """
+    return {
+        **facts,
+        "__kwdefaults__": {**(facts["__kwdefaults__"] or {}), _HELD: new},
+        "__code__": forwarder(old, new, facts["__code__"], weakly=True),
     }
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from hotswap.generation import gate, worlds
 from hotswap.swap.drain import Cloning, OldWorld
-from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
+from hotswap.swap.forwarding import closure_facade, facade, identity_of, identity_ops, target_of
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, function_of
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
@@ -187,13 +187,14 @@ class Closures:
                 continue
             self._owners[target] = weakref.ref(closure)
             now = identity_of(closure)
-            outside = outsides[id(closure)] = facade(closure, target, identity_of(target))
+            outside = outsides[id(closure)] = closure_facade(closure, target, identity_of(target))
             _dress(closure, outside, writes)
             follow = followers.get(id(closure), [])
             for function in follow:
-                _dress(function, facade(function, closure, outside), writes)
+                _dress(function, closure_facade(function, closure, outside), writes)
             if undo is not None:
-                undo.late(self._way_back(closure, place, now, None if own else before, undo, follow))
+                raw = now if own and target_of(now["__code__"]) is None else None
+                undo.late(self._way_back(closure, place, raw, before, undo, follow))
             led.append(str(place))
             _, unknown = self._made_with[closure].under(live.header(target.__code__))
             if unknown:
@@ -226,32 +227,36 @@ class Closures:
         self,
         closure: FunctionType,
         place: Place,
-        now: dict[str, Any],
+        raw: dict[str, Any] | None,
         before: NestedCode | None,
         undo: Writes,
         followers: Iterable[FunctionType],
     ) -> Callable[[bool], Iterator[Op]]:
-        """Return what makes out the writes that lead a closure back, and those that lead to it. It keeps none alive."""
+        """Return what makes out the writes that lead a closure back, and those that lead to it. It keeps none alive.
+
+        It gets back its own code, if that is what was live before, or else is led to that.
+        """
         reference, following = weakref.ref(closure), [*map(weakref.ref, followers)]
 
         def late(forward: bool) -> Iterator[Op]:
             held = reference()
             if held is None:
                 return
-            present = identity_of(held)
-            then = present if forward else now
-            if not forward and before is not None:
+            present = then = identity_of(held)
+            if not forward and raw is not None:
+                then = raw
+            elif not forward and before is not None:
                 target = self._made(held, place, before)
                 if type(target) is FunctionType:
                     self._owners[target] = reference
-                    then = facade(held, target, identity_of(target))
+                    then = closure_facade(held, target, identity_of(target))
             undo.hold(held, present)
             yield from identity_ops(held, then)
             for follower in filter(None, (known() for known in following)):
                 if target_of(follower.__code__) is held:
                     outside = identity_of(follower)
                     undo.hold(follower, outside)
-                    yield from identity_ops(follower, outside if forward else facade(follower, held, then))
+                    yield from identity_ops(follower, outside if forward else closure_facade(follower, held, then))
 
         return late
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -66,6 +66,19 @@ BOTH_WAYS = COLUMN.replace(
 ) + ORDER.format("back_populates='orders'")
 
 ENGINES: list[Any] = []
+
+
+@pytest.fixture(name="service")
+def prepared_service(make_package: Make) -> Service:
+    """A service whose database has been prepared for what comes."""
+    return started(make_package)
+
+
+@pytest.fixture(name="session")
+def open_session(service: Service) -> Iterator[Any]:
+    """A session with the database of the service."""
+    with orm.Session(service.engine) as session:
+        yield session
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hotswap.errors import LoadError
-from tests.adapters.mapped import BASE, STEP, Make, Service, engines_are_closed  # noqa: F401 - a fixture
+from tests.adapters.mapped import BASE, STEP, Make, Service, engines_are_closed, open_session  # noqa: F401 - fixtures
 
 sqlalchemy = pytest.importorskip("sqlalchemy", reason="needs sqlalchemy")
 
@@ -64,12 +64,6 @@ LIMITS = "SIZE = 30\nEVENT = 'load'\nHINT = 'hint'\n"
 @pytest.fixture
 def service(make_package: Make) -> Service:
     return Service(make_package, MODELS)
-
-
-@pytest.fixture
-def session(service: Service) -> Any:
-    with orm.Session(service.engine) as session:
-        yield session
 
 
 class TestMethods:

@@ -17,7 +17,8 @@ from tests.adapters.mapped import (
     Service,
     engines_are_closed,  # noqa: F401 - a fixture
     fingerprint,
-    started,
+    open_session,  # noqa: F401 - a fixture
+    prepared_service,  # noqa: F401 - a fixture
 )
 
 sqlalchemy = pytest.importorskip("sqlalchemy", reason="needs sqlalchemy")
@@ -25,18 +26,6 @@ sqlalchemy = pytest.importorskip("sqlalchemy", reason="needs sqlalchemy")
 from sqlalchemy import orm  # noqa: E402 - it is there only if sqlalchemy is
 
 pytestmark = pytest.mark.threads  # a patcher stages in a thread of its own
-
-
-@pytest.fixture
-def service(make_package: Make) -> Service:
-    """A service whose database has been prepared for what comes."""
-    return started(make_package)
-
-
-@pytest.fixture
-def session(service: Service) -> Any:
-    with orm.Session(service.engine) as session:
-        yield session
 
 
 class TestAddedColumns:

@@ -286,3 +286,29 @@ class TestEnd:
         assert told[1:] == []
         del clone
         assert told[1:] == ["died"]
+
+
+@pytest.mark.parametrize("weakly", [False, True])
+def test_a_circle_through_a_constant_is_never_collected(weakly: bool) -> None:
+    """Why a closure's forwarder holds what it calls weakly, and the closure holds that with its defaults."""
+
+    class Held:
+        pass
+
+    def make(held: Any) -> Any:
+        return lambda: held
+
+    held = Held()
+    held.callback, target = make(held), make(held)  # type: ignore[attr-defined]
+    code = held.callback.__code__  # type: ignore[attr-defined]
+    constant = weakref.ref(target) if weakly else target
+    held.callback.__code__ = code.replace(co_consts=(*code.co_consts, constant))  # type: ignore[attr-defined]
+    if weakly:
+        held.callback.__kwdefaults__ = {"no parameter": target}  # type: ignore[attr-defined]
+        assert held.callback() is held  # type: ignore[attr-defined]
+    known = weakref.ref(held)
+    del held, target, constant
+    gc.collect()
+    assert (known() is None) is weakly
+    if not weakly:
+        known().callback.__code__ = code  # type: ignore[union-attr]  # so that it dies after all
