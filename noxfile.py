@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nox
@@ -120,12 +120,15 @@ def absolute(argument: str) -> str:
 
 
 def run_pytest(
-    session: nox.Session, *arguments: str, command: tuple[str, ...] = ("pytest",), on: str = "tests"
+    session: nox.Session,
+    *arguments: str,
+    command: tuple[str, ...] = ("pytest",),
+    on: Sequence[Path] = (ROOT / "tests",),
 ) -> None:
-    """Run pytest from an empty folder, on what is given behind `--`, or else on the checkout's `on`."""
+    """Run pytest from an empty folder, on what is given behind `--`, or else on parts of the checkout."""
     given = [absolute(argument) for argument in session.posargs]
     if not any(Path(argument.partition("::")[0]).exists() for argument in given):
-        given.append(str(ROOT / on))
+        given += map(str, on)
     config = ("--config-file", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
     with tempfile.TemporaryDirectory(prefix="hotswap-tests-") as empty, session.chdir(empty):
         session.run(*command, *config, *arguments, *given)
@@ -167,15 +170,16 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run_pytest(session, *options)
         return
-    # Staging looks at every module of the process, and the frameworks that there are adapters for have a thousand:
-    # with them all other tests would take half as long again.
-    elsewhere = (
-        ROOT / "tests" / "adapters",
-        ROOT / "tests" / "test_docs.py",
-    )  # the examples have a session of their own
+    # Staging looks at every module of the process, and a process imports what any of its tests imports: frameworks,
+    # HTTP clients, hypothesis. So these tests have processes of their own, or all others would take half as long again.
+    suite = ROOT / "tests"
+    large = [suite / name for name in ("property", "test_demo.py", "test_shop.py", "test_watching.py")]
+    elsewhere = [*large, suite / "adapters", suite / "test_docs.py"]  # the examples have a session of their own
     run_pytest(session, *options, *(f"--ignore={path}" for path in elsewhere))
-    # Those of Celery wait for workers that end, so more processes than cores pay.
-    run_pytest(session, *options, "-n", str(2 * (os.cpu_count() or 1)), on="tests/adapters")
+    # Some of these wait for servers and workers that start and end, so more processes than cores pay.
+    more = ("-n", str(2 * (os.cpu_count() or 1)))
+    run_pytest(session, *options, *more, on=large)
+    run_pytest(session, *options, *more, on=[suite / "adapters"])
 
 
 @nox.session(python=MAIN)
@@ -195,7 +199,7 @@ def coverage(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run every example, then build the documentation with warnings as errors."""
     install_wheel(session, "demo", "docs", "test")
-    run_pytest(session, "-n", "auto", on="tests/test_docs.py")
+    run_pytest(session, "-n", "auto", on=[ROOT / "tests" / "test_docs.py"])
     output = Path(session.create_tmp()) / "html"
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "--fresh-env", "docs", str(output))
     session.log(f"the documentation is in {output}")
