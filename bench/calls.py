@@ -34,7 +34,8 @@ import PROGRAM.core as core
 instance = Class(1)
 others = [Class(number) for number in range(10_000)]
 del others[::2]  # room beside them for the one that is made and dropped: the allocator needs no new page for it
-held = (function, Class.method, Class, instance.method, core)
+# In a cell, where nobody leads it: a tuple under a name is made anew in the swap.
+held = (lambda *objects: lambda: objects)(function, Class.method, Class, instance.method, core)
 
 def from_import(n):
     for _ in repeat(None, n // 10):
@@ -58,27 +59,27 @@ def constructor(n):
         Class(1); Class(1); Class(1); Class(1); Class(1)
 
 def held_function(n):
-    f = held[0]
+    f = held()[0]
     for _ in repeat(None, n // 10):
         f(1); f(1); f(1); f(1); f(1); f(1); f(1); f(1); f(1); f(1)
 
 def held_unbound_method(n):
-    f, o = held[1], instance
+    f, o = held()[1], instance
     for _ in repeat(None, n // 10):
         f(o, 1); f(o, 1); f(o, 1); f(o, 1); f(o, 1); f(o, 1); f(o, 1); f(o, 1); f(o, 1); f(o, 1)
 
 def held_bound_method(n):
-    f = held[3]
+    f = held()[3]
     for _ in repeat(None, n // 10):
         f(1); f(1); f(1); f(1); f(1); f(1); f(1); f(1); f(1); f(1)
 
 def held_class(n):
-    f = held[2]
+    f = held()[2]
     for _ in repeat(None, n // 10):
         f(1); f(1); f(1); f(1); f(1); f(1); f(1); f(1); f(1); f(1)
 
 def held_module(n):
-    m = held[4]
+    m = held()[4]
     for _ in repeat(None, n // 10):
         m.function(1); m.function(1); m.function(1); m.function(1); m.function(1)
         m.function(1); m.function(1); m.function(1); m.function(1); m.function(1)
