@@ -103,5 +103,9 @@ _stranded: deque[Settlement] = deque()
 
 def catch_up() -> None:
     """Settle here what no thread could be had for. Not to be called under a lock: it emits events."""
-    while _stranded:
-        _stranded.popleft().run()
+    while True:
+        try:
+            settlement = _stranded.popleft()
+        except IndexError:  # asking first whether there is one would race with another thread that catches up
+            return
+        settlement.run()

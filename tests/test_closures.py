@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 import hotswap
-from hotswap import events
+from hotswap import events, settlement
 from hotswap.rollout import Rollout
 from tests.fingerprint import collect
 
@@ -442,3 +443,17 @@ class TestCircles:
         assert rollout.wait_settled(LIMIT)
         collect()
         assert known() is None
+
+
+def test_two_patchers_may_catch_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class TakenMeanwhile(deque[Any]):
+        """Another thread takes what there is, as soon as somebody has asked whether there is something."""
+
+        def __bool__(self) -> bool:
+            self.clear()
+            return True
+
+    waiting = TakenMeanwhile([settlement.Settlement(threading.Lock())])
+    monkeypatch.setattr(settlement, "_stranded", waiting)
+    settlement.catch_up()
+    assert len(waiting) == 0

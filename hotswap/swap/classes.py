@@ -146,9 +146,7 @@ def transplant(
     targets: dict[str, Any] = {}
     stays: dict[str, Any] = {}
     keeps: list[str] = []
-    for facts in (before, after):
-        for attribute in _ANNOTATIONS:
-            facts.pop(attribute, None)
+    annotations = _annotations(old, before, after)
     for attribute, value in after.items():
         living = before.get(attribute, _MISSING)
         if attribute in beside or adapted(old, new, attribute) or _skipped(attribute, value, living):
@@ -230,7 +228,6 @@ def transplant(
         if reshaped:
             yield from _forget_slot_names(old)
 
-    annotations = _annotations(old, new)
     titles = [{name: walk.fact(cls, name) for name in _NAMES} for cls in (old, new)]
     old_bases = walk.fact(old, "__bases__")
     reshaped = slot_names(old) != slot_names(new)
@@ -242,14 +239,16 @@ def transplant(
     return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused)
 
 
-def _annotations(old: type, new: type) -> tuple[list[Op], list[Op]]:
+def _annotations(old: type, body: dict[str, Any], new_body: dict[str, Any]) -> tuple[list[Op], list[Op]]:
     """The writes that give an old class its own annotations, and those of the new one, from CPython 3.14 on.
+
+    They are taken out of what else is in the old and the new class.
 
     What computes them is written with what was computed. CPython would keep that when nothing computes them any more,
     and asking for `__annotate__` itself leaves an entry in the namespace of the class. Annotations that are text are
     written by the descriptor, which puts them where what is computed is, if there were none before.
     """
-    before, after = ({n: v for n, v in walk.class_items(cls) if n in _ANNOTATIONS} for cls in (old, new))
+    before, after = ({name: facts.pop(name) for name in _ANNOTATIONS if name in facts} for facts in (body, new_body))
     if not before and not after:
         return [], []
     if after.get("__annotate_func__") is not None:

@@ -78,8 +78,9 @@ class _Hidden:
     """
 
     def __init__(self) -> None:
+        self.witness: list[object] = []  # nothing refers to nothing: the first look finds that it has to look
+        self._any = False
         self._known: dict[tuple[int, ...], list[weakref.ref[Any]]] = {}
-        self.forget()
 
     def forget(self) -> None:
         """More was frozen: look again."""
