@@ -234,25 +234,28 @@ def pyodide(session: nox.Session) -> None:
     # There is no pytest-xdist for it: an interpreter for each core takes its part, and what it printed is shown after.
     parts = 1 if session.posargs else min(os.cpu_count() or 1, 4)
     running: list[tuple[subprocess.Popen[bytes], Path]] = []
-    for part in range(1, parts + 1):
-        arguments = ["-m", "not threads and not slow and not stress", "--part", f"{part}/{parts}", *session.posargs]
-        command = ["node", str(here / "run.mjs"), str(folder), str(ROOT), *arguments]
-        session.log(" ".join(command))
-        log = folder / f"part-{part}.log"
-        with log.open("wb") as out:
-            running.append((subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT), log))
-    sys.stdout.flush()
     deadline = time.monotonic() + PYODIDE_LIMIT
     failed = []
-    for part, (process, log) in enumerate(running, 1):
-        try:
-            ended = f"ended with {code}" if (code := process.wait(max(0, deadline - time.monotonic()))) else ""
-        except subprocess.TimeoutExpired:
-            process.kill()
-            ended = f"did not end within {PYODIDE_LIMIT} s"
-        sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
-        if ended:
-            failed.append(f"part {part} of pytest on Pyodide {ended}")
+    try:
+        for part in range(1, parts + 1):
+            arguments = ["-m", "not threads and not slow and not stress", "--part", f"{part}/{parts}", *session.posargs]
+            command = ["node", str(here / "run.mjs"), str(folder), str(ROOT), *arguments]
+            session.log(" ".join(command))
+            log = folder / f"part-{part}.log"
+            with log.open("wb") as out:
+                running.append((subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT), log))
+        sys.stdout.flush()
+        for part, (process, log) in enumerate(running, 1):
+            try:
+                ended = f"ended with {code}" if (code := process.wait(max(0, deadline - time.monotonic()))) else ""
+            except subprocess.TimeoutExpired:
+                ended = f"did not end within {PYODIDE_LIMIT} s"
+            sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+            if ended:
+                failed.append(f"part {part} of pytest on Pyodide {ended}")
+    finally:
+        for process, _ in running:
+            process.kill()  # one that has ended is not there to be killed
     if failed:
         session.error("; ".join(failed))
 

@@ -108,11 +108,9 @@ def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
 def unhooked(*allowed: object) -> bool:
     """Whether import statements go where they should: as soon as what old code left behind is settled.
 
-    That is done in a thread, or where there are none by whoever calls a patcher next.
+    That is done in a thread, or where there are none by whoever calls a patcher next. Nothing is collected for it.
     """
     deadline = time.monotonic() + THREADS_END_WITHIN
-    if builtins.__import__ not in allowed:
-        gc.collect()  # closures that stay old may be held by a cycle
     if ON_PYODIDE:
         catch_up()
     while builtins.__import__ not in allowed and time.monotonic() < deadline and not ON_PYODIDE:
@@ -131,6 +129,8 @@ def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     import_function = builtins.__import__
     yield
     left = _threads_left(threads)
+    if builtins.__import__ not in (import_function, PRISTINE_IMPORT):
+        gc.collect()  # closures that stay old may be held by a cycle
     # A wrapper that an earlier fixture needed may have come off meanwhile: that is how it should be.
     hooked = not unhooked(import_function, PRISTINE_IMPORT)
     if hooked:

@@ -39,6 +39,7 @@ from hotswap.errors import (
 )
 from hotswap.generation import gate
 from tests.fingerprint import Fingerprint, differences
+from tests.races.threads import EAGERLY, switching
 from tests.wheels import build_wheel, record
 
 pytestmark = pytest.mark.threads  # checks, fingerprints and files of the system: not on Pyodide
@@ -895,31 +896,29 @@ class TestCircumstances:
                 wrong.append(error)
                 began.set()
 
-        interval = sys.getswitchinterval()
         thread = threading.Thread(target=use)
-        sys.setswitchinterval(1e-6)
-        thread.start()
-        try:
-            assert began.wait(10)
-            if kind == "check":
-                judged_by(bench, lambda candidate: candidate[f"{bench.package}.pricing"].quote(100) == 1)
-            patch = {
-                "load": bench.sources(pricing=bench.live("pricing") + "raise ValueError\n"),
-                "check": _good(bench),
-                "unsupported": bench.edited("models", ("LOW = 1", "LOW = 3")),
-                "syntax": bench.sources(pricing="def ("),
-            }[kind]
-            for _ in range(10):
-                before = done
-                with pytest.raises(HotswapError):
-                    bench.patcher.apply(patch)
-                deadline = time.monotonic() + 10
-                while done == before and thread.is_alive() and time.monotonic() < deadline:
-                    stop.wait(0.001)
-        finally:
-            stop.set()
-            thread.join()
-            sys.setswitchinterval(interval)
+        with switching(EAGERLY):
+            thread.start()
+            try:
+                assert began.wait(10)
+                if kind == "check":
+                    judged_by(bench, lambda candidate: candidate[f"{bench.package}.pricing"].quote(100) == 1)
+                patch = {
+                    "load": bench.sources(pricing=bench.live("pricing") + "raise ValueError\n"),
+                    "check": _good(bench),
+                    "unsupported": bench.edited("models", ("LOW = 1", "LOW = 3")),
+                    "syntax": bench.sources(pricing="def ("),
+                }[kind]
+                for _ in range(10):
+                    before = done
+                    with pytest.raises(HotswapError):
+                        bench.patcher.apply(patch)
+                    deadline = time.monotonic() + 10
+                    while done == before and thread.is_alive() and time.monotonic() < deadline:
+                        stop.wait(0.001)
+            finally:
+                stop.set()
+                thread.join()
         assert wrong == []
         assert done > 10
         assert bench.behaviour() == expected

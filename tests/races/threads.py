@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -31,29 +30,45 @@ class Repeaters:
     def __init__(self, step: Callable[[int], bool]) -> None:
         self._step = step
         self._stop = False
-        self._races = False
+        self._races = threading.Event()
+        self._awaited = False
+        self._stepped = threading.Semaphore(0)
         self._threads = [threading.Thread(target=self._run, args=(index,)) for index in range(THREADS)]
 
     def _run(self, index: int) -> None:
         step = self._step
         while not self._stop and step(index):
-            if not self._races:
-                time.sleep(PAUSE)
+            if self._awaited:
+                self._stepped.release()
+            if not self._races.is_set():
+                self._races.wait(PAUSE)
+
+    def _wait_for_steps(self) -> None:
+        """Wait until whole steps were taken, or all threads have ended.
+
+        Not one of each thread: where they need the same lock, as that of a module they import, one may wait long.
+        """
+        self._stepped = threading.Semaphore(0)
+        self._awaited = True
+        taken = 0
+        while taken < 2 * THREADS and any(thread.is_alive() for thread in self._threads):  # some had begun before
+            taken += self._stepped.acquire(timeout=0.1)
+        self._awaited = False
 
     @contextmanager
     def racing(self) -> Iterator[None]:
         """Have the threads go on without a pause, and all threads give way eagerly, as long as the block lasts.
 
-        They are in full swing when it begins, and for a moment after it.
+        They take steps before it begins, and some more after it.
         """
-        self._races = True
+        self._races.set()
         try:
             with switching(EAGERLY):
-                time.sleep(2 * PAUSE)
+                self._wait_for_steps()
                 yield
-                time.sleep(2 * PAUSE)
+                self._wait_for_steps()
         finally:
-            self._races = False
+            self._races.clear()
 
     @contextmanager
     def racing_with_commits(self) -> Iterator[None]:
