@@ -17,7 +17,7 @@ from packaging.version import Version
 from hotswap.adapters import adapters
 from hotswap.admission import admit, resolve, roots, versions_for
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
-from hotswap.generation import Candidate, Live, Shelf, ShelfMark, Tree, epochs, forget, standing
+from hotswap.generation import Candidate, Live, LiveModule, Shelf, ShelfMark, Tree, epochs, forget, standing
 from hotswap.rollout import Rollout, State
 from hotswap.settlement import Settlement
 from hotswap.swap import Importers, Leftover, Lineage, Settling, Swap, Undone
@@ -35,6 +35,8 @@ class _Previous(NamedTuple):
     known: frozenset[str]
     """The managed modules that were imported when the swap was made."""
     epochs: tuple[int, ...]
+    entries: Mapping[str, LiveModule]
+    """What was known of the modules that the swap has replaced."""
 
 
 class Succession:
@@ -127,6 +129,7 @@ class Succession:
             raise UnsupportedChangeError(swap.plan.unsupported, patch=rollout.label)
         before, mark = self.versions, self._shelf.mark()
         known = frozenset(entry.name for entry in self._live) | swap.new.keys()
+        entries = {name: entry for name, entry in self._live.modules.items() if name in swap.old}
         rollout.pause = swap.commit(self._drained(rollout))
         rollout.adapters = []
         superseded = self._previous
@@ -134,9 +137,11 @@ class Succession:
         self._lineage = swap.lineage_after_commit()
         changed = roots(rollout.patch, before)
         self._put({name: rollout.patch.version_of(name) or rollout.version for name in changed})
-        self._previous = _Previous(rollout, swap, before, mark, known, self._epochs)
+        self._previous = _Previous(rollout, swap, before, mark, known, self._epochs, entries)
         self.over(rollout)
         self._live.adopt()
+        if not rollout.patch.keep | rollout.patch.replace:  # those have changed what the definitions say
+            self._live.learn(swap.new, rollout.candidate.definitions)
         stragglers = self._shelf.stragglers(known, self._live)
         if stragglers:
             forget(stragglers)
@@ -197,7 +202,7 @@ class Succession:
         self._lineage = previous.swap.lineage_after_revert()
         self._shelf.put_back(previous.mark)
         self._put({name: previous.versions[name] for name in roots(rollout.patch, previous.versions)})
-        self._live.adopt()
+        self._live.adopt(previous.entries)
         previous.swap.close()
         self._shelf.retire([])
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import builtins
 import functools
 import gc
-import operator
 import sys
 import threading
 from collections import defaultdict
@@ -28,7 +27,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.effects.facts import Deed, Outcome
-from hotswap.effects.snapshot import PLAIN, Snapshot
+from hotswap.effects.snapshot import PLAIN, Snapshot, altered
 from hotswap.effects.traces import Traces
 
 __all__ = ["Holding", "holdings"]
@@ -92,7 +91,7 @@ def holdings(
             yield Holding("registrations", what, Outcome.LEFT, None, None)
     known = [entry for entry in snapshot.containers.values() if type(entry[0]) in PLAIN]
     known += [entry for key, entry in snapshot.modules.items() if key not in snapshot.containers]
-    for entry in known:
+    for entry in altered(known):
         found = _taken_out(*entry, traces, snapshot)
         if found is not None:
             _set_aside([found], traces, ours)
@@ -100,9 +99,9 @@ def holdings(
     if libraries and traces.held():
         traces.trust_libraries(libraries)
     if traces.held():
-        for key, entry in snapshot.named.items():
-            known_else = key in snapshot.containers or traces.is_trusted(entry[0])
-            found = None if known_else else _taken_out(*entry, traces, snapshot)
+        for container, copy in altered(snapshot.named.values()):
+            known_else = id(container) in snapshot.containers or traces.is_trusted(container)
+            found = None if known_else else _taken_out(container, copy, snapshot.place_of(container), traces, snapshot)
             if found is not None:
                 _set_aside([found], traces, ours)
                 yield found
@@ -192,22 +191,12 @@ def _entries(container: Any, traces: Traces, copy: Any) -> Any:
     leads = traces.leads
     if issubclass(kind, dict):
         items = list(dict.items(container))
-        if copy and _same(items, copy):
-            return {}
         entries = {k: v for k, v in items if (leads(v) or leads(k)) and dict.get(copy, k, _MISSING) is not v}
         if entries and kind is defaultdict:
             return defaultdict(container.default_factory, entries)
         return entries
     before = {id(value) for value in copy}
     return kind(value for value in list(container) if leads(value) and id(value) not in before)
-
-
-def _same(items: list[tuple[Any, Any]], copy: dict[Any, Any]) -> bool:
-    """Whether a dict is as it was, told without a loop in Python: most of some thousands are."""
-    if len(items) != len(copy):
-        return False
-    keys, values = map(operator.itemgetter(0), items), map(operator.itemgetter(1), items)
-    return all(map(operator.is_, keys, copy)) and all(map(operator.is_, values, copy.values()))
 
 
 def _restore(container: Any, copy: Any, twin: Any) -> None:

@@ -6,22 +6,24 @@ module body puts in the place of something else can then be put back. Only the c
 
 from __future__ import annotations
 
+import builtins
 import gc
 import sys
 import threading
 from collections import defaultdict, deque
-from itertools import compress
+from collections.abc import Iterable, Iterator, Sequence
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from hotswap import walk
+from hotswap.namespaces import held_by, imported, of_kinds, parted
 
-__all__ = ["PLAIN", "Snapshot"]
+__all__ = ["PLAIN", "Snapshot", "altered"]
+
+_Entry = TypeVar("_Entry", bound=tuple[Any, ...])
 
 PLAIN = (dict, defaultdict, list, set)
 """The containers in which entries can be put back and registered again."""
-
-_ID_OF_PLAIN = frozenset(map(id, PLAIN))
 
 _LARGE = 100_000
 """A container with more items is a cache, not a registry."""
@@ -50,21 +52,19 @@ class Snapshot:
         """Id of the namespace of a module -> (it, a copy, its name)."""
         self.caches: dict[int, dict[Any, Any]] = {}
         """Id of the registry of a `singledispatch` function -> what it remembers."""
-        self.named: dict[int, tuple[Any, Any, str]] = {}
-        """The same as `containers`, for those that any module holds by name, and lists of the interpreter."""
-        threads = [id(getattr(threading, name, None)) for name in ("_active", "_limbo")]  # told by themselves
-        for name, module in list(sys.modules.items()):
-            if issubclass(type(module), ModuleType) and name.partition(".")[0] != "hotswap":
-                facts = ModuleType.__getattribute__(module, "__dict__")
-                copy = dict(facts)
-                self.modules[id(facts)] = (facts, copy, name)
-                # Of a hundred names a few are containers: they are found without a loop in Python.
-                kinds = map(_ID_OF_PLAIN.__contains__, map(id, map(type, copy.values())))
-                for attribute, value in compress(copy.items(), kinds):
-                    if id(value) not in threads and attribute != "__builtins__" and len(value) <= _WIDE:
-                        self.named.setdefault(id(value), (value, _copied(value), f"{name}.{attribute}"))
-        for attribute, value in (("meta_path", sys.meta_path), ("path_hooks", sys.path_hooks)):
-            self.named[id(value)] = (value, list(value), f"sys.{attribute}")
+        self.named: dict[int, tuple[Any, Any]] = {}
+        """Id of a container that any module holds by name -> (it, a copy)."""
+        told = {id(getattr(threading, name, None)) for name in ("_active", "_limbo")} | {id(builtins.__dict__)}
+        for name, _, facts in imported():
+            if name.partition(".")[0] != "hotswap":
+                self.modules[id(facts)] = (facts, dict(facts), name)
+        # Of a hundred names a few are containers.
+        containers = of_kinds(frozenset(PLAIN), held_by(facts for facts, _, _ in self.modules.values()))
+        for key, value in {id(value): value for value in containers if len(value) <= _WIDE}.items():
+            if key not in told:  # by themselves
+                self.named[key] = (value, _copied(value))
+        for value in (sys.meta_path, sys.path_hooks):
+            self.named[id(value)] = (value, list(value))
         self._managed = {name for name, _ in modules}
         self.types = [(name, module, type(module)) for name, module in modules]
         """The managed modules, and their classes."""
@@ -78,6 +78,15 @@ class Snapshot:
     def knows(self, o: object) -> bool:
         """Whether an object was there before, though it looks young: CPython does not track a dict of plain values."""
         return id(o) in self.containers or id(o) in self.named or id(o) in self.modules
+
+    def place_of(self, named: Any) -> str:
+        """Under which name a module holds a container."""
+        for facts, copy, module in ((sys.__dict__, sys.__dict__, "sys"), *self.modules.values()):
+            for names in (copy, facts):
+                found = next((name for name, value in list(names.items()) if value is named), None)
+                if found is not None:
+                    return f"{module}.{found}"
+        return f"a {type(named).__name__} that a module holds"
 
     def _look(self, root: Any, place: str) -> None:
         level = [root]
@@ -130,6 +139,31 @@ class Snapshot:
         if "registry" in cells and type(data) is dict:
             registry = cells["registry"].cell_contents
             self.caches[id(registry)] = data
+
+
+def altered(entries: Iterable[_Entry]) -> list[_Entry]:
+    """Return those that are not as they were. Most of some thousands are, which is told of many at once.
+
+    That only other keys made of text stand in a dict is not seen; such keys lead nowhere.
+
+    Arguments:
+        entries: containers of the kinds of `PLAIN`; each comes first, its copy second.
+    """
+    every = list(entries)
+    # Copies of sets may have another order, and those of default dicts are plain: they are not to stand among others.
+    kinds = {kind: [entry for entry in every if type(entry[0]) is kind] for kind in PLAIN}
+    altered = {id(entry) for part in kinds.values() for entry in _altered_of(part)}
+    return [entry for entry in every if id(entry) in altered]
+
+
+def _altered_of(entries: Iterable[_Entry]) -> Iterator[_Entry]:
+    for part in parted(entries):
+        if not _alike(part):
+            yield from (entry for entry in part if not _alike([entry]))
+
+
+def _alike(part: Sequence[tuple[Any, ...]]) -> bool:
+    return walk.same_items(held_by(entry[0] for entry in part), held_by(entry[1] for entry in part))
 
 
 def _copied(container: Any) -> Any:

@@ -13,14 +13,12 @@ from __future__ import annotations
 import functools
 import gc
 import logging
-import operator
 import sys
 import threading
 import typing
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from itertools import compress, repeat
 from types import (
     AsyncGeneratorType,
     CellType,
@@ -34,6 +32,7 @@ from types import (
 from typing import Any
 
 from hotswap import walk
+from hotswap.namespaces import held_by, imported, of_kinds
 
 __all__ = ["Traces"]
 
@@ -308,9 +307,6 @@ def _caches() -> list[Any]:
     """The `lru_cache` objects of all modules, those of `typing` among them: what they hold is no registration."""
     clears = [getattr(clear, "__self__", None) for clear in getattr(typing, "_cleanups", ())]
     found = {id(cache): cache for cache in clears if type(cache) is _LRU_CACHE}
-    for module in list(sys.modules.values()):
-        if issubclass(type(module), ModuleType):
-            values = list(ModuleType.__getattribute__(module, "__dict__").values())
-            for value in compress(values, map(operator.is_, map(type, values), repeat(_LRU_CACHE))):
-                found[id(value)] = value
+    named = of_kinds(frozenset((_LRU_CACHE,)), held_by(facts for _, _, facts in imported()))
+    found.update((id(cache), cache) for cache in named)
     return list(found.values())

@@ -27,6 +27,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from hotswap.generation.aliases import is_alias, name_of
+from hotswap.namespaces import holding, imported
 
 __all__ = ["GONE", "ModuleView", "Reason", "World", "gate", "worlds"]
 
@@ -350,14 +351,10 @@ class _Gate:
     def _put_back(self) -> None:
         """Give modules that took a wrapper by name what it stood for: ``from importlib import import_module``."""
         originals = {id(wrapper): original for wrapper, original in self.originals()}
-        for module in list(sys.modules.values()):
-            if issubclass(type(module), ModuleType):
-                facts = ModuleType.__getattribute__(module, "__dict__")
-                # Nearly all modules hold none: that is found out without a loop in Python.
-                if not originals.keys().isdisjoint(map(id, list(facts.values()))):
-                    for name, value in list(facts.items()):
-                        if id(value) in originals:
-                            facts[name] = originals[id(value)]
+        for facts in holding(originals.keys(), [facts for _, _, facts in imported()]):
+            for name, value in list(facts.items()):
+                if id(value) in originals:
+                    facts[name] = originals[id(value)]
 
 
 gate = _Gate()

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -23,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 from hotswap import walk
 from hotswap.generation.aliases import home_of, is_alias
 from hotswap.generation.definitions import Definitions, analyse
+from hotswap.generation.files import PatchLoader
 
 __all__ = ["MISSING", "Live", "LiveModule", "forget", "live_version", "managed", "same_value", "value_at"]
 
@@ -60,6 +61,10 @@ class LiveModule:
                 self._definitions = Definitions()
         return self._definitions
 
+    def know(self, definitions: Definitions) -> None:
+        """Take over the definitions of the source from who has analysed it already."""
+        self._definitions = definitions
+
     @property
     def plain(self) -> bool:
         """Whether the object is an ordinary module, not a subclass, a stand-in or another module."""
@@ -91,8 +96,12 @@ class Live:
         """What else stands in `sys.modules` below the managed packages; see `generation.aliases`."""
         self.adopt()
 
-    def adopt(self) -> None:
-        """Take in what was imported, and let go what was removed, since the last look."""
+    def adopt(self, before: Mapping[str, LiveModule] = MappingProxyType({})) -> None:
+        """Take in what was imported, and let go what was removed, since the last look.
+
+        Arguments:
+            before: what was live before by its name, and may be again.
+        """
         entries: list[tuple[str, Any]] = list(sys.modules.items())
         present = {name: module for name, module in entries if managed(name, self.packages)}
         for name in list(self.modules):
@@ -104,6 +113,9 @@ class Live:
                 continue
             if name in known and known[name] is module:
                 self.aliases[name] = module
+                continue
+            if name in before and before[name].module is module:
+                self.modules[name] = before[name]
                 continue
             entry = _adopted(name, module) if not is_alias(name, module) else self._in_place_of(name, module, present)
             if entry is None:
@@ -120,6 +132,18 @@ class Live:
         if parent and home is None:
             return None
         return LiveModule(name, value, None, package=False, replaced=None if home is None else _text(home.loader, name))
+
+    def learn(self, modules: Mapping[str, ModuleType], definitions: Mapping[str, Definitions]) -> None:
+        """Take over what is known of modules that have just become live.
+
+        Arguments:
+            modules: those modules.
+            definitions: of some of them, by their names.
+        """
+        for name, known in definitions.items():
+            entry = self.modules.get(name)
+            if entry is not None and entry.source is not None and entry.module is modules.get(name):
+                entry.know(known)
 
     def __iter__(self) -> Iterator[LiveModule]:
         return iter(list(self.modules.values()))
@@ -176,7 +200,9 @@ def _adopted(name: str, module: ModuleType) -> LiveModule:
         return LiveModule(name, module, None, package=True, namespace=True)
     source = _text(loader, name)
     file = facts.get("__file__")
-    if source is not None and _written_since_start(file) and not _runs(source, facts):
+    # What a patch brought runs from memory, and its file is nobody's to write.
+    patched = issubclass(type(loader), PatchLoader)
+    if source is not None and not patched and _written_since_start(file) and not _runs(source, facts):
         source = None
     extension = isinstance(file, str) and file.endswith((".so", ".pyd", ".dll"))
     return LiveModule(name, module, source, package=package, extension=extension)

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from hotswap.generation import Definitions, ModuleView, analyse, is_alias, managed, name_of, public_names
+from hotswap.namespaces import holding, imported
 from hotswap.swap.plan import Fate, NameChange, Writes
 
 __all__ = ["Importers", "hand_on", "rebind"]
@@ -36,11 +37,12 @@ class Importers:
 
     def definitions(self, name: str, module: ModuleType) -> Definitions | None:
         """Return the definitions of a module that mentions a managed package, or None."""
-        if module not in self._known:
+        known = self._known.get(module, _MISSING)
+        if known is _MISSING:
             if is_alias(name, module):
                 name = name_of(module) or name
-            self._known[module] = self._read(name, module)
-        return self._known[module]
+            known = self._known[module] = self._read(name, module)
+        return known  # type: ignore[no-any-return]  # what was put in
 
     def _read(self, name: str, module: ModuleType) -> Definitions | None:
         if name.partition(".")[0] in sys.stdlib_module_names and name != "__main__":
@@ -116,26 +118,25 @@ def rebind(
     """
     changes = []
     swapped = {id(module) for module in (*old.values(), *new.values())}
-    others = {
-        name: module
-        for name, module in list(sys.modules.items())
-        if issubclass(type(module), ModuleType) and id(module) not in swapped and type(module) is not ModuleView
-    }
-    resolve = _Resolver(old, new, others, importers, kept, written or {})
+    others = [
+        (name, module, facts)
+        for name, module, facts in imported()
+        if id(module) not in swapped and type(module) is not ModuleView
+    ]
+    resolve = _Resolver(old, new, {name: module for name, module, _ in others}, importers, kept, written or {})
+    # Most modules hold nothing of ours, and do not import it either.
+    ours = set(map(id, holding(successors.keys(), [facts for _, _, facts in others])))
     seen: set[int] = set()
-    for name, module in others.items():
-        facts = ModuleType.__getattribute__(module, "__dict__")
-        if id(facts) in seen:
+    for name, module, facts in others:
+        definitions = importers.definitions(name, module)
+        if id(facts) in seen or (definitions is None and id(facts) not in ours):
             continue
         seen.add(id(facts))
         rebound: dict[str, Any] = {}
-        # Most modules hold nothing of ours: that is found out without a loop in Python.
-        ours = not successors.keys().isdisjoint(map(id, list(facts.values())))
-        for attribute, value in list(facts.items()) if ours else ():
+        for attribute, value in list(facts.items()) if id(facts) in ours else ():
             successor = successors.get(id(value))
             if successor is not None and successor[0] is value and attribute != "__builtins__":
                 rebound[attribute] = successor[1]
-        definitions = importers.definitions(name, module)
         if definitions is not None:
             for attribute, origin in resolve.imported(definitions, facts):
                 value = translate(resolve.value(*origin))

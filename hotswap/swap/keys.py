@@ -19,6 +19,7 @@ from itertools import chain, compress, count, repeat
 from types import FunctionType, MethodType
 from typing import Any
 
+from hotswap.namespaces import of_kinds
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import hashes_quietly
 from hotswap.swap.plan import Op
@@ -33,7 +34,6 @@ __all__ = [
     "is_rebuilt",
     "kind_of",
     "namesake",
-    "of_kinds",
 ]
 
 REBUILT = (tuple, frozenset, MethodType, weakref.ref, weakref.KeyedRef)
@@ -171,11 +171,6 @@ def _note(known: dict[int, tuple[Any, Any]], found: Mapping[int, tuple[Any, Any]
         known.update(found)
     else:
         known.update({id(after): (after, item) for item, after in found.values()})
-
-
-def of_kinds(kinds: frozenset[type], values: list[Any]) -> list[Any]:
-    """The values of some exact types, found without a loop in Python."""
-    return list(compress(values, map(kinds.__contains__, map(type, values))))
 
 
 def kind_of(holder: Any) -> Any:

@@ -13,7 +13,6 @@ Anything else would need a walk over the heap for each function. Nothing of what
 from __future__ import annotations
 
 import gc
-import sys
 import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,10 +21,11 @@ from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from hotswap import walk
+from hotswap.namespaces import held_by, imported, of_kinds, parted
 from hotswap.swap.calling import followed
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.guarded import is_closed, is_guarded
-from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, kind_of, of_kinds
+from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, kind_of
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.merging import Kept
 from hotswap.swap.pairs import Pairing
@@ -38,7 +38,8 @@ __all__ = ["Tables", "earlier", "leads_of"]
 
 _CONTAINERS = (dict, list, set, deque)
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
-_NAMED = frozenset((*_CONTAINERS, OrderedDict, defaultdict, *_WEAK, MappingProxyType))
+_PLAIN = frozenset((*_CONTAINERS, OrderedDict, defaultdict))
+_NAMED = _PLAIN | {*_WEAK, MappingProxyType}
 
 _LARGE = 100_000
 """A container with more items is a cache."""
@@ -158,8 +159,9 @@ class Tables:
         self._looks += 1
         if self._looks % 2:
             leads = self._leads if forward else self._leads.back
-            self._spaces = {id(_NAMES.__get__(module)) for module in self._modules()}
-            others = list(self._others())
+            spaces, swapped = [facts for _, _, facts in imported()], [*self._old.values(), *self._new.values()]
+            self._spaces = {*map(id, spaces), *(id(_NAMES.__get__(module)) for module in swapped)}
+            others = self._others()
             for holder in self._holders(leads, others):
                 self._tables.setdefault(id(holder), Table(holder, self._leads))
             for there, origin, destination, name in self._bound(leads, others):
@@ -184,33 +186,31 @@ class Tables:
                 if self._keeps(module, name):
                     yield module, name, value
 
-    def _holders(self, leads: Leads, others: Iterable[_Other]) -> Iterator[Any]:
+    def _holders(self, leads: Leads, others: Sequence[_Other]) -> Iterator[Any]:
         """The containers in which something is to be led."""
         for holder in self._kept:
             yield from self._inside(holder, leads)
-        named: list[Any] = []
-        for other in others:
-            named += of_kinds(_NAMED, other.values)
-            if self._is_managed(other.name):
-                yield from self._deeper(other.name, other.facts, leads)
-        # Nearly all modules hold the same container of builtins.
-        for value in {id(value): value for value in named}.values():
-            yield from self._inside(value, leads)
-
-    def _deeper(self, name: str, facts: dict[str, Any], leads: Leads) -> Iterator[Any]:
-        """The containers inside of what an unchanged managed module holds."""
-        level = [value for value in list(facts.values()) if not _ends(value)]
-        level += [value for cls in _classes(name, facts) for _, value in walk.class_items(cls) if not _ends(value)]
+        yield from self._concerned(of_kinds(_NAMED, held_by(other.facts for other in others)), leads)
+        # Deeper inside of what unchanged managed modules hold.
+        ours = [other for other in others if self._is_managed(other.name)]
+        level = held_by(other.facts for other in ours)
+        level += [value for other in ours for cls in _classes(*other) for value in _values(cls)]
         seen: set[int] = set()
         for _ in range(_NESTED):
-            further: list[Any] = []
-            for value in level:
-                if id(value) in seen or _is_own(type(value)):
-                    continue
-                seen.add(id(value))
+            level = [value for value in _entered(level) if id(value) not in seen]
+            seen.update(map(id, level))
+            yield from self._concerned(level, leads)
+            level = [part for value in level for part in _parts(value)]
+
+    def _concerned(self, values: list[Any], leads: Leads) -> Iterator[Any]:
+        """The containers of some objects in which something is to be led. Of most that is ruled out many at once."""
+        unique = {id(value): value for value in values}.values()
+        for part in parted(value for value in unique if type(value) in _PLAIN and len(value) <= _LARGE):
+            for value in part if leads.concern(held_by(part)) else ():
                 yield from self._inside(value, leads)
-                further += [part for part in _parts(value) if not _ends(part)]
-            level = further
+        for value in unique:
+            if type(value) not in _PLAIN:
+                yield from self._inside(value, leads)
 
     def _inside(self, value: Any, leads: Leads) -> Iterator[Any]:
         """An object's own containers in which something is to be led."""
@@ -220,18 +220,14 @@ class Tables:
             if _size(holder) <= _LARGE and leads.concern(entries(holder)):
                 yield holder
 
-    def _others(self) -> Iterator[_Other]:
+    def _others(self) -> list[_Other]:
         """The modules that are not swapped."""
         swapped = {id(_NAMES.__get__(module)) for module in (*self._old.values(), *self._new.values())}
-        for name, module in list(sys.modules.items()):
-            if issubclass(type(module), ModuleType) and name.partition(".")[0] != _OURS:
-                facts = _NAMES.__get__(module)
-                if id(facts) not in swapped:
-                    yield _Other(name, facts, list(facts.values()))
-
-    def _modules(self) -> Iterator[ModuleType]:
-        yield from (module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType))
-        yield from (*self._old.values(), *self._new.values())
+        return [
+            _Other(name, facts)
+            for name, _, facts in imported()
+            if id(facts) not in swapped and name.partition(".")[0] != _OURS
+        ]
 
     def _bound(self, leads: Leads, others: Sequence[_Other]) -> Iterator[tuple[Any, Any, Any, str]]:
         """The names and attributes whose object is rebuilt: where it is, and where it is written, back and forth."""
@@ -243,28 +239,30 @@ class Tables:
         for cls, name in self._attributes:
             if self._is_led(walk.class_dict(cls).get(name), leads) and _is_writable(cls, name):
                 yield cls, cls, cls, name
-        kinds = frozenset(filter(is_rebuilt, set[type]().union(*(map(type, other.values) for other in others))))
-        for other in others:
-            for cls in _classes(other.name, other.facts) if self._is_managed(other.name) else ():
-                for name, value in walk.class_items(cls):
-                    if self._is_led(value, leads) and _is_writable(cls, name):
-                        yield cls, cls, cls, name
-            values = of_kinds(kinds, other.values)
-            if values and leads.concern(values):
-                for name, value in list(other.facts.items()):
-                    if self._is_led(value, leads) and (id(other.facts), name) not in self._written:
-                        yield other.facts, other.facts, other.facts, name
+        for cls in (cls for other in others if self._is_managed(other.name) for cls in _classes(*other)):
+            for name, value in walk.class_items(cls) if self._hold_rebuilt(_values(cls), leads) else ():
+                if self._is_led(value, leads) and _is_writable(cls, name):
+                    yield cls, cls, cls, name
+        for part in parted(other.facts for other in others):
+            for facts in part if self._hold_rebuilt(held_by(part), leads) else ():
+                for name, value in list(facts.items()):
+                    if self._is_led(value, leads) and (id(facts), name) not in self._written:
+                        yield facts, facts, facts, name
+
+    def _hold_rebuilt(self, values: list[Any], leads: Leads) -> bool:
+        """Whether among some values may be one that is rebuilt."""
+        kinds = frozenset(filter(is_rebuilt, set(map(type, values))))
+        return bool(kinds) and leads.concern(of_kinds(kinds, values))
 
     def _is_led(self, value: Any, leads: Leads) -> bool:
         return is_rebuilt(type(value)) and leads.of(value) is not value
 
 
 class _Other(NamedTuple):
-    """A module that is not swapped: its name, its namespace, and what its names stand for."""
+    """A module that is not swapped: its name, and its namespace."""
 
     name: str
     facts: dict[str, Any]
-    values: list[Any]
 
 
 class _Binding:
@@ -306,9 +304,18 @@ def _is_own(kind: type) -> bool:
     return walk.class_home(kind).partition(".")[0] == _OURS
 
 
-def _ends(value: Any) -> bool:
-    """Whether nobody looks into an object: it is plain, or it leads everywhere."""
-    return type(value) in _ENDS or issubclass(type(value), (ModuleType, type)) or is_rebuilt(type(value))
+def _values(cls: type) -> list[Any]:
+    return list(walk.class_dict(cls).values())
+
+
+def _entered(values: list[Any]) -> list[Any]:
+    """What somebody looks into of some objects, each once: the others are plain, or lead everywhere."""
+    kinds = frozenset(kind for kind in set(map(type, values)) if not _ends(kind) and not _is_own(kind))
+    return list({id(value): value for value in of_kinds(kinds, values)}.values())
+
+
+def _ends(kind: type) -> bool:
+    return kind in _ENDS or issubclass(kind, (ModuleType, type)) or is_rebuilt(kind)
 
 
 def _own_containers(value: Any) -> Iterator[Any]:

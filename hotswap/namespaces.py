@@ -1,0 +1,56 @@
+"""The namespaces of all imported modules: tens of thousands of names, looked through without a loop in Python.
+
+A module may be lazy, or have a `__getattribute__` of its own: it is not asked.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Collection, Iterable, Iterator, Set
+from itertools import compress
+from types import ModuleType
+from typing import Any
+
+__all__ = ["held_by", "holding", "imported", "of_kinds", "parted"]
+
+_AT_ONCE = 32
+"""How many containers are looked into at once. If they hold what is looked for, each is looked into by itself."""
+
+_NAMESPACE: Any = vars(ModuleType)["__dict__"]
+
+
+def imported() -> list[tuple[str, ModuleType, dict[str, Any]]]:
+    """Return name, module and namespace of what is in `sys.modules` and is a module; one may have several names."""
+    entries: list[tuple[str, Any]] = list(sys.modules.items())
+    return [
+        (name, module, _NAMESPACE.__get__(module)) for name, module in entries if issubclass(type(module), ModuleType)
+    ]
+
+
+def held_by(containers: Iterable[object]) -> list[Any]:
+    """Return what dicts, lists, sets and deques hold, but for the keys of dicts that have only text for keys."""
+    return gc.get_referents(*containers)
+
+
+def holding(wanted: Set[int], containers: Collection[dict[Any, Any]]) -> Iterator[dict[Any, Any]]:
+    """Yield the containers that hold one of some objects.
+
+    Arguments:
+        wanted: the ids of the objects.
+        containers: where to look.
+    """
+    for part in parted(containers) if wanted else ():
+        if not wanted.isdisjoint(map(id, held_by(part))):
+            yield from (container for container in part if not wanted.isdisjoint(map(id, held_by((container,)))))
+
+
+def parted(containers: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield containers in parts that are looked into at once."""
+    every = list(containers)
+    yield from (every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE))
+
+
+def of_kinds(kinds: frozenset[type], values: list[Any]) -> list[Any]:
+    """Return the values of some exact types."""
+    return list(compress(values, map(kinds.__contains__, map(type, values))))

@@ -1,0 +1,23 @@
+"""What `gc.get_referents` tells of a dict: why `hotswap.namespaces` looks at thousands of them in one call."""
+
+from __future__ import annotations
+
+import gc
+
+
+class TestOfADict:
+    def test_values_are_told_also_of_one_that_is_not_tracked(self) -> None:
+        table = {"a": 10**20, "b": "text"}
+        assert {*map(id, gc.get_referents(table))} >= {id(table["a"]), id(table["b"])}
+
+    def test_keys_are_told_unless_all_are_text(self) -> None:
+        key, name = object(), "a name of some length"
+        told = gc.get_referents({key: None, name: None})
+        assert any(one is key for one in told)
+        assert any(one is name for one in told)
+        assert all(one is not name for one in gc.get_referents({name: None}))
+
+    def test_the_order_is_that_of_the_dict_and_of_the_arguments(self) -> None:
+        values = [object() for _ in range(4)]
+        told = gc.get_referents({"a": values[0], "b": values[1]}, {"c": values[2], "d": values[3]})
+        assert list(map(id, told)) == list(map(id, values))
