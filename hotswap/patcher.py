@@ -265,7 +265,7 @@ class Patcher:
 
         if follow not in self._followers:
             self._followers.append(follow)
-        return Watch(lambda patch: self.apply(patch), directory, interval=interval, patcher=self)
+        return Watch(lambda patch: self.apply(patch), directory, interval=interval, patcher=self, running=self.running)
 
     # --- what rollouts ask of their host -------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ __all__ = [
     "check_limit",
     "check_wait",
     "forget_stop",
+    "is_interrupt",
     "request_stop",
 ]
 
@@ -52,6 +53,11 @@ class Stopped(BaseException):
     Nobody catches it but the thread's own main function. Cleaning up in ``finally`` is welcome; what comes of the work
     afterwards is ignored.
     """
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception may be somebody's Ctrl-C. Only the main thread gets it: elsewhere a program raised it."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 class Worker:

@@ -273,10 +273,12 @@ class TestWhereItRuns:
             service.patcher.apply(service.patch("x = 1\nx / 0\n"))
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
-    def test_keyboard_interrupt_of_a_module_goes_through(self, service: Service) -> None:
+    def test_keyboard_interrupt_goes_through_where_it_may_be_the_users(self, make_package: Make) -> None:
+        service = Service(make_package, load_timeout=None)
         with pytest.raises(KeyboardInterrupt):
             service.patcher.apply(service.patch("raise KeyboardInterrupt\n"))
         assert service.patcher.history()[0].state is State.REJECTED
+        assert service.patcher.apply(service.good()).state is State.LIVE
 
     @pytest.mark.parametrize("limit", [LONG, None])
     @pytest.mark.parametrize("way", ["direct", "in a copy of its context", "in no context"])

@@ -426,13 +426,18 @@ class TestImporting:
         assert type(cause) is ValueError
         assert [entry.name for entry in traceback.extract_tb(cause.__traceback__)][-2:] == ["<module>", "inner"]
 
-    def test_keyboard_interrupt_goes_through_and_leaves_nothing(self, bench: Bench) -> None:
-        before = bench.fingerprint()
-        with pytest.raises(KeyboardInterrupt):
-            broken("raise KeyboardInterrupt\n")(bench)
-        untouched(before, bench)
-        assert bench.patcher.history()[0].state is State.REJECTED
-        assert bench.patcher.apply(bench.edited("pricing", more="x = 1\n")).state is State.LIVE
+    def test_keyboard_interrupt_of_a_module_is_no_wish_of_the_user(self, bench: Bench) -> None:
+        error = refused(bench, broken("raise KeyboardInterrupt\n"), LoadError)
+        says(error, "raised KeyboardInterrupt", "running now", "what to do")
+
+    def test_keyboard_interrupt_of_a_module_does_not_end_an_event_loop(self, bench: Bench) -> None:
+        async def serve() -> str:
+            patch = bench.edited("pricing", more="raise KeyboardInterrupt\n")
+            with pytest.raises(LoadError, match="raised KeyboardInterrupt"):
+                await bench.patcher.apply_async(patch)
+            return "goes on"
+
+        assert asyncio.run(serve()) == "goes on"
 
 
 # --- where it comes from --------------------------------------------------------------------------------------------

@@ -513,6 +513,13 @@ class TestOutcome:
         (outcome,) = settle(by_hand)
         assert (outcome.error, outcome.reason) == (type(error).__name__, reason)
 
+    @pytest.mark.parametrize("name", ["shop.whl", "shop-1.0-py2-none-any.whl"])
+    def test_what_makes_no_patch_says_what_runs(self, name: str, drops: Path, apply: Recorder) -> None:
+        put(drops, name)
+        (outcome,) = settle(Watch(apply, drops, settle=0.0, running=lambda: {"shop": Version("1.2")}))
+        assert outcome.error in ("PatchError", "WheelError")
+        assert "running now: shop 1.2" in outcome.reason
+
     def test_an_error_that_can_not_be_read(self, drops: Path, by_hand: Watch, apply: Recorder) -> None:
         class Rude(Exception):
             def __str__(self) -> str:

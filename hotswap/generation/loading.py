@@ -37,7 +37,7 @@ from hotswap.generation.sysview import Modules, SysView, entries, looked_up_in, 
 from hotswap.generation.young import Young, detach, watch_young
 from hotswap.patch import Patch, decode
 from hotswap.stage import on_stage
-from hotswap.stopping import Stopped, Worker
+from hotswap.stopping import Stopped, Worker, is_interrupt
 
 __all__ = ["Candidate"]
 
@@ -111,7 +111,7 @@ class Candidate(Mapping[str, ModuleType]):
             limit: how long the module bodies may take; None: they run here, without a limit.
 
         Raises LoadError if a module raises, does not return in time, tries to end the process, or replaces itself in
-        `sys.modules`; the candidate has to be discarded then. KeyboardInterrupt goes through.
+        `sys.modules`; the candidate has to be discarded then. Ctrl-C goes through.
         """
         gate.hold()
         self.loaded = True
@@ -155,9 +155,11 @@ class Candidate(Mapping[str, ModuleType]):
         before, count = entries(self.world.packages), epochs(self.world.packages)
         try:
             self.world.load(name)
-        except (KeyboardInterrupt, Stopped):
+        except Stopped:
             raise
         except BaseException as error:
+            if is_interrupt(error):
+                raise
             raise LoadError(
                 f"{innermost(error, self.tree)} raised {told(error)}",
                 module=self.world.failing or name,

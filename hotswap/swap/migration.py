@@ -24,7 +24,7 @@ from hotswap import walk
 from hotswap.errors import HotswapError, MigrationError
 from hotswap.generation import Candidate, Limit, Young, reachable, told, watch_young
 from hotswap.patch import decode
-from hotswap.stopping import Stopped, Worker
+from hotswap.stopping import Stopped, Worker, is_interrupt
 from hotswap.swap.bodies import same_code
 from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.plan import Writes
@@ -218,9 +218,11 @@ def _call(module: str, hook: str, owner: ModuleType, views: tuple[_View, _View],
         )
     try:
         function(*views)
-    except (KeyboardInterrupt, Stopped):
+    except Stopped:
         raise
     except BaseException as error:
+        if is_interrupt(error):
+            raise
         raise MigrationError(
             f"{hook} of {module} raised {told(error)}",
             module=module,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +14,7 @@ from packaging.version import Version
 from hotswap.errors import BusyError, HotswapError, PatchError
 from hotswap.patch import Patch
 from hotswap.rollout import Record, Rollout
+from hotswap.stopping import is_interrupt
 from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.scanning import Drop, digest_of
 
@@ -47,8 +47,13 @@ class Taken:
         return (self.version is None, self.version or _NO_VERSION, self.drop.name)
 
 
-def take(drop: Drop) -> Taken:
-    """Read the bytes of a drop. Never raises an Exception: a drop that makes no patch is a failure to report."""
+def take(drop: Drop, running: Callable[[], Mapping[str, Version]] | None = None) -> Taken:
+    """Read the bytes of a drop. Never raises an Exception: a drop that makes no patch is a failure to report.
+
+    Arguments:
+        drop: what was dropped.
+        running: returns what is live; a failure says that too.
+    """
     try:
         if drop.look.odd is not None:
             raise PatchError(drop.look.odd)
@@ -56,6 +61,8 @@ def take(drop: Drop) -> Taken:
         module = drop.path.stem if drop.path.suffix == ".py" else None
         patch = Patch.from_path(drop.path, module=module)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the drop, it is the drop's outcome
+        if running is not None and isinstance(error, HotswapError):
+            error.now_running(running())
         failure = _failure(error)
         try:
             return Taken(drop, digest_of(drop.path), None, failure)
@@ -95,7 +102,7 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, R
             raise
         except BaseException as error:
             # A worker has nobody to pass an interrupt to, a `scan` in the main thread has: the user at the keyboard.
-            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            if is_interrupt(error):
                 raise
             failure = _failure(error)
             if isinstance(error, HotswapError) and isinstance(error.rollout, Record):

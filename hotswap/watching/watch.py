@@ -40,6 +40,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from packaging.version import Version
+
 from hotswap.errors import BusyError, HotswapError, StateError
 from hotswap.events import Level, emit
 from hotswap.watching.attempt import Taken, attempt, take
@@ -78,6 +80,7 @@ class Watch:
         interval: seconds between two rescans, for when no event tells of a change.
         settle: seconds for which a drop must look the same before it is taken.
         patcher: whose memory of earlier drops this is; `apply` by default.
+        running: returns what is live, a version for each package; None where nobody knows.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Watch:
         *,
         settle: float = SETTLE,
         patcher: object = None,
+        running: Callable[[], Mapping[str, Version]] | None = None,
     ) -> None:
         for name, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
             if not (math.isfinite(seconds) and least <= seconds <= threading.TIMEOUT_MAX):
@@ -96,7 +100,7 @@ class Watch:
                 )
         self.directory = Path(os.path.abspath(directory))  # noqa: PTH100 - a later chdir must not move it, links stay
         self.interval = interval
-        self._apply = apply
+        self._apply, self._running = apply, running
         self._ledger = ledger_of(apply if patcher is None else patcher, self.directory)
         self._scanner = Scanner(self.directory, settle)
         self._bell = threading.Event()
@@ -316,7 +320,7 @@ class Watch:
 
     def _take(self, drop: Drop) -> Taken | None:
         """Read the drop's bytes, once; None where they are dealt with."""
-        taken = take(drop)
+        taken = take(drop, self._running)
         known = self._ledger.recall(drop.name, taken.digest)
         again = self._ledger.came_again(drop)
         if known is None or (again and known.passing):
