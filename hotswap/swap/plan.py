@@ -34,6 +34,9 @@ Op = tuple[Any, ...]
 _MISSING: Any = object()
 _CLOCK: Op = (time.perf_counter,)
 
+_AT_ONCE = 500
+"""How many writes are forgotten in one C call."""
+
 
 def gil_enabled() -> bool:
     """Whether this interpreter runs one thread at a time: the only place where hotswap asks."""
@@ -110,11 +113,7 @@ class Writes:
 
     def clear(self) -> None:
         """Forget all writes. They refer to each other in circles, and to code whose death somebody waits for."""
-        self._forward.clear()
-        self._backward.clear()
-        self._first.clear()
-        self._late.clear()
-        self._held.clear()
+        _let_go(self._forward, self._backward, self._first, self._late, self._held)
 
     @property
     def forward(self) -> tuple[Op, ...]:
@@ -143,7 +142,7 @@ class Writes:
                 deque(starmap(operator.call, undo), maxlen=0)
                 raise
             pause = float(done[-1] - done[0])
-        self._held.clear()
+        _let_go(ops, undo, self._held)
         return pause
 
     def _ops(self, forward: bool) -> list[Op]:
@@ -152,6 +151,13 @@ class Writes:
         for writes in self._late:
             ops += writes(forward)
         return ops
+
+
+def _let_go(*lists: list[Any]) -> None:
+    """Empty lists a part at a time: what dies in one C call keeps all other threads waiting until it is dead."""
+    for held in lists:
+        while held:
+            del held[-_AT_ONCE:]
 
 
 class Fate(enum.StrEnum):
