@@ -9,6 +9,7 @@ import itertools
 import linecache
 import os
 import re
+import shutil
 import sys
 import tempfile
 import textwrap
@@ -145,18 +146,29 @@ def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     assert not hooked, "the test left something else in builtins.__import__ than it found"
 
 
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where throw-away packages lie: one directory, since for each new search path all entry points are read again."""
+    return tmp_path_factory.mktemp("packages")
+
+
 @pytest.fixture
-def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+def make_package(
+    tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., ModuleType]]:
     """Write throw-away packages and import them: `make_package({"__init__.py": "...", "prices.py": "..."})`.
 
     Paths are relative to the package; sources are dedented. The package gets a unique top-level name, unless the
-    test gives one by `name=`. Its submodules are imported by whoever wants them. All of it is gone after the test.
+    test gives one by `name=`: then it lies below `tmp_path`, in `packages`. Its submodules are imported by whoever
+    wants them. All of it is gone after the test.
     """
+    made: list[Path] = []
 
     def make(files: Mapping[str, str | bytes], *, name: str | None = None) -> ModuleType:
         package = name or f"throwaway{next(_serial)}"
-        root = tmp_path / "packages"
+        root = tmp_path / "packages" if name else packages
         (root / package).mkdir(parents=True)
+        made.append(root / package)
         for path, source in {"__init__.py": "", **files}.items():
             file = root / package / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -164,4 +176,6 @@ def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
         monkeypatch.syspath_prepend(root)
         return importlib.import_module(package)
 
-    return make
+    yield make
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)  # a test may have taken it away
