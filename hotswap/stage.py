@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
-__all__ = ["Work", "mark", "on_stage", "staging"]
+__all__ = ["Work", "mark", "on_stage", "staging", "work_here"]
 
 
 class Work(Protocol):
@@ -39,9 +39,10 @@ class _Scene(NamedTuple):
 
 
 class _Depth(threading.local):
-    """In how many blocks that are part of staging this thread is."""
+    """In how many blocks that are part of staging this thread is, and what the innermost is for that says so."""
 
     value = 0
+    work: object | None = None
 
 
 _scene: ContextVar[_Scene | None] = ContextVar("hotswap.stage", default=None)
@@ -65,14 +66,26 @@ def mark(work: Work) -> None:
     _scene.set(_Scene(work, _going_on()))
 
 
+def work_here() -> object | None:
+    """What the block of this thread is for, as `on_stage` was told; None outside of one."""
+    return _depth.work
+
+
 @contextmanager
-def on_stage() -> Iterator[None]:
-    """Mark what runs in this block, in this thread and in the present context, as part of staging."""
+def on_stage(work: object | None = None) -> Iterator[None]:
+    """Mark what runs in this block, in this thread and in the present context, as part of staging.
+
+    Arguments:
+        work: what `work_here` answers in this thread; None: what it answers anyway.
+    """
     block = _Block()
     mark(block)
+    before = _depth.work
     _depth.value += 1
+    _depth.work = before if work is None else work
     try:
         yield
     finally:
+        _depth.work = before
         _depth.value -= 1
         block.over = True

@@ -326,25 +326,29 @@ class TestLeft:
             thread.join()
 
     def test_thread_that_the_service_starts_meanwhile_is_not_the_candidates(self, service: Service) -> None:
-        started, stop = threading.Event(), threading.Event()
+        asked, started, stop = threading.Event(), threading.Event(), threading.Event()
         others: list[threading.Thread] = []
 
         def start() -> None:
+            assert asked.wait(20)
             others.append(threading.Thread(target=stop.wait))
             others[0].start()
             started.set()
 
-        builtins.effective_start = start  # type: ignore[attr-defined]
+        of_service = threading.Thread(target=start)
+        of_service.start()
+        builtins.effective_events = (asked, started)  # type: ignore[attr-defined]
         try:
-            # The thread of the service is started while the module body waits, in another thread than the body's.
-            body = "import threading, builtins\ns = threading.Thread(target=builtins.effective_start)\n"
-            body += "s.start()\ns.join()\n"
+            # It starts one while the module body waits, in a thread that was there before.
+            body = "import builtins\nasked, started = builtins.effective_events\nasked.set()\nassert started.wait(20)\n"
             with service.stage(body) as rollout:
-                assert started.is_set()
+                assert others[0].is_alive()
                 assert rollout.plan.effects == []
         finally:
-            del builtins.effective_start  # type: ignore[attr-defined]
+            del builtins.effective_events  # type: ignore[attr-defined]
+            asked.set()
             stop.set()
+            of_service.join()
             others[0].join()
 
     def test_coroutine_that_was_handed_to_a_loop_is_refused_and_cancelled(self, service: Service) -> None:

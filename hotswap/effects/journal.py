@@ -3,7 +3,7 @@
 `before` looks, `after` looks again, takes back what can be taken back, and keeps the rest by name. What went live is
 made again by `make`, right before the commit, and taken back by `take_back`.
 
-Guarantees: nothing is wrapped, and nothing of this is in the way while nothing is loaded. `make` either makes all or
+Guarantees: nothing of this is in the way while nothing is loaded. `make` either makes all or
 takes back what it has made.
 
 Assumes: what other threads of the service do to the same places while a candidate is loaded is rare. Where it can be
@@ -19,6 +19,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Protocol
 
 from hotswap.effects.abstract import Registration, registrations
+from hotswap.effects.actors import Actors, put_back
 from hotswap.effects.entries import Environment, Lists
 from hotswap.effects.exits import Exits
 from hotswap.effects.facts import Deed, Effect, Outcome
@@ -30,6 +31,7 @@ from hotswap.effects.settings import Settings
 from hotswap.effects.snapshot import Snapshot
 from hotswap.effects.threads import Threads, tasks
 from hotswap.effects.traces import Traces
+from hotswap.namespaces import imported
 
 __all__ = ["Journal", "Look"]
 
@@ -58,12 +60,14 @@ class Look:
 
     Arguments:
         modules: the live managed modules.
+        work: for which `hotswap.stage` says that a thread works that runs the candidate's module bodies.
     """
 
-    def __init__(self, modules: Iterable[LiveModule]) -> None:
+    def __init__(self, modules: Iterable[LiveModule], work: object | None = None) -> None:
         self.imported = set(sys.modules)
         self.exits = Exits()
-        self.threads = Threads()
+        self.actors = Actors(work)
+        self.threads = Threads(self.actors)
         managed = [(entry.name, entry.module) for entry in modules]
         self.snapshot = Snapshot(managed)
         self.overloads = Overloads({name.partition(".")[0] for name, _ in managed})
@@ -71,6 +75,16 @@ class Look:
         self.environment = Environment()
         self.lists = Lists()
         self.settings = Settings()
+        self.actors.watch()
+
+    def end(self, ran: Iterable[dict[str, Any]]) -> None:
+        """Take off what had to be put in place to look. May be called twice.
+
+        Arguments:
+            ran: the globals of the candidate's modules.
+        """
+        self.actors.end()
+        put_back([*ran, *(facts for name, _, facts in imported() if name not in self.imported)])
 
 
 class Journal:
@@ -106,21 +120,32 @@ class Journal:
         """
         ran, modules, classes = own
         objects = young.objects or []
-        self.enter_settings(look)
+        self.enter_settings(look, ran.values())
         traces = Traces(objects, young.tuples, ran, modules, classes, look.snapshot.knows)
         traces.trust(keepers)
-        self.deeds += look.threads.changed(traces.leads, ran)
+        self.deeds += look.threads.changed(traces.leads, ran, objects)
         self.deeds += tasks(objects, ran, inside)
         self.deeds += registrations(classes)
         for found in holdings(traces, look.snapshot, list(self.deeds), libraries):
             self.deeds.append(found)
 
-    def enter_settings(self, look: Look) -> None:
-        """Take back what can be told without knowing which objects are the candidate's, and enter it."""
+    def enter_settings(self, look: Look, ran: Iterable[dict[str, Any]] = ()) -> None:
+        """Take back what can be told without knowing which objects are the candidate's, and enter it.
+
+        Arguments:
+            look: taken before loading.
+            ran: the globals of the candidate's modules.
+        """
+        look.end(ran)
         fresh = {name for name in sys.modules if name not in look.imported}
         self.deeds += [*look.settings.changed(), *look.lists.changed(), *look.environment.changed()]
         self.deeds += [*look.loggers.changed(), *look.overloads.changed()]
         self.deeds += look.exits.changed(lambda function: _module_of(function) in fresh)
+
+    def enter_late(self, look: Look, ran: Iterable[dict[str, Any]]) -> None:
+        """Do the same for a module that is loaded on demand, and enter the threads that were started for it."""
+        self.enter_settings(look, ran)
+        self.deeds += look.threads.changed(lambda _: False, (), ())
 
     def enter_assigned(self, assignments: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> None:
         """Enter the attributes of live modules that were set; nobody but the candidate has seen them.

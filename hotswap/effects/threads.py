@@ -1,7 +1,7 @@
 """Threads that a module body started and that still run, and tasks that it scheduled on somebody's event loop.
 
-Other threads of a busy service start threads all the time. One is the candidate's if its object leads to the
-candidate's code, or if it is running code of it.
+Other threads of a busy service start threads all the time. One is the candidate's if a thread that works for the
+candidate has started it, if its object leads to the candidate's code, or if it is running code of it.
 """
 
 from __future__ import annotations
@@ -10,44 +10,63 @@ import asyncio
 import gc
 import sys
 import threading
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import CoroutineType, FrameType
 from typing import Any
 
+from hotswap.effects.actors import Actors, Raw, ident_of
+from hotswap.effects.employers import Employer, employers
 from hotswap.effects.facts import Deed
 
 __all__ = ["Threads", "tasks"]
 
 
 class Threads:
-    """The threads that ran before loading."""
+    """The threads that ran before loading.
 
-    def __init__(self) -> None:
+    Arguments:
+        actors: who works for the candidate.
+    """
+
+    def __init__(self, actors: Actors) -> None:
+        self._actors = actors
         self._before = {id(thread): thread for thread in threading.enumerate()}
         self._idents = set(sys._current_frames())
 
-    def changed(self, is_ours: Callable[[Any], bool], ran: Container[int]) -> list[Deed]:
+    def changed(self, is_ours: Callable[[Any], bool], ran: Container[int], young: Iterable[object]) -> list[Deed]:
         """Return those that the candidate started and that still run.
 
         Arguments:
             is_ours: whether an object leads to the candidate's code.
             ran: ids of the globals of the candidate's modules.
+            young: what was created while the candidate was loaded.
         """
+        started = {ident_of(one): one for one in self._actors.running()}
         frames = sys._current_frames()
         known = {thread.ident: thread for thread in threading.enumerate()}
-        found: list[Deed] = []
+        found: list[tuple[int, threading.Thread | None, str]] = []
         for ident, frame in frames.items():
             thread = known.get(ident)
-            if ident in self._idents and (thread is None or id(thread) in self._before):
-                continue
             if ident == threading.get_ident():
                 continue
             place = _place(frame, ran)
-            if place or (thread is not None and (is_ours(thread) or is_ours(thread.__dict__))):
-                name = repr(thread.name) if thread is not None else f"number {ident}"
-                found.append(Deed("threads", f"thread {name} is still running{f' {place}' if place else ''}"))
+            if ident in started:
+                found.append((ident, thread, place or _library(frame)))
+            elif ident in self._idents and (thread is None or id(thread) in self._before):
+                continue
+            elif place or (thread is not None and (is_ours(thread) or is_ours(thread.__dict__))):
+                found.append((ident, thread, place))
         del frames, frame
-        return found
+        employed = employers([thread for _, thread, _ in found if thread is not None], young)
+        deeds: list[Deed] = []
+        given: set[int] = set()
+        for ident, thread, place in found:
+            employer = employed.get(id(thread))
+            promise = employer.promise if employer else "it runs until it ends by itself"
+            name = repr(thread.name) if thread is not None else f"number {ident}"
+            deeds.append(_Thread(name, place, promise, employer if id(employer) not in given else None))
+            given.add(id(employer))
+        return deeds
 
 
 def _place(frame: FrameType | None, ran: Container[int]) -> str:
@@ -57,6 +76,60 @@ def _place(frame: FrameType | None, ran: Container[int]) -> str:
             return f"{frame.f_code.co_qualname} at line {frame.f_lineno}"
         frame = frame.f_back
     return ""
+
+
+def _library(frame: FrameType | None) -> str:
+    """The outermost function that a thread is in, but for what every thread begins with."""
+    found = ""
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if type(module) is str and module != "threading" and frame.f_code is not Raw.__call__.__code__:
+            found = f"{frame.f_code.co_qualname} of {module}"
+        frame = frame.f_back
+    return found
+
+
+class _Thread(Deed):
+    """A thread that runs.
+
+    Arguments:
+        name: of the thread, or its number.
+        place: the function that it is in, or nothing.
+        promise: what becomes of it.
+        employer: for which it works; only one of several threads has it.
+    """
+
+    def __init__(self, name: str, place: str, promise: str, employer: Employer | None) -> None:
+        super().__init__("threads", f"thread {name} is still running{place and f' {place}'}; {promise}")
+        self._employer = employer
+        self._superfluous = False
+
+    def parts(self) -> Iterator[Any]:
+        """Yield those of the employer too."""
+        yield from super().parts()
+        if self._employer is not None:
+            yield from self._employer.parts()
+
+    def make(self, living: Callable[[Any], Any]) -> None:
+        employer = self._employer
+        self._superfluous = employer is not None and living(employer.held) is not employer.held
+
+    def settle(self) -> None:
+        """Let it come to its end, if a living one is kept in place of the one that it works for."""
+        if self._superfluous and self._employer is not None:
+            self._employer.close()
+            self._employer = None
+
+    def take_back(self) -> None:
+        """Stop what goes on by itself; calls in flight may still need the others."""
+        self._superfluous = False
+        if self._employer is not None:
+            self._employer.part()
+
+    def drop(self) -> None:
+        employer, self._employer = self._employer, None
+        if employer is not None:
+            employer.end()
 
 
 def tasks(young: Iterable[object], ran: Container[int], inside: Container[int]) -> list[Deed]:

@@ -118,11 +118,12 @@ class Candidate(Mapping[str, ModuleType]):
         self._before = entries(self.world.packages), epochs(self.world.packages)
         opened(self.shelters, self.world.live_modules, (*self.changed, *self.removed), self.modules)
         young = Young()
-        look = Look(self.world.live_modules)
+        look = Look(self.world.live_modules, self.world)
         try:
             with watch_young() as young:
                 (limit or Limit()).run(self)
         finally:
+            look.end(self.world.ran.values())
             self.classes = made_classes(self.world.ran, young)
             examine(self, look, young)
 
@@ -223,11 +224,11 @@ class Candidate(Mapping[str, ModuleType]):
 
     def __getitem__(self, name: str) -> ModuleType:
         if name not in self.modules and name not in self.removed and self._staged(name):
-            look = Look(self.world.live_modules)
+            look = Look(self.world.live_modules, self.world)
             try:
                 self.load_module(name)
             finally:
-                self.journal.enter_settings(look)
+                self.journal.enter_late(look, self.world.ran.values())
         try:
             return self.world.present(name)
         except ModuleNotFoundError:
@@ -378,7 +379,7 @@ class CandidateWorld(World):
             source = self.candidate.patch.sources.get(name)
             if source is not None and name not in self.candidate.definitions:
                 self.candidate.definitions[name] = analyse(decode(source.data), name, package=source.package)
-            with looked_up_in(self), sheltered(self.candidate.shelters, name), on_stage():
+            with looked_up_in(self), sheltered(self.candidate.shelters, name), on_stage(self):
                 loader.exec_module(module)
             self.finished.append(name)
         except BaseException:
