@@ -71,7 +71,7 @@ class Look:
         managed = [(entry.name, entry.module) for entry in modules]
         self.snapshot = Snapshot(managed)
         self.overloads = Overloads({name.partition(".")[0] for name, _ in managed})
-        self.loggers = Loggers()
+        self.loggers = Loggers(self.actors.present)
         self.environment = Environment()
         self.lists = Lists()
         self.settings = Settings()
@@ -83,6 +83,7 @@ class Look:
         Arguments:
             ran: the globals of the candidate's modules.
         """
+        self.loggers.end()
         self.actors.end()
         put_back([*ran, *(facts for name, _, facts in imported() if name not in self.imported)])
 

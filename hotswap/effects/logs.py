@@ -1,53 +1,159 @@
-"""Logging: handlers and filters that a module body adds to loggers, and the levels that it sets.
+"""Logging: what a module body does to loggers and to their handlers.
 
-A logger that it merely asks for is no effect. Handlers that were added while something was loaded are taken off again,
-and put on at the commit, unless the logger has a handler of the same class then: that is the one that the running
-version put on when it was imported, and a restart would have one of them, not two.
+A logger that it merely asks for is no effect. What it adds to loggers, takes off them, and sets of them while something
+was loaded is put back, and made at the commit. Two things are not as in a process that starts:
+
+| the module body | what becomes of it |
+|---|---|
+| closes living handlers, as `dictConfig` and `basicConfig(force=True)` do | nothing: they are kept open |
+| configures logging, which disables the loggers that are there and are not named | they stay enabled |
+| configures logging, which empties the loggers below one that is named | they stay as they are |
+
+For when the process started, most of these did not exist yet, and are set up by modules that do not run again.
 """
 
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-from hotswap.effects.facts import Deed, Outcome
+from hotswap import walk
+from hotswap.effects.facts import Deed
+from hotswap.effects.log_deeds import Entries, Fact, Name, Untouched
+from hotswap.effects.log_handlers import KeptOpen, Successors, alike, handler_facts, has
 
 __all__ = ["Loggers"]
 
 _FACTS = ("level", "propagate", "disabled")
-_FRESH = (logging.NOTSET, True, False)
+_FRESH: dict[str, Any] = {"level": logging.NOTSET, "propagate": True, "disabled": False}
 """What they are in a logger that is new."""
+
+_LOCK: Any = logging._lock  # type: ignore[attr-defined]  # who configures logging holds it
+_REFERENCES: list[Any] = logging._handlerList  # type: ignore[attr-defined]
+"""Weak references to all handlers, which are closed when the process ends, or when logging is configured."""
+_NAMES: Any = logging._handlers  # type: ignore[attr-defined]
+"""Handlers by their names."""
+
+_MANY = 5
+"""How many names of loggers a sentence has."""
 
 
 class Loggers:
-    """The loggers as they were before loading."""
+    """The loggers as they were before loading, and their handlers, which are kept open meanwhile.
 
-    def __init__(self) -> None:
-        self._before = {id(logger): (logger, _facts(logger), *_holds(logger)) for logger in _loggers()}
+    Arguments:
+        is_ours: whether the calling thread works for the candidate.
+    """
+
+    def __init__(self, is_ours: Callable[[], bool]) -> None:
+        # Configuring logging forgets all handlers, this one too. Nothing else tells that it was done.
+        self._probe = logging.NullHandler()
+        with _LOCK:
+            self._references = list(_REFERENCES)
+            self._names = dict(_NAMES.items())
+            self._before = {id(logger): (logger, *_state(logger)) for logger in _loggers()}
+        living = [reference() for reference in self._references if type(reference) is weakref.ref]
+        living += [handler for _, _, handlers, copy, *_ in self._before.values() for handler in copy]
+        self._handlers = {
+            id(handler): (handler, handler_facts(handler), handler.filters, list(handler.filters))
+            for handler in living
+            if handler is not None and handler is not self._probe and issubclass(type(handler), logging.Handler)
+        }
+        self._kept_open = [KeptOpen(handler, is_ours) for handler, *_ in self._handlers.values()]
+
+    def end(self) -> None:
+        """Keep handlers open no more. May be called twice."""
+        while self._kept_open:
+            self._kept_open.pop().end()
 
     def changed(self) -> list[Deed]:
         """Put back what differs now, and return it."""
+        self.end()
+        with _LOCK:
+            after = {id(logger): (logger, *_state(logger)) for logger in _loggers()}
+            configured = not any(reference() is self._probe for reference in list(_REFERENCES))
+            names = dict(_NAMES.items())
+            self._put_back_references()
+            successors = self._successors(after)
+            found: list[Deed] = [successors]
+            disabled: list[str] = []
+            for key, (logger, facts, handlers, copy, filters, filters_copy) in after.items():
+                was = self._before.get(key, (logger, _FRESH, handlers, [], filters, []))
+                title = f"the logger {logger.name!r}"
+                # Below a logger that is configured anew, the others get a list of their own, which is empty.
+                emptied = configured and key in self._before and handlers is not was[2]
+                logger.__dict__.update(handlers=was[2], filters=was[4])
+                before, stays = was[3], []
+                if emptied:
+                    came = {walk.class_name(type(handler)) for handler in copy}
+                    stays = [h for h in before if not has(copy, h) and walk.class_name(type(h)) not in came]
+                found += _entries(logger, "handlers", title, before, [*stays, *copy], successors)
+                found += _entries(logger, "filters", title, was[5], filters_copy, successors)
+                left = bool(stays)
+                for name, value in facts.items():
+                    there = was[1][name]
+                    if value == there:
+                        continue
+                    _set(logger, name, there)
+                    if name == "disabled" and value and configured and key in self._before:
+                        disabled.append(logger.name)
+                    elif emptied and value == _FRESH[name] and name != "disabled":
+                        left = True
+                    else:
+                        found.append(Fact(logger, name, value, title, _set))
+                if left:
+                    what = f"empties {title}, which is below one that it configures: it stays as it is"
+                    found.append(Untouched(what))
+            found += self._changed_handlers(successors)
+            found += self._changed_names(names, successors)
+        if disabled:
+            more = f" and {len(disabled) - _MANY} more" if len(disabled) > _MANY else ""
+            some = ", ".join(map(repr, disabled[:_MANY]))
+            found.append(Untouched(f"disables loggers that are there already ({some}{more}): they stay enabled"))
+        return found if len(found) > 1 else []
+
+    def _put_back_references(self) -> None:
+        """Show the handlers again that are closed when the process ends."""
+        since = [one for one in _REFERENCES if not has(self._references, one)]
+        _REFERENCES[:] = [one for one in self._references if one() is not None and one() is not self._probe] + since
+
+    def _successors(self, after: dict[int, tuple[Any, ...]]) -> Successors:
+        """Find out which handlers and filters were taken off to be put on again, as they are."""
+        removed: list[Any] = []
+        added: list[Any] = []
+        for key, (logger, _, _, copy, _, filters) in after.items():
+            _, _, _, there, _, there_filters = self._before.get(key, (logger, None, None, [], None, []))
+            for was, now in ((there, copy), (there_filters, filters)):
+                removed += [item for item in was if not has(now, item) and not has(removed, item)]
+                added += [item for item in now if not has(was, item) and not has(added, item)]
+        return Successors(removed, [item for item in added if id(item) not in self._handlers])
+
+    def _changed_handlers(self, successors: Successors) -> list[Deed]:
         found: list[Deed] = []
-        for logger in _loggers():
-            _, facts, handlers, filters = self._before.get(id(logger), (logger, _FRESH, [], []))
-            now_handlers, now_filters = _holds(logger)
-            for handler in now_handlers:
-                if not _has(handlers, handler):
-                    logger.removeHandler(handler)
-                    found.append(_Added(logger, handler, "handler"))
-            for handler in handlers:
-                if not _has(now_handlers, handler):
-                    logger.addHandler(handler)
-                    found.append(_Removed(logger, handler))
-            for item in now_filters:
-                if not _has(filters, item):
-                    logger.removeFilter(item)
-                    found.append(_Added(logger, item, "filter"))
-            for name, before, after in zip(_FACTS, facts, _facts(logger), strict=True):
-                if before != after:
-                    _set(logger, name, before)
-                    found.append(_Fact(logger, name, after))
+        for handler, facts, filters, copy in self._handlers.values():
+            title = f"a {walk.class_name(type(handler))}"
+            now = list(handler.filters)
+            handler.filters = filters
+            found += _entries(handler, "filters", title, copy, now, successors)
+            for name, value in handler_facts(handler).items():
+                there = facts.get(name)
+                if value is there or (type(value) is type(there) and type(value) in (int, str) and value == there):
+                    continue
+                handler.__dict__[name] = there
+                if not alike(there, value):
+                    found.append(Fact(handler, name, value, title, _write))
+        return found
+
+    def _changed_names(self, names: dict[str, Any], successors: Successors) -> list[Deed]:
+        found: list[Deed] = []
+        for name, handler in names.items():
+            if self._names.get(name) is not handler:
+                _NAMES.pop(name, None)
+                found.append(Name(name, handler, successors))
+        for name, handler in self._names.items():
+            _NAMES[name] = handler
         return found
 
 
@@ -58,88 +164,30 @@ def _loggers() -> list[logging.Logger]:
     return [logging.root, *known]  # type: ignore[list-item]  # place holders were left out
 
 
-def _facts(logger: logging.Logger) -> tuple[Any, ...]:
-    return tuple(logger.__dict__.get(name) for name in _FACTS)
+def _state(logger: logging.Logger) -> tuple[dict[str, Any], list[Any], list[Any], list[Any], list[Any]]:
+    """Its facts, and its handlers and its filters, each as the list that it is and as a copy."""
+    facts = {name: logger.__dict__.get(name) for name in _FACTS}
+    return facts, logger.handlers, list(logger.handlers), logger.filters, list(logger.filters)
 
 
-def _holds(logger: logging.Logger) -> tuple[list[Any], list[Any]]:
-    return list(logger.handlers), list(logger.filters)
-
-
-def _has(items: list[Any], item: Any) -> bool:
-    return any(item is other for other in items)
+def _entries(
+    owner: Any, attribute: str, title: str, before: list[Any], after: list[Any], successors: Successors
+) -> list[Deed]:
+    """Put a list of handlers or filters back, and return what was done to it."""
+    living: list[Any] = getattr(owner, attribute)
+    if len(living) != len(before) or any(a is not b for a, b in zip(living, before, strict=True)):
+        living[:] = before
+    removed = [item for item in before if not has(after, item)]
+    added = [item for item in after if not has(before, item)]
+    return [Entries(owner, attribute, title, removed, added, successors)] if removed or added else []
 
 
 def _set(logger: logging.Logger, name: str, value: Any) -> None:
     if name == "level":
-        logger.setLevel(value)  # loggers below remember the level that holds for them
+        logging.Logger.setLevel(logger, value)  # loggers below remember the level that holds for them
     else:
-        setattr(logger, name, value)
+        logger.__dict__[name] = value
 
 
-class _Added(Deed):
-    """A handler or a filter that was added."""
-
-    def __init__(self, logger: logging.Logger, item: Any, what: str) -> None:
-        super().__init__("logging", f"adds a {type(item).__name__} to the logger {logger.name!r}", Outcome.UNDONE)
-        self._logger, self._item, self._what = logger, item, what
-        self._made: list[Any] = []
-
-    def make(self, living: Callable[[Any], Any]) -> None:
-        handlers, filters = _holds(self._logger)
-        item = living(self._item)
-        kind = living(type(item))
-        there = handlers if self._what == "handler" else filters
-        if any(type(other) is kind for other in there):
-            return
-        (self._logger.addHandler if self._what == "handler" else self._logger.addFilter)(item)
-        self._made.append(item)
-
-    def take_back(self) -> None:
-        while self._made:
-            item = self._made.pop()
-            (self._logger.removeHandler if self._what == "handler" else self._logger.removeFilter)(item)
-
-    def drop(self) -> None:
-        # A handler of the candidate's own class is the candidate's business: closing it would run its code.
-        if type(self._item).__module__.partition(".")[0] == "logging" and self._what == "handler":
-            self._item.close()
-
-
-class _Removed(Deed):
-    """A handler that was taken off."""
-
-    def __init__(self, logger: logging.Logger, handler: Any) -> None:
-        what = f"takes a {type(handler).__name__} off the logger {logger.name!r}"
-        super().__init__("logging", what, Outcome.UNDONE)
-        self._logger, self._handler = logger, handler
-        self._made = False
-
-    def make(self, living: Callable[[Any], Any]) -> None:
-        self._made = _has(self._logger.handlers, self._handler)
-        self._logger.removeHandler(self._handler)
-
-    def take_back(self) -> None:
-        if self._made:
-            self._logger.addHandler(self._handler)
-        self._made = False
-
-
-class _Fact(Deed):
-    """A level or a switch of a logger."""
-
-    def __init__(self, logger: logging.Logger, name: str, after: Any) -> None:
-        value = logging.getLevelName(after) if name == "level" else repr(after)
-        super().__init__("logging", f"sets {name} of the logger {logger.name!r} to {value}", Outcome.UNDONE)
-        self._logger, self._name, self._after = logger, name, after
-        self._made: list[Any] = []
-
-    def make(self, living: Callable[[Any], Any]) -> None:
-        self._made.append(self._logger.__dict__.get(self._name))
-        _set(self._logger, self._name, self._after)
-
-    def take_back(self) -> None:
-        while self._made:
-            there = self._made.pop()
-            if self._logger.__dict__.get(self._name) == self._after:
-                _set(self._logger, self._name, there)
+def _write(handler: logging.Handler, name: str, value: Any) -> None:
+    handler.__dict__[name] = value
