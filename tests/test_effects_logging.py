@@ -59,7 +59,19 @@ FILE = (
     "[handler_out]\nclass=StreamHandler\nargs=(sys.stdout,)\nformatter=f\n[formatter_f]\nformat=%(message)s\n"
     "''')\nlogging.config.fileConfig(p, disable_existing_loggers=False)\n"
 )
+CHAINED = (
+    "import logging, logging.config\n"
+    "class Form(logging.Formatter): pass\nclass Own(logging.StreamHandler): pass\n"
+    "logging.config.dictConfig({'version': 1, 'disable_existing_loggers': False,\n"
+    " 'formatters': {'f': {'()': Form, 'fmt': '%(message)s'}},\n"
+    " 'handlers': {'own': {'()': Own, 'stream': 'ext://sys.stdout', 'formatter': 'f'},\n"
+    "             'out': {'class': 'logging.StreamHandler', 'stream': 'ext://sys.stderr', 'formatter': 'f'},\n"
+    "             'net': {'class': 'logging.handlers.SocketHandler', 'host': '127.0.0.1', 'port': 9, 'level': 50},\n"
+    "             'mem': {'class': 'logging.handlers.MemoryHandler', 'capacity': 9, 'target': 'out'}},\n"
+    " 'loggers': {'PACKAGE': {'handlers': ['own', 'mem', 'net', 'out'], 'level': 'INFO', 'propagate': False}}})\n"
+)
 BODIES = {
+    "chained": CHAINED,
     "dictConfig": CONFIG,
     "replaced": REPLACED,
     "cleared": CLEARED,
@@ -283,6 +295,18 @@ class TestChanged:
         logger.addHandler(late)
         rollout.rollback()
         assert logger.handlers == [*before, late]
+
+    def test_handler_that_hands_on_to_one_that_stays_hands_on_to_the_living_one(self, make_package: Make) -> None:
+        service = made(make_package, CHAINED)
+        logger = logging.getLogger(service.name)
+        old = list(logger.handlers)
+        rollout = service.patcher.apply(service.patch(CHAINED.replace("'capacity': 9", "'capacity': 8")))
+        (new,) = [one for one in logger.handlers if one not in old]
+        assert isinstance(new, logging.handlers.MemoryHandler)
+        assert new.capacity == 8
+        assert new.target is old[3]
+        rollout.rollback()
+        assert logger.handlers == old
 
     def test_levels_and_switches(self, make_package: Make) -> None:
         service = made(make_package, CONFIG)

@@ -112,6 +112,11 @@ class TestRefused:
         worker.join()
         assert ran == []
 
+    def test_listener_with_handlers_of_the_candidate_leaves_nothing_else(self, service: Service) -> None:
+        body = "class Own(logging.Handler): pass\nl = logging.handlers.QueueListener(q, Own())\nl.start()\n"
+        text = refused(service, LISTENER.replace("l = logging.handlers.QueueListener(q)\nl.start()\n", body))
+        assert text.count("[import-effect]") == 1
+
     def test_pool_of_the_service_is_not_shut_down(self, service: Service) -> None:
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             builtins.effective_pool = pool  # type: ignore[attr-defined]

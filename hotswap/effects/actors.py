@@ -117,11 +117,14 @@ class _Start:
         for actors in present:
             actors.enter(one)
         try:
-            return self.original(function, *args, **kwargs)
+            started = self.original(function, *args, **kwargs)
         except BaseException:
             for actors in present:
                 actors.leave(one)
             raise
+        if type(one) is Raw:  # it may not have begun yet
+            one.ident = started if type(started) is int else getattr(started, "ident", one.ident)
+        return started
 
 
 class _Switch:

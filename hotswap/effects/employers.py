@@ -49,7 +49,7 @@ class Employer:
         self.held, self._threads = held, threads
         self._name = walk.class_name(type(held))
         # A commit may give the twin of a listener the queue of the living one: what is put in that would stop that one.
-        self._queue: Any = (walk.instance_dict(held) or {}).get("queue")
+        self._queue: Any = _attribute(held, "queue")
 
     def parts(self) -> Iterator[Any]:
         """Yield the containers in which it keeps what it found, and itself."""
@@ -135,12 +135,19 @@ def _is_of_its_own(o: object, young: list[object]) -> bool:
     """Whether nobody else is stopped with it: the queue of a listener may be another one's too."""
     if walk.class_name(type(o)) != "QueueListener":
         return True
-    source = (walk.instance_dict(o) or {}).get("queue")
+    source = _attribute(o, "queue")
     return type(source) in (queue.Queue, queue.SimpleQueue) and any(source is one for one in young)
 
 
 def _threads_of(o: object, attributes: tuple[str, ...]) -> Iterator[Any]:
-    facts = walk.instance_dict(o) or {}
     for attribute in attributes:
-        value: Any = facts.get(attribute)
+        value = _attribute(o, attribute)
         yield from list(value) if type(value) in (list, set) else [value]
+
+
+def _attribute(o: object, name: str) -> Any:
+    """An attribute of an object of a known class. Its `__dict__` would be made if it were asked for, and look young."""
+    try:
+        return object.__getattribute__(o, name)
+    except AttributeError:
+        return None

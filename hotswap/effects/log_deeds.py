@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hotswap import walk
-from hotswap.effects.facts import Deed, Outcome
-from hotswap.effects.log_handlers import Successors, has
+from hotswap.effects.facts import Deed, Effect, Outcome
+from hotswap.effects.log_handlers import Successors, alike, has
 
 __all__ = ["Entries", "Fact", "Name", "Untouched"]
 
 _LOCK: Any = logging._lock  # type: ignore[attr-defined]
+_REFERENCES: list[Any] = logging._handlerList  # type: ignore[attr-defined]
 _NAMES: Any = logging._handlers  # type: ignore[attr-defined]
 
 
@@ -43,11 +44,16 @@ class Entries(Deed):
         added: list[Any],
         successors: Successors,
     ) -> None:
-        super().__init__("logging", _told(attribute, title, removed, added, successors), Outcome.UNDONE)
-        self._owner, self._attribute = owner, attribute
+        super().__init__("logging", f"changes {attribute} of {title}", Outcome.UNDONE)
+        self._owner, self._attribute, self._title = owner, attribute, title
         self._removed, self._added, self._successors = removed, added, successors
         self._there: list[Any] | None = None
         self._made: list[Any] = []
+
+    def fact(self, allowed: Iterable[str]) -> Effect:
+        """Say which of them stay."""
+        self.what = _told(self._attribute, self._title, self._removed, self._added, self._successors)
+        return super().fact(allowed)
 
     def make(self, living: Callable[[Any], Any]) -> None:
         """Make it again, in the list as it is now."""
@@ -72,10 +78,17 @@ class Entries(Deed):
         for item in coming:
             kind = living(type(item))
             if has(there, item) or _take(free, kind, living) or not _take(present, kind, living):
+                self._lead(item)
                 come.append(item)
         if not going and all(has(there, item) for item in come):
             return there
         return [item for item in there if not has(going, item) and not has(come, item)] + come
+
+    def _lead(self, item: Any) -> None:
+        """Give a handler of the candidate's that hands on to another one the living one, if that stays."""
+        target = item.__dict__.get("target") if issubclass(type(item), logging.Handler) else None
+        if target is not None and self._successors.is_kept(target):
+            item.__dict__["target"] = self._successors.of(target, lambda one: one)
 
     def settle(self) -> None:
         """Close the twins of handlers that stay."""
@@ -112,7 +125,11 @@ def _take(items: list[Any], kind: type, living: Callable[[Any], Any]) -> bool:
 
 def _close(handler: Any) -> None:
     """Close a handler of the candidate's. One of a class of its own is its business: closing it would run its code."""
-    if not issubclass(type(handler), logging.Handler) or walk.class_home(type(handler)).partition(".")[0] != "logging":
+    if not issubclass(type(handler), logging.Handler):
+        return
+    if walk.class_home(type(handler)).partition(".")[0] != "logging":
+        with _LOCK:  # nor is it to be run when the process ends, or when somebody configures logging
+            _REFERENCES[:] = [reference for reference in _REFERENCES if reference() is not handler]
         return
     name = handler.__dict__.get("_name")
     there = _NAMES.get(name)
@@ -141,22 +158,35 @@ class Fact(Deed):
     Arguments:
         owner: the logger or the handler.
         name: of the attribute.
+        there: its value before.
         after: its value.
         title: what the owner is called in a sentence.
         write: sets it.
     """
 
-    def __init__(self, owner: Any, name: str, after: Any, title: str, write: Callable[[Any, str, Any], None]) -> None:
+    def __init__(
+        self, owner: Any, name: str, there: Any, after: Any, title: str, write: Callable[[Any, str, Any], None]
+    ) -> None:
         if name == "level":
             value = logging.getLevelName(after)
         else:
             value = repr(after) if type(after) in (bool, str) else f"a {walk.class_name(type(after))}"
         super().__init__("logging", f"sets {name.lstrip('_')} of {title} to {value}", Outcome.UNDONE)
-        self._owner, self._name, self._after, self._write = owner, name, after, write
+        self._owner, self._name, self._there, self._after, self._write = owner, name, there, after, write
         self._made: list[Any] = []
+        self._is_alike: bool | None = None
+
+    @property
+    def silent(self) -> bool:  # type: ignore[override]  # it is compared when somebody asks, as successors are
+        """Whether what was there is configured alike, and stays."""
+        if self._is_alike is None:
+            self._is_alike = alike(self._there, self._after)
+        return self._is_alike
 
     def make(self, living: Callable[[Any], Any]) -> None:
         """Set it."""
+        if self.silent:
+            return
         self._made.append(self._owner.__dict__.get(self._name))
         if type(self._after) not in (int, bool, str):
             self._after = living(self._after)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
@@ -22,7 +22,7 @@ _STATE = frozenset(
 )
 """The attributes of handlers of the standard library that have come to be in its use, and say nothing of how."""
 
-_DEEP = 6
+_DEEP = 16
 """How many steps from a handler objects are compared."""
 
 
@@ -93,7 +93,7 @@ def alike(one: Any, other: Any, depth: int = 0) -> bool:
         return False
     if kind in (str, bytes, int, float, bool):
         return bool(one == other)
-    if kind in (list, tuple):
+    if kind in (list, tuple) or (issubclass(kind, (list, tuple)) and walk.class_home(kind) == "logging.config"):
         return len(one) == len(other) and all(alike(a, b, depth + 1) for a, b in zip(one, other, strict=True))
     if kind is dict:
         return (
@@ -127,6 +127,9 @@ def _is_plain(kind: type) -> bool:
 class Successors(Deed):
     """Which living object stays, because the one that was to take its place is configured alike.
 
+    They are compared when somebody asks first. Looking at the attributes of an object may give it a dict that it had
+    not had, and while it is found out who holds what of the candidate, that would look like somebody else's.
+
     Arguments:
         removed: living handlers and filters that were taken off some logger.
         added: those of the candidate that were put on one.
@@ -136,24 +139,26 @@ class Successors(Deed):
 
     def __init__(self, removed: list[Any], added: list[Any]) -> None:
         super().__init__("logging", "puts on what is there already", Outcome.UNDONE)
-        self.kept: dict[int, tuple[Any, Any]] = {}
-        """Id of the one of the candidate -> (it, the living one)."""
-        free = list(removed)
-        for item in added:
-            for position, living in enumerate(free):
-                if alike(living, item):
-                    self.kept[id(item)] = (item, living)
-                    del free[position]
-                    break
+        self._removed, self._added = removed, added
+        self._kept: dict[int, tuple[Any, Any]] | None = None
 
-    def parts(self) -> Iterator[Any]:
-        """Yield the pairs too."""
-        yield from super().parts()
-        yield from self.kept.values()
+    @property
+    def kept(self) -> dict[int, tuple[Any, Any]]:
+        """Id of the one of the candidate -> (it, the living one)."""
+        if self._kept is None:
+            self._kept = {}
+            free = list(self._removed)
+            for item in self._added:
+                for position, living in enumerate(free):
+                    if alike(living, item):
+                        self._kept[id(item)] = (item, living)
+                        del free[position]
+                        break
+        return self._kept
 
     def drop(self) -> None:
         """Forget them."""
-        self.kept = {}
+        self._removed, self._added, self._kept = [], [], {}
 
     def of(self, item: Any, living: Callable[[Any], Any]) -> Any:
         """Return what is live after the swap for one of the candidate."""

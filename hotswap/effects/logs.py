@@ -22,7 +22,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.effects.facts import Deed
 from hotswap.effects.log_deeds import Entries, Fact, Name, Untouched
-from hotswap.effects.log_handlers import KeptOpen, Successors, alike, handler_facts, has
+from hotswap.effects.log_handlers import KeptOpen, Successors, handler_facts, has
 
 __all__ = ["Loggers"]
 
@@ -102,7 +102,7 @@ class Loggers:
                     elif emptied and value == _FRESH[name] and name != "disabled":
                         left = True
                     else:
-                        found.append(Fact(logger, name, value, title, _set))
+                        found.append(Fact(logger, name, there, value, title, _set))
                 if left:
                     what = f"empties {title}, which is below one that it configures: it stays as it is"
                     found.append(Untouched(what))
@@ -142,8 +142,7 @@ class Loggers:
                 if value is there or (type(value) is type(there) and type(value) in (int, str) and value == there):
                     continue
                 handler.__dict__[name] = there
-                if not alike(there, value):
-                    found.append(Fact(handler, name, value, title, _write))
+                found.append(Fact(handler, name, there, value, title, _write))
         return found
 
     def _changed_names(self, names: dict[str, Any], successors: Successors) -> list[Deed]:

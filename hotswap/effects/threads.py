@@ -56,6 +56,8 @@ class Threads:
                 continue
             elif place or (thread is not None and (is_ours(thread) or is_ours(thread.__dict__))):
                 found.append((ident, thread, place))
+        # One that has not begun has no frame yet.
+        found += [(ident, known.get(ident), "") for ident in started if ident is not None and ident not in frames]
         del frames, frame
         employed = employers([thread for _, thread, _ in found if thread is not None], young)
         deeds: list[Deed] = []
