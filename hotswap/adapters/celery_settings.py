@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery.app.base import PendingConfiguration
 
+from hotswap import walk
 from hotswap.adapters.overlay import copied, same
 from hotswap.adapters.parts import replace_items
 from hotswap.swap import Facts, Op
@@ -16,6 +17,17 @@ __all__ = ["SHOWN", "change_periodic_tasks", "change_settings", "settings_of", "
 
 _MISSING: Any = object()
 _SCHEDULE = "beat_schedule"
+
+_DERIVED = (
+    "_rtable",
+    "create_task_message",
+    "default_exchange",
+    "default_queue",
+    "router",
+    "send_task_message",
+    "utc",
+)
+"""What Celery makes of its settings when it sends the first task. Not the queues: a worker chooses among them."""
 
 
 def settings_shown(app: Any, conf: Any) -> Any:
@@ -71,19 +83,46 @@ def change_settings(facts: Facts, app: Any, before: Mapping[str, Any], after: Ma
         before: the settings that the new ones are compared with.
         after: the new ones.
     """
-    own = app.__dict__
+    own, is_changed = app.__dict__, False
     table = own["_conf"].__dict__["changes"] if own["configured"] and own["_conf"] is not None else own["_preconf"]
     living = settings_of(own)
     for name, value in after.items():
         was, there = before.get(name, _MISSING), living.get(name, _MISSING)
         if _is_same(value, was):
             continue
+        is_changed = True
         if type(value) is type(there) is dict:
             known = was if type(was) is dict else {}
             changed = {key: item for key, item in value.items() if not _is_same(item, known.get(key, _MISSING))}
             replace_items(facts, there, {**dict.fromkeys(known.keys() - value.keys(), _MISSING), **changed}, _MISSING)
         else:
-            facts.writes.item(table, name, value)
+            _set(facts, app, table, name, value)
+    if is_changed:
+        facts.writes.late(lambda _: list(_forgotten(facts, app)))
+
+
+def _set(facts: Facts, app: Any, table: dict[str, Any], name: str, value: Any) -> None:
+    own, before = app.__dict__, table.get(name, _MISSING)
+    facts.writes.item(table, name, value)
+
+    def late(forward: bool) -> list[Op]:
+        """The application may have read its settings since the commit: then the way back finds a copy of them."""
+        if forward or not own["configured"] or own["_conf"] is None:
+            return []
+        copy = own["_conf"].__dict__["changes"]
+        if copy is table or copy.get(name, _MISSING) is not value:
+            return []
+        return [(dict.pop, copy, name, None) if before is _MISSING else (dict.__setitem__, copy, name, before)]
+
+    facts.writes.late(late)
+
+
+def _forgotten(facts: Facts, app: Any) -> Iterator[Op]:
+    """Yield the writes that have what an application sends with made of its settings again, when it is next used."""
+    inside = walk.instance_dict(app.__dict__.get("amqp")) or {}
+    for name in _DERIVED:
+        facts.writes.hold(inside.get(name))
+        yield (dict.pop, inside, name, None)
 
 
 def change_periodic_tasks(facts: Facts, app: Any, shown: Mapping[str, Any]) -> None:

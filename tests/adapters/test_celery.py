@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import threading
 import weakref
@@ -497,6 +498,31 @@ app.conf.beat_schedule = {{'one': {{'task': 'a', 'schedule': 1.0}}}}
             service.patcher.rollback()
             commit(service, service.stage({"tasks.py": v2}))
             assert told() == ({"a": "q2"}, "q2", {"one": 2.0, "more": 9.0})
+
+    @pytest.mark.parametrize("used", [True, False])
+    def test_what_is_derived_from_settings(self, program: Start, used: bool) -> None:
+        v1 = f"{HEAD}app.conf.task_routes = {{'a': {{'queue': 'q1'}}}}\n"
+        v2 = v1.replace("q1", "q2") + "app.conf.task_default_queue = 'q3'\napp.conf.task_serializer = 'yaml'\n"
+        service = program({"tasks.py": v1})
+
+        def routed() -> Any:
+            amqp = service.held.amqp
+            queues = [amqp.router.route({}, name)["queue"].name for name in ("a", "b")]
+            used = inspect.getclosurevars(amqp.send_task_message).nonlocals
+            return [*queues, amqp.default_queue.name, used["default_serializer"]]
+
+        before = ["q1", "celery", "celery", "json"]
+        if used:
+            assert routed() == before
+        commit(service, service.stage({"tasks.py": v2}))
+        assert routed() == ["q2", "q3", "q3", "yaml"]
+        service.patcher.rollback()
+        assert routed() == before
+        commit(service, service.stage({"tasks.py": v2}))
+        assert routed() == ["q2", "q3", "q3", "yaml"]
+        service.patcher.rollback()
+        service.stage({"tasks.py": v2}).abort()
+        assert routed() == before
 
     def test_settings_of_an_application_that_changes(self, program: Start) -> None:
         v1 = APP + "app.conf.task_default_queue = 'q1'\n"
