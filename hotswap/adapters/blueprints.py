@@ -6,7 +6,7 @@ told from the rules: what a rule has more than the blueprint says is the prefix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -33,14 +33,27 @@ def places(app: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
                 options["url_prefix"] = prefix
             if subdomain and subdomain != blueprint.subdomain:
                 options["subdomain"] = subdomain
+        options.update(_group(app, blueprint, name))
         yield name, blueprint, options
 
 
-def registered_again(
-    app: Any, blueprint: Any, options: dict[str, Any], block: Callable[[], AbstractContextManager[Any]]
-) -> None:
+def _group(app: Any, blueprint: Any, name: str) -> dict[str, str | None]:
+    """Under which name the commands of a blueprint stand in those of an application, if not where it says itself."""
+    own = getattr(blueprint, "cli", None)
+    if own is None or not own.commands:
+        return {}
+    table = dict(app.cli.commands)
+    said = blueprint.cli_group if blueprint.cli_group is None or type(blueprint.cli_group) is str else name
+    found = [key for key, command in table.items() if command is own]
+    if found:
+        return {} if said in found else {"cli_group": found[0]}
+    inside = all(table.get(key) is command for key, command in own.commands.items())
+    return {"cli_group": None} if inside and said is not None else {}
+
+
+def registered_again(app: Any, blueprint: Any, options: dict[str, Any], block: AbstractContextManager[Any]) -> None:
     """Register a blueprint on what the block shows of an application. Runs what the blueprint recorded."""
-    with block():
+    with block:
         blueprint.register(app, options)
 
 

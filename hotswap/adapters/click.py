@@ -6,7 +6,7 @@ those of the new version after the swap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
@@ -15,10 +15,12 @@ from click import Command, Group
 
 from hotswap import walk
 from hotswap.adapters.click_callbacks import CHAIN, before_those_of, brought_up_to_date
+from hotswap.adapters.click_groups import below, holders_of, paired
 from hotswap.adapters.click_statements import defined, is_added_no_more, is_decorated
 from hotswap.adapters.ordering import matched, ordered
-from hotswap.adapters.overlay import Overlay, copied, same
-from hotswap.adapters.parts import definition, drop, name_of, names_of, replace_items, replace_list
+from hotswap.adapters.overlay import Overlay, Recorded, copied, same
+from hotswap.adapters.parts import definition, drop, let_go, name_of, names_of, replace_items, replace_list
+from hotswap.adapters.statements import Statements
 from hotswap.swap import Adapter, Facts, Fate, NameChange
 
 __all__ = ["ClickAdapter"]
@@ -39,19 +41,10 @@ _SETTINGS = (
 )
 """Attributes of commands that a module body may set."""
 
+_VERBS = ("add_command", "command", "group")
+"""Methods that put a command into a group."""
+
 _GROUP_SETTINGS = ("chain", "command_class", "group_class", "invoke_without_command", "subcommand_metavar")
-
-
-class _Recorded(dict[str, Any]):
-    """A table of commands that knows which were put into it, the same ones as before among them."""
-
-    def __init__(self, commands: Mapping[str, Any]) -> None:
-        super().__init__(commands)
-        self.registered: set[str] = set()
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self.registered.add(name)
-        super().__setitem__(name, command)
 
 
 class ClickAdapter(Adapter):
@@ -67,12 +60,15 @@ class ClickAdapter(Adapter):
                 Command: {**dict.fromkeys(_SETTINGS, same), "params": copied, "context_settings": copied},
                 Group: {
                     **dict.fromkeys(_GROUP_SETTINGS, same),
-                    "commands": lambda _, value: _Recorded(value),
+                    "commands": lambda _, value: Recorded(value),
                     CHAIN: self._shows,
                 },
             }
         )
         self._living: list[Any] = []
+        self._holders: dict[int, list[Any]] = {}
+        self.brought: Callable[[Facts, Any], Container[str]] = lambda _, __: ()
+        """Tells which commands somebody else puts into a group: they go unless he has put them there again."""
 
     def begin(self, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> None:
         """Note which modules register again."""
@@ -99,7 +95,7 @@ class ClickAdapter(Adapter):
 
     def swap(self, facts: Facts) -> None:
         """Bring the tables of groups and the commands themselves up to date."""
-        kept = {id(pair.living): pair for pair in facts.kept if issubclass(type(pair.living), Command)}
+        kept, self._holders = paired(facts), holders_of(facts)
         for group in self._living:
             pair = kept.get(id(group))
             own = dict(pair.twin.commands) if pair is not None else {}
@@ -164,7 +160,7 @@ class ClickAdapter(Adapter):
             facts.writes.item(own, name, facts.translate(value))
         context = self._context(command)
         replace_items(facts, own["context_settings"], context, _MISSING)
-        for inside in map(walk.instance_dict, _below(command) if context else ()):
+        for inside in map(walk.instance_dict, below(command) if context else ()):
             if inside is not None and inside.get("_help_option") is not None:
                 # Click remembers it, with the names from the settings of the groups above.
                 facts.writes.item(inside, "_help_option", None)
@@ -183,7 +179,7 @@ class ClickAdapter(Adapter):
     def _registered(self, group: Any) -> dict[str, Any]:
         before = group.__dict__.get("commands") or {}
         aside = self._overlay.aside(group, "commands") or {}
-        again = aside.registered if isinstance(aside, _Recorded) else set()
+        again = aside.registered if isinstance(aside, Recorded) else set()
         return {
             name: command
             for name, command in aside.items()
@@ -193,8 +189,11 @@ class ClickAdapter(Adapter):
     def _commands(self, facts: Facts, group: Any, new: dict[str, Any], kept: dict[int, Any]) -> None:
         living = group.__dict__["commands"]
         wanted = {name: facts.translate(command) for name, command in new.items()}
+        brought = self.brought(facts, group)
         for name, command in list(living.items()):
-            if name not in new:
+            if name not in new and name in brought:
+                wanted[name] = _MISSING
+            elif name not in new:
                 after = self._successor(facts, group, name, command, kept)
                 if after is None or after[0] != name:
                     wanted.setdefault(name, _MISSING)
@@ -203,6 +202,8 @@ class ClickAdapter(Adapter):
         for name, command in wanted.items():
             before = living.get(name, _MISSING)
             if before is not command:
+                if before is not _MISSING:
+                    let_go(facts, (walk.instance_dict(before) or {}).get("callback"))
                 fate = Fate.REMOVED if command is _MISSING else Fate.ADDED if before is _MISSING else Fate.CHANGED
                 home = name_of((before if command is _MISSING else command).callback).partition(":")[0]
                 facts.plan.names.append(NameChange(home, str(group.name), fate, f"command {name}"))
@@ -218,7 +219,8 @@ class ClickAdapter(Adapter):
         called = walk.instance_dict(command) or {}
         if name == called.get("name") and is_decorated(facts, command, group):
             return None
-        if is_added_no_more(facts, command, name, group):
+        holders = [group, *self._holders.get(id(group), ())]
+        if is_added_no_more(facts, command, name, holders):
             return None
         heir, after = command, called.get("name")
         if id(command) in kept:
@@ -230,7 +232,10 @@ class ClickAdapter(Adapter):
                     heir, after = facts.translate(twin), twin.name
         if heir is command and id(command) not in kept:
             callback = called.get("callback")
-            if callback is not None and any(map(facts.is_gone, (callback, definition(callback)))):
+            if callback is not None and (
+                any(map(facts.is_gone, (callback, definition(callback))))
+                or Statements(facts, holders, _VERBS).put(callback, lambda text: text == name)
+            ):
                 return None
         return (after if name == called.get("name") and after is not None else name), heir
 
@@ -239,14 +244,3 @@ class ClickAdapter(Adapter):
         for name, value in list(twin.__dict__.items()):
             if name not in ("commands", CHAIN) and own.get(name, _MISSING) is not value:
                 facts.writes.item(own, name, facts.translate(value))
-
-
-def _below(command: Any) -> list[Any]:
-    """A command, and the commands in it."""
-    found = {id(command): command}
-    waiting = [command]
-    while waiting:
-        inner = list((waiting.pop().__dict__.get("commands") or {}).values())
-        waiting += [each for each in inner if id(each) not in found]
-        found.update((id(each), each) for each in inner)
-    return list(found.values())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from click import Command
 
 from hotswap.adapters.parts import names_of
+from hotswap.adapters.statements import Statements
 from hotswap.generation import Kind
 from hotswap.swap import Facts
 
@@ -44,22 +45,23 @@ def is_decorated(facts: Facts, command: Any, group: Any) -> bool:
     return False
 
 
-def is_added_no_more(facts: Facts, command: Any, key: str, group: Any) -> bool:
+def is_added_no_more(facts: Facts, command: Any, key: str, holders: Iterable[Any]) -> bool:
     """Return whether a statement that put a command into a group is gone, or uses another name for it now.
 
     Arguments:
         facts: knows the statements: ``cli.add_command(command)``.
         command: the command, which no module of the candidate has put into the group under this name.
         key: its name in the group.
-        group: the living group.
+        holders: the living group, and the objects that have it as an attribute: ``app.cli.add_command(command)``.
     """
-    went = facts.went(group)
-    return any(
-        _puts(text, name, key, command.name, text in went)
-        for text in facts.said(group)
-        if "add_command" in text
-        for name in names_of(facts, command)
-    )
+    known, names = list(holders), names_of(facts, command)
+    went = [text for holder in known for text in facts.went(holder)]
+    said = [text for holder in known for text in facts.said(holder) if "add_command" in text]
+    if any(_puts(text, name, key, command.name, text in went) for text in said for name in names):
+        return True
+    if key != command.name or any(f"={name!r}" in text for text in said for name in names):
+        return False
+    return Statements(facts, known, ("add_command",)).put(command)
 
 
 def _puts(text: str, name: str, key: str, default: str | None, went: bool) -> bool:

@@ -27,7 +27,7 @@ def adapters() -> list[Adapter]:
     made = [_made(point) for point in points if point.name in sys.modules]
     look = Look(root for adapter in made for root in adapter.roots)
     for adapter in made:
-        adapter.look = look
+        adapter.look, adapter.together = look, made
     return made
 
 

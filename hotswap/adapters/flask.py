@@ -7,7 +7,6 @@ they are merged into the living tables; the map of URLs is made anew, beside the
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -19,24 +18,24 @@ from flask.sansio.scaffold import Scaffold
 from jinja2 import Environment
 
 from hotswap.adapters.blueprints import places, registered_again
+from hotswap.adapters.click import ClickAdapter
+from hotswap.adapters.flask_config import recorded
 from hotswap.adapters.flask_tables import FUNCTIONS, LISTS, SETTINGS, Tables, emptied, unmapped
-from hotswap.adapters.overlay import Overlay
+from hotswap.adapters.flask_templates import TEMPLATES, change_templates
+from hotswap.adapters.overlay import Overlay, Recorded
 from hotswap.adapters.parts import (
     bound_twins,
-    definition,
     drop,
     merge_list,
     name_of,
     replace_items,
     replace_list,
 )
-from hotswap.swap import Adapter, Facts
+from hotswap.swap import Adapter, Facts, Kept
 
 __all__ = ["FlaskAdapter"]
 
 _MISSING: Any = object()
-
-_JINJA = ("filters", "globals", "tests")
 
 
 class FlaskAdapter(Adapter):
@@ -54,7 +53,7 @@ class FlaskAdapter(Adapter):
                 App: {
                     **dict.fromkeys(FUNCTIONS, emptied),
                     "blueprints": emptied,
-                    "config": _shallow,
+                    "config": recorded,
                     "url_map": unmapped,
                     "_got_first_request": _fresh,
                 },
@@ -64,7 +63,7 @@ class FlaskAdapter(Adapter):
                     "_got_registered_once": _fresh,
                     "deferred_functions": self._deferred,
                 },
-                Environment: dict.fromkeys(_JINJA, _shallow),
+                Environment: dict.fromkeys(TEMPLATES, lambda _, table: Recorded(table)),
             }
         )
 
@@ -81,13 +80,17 @@ class FlaskAdapter(Adapter):
         self._living = [app for app in self.instances() if not self._overlay.owns(app)]
         self._twins = {id(living): twin for _, _, living, twin in bound_twins(self._old, self._new, (Blueprint,))}
         apps = {id(living): twin for _, _, living, twin in bound_twins(self._old, self._new, (App,))}
+        for adapter in self.together:
+            if isinstance(adapter, ClickAdapter):
+                adapter.brought = self._brought
         for app in self._living:
             known = {*(self._aside(app, "blueprints") or {}), *(getattr(apps.get(id(app)), "blueprints", None) or {})}
             for name, blueprint, options in places(app):
                 if name not in known and self._changes(blueprint):
                     for part in _family(blueprint):
                         self._overlay.forget(part, "_blueprints")
-                    registered_again(app, self._twins.get(id(blueprint), blueprint), options, self._overlay.block)
+                    after = self._twins.get(id(blueprint), blueprint)
+                    registered_again(app, after, options, self.sheltered(after.import_name))
 
     def _changes(self, blueprint: Any) -> bool:
         return any(
@@ -118,15 +121,12 @@ class FlaskAdapter(Adapter):
         }
         for app in self._living:
             pair = kept.get(id(app))
-            tables = [pair.twin.__dict__] if pair is not None else []
-            tables.append({name: self._aside(app, name) for name in app.__dict__})
-            change = Tables(facts, app, tables, names.get(id(app), ""))
+            change = self._tables(facts, app, pair, names.get(id(app), ""))
             change.everything()
+            change.settings(pair.twin if pair is not None else None, pair is not None and pair.touched)
+            self._templates(facts, app, pair.twin if pair is not None else None)
             if pair is not None:
                 drop(facts, pair.twin)
-            if pair is not None and pair.touched:
-                change.settings(pair.twin)
-            self._jinja(facts, app, pair.twin if pair is not None else None)
         for blueprint in [b for b in self._overlay.touched() if issubclass(type(b), Blueprint) and id(b) not in kept]:
             for name in ("deferred_functions", *LISTS):
                 self._extend(facts, blueprint.__dict__[name], self._aside(blueprint, name))
@@ -139,6 +139,18 @@ class FlaskAdapter(Adapter):
                 for name in ("url_prefix", "subdomain", "url_values_defaults", *SETTINGS):
                     if name in twin.__dict__ and living.__dict__.get(name, _MISSING) is not twin.__dict__[name]:
                         facts.writes.item(living.__dict__, name, twin.__dict__[name])
+
+    def _tables(self, facts: Facts, app: Any, pair: Kept | None, where: str = "") -> Tables:
+        tables = [pair.twin.__dict__] if pair is not None else []
+        return Tables(facts, app, [*tables, {name: self._aside(app, name) for name in app.__dict__}], where)
+
+    def _brought(self, facts: Facts, group: Any) -> set[str]:
+        """The commands of an application that blueprints have put there which are registered again, or no more."""
+        for app in self._living:
+            if app.__dict__.get("cli") is group:
+                pair = next((pair for pair in facts.kept if pair.living is app), None)
+                return self._tables(facts, app, pair).commands()
+        return set()
 
     def _extend(self, facts: Facts, living: Any, aside: Any) -> None:
         """Bring a table of a living blueprint up to date, for those who register it on another application later."""
@@ -157,23 +169,13 @@ class FlaskAdapter(Adapter):
     def _aside(self, living: Any, name: str) -> Any:
         return self._overlay.aside(living, name)
 
-    def _jinja(self, facts: Facts, app: Any, twin: Any) -> None:
+    def _templates(self, facts: Facts, app: Any, twin: Any) -> None:
         """Filters, tests and globals of templates; the environment is made when it is first used."""
         environment = app.__dict__.get("jinja_env")
         other = twin.__dict__.get("jinja_env") if twin is not None else None
-        for name in _JINJA if environment is not None else ():
-            table = environment.__dict__[name]
-            wanted = dict(self._aside(environment, name) or {})
-            if other is not None:
-                wanted.update({key: value for key, value in other.__dict__[name].items() if self._is_ours(value)})
-            wanted = {key: value for key, value in wanted.items() if table.get(key, _MISSING) is not value}
-            for key, value in list(table.items()):
-                if key not in wanted and facts.is_gone(definition(value)):
-                    wanted[key] = _MISSING
-            replace_items(facts, table, wanted, _MISSING)
-
-    def _is_ours(self, value: Any) -> bool:
-        return name_of(value).partition(":")[0] in self._new
+        if environment is not None:
+            aside = {name: self._aside(environment, name) for name in TEMPLATES}
+            change_templates(facts, [app, *app.blueprints.values()], environment, other, aside)
 
     # --- what a module body sees of living objects ---------------------------------------------------------------
 
@@ -201,10 +203,6 @@ class FlaskAdapter(Adapter):
 
     def _nested(self, _: Any, value: Any) -> Any:
         return [(self._twins.get(id(blueprint), blueprint), dict(options)) for blueprint, options in value]
-
-
-def _shallow(_: Any, value: Any) -> Any:
-    return copy.copy(value)
 
 
 def _fresh(_: Any, __: Any) -> bool:

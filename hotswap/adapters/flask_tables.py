@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import ModuleType
 from typing import Any
 
 from flask.sansio.app import App
 from werkzeug.routing import Map, Rule
 
+from hotswap import walk
+from hotswap.adapters.flask_config import MISSING, changed_config, were_put
 from hotswap.adapters.ordering import matched, ordered
 from hotswap.adapters.overlay import copied
 from hotswap.adapters.parts import definition, merge_list, name_of, replace_items
+from hotswap.adapters.statements import Statements
 from hotswap.swap import Facts, Fate, NameChange
 
 __all__ = ["FUNCTIONS", "LISTS", "SETTINGS", "Tables", "emptied", "unmapped"]
 
 _MISSING: Any = object()
 
-LISTS = (
-    "after_request_funcs",
-    "before_request_funcs",
-    "teardown_request_funcs",
-    "template_context_processors",
-    "url_default_functions",
-    "url_value_preprocessors",
-)
-"""Tables of lists of functions, by the name of a blueprint, or None for the application."""
+LISTS: dict[str, tuple[str, ...]] = {
+    "after_request_funcs": ("after_request", "after_app_request"),
+    "before_request_funcs": ("before_request", "before_app_request"),
+    "teardown_request_funcs": ("teardown_request", "teardown_app_request"),
+    "template_context_processors": ("context_processor", "app_context_processor"),
+    "url_default_functions": ("url_defaults", "app_url_defaults"),
+    "url_value_preprocessors": ("url_value_preprocessor", "app_url_value_preprocessor"),
+}
+"""Tables of lists of functions, by the name of a blueprint, or None for the application; what puts something there."""
 
-FUNCTIONS = ("shell_context_processors", "teardown_appcontext_funcs", "url_build_error_handlers")
-"""Lists of functions."""
+FUNCTIONS: dict[str, tuple[str, ...]] = {
+    "shell_context_processors": ("shell_context_processor",),
+    "teardown_appcontext_funcs": ("teardown_appcontext",),
+    "url_build_error_handlers": ("append",),
+}
+"""Lists of functions, and what puts something there."""
+
+_HANDLERS = ("app_errorhandler", "errorhandler", "register_error_handler")
+
+_RULES = ("add_url_rule", "delete", "get", "patch", "post", "put", "route")
+"""Methods that add rules."""
 
 SETTINGS = ("_static_folder", "_static_url_path", "subdomain_matching", "template_folder")
 """What a constructor was told."""
@@ -54,34 +66,43 @@ class Tables:
         """The blueprints that are registered again, with all that they bring."""
         self.dropped = {name for name, blueprint in app.blueprints.items() if self._is_dropped(name, blueprint)}
 
+    def commands(self) -> set[str]:
+        """Return the names of the commands that blueprints have put there which are registered again, or no more."""
+        found: set[str] = set()
+        table = dict(self.app.cli.commands)
+        for name in self.again | self.dropped:
+            group = getattr(self.app.blueprints.get(name), "cli", None)
+            inner = {id(command) for command in group.commands.values()} if group is not None else set()
+            found.update(key for key, command in table.items() if command is group or id(command) in inner)
+        return found
+
     def everything(self) -> None:
         """Bring all tables up to date."""
         self._rules()
-        for name in LISTS:
-            self._lists(getattr(self.app, name), [table.get(name) or {} for table in self.tables])
-        for name in FUNCTIONS:
+        for name, verbs in LISTS.items():
+            self._lists(getattr(self.app, name), [table.get(name) or {} for table in self.tables], verbs)
+        for name, verbs in FUNCTIONS.items():
             if name in self.app.__dict__:
-                self._list(self.app.__dict__[name], [f for table in self.tables for f in table.get(name) or ()], False)
+                new = [function for table in self.tables for function in table.get(name) or ()]
+                self._list(self.app.__dict__[name], new, False, self._statements(verbs))
         self._handlers()
         blueprints = {key: value for table in self.tables for key, value in (table.get("blueprints") or {}).items()}
         wanted = {key: self.facts.translate(value) for key, value in blueprints.items()}
         replace_items(self.facts, self.app.blueprints, {**dict.fromkeys(self.dropped, _MISSING), **wanted}, _MISSING)
-        config = self.tables[-1].get("config")
-        if config:
-            changed = {key: value for key, value in config.items() if self.app.config.get(key, _MISSING) is not value}
-            replace_items(self.facts, self.app.config, changed, _MISSING)
 
-    def settings(self, twin: Any) -> None:
-        """Take over what the constructor was told, and what statements put into the configuration."""
+    def settings(self, twin: Any, touched: bool) -> None:
+        """Take over what statements put into the configuration, and what the constructor was told.
+
+        Arguments:
+            twin: what the candidate made in place of the application, or None.
+            touched: whether the statements about it differ.
+        """
         own = self.app.__dict__
-        for name in SETTINGS:
+        for name in SETTINGS if touched else ():
             if name in twin.__dict__ and own.get(name, _MISSING) != twin.__dict__[name]:
                 self.facts.writes.item(own, name, twin.__dict__[name])
-        stated = self.facts.came(self.app)
-        for key, value in twin.config.items():
-            named = (f"Constant(value={key!r}", f"arg={key!r}")
-            if any(label in text for label in named for text in stated):
-                self.facts.writes.item(self.app.config, key, value)
+        wanted = changed_config(self.facts, self.app, were_put(self.tables[-1].get("config")), twin)
+        replace_items(self.facts, self.app.config, wanted, MISSING)
 
     # --- rules ---------------------------------------------------------------------------------------------------
 
@@ -89,12 +110,13 @@ class Tables:
         living = list(self.app.url_map._rules)
         new = [rule for table in self.tables if table.get("url_map") is not None for rule in table["url_map"]._rules]
         views = {key: value for table in self.tables for key, value in (table.get("view_functions") or {}).items()}
-        if not new and not self.dropped and not any(map(self.facts.is_gone, map(definition, self._views().values()))):
-            return
         pairs = matched(living, new, _key)
         taken = set(pairs.values())
         endpoints = {rule.endpoint for rule in new}
-        gone = {i for i, rule in enumerate(living) if i not in taken and self._is_gone(rule, endpoints)}
+        statements = self._statements(_RULES)
+        gone = {i for i, rule in enumerate(living) if i not in taken and self._is_gone(rule, endpoints, statements)}
+        if not new and not gone:
+            return
         wanted = ordered(living, new, pairs, gone)
         made = unmapped(self.app, self.app.url_map)
         for table in self.tables:
@@ -123,13 +145,16 @@ class Tables:
         """Whether Flask itself made a view, for static files: that of the twin would look for the twin."""
         return name_of(function).partition(":")[0].partition(".")[0] == "flask"
 
-    def _is_gone(self, rule: Rule, endpoints: set[str]) -> bool:
+    def _is_gone(self, rule: Rule, endpoints: set[str], statements: Statements) -> bool:
         endpoint: str = rule.endpoint
         blueprint = endpoint.rpartition(".")[0]
         if blueprint in self.again or blueprint in self.dropped:
             return True
         function = self.app.view_functions.get(endpoint)
         if function is not None and (self.facts.is_gone(function) or self.facts.is_gone(definition(function))):
+            return True
+        parts = (function, (walk.instance_dict(function) or {}).get("view_class"))
+        if any(part is not None and statements.put(part, lambda text: text == rule.rule) for part in parts):
             return True
         return any(f"Constant(value={rule.rule!r}" in text for text in self.went) and endpoint not in endpoints
 
@@ -170,29 +195,43 @@ class Tables:
 
     # --- lists of functions, and handlers ------------------------------------------------------------------------
 
-    def _lists(self, living: dict[Any, list[Any]], tables: list[dict[Any, list[Any]]]) -> None:
+    def _statements(self, verbs: Collection[str]) -> Statements:
+        """What changed modules say about the application and its blueprints."""
+        return Statements(self.facts, [self.app, *self.app.blueprints.values()], verbs)
+
+    def _lists(self, living: dict[Any, list[Any]], tables: list[dict[Any, list[Any]]], verbs: Collection[str]) -> None:
         self.facts.claim(living)
         new: dict[Any, list[Any]] = {}
         for table in tables:
             for key, functions in table.items():
                 new.setdefault(key, []).extend(functions)
+        statements = self._statements(verbs)
         for key, functions in list(living.items()):
-            self._list(functions, new.pop(key, []), key in self.again or key in self.dropped)
+            self._list(functions, new.pop(key, []), key in self.again or key in self.dropped, statements)
         replace_items(self.facts, living, new, _MISSING)
 
-    def _list(self, living: list[Any], new: list[Any], whole: bool) -> None:
-        merge_list(self.facts, living, new, name_of, whole=whole)
+    def _list(self, living: list[Any], new: list[Any], whole: bool, statements: Statements) -> None:
+        merge_list(self.facts, living, new, name_of, whole=whole, put=statements.put)
 
     def _handlers(self) -> None:
         spec = self.app.error_handler_spec
         self.facts.claim(spec)
+        again = {
+            (name, code, self.facts.translate(key))
+            for table in self.tables
+            for name, codes in (table.get("error_handler_spec") or {}).items()
+            for code, handlers in codes.items()
+            for key in handlers
+        }
+        put = self._statements(_HANDLERS).put
         for name, codes in list(spec.items()):
-            for handlers in list(codes.values()):
+            for code, handlers in list(codes.items()):
                 drop = name in self.again or name in self.dropped
                 wanted = {
                     key: _MISSING
                     for key, handler in handlers.items()
-                    if drop or self.facts.is_gone(definition(handler)) or self.facts.is_gone(key)
+                    if (name, code, key) not in again
+                    and (drop or any(map(self.facts.is_gone, (definition(handler), key))) or put(handler))
                 }
                 self.facts.claim(codes)
                 replace_items(self.facts, handlers, wanted, _MISSING)

@@ -20,7 +20,7 @@ from typing import Any
 
 from hotswap import walk
 
-__all__ = ["Overlay", "copied", "same"]
+__all__ = ["Overlay", "Recorded", "copied", "same"]
 
 _MISSING: Any = object()
 
@@ -41,6 +41,23 @@ def copied(_: Any, value: Any) -> Any:
             made[key] = copied(None, item)
         return made
     return value
+
+
+class Recorded(dict[Any, Any]):
+    """A copy of a dict that knows what was put into it: items that were there as well."""
+
+    def __init__(self, items: Mapping[Any, Any]) -> None:
+        super().__init__(items)
+        self.registered: set[Any] = set()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.registered.add(key)
+        super().__setitem__(key, value)
+
+    def update(self, *others: Any, **more: Any) -> None:
+        """Put items into it, as `dict.update` does."""
+        for key, value in dict(*others, **more).items():
+            self[key] = value
 
 
 def same(_: Any, value: Any) -> Any:

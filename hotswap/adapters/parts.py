@@ -16,6 +16,7 @@ __all__ = [
     "bound_twins",
     "definition",
     "drop",
+    "let_go",
     "merge_list",
     "name_of",
     "names_of",
@@ -81,6 +82,22 @@ def bound_twins(
                     yield name, attribute, living, twin
 
 
+def let_go(facts: Facts, value: Any) -> None:
+    """Give a function that goes code of its own.
+
+    The functions that a loop makes share one code object. Those that are registered again leave it; the way back holds
+    this one, and nobody would ever know that no call of the old code is left.
+    """
+    function = definition(value)
+    if type(function) is not FunctionType or facts.successor(function) is not function:
+        return
+    if function.__module__ not in facts.old or "<locals>" in function.__code__.co_qualname:
+        return
+    own = function.__code__.replace()
+    facts.writes.hold_code(function)
+    facts.writes.both([(setattr, function, "__code__", own)], [])
+
+
 def replace_list(facts: Facts, living: list[Any], before: list[Any], wanted: list[Any]) -> None:
     """Add the write that gives a living list other items, whatever was put in or taken out meanwhile.
 
@@ -91,6 +108,10 @@ def replace_list(facts: Facts, living: list[Any], before: list[Any], wanted: lis
         wanted: what is to stand in it.
     """
     facts.claim(living)
+    stay = {id(entry) for entry in wanted}
+    for entry in before:
+        if id(entry) not in stay:
+            let_go(facts, entry)
 
     def late(forward: bool) -> list[Op]:
         now = list(living)
@@ -109,7 +130,13 @@ def replace_list(facts: Facts, living: list[Any], before: list[Any], wanted: lis
 
 
 def merge_list(
-    facts: Facts, living: list[Any], new: list[Any], key: Callable[[Any], Hashable], *, whole: bool = False
+    facts: Facts,
+    living: list[Any],
+    new: list[Any],
+    key: Callable[[Any], Hashable],
+    *,
+    whole: bool = False,
+    put: Callable[[Any], bool] = lambda _: False,
 ) -> None:
     """Add the write that brings a living list of functions up to date.
 
@@ -119,6 +146,7 @@ def merge_list(
         new: what the candidate registered for it, in order.
         key: tells which of both are the same.
         whole: whether everything that is not registered again goes; otherwise what is gone goes.
+        put: tells whether a statement that has run again had put a function there: then it is gone too.
     """
     before = list(living)
     pairs = matched(before, new, key)
@@ -126,7 +154,7 @@ def merge_list(
     gone = {
         index
         for index, function in enumerate(before)
-        if index not in taken and (whole or any(map(facts.is_gone, (function, definition(function)))))
+        if index not in taken and (whole or any(map(facts.is_gone, (function, definition(function)))) or put(function))
     }
     if new or gone:
         replace_list(facts, living, before, ordered(before, new, pairs, gone))
@@ -139,6 +167,8 @@ def replace_items(facts: Facts, living: dict[Any, Any], wanted: dict[Any, Any], 
     """
     facts.claim(living)
     for key, value in wanted.items():
+        if living.get(key, missing) is not value:
+            let_go(facts, living.get(key))
         if value is missing:
             facts.writes.drop(living, key)
         elif living.get(key, missing) is not value:

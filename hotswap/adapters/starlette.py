@@ -7,7 +7,7 @@ on a twin of its own or on the living object, is put into the living tables at t
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import FunctionType, ModuleType
 from typing import Any
@@ -18,9 +18,10 @@ from starlette.routing import BaseRoute, Host, Mount, Route, Router, WebSocketRo
 
 from hotswap import walk
 from hotswap.adapters.ordering import matched, ordered
-from hotswap.adapters.overlay import Overlay, copied
-from hotswap.adapters.parts import bound_twins, definition, drop, name_of, replace_items, replace_list
-from hotswap.adapters.starlette_statements import is_registered_here
+from hotswap.adapters.overlay import Overlay, Recorded, copied
+from hotswap.adapters.parts import bound_twins, definition, drop, let_go, name_of, replace_items, replace_list
+from hotswap.adapters.starlette_statements import ends, is_registered_here
+from hotswap.adapters.statements import Statements
 from hotswap.swap import Adapter, Facts, Fate, Kept, NameChange
 
 __all__ = ["StarletteAdapter"]
@@ -29,6 +30,12 @@ _MISSING: Any = object()
 
 _TABLES = ("router", "routes", "user_middleware", "exception_handlers", "middleware_stack", "state")
 """Attributes that are brought up to date, or that live on; the others are taken over from the twin."""
+
+_ROUTES = (
+    *("add_api_route", "add_api_websocket_route", "add_route", "add_websocket_route", "api_route", "route"),
+    *("delete", "get", "head", "options", "patch", "post", "put", "trace", "websocket", "websocket_route"),
+)
+"""Methods that add routes."""
 
 _LIVES_ON = frozenset(
     {
@@ -46,6 +53,10 @@ _LIVES_ON = frozenset(
 )
 
 
+def _recorded(_: Any, handlers: Any) -> Any:
+    return Recorded(handlers)
+
+
 def _nothing(_: Any, __: Any) -> None:
     """The stack of middleware, as a body that adds some has to see it: not built yet."""
 
@@ -59,7 +70,7 @@ class StarletteAdapter(Adapter):
         self._overlay = Overlay(
             {
                 Router: {"routes": copied},
-                Starlette: {"user_middleware": copied, "exception_handlers": copied, "middleware_stack": _nothing},
+                Starlette: {"user_middleware": copied, "exception_handlers": _recorded, "middleware_stack": _nothing},
             }
         )
         self._living: list[Any] = []
@@ -130,7 +141,8 @@ class _Registered:
         """The new items of a dict."""
         aside = self._overlay.aside(self._living, name) or {}
         before = self._living.__dict__.get(name) or {}
-        return {key: value for key, value in aside.items() if before.get(key, _MISSING) is not value}
+        again = aside.registered if isinstance(aside, Recorded) else set()
+        return {key: value for key, value in aside.items() if key in again or before.get(key, _MISSING) is not value}
 
     def everything(self) -> list[Any]:
         """All of it, in a list of its own."""
@@ -158,13 +170,16 @@ class _Change:
         living, new = list(self.living.routes), self._new("routes")
         pairs = matched(living, new, self._key)
         taken = set(pairs.values())
-        gone = {index for index, route in enumerate(living) if index not in taken and self._is_gone(route)}
+        put = Statements(self.facts, self.holders, _ROUTES).put
+        gone = {index for index, route in enumerate(living) if index not in taken and self._is_gone(route, put)}
         # What leads to another function under the same path has its place as well.
         left = [index for index in range(len(new)) if index not in pairs]
         places = sorted(gone)
         again = matched([living[i] for i in places], [new[i] for i in left], _path)
         self._describe(where, living, new, pairs, {left[i]: places[j] for i, j in again.items()}, gone)
         pairs.update({left[i]: places[j] for i, j in again.items()})
+        for index in (*pairs.values(), *gone):
+            let_go(self.facts, _endpoint(living[index]))
         wanted = [self._renewed(route) for route in ordered(living, new, pairs, gone)]
         if new or gone or any(a is not b for a, b in zip(wanted, living, strict=True)):
             replace_list(self.facts, self.living.routes, living, wanted)
@@ -190,7 +205,7 @@ class _Change:
             return (*_path(route), name_of(inside["endpoint"]))
         return _path(route)
 
-    def _is_gone(self, route: Any) -> bool:
+    def _is_gone(self, route: Any, put: Callable[[Any, Callable[[str], bool]], bool]) -> bool:
         """Whether a route that is not registered any more has to go.
 
         It may have been registered by a module that did not change. So it goes with its function, or with a statement
@@ -201,6 +216,8 @@ class _Change:
         if endpoint is not None and (self.facts.is_gone(endpoint) or self.facts.is_gone(definition(endpoint))):
             return True
         if is_registered_here(self.facts, self.holders, route):
+            return True
+        if endpoint is not None and put(endpoint, lambda text: ends(str(inside.get("path")), text)):
             return True
         if router is not None:
             return any(label in text for label in self._labels(router) for text in self.went if "router" in text)
@@ -310,8 +327,9 @@ class _Change:
         new = dict(self.twin.exception_handlers) if self.twin is not None else {}
         new.update(self.registered.items("exception_handlers"))
         wanted = {self.facts.translate(key): value for key, value in new.items()}
+        put = Statements(self.facts, self.holders, ("add_exception_handler", "exception_handler")).put
         for key, value in list(living.items()):
-            if key not in wanted and (self.facts.is_gone(definition(value)) or self.facts.is_gone(key)):
+            if key not in wanted and (any(map(self.facts.is_gone, (definition(value), key))) or put(value)):
                 wanted[key] = _MISSING
         stale = any(
             self.facts.successor(living.get(key, _MISSING)) is not value and living.get(key, _MISSING) is not value

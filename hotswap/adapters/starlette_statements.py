@@ -16,7 +16,7 @@ from hotswap import walk
 from hotswap.adapters.parts import definition, names_of
 from hotswap.swap import Facts
 
-__all__ = ["is_registered_here"]
+__all__ = ["ends", "is_registered_here"]
 
 _NAME = r"Name\(id='(\w+)', ctx=Load\(\)\)"
 _TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
@@ -51,7 +51,7 @@ def is_registered_here(facts: Facts, living: Iterable[Any], route: Any) -> bool:
     path = inside.get("path", inside.get("host"))
     if target is None or type(path) is not str:
         return False
-    if any(_ends(path, text) for text in _decorated(facts, holders, definition(target))):
+    if any(ends(path, text) for text in _decorated(facts, holders, definition(target))):
         return True
     return any(_registers(text, name, path) for name in names_of(facts, target) for text in said)
 
@@ -85,11 +85,11 @@ def _registers(text: str, name: str, path: str) -> bool:
     called = re.compile(
         rf"(?:{_LITERAL}, )?(?:Name\(id|Attribute\(value=Name\(id='\w+', ctx=Load\(\)\), attr)='{re.escape(name)}',"
     )
-    return any(_ends(path, _value(found["text"])) for found in called.finditer(text))
+    return any(ends(path, _value(found["text"])) for found in called.finditer(text))
 
 
-def _ends(path: str, text: str | None) -> bool:
-    """Whether a path may come from these letters: the prefix of a router may stand before them."""
+def ends(path: str, text: str | None) -> bool:
+    """Return whether a path may come from these letters: the prefix of a router may stand before them."""
     if text is None or (path or "/").endswith(text):
         return True
     return bool(text.strip("/")) and path.rstrip("/").endswith(text.rstrip("/"))

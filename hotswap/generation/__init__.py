@@ -13,6 +13,7 @@ from hotswap.generation.loading import Candidate
 from hotswap.generation.paths import added_places, with_places
 from hotswap.generation.selection import PLACE, Selection, changed_modules, is_place, removed_modules, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
+from hotswap.generation.shelter import sheltered
 from hotswap.generation.standing import epochs, standing
 from hotswap.generation.sysview import SysView
 from hotswap.generation.young import Young, detach, reachable, watch_young
@@ -55,6 +56,7 @@ __all__ = [
     "removed_modules",
     "same_value",
     "select",
+    "sheltered",
     "standing",
     "told",
     "unchanged",

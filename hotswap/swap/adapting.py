@@ -14,7 +14,7 @@ from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
 from hotswap import walk
-from hotswap.generation import Definitions, Live
+from hotswap.generation import Definitions, Live, sheltered
 from hotswap.swap.fields import Make
 from hotswap.swap.looking import Look
 from hotswap.swap.merging import Kept
@@ -97,6 +97,10 @@ class Facts:
         """Return all statements of the old version about an object, those that the new one has too among them."""
         return [text for _, there in self._statements(living) for text in there[0]]
 
+    def statements(self, living: Any) -> Iterator[tuple[str, str]]:
+        """Yield what `said` returns, each with the module that says it."""
+        yield from ((name, text) for name, there in self._statements(living) for text in there[0])
+
     def _statements(self, living: Any) -> Iterator[tuple[str, tuple[tuple[str, ...], tuple[str, ...]]]]:
         for name, module in [*self.old.items(), *self.removed.items()]:
             for attribute, value in list(module.__dict__.items()):
@@ -127,6 +131,7 @@ class Adapter:
             classes of frameworks that build themselves when they are created are refused.
         roots: the classes whose living instances `instances` finds.
         look: finds them; it is shared by all adapters of a rollout.
+        together: all adapters of the rollout, this one among them.
     """
 
     library = ""
@@ -135,6 +140,7 @@ class Adapter:
     families: ClassVar[tuple[str, ...]] = ()
     roots: ClassVar[tuple[type, ...]] = ()
     look: Look | None = None
+    together: Sequence[Adapter] = ()
 
     def instances(self) -> list[Any]:
         """Return the living instances of `roots` and of their subclasses, wherever they are held.
@@ -174,6 +180,14 @@ class Adapter:
             module: the name of the module.
         """
         return nullcontext()
+
+    def sheltered(self, module: str) -> AbstractContextManager[object]:
+        """Return the blocks of all adapters: code of a module that an adapter runs in `staged` registers with many.
+
+        Arguments:
+            module: the name of the module.
+        """
+        return sheltered(self.together or (self,), module)
 
     def staged(self) -> None:
         """Do what may fail, take long or run code of the candidate: all module bodies have run.
