@@ -203,6 +203,20 @@ HOLDERS: dict[str, tuple[str, str]] = {
         "class Key(Same): pass\nX = {n}, {{Key(Rate): 1}}, {{Key(Rate)}}, frozenset([Key(Rate)])",
         "[Key(Rate) in x for x in X[1:]] == [True] * 3 and Rate",
     ),
+    "module": ("X = types.ModuleType('compat')\nX.n, X.r, X.rs = {n}, Rate, [Rate]", "X.r is X.rs[0] and X.r"),
+    "instance in a module": ("X = types.ModuleType('compat')\nX.n, X.r = {n}, Rate()", "type(X.r)"),
+    "module subclass": (
+        "class M(types.ModuleType):\n    __slots__ = ('s',)\n    n = {n}\nX = M('m')\nX.r, X.s, X.n = Rate, Rate, {n}",
+        "type(X) is M and X.s is X.r and X.r",
+    ),
+    "module in a module": (
+        "X = types.ModuleType('compat')\nX.n, X.inner = {n}, types.ModuleType('compat.inner')\nX.inner.r = Rate",
+        "X.inner.r",
+    ),
+    "module in sys.modules": (
+        "import sys\nX = sys.modules[__name__ + '.c'] = types.ModuleType(__name__ + '.c')\nX.n, X.r = {n}, Rate",
+        "sys.modules[__name__ + '.c'] is X and X.r",
+    ),
 }
 if sys.version_info < (3, 14):  # from then on a module computes them when it is asked, and has no such name before
     HOLDERS["annotation of the module"] = ("X: Rate = {n}", "__annotations__['X']")
@@ -302,6 +316,10 @@ class Program:
 
 
 STAYING = {
+    "suspended generator in a module": (
+        "def steps(r):\n    yield {n}\n    yield r\nX = types.ModuleType('x'); X.made = steps(Rate); next(X.made)",
+        "a generator",
+    ),
     "suspended generator": (
         "def steps(r):\n    yield {n}\n    yield r\nX = steps(Rate); next(X); X = X if {n} else None",
         "a generator",
@@ -339,6 +357,23 @@ class TestLeftovers:
             (holder.removeprefix("a "), f"the dropped class {program.name}.Rate")
         }
         old.pop("X")  # the generator is an old call, for which the old generation waits
+
+    def test_a_module_that_a_statement_makes_keeps_none_where_nobody_knows_what_is_young(
+        self, make_package: Make
+    ) -> None:
+        source = "X = types.ModuleType('compat')\nX.n, X.r, X.rs, X.made = {n}, Rate, [Rate], Rate()"
+        program = Program(make_package, source)
+        rate, collecting = program.Rate, gc.isenabled()
+        gc.disable()
+        gc.freeze()  # as a service does that switches the collector off
+        try:
+            rollout = program.patcher.apply(program.patch(2))
+            made = program.X
+            assert [made.n, made.r, *made.rs, type(made.made)] == [2, rate, rate, rate]
+            assert rollout.audit() == ()
+        finally:
+            if collecting:
+                gc.enable()
 
     def test_staging_writes_nothing(self, make_package: Make) -> None:
         source = "class Fresh{n}(Rate): pass\nX = [{n}, Rate, Fresh{n}(), Rate(), (Rate,), {Rate: 1}]"

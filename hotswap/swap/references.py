@@ -207,8 +207,10 @@ class Redirection:
 
     def _enters(self, child: object, depth: int) -> bool:
         kind = type(child)
-        if issubclass(kind, ModuleType) or id(child) in self._living:
+        if id(child) in self._living:
             return False
+        if issubclass(kind, ModuleType):
+            return kind not in _VIEWS and (id(child) in self._owned or (depth < _NESTED and _is_made(child)))
         if walk.is_class(child):
             cls: Any = child
             return str(walk.class_dict(cls).get("__module__")) in self.modules
@@ -318,8 +320,10 @@ class Redirection:
 
     def _class_of(self, holder: Any, *, try_only: bool = False) -> None:
         kind = type(holder)
-        if not self._is_dropped(kind) or issubclass(kind, ModuleType):
+        if not self._is_dropped(kind):
             return
+        if issubclass(kind, ModuleType) and any(holder is module for module in self.modules.values()):
+            return  # it is put in place by writes of its own
         undo: list[Op] = []
         try:
             if try_only:
@@ -380,6 +384,13 @@ def _weak_references(value: Any) -> list[Any]:
         return weakref.getweakrefs(value)
     except TypeError:
         return []
+
+
+def _is_made(module: Any) -> bool:
+    """Whether a statement made a module, ``types.ModuleType("compat")``, and nobody can import it."""
+    facts = ModuleType.__getattribute__(module, "__dict__")
+    loaded = facts.get("__spec__") is not None or facts.get("__file__") is not None
+    return not loaded and sys.modules.get(str(facts.get("__name__"))) is not module
 
 
 def _depth(cls: type) -> int:
