@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import hotswap
+from hotswap.swap.audit import Leftover, audit
 from tests.test_swap_references import CORE
 
 Make = Callable[..., ModuleType]
@@ -152,6 +153,84 @@ class TestLeftovers:
         (left,) = rollout.audit()
         assert (left.holder, left.what) == ("list", "a dropped list")
         assert held
+
+
+class Journal:
+    """Keeps what was dropped, as a swap does."""
+
+    __module__ = "hotswap.journal"
+
+    def __init__(self, *dropped: Any) -> None:
+        self.dropped = list(dropped)
+
+    def audit(self) -> tuple[Leftover, ...]:
+        return audit(iter(self.dropped), self)
+
+
+def dropped() -> Any:
+    return type("Dropped", (), {})
+
+
+class TestWhatKeepsAHolder:
+    """It counts only if something leads to it besides what was dropped."""
+
+    def test_what_only_dropped_objects_lead_to_is_gone_with_them(self) -> None:
+        gone = dropped()
+        holder: list[Any] = [gone]
+        circle = {"holder": holder, "method": holder.append}
+        holder.append(circle)
+        gone.attribute = (1, [circle])
+        journal = Journal(gone, [holder])
+        del holder, circle
+        assert journal.audit() == ()
+
+    def test_a_call_that_runs_keeps_it(self) -> None:
+        gone = dropped()
+        held = [[gone]]
+        gone.attribute = held[0]
+        journal = Journal(gone)
+        assert [str(left) for left in journal.audit()] == [
+            f"a list in a running call or a C library[0] keeps the dropped class {__name__}.Dropped"
+        ]
+        held.clear()
+        assert journal.audit() == ()
+
+    def test_constants_in_code_are_kept_by_the_function_with_that_code(self, make_package: Make) -> None:
+        outside: Any = make_package({"__init__.py": "def kept(): pass\ndef gone(): pass\n"})
+        gone = dropped()
+        for name in ("kept", "gone"):
+            function = vars(outside)[name]
+            function.__code__ = function.__code__.replace(co_consts=(None, (name, [gone])))
+            del function
+        gone.attribute = outside.gone
+        del outside.gone
+        (left,) = Journal(gone).audit()
+        assert (left.holder, left.where.partition(".")[0]) == ("list", f"{outside.__name__}:kept")
+        del outside.kept
+        assert Journal(gone).audit() == ()
+
+    @pytest.mark.parametrize(
+        ("source", "place"),
+        [
+            ("held = {'a': [0, gone_in([gone])]}", "held['a'][1][0]"),
+            ("held = {3: gone_in(gone), (): 1}", "held[3]"),
+            ("held = {(): gone_in(gone)}", "held[tuple]"),
+            ("class Held:\n    inside = gone_in(gone)\n", "Held.inside"),
+            ("class Held:\n    __slots__ = ('slot',)\nheld = Held()\nheld.slot = gone_in(gone)\n", "held.slot"),
+            ("class Held: pass\nheld = Held()\nheld.more = Held()\nheld.more.x = gone_in(gone)\n", "held.more.x"),
+            ("def make(free): return lambda: free\nheld = make(gone_in(gone))", "held.__closure__[0]"),
+            ("import collections\nheld = collections.deque([gone_in(gone)])", "held[0]"),
+            ("import itertools\nheld = itertools.repeat(gone_in(gone))", "held.<list>"),
+        ],
+    )
+    def test_the_way_to_it_is_told(self, source: str, place: str, make_package: Make) -> None:
+        gone = dropped()
+        outside = make_package({"__init__.py": "pass"})
+        vars(outside).update(gone=gone, gone_in=lambda o: [o])
+        exec(source, vars(outside))
+        del vars(outside)["gone"], vars(outside)["gone_in"]
+        (left,) = Journal(gone).audit()
+        assert (left.holder, left.where) == ("list", f"{outside.__name__}:{place}")
 
 
 class TestRefusals:

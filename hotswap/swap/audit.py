@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import functools
 import gc
-import sys
 import weakref
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import (
-    BuiltinFunctionType,
     CellType,
-    FrameType,
     FunctionType,
     GetSetDescriptorType,
     MemberDescriptorType,
@@ -29,12 +26,12 @@ from types import (
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.climbing import Climb
+from hotswap.swap.whereabouts import place_of
 
 __all__ = ["PARTS_OF_CLASSES", "Leftover", "audit", "described"]
 
 _HOUSE = __name__.partition(".")[0]
-_ROUNDS = 8
-"""How many passes are spent on garbage that keeps garbage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +56,10 @@ def audit(dropped: Iterable[Any], journal: object) -> tuple[Leftover, ...]:
     gc.collect()
     gone = {id(o): o for o in dropped}
     del dropped  # a list would be one of those who refer to them
-    ours = _journal(journal)
-    refused: dict[int, list[Any]] = {}
-    frontier = list(gone.values())
-    # What is held by dropped objects only is dropped as well: a pass for each step of such a chain.
-    holders = _holders(frontier, gone, ours)
-    for _ in range(_ROUNDS):
-        suspects = [holder for holder in holders if id(holder) not in refused]
-        if not suspects:
-            break
-        above = {id(holder): _holders([holder], gone, ours, suspects) for holder in suspects[:_SUSPECTS]}
-        before = len(gone)
-        for holder in suspects:
-            if not above.get(id(holder), True) and not _is_root(holder):
-                gone[id(holder)] = holder
-            else:
-                refused[id(holder)] = above.get(id(holder), [])
-        if len(gone) == before:
-            break
-        refused.clear()
-        holders = [holder for holder in holders if id(holder) not in gone]
+    climb = Climb(gone, *_journal(journal), lambda holder: _is_part(holder, gone) or _is_register(holder))
     return tuple(
-        Leftover(walk.class_name(type(holder)), _where(holder, refused.get(id(holder), [])), described(held))
-        for holder in holders
+        Leftover(walk.class_name(type(holder)), place_of(climb.way(holder)), described(held))
+        for holder in climb.holders
         for held in gc.get_referents(holder)
         if id(held) in gone
     )
@@ -89,30 +67,6 @@ def audit(dropped: Iterable[Any], journal: object) -> tuple[Leftover, ...]:
 
 PARTS_OF_CLASSES = (GetSetDescriptorType, MemberDescriptorType)
 """What a class makes for itself, and what refers to it."""
-
-_SUSPECTS = 64
-"""For so many holders it is looked who holds them; the others are named without that."""
-
-
-def _holders(objects: list[Any], gone: dict[int, Any], ours: set[int], *passing: list[Any]) -> list[Any]:
-    """Who refers to objects: not those that are gone themselves, not the journal, not the lists of this audit."""
-    arguments = tuple(objects)  # given with a star, it is passed on as it is
-    lists = {id(objects), id(arguments), id(gone), *map(id, passing)}
-    return [
-        holder
-        for holder in gc.get_referrers(*arguments)
-        if id(holder) not in gone
-        and id(holder) not in ours
-        and id(holder) not in lists
-        and not _is_part(holder, gone)
-        and not _is_register(holder)
-        and not (type(holder) is FrameType and holder.f_globals is globals())
-    ]
-
-
-def _is_root(holder: Any) -> bool:
-    """Whether something lives without being referred to by what the collector knows."""
-    return type(holder) is FrameType or issubclass(type(holder), ModuleType)
 
 
 def _is_part(holder: Any, gone: dict[int, Any]) -> bool:
@@ -138,9 +92,10 @@ def _is_register(holder: Any) -> bool:
 _BASES = type.__dict__["__bases__"]
 
 
-def _journal(root: object) -> set[int]:
-    """The ids of the objects that a journal consists of."""
+def _journal(root: object) -> tuple[set[int], set[int]]:
+    """The ids of the objects that a journal consists of, and those of its containers, which others may see too."""
     found = {id(root)}
+    containers: set[int] = set()
     stack: list[tuple[Any, bool]] = [(root, True)]
     while stack:
         held, house = stack.pop()
@@ -148,10 +103,12 @@ def _journal(root: object) -> set[int]:
         for part in (*gc.get_referents(held), *cells):
             own = _is_of_the_house(part) or (type(part) is CellType and any(part is cell for cell in cells))
             # A container is the journal's if an object of the house holds it, and so is a tuple in such a container.
-            if id(part) not in found and (own or (house and type(part) in _CONTAINERS) or type(part) is tuple):
-                found.add(id(part))
+            if id(part) in found or id(part) in containers:
+                continue
+            if own or (house and type(part) in _CONTAINERS) or type(part) is tuple:
+                (found if own else containers).add(id(part))
                 stack.append((part, own))
-    return found
+    return found, containers
 
 
 def _is_of_the_house(value: Any) -> bool:
@@ -177,21 +134,3 @@ def described(value: Any) -> str:
     if walk.is_class(value):
         return f"the dropped class {walk.class_dict(value).get('__module__')}.{walk.class_name(value)}"
     return f"a dropped {walk.class_name(type(value))}"
-
-
-def _where(holder: Any, above: list[Any]) -> str:
-    """Where something is, as far as names tell."""
-    for candidate in (holder, *above):
-        kind = type(candidate)
-        if kind is FunctionType:
-            return f"{candidate.__module__}:{candidate.__qualname__}"
-        if walk.is_class(candidate):
-            return f"{walk.class_dict(candidate).get('__module__')}:{walk.class_name(candidate)}"
-        if issubclass(kind, ModuleType):
-            return str(ModuleType.__getattribute__(candidate, "__dict__").get("__name__"))
-        if kind is dict and candidate.get("__name__") in sys.modules and "__spec__" in candidate:
-            inside = [name for name, value in list(candidate.items()) if value is holder and type(name) is str]
-            return ":".join((str(candidate["__name__"]), *inside[:1]))
-        if kind is FrameType:
-            return f"{candidate.f_code.co_qualname}, line {candidate.f_lineno}"
-    return next((walk.class_name(type(o)) for o in above if type(o) not in (dict, BuiltinFunctionType)), "")
