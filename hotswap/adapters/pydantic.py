@@ -23,6 +23,7 @@ from pydantic_core import SchemaSerializer, SchemaValidator
 
 from hotswap import walk
 from hotswap.adapters.fields import changed_classes, items_of, late_fields, refuse, write_attribute
+from hotswap.adapters.pydantic_generics import Generics
 from hotswap.adapters.pydantic_instances import Evolution, is_completing
 from hotswap.adapters.pydantic_namespaces import namespaces
 from hotswap.adapters.pydantic_schemas import Compiled, Copier, compiled, names_class
@@ -47,13 +48,14 @@ class PydanticAdapter(Adapter):
         self._outside: list[str] = []
         self._warned: list[str] = []
         self._stale_generics: list[type] = []
+        self._changed: Mapping[int, type] = {}
 
     # --- staging -------------------------------------------------------------------------------------------------
 
     def dependents(self, live: Live, changed: Iterable[str], definitions: Mapping[str, Definitions]) -> Iterable[str]:
         """Return the unchanged modules with models, adapters or functions into which a changed class is compiled."""
         changed = frozenset(changed)
-        classes = changed_classes(live, changed, definitions)
+        classes = self._changed = changed_classes(live, changed, definitions)
         found: set[str] = set()
         if not classes:
             return found
@@ -61,7 +63,7 @@ class PydanticAdapter(Adapter):
         for model in walk.descendants(pydantic.BaseModel):
             facts = walk.class_dict(model)
             home = str(facts.get("__module__"))
-            if not (_is_below(model, classes) or names_class(facts.get(_SCHEMA), classes)):
+            if not self._is_stale(model):
                 continue
             stale[id(model)] = model
             if id(model) in classes:
@@ -78,6 +80,10 @@ class PydanticAdapter(Adapter):
         stale.update((id(cls), cls) for cls in classes.values() if _is_compiled(cls) or issubclass(cls, enum.Enum))
         found.update(e.name for e in live if e.name not in changed and _compiles(e, classes, stale))
         return found - changed
+
+    def _is_stale(self, model: type) -> bool:
+        """Whether a changed class is compiled into a model."""
+        return _is_below(model, self._changed) or names_class(walk.class_dict(model).get(_SCHEMA), self._changed)
 
     def begin(self, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> None:
         """Note the modules of the candidate, as they come."""
@@ -145,6 +151,7 @@ class PydanticAdapter(Adapter):
                 facts.writes.both([(slot.__set__, owned, False)], [])
                 called += _validators_of(owned)
         self._replace(facts, made, called)
+        Generics(facts, self._is_stale)
 
     def _fit(self, facts: Facts, models: list[Any]) -> bool:
         """Whether this release of pydantic can compile aside, and whether all classes are of its second version."""
