@@ -140,6 +140,8 @@ class TestTyping:
         assert (live.IntBox().get(), typing.get_origin(live.IntBox)) == (2, cls)
         assert cls[int, str].__args__ == (int, str)
         code.back()
+        with pytest.raises(TypeError, match="Too many arguments"):
+            cls[int, str]
         assert (cls.__parameters__, cls[int]().get()) == ((live.T,), 1)
 
     def test_protocols(self, code: Code) -> None:
@@ -190,6 +192,8 @@ type Pair[T] = tuple[T, T]
         assert [str(parameter) for parameter in first.__type_params__] == ["T"]
         code.back()
         assert ([str(parameter) for parameter in cls.__type_params__], first([1, 2])) == (["T"], 1)
+        with pytest.raises(TypeError, match="Too many arguments"):
+            cls[int, int]
 
 
 class TestExceptions:

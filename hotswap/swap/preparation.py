@@ -370,6 +370,7 @@ class Swap:
             raise
         self.settling.cancel()
         self.plan.warnings += self._journal.take_back()
+        forget_aliases()
         forget_twins(pair.new for pair in self._pairing.classes)
         forget_answers()
         drain.arm()

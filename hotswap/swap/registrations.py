@@ -80,6 +80,9 @@ def forget_answers() -> None:
 
 
 def forget_aliases() -> None:
-    """Have `typing` forget which aliases it has made: ``list[Rate]`` of the dropped class among them."""
+    """Have `typing` forget which aliases it has made: ``List[Rate]`` of a dropped class among them.
+
+    Of ``Box[int, str]``, too, it would answer from memory where a class with one type parameter has to refuse.
+    """
     for cleanup in getattr(typing, "_cleanups", ()):
         cleanup()
