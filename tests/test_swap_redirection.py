@@ -203,6 +203,10 @@ HOLDERS: dict[str, tuple[str, str]] = {
         "class Key(Same): pass\nX = {n}, {{Key(Rate): 1}}, {{Key(Rate)}}, frozenset([Key(Rate)])",
         "[Key(Rate) in x for x in X[1:]] == [True] * 3 and Rate",
     ),
+    "class that says to be of a library": (
+        "X = type('Made', (Rate,), {{'__module__': 'library', 'n': {n}, 'r': Rate}})",
+        "X.__base__ is X.r and X.r",
+    ),
     "module": ("X = types.ModuleType('compat')\nX.n, X.r, X.rs = {n}, Rate, [Rate]", "X.r is X.rs[0] and X.r"),
     "instance in a module": ("X = types.ModuleType('compat')\nX.n, X.r = {n}, Rate()", "type(X.r)"),
     "module subclass": (

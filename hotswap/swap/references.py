@@ -213,7 +213,8 @@ class Redirection:
             return kind not in _VIEWS and (id(child) in self._owned or (depth < _NESTED and _is_made(child)))
         if walk.is_class(child):
             cls: Any = child
-            return str(walk.class_dict(cls).get("__module__")) in self.modules
+            # A library makes classes for the candidate that say to be of the library, as Celery does for each app.
+            return id(child) in self._owned or str(walk.class_dict(cls).get("__module__")) in self.modules
         if kind is FunctionType:
             return id(child.__globals__) in self._globals or id(child) in self._owned  # type: ignore[attr-defined]
         if self._is_owned(child) and (id(child) in self._owned or kind in _CONTAINERS):

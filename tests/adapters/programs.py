@@ -77,6 +77,7 @@ class Program:
         again.verify()
         again.commit()
         assert self.seen() == self.fresh(self.files), "and once more"
+        assert [*map(str, again.audit())] == [], "nothing leads to what was dropped"
         return again
 
     def is_left_alone_by(self, changes: Mapping[str, str], error: type[Exception]) -> None:
