@@ -7,36 +7,84 @@ it completed first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
+import pydantic
 from pydantic._internal._model_construction import ModelMetaclass
 from pydantic_core import PydanticUndefined
 
 from hotswap import walk
 from hotswap.adapters.fields import ABSENT, LateField, late_fields, refuse, write_attribute, write_late_fields
 from hotswap.adapters.pydantic_schemas import Whole, model_node
-from hotswap.swap import Facts
+from hotswap.swap import Facts, Writes
 
 __all__ = ["Evolution", "is_completing"]
 
 _SCHEMA, _FIELDS, _PRIVATE = "__pydantic_core_schema__", "__pydantic_fields__", "__private_attributes__"
+_SLOT: Any = walk.class_dict(pydantic.BaseModel)["__pydantic_private__"]
 _RAW = ("__eq__", "__iter__", "__repr_args__", "__getstate__", "__copy__", "__deepcopy__", "__hash__")
 """Methods of models that read the `__dict__` of instances past the class."""
 
 
-class _LatePrivate(LateField):
-    """Gives older instances a private attribute."""
+class _Given:
+    """Which instances were given late private attributes. Lives as long as the swap can be taken back.
 
-    __slots__ = ()
+    Python code can't read such an attribute once it is taken back, but pydantic compares all that an instance has.
+    """
+
+    def __init__(self, writes: Writes, *, any_before: bool) -> None:
+        self._writes, self._any_before = writes, any_before
+        writes.late(self._taken_back)
+        self._given: list[tuple[weakref.ref[Any], str]] = []
+
+    def note(self, instance: Any, name: str) -> None:
+        """Note that an instance has got a value. One that can't be referred to weakly keeps it."""
+        if any("__weakref__" in walk.class_dict(cls) for cls in walk.mro(type(instance))):
+            self._given.append((weakref.ref(instance), name))
+
+    def _taken_back(self, forward: bool) -> Iterator[tuple[Any, ...]]:
+        """The writes that take the values back: there are none before the swap was made."""
+        for reference, name in () if forward else list(self._given):
+            instance = reference()
+            held = None if instance is None else _SLOT.__get__(instance)
+            if held is None:
+                continue
+            self._writes.hold(held, held.get(name))
+            if self._any_before:
+                yield (dict.pop, held, name, None)
+            else:  # an instance without private attributes has not even a dict for them
+                yield (_SLOT.__set__, instance, None)
+
+
+class _LatePrivate(LateField):
+    """Gives older instances a private attribute.
+
+    Arguments:
+        name: the attribute.
+        make: makes the value for an instance.
+        given: notes the instances, as long as somebody keeps it.
+    """
+
+    __slots__ = ("_given",)
+
+    def __init__(self, name: str, make: Callable[[Any], Any], given: _Given | None) -> None:
+        super().__init__(name, make)
+        self._given = None if given is None else weakref.ref(given)
 
     def fill(self, instance: Any) -> Any:
         held = getattr(instance, "__pydantic_private__", None)
         if held is None:
             held = {}
             object.__setattr__(instance, "__pydantic_private__", held)
-        return held[self.name] if self.name in held else held.setdefault(self.name, self.make(instance))
+        if self.name in held:
+            return held[self.name]
+        given = None if self._given is None else self._given()
+        if given is not None:
+            given.note(instance, self.name)
+        return held.setdefault(self.name, self.make(instance))
 
 
 class Evolution:
@@ -81,8 +129,9 @@ class Evolution:
     def _late_private(self, late: Mapping[str, LateField]) -> dict[str, LateField]:
         before = walk.class_dict(self._living).get(_PRIVATE) or {}
         after = walk.class_dict(self._twin).get(_PRIVATE) or {}
+        given = _Given(self._facts.writes, any_before=bool(before))
         return {
-            name: _LatePrivate(name, _PrivateDefault(private))
+            name: _LatePrivate(name, _PrivateDefault(private), None if name in before else given)
             for name, private in after.items()
             if (name not in before or name in late)
             and not (private.default is PydanticUndefined and private.default_factory is None)

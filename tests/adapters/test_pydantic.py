@@ -279,6 +279,20 @@ class TestOlderInstances:
         assert any("price has another type" in warning for warning in rollout.plan.warnings)
         assert old.price == 1
 
+    @pytest.mark.parametrize("private", ["", "    _a: int = PrivateAttr(default=1)\n"])
+    def test_have_no_value_of_a_private_attribute_that_is_taken_back(self, private: str, make_package: Make) -> None:
+        models = ITEM + private
+        service = Service(make_package, models)
+        item, other = service.Item(name="tea"), service.Item(name="tea")
+        service.apply(
+            models + "    _more: dict = PrivateAttr(default_factory=dict)\n    _n: int = PrivateAttr(default=2)\n"
+        )
+        item._more["x"] = 1
+        assert (item._more, item._n) == ({"x": 1}, 2)
+        service.patcher.rollback()
+        assert item == other == service.Item(name="tea")
+        assert item.__pydantic_private__ == other.__pydantic_private__ == ({"_a": 1} if private else None)
+
     def test_frozen_ones_hash_like_new_ones(self, make_package: Make) -> None:
         frozen = ITEM.replace("BaseModel)", "BaseModel, frozen=True)")
         service = Service(make_package, frozen)
