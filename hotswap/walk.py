@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import types
 import weakref
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -23,7 +24,9 @@ __all__ = [
     "instance_dict",
     "is_class",
     "is_class_of",
+    "is_container",
     "is_written_in_c",
+    "kind_of",
     "mro",
     "same_items",
     "slot_descriptors",
@@ -34,6 +37,7 @@ _TYPE_MRO = type.__dict__["__mro__"]
 _TYPE_QUALNAME = type.__dict__["__qualname__"]
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _CALLBACK: Any = weakref.ReferenceType.__dict__["__callback__"]
+_CONTAINERS = (OrderedDict, dict, set, deque, list)
 
 
 def is_class(o: object) -> bool:
@@ -49,6 +53,16 @@ def is_class_of(o: Any, module: str) -> bool:
 def same_items(one: Sequence[object], other: Sequence[object]) -> bool:
     """Whether two sequences hold the same objects in the same order. Comparing those might run their code."""
     return len(one) == len(other) and all(map(operator.is_, one, other))
+
+
+def is_container(cls: type) -> bool:
+    """Whether objects of a class are dicts, sets, lists or deques, or of a class made of one."""
+    return issubclass(cls, _CONTAINERS)
+
+
+def kind_of(container: object) -> Any:
+    """The class of CPython that a container is one of, or is made of."""
+    return next(kind for kind in _CONTAINERS if issubclass(type(container), kind))
 
 
 def mro(cls: type) -> tuple[type, ...]:
@@ -91,7 +105,8 @@ def instance_dict(o: object) -> dict[str, Any] | None:
     for cls in mro(type(o)):
         descriptor = class_dict(cls).get("__dict__")
         if descriptor is not None:
-            if type(descriptor) is not types.GetSetDescriptorType:
+            # That of a `SimpleNamespace` is a member; a module has such a member, too, and is no instance.
+            if type(descriptor) is not types.GetSetDescriptorType and cls is not types.SimpleNamespace:
                 return None
             found = descriptor.__get__(o)
             return found if type(found) is dict else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,7 @@ class Deed:
         """Yield the deed, and the containers of its own in which it keeps what it found."""
         yield self
         yield self.__dict__
-        yield from (part for part in self.__dict__.values() if isinstance(part, (dict, list, set, tuple)))
+        yield from (part for part in self.__dict__.values() if isinstance(part, (dict, list, set, tuple, deque)))
 
     def make(self, living: Callable[[Any], Any]) -> None:
         """Make it again, because the candidate goes live.

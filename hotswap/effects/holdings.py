@@ -6,8 +6,8 @@ right after loading, and what they took the place of is put back. The swap regis
 
 | holder | taken out | registered at the commit |
 |---|---|---|
-| a dict, list or set of a managed module | yes, from a copy | yes |
-| a dict, list or set that another module holds by name | yes, from a copy | yes |
+| a dict, list, set or deque of a managed module | yes, from a copy | yes |
+| a dict, list, set or deque that another module holds by name | yes, from a copy | yes |
 | a name of a module, an attribute of a managed class | yes, from a copy | yes |
 | a list or set elsewhere | if it was added at an end, and so took nobody's place | yes |
 | anything else (a weak reference, an attribute of an instance, an object in C) | no | - |
@@ -20,14 +20,14 @@ import functools
 import gc
 import sys
 import threading
-from collections import defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from types import FunctionType
 from typing import Any
 
 from hotswap import walk
 from hotswap.effects.facts import Deed, Outcome
-from hotswap.effects.snapshot import PLAIN, Snapshot, altered
+from hotswap.effects.snapshot import Snapshot, altered, is_copied
 from hotswap.effects.traces import Traces
 
 __all__ = ["Holding", "holdings"]
@@ -89,7 +89,7 @@ def holdings(
             _SET_CLASS(module, cls)
             what = f"changes the class of the module {name}, which was put back"
             yield Holding("registrations", what, Outcome.LEFT, None, None)
-    known = [entry for entry in snapshot.containers.values() if type(entry[0]) in PLAIN]
+    known = [entry for entry in snapshot.containers.values() if is_copied(type(entry[0]))]
     known += [entry for key, entry in snapshot.modules.items() if key not in snapshot.containers]
     for entry in altered(known):
         found = _taken_out(*entry, traces, snapshot)
@@ -194,20 +194,22 @@ def _entries(container: Any, traces: Traces, copy: Any) -> Any:
         entries = {k: v for k, v in items if (leads(v) or leads(k)) and dict.get(copy, k, _MISSING) is not v}
         if entries and kind is defaultdict:
             return defaultdict(container.default_factory, entries)
-        return entries
+        return OrderedDict(entries) if issubclass(kind, OrderedDict) else entries
     before = {id(value) for value in copy}
-    return kind(value for value in list(container) if leads(value) and id(value) not in before)
+    kind = walk.kind_of(container)
+    return kind(value for value in list(kind.__iter__(container)) if leads(value) and id(value) not in before)
 
 
 def _restore(container: Any, copy: Any, twin: Any) -> None:
     """Take the entries of `twin` out; what they took the place of is put back, and so is its order."""
     if isinstance(twin, dict):
+        kind = walk.kind_of(container)
         for key in twin:
             before = copy.get(key, _MISSING)
             if before is _MISSING:
-                dict.pop(container, key, None)
+                kind.pop(container, key, None)
             else:
-                dict.__setitem__(container, key, before)
+                kind.__setitem__(container, key, before)
     elif isinstance(twin, set):
         before = {id(value) for value in copy}
         for value in twin:
@@ -215,11 +217,15 @@ def _restore(container: Any, copy: Any, twin: Any) -> None:
                 set.discard(container, value)
     else:
         ours = {id(value) for value in twin}
-        rest = [value for value in container if id(value) not in ours]
+        rest = [value for value in walk.kind_of(container).__iter__(container) if id(value) not in ours]
         if copy and len(rest) < len(copy):
             since = [value for value in rest if not any(value is other for other in copy)]
             rest = [*copy, *since]
-        list.__setitem__(container, slice(None), rest)
+        if issubclass(type(container), deque):
+            deque.clear(container)
+            deque.extend(container, rest)
+        else:
+            list.__setitem__(container, slice(None), rest)
 
 
 def _what(entries: Any) -> str:

@@ -122,7 +122,7 @@ class Journal:
         ran, modules, classes = own
         objects = young.objects or []
         self.enter_settings(look, ran.values())
-        traces = Traces(objects, young.tuples, ran, modules, classes, look.snapshot.knows)
+        traces = Traces(objects, young.tuples, ran, modules, classes, look.snapshot.knows, look.snapshot.gained)
         traces.trust(keepers)
         self.deeds += look.threads.changed(traces.leads, ran, objects)
         self.deeds += tasks(objects, ran, inside)

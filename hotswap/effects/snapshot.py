@@ -10,20 +10,20 @@ import builtins
 import gc
 import sys
 import threading
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 from hotswap import walk
 from hotswap.namespaces import held_by, imported, of_kinds, parted
 
-__all__ = ["PLAIN", "Snapshot", "altered"]
+__all__ = ["Snapshot", "altered", "is_copied"]
 
 _Entry = TypeVar("_Entry", bound=tuple[Any, ...])
 
-PLAIN = (dict, defaultdict, list, set)
-"""The containers in which entries can be put back and registered again."""
+PLAIN = (dict, defaultdict, OrderedDict, list, set, deque)
+"""The containers in which entries can be put back and registered again, and those of classes made of them."""
 
 _LARGE = 100_000
 """A container with more items is a cache, not a registry."""
@@ -79,6 +79,16 @@ class Snapshot:
         """Whether an object was there before, though it looks young: CPython does not track a dict of plain values."""
         return id(o) in self.containers or id(o) in self.named or id(o) in self.modules
 
+    def gained(self) -> set[int]:
+        """The ids of what containers hold now, and did not before."""
+        entries = altered([entry[:2] for entry in self.containers.values() if is_copied(type(entry[0]))])
+        entries += altered(self.named.values())
+        return {
+            key
+            for container, copy in entries
+            for key in {*map(id, held_by((container,)))} - {*map(id, held_by((copy,)))}
+        }
+
     def place_of(self, named: Any) -> str:
         """Under which name a module holds a container."""
         for facts, copy, module in ((sys.__dict__, sys.__dict__, "sys"), *self.modules.values()):
@@ -108,11 +118,12 @@ class Snapshot:
 
     def _inside(self, o: Any, place: str) -> list[Any]:
         kind = type(o)
-        if kind in (*PLAIN, deque):
-            if len(o) > _LARGE:
+        if is_copied(kind):
+            size = walk.kind_of(o).__len__(o)
+            if size > _LARGE:
                 return []
             self.containers.setdefault(id(o), (o, _copied(o), place))
-            if len(o) > _WIDE:
+            if size > _WIDE:
                 return []
         if kind is FunctionType:
             self._dispatch(o)
@@ -147,11 +158,12 @@ def altered(entries: Iterable[_Entry]) -> list[_Entry]:
     That only other keys made of text stand in a dict is not seen; such keys lead nowhere.
 
     Arguments:
-        entries: containers of the kinds of `PLAIN`; each comes first, its copy second.
+        entries: containers of the kinds of `PLAIN`, or made of them: each of the latter is returned. Each comes first,
+            its copy second.
     """
     every = list(entries)
     # Copies of sets may have another order, and those of default dicts are plain: they are not to stand among others.
-    kinds = {kind: [entry for entry in every if type(entry[0]) is kind] for kind in PLAIN}
+    kinds = {kind: [entry for entry in every if type(entry[0]) is kind] for kind in {type(entry[0]) for entry in every}}
     altered = {id(entry) for part in kinds.values() for entry in _altered_of(part)}
     return [entry for entry in every if id(entry) in altered]
 
@@ -166,13 +178,26 @@ def _alike(part: Sequence[tuple[Any, ...]]) -> bool:
     return walk.same_items(held_by(entry[0] for entry in part), held_by(entry[1] for entry in part))
 
 
+def is_copied(kind: type) -> bool:
+    """Whether containers of a class are copied: those of `PLAIN`, and of a class made of one that C can go through."""
+    if kind in PLAIN:
+        return True
+    if not issubclass(kind, PLAIN) or issubclass(kind, OrderedDict):
+        return False
+    return next(cls for cls in walk.mro(kind) if "__iter__" in walk.class_dict(cls)) in PLAIN
+
+
 def _copied(container: Any) -> Any:
-    return dict(container) if issubclass(type(container), dict) else type(container)(container)
+    """A copy, with the hashes that are known: no key is asked for its own."""
+    kind = walk.kind_of(container)
+    if kind is OrderedDict:
+        return OrderedDict.copy(container)
+    return kind(container) if kind in (dict, set) else kind(kind.__iter__(container))
 
 
 _ENTERED = (
     *PLAIN,
-    deque,
+    SimpleNamespace,
     tuple,
     FunctionType,
     MethodType,

@@ -18,7 +18,7 @@ import threading
 import typing
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Set
 from types import (
     AsyncGeneratorType,
     CellType,
@@ -67,6 +67,7 @@ class Traces:
         modules: the candidate's modules.
         classes: the candidate's classes; held by this one list too.
         is_old: whether an object was there before, though it looks young.
+        gained: the ids of what known containers hold and did not before.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Traces:
         modules: Iterable[object],
         classes: list[type],
         is_old: Callable[[object], bool],
+        gained: Callable[[], Set[int]],
     ) -> None:
         self._given = young
         self._young = young = [*young, *_tuples_in(young, tuples)]
@@ -97,8 +99,11 @@ class Traces:
             for cache in caches:
                 self.account([cache, *(part for part in gc.get_referents(cache) if type(part) is dict)])
             # Before 3.14 a dict is tracked only once it holds something that is: one that somebody outside holds may
-            # be an old one, to which the candidate has added the first such entry.
+            # be an old one, to which the candidate has added the first such entry. One that a registry holds since is
+            # young: a `defaultdict(dict)` makes such.
             doubtful = {id(o) for o in self._held_more() if type(o) is dict} if sys.version_info < (3, 14) else set()
+            if doubtful:
+                doubtful -= gained()
             if not doubtful:
                 break
             self._index -= doubtful

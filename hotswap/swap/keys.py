@@ -19,6 +19,7 @@ from itertools import chain, compress, count, repeat
 from types import FunctionType, MethodType
 from typing import Any
 
+from hotswap import walk
 from hotswap.namespaces import of_kinds
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import hashes_quietly
@@ -32,8 +33,9 @@ __all__ = [
     "entries",
     "is_quiet",
     "is_rebuilt",
-    "kind_of",
     "namesake",
+    "size",
+    "values",
 ]
 
 REBUILT = (tuple, frozenset, MethodType, weakref.ref, weakref.KeyedRef)
@@ -173,14 +175,19 @@ def _note(known: dict[int, tuple[Any, Any]], found: Mapping[int, tuple[Any, Any]
         known.update({id(after): (after, item) for item, after in found.values()})
 
 
-def kind_of(holder: Any) -> Any:
-    """The class of CPython that a container is one of, or is made of."""
-    return next(kind for kind in (OrderedDict, dict, set, deque, list) if issubclass(type(holder), kind))
+def size(holder: Any) -> int:
+    """How many entries a container has."""
+    return int(walk.kind_of(holder).__len__(holder))
 
 
 def elements(holder: Any) -> list[Any]:
     """The keys, elements or items of a container."""
-    return list(kind_of(holder).__iter__(holder))
+    return list(walk.kind_of(holder).__iter__(holder))
+
+
+def values(holder: Any) -> list[Any]:
+    """The values of a dict; the elements or items of another container."""
+    return list(dict.values(holder)) if issubclass(type(holder), dict) else elements(holder)
 
 
 def entries(holder: Any) -> list[Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "matching",
     "name_of",
     "resolved",
+    "slot_values",
 ]
 
 _EMPTY = CellType()
@@ -127,6 +128,17 @@ def body_of(cls: type, definitions: Mapping[str, Definitions]) -> Definitions:
     found = definitions.get(str(walk.class_dict(cls).get("__module__")), Definitions())
     for part in walk.class_name(cls).split("."):
         found = found.classes.get(part) or Definitions()
+    return found
+
+
+def slot_values(value: Any) -> list[Any]:
+    """What stands in the slots of an object."""
+    found = []
+    for slot in walk.slot_descriptors(type(value)):
+        try:
+            found.append(slot.__get__(value))
+        except (AttributeError, TypeError):
+            continue  # it is empty, or one of a C type that hides behind this descriptor
     return found
 
 

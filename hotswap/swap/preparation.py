@@ -26,12 +26,13 @@ from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.description import describe, left_alone
 from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld, drain_of
+from hotswap.swap.fates import Fates, fresh_definitions
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.losses import gone_classes, gone_functions, without_successor
-from hotswap.swap.merging import Fates, Kept, fresh_definitions, inside, merge
+from hotswap.swap.merging import Kept, inside, merge
 from hotswap.swap.migration import Undone, bring_back, undo
 from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.outliving import announce, outlive, wishes_of

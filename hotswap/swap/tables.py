@@ -25,7 +25,7 @@ from hotswap.namespaces import held_by, imported, of_kinds, parted
 from hotswap.swap.calling import followed
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.guarded import is_closed, is_guarded
-from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, kind_of
+from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, size
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.merging import Kept
 from hotswap.swap.pairs import Pairing
@@ -215,9 +215,9 @@ class Tables:
     def _inside(self, value: Any, leads: Leads) -> Iterator[Any]:
         """An object's own containers in which something is to be led."""
         for holder in (value, *_own_containers(value)):
-            if id(holder) in self._aside or id(holder) in self._spaces or not issubclass(type(holder), _CONTAINERS):
+            if id(holder) in self._aside or id(holder) in self._spaces or not walk.is_container(type(holder)):
                 continue
-            if _size(holder) <= _LARGE and leads.concern(entries(holder)):
+            if size(holder) <= _LARGE and leads.concern(entries(holder)):
                 yield holder
 
     def _others(self) -> list[_Other]:
@@ -333,9 +333,5 @@ def _own_containers(value: Any) -> Iterator[Any]:
 
 def _parts(value: Any) -> Iterator[Any]:
     for holder in (value, *_own_containers(value)):
-        if issubclass(type(holder), _CONTAINERS) and _size(holder) <= _WALKED:
+        if walk.is_container(type(holder)) and size(holder) <= _WALKED:
             yield from entries(holder)
-
-
-def _size(holder: Any) -> int:
-    return int(kind_of(holder).__len__(holder))

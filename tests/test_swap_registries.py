@@ -1,0 +1,259 @@
+"""Registries: kept containers that an import fills are what a fresh import would make, and what was added since."""
+
+from __future__ import annotations
+
+import collections
+import importlib
+import itertools
+import sys
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+
+from hotswap import LoadError, Patch, Patcher, Rollout
+
+Make = Callable[..., ModuleType]
+
+_versions = itertools.count(2)
+
+
+class Service:
+    """A throw-away package, some of whose modules a patch changes."""
+
+    def __init__(self, make: Make, **sources: str) -> None:
+        self.package = make({f"{name}.py": text for name, text in sources.items()}).__name__
+        for name in sources:
+            importlib.import_module(f"{self.package}.{name}")
+        self.patcher = Patcher(packages=[self.package])
+
+    def __getattr__(self, name: str) -> Any:
+        return sys.modules[f"{self.package}.{name}"]
+
+    def text(self, source: str) -> str:
+        return source.replace("PACKAGE", self.package)
+
+    def patch(self, **sources: str) -> Patch:
+        named = {f"{self.package}.{name}": self.text(text) for name, text in sources.items()}
+        return Patch.from_sources(named, version=f"{next(_versions)}.0")
+
+    def apply(self, **sources: str) -> Rollout:
+        return self.patcher.apply(self.patch(**sources))
+
+
+@pytest.fixture
+def service(make_package: Make) -> Callable[..., Service]:
+    return lambda **sources: Service(make_package, **sources)
+
+
+def called(value: Any) -> Any:
+    """What stands in a registry, with what its functions return in their place; sets are sorted."""
+    if isinstance(value, dict):
+        return {key: called(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(called, value))
+    if isinstance(value, (list, collections.deque)):
+        return list(map(called, value))
+    return value() if type(value) is FunctionType else value
+
+
+REGISTER = """
+import collections, types
+{start}
+def on(event):
+    def register(function):
+        {add}
+        return function
+    return register
+"""
+
+HANDLERS = """
+@on("x")
+def a(): return "a1"
+@on("x")
+def b(): return "b1"
+@on("y")
+def c(): return "c1"
+"""
+
+MOVED = """
+@on("x")
+def a(): return "a2"
+@on("z")
+def b(): return "b2"
+@on("x")
+def d(): return "d2"
+"""
+
+NESTED = {
+    "defaultdict-of-lists": ("R = collections.defaultdict(list)", "R[event].append(function)"),
+    "defaultdict-of-sets": ("R = collections.defaultdict(set)", "R[event].add(function)"),
+    "defaultdict-of-dicts": ("R = collections.defaultdict(dict)", "R[event][function.__name__] = function"),
+    "defaultdict-of-deques": ("R = collections.defaultdict(collections.deque)", "R[event].append(function)"),
+    "ordered-dict-of-lists": ("R = collections.OrderedDict()", "R.setdefault(event, []).append(function)"),
+    "dict-of-deques": ("R = {}", "R.setdefault(event, collections.deque()).append(function)"),
+    "dict-of-ordered-dicts": (
+        "R = {}",
+        "R.setdefault(event, collections.OrderedDict())[function.__name__] = function",
+    ),
+    "dict-subclass": (
+        "class Table(dict):\n    def __missing__(self, key): self[key] = []; return self[key]\nR = Table()",
+        "R[event].append(function)",
+    ),
+    "namespace": ("N = types.SimpleNamespace(r={})\nR = N.r", "N.r.setdefault(event, []).append(function)"),
+    "namespace-alone": (
+        "N = types.SimpleNamespace(r=collections.defaultdict(list))",
+        "N.r[event].append(function)",
+    ),
+    "instance": (
+        "class Bus:\n    def __init__(self): self.r = collections.defaultdict(list)\nbus = Bus()",
+        "bus.r[event].append(function)",
+    ),
+    "class": ("class Bus:\n    r = collections.defaultdict(list)", "Bus.r[event].append(function)"),
+    "dict-of-lists": ("R = {}", "R.setdefault(event, []).append(function)"),
+}
+
+
+def table_of(module: Any) -> Any:
+    for name in ("R", "N", "bus", "Bus"):
+        if name in vars(module):
+            return vars(module)[name] if name == "R" else vars(module)[name].r
+    raise AssertionError(module)
+
+
+def names_of(table: Any) -> dict[str, list[str]]:
+    """Event -> what its functions return, sorted."""
+    return {
+        event: sorted(function() for function in (held.values() if isinstance(held, dict) else held))
+        for event, held in table.items()
+    }
+
+
+@pytest.mark.parametrize("shape", NESTED)
+class TestNestedRegistries:
+    def test_get_what_moved_and_lose_what_is_gone(self, service: Callable[..., Service], shape: str) -> None:
+        start, add = NESTED[shape]
+        program = REGISTER.format(start=start, add=add)
+        running = service(m=program + HANDLERS)
+        table = table_of(running.m)
+        before = names_of(table)
+        order = called(table)
+        assert before == {"x": ["a1", "b1"], "y": ["c1"]}
+        held = table["x"]
+        running.apply(m=program + MOVED)
+        assert table_of(running.m) is table
+        assert table["x"] is held
+        assert names_of(table) == {"x": ["a2", "d2"], "z": ["b2"]}
+        running.patcher.rollback()
+        assert names_of(table) == before
+        assert called(table) == order
+        assert table["x"] is held
+
+    def test_in_an_unchanged_module(self, service: Callable[..., Service], shape: str) -> None:
+        start, add = NESTED[shape]
+        program = REGISTER.format(start=start, add=add)
+        running = service(hub=program, m="")
+        use = "from PACKAGE.hub import on\n"
+        running.apply(m=use + HANDLERS)
+        table = table_of(running.hub)
+        before = called(table)
+        rollout = running.patcher.stage(running.patch(m=use + MOVED))
+        assert called(table) == before
+        rollout.verify()
+        rollout.commit()
+        assert names_of(table) == {"x": ["a2", "d2"], "z": ["b2"]}
+        running.patcher.rollback()
+        assert called(table) == before
+
+    def test_keep_what_was_registered_at_run_time(self, service: Callable[..., Service], shape: str) -> None:
+        start, add = NESTED[shape]
+        program = REGISTER.format(start=start, add=add)
+        running = service(m=program + HANDLERS)
+        table = table_of(running.m)
+        running.m.on("y")(lambda: "plugin")
+        running.m.on("extra")(lambda: "plugin")
+        running.apply(m=program + MOVED)
+        assert names_of(table) == {"x": ["a2", "d2"], "y": ["plugin"], "z": ["b2"], "extra": ["plugin"]}
+        running.patcher.rollback()
+        assert names_of(table) == {"x": ["a1", "b1"], "y": ["c1", "plugin"], "extra": ["plugin"]}
+
+
+class TestDeques:
+    SOURCE = REGISTER.format(start="R = collections.deque()", add="R.append(function)")
+
+    def test_follow_the_new_import(self, service: Callable[..., Service]) -> None:
+        running = service(m=self.SOURCE + HANDLERS)
+        line = running.m.R
+        line.appendleft(lambda: "plugin")
+        running.apply(m=self.SOURCE + MOVED)
+        assert running.m.R is line
+        assert called(line) == ["plugin", "a2", "b2", "d2"]
+        running.patcher.rollback()
+        assert called(line) == ["plugin", "a1", "b1", "c1"]
+
+    def test_of_entries_made_of_functions(self, service: Callable[..., Service]) -> None:
+        source = REGISTER.format(start="R = collections.deque()", add="R.append((event, function))")
+        running = service(m=source + HANDLERS)
+        line = running.m.R
+        running.apply(m=source + MOVED)
+        assert [(event, function()) for event, function in line] == [("x", "a2"), ("z", "b2"), ("x", "d2")]
+
+    def test_that_are_full_lose_nothing_for_what_is_new(self, service: Callable[..., Service]) -> None:
+        source = self.SOURCE.replace("deque()", "deque(maxlen=3)")
+        running = service(m=source + HANDLERS)
+        running.m.R.append("seen at run time")
+        running.apply(m=source + HANDLERS.replace("1", "2") + '@on("x")\ndef d(): return "d2"\n')
+        assert called(running.m.R) == ["b2", "c2", "seen at run time"]
+
+    def test_a_loop_goes_on_where_functions_only_follow(self, service: Callable[..., Service]) -> None:
+        running = service(m=self.SOURCE + HANDLERS)
+        loop = iter(running.m.R)
+        assert next(loop)() == "a1"
+        running.apply(m=self.SOURCE + HANDLERS.replace("1", "2"))
+        assert [function() for function in loop] == ["b2", "c2"]
+
+    def test_of_an_unchanged_module_are_as_before_after_a_rejection(self, service: Callable[..., Service]) -> None:
+        use = "from PACKAGE.hub import on\n"
+        running = service(hub=self.SOURCE, m="")
+        running.apply(m=use + HANDLERS)
+        line = running.hub.R
+        before = list(line)
+        with pytest.raises(LoadError):
+            running.apply(m=use + MOVED + "1 / 0\n")
+        assert list(line) == before
+        running.apply(m=use + MOVED)
+        assert called(line) == ["a2", "b2", "d2"]
+
+
+class TestKeysThatAreGone:
+    """What stands under a key that the new import does not make."""
+
+    def test_description_goes_with_its_function(self, service: Callable[..., Service]) -> None:
+        source = "R = {}\ndef on(f): R[f.__name__] = {'name': 'on', 'call': f}; return f\n@on\ndef a(): return 1\n"
+        running = service(m=source + "@on\ndef b(): return 1\n")
+        running.apply(m=source)
+        assert list(running.m.R) == ["a"]
+
+    def test_named_tuples_and_slots_are_looked_into(self, service: Callable[..., Service]) -> None:
+        source = """
+import collections, dataclasses
+Route = collections.namedtuple("Route", "path call")
+@dataclasses.dataclass(slots=True)
+class Entry:
+    path: str
+    call: object
+R, S = {}, {}
+def on(path):
+    def register(f):
+        R[path], S[path] = Route(path, f), Entry(path, f)
+        return f
+    return register
+@on("/a")
+def a(): return 1
+"""
+        running = service(m=source + "@on('/b')\ndef b(): return 1\n")
+        running.apply(m=source + "@on('/c')\ndef c(): return 2\n")
+        assert list(running.m.R) == ["/a", "/c"]
+        assert list(running.m.S) == ["/a", "/c"]
+        assert running.m.S["/c"].call() == 2
