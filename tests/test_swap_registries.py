@@ -257,3 +257,180 @@ def a(): return 1
         assert list(running.m.R) == ["/a", "/c"]
         assert list(running.m.S) == ["/a", "/c"]
         assert running.m.S["/c"].call() == 2
+
+
+class TestRevisions:
+    """What both versions put into a registry, each another value."""
+
+    PLAIN = """
+R = {}
+def put(name, value): R[name] = value
+def count(name): R[name] += 1
+put("kept", 1)
+put("other", 2)
+put("gone", 5)
+"""
+
+    def test_statement_that_says_another_value(self, service: Callable[..., Service]) -> None:
+        running = service(m=self.PLAIN)
+        table = running.m.R
+        running.apply(m=self.PLAIN.replace('"other", 2', '"other", 3').replace('put("gone", 5)', 'put("fresh", 9)'))
+        assert running.m.R is table
+        assert table == {"kept": 1, "other": 3, "fresh": 9}
+        running.patcher.rollback()
+        assert table == {"kept": 1, "other": 2, "gone": 5}
+
+    def test_what_the_program_has_changed_stays_and_is_named(self, service: Callable[..., Service]) -> None:
+        running = service(m=self.PLAIN)
+        table = running.m.R
+        table.update(other=50, gone=7, kept=400)
+        rollout = running.apply(m=self.PLAIN.replace('"other", 2', '"other", 3').replace('put("gone", 5)\n', ""))
+        assert table == {"kept": 400, "other": 50, "gone": 7}
+        assert [warning for warning in rollout.plan.warnings if "R keeps what it has for 'other':" in warning]
+        assert not [warning for warning in rollout.plan.warnings if "kept" in warning.partition(":")[2]]
+
+    def test_counters_are_no_entries_of_the_import(self, service: Callable[..., Service]) -> None:
+        source = """
+HITS = {}
+STATE = {}
+def counted(function):
+    HITS[function.__name__] = 0
+    STATE[function.__name__] = "idle"
+    def wrapper():
+        HITS[function.__name__] += 1
+        STATE[function.__name__] = "running"
+        return function()
+    return wrapper
+@counted
+def a(): return 1
+@counted
+def b(): return 1
+"""
+        running = service(m=source)
+        running.m.a()
+        changed = source.replace("    def wrapper", "    print('registered', 10)\n    def wrapper").replace(
+            "return 1", "return 2"
+        )
+        rollout = running.apply(m=changed)
+        assert running.m.a() == 2
+        assert running.m.HITS == {"a": 2, "b": 0}
+        assert running.m.STATE == {"a": "running", "b": "idle"}
+        assert rollout.plan.warnings == []
+        rollout = running.apply(m=changed.replace('"idle"', '"ready"').replace('"running"', '"busy"'))
+        assert running.m.STATE == {"a": "running", "b": "ready"}
+        assert [warning for warning in rollout.plan.warnings if "STATE keeps what it has for 'a':" in warning]
+
+    def test_what_functions_put_in_at_run_time_stays(self, service: Callable[..., Service]) -> None:
+        source = """
+RATES = {}
+SEEN = []
+def load():
+    RATES["EUR"] = 1.25
+    SEEN.append("EUR")
+def base(name): RATES[name] = 1.0
+base("USD")
+"""
+        running = service(m=source)
+        running.m.load()
+        running.apply(m=source.replace("EUR", "GBP").replace("1.25", "1.5"))
+        assert running.m.RATES == {"USD": 1.0, "EUR": 1.25}
+        assert running.m.SEEN == ["EUR"]
+
+    def test_containers_in_it(self, service: Callable[..., Service]) -> None:
+        source = """
+R = {}
+def conf(name, **options): R[name] = options
+conf("a", x=1)
+conf("b", x=1, y=True)
+"""
+        running = service(m=source)
+        table, inner = running.m.R, running.m.R["b"]
+        running.m.R["a"]["x"] = 12
+        running.apply(m=source.replace('"a", x=1', '"a", x=3').replace("y=True", "y=False"))
+        assert table == {"a": {"x": 12}, "b": {"x": 1, "y": False}}
+        assert table["b"] is inner
+        running.patcher.rollback()
+        assert table == {"a": {"x": 12}, "b": {"x": 1, "y": True}}
+
+    def test_code_that_registers_something_else(self, service: Callable[..., Service]) -> None:
+        source = """
+class Plugin:
+    registry = {}
+    listed = []
+    def __init_subclass__(cls):
+        Plugin.registry[cls.__name__] = ("old", cls)
+        Plugin.listed.append(("old", cls))
+class One(Plugin): pass
+class Two(Plugin): pass
+"""
+        running = service(m=source)
+        plugin = running.m.Plugin
+        one, two = running.m.One, running.m.Two
+        plugin.registry["Two"] = ("altered", two)
+        rollout = running.apply(m=source.replace('"old"', '"new"'))
+        assert plugin.registry == {"One": ("new", one), "Two": ("altered", two)}
+        assert plugin.listed == [("new", one), ("new", two)]
+        assert [
+            warning for warning in rollout.plan.warnings if "Plugin.registry keeps what it has for 'Two':" in warning
+        ]
+        running.patcher.rollback()
+        assert plugin.registry == {"One": ("old", one), "Two": ("altered", two)}
+        assert plugin.listed == [("old", one), ("old", two)]
+
+    def test_names_that_a_metaclass_collects(self, service: Callable[..., Service]) -> None:
+        source = """
+import collections
+FIELDS, NAMES, SETS = {}, collections.defaultdict(list), {}
+class Meta(type):
+    def __new__(meta, name, bases, namespace):
+        cls = super().__new__(meta, name, bases, namespace)
+        fields = [key for key in namespace if key[0] != "_"]
+        FIELDS[cls], SETS[name] = fields, set(fields)
+        NAMES[name].extend(fields)
+        return cls
+class Model(metaclass=Meta):
+    first = 1
+    second = 2
+"""
+        running = service(m=source)
+        m = running.m
+        model, fields = m.Model, m.FIELDS[m.Model]
+        fields.append("at run time")
+        running.apply(m=source.replace("second = 2", "third = 2"))
+        assert {model: ["first", "at run time", "third"]} == m.FIELDS
+        assert m.FIELDS[model] is fields
+        assert m.NAMES == {"Model": ["first", "third"]}
+        assert {"Model": {"first", "third"}} == m.SETS
+        running.patcher.rollback()
+        assert {model: ["first", "second", "at run time"]} == m.FIELDS
+        assert m.NAMES == {"Model": ["first", "second"]}
+        assert {"Model": {"first", "second"}} == m.SETS
+
+    def test_statements_of_other_modules(self, service: Callable[..., Service]) -> None:
+        use = "from PACKAGE.hub import put\nput('a', 1)\n"
+        running = service(hub="R = {}\ndef put(name, value): R[name] = value\n", m="")
+        hub = "R = {}\ndef put(name, value): R[name] = value\nVERSION = 1\n"
+        running.apply(hub=hub, m=use)
+        running.apply(hub=hub.replace("VERSION = 1", "VERSION = 2"), m=use.replace("'a', 1", "'a', 2"))
+        assert running.hub.R == {"a": 2}
+
+    def test_what_nobody_can_compute_from_the_text_is_named(self, service: Callable[..., Service]) -> None:
+        source = "R = {}\ndef put(name): R[name] = len(name) * 2\nput('abc')\n"
+        running = service(m=source)
+        rollout = running.apply(m=source.replace("* 2", "* 3"))
+        assert running.m.R == {"abc": 6}
+        assert [warning for warning in rollout.plan.warnings if "R keeps what it has for 'abc':" in warning]
+
+    def test_elements_that_nobody_can_compute_from_the_text_are_named(self, service: Callable[..., Service]) -> None:
+        source = "R = []\ndef put(name): R.append(name * 2)\nput('a')\n"
+        running = service(m=source)
+        rollout = running.apply(m=source + "put('b')\n")
+        assert running.m.R == ["aa"]
+        assert [warning for warning in rollout.plan.warnings if "R keeps what it has for 'bb':" in warning]
+
+    def test_attributes_of_an_object_are_its_state(self, service: Callable[..., Service]) -> None:
+        source = "class Client:\n    def __init__(self): self.options = {'verify': True}\nclient = Client()\n"
+        running = service(m=source)
+        rollout = running.apply(m=source.replace("True", "False"))
+        assert running.m.client.options == {"verify": True}
+        assert rollout.plan.warnings == []

@@ -2,10 +2,10 @@
 
 from hotswap.swap.adapting import Adapter, Facts
 from hotswap.swap.audit import Leftover
+from hotswap.swap.contents import Kept
 from hotswap.swap.importers import Importers
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.looking import DROPPED, Look
-from hotswap.swap.merging import Kept
 from hotswap.swap.migration import Undone, migrate
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
 from hotswap.swap.preparation import Swap

@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 
 from hotswap import walk
 from hotswap.generation import Definitions, Live, sheltered
+from hotswap.swap.contents import Kept
 from hotswap.swap.fields import Make
 from hotswap.swap.looking import Look
-from hotswap.swap.merging import Kept
 from hotswap.swap.plan import Plan, Writes
 from hotswap.swap.references import Redirection
 

@@ -8,85 +8,24 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import FunctionType
-from typing import Any, Protocol
+from typing import Any
 
 from hotswap import walk
+from hotswap.swap.contents import LARGE, Kept, Translate
 from hotswap.swap.fates import Fates, leads_to
 from hotswap.swap.keys import REBUILT, Table, elements, is_quiet, namesake, size, values
 from hotswap.swap.plan import Op, Writes
+from hotswap.swap.revisions import Revisions, Verdict, identities
 from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["Kept", "inside", "merge"]
+__all__ = ["merge"]
 
 _MISSING: Any = object()
 
-_REGISTRY = 100_000
-"""A kept list, set or dict with more items is a cache, not a registry; what it holds is not walked."""
 
-_NESTED = 3
-"""How deep kept objects are looked into for registries: an application, its router, its table of routes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An object that is kept: the dropped twin, and the living one.
-
-    `touched` says that other statements put something into it, ``TABLE["x"] = 1``, and that they differ in the new
-    version: then entries of plain data are added too.
-    """
-
-    twin: Any
-    living: Any
-    touched: bool = False
-
-
-class Translate(Protocol):
-    """Gives the living object for a dropped twin."""
-
-    def __call__(self, value: Any, /) -> Any: ...
-
-
-def inside(kept: Iterable[Kept], translate: Translate) -> Iterator[Kept]:
-    """Yield the containers and instances in kept objects.
-
-    Arguments:
-        kept: the kept objects.
-        translate: gives the living class for a twin.
-    """
-    level = list(kept)
-    for _ in range(_NESTED):
-        further: list[Kept] = []
-        for pair in level:
-            if translate(type(pair.twin)) is not type(pair.living) or walk.is_class(pair.twin):
-                continue
-            for before, after in _named(pair.living, pair.twin):
-                for name, value in list(dict.items(after)) if dict.__len__(after) <= _REGISTRY else ():
-                    if not is_quiet(name):
-                        continue
-                    held = dict.get(before, name)
-                    if held is None or held is value or type(value) in UNIQUE_NEVER:
-                        continue
-                    if type(held) is dict and translate(held) is value:
-                        continue  # the namespace of a module: each generation has its own
-                    further.append(Kept(value, held, pair.touched))
-                    if translate(type(value)) is type(held):
-                        yield further[-1]
-        level = further
-
-
-def _named(living: Any, twin: Any) -> Iterator[tuple[dict[Any, Any], dict[Any, Any]]]:
-    """What two objects hold by key and by attribute: those made of a dict may do both."""
-    if issubclass(type(living), dict) and issubclass(type(twin), dict):
-        yield living, twin
-    attributes = walk.instance_dict(living), walk.instance_dict(twin)
-    if attributes[0] is not None and attributes[1] is not None:
-        yield attributes[0], attributes[1]
-
-
-def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writes) -> set[int]:
+def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writes, revisions: Revisions) -> set[int]:
     """Bring the kept containers up to date: registries that decorators and `__init_subclass__` fill at import.
 
     Entries of what the new version registers anew are added; entries that lead to an old definition lead to its
@@ -98,6 +37,7 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
         fates: what becomes of definitions.
         translate: gives the living object for a dropped twin.
         writes: receives the writes; they are made out when the time comes, from what is there then.
+        revisions: knows which entries the new version makes otherwise.
 
     Returns the ids of the containers that are brought up to date.
     """
@@ -109,7 +49,10 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
         if merge_of is None or merge_of is not _merge_of(type(pair.twin)) or id(pair.living) in merged:
             continue
         merged.add(id(pair.living))
-        writes.late(merge_of(pair, fates, translate, writes, removed).ops)
+        merging = merge_of(pair, fates, translate, writes, revisions, removed)
+        if merging.place is not None and (unknown := merging.unknown()):
+            revisions.warn(merging.place, unknown)
+        writes.late(merging.ops)
     return merged
 
 
@@ -121,7 +64,7 @@ def _weak(pair: Kept) -> tuple[Kept, Callable[[Any], None]] | None:
     living, twin = (walk.instance_dict(one) or {} for one in (pair.living, pair.twin))
     if not {"data", "_remove"} <= living.keys() & twin.keys():
         return None
-    return Kept(twin["data"], living["data"], pair.touched), living["_remove"]
+    return Kept(twin["data"], living["data"], pair.touched, pair.place), living["_remove"]
 
 
 class _Merge:
@@ -131,10 +74,12 @@ class _Merge:
         fates: Fates,
         translate: Translate,
         writes: Writes,
-        removed: Callable[[Any], None] | None,
+        revisions: Revisions,
+        removed: Callable[[Any], None] | None = None,
     ) -> None:
         self.twin, self.living, self.touched = pair.twin, pair.living, pair.touched
         self.fates, self.writes, self._translate, self._removed = fates, writes, translate, removed
+        self.revisions, self.place = revisions, pair.place
         self.table = Table(pair.living, fates.leads)
 
     def translate(self, value: Any) -> Any:
@@ -148,9 +93,36 @@ class _Merge:
         """Whether an entry of the twin is to be added."""
         return self.touched or any(leads_to(part, self.fates.fresh) for part in _registered(value))
 
+    def judged(self, living: Any, twin: Any, *key: Any) -> Verdict:
+        """Say what becomes of an entry that both have: of one that stands under a key, or of an element."""
+        if self.place is None:
+            return Verdict.STAYS
+        place = self.place.at(*key) if key else self.place
+        return self.revisions.judge(place, self.fates.current(living), twin)
+
     def is_gone(self, value: Any) -> bool:
         """Whether an entry of the living container is to go, unless the new version has it too."""
         return leads_to(value, self.fates.gone)
+
+    def is_dropped(self, value: Any, twin: Container[Any]) -> bool:
+        """Whether the statement that put a plain element in is gone."""
+        if self.place is None or type(value) not in UNIQUE_NEVER:
+            return False
+        return value not in twin and self.revisions.drops(self.place, value)
+
+    def computed(self, living: list[Any]) -> list[Any]:
+        """The plain elements that code has computed for the new version, and that lack."""
+        if self.place is None or size(self.twin) > LARGE:
+            return []
+        plain = [value for value in elements(self.twin) if type(value) in UNIQUE_NEVER]
+        there = {value for value in living if type(value) in UNIQUE_NEVER} if plain else set()
+        return [value for value in plain if value not in there and self.revisions.computes(self.place, value)]
+
+    def is_added(self, value: Any, there: Container[Any]) -> bool:
+        """Whether only the new version has a statement that puts a plain element in."""
+        if self.place is None or type(value) not in UNIQUE_NEVER:
+            return False
+        return value not in there and self.revisions.adds(self.place, value)
 
 
 class _DictMerge(_Merge):
@@ -163,7 +135,7 @@ class _DictMerge(_Merge):
         """What merges containers under keys that the new version does not make."""
 
     def ops(self, forward: bool) -> Iterator[Op]:
-        small = size(self.living) <= _REGISTRY
+        small = size(self.living) <= LARGE
         led = self.table.ops(forward) if small else []
         there = self.table.view() if small else self.living
         if self.changes is None:
@@ -185,7 +157,7 @@ class _DictMerge(_Merge):
             yield from led
 
     def found(self, there: dict[Any, Any]) -> Iterator[tuple[Any, tuple[Any, Any]]]:
-        small = dict.__len__(there) <= _REGISTRY
+        small = dict.__len__(there) <= LARGE
         again = self._registered_anew() if small else set()
         twin = {key: self.translate(value) for key, value in self._translated() if is_quiet(key)}
         for key, value in twin.items():
@@ -195,17 +167,40 @@ class _DictMerge(_Merge):
                     yield key, (_MISSING, value)
             elif self._is_merged(living, value) and self.fates.current(living) is living:
                 continue  # for itself
-            elif (self.is_gone(living) and not _is_definition(living)) or key in again:
+            elif (
+                (self.is_gone(living) and not _is_definition(living))
+                or key in again
+                or self.judged(living, value, key) is Verdict.REVISED
+            ):
                 yield key, (living, value)
             elif (then := namesake(self.fates.current(living), value)) is not living:
                 yield key, (living, then)
         for key, living in list(dict.items(there)) if small else ():
             if not is_quiet(key) or key in twin:
                 continue
-            if self.is_gone(key) or key in again or self._is_left(living):
+            if self.is_gone(key) or key in again or self._is_left(living) or self._is_dropped(key, living):
                 yield key, (living, _MISSING)
             elif self.fates.current(living) is not living:
                 yield key, (living, self.fates.current(living))
+
+    def unknown(self) -> list[Any]:
+        """The keys of entries of which it can't be told whether they were changed at run time."""
+        found = []
+        for key, value in self._translated() if self.place is not None else ():
+            living = dict.get(self.living, key, _MISSING) if is_quiet(key) else _MISSING
+            after = self.translate(value)
+            if living is _MISSING or self._is_merged(living, after) or self.is_gone(living):
+                continue
+            if self.judged(living, after, key) is Verdict.UNKNOWN:
+                found.append(key)
+        return found
+
+    def _is_dropped(self, key: Any, living: Any) -> bool:
+        """Whether the statement that put an entry in is gone: nobody speaks of its key any more."""
+        if self.place is None or type(key) not in UNIQUE_NEVER:
+            return False
+        place = self.place.at(key)
+        return self.revisions.drops(place, key) and self.revisions.drops(place, living)
 
     def _is_merged(self, living: Any, value: Any) -> bool:
         return walk.is_container(type(living)) and self._translate(type(value)) is type(living)
@@ -225,9 +220,8 @@ class _DictMerge(_Merge):
             return True
         merge_of = _merge_of(type(living))
         assert merge_of is not None, "it is a container"
-        self.inner.append(
-            merge_of(Kept(walk.kind_of(living)(), living), self.fates, self._translate, self.writes, None)
-        )
+        pair = Kept(walk.kind_of(living)(), living)
+        self.inner.append(merge_of(pair, self.fates, self._translate, self.writes, self.revisions))
         return False
 
     def _registered_anew(self) -> set[Any]:
@@ -246,7 +240,7 @@ class _ListMerge(_Merge):
     """What was there, and what was written, once it is known."""
 
     def ops(self, forward: bool) -> Iterator[Op]:
-        if size(self.living) > _REGISTRY:
+        if size(self.living) > LARGE:
             return
         now = elements(self.living)
         if self.lists is None:
@@ -276,14 +270,38 @@ class _ListMerge(_Merge):
 
     def merged(self, living: list[Any]) -> list[Any]:
         twin = [self.translate(value) for value in elements(self.twin)]
+        like = self._by_definitions(twin)
         after = []
         for value in living:
             successor = self.fates.current(value)
-            if _has(twin, successor) or not self.is_gone(value):
-                after.append(successor)
-        new = [v for v in twin if leads_to(v, self.fates.fresh) and not _has(after, v)]
+            if _has(twin, successor) or not (self.is_gone(value) or self.is_dropped(value, twin)):
+                after.append(next(self._told(value, like, Verdict.REVISED), successor))
+        new = [v for v in twin if not _has(after, v) and (leads_to(v, self.fates.fresh) or self.is_added(v, after))]
         most = self.living.maxlen if issubclass(type(self.living), deque) else None
         return after + new if most is None else after + new[: most - len(after)]
+
+    def unknown(self) -> list[Any]:
+        """The elements of which it can't be told whether they were changed at run time."""
+        if size(self.living) > LARGE:
+            return []
+        like = self._by_definitions([self.translate(value) for value in elements(self.twin)])
+        living = elements(self.living)
+        told = [v for v in living if like and next(self._told(v, like, Verdict.UNKNOWN), _MISSING) is not _MISSING]
+        return told + self.computed(living)
+
+    def _by_definitions(self, twin: list[Any]) -> dict[frozenset[int], list[Any]]:
+        """The elements that are made of definitions, by those."""
+        found: dict[frozenset[int], list[Any]] = {}
+        for value in twin if self.place is not None else ():
+            if type(value) in REBUILT and (parts := identities(value)):
+                found.setdefault(parts, []).append(value)
+        return found
+
+    def _told(self, value: Any, like: Mapping[frozenset[int], list[Any]], verdict: Verdict) -> Iterator[Any]:
+        """What the new version has put in the place of an element that is made of definitions."""
+        if like and type(value) in REBUILT and not self.is_gone(value):
+            others = like.get(identities(self.fates.current(value)), ())
+            yield from (one for one in others if type(one) is type(value) and self.judged(value, one) is verdict)
 
 
 class _SetMerge(_Merge):
@@ -291,7 +309,7 @@ class _SetMerge(_Merge):
     """What goes, and what comes, once it is known."""
 
     def ops(self, forward: bool) -> Iterator[Op]:
-        if size(self.living) > _REGISTRY:
+        if size(self.living) > LARGE:
             return
         led = self.table.ops(forward)
         if self.sets is None:
@@ -299,7 +317,9 @@ class _SetMerge(_Merge):
             living = elements(self.living)
             there = {self.table.after(value) for value in living if is_quiet(value)}
             leave = [self.table.after(v) for v in living if self._is_listed(v) and self.is_gone(v)]
+            leave += [v for v in living if self.is_dropped(v, twin)]
             come = [v for v in twin if self._is_listed(v) and self.is_new(v) and v not in there]
+            come += [v for v in twin if self.is_added(v, there)]
             self.sets = [v for v in leave if v not in twin], come
         leave, come = self.sets if forward else self.sets[::-1]
         self.writes.hold(leave)
@@ -309,6 +329,10 @@ class _SetMerge(_Merge):
         yield from ((set.add, self.living, value) for value in come)
         if not forward:
             yield from led
+
+    def unknown(self) -> list[Any]:
+        """The elements of which it can't be told why they lack."""
+        return self.computed(elements(self.living))
 
     def _is_listed(self, value: Any) -> bool:
         """Whether an element is a definition, or made of some: what an import registers, not the program's data."""
@@ -329,7 +353,7 @@ def _merge_of(kind: type) -> type[_DictMerge | _ListMerge | _SetMerge] | None:
 
 def _registered(value: Any) -> list[Any]:
     """The entries of a container in a registry; anything else is one entry."""
-    return values(value) if walk.is_container(type(value)) and size(value) <= _REGISTRY else [value]
+    return values(value) if walk.is_container(type(value)) and size(value) <= LARGE else [value]
 
 
 def _is_definition(value: Any) -> bool:

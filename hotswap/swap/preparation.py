@@ -23,6 +23,7 @@ from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import describe_caches, empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
+from hotswap.swap.contents import Kept, inside
 from hotswap.swap.description import describe, left_alone
 from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld, drain_of
@@ -32,7 +33,7 @@ from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.losses import gone_classes, gone_functions, without_successor
-from hotswap.swap.merging import Kept, inside, merge
+from hotswap.swap.merging import merge
 from hotswap.swap.migration import Undone, bring_back, undo
 from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.outliving import announce, outlive, wishes_of
@@ -46,6 +47,7 @@ from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registers import register
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
+from hotswap.swap.revisions import Revisions
 from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
 from hotswap.swap.supplements import Wording, supplement
@@ -185,10 +187,14 @@ class Swap:
             self._candidate.owned,
         )
         claimed = adapt(self._adapters, facts)
-        whole = [*containers, *inside(containers, translate)]
+        names, classes = self._keeping.names, self._pairing.classes
+        revisions = Revisions(self._live, self._candidate, self.old, names, classes)
+        placed = [kept.placed(revisions.places) for kept in containers]
+        whole = [*placed, *inside(placed, translate)]
         registries = [kept for kept in whole if id(kept.living) not in claimed]
         tables = self._tables = Tables(leads, self.old, self.new, self._keeping.has, self._is_managed)
-        tables.add(whole, attributes, claimed | merge(registries, fates, translate, self._writes))
+        tables.add(whole, attributes, claimed | merge(registries, fates, translate, self._writes, revisions))
+        self.plan.warnings += revisions.warnings
         lead_modules(whole, self._pairing.successors, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
@@ -205,16 +211,8 @@ class Swap:
         self._writes.late(lambda forward: self._redirection.live_ops(tables.led) if forward else ())
         self._writes.late(lambda _: leads.passing(()))
         self.plan.names += tables.told(self._keeping.changes)
-        self.plan.names += rebind(
-            self._pairing.successors,
-            self.old,
-            self.new,
-            self._importers,
-            self._is_managed,
-            self._keeping.has,
-            translate,
-            self._writes,
-        )
+        ways = (self._importers, self._is_managed, self._keeping.has, translate, self._writes)
+        self.plan.names += rebind(self._pairing.successors, self.old, self.new, *ways)
         tables.leave_out(self._writes.forward)
         outlive(self._candidate, translate, self._writes)
         announce(self.plan, self._candidate)

@@ -15,8 +15,8 @@ from typing import Any
 from hotswap import walk
 from hotswap.effects import Holding, Journal
 from hotswap.generation import GONE
+from hotswap.swap.contents import Kept
 from hotswap.swap.fates import Fates, leads_to
-from hotswap.swap.merging import Kept
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Op, Writes

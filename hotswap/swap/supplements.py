@@ -18,7 +18,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.generation import Candidate, Live
 from hotswap.patch import decode
-from hotswap.swap.merging import Kept, inside
+from hotswap.swap.contents import Kept, inside
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
 

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 from hotswap import walk
 from hotswap.namespaces import held_by, imported, of_kinds, parted
 from hotswap.swap.calling import followed
+from hotswap.swap.contents import Kept
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.guarded import is_closed, is_guarded
 from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, size
 from hotswap.swap.lineage import Lineage
-from hotswap.swap.merging import Kept
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import NameChange, Op

@@ -1,0 +1,357 @@
+"""Revisions: entries of kept registries that the new version's import makes otherwise than the old one's did.
+
+What both versions put into a registry keeps its living value, since the program may have changed it: a counter, a limit
+that an operator has set. But where what fills the registry says another value now (``limit("b", 2)`` became
+``limit("b", 3)``; an `__init_subclass__` notes something else), and the living entry is what the old version said, the
+definition has changed, and the new entry wins. Nobody has noted what the old import made; so the sources are compared
+as words, the constants and names in what fills the registry: a value counts as the old version's if the old words have
+it and the new ones have not. What can't be told so stays, and the plan names it.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import FunctionType, ModuleType
+from typing import Any
+
+from hotswap import walk
+from hotswap.generation import Candidate, Live
+from hotswap.patch import decode
+from hotswap.swap.keys import entries
+from hotswap.swap.pairs import ClassPair
+from hotswap.swap.state import UNIQUE_NEVER
+
+__all__ = ["Place", "Revisions", "Verdict", "identities"]
+
+_Word = tuple[type, Any]
+_Where = tuple[tuple[str, ...], bool]
+
+_CALLS = 4
+"""How many functions stand between a statement and what fills a registry: a decorator, its inner function, a method."""
+
+_NAMED = 8
+"""How many keys a warning names."""
+
+_PARTS = 64
+"""An entry with more parts is data that somebody computes."""
+
+
+_OBJECT: type = object
+"""Stands for the type of what is told by its identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a registry is: for a reader, the name under which code speaks of it, and the keys on the way to it.
+
+    `attribute` says that it is an attribute of an instance: plain values in it are the state of that object.
+    """
+
+    text: str
+    name: str
+    keys: tuple[Any, ...] = ()
+    attribute: bool = False
+
+    def at(self, key: Any) -> Place:
+        """The place of what stands under a key."""
+        told = f"[{key!r}]" if type(key) in UNIQUE_NEVER else f"[{_title(key)}]"
+        return replace(self, text=self.text + told, keys=(*self.keys, key))
+
+    def of(self, attribute: str) -> Place:
+        """The place of what an attribute of the object is."""
+        return Place(f"{self.text}.{attribute}", attribute, attribute=True)
+
+
+class Verdict(enum.Enum):
+    """What becomes of an entry that both versions have."""
+
+    STAYS = "it is the same, or was changed at run time"
+    REVISED = "it is what the old version said, and the new one says another"
+    UNKNOWN = "it can't be told whether it was changed at run time"
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A statement, or the head or the body of a function.
+
+    `own` are the names of what it is part of; `later` says that it is a function's body, which may run at any time.
+    """
+
+    nodes: tuple[ast.AST, ...]
+    own: tuple[str, ...]
+    later: bool
+    words: frozenset[_Word]
+    names: frozenset[str]
+
+    @property
+    def dump(self) -> str:
+        """Its text, whatever its layout."""
+        return " ".join([*self.own, *map(ast.dump, self.nodes)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Reaching:
+    """What concerns one registry: the functions that speak of it by their words, and so statements and their calls."""
+
+    filling: Mapping[_Word, list[_Unit]]
+    calling: Mapping[_Word, list[_Unit]]
+    dumps: list[str]
+
+
+class _Text:
+    """What one version says.
+
+    Arguments:
+        texts: the sources of its modules.
+        units: source -> its units, as far as somebody has asked for them; shared by both versions.
+    """
+
+    def __init__(self, texts: Iterable[str], units: dict[str, list[_Unit]]) -> None:
+        self._texts, self._units = list(texts), units
+        self._known: dict[str, _Reaching] = {}
+
+    def _speaking(self, names: Iterable[str]) -> Iterator[_Unit]:
+        """The units of the sources that have one of some names anywhere."""
+        wanted = list(names)
+        for text in self._texts:
+            if any(name in text for name in wanted):
+                if text not in self._units:
+                    self._units[text] = list(_units(text))
+                yield from self._units[text]
+
+    def reaching(self, name: str) -> _Reaching:
+        """What concerns a registry, by the name under which code speaks of it."""
+        if name not in self._known:
+            callers: set[str] = set()
+            for _ in range(_CALLS):
+                known = callers | {name}
+                callers = {own for u in self._speaking(known) for own in u.own if not known.isdisjoint(u.names)}
+            filling: dict[_Word, list[_Unit]] = {}
+            calling: dict[_Word, list[_Unit]] = {}
+            dumps = []
+            for unit in self._speaking(callers | {name}):
+                fills = name in unit.names
+                if fills or not (callers.isdisjoint(unit.names) and callers.isdisjoint(unit.own)):
+                    dumps.append(unit.dump)
+                    for word in unit.words:
+                        (filling if fills and unit.later else calling).setdefault(word, []).append(unit)
+            self._known[name] = _Reaching(filling, calling, sorted(dumps))
+        return self._known[name]
+
+    def places_of(self, word: _Word, place: Place) -> set[_Where]:
+        """Where a word stands in what fills a registry: in functions that do, and beside the keys in statements.
+
+        Returns for each the names of what it is part of, and whether it is the body of a function.
+        """
+        found = self.reaching(place.name)
+        keys = {_word(key) for key in place.keys}
+        units = [unit for unit in found.calling.get(word, ()) if keys <= unit.words]
+        return {(unit.own, unit.later) for unit in (*found.filling.get(word, ()), *units)}
+
+
+class Revisions:
+    """What registries hold that the two versions say otherwise. Lives as long as a swap is prepared.
+
+    Arguments:
+        live: the managed modules as they run.
+        candidate: what is to take their place.
+        old: the modules that it takes the place of.
+        names: the names of each that keep their object.
+        classes: the classes that stay, each with its twin.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        candidate: Candidate,
+        old: Mapping[str, ModuleType],
+        names: Mapping[str, Iterable[str]],
+        classes: Iterable[ClassPair],
+    ) -> None:
+        self._live, self._candidate, self._old = live, candidate, old
+        self._names, self._classes = names, list(classes)
+        self._changed: dict[str, bool] = {}
+        self.warnings: list[str] = []
+        """Of entries of which it can't be told whether they were changed at run time."""
+
+    def warn(self, place: Place, keys: list[Any]) -> None:
+        """Say that entries keep their living value, or elements stay out."""
+        told = [repr(key) if type(key) in UNIQUE_NEVER else _title(key) for key in keys[:_NAMED]]
+        more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+        self.warnings.append(
+            f"{place.text} keeps what it has for {', '.join(told)}{more}: the new version registers something else, "
+            "but it can't be told whether the program has changed what the old one registered"
+        )
+
+    @cached_property
+    def places(self) -> dict[int, Place]:
+        """Ids of kept objects -> where they are."""
+        found: dict[int, Place] = {}
+        for module, names in self._names.items():
+            for name in names:
+                value = self._old[module].__dict__.get(name)
+                found.setdefault(id(value), Place(f"{module}:{name}", name))
+        for pair in self._classes:
+            for name, value in walk.class_items(pair.old):
+                found.setdefault(id(value), Place(f"{pair.key}.{name}", name))
+        kept = self._candidate.patch.keep  # with what is in it
+        return {key: place for key, place in found.items() if place.text not in kept}
+
+    @cached_property
+    def _texts(self) -> tuple[_Text, _Text]:
+        candidate, units = self._candidate, dict[str, list[_Unit]]()
+        texts = {name: decode(source.data) for name, source in candidate.patch.sources.items()}
+        old = {entry.name: entry.source for entry in self._live if entry.source is not None}
+        new = {name: texts.get(name, text) for name, text in old.items() if name not in candidate.removed}
+        # Of a module whose old source is not known, none is taken: what it says would all seem new.
+        known = {entry.name for entry in self._live}
+        new.update((name, text) for name, text in texts.items() if name in candidate.modules and name not in known)
+        return _Text(old.values(), units), _Text(new.values(), units)
+
+    def _concern(self, place: Place) -> bool:
+        """Whether anything of what fills a registry has changed."""
+        if place.name not in self._changed:
+            old, new = (text.reaching(place.name).dumps for text in self._texts)
+            self._changed[place.name] = old != new
+        return self._changed[place.name]
+
+    def judge(self, place: Place, living: Any, twin: Any) -> Verdict:
+        """Say what becomes of an entry that both versions have.
+
+        Arguments:
+            place: where it is, with its key.
+            living: it, with the successors of old functions in it.
+            twin: what the candidate's import has made, with the living objects for twins in it.
+        """
+        leaves = _leaves(living), _leaves(twin)
+        if leaves[0] is None or leaves[1] is None or leaves[0] == leaves[1]:
+            return Verdict.STAYS
+        before, after = ({leaf for leaf in one or () if _is_plain(leaf)} for one in leaves)
+        held = [{leaf for leaf in one or () if not _is_plain(leaf)} for one in leaves]
+        if held[0] != held[1] or (place.attribute and not held[0]) or not self._concern(place):
+            return Verdict.STAYS
+        gone, come = before - after, after - before
+        # It is told by the very statement or function that says the one in the old version and the other in the new.
+        old, new = ([text.places_of(word, place) for word in (*gone, *come)] for text in self._texts)
+        ours = [*old[: len(gone)], *new[len(gone) :]]
+        if not any((*new[: len(gone)], *old[len(gone) :])) and ours and set.intersection(*ours):
+            return Verdict.REVISED
+        # What the old version says too was there before, and so the living entry was changed since.
+        return Verdict.STAYS if all(old[len(gone) :]) else Verdict.UNKNOWN
+
+    def drops(self, place: Place, value: Any) -> bool:
+        """Whether an entry that the new version does not make was said by a statement of the old version alone."""
+        leaves = _leaves(value)
+        if not leaves or place.attribute or not self._concern(place):
+            return False
+        old, new = ([text.places_of(leaf, place) for leaf in leaves] for text in self._texts)
+        said = all(any(not later for _, later in where) for where in old)
+        return all(map(_is_plain, leaves)) and said and not any(new)
+
+    def adds(self, place: Place, value: Any) -> bool:
+        """Whether a plain element that the living registry lacks is said by the new version alone."""
+        if type(value) not in UNIQUE_NEVER or place.attribute or not self._concern(place):
+            return False
+        old, new = (text.places_of((type(value), value), place) for text in self._texts)
+        return bool(new) and not old
+
+    def computes(self, place: Place, value: Any) -> bool:
+        """Whether a plain element that the living registry lacks is said by no version: code has computed it."""
+        if type(value) not in UNIQUE_NEVER or place.attribute or not self._concern(place):
+            return False
+        return not any(text.places_of((type(value), value), place) for text in self._texts)
+
+
+def identities(value: Any) -> frozenset[int]:
+    """The ids of the functions, classes and objects that an entry is made of."""
+    return frozenset(key for kind, key in _leaves(value) or () if kind is _OBJECT)
+
+
+def _is_plain(leaf: tuple[Any, Any]) -> bool:
+    return leaf[0] is not _OBJECT
+
+
+def _leaves(value: Any) -> list[_Word] | None:
+    """What an entry is made of: its plain values by type, anything else by identity. None if it is data."""
+    found: list[_Word] = []
+    stack, seen = [value], 0
+    while stack:
+        part = stack.pop()
+        kind = type(part)
+        seen += 1
+        if seen > _PARTS:
+            return None  # as is what contains itself
+        if kind in UNIQUE_NEVER:
+            found.append((kind, part))
+        elif issubclass(kind, tuple) or kind is frozenset:
+            stack += tuple.__iter__(part) if issubclass(kind, tuple) else part
+        elif kind in (dict, list, set) and len(part) <= _PARTS:
+            stack += entries(part)
+        else:
+            # A list that is longer stands for itself, as an object does.
+            found.append((_OBJECT, id(part)))
+    return found
+
+
+def _title(key: Any) -> str:
+    if walk.is_class(key):
+        return walk.class_name(key)
+    return key.__qualname__ if type(key) is FunctionType else f"a {walk.class_name(type(key))}"
+
+
+def _word(key: Any) -> _Word:
+    """What sources say for a key."""
+    return (type(key), key) if type(key) in UNIQUE_NEVER else (str, _title(key).rpartition(".")[2])
+
+
+def _units(text: str) -> Iterator[_Unit]:
+    for statement in ast.parse(text).body:
+        yield from _split(statement, (), later=False)
+
+
+def _split(statement: ast.stmt, above: tuple[str, ...], *, later: bool) -> Iterator[_Unit]:
+    if isinstance(statement, ast.ClassDef):
+        own = (*above, statement.name)
+        yield from _unit([*statement.decorator_list, *statement.bases, *statement.keywords], own, later=later)
+        for inner in statement.body:
+            yield from _split(inner, own, later=later)
+    elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        own = (*above, statement.name)
+        yield from _unit([*statement.decorator_list, statement.args], own, later=later)
+        yield from _unit(statement.body, own, later=True)
+    else:
+        yield from _unit([statement], above, later=later)
+
+
+def _unit(nodes: Iterable[ast.AST], own: tuple[str, ...], *, later: bool) -> Iterator[_Unit]:
+    """Yield a unit of some nodes, and those of the functions and classes defined in it."""
+    words: set[_Word] = {(str, name) for name in own}
+    names: set[str] = set()
+    inner: list[ast.stmt] = []
+    every = tuple(nodes)
+    stack: list[ast.AST] = list(every)
+    while stack:
+        node = stack.pop()
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                inner.append(node)
+                continue
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() | complex() as number)):
+                words.add((type(number), -number))
+            case ast.Constant(value=value):
+                words.add((type(value), value))
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                names.add(name)
+            case ast.keyword(arg=str() as name) | ast.arg(arg=name):
+                words.add((str, name))
+            case _:
+                pass  # it is made of others
+        stack += ast.iter_child_nodes(node)
+    words |= {(str, name) for name in names}
+    yield _Unit(every, own, later, frozenset(words), frozenset(names))
+    for statement in inner:
+        yield from _split(statement, own, later=later)
