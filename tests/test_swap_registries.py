@@ -434,3 +434,24 @@ class Model(metaclass=Meta):
         rollout = running.apply(m=source.replace("True", "False"))
         assert running.m.client.options == {"verify": True}
         assert rollout.plan.warnings == []
+
+    def test_what_stands_under_a_function(self, service: Callable[..., Service]) -> None:
+        source = """
+R, CALLS = {}, {}
+def on(function):
+    R[function] = {"note": "old"}
+    CALLS[function] = [function]
+    return function
+@on
+def a(): return 1
+"""
+        running = service(m=source)
+        table = running.m.R
+        running.apply(m=source.replace('"old"', '"new"').replace("return 1", "return 2"))
+        m = running.m
+        assert table is m.R
+        assert table == {m.a: {"note": "new"}}
+        assert {m.a: [m.a]} == m.CALLS
+        running.patcher.rollback()
+        assert {running.m.a: {"note": "old"}} == running.m.R
+        assert {running.m.a: [running.m.a]} == running.m.CALLS

@@ -17,7 +17,7 @@ from hotswap.swap.contents import LARGE, Kept, Translate
 from hotswap.swap.fates import Fates, leads_to
 from hotswap.swap.keys import REBUILT, Table, elements, is_quiet, namesake, size, values
 from hotswap.swap.plan import Op, Writes
-from hotswap.swap.revisions import Revisions, Verdict, identities
+from hotswap.swap.revisions import Place, Revisions, Verdict, identities
 from hotswap.swap.state import UNIQUE_NEVER
 
 __all__ = ["merge"]
@@ -132,7 +132,7 @@ class _DictMerge(_Merge):
     def __init__(self, *known: Any) -> None:
         super().__init__(*known)
         self.inner: list[_DictMerge | _ListMerge | _SetMerge] = []
-        """What merges containers under keys that the new version does not make."""
+        """What merges containers under keys that the new version does not make, or that are led."""
 
     def ops(self, forward: bool) -> Iterator[Op]:
         small = size(self.living) <= LARGE
@@ -166,7 +166,8 @@ class _DictMerge(_Merge):
                 if self.is_new(value) or self.is_new(key):
                     yield key, (_MISSING, value)
             elif self._is_merged(living, value) and self.fates.current(living) is living:
-                continue  # for itself
+                if not dict.__contains__(self.living, key):  # else it is merged for itself
+                    self._merge_inside(value, living, self.place and self.place.at(key))
             elif (
                 (self.is_gone(living) and not _is_definition(living))
                 or key in again
@@ -218,11 +219,15 @@ class _DictMerge(_Merge):
             return False
         if all(type(part) in UNIQUE_NEVER for part in others):
             return True
+        self._merge_inside(walk.kind_of(living)(), living)
+        return False
+
+    def _merge_inside(self, twin: Any, living: Any, place: Place | None = None) -> None:
+        """Merge a container that stands under a key which the new version does not make, or that is led."""
         merge_of = _merge_of(type(living))
         assert merge_of is not None, "it is a container"
-        pair = Kept(walk.kind_of(living)(), living)
+        pair = Kept(twin, living, self.touched, place)
         self.inner.append(merge_of(pair, self.fates, self._translate, self.writes, self.revisions))
-        return False
 
     def _registered_anew(self) -> set[Any]:
         """The keys that led to an old definition which the new version registers anew, or not any more."""

@@ -148,7 +148,8 @@ class _Text:
         Returns for each the names of what it is part of, and whether it is the body of a function.
         """
         found = self.reaching(place.name)
-        keys = {_word(key) for key in place.keys}
+        # What stands under the first key may be made by the function that fills the registry, with further keys.
+        keys = {said for n, key in enumerate(place.keys) if (said := _word(key)) not in found.filling or not n}
         units = [unit for unit in found.calling.get(word, ()) if keys <= unit.words]
         return {(unit.own, unit.later) for unit in (*found.filling.get(word, ()), *units)}
 
