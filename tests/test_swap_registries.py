@@ -336,6 +336,14 @@ base("USD")
         assert running.m.RATES == {"USD": 1.0, "EUR": 1.25}
         assert running.m.SEEN == ["EUR"]
 
+    def test_elements_that_a_function_may_have_added_stay_and_are_named(self, service: Callable[..., Service]) -> None:
+        source = "R = [1]\ndef add(more=0):\n    R.append(more)\n    return R\n"
+        running = service(m=source + "def half(): return add(25)\nother = lambda: add(50)\n")
+        running.m.add(50)
+        rollout = running.apply(m=source + "other = lambda: add(60)\n")
+        assert running.m.R == [1, 50]
+        assert [warning for warning in rollout.plan.warnings if "R keeps what it has for 50:" in warning]
+
     def test_containers_in_it(self, service: Callable[..., Service]) -> None:
         source = """
 R = {}

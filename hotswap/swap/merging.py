@@ -105,18 +105,22 @@ class _Merge:
         return leads_to(value, self.fates.gone)
 
     def is_dropped(self, value: Any, twin: Container[Any]) -> bool:
-        """Whether the statement that put a plain element in is gone."""
-        if self.place is None or type(value) not in UNIQUE_NEVER:
+        """Whether the statement that put a plain element in is gone.
+
+        Only under a key that the statement speaks of: a function may have put the same value into the list since.
+        """
+        if self.place is None or not self.place.keys or type(value) not in UNIQUE_NEVER:
             return False
         return value not in twin and self.revisions.drops(self.place, value)
 
-    def computed(self, living: list[Any]) -> list[Any]:
-        """The plain elements that code has computed for the new version, and that lack."""
+    def untold(self, living: list[Any]) -> list[Any]:
+        """The plain elements of which it can't be told why they are there, or lack: code has computed them, say."""
         if self.place is None or size(self.twin) > LARGE:
             return []
-        plain = [value for value in elements(self.twin) if type(value) in UNIQUE_NEVER]
-        there = {value for value in living if type(value) in UNIQUE_NEVER} if plain else set()
-        return [value for value in plain if value not in there and self.revisions.computes(self.place, value)]
+        ours, theirs = ({v: v for v in held if type(v) in UNIQUE_NEVER} for held in (living, elements(self.twin)))
+        lack = [v for v in theirs if v not in ours and self.revisions.computes(self.place, v)]
+        more = [v for v in ours if v not in theirs] if not self.place.keys else []
+        return lack + [v for v in more if self.revisions.drops(self.place, v)]
 
     def is_added(self, value: Any, there: Container[Any]) -> bool:
         """Whether only the new version has a statement that puts a plain element in."""
@@ -292,7 +296,7 @@ class _ListMerge(_Merge):
         like = self._by_definitions([self.translate(value) for value in elements(self.twin)])
         living = elements(self.living)
         told = [v for v in living if like and next(self._told(v, like, Verdict.UNKNOWN), _MISSING) is not _MISSING]
-        return told + self.computed(living)
+        return told + self.untold(living)
 
     def _by_definitions(self, twin: list[Any]) -> dict[frozenset[int], list[Any]]:
         """The elements that are made of definitions, by those."""
@@ -336,8 +340,8 @@ class _SetMerge(_Merge):
             yield from led
 
     def unknown(self) -> list[Any]:
-        """The elements of which it can't be told why they lack."""
-        return self.computed(elements(self.living))
+        """The elements of which it can't be told why they are there, or lack."""
+        return self.untold(elements(self.living))
 
     def _is_listed(self, value: Any) -> bool:
         """Whether an element is a definition, or made of some: what an import registers, not the program's data."""
