@@ -24,7 +24,7 @@ from packaging.version import Version
 from hotswap import collector
 from hotswap.admission import checked_packages
 from hotswap.effects import checked_kinds
-from hotswap.errors import OutdatedError, StateError
+from hotswap.errors import HotswapError, OutdatedError, StateError
 from hotswap.generation import Limit
 from hotswap.patch import Patch
 from hotswap.place import Place, Terms
@@ -32,7 +32,7 @@ from hotswap.rollout import Record, Rollout, State
 from hotswap.settlement import Settlement, catch_up
 from hotswap.stopping import check_limit, check_wait
 from hotswap.succession import Succession
-from hotswap.swap import Leftover, Swap, Undone
+from hotswap.swap import Leftover, Recalled, Swap, Undone
 from hotswap.verification import Check
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Patcher:
         check_timeout: seconds that a check may take, unless it says otherwise.
         load_timeout: seconds that the module bodies of a patch may take together. They run in a thread of their own,
             which is stopped when time is up, or left behind; the rollout is rejected. With None there is no limit, and
-            they run in the thread that stages.
+            they run in the thread that stages. The same holds for what a rollback loads, which goes on without it.
         closures: whether closures that old functions made are found and led to new code, when old calls have ended.
         allow_effects: kinds of import-time effects that patches may leave; one that leaves another is refused.
 
@@ -344,9 +344,32 @@ class Patcher:
         """Run the inverse migrations of what is live; user code, so not under the lock."""
         return self._succession.undo(rollout, self._place.loading)
 
-    def go_back(self, rollout: Rollout, reason: str, undone: Undone) -> None:
+    def recall(self, rollout: Rollout, undone: Undone) -> Recalled:
+        """Load the old versions of what was imported since a rollout went live; user code, so not under the lock."""
+        candidate = None
+        try:
+            with self._change, collector.switched_off():
+                recalled = self._succession.recall(rollout, undone)
+            candidate = recalled.candidate
+            if candidate is not None:
+                candidate.load(Limit(self._load_timeout, inside=self._place.loading))
+        except BaseException as error:
+            if candidate is not None:
+                candidate.discard()
+            if not isinstance(error, Exception):
+                raise
+            why = error.reason if isinstance(error, HotswapError) else f"{type(error).__name__}: {error}"
+            return Recalled(failed=why)  # the way back has to go through
+        return recalled
+
+    def go_back(self, rollout: Rollout, reason: str, undone: Undone, recalled: Recalled) -> dict[str, object]:
         """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
-        with self._change, collector.switched_off():
-            self._succession.retreat(rollout, undone)
-            self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
+        try:
+            with self._change, collector.switched_off():
+                told = self._succession.retreat(rollout, undone, recalled)
+                self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
+        finally:
+            if recalled.candidate is not None:
+                recalled.candidate.discard()  # unless it is live
         self._place.abort("what it was staged on was rolled back")
+        return told

@@ -36,7 +36,7 @@ from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
 from hotswap.records import Record, State
 from hotswap.shield import shielded
-from hotswap.swap import Adapter, Plan, Swap, Undone, migrate
+from hotswap.swap import Adapter, Plan, Recalled, Swap, Undone, migrate
 from hotswap.verification import Check, Report, run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
@@ -60,7 +60,10 @@ class Host(Auditor, Protocol):
     def undo(self, rollout: Rollout) -> Undone:
         """Run the inverse migrations, if the rollout is what is live."""
 
-    def go_back(self, rollout: Rollout, reason: str, undone: Undone) -> None:
+    def recall(self, rollout: Rollout, undone: Undone) -> Recalled:
+        """Load the old versions of what was imported since. Raises nothing of what goes wrong with them."""
+
+    def go_back(self, rollout: Rollout, reason: str, undone: Undone, recalled: Recalled) -> dict[str, object]:
         """Revert, and take over the previous generation. Raises StateError if it is not what is live."""
 
     def refuse_reentry(self, what: str) -> None:
@@ -297,8 +300,8 @@ class Rollout(Aftermath):
         Arguments:
             reason: why, for the history and the log.
 
-        Inverse migrations run first. If one fails, the old code comes back all the same, with the values from before
-        the swap; `reason` and the event `migration.failed` say so.
+        Inverse migrations run first, and modules that were imported since are loaded in their old version. What fails
+        there does not stop it: the values are those from before the swap, as `reason` says; a module is dropped.
 
         Raises StateError if the rollout is not what is live, or its previous generation is not kept any more;
         CommitError if the way back could not be made: the rollout stays live then.
@@ -307,7 +310,8 @@ class Rollout(Aftermath):
         told = reason or "rolled back on request"
         try:
             undone = self._host.undo(self)
-            _, interrupt = shielded(lambda: self._host.go_back(self, undone.reason(told), undone))
+            recalled = self._host.recall(self, undone)
+            facts, interrupt = shielded(lambda: self._host.go_back(self, undone.reason(told), undone, recalled))
         except HotswapError:
             raise
         except Exception as error:
@@ -320,7 +324,7 @@ class Rollout(Aftermath):
         self._host.tell(self)
         if undone.failure is not None:
             self._emit("migration.failed", level="error", **undone.facts)
-        self._emit("rollout.rolled_back", level="warning", pause=self.pause)
+        self._emit("rollout.rolled_back", level="warning", pause=self.pause, **facts)
         if interrupt is not None:
             raise interrupt
 

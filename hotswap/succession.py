@@ -7,9 +7,11 @@ Assumes that no other patcher swaps the same packages at the same instant; what 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
+from importlib.machinery import ModuleSpec
 from typing import NamedTuple
 
 from packaging.version import Version
@@ -17,12 +19,33 @@ from packaging.version import Version
 from hotswap.adapters import adapters
 from hotswap.admission import admit, resolve, roots, versions_for
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
-from hotswap.generation import Candidate, Live, LiveModule, Shelf, ShelfMark, Tree, epochs, forget, standing
+from hotswap.generation import (
+    Candidate,
+    EarlierCandidate,
+    Ground,
+    Late,
+    Live,
+    LiveModule,
+    Shelf,
+    ShelfMark,
+    Tree,
+    epochs,
+    forget,
+    source_of,
+    standing,
+)
 from hotswap.rollout import Rollout, State
 from hotswap.settlement import Settlement
-from hotswap.swap import Importers, Leftover, Lineage, Settling, Swap, Undone
+from hotswap.swap import Importers, Leftover, Lineage, Recalled, Settling, Swap, Undone
 
 __all__ = ["Succession"]
+
+
+_MEANWHILE = "it was imported, or imported anew, while the rollback was made"
+
+_STALE = "keeps what it has made of the version that was taken back"
+
+_DROPPED = "was imported after the swap, in the version that was taken back; who holds things of it keeps them"
 
 
 class _Previous(NamedTuple):
@@ -33,7 +56,7 @@ class _Previous(NamedTuple):
     versions: Mapping[str, Version]
     mark: ShelfMark
     known: frozenset[str]
-    """The managed modules that were imported when the swap was made."""
+    """The managed modules that were imported before the swap was made."""
     epochs: tuple[int, ...]
     entries: Mapping[str, LiveModule]
     """What was known of the modules that the swap has replaced."""
@@ -128,7 +151,8 @@ class Succession:
         if not swap.plan.supported:
             raise UnsupportedChangeError(swap.plan.unsupported, patch=rollout.label)
         before, mark = self.versions, self._shelf.mark()
-        known = frozenset(entry.name for entry in self._live) | swap.new.keys()
+        imported = frozenset(entry.name for entry in self._live)
+        known = imported | swap.new.keys()
         entries = {name: entry for name, entry in self._live.modules.items() if name in swap.old}
         rollout.pause = swap.commit(self._drained(rollout))
         rollout.adapters = []
@@ -137,7 +161,7 @@ class Succession:
         self._lineage = swap.lineage_after_commit()
         changed = roots(rollout.patch, before)
         self._put({name: rollout.patch.version_of(name) or rollout.version for name in changed})
-        self._previous = _Previous(rollout, swap, before, mark, known, self._epochs, entries)
+        self._previous = _Previous(rollout, swap, before, mark, imported, self._epochs, entries)
         self.over(rollout)
         self._live.adopt()
         if not rollout.patch.keep | rollout.patch.replace:  # those have changed what the definitions say
@@ -163,10 +187,78 @@ class Succession:
         previous = self._previous
         return previous.swap.undo(inside) if previous is not None and previous.rollout is rollout else Undone()
 
-    def retreat(self, rollout: Rollout, undone: Undone) -> None:
+    def recall(self, rollout: Rollout, undone: Undone) -> Recalled:
+        """Lay out the old versions of what was imported since a rollout went live. Nothing of it is executed.
+
+        Arguments:
+            rollout: that is to be taken back.
+            undone: what its inverse migrations have to write.
+        """
+        previous = self._previous
+        if previous is None or previous.rollout is not rollout or previous.epochs != self._epochs:
+            return Recalled()  # `retreat` says why
+        self._live.adopt()
+        late = self._late(previous)
+        specs = {**late.returning, **late.moved}
+        texts = {name: (text, _is_package(spec)) for name, spec in specs.items() if (text := source_of(spec))}
+        if not texts:
+            return Recalled()
+        tree, known = previous.mark.tree, {entry.name for entry in self._live} - late.returning.keys()
+        ground = Ground(
+            late.returning,
+            known,
+            lambda name: self._shelf.spec(name, tree),
+            os.sep if tree is None else tree.directory,
+            frozenset() if tree is None else tree.complete,
+        )
+        version = next(iter(previous.versions.values()))
+        allow, used = rollout.candidate.journal.allowed, adapters()
+        gone = {name: self._live.modules[name].module for name in late.dropped}
+        earlier = previous.swap.earlier(undone, gone)
+        candidate = EarlierCandidate(self._live, texts, version, ground, earlier, used, allow)
+        return Recalled(candidate if candidate.changed else None, used, self._epochs)
+
+    def _late(self, previous: _Previous) -> Late:
+        return self._shelf.late(previous.mark, previous.known, previous.swap.fresh, self._live)
+
+    def _returning(self, previous: _Previous, recalled: Recalled) -> tuple[Swap | None, Late]:
+        """Make the swap to the old versions of what was imported since; return what is left without one, too."""
+        late, candidate = self._late(previous), recalled.candidate
+        if candidate is None:
+            return None, late.without(dict.fromkeys(late.returning, recalled.failed or _MEANWHILE))
+        failed = {name: why for name, why in candidate.failed.items() if name in late.returning}
+        failed |= dict.fromkeys(late.returning.keys() - candidate.replaced.keys() - failed.keys(), _MEANWHILE)
+        left = late.without(failed)
+        live = ((name, self._live.get(name)) for name in candidate.modules if name in candidate.replaced)
+        if recalled.epochs != self._epochs or any(
+            entry is None or entry.module is not candidate.replaced[name] for name, entry in live
+        ):
+            return None, late.without(dict.fromkeys(late.returning, _MEANWHILE))
+        if not candidate.modules:
+            return None, left
+        lineage = self._settlement.known(self._lineage) if self._settlement else self._lineage
+        try:
+            swap = Swap(self._live, candidate, self._importers, lineage, recalled.adapters, previous.swap)
+            why = "; ".join(map(str, swap.plan.unsupported)) or previous.swap.clash(swap)
+            if not why:
+                swap.make_ready()
+                return swap, left
+            swap.close()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the way back has to go through
+            why = f"{type(error).__name__}: {error}"
+        candidate.failed |= {name: why for name in candidate.modules if name not in late.returning}
+        return None, late.without(dict.fromkeys(late.returning, why))
+
+    def retreat(self, rollout: Rollout, undone: Undone, recalled: Recalled) -> dict[str, object]:
         """Take the live rollout back, with what its inverse migrations have to write.
 
-        Raises StateError if it is not what is live, or if another patcher has changed the packages since.
+        Arguments:
+            rollout: that is to be taken back.
+            undone: what its inverse migrations have to write.
+            recalled: the old versions of what was imported since.
+
+        Returns what is to be told of modules that were imported since. Raises StateError if the rollout is not what is
+        live, or if another patcher has changed the packages since.
         """
         previous = self._previous
         over = rollout.state not in (State.LIVE, State.PERMANENT)
@@ -189,22 +281,34 @@ class Succession:
                 advice="take back what that patcher applied first; one patcher for a package is best",
             )
         self._live.adopt()
-        late = self._shelf.late(previous.mark, previous.known, self._live)
+        swap, late = self._returning(previous, recalled)
         rollout.unsettle()
-        rollout.pause = previous.swap.revert(late, undone, self._drained(rollout))
-        if late.dropped:
-            names = ", ".join(late.dropped)
-            sentence = (
-                "was imported after the swap, in the version that was taken back; who holds things of it keeps them"
-            )
-            rollout.plan.warnings.append(f"{names} {sentence}")
+        try:
+            rollout.pause = previous.swap.revert(late, undone, self._drained(rollout), swap)
+        except BaseException:
+            if swap is not None:
+                swap.unmake()
+                swap.close()
+            raise
+        for name, why in late.dropped.items():
+            rollout.plan.warnings.append(f"{name} {_DROPPED}: {why}")
+        for name, why in recalled.candidate.failed.items() if recalled.candidate is not None else ():
+            if name not in late.dropped:
+                rollout.plan.warnings.append(f"{name} {_STALE}: {why}")
         self._previous = None
         self._lineage = previous.swap.lineage_after_revert()
+        returned = []
+        if swap is not None:
+            returned = sorted(swap.new)
+            rollout.plan.warnings += [line for line in swap.plan.warnings if line not in rollout.plan.warnings]
+            self._lineage = swap.lineage_after_commit(self._lineage)
+            swap.close()
         self._shelf.put_back(previous.mark)
         self._put({name: previous.versions[name] for name in roots(rollout.patch, previous.versions)})
         self._live.adopt(previous.entries)
         previous.swap.close()
         self._shelf.retire([])
+        return {"returned": returned, "dropped": sorted(late.dropped)} if returned or late.dropped else {}
 
     def _put(self, versions: Mapping[str, Version]) -> None:
         for name, version in versions.items():
@@ -231,3 +335,7 @@ class Succession:
             running=self.versions,
             advice="only the last rollout can be taken back, once",
         )
+
+
+def _is_package(spec: ModuleSpec) -> bool:
+    return spec.submodule_search_locations is not None

@@ -3,6 +3,7 @@
 from hotswap.generation.aliases import is_alias, name_of
 from hotswap.generation.comparison import unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
+from hotswap.generation.earlier import Earlier, EarlierCandidate, Ground
 from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
 from hotswap.generation.isolation import GONE, ModuleView, Reason, World, gate, worlds
@@ -12,7 +13,7 @@ from hotswap.generation.live import Live, LiveModule, forget, managed, same_valu
 from hotswap.generation.loading import Candidate
 from hotswap.generation.paths import added_places, with_places
 from hotswap.generation.selection import PLACE, Selection, changed_modules, is_place, removed_modules, select
-from hotswap.generation.shelf import Late, Shelf, ShelfMark
+from hotswap.generation.shelf import Late, Shelf, ShelfMark, source_of
 from hotswap.generation.shelter import sheltered
 from hotswap.generation.standing import epochs, standing
 from hotswap.generation.sysview import SysView
@@ -24,6 +25,9 @@ __all__ = [
     "Binding",
     "Candidate",
     "Definitions",
+    "Earlier",
+    "EarlierCandidate",
+    "Ground",
     "Kind",
     "Late",
     "Limit",
@@ -57,6 +61,7 @@ __all__ = [
     "same_value",
     "select",
     "sheltered",
+    "source_of",
     "standing",
     "told",
     "unchanged",

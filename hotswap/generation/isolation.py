@@ -184,7 +184,8 @@ class ModuleView(ModuleType):
     def __getattribute__(self, attribute: str) -> Any:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
         if world.live:
-            return getattr(sys.modules[name], attribute)
+            # One that went with its version has no live module: the old one is all there is.
+            return _held(facts, name, attribute) if name not in sys.modules else getattr(sys.modules[name], attribute)
         assigned = world.assigned(name)
         if attribute == "__dict__":
             keys = {*list(facts), *world.added(name), *assigned}
@@ -236,6 +237,15 @@ class ModuleView(ModuleType):
     def __dir__(self) -> list[str]:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
         return dir(sys.modules[name]) if world.live else sorted({*facts, *world.assigned(name)})
+
+
+def _held(facts: dict[str, Any], name: str, attribute: str) -> Any:
+    if attribute == "__dict__":
+        return facts
+    try:
+        return facts[attribute]
+    except KeyError:
+        raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute) from None
 
 
 _MISSING: Any = object()

@@ -100,6 +100,11 @@ class Candidate(Mapping[str, ModuleType]):
         return sorted((changed | (removed_modules(live, self.patch) - self.removed)) - self.modules.keys())
 
     @property
+    def leads(self) -> Mapping[int, tuple[Any, Any]]:
+        """What its code got hold of that stands for something else: id -> (it, what it stands for)."""
+        return {}
+
+    @property
     def modules(self) -> dict[str, ModuleType]:
         """The modules that were loaded for this candidate, in the order in which their loading began."""
         return self.world.own

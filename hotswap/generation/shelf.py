@@ -14,7 +14,7 @@ from hotswap.generation.files import PatchFinder, Tree
 from hotswap.generation.live import Live, LiveModule
 from hotswap.generation.paths import places_of
 
-__all__ = ["Late", "Shelf", "ShelfMark"]
+__all__ = ["Late", "Shelf", "ShelfMark", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,30 @@ class ShelfMark:
 class Late:
     """What was imported after a swap that is to be taken back.
 
-    `dropped` are modules that the generation before does not have, or has with another text: whoever imports them next
-    gets its own. `moved` are modules that it has with the same text: they stay, and lie where it has them. `stay` are
-    those that lie in neither, such as plug-ins: they stay where they are.
+    `returning` are modules that the generation before has with another text, or that the swap itself brought in:
+    their old version is to be loaded. `moved` are modules that it has with the same text: they stay, and lie where it
+    has them. `stay` are those that lie in neither, such as plug-ins: they stay where they are. `dropped` are modules
+    that it does not have, or whose old version can't be loaded, each with the reason: whoever imports them next gets
+    what is there then.
     """
 
-    dropped: tuple[str, ...] = ()
+    dropped: Mapping[str, str] = field(default_factory=dict)
     moved: Mapping[str, ModuleSpec] = field(default_factory=dict)
     stay: tuple[str, ...] = ()
+    returning: Mapping[str, ModuleSpec] = field(default_factory=dict)
+
+    def without(self, failed: Mapping[str, str]) -> Late:
+        """Return the same without the old versions of some modules, each with the reason: they are dropped instead."""
+        dropped = {**self.dropped, **failed}
+        for name in sorted((*self.moved, *self.returning), key=lambda name: name.count(".")):
+            parent = name.rpartition(".")[0]
+            if parent in dropped and name not in dropped:
+                dropped[name] = f"{parent} is not there any more"
+        moved = {name: spec for name, spec in self.moved.items() if name not in dropped}
+        return Late(dropped, moved, self.stay, {n: spec for n, spec in self.returning.items() if n not in dropped})
+
+
+_UNREADABLE = "its old version has no source that can be read"
 
 
 class Shelf:
@@ -77,31 +93,40 @@ class Shelf:
                     self._bases[entry.name] = places
         return self._bases
 
-    def late(self, mark: ShelfMark, known: Container[str], live: Live) -> Late:
+    def late(self, mark: ShelfMark, known: Container[str], fresh: Container[str], live: Live) -> Late:
         """Return what was imported since a swap, as far as it came from its files.
 
         Arguments:
             mark: what was live before the swap.
-            known: the modules that were imported when it was made.
+            known: the modules that were imported before it.
+            fresh: the modules that it has brought in: they go with it, unless their old version is loaded.
             live: the managed modules as they run now.
         """
         tree = self.tree
-        dropped: dict[str, None] = {}
+        dropped: dict[str, str] = {}
         moved: dict[str, ModuleSpec] = {}
+        returning: dict[str, ModuleSpec] = {}
         stay: list[str] = []
         inside = () if tree is None else (tree.directory + os.sep,)
         for entry in sorted(live, key=lambda entry: entry.name.count(".")):
-            if entry.name in known or not entry.plain:
+            name, new = entry.name, entry.name in fresh
+            if name in known or not entry.plain:
                 continue
-            if not _place(entry).startswith(inside):
-                stay.append(entry.name)
+            if not new and not _place(entry).startswith(inside):
+                stay.append(name)
                 continue
-            spec = None if entry.name.rpartition(".")[0] in dropped else self._spec(entry.name, mark.tree)
-            if spec is None or entry.namespace or _source(spec) != entry.source or entry.source is None:
-                dropped[entry.name] = None
-            else:
-                moved[entry.name] = spec
-        return Late(tuple(dropped), moved, tuple(stay))
+            parent = name.rpartition(".")[0]
+            gone = parent in dropped or (parent in fresh and parent not in returning and parent not in moved)
+            spec = None if gone else self.spec(name, mark.tree)
+            text = None if spec is None else source_of(spec)
+            space = spec is not None and spec.origin is None and spec.submodule_search_locations is not None
+            if spec is not None and space and entry.namespace:
+                moved[name] = spec
+            elif spec is not None and text is not None and not entry.namespace:
+                (moved if text == entry.source and not new else returning)[name] = spec
+            elif not new:
+                dropped[name] = "the version that came back has no such module" if spec is None else _UNREADABLE
+        return Late(dropped, moved, tuple(stay), returning)
 
     def stragglers(self, known: Container[str], live: Live) -> list[str]:
         """Return the modules that were imported from the old version while a swap was made, and are another in the new.
@@ -113,16 +138,18 @@ class Shelf:
         found = []
         for entry in live:
             spec = self.tree.spec(entry.name) if self.tree is not None and entry.name not in known else None
-            if spec is not None and not entry.namespace and _source(spec) != entry.source:
+            if spec is not None and not entry.namespace and source_of(spec) != entry.source:
                 found.append(entry.name)
         return found
 
-    def _spec(self, name: str, tree: Tree | None) -> ModuleSpec | None:
-        """Where a module lies in a tree, or on disk."""
+    def spec(self, name: str, tree: Tree | None) -> ModuleSpec | None:
+        """Return where a module lies in a tree, or on disk."""
         root, *folders = name.split(".")[:-1] or [name]
         found = tree.spec(name) if tree is not None else None
         if found is not None:
             return found
+        if "." not in name:
+            return PathFinder.find_spec(name)
         if tree is not None and root in tree.roots:
             places = [os.path.join(tree.directory, root)]
         elif root in self._bases:
@@ -176,7 +203,7 @@ def _place(entry: LiveModule) -> str:
     return place if isinstance(place, str) else ""
 
 
-def _source(spec: ModuleSpec) -> str | None:
+def source_of(spec: ModuleSpec) -> str | None:
     """The text that a module would be loaded from, or None if there is none that can be read."""
     try:
         found = spec.loader.get_source(spec.name)  # type: ignore[union-attr]  # without one it is an AttributeError

@@ -9,6 +9,7 @@ from hotswap.swap.looking import DROPPED, Look
 from hotswap.swap.migration import Undone, migrate
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
 from hotswap.swap.preparation import Swap
+from hotswap.swap.reversal import Recalled
 from hotswap.swap.settling import Closures, Settled, Settling
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "NameChange",
     "Op",
     "Plan",
+    "Recalled",
     "Reference",
     "Settled",
     "Settling",

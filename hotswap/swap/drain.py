@@ -38,21 +38,27 @@ class OldWorld(World):
         """The ids of the globals under which this world is registered."""
         self.last: list[Callable[[], None]] = []
         """What is to be done when the last call has ended; quick, and raising nothing."""
-        self.modules = dict(modules)
+        self.modules: dict[str, ModuleType] = {}
         self.reasons: list[Reason] = []
         """Why imports are wrapped, from `begin` on."""
         self.nested: NestedCode | None = None
         """The nested code of this generation, while it lingers."""
         self.views: dict[int, Any] = {id(original): wrapper for wrapper, original in gate.originals()}
         """Id of a module object, or of a function that imports, -> what old code gets in its place."""
-        for name, module in modules.items():
-            facts = ModuleType.__getattribute__(module, "__dict__")
+        self.take_in(modules)
+
+    def take_in(self, modules: Mapping[str, ModuleType]) -> None:
+        """Note that some modules are of this generation, if they are not known to be."""
+        self.modules.update(modules)
+        for name in modules.keys() - self.own.keys():
+            facts = ModuleType.__getattribute__(modules[name], "__dict__")
             self.keys.append(id(facts))
-            self.own[name] = self.views[id(module)] = ModuleView(name, self, facts)
+            self.own[name] = self.views[id(modules[name])] = ModuleView(name, self, facts)
         above = {parent for name in modules for parent in _parents(name)}
-        for name in above - modules.keys():
+        for name in above - self.own.keys():
             package = sys.modules.get(name)
-            if type(package) is ModuleType:  # `shop.tax.apply()` reaches the old module by way of the package
+            if type(package) is ModuleType and id(package) not in self.views:
+                # `shop.tax.apply()` reaches the old module by way of the package
                 self.views[id(package)] = ModuleView(name, self, package.__dict__)
 
     def begin(self) -> None:

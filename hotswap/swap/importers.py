@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,6 +103,7 @@ def rebind(
     translate: Callable[[Any], Any],
     writes: Writes,
     written: Mapping[str, Mapping[str, Any]] | None = None,
+    aside: Iterable[ModuleType] = (),
 ) -> list[NameChange]:
     """Add the writes that rebind names in the globals of every imported module that is not itself swapped.
 
@@ -115,9 +116,10 @@ def rebind(
         translate: gives the living object for a dropped twin.
         writes: receives the writes.
         written: module -> name -> what the new module is about to get in the same commit, whether it is kept or not.
+        aside: more modules that are not to be looked at: they are swapped in the same commit.
     """
     changes = []
-    swapped = {id(module) for module in (*old.values(), *new.values())}
+    swapped = {id(module) for module in (*old.values(), *new.values(), *aside)}
     others = [
         (name, module, facts)
         for name, module, facts in imported()

@@ -81,6 +81,14 @@ class NestedCode:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def join(self, other: NestedCode) -> None:
+        """Take in the nested code of more modules."""
+        self._by_id |= other._by_id
+        self._by_place |= other._by_place
+        self._globals |= other._globals
+        self._outer |= other._outer
+        self._headers |= other._headers
+
     @property
     def modules(self) -> list[str]:
         """The names of the modules."""

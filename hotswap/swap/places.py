@@ -94,24 +94,33 @@ def relocate(live: Live, candidate: Candidate, writes: Writes) -> None:
             _place(entry.module, with_places(spec, added), writes)
 
 
-def take_back(late: Late, old: Mapping[str, ModuleType], writes: Writes) -> None:
+def take_back(late: Late, old: Mapping[str, ModuleType], returning: Mapping[str, ModuleType], writes: Writes) -> None:
     """Take modules that were imported since a swap out of the process, or to where the generation before has them.
 
     Arguments:
         late: these modules.
         old: the modules of the generation before.
+        returning: the old versions of modules that were imported since, which come back in the same commit.
         writes: receives the writes.
     """
+    for name, module in returning.items():
+        parent, _, child = name.rpartition(".")
+        if parent in old:
+            writes.item(_namespace(old[parent]), child, module)
     for name in late.dropped:
         parent, _, child = name.rpartition(".")
         writes.drop(sys.modules, name)
         if parent in sys.modules:
             writes.drop(_namespace(sys.modules[parent]), child)
     for name, spec in late.moved.items():
+        if name in returning:
+            continue
         parent, _, child = name.rpartition(".")
         _place(sys.modules[name], spec, writes)
-        if parent in old:
-            writes.item(_namespace(old[parent]), child, sys.modules[name])
+        writes.item(sys.modules, name, sys.modules[name])  # it may be one that the swap has brought in
+        above = old.get(parent) or sys.modules.get(parent)
+        if above is not None:
+            writes.item(_namespace(above), child, sys.modules[name])
     for name in late.stay:
         parent, _, child = name.rpartition(".")
         if parent in old:

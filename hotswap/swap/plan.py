@@ -68,6 +68,7 @@ class Writes:
     def __init__(self) -> None:
         self._forward: list[Op] = []
         self._backward: list[Op] = []
+        self._undo: list[Op] = []
         self._first: list[Callable[[bool], Iterable[Op]]] = []
         self._late: list[Callable[[bool], Iterable[Op]]] = []
         self._held: list[Any] = []
@@ -76,6 +77,11 @@ class Writes:
         """Add writes for the one and for the other direction. Each direction must be idempotent."""
         self._forward += forward
         self._backward += backward
+
+    def back(self, backward: Iterable[Op], undo: Iterable[Op]) -> None:
+        """Add writes for the way back alone, and those that undo them should it fail."""
+        self._backward += backward
+        self._undo += undo
 
     def item(self, namespace: dict[Any, Any], key: Any, new: Any) -> None:
         """Set an item of a dict; the other direction puts back what was there."""
@@ -113,27 +119,38 @@ class Writes:
 
     def clear(self) -> None:
         """Forget all writes. They refer to each other in circles, and to code whose death somebody waits for."""
-        _let_go(self._forward, self._backward, self._first, self._late, self._held)
+        _let_go(self._forward, self._backward, self._undo, self._first, self._late, self._held)
 
     @property
     def forward(self) -> tuple[Op, ...]:
         """The writes of the one direction, without the late ones."""
         return tuple(self._forward)
 
+    @property
+    def backward(self) -> tuple[Op, ...]:
+        """The writes of the other direction, without the late ones, in the order in which they are made."""
+        return tuple(self._backward[::-1])
+
     def __len__(self) -> int:
         return len(self._forward)
 
     def apply(self) -> float:
         """Make all writes. Returns the seconds that the one C call took. If one raises, all are taken back."""
-        return self._run(forward=True)
+        return self._run(True)
 
-    def revert(self) -> float:
-        """Take all writes back, in reverse order. Returns the seconds that the one C call took."""
-        return self._run(forward=False)
+    def revert(self, *others: Writes) -> float:
+        """Take all writes back, in reverse order. Returns the seconds that the one C call took.
 
-    def _run(self, *, forward: bool) -> float:
-        ops = self._ops(forward)
-        undo = self._ops(not forward)
+        Arguments:
+            others: what is written after that, forward, in the same call. If a write raises, these are taken back, too.
+        """
+        return self._run(False, others)
+
+    def _run(self, forward: bool, others: Sequence[Writes] = ()) -> float:
+        ops = [op for writes in (self, *others) for op in writes._first_ops(forward if writes is self else True)]
+        ops += [op for writes in (self, *others) for op in writes._ops(forward if writes is self else True)]
+        undo = [op for writes in others[::-1] for op in (*writes._first_ops(False), *writes._ops(False))]
+        undo += [*self._first_ops(not forward), *self._ops(not forward), *([] if forward else self._undo)]
         with collector.switched_off():
             try:
                 # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.
@@ -142,12 +159,14 @@ class Writes:
                 deque(starmap(operator.call, undo), maxlen=0)
                 raise
             pause = float(done[-1] - done[0])
-        _let_go(ops, undo, self._held)
+        _let_go(ops, undo, *(writes._held for writes in (self, *others)))
         return pause
 
+    def _first_ops(self, forward: bool) -> list[Op]:
+        return [op for writes in self._first for op in writes(forward)]
+
     def _ops(self, forward: bool) -> list[Op]:
-        ops = [op for writes in self._first for op in writes(forward)]
-        ops += self._forward if forward else self._backward[::-1]
+        ops = [*(self._forward if forward else self._backward[::-1])]
         for writes in self._late:
             ops += writes(forward)
         return ops

@@ -8,14 +8,13 @@ with writes that were made out in advance.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
-from hotswap.generation import Candidate, Definitions, Late, Live, detach, managed, worlds
+from hotswap.generation import Candidate, Definitions, Live, detach, worlds
 from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, functions_by, stays_of
 from hotswap.swap.audit import Leftover, audit
@@ -30,23 +29,22 @@ from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.fates import Fates, fresh_definitions
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
-from hotswap.swap.importers import Importers, hand_on, rebind
+from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.losses import gone_classes, gone_functions, without_successor
 from hotswap.swap.merging import merge
-from hotswap.swap.migration import Undone, bring_back, undo
-from hotswap.swap.nested import NestedCode, functions_in
+from hotswap.swap.nested import NestedCode, functions_in, is_nested
 from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.pairing import pair_modules
 from hotswap.swap.pairs import Pairing
-from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.places import adopt_children, lead_modules, put_aliases, put_in_place, relocate, take_back
+from hotswap.swap.places import adopt_children, lead_modules, put_aliases, put_in_place, relocate
 from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registers import register
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
+from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
 from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
@@ -58,7 +56,7 @@ __all__ = ["Swap"]
 _SET_CLASS = object.__dict__["__class__"].__set__
 
 
-class Swap:
+class Swap(Reversal):
     """One change of generations: the plan of it, and the way there and back. Lives until the next one is permanent.
 
     Arguments:
@@ -67,6 +65,7 @@ class Swap:
         importers: knows what other modules imported by name.
         lineage: the functions of earlier generations.
         adapters: know the registries of frameworks, and what the candidate has registered.
+        beside: a swap that is taken back in the same commit, by its `revert`, if there is one.
 
     Making one changes nothing in the process.
     """
@@ -78,6 +77,7 @@ class Swap:
         importers: Importers,
         lineage: Lineage,
         adapters: Sequence[Adapter] = (),
+        beside: Reversal | None = None,
     ) -> None:
         self._live, self._candidate, self._importers = live, candidate, importers
         self._before = lineage
@@ -93,7 +93,8 @@ class Swap:
             {entry.name: entry.definitions for entry in live if entry.name in self.old},
             candidate.definitions,
         )
-        self._old_world = OldWorld(live.packages, self.old)
+        self._beside = beside
+        self._old_world = OldWorld(live.packages, self.old) if beside is None else beside.leaving(self.old)
         self._new_world = OldWorld(live.packages, self.new)
         self._writes = Writes()
         self._aims: dict[int, tuple[Reference, Any, Any]] = {}
@@ -116,14 +117,16 @@ class Swap:
         wishes = wishes_of(candidate, stays_of(adapters))
         self._why, known = wishes.why, (self.old, self.new, *self._definitions, candidate.selection)
         self._keeping = keep_state(*known, self._owned, self._writes, wishes)
-        self._old_world.last = [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
+        self._old_world.last += [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
         self._new_world.last = [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
         self._facts = Bodies(self._pairing, self.new, self._owned)
         twins = {id(pair.new): (pair.new, pair.old) for pair in self._pairing.classes}
         twins.update(self._keeping.twins | self._keeping.led)
         self._pairing.keep(self._keeping.twins)
         aside = [*(container for adapter in adapters for container in adapter.aside()), *journal.registered]
-        self._redirection = Redirection(candidate.owned, self.new, twins, self._pairing.successors, aside)
+        self._also = {} if beside is None else beside.ancestors
+        leads = {**self._pairing.successors, **self._also, **candidate.leads}
+        self._redirection = Redirection(candidate.owned, self.new, twins, leads, aside)
         self._build()
 
     # --- looking -------------------------------------------------------------------------------------------------
@@ -168,9 +171,9 @@ class Swap:
         gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
         gone |= {key for key, (_, new) in self._pairing.places.items() if id(new) in fresh}
         gone |= gone_functions(self._pairing, self.old, self.new, self._definitions[0])
-        leads = leads_of(self._pairing, translate, self._is_made)
+        leads = leads_of(self._pairing, translate, self._is_made, self._also)
         self._writes.late(lambda forward: leads.passing(earlier(self._before, self._pairing) if forward else ()))
-        fates = Fates(self._pairing.places, gone, fresh | again, leads)
+        fates = Fates({**self._pairing.places, **self._also}, gone, fresh | again, leads)
         fates = register(self._journal, containers, fates, self._pairing, translate, self._writes)
         facts = Facts(
             self.old,
@@ -195,7 +198,7 @@ class Swap:
         tables = self._tables = Tables(leads, self.old, self.new, self._keeping.has, self._is_managed)
         tables.add(whole, attributes, claimed | merge(registries, fates, translate, self._writes, revisions))
         self.plan.warnings += revisions.warnings
-        lead_modules(whole, self._pairing.successors, self._writes)
+        lead_modules(whole, {**self._pairing.successors, **self._also}, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)
@@ -212,7 +215,8 @@ class Swap:
         self._writes.late(lambda _: leads.passing(()))
         self.plan.names += tables.told(self._keeping.changes)
         ways = (self._importers, self._is_managed, self._keeping.has, translate, self._writes)
-        self.plan.names += rebind(self._pairing.successors, self.old, self.new, *ways)
+        aside = () if self._beside is None else self._beside.new.values()
+        self.plan.names += rebind(self._pairing.successors, self.old, self.new, *ways, aside=aside)
         tables.leave_out(self._writes.forward)
         outlive(self._candidate, translate, self._writes)
         announce(self.plan, self._candidate)
@@ -236,9 +240,6 @@ class Swap:
     def _is_made(self, value: Any) -> bool:
         return is_made(value, self._owned)
 
-    def _is_managed(self, name: str) -> bool:
-        return managed(name, self._live.packages)
-
     # --- making lists --------------------------------------------------------------------------------------------
 
     def _function_writes(self) -> None:
@@ -256,7 +257,10 @@ class Swap:
                 backward.add(id(made))
                 back: Any = pair.back
                 there = self._facts.of(made)
-                self._writes.both([], identity_ops(made, facade(made, back, self._facts.known(back)), there))
+                after = facade(made, back, self._facts.known(back))
+                # Clones run the code that is noted: with that of its own, its calls can be told from theirs.
+                again = there if is_nested(there["__code__"]) else {**there, "__code__": there["__code__"].replace()}
+                self._writes.back(identity_ops(made, after, there), identity_ops(made, again))
                 self._writes.hold_code(made)
         self._writes.late(self._ancestor_writes)
 
@@ -277,24 +281,27 @@ class Swap:
 
     def _isolation_writes(self) -> None:
         """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""
-        self._writes.both(*leave(self.old, self._old_world, self._facts.codes, self.settling))
-        self._writes.both([], leave(self.new, self._new_world, self._facts.codes, self.settling_back)[0])
+        with_them = None if self._beside is None else self._beside.settling_back
+        self._writes.both(*leave(self.old, self._old_world, self._facts.codes, self.settling, with_them))
+        self._writes.back(*leave(self.new, self._new_world, self._facts.codes, self.settling_back))
         for module in self.new.values():
             self._writes.both([(dict.pop, worlds, id(module.__dict__), None)], [])
 
-    def lineage_after_commit(self) -> Lineage:
-        """Return the lineage that holds once the swap has been made: what was live is earlier now."""
+    def lineage_after_commit(self, before: Lineage | None = None) -> Lineage:
+        """Return the lineage that holds once the swap has been made: what was live is earlier now.
+
+        Arguments:
+            before: that of the swap that was taken back in the same commit, if there was one.
+        """
         functions = [pair.old for pair in self._pairing.functions]
         caches = [old for old, _ in self._pairing.caches]
         returned = (*functions, *(pair.old for pair in self._pairing.classes))
-        return self._before.extended(functions, caches, self._gone, returned)
+        return (before or self._before).extended(functions, caches, self._gone, returned)
 
-    def lineage_after_revert(self) -> Lineage:
-        """Return the lineage that holds once the swap has been taken back."""
-        made = [pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made)]
-        caches = [pair.new for pair in self._pairing.functions if type(pair.new) is LRU_CACHE]
-        caches += [new for _, new in self._pairing.caches if new is not None]
-        return self._before.extended(made, caches, self._added, ())
+    def successor(self, value: Any) -> Any:
+        """Return what names that are bound to a value are bound to after the swap."""
+        found = self._pairing.successors.get(id(value))
+        return found[1] if found is not None and found[0] is value else value
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
@@ -307,13 +314,7 @@ class Swap:
         Raises UnsupportedChangeError if an object of the candidate can't be led to a living class: nothing was written
         then. If a write raises, everything is taken back and the error goes through. The candidate is spent either way.
         """
-        self._tables.lead_twins(self._redirection)
-        self._redirection.run()
-        if self._redirection.refused:
-            raise UnsupportedChangeError(self._redirection.refused, patch=self._candidate.patch.label)
-        adopt_children(self._live, self._candidate, self.old)
-        self.settling_back.refresh()
-        self._journal.make(self._redirection.translate)
+        self.make_ready()
         self._old_world.begin()
         old = (pair.old for pair in self._pairing.functions)
         drain = drain_of(old, self._old_world, partial(drained, self.settling))
@@ -321,8 +322,28 @@ class Swap:
             pause = self._writes.apply()
         except BaseException:
             self._old_world.end()
-            self.plan.warnings += self._journal.take_back()
+            self.unmake()
             raise
+        self.settle_in()
+        drain.arm()
+        return pause
+
+    def make_ready(self) -> None:
+        """Rewrite what nobody but the candidate sees. Raises UnsupportedChangeError; nothing else was written then."""
+        self._tables.lead_twins(self._redirection)
+        self._redirection.run()
+        if self._redirection.refused:
+            raise UnsupportedChangeError(self._redirection.refused, patch=self._candidate.patch.label)
+        adopt_children(self._live, self._candidate, self.old)
+        self.settling_back.refresh()
+        self._journal.make(self._redirection.translate)
+
+    def unmake(self) -> None:
+        """Note that the writes were taken back."""
+        self.plan.warnings += self._journal.take_back()
+
+    def settle_in(self) -> None:
+        """Note that the writes were made."""
         self._journal.settle()
         self._candidate.settle_in()
         for pair in self._pairing.classes:
@@ -330,54 +351,6 @@ class Swap:
         forget_aliases()
         forget_twins(pair.new for pair in self._pairing.classes)
         forget_answers()
-        drain.arm()
-        return pause
-
-    def undo(self, inside: Callable[[], AbstractContextManager[None]]) -> Undone:
-        """Run the inverse migrations of the live modules, in the block that `inside` makes. Nothing is written yet."""
-        order = [name for name in self._candidate.world.finished if name in self.new]
-        return undo(self.old, {name: self.new[name] for name in order}, self._candidate.patch.label, inside)
-
-    def revert(self, late: Late, undone: Undone, drained: Callable[[Settling], None] = Settling.end) -> float:
-        """Take the swap back, in one call like the first. Returns the seconds in which no other thread ran.
-
-        Arguments:
-            late: what was imported since the swap.
-            undone: what the old modules get by inverse migrations.
-            drained: as that of `commit`, for the calls of what was live until now.
-        """
-        extra = Writes()
-        take_back(late, self.old, extra)
-        hand_on(undone.values, self.old, self._definitions[0], self._importers)
-        bring_back(undone, self.old, extra)
-        namespaces = {id(module.__dict__) for module in self.new.values()}
-        successors = {
-            id(new): (new, old)
-            for old, new in self._pairing.successors.values()
-            if self._facts.is_new(new) or new in self.new.values() or id(new) in namespaces
-        }
-        known = (self._importers, self._is_managed, self._keeping.has, lambda value: value, extra, undone.values)
-        rebind(successors, self.new, self.old, *known)
-        self._writes.late(lambda forward: () if forward else extra.forward)
-        self._new_world.begin()
-        made = (pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made))
-        drain = drain_of(made, self._new_world, partial(drained, self.settling_back))
-        try:
-            pause = self._writes.revert()
-        except BaseException:
-            self._new_world.unwrap()
-            raise
-        self.settling.cancel()
-        self.plan.warnings += self._journal.take_back()
-        forget_aliases()
-        forget_twins(pair.new for pair in self._pairing.classes)
-        forget_answers()
-        drain.arm()
-        return pause
-
-    def way_back(self, settling: Settling) -> tuple[NestedCode, Writes, bool]:
-        """Return what is live if this swap is taken back, its writes, and whether a settling is its own."""
-        return self.settling.nested, self._writes, settling is self.settling
 
     def audit(self) -> tuple[Leftover, ...]:
         """Look who refers to what was dropped in this swap, besides the swap itself."""
@@ -391,8 +364,8 @@ class Swap:
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
         self._redirection = Redirection((), {}, {}, {})
-        self.old, self.new, self._removed, self._adapters = {}, {}, {}, ()
-        self._gone, self._added = [], []
+        self.old, self.new, self._removed, self._adapters, self._beside = {}, {}, {}, (), None
+        self._gone, self._added, self._also = [], [], {}
         self._aims.clear()
         self._old_world = self._new_world = OldWorld((), {})
         self.settling = self.settling_back = Settling(NestedCode(()), self._old_world)

@@ -83,12 +83,24 @@ class Settling:
     cancelled: bool = False
     lingering: Lingering | None = None
 
+    @property
+    def places(self) -> set[tuple[int, str]]:
+        """The names that stand for private clones: id of a namespace, and name."""
+        return {(id(facts), name) for facts, name, _ in self.names}
+
     def refresh(self) -> None:
         """Give the clones the defaults and attributes that their originals have now."""
         for function, clone in self.functions:
             clone.__defaults__ = function.__defaults__
             clone.__dict__.clear()
             clone.__dict__.update(function.__dict__)
+
+    def join(self, other: Settling) -> None:
+        """Take in what has to be settled with it: modules that go in the same commit, in the same world."""
+        self.nested.join(other.nested)
+        self.names += other.names
+        self.cells += other.cells
+        self.functions += other.functions
 
     def cancel(self) -> None:
         """Note that the swap was taken back. The clones run what is live again: they must not keep its code alive."""
@@ -103,7 +115,11 @@ class Settling:
 
 
 def leave(
-    modules: Mapping[str, ModuleType], world: OldWorld, codes: Mapping[int, CodeType], settling: Settling
+    modules: Mapping[str, ModuleType],
+    world: OldWorld,
+    codes: Mapping[int, CodeType],
+    settling: Settling,
+    with_them: Settling | None = None,
 ) -> tuple[list[Op], list[Op]]:
     """Return the writes that put private clones and views into the globals of modules, and those that undo it.
 
@@ -112,16 +128,21 @@ def leave(
         world: what its code imports meanwhile.
         codes: id of a function -> the copy of its code that its clone runs.
         settling: notes the clones.
+        with_them: what has to be settled of other modules of that generation, which go in the same commit: their
+            clones are made already, and what they hold of these modules is replaced, too.
     """
-    cloning = Cloning(codes, world.views)
+    others, done = ([], set()) if with_them is None else (with_them.functions, with_them.places)
+    cloning = Cloning(codes, {**world.views, **{id(function): clone for function, clone in others}})
     originals = {id(wrapper): original for wrapper, original in gate.originals()}
     there: list[Op] = []
     back: list[Op] = []
-    for module in modules.values():
-        facts = module.__dict__
+    for module in {id(m): m for m in (*modules.values(), *(world.modules.values() if with_them else ()))}.values():
+        facts = ModuleType.__getattribute__(module, "__dict__")
         there.append((dict.__setitem__, worlds, id(facts), world))
         back.append((dict.pop, worlds, id(facts), None))
         for name, held in list(facts.items()):
+            if (id(facts), name) in done:
+                continue
             value = originals.get(id(held), held)  # what a candidate has taken from `importlib` is the wrapper
             clone = cloning.clone(value)
             if clone is not value:

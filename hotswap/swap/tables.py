@@ -56,15 +56,21 @@ _SET = type.__setattr__
 _NAMES: Any = vars(ModuleType)["__dict__"]
 
 
-def leads_of(pairing: Pairing, translate: Callable[[Any], Any], is_made: Callable[[Any], bool]) -> Leads:
+def leads_of(
+    pairing: Pairing,
+    translate: Callable[[Any], Any],
+    is_made: Callable[[Any], bool],
+    also: Mapping[int, tuple[Any, Any]],
+) -> Leads:
     """Return where functions lead, and what a decorator made of some.
 
     Arguments:
         pairing: what takes the place of what.
         translate: gives the living object for a dropped twin.
         is_made: whether an object was made by the candidate: only those lead back.
+        also: what leads elsewhere by another swap in the same commit.
     """
-    forward: dict[int, tuple[Any, Any]] = {}
+    forward: dict[int, tuple[Any, Any]] = dict(also)
     backward: dict[int, tuple[Any, Any]] = {}
     for key, (old, new) in pairing.places.items():
         defined = type(old) in (FunctionType, LRU_CACHE) or (key in pairing.successors and callable(old))
