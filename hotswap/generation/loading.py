@@ -161,10 +161,8 @@ class Candidate(Mapping[str, ModuleType]):
         before, count = entries(self.world.packages), epochs(self.world.packages)
         try:
             self.world.load(name)
-        except Stopped:
-            raise
         except BaseException as error:
-            if is_interrupt(error):
+            if isinstance(error, Stopped) or is_interrupt(error):
                 raise
             raise LoadError(
                 f"{innermost(error, self.tree)} raised {told(error)}",
