@@ -9,8 +9,10 @@ right after loading, and what they took the place of is put back. The swap regis
 | a dict, list, set or deque of a managed module | yes, from a copy | yes |
 | a dict, list, set or deque that another module holds by name | yes, from a copy | yes |
 | a name of a module, an attribute of a managed class | yes, from a copy | yes |
+| a container, an attribute or a closure that is near (see `nearby`) | yes, from a copy | yes |
+| a weak set or dict | yes; a weak dict of values from a copy | yes |
 | a list or set elsewhere | if it was added at an end, and so took nobody's place | yes |
-| anything else (a weak reference, an attribute of an instance, an object in C) | no | - |
+| anything else (a slot, an object in C) | no | - |
 """
 
 from __future__ import annotations
@@ -20,15 +22,17 @@ import functools
 import gc
 import sys
 import threading
+import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
 from hotswap import walk
 from hotswap.effects.facts import Deed, Outcome
 from hotswap.effects.snapshot import Snapshot, altered, is_copied
 from hotswap.effects.traces import Traces
+from hotswap.effects.weak import WeakValues, referent, registers
 
 __all__ = ["Holding", "holdings"]
 
@@ -36,6 +40,7 @@ _MISSING: Any = object()
 _SET_CLASS = object.__dict__["__class__"].__set__
 _NOT_AGAIN = "under a key that a swap can't look up without running its code"
 _QUIET = (str, int, float, bytes, bool, type(None), FunctionType)
+_CONTENTS = CellType.__dict__["cell_contents"]
 _LRU_CACHE = type(functools.lru_cache(lambda: None))
 
 
@@ -48,6 +53,7 @@ class Holding(Deed):
         twin: a container of the same type that holds the candidate's entries and nothing else; None if they are left.
         names: whether `living` is a namespace or a class: its entries are names, which are set, not merged.
         cache: what has to be forgotten when `living` changes.
+        replaced: what stood where entries of the candidate were.
     """
 
     def __init__(
@@ -60,18 +66,28 @@ class Holding(Deed):
         *,
         names: bool = False,
         cache: dict[Any, Any] | None = None,
+        replaced: Iterable[Any] = (),
     ) -> None:
         super().__init__(kind, what, outcome)
         self.living, self.twin, self.names, self.cache = living, twin, names, cache
+        self.replaced = list(replaced)
+
+    def parts(self) -> Iterator[Any]:
+        """Yield the deed, and the containers of its own in which it keeps what it found."""
+        yield from super().parts()
+        inside = walk.instance_dict(self.twin) or {}  # of a weak register
+        yield inside
+        yield from (part for part in inside.values() if is_copied(type(part)))
 
     def drop(self) -> None:
         """Forget the entries, which keep the candidate alive."""
         self.living = self.twin = self.cache = None
+        self.replaced = []
 
 
 def holdings(
     traces: Traces, snapshot: Snapshot, deeds: Iterable[Deed], libraries: frozenset[str] = frozenset()
-) -> Iterator[Holding]:
+) -> Iterator[Holding | WeakValues]:
     """Take the candidate's traces out of live registries, and yield what was found.
 
     Arguments:
@@ -105,6 +121,14 @@ def holdings(
             if found is not None:
                 _set_aside([found], traces, ours)
                 yield found
+    for container in snapshot.nearby.holding({id(o) for o in traces.held()}):
+        found = None if traces.is_trusted(container) else _nearby(container, traces, snapshot)
+        if found is not None:
+            _set_aside([found], traces, ours)
+            yield found
+    for entered in _weak_ones(traces, snapshot):
+        _set_aside([entered], traces, ours)
+        yield entered
     # What runs in a thread or a task of the candidate's holds it too; that is told by itself.
     runs = any(deed.kind in ("threads", "tasks") for deed in deeds)
     held = traces.held()
@@ -147,7 +171,7 @@ def _taken_out(container: Any, copy: Any, place: str, traces: Traces, snapshot: 
     if not twin:
         return None
     what = _what(twin)
-    cls = snapshot.classes.get(id(container))
+    cls = snapshot.classes.get(id(container)) or snapshot.nearby.classes.get(id(container))
     if cls is not None:
         for name in twin:
             before = copy.get(name, _MISSING)
@@ -159,25 +183,89 @@ def _taken_out(container: Any, copy: Any, place: str, traces: Traces, snapshot: 
             cls,
             twin,
             names=True,
+            replaced=_replaced(copy, twin),
         )
     _restore(container, copy, twin)
+    replaced = _replaced(copy, twin)
     if id(container) not in snapshot.modules and not _can_return(twin):
         return Holding("registrations", f"registers {what} in {place}, {_NOT_AGAIN}", Outcome.LEFT, container, None)
     if id(container) in snapshot.modules:
         kind = "builtins" if container is builtins.__dict__ else "registrations"
         named = f"sets {', '.join(map(str, twin))} in the module {snapshot.modules[id(container)][2]}"
-        return Holding(kind, named, Outcome.UNDONE, container, twin, names=True)
+        return Holding(kind, named, Outcome.UNDONE, container, twin, names=True, replaced=replaced)
     cache = snapshot.caches.get(id(container))
     if cache is not None:
         cache.clear()
     kind = "import-path" if container in _Named(sys.meta_path, sys.path_hooks) else "registrations"
-    return Holding(kind, f"registers {what} in {place}", Outcome.UNDONE, container, twin, cache=cache)
+    what = f"registers {what} in {place}"
+    return Holding(kind, what, Outcome.UNDONE, container, twin, cache=cache, replaced=replaced)
+
+
+def _nearby(holder: Any, traces: Traces, snapshot: Snapshot) -> Holding | None:
+    """Put what a class, an object or a closure holds back as it was, where it holds traces now."""
+    nearby = snapshot.nearby
+    if type(holder) is CellType:
+        before = nearby.cells[id(holder)][1]
+        value = holder.cell_contents
+        if value is before or not traces.leads(value):
+            return None
+        holder.cell_contents = before
+        what = f"sets {_title(value)} in a closure outside of the managed packages"
+        return Holding("registrations", what, Outcome.UNDONE, holder, {_CONTENTS: value}, names=True, replaced=[before])
+    container, copy = nearby.copies[id(holder)]
+    o, module = nearby.objects.get(id(holder)), nearby.fresh.get(id(holder))
+    if o is None and module is None:
+        return _taken_out(container, copy, nearby.place_of(container), traces, snapshot)
+    twin = _entries(container, traces, copy)
+    if not twin:
+        return None
+    _restore(container, copy, twin)
+    whose = f"in the module {module}" if module is not None else f"of a {walk.class_name(type(o))}"
+    what = f"sets {', '.join(map(str, twin))} {whose} outside of the managed packages"
+    replaced = _replaced(copy, twin)
+    return Holding("registrations", what, Outcome.UNDONE, container, twin, names=True, replaced=replaced)
+
+
+def _weak_ones(traces: Traces, snapshot: Snapshot) -> list[Holding | WeakValues]:
+    """What was taken out of weak sets and dicts. Nothing else holds it when this returns: references are counted."""
+    found = [
+        _weakly(register, references, snapshot)
+        for register, references in registers(traces.held())
+        if not traces.is_trusted(register)
+    ]
+    return [entered for entered in found if entered is not None]
+
+
+def _weakly(register: Any, references: list[Any], snapshot: Snapshot) -> Holding | WeakValues | None:
+    """Take weak references out of a weak set or dict."""
+    kind = type(register)
+    data: Any = (walk.instance_dict(register) or {}).get("data")
+    if type(data) not in (dict, set):
+        return None
+    what = f"registers {_what([referent(reference) for reference in references])} in a {walk.class_name(kind)}"
+    ours = {id(reference) for reference in references}
+    if kind is weakref.WeakValueDictionary:
+        values = {key: value for key, value in list(data.items()) if id(value) in ours}
+        known = snapshot.nearby.copies.get(id(data)) or snapshot.containers.get(id(data))
+        if known is None or not values or not _can_return(values):
+            return None
+        _restore(data, known[1], values)
+        return WeakValues(what, data, values)
+    items = {key: data[key] for key in list(data) if id(key) in ours} if kind is weakref.WeakKeyDictionary else None
+    keys = {key for key in list(data) if id(key) in ours} if items is None else items
+    if not keys or not _can_return(keys):
+        return None
+    for key in keys:
+        set.discard(data, key) if items is None else dict.pop(data, key, None)
+    twin = kind()
+    twin.data = keys
+    return Holding("registrations", what, Outcome.UNDONE, register, twin)
 
 
 def _can_return(twin: Any) -> bool:
     """Whether the swap can register the entries: what it looks up by hash must not run code of anybody's."""
     if isinstance(twin, (dict, set)):
-        return all(type(key) in _QUIET or _is_plain_class(key) for key in twin)
+        return all(type(key) in _QUIET or _is_plain_class(key) for key in map(referent, twin))
     return True
 
 
@@ -226,6 +314,11 @@ def _restore(container: Any, copy: Any, twin: Any) -> None:
             deque.extend(container, rest)
         else:
             list.__setitem__(container, slice(None), rest)
+
+
+def _replaced(copy: Any, twin: Any) -> list[Any]:
+    """What entries took the place of."""
+    return [copy[key] for key in twin if key in copy] if isinstance(twin, dict) else []
 
 
 def _what(entries: Any) -> str:

@@ -31,6 +31,7 @@ from hotswap.effects.settings import Settings
 from hotswap.effects.snapshot import Snapshot
 from hotswap.effects.threads import Threads, tasks
 from hotswap.effects.traces import Traces
+from hotswap.effects.weak import WeakValues
 from hotswap.namespaces import imported
 
 __all__ = ["Journal", "Look"]
@@ -61,15 +62,19 @@ class Look:
     Arguments:
         modules: the live managed modules.
         work: for which `hotswap.stage` says that a thread works that runs the candidate's module bodies.
+        libraries: packages for which somebody else looks after what is registered in them.
     """
 
-    def __init__(self, modules: Iterable[LiveModule], work: object | None = None) -> None:
+    def __init__(
+        self, modules: Iterable[LiveModule], work: object | None = None, libraries: frozenset[str] = frozenset()
+    ) -> None:
         self.imported = set(sys.modules)
         self.exits = Exits()
         self.actors = Actors(work)
         self.threads = Threads(self.actors)
         managed = [(entry.name, entry.module) for entry in modules]
-        self.snapshot = Snapshot(managed)
+        self.libraries = libraries
+        self.snapshot = Snapshot(managed, libraries)
         self.overloads = Overloads({name.partition(".")[0] for name, _ in managed})
         self.loggers = Loggers(self.actors.present)
         self.environment = Environment()
@@ -87,6 +92,15 @@ class Look:
         self.actors.end()
         put_back([*ran, *(facts for name, _, facts in imported() if name not in self.imported)])
 
+    def meet(self, module: str, names: Iterable[str]) -> None:
+        """Look at what a module body has imported, before it can change it.
+
+        Arguments:
+            module: an absolute name.
+            names: what is taken from it.
+        """
+        self.snapshot.nearby.meet(module, names)
+
 
 class Journal:
     """What a candidate did. Lives as long as its generation is kept.
@@ -99,6 +113,7 @@ class Journal:
         self.allowed = frozenset(allowed)
         self.deeds: list[Deed] = []
         self._made: list[Deed] = []
+        self._assigned: list[Any] = []
 
     def enter(
         self,
@@ -107,7 +122,6 @@ class Journal:
         own: tuple[Mapping[int, dict[str, object]], Iterable[object], list[type]],
         inside: Container[int],
         keepers: Iterable[object],
-        libraries: frozenset[str] = frozenset(),
     ) -> None:
         """Take back what was done since a look, and enter it.
 
@@ -117,17 +131,18 @@ class Journal:
             own: id of the globals of each of the candidate's modules -> them; its modules; its classes.
             inside: ids of what the candidate's modules hold themselves.
             keepers: objects of ours that keep something for the candidate.
-            libraries: packages for which somebody else looks after what is registered in them.
         """
         ran, modules, classes = own
+        assigned, self._assigned = self._assigned, []
         objects = young.objects or []
         self.enter_settings(look, ran.values())
         traces = Traces(objects, young.tuples, ran, modules, classes, look.snapshot.knows, look.snapshot.gained)
         traces.trust(keepers)
+        traces.trust_alone(assigned)
         self.deeds += look.threads.changed(traces.leads, ran, objects)
         self.deeds += tasks(objects, ran, inside)
         self.deeds += registrations(classes)
-        for found in holdings(traces, look.snapshot, list(self.deeds), libraries):
+        for found in holdings(traces, look.snapshot, list(self.deeds), look.libraries):
             self.deeds.append(found)
 
     def enter_settings(self, look: Look, ran: Iterable[dict[str, Any]] = ()) -> None:
@@ -154,9 +169,22 @@ class Journal:
         Arguments:
             assignments: name of a module -> (its globals, the attributes).
         """
+        self._assigned = [assignments, *assignments.values(), *(names for _, names in assignments.values())]
         for module, (facts, names) in assignments.items():
             what = f"sets {', '.join(names)} in the module {module}"
-            self.deeds.append(Holding("registrations", what, Outcome.UNDONE, facts, dict(names), names=True))
+            before = [facts[name] for name in names if name in facts]
+            held = Holding("registrations", what, Outcome.UNDONE, facts, dict(names), names=True, replaced=before)
+            self.deeds.append(held)
+
+    def enter_wrapped(self, names: Iterable[str]) -> None:
+        """Enter functions of the candidate that wrap what the running version has put in their place.
+
+        Arguments:
+            names: of what they wrap.
+        """
+        for name in names:
+            what = f"wraps {name} of the running version, since what that has taken the place of isn't known"
+            self.deeds.append(Deed("registrations", what, Outcome.LEFT))
 
     def enter_held(self, owned: Iterable[object]) -> None:
         """Enter what the candidate's own objects hold open."""
@@ -178,9 +206,14 @@ class Journal:
         return [holding.twin for holding in self.holdings]
 
     @property
-    def registrations(self) -> list[Registration]:
-        """What is registered with living abstract classes."""
-        return [deed for deed in self.deeds if isinstance(deed, Registration)]
+    def replaced(self) -> list[Any]:
+        """What stands in live objects where the candidate's import has put something else."""
+        return [o for deed in self.deeds if isinstance(deed, Holding) for o in deed.replaced]
+
+    @property
+    def registrations(self) -> list[Registration | WeakValues]:
+        """What is registered with living abstract classes, and in weak dicts of values."""
+        return [deed for deed in self.deeds if isinstance(deed, (Registration, WeakValues))]
 
     def make(self, living: Callable[[Any], Any]) -> None:
         """Make again what was taken back. Raises what a setting raises; all is taken back then.

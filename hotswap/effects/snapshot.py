@@ -10,12 +10,14 @@ import builtins
 import gc
 import sys
 import threading
+import typing
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 from hotswap import walk
+from hotswap.effects.nearby import Nearby
 from hotswap.namespaces import held_by, imported, of_kinds, parted
 
 __all__ = ["Snapshot", "altered", "is_copied"]
@@ -41,9 +43,10 @@ class Snapshot:
 
     Arguments:
         modules: the live managed modules by name.
+        libraries: packages for which somebody else looks after what is registered in them.
     """
 
-    def __init__(self, modules: list[tuple[str, ModuleType]]) -> None:
+    def __init__(self, modules: list[tuple[str, ModuleType]], libraries: frozenset[str] = frozenset()) -> None:
         self.containers: dict[int, tuple[Any, Any, str]] = {}
         """Id of a container -> (it, a copy, where it is)."""
         self.classes: dict[int, type] = {}
@@ -54,7 +57,9 @@ class Snapshot:
         """Id of the registry of a `singledispatch` function -> what it remembers."""
         self.named: dict[int, tuple[Any, Any]] = {}
         """Id of a container that any module holds by name -> (it, a copy)."""
-        told = {id(getattr(threading, name, None)) for name in ("_active", "_limbo")} | {id(builtins.__dict__)}
+        apart = [getattr(threading, "_active", None), getattr(threading, "_limbo", None), builtins.__dict__]
+        told = set(map(id, apart))
+        apart.append(getattr(typing, "_overload_registry", None))
         for name, _, facts in imported():
             if name.partition(".")[0] != "hotswap":
                 self.modules[id(facts)] = (facts, dict(facts), name)
@@ -74,10 +79,12 @@ class Snapshot:
                 for attribute, value in list(ModuleType.__getattribute__(module, "__dict__").items()):
                     if not attribute.startswith("__"):
                         self._look(value, f"{name}:{attribute}")
+        told |= self.containers.keys() | self.named.keys() | self.modules.keys()
+        self.nearby = Nearby(dict(modules), libraries, told, apart, self._dispatch)
 
     def knows(self, o: object) -> bool:
         """Whether an object was there before, though it looks young: CPython does not track a dict of plain values."""
-        return id(o) in self.containers or id(o) in self.named or id(o) in self.modules
+        return any(id(o) in known for known in (self.containers, self.named, self.modules, self.nearby.copies))
 
     def gained(self) -> set[int]:
         """The ids of what containers hold now, and did not before."""
@@ -138,7 +145,7 @@ class Snapshot:
 
     def _dispatch(self, function: FunctionType) -> None:
         """Note what a `singledispatch` function remembers: it has to forget it when its registry changes."""
-        if "_clear_cache" not in function.__dict__ or function.__globals__.get("__name__") != "functools":
+        if function.__globals__.get("__name__") != "functools" or "_clear_cache" not in function.__dict__:
             return
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         clear = function.__dict__["_clear_cache"]

@@ -189,6 +189,13 @@ class Traces:
                 if ours and not walk.is_class(part) and id(part) not in self.core:
                     stack.append(part)
 
+    def trust_alone(self, keepers: Iterable[object]) -> None:
+        """Account for objects that keep something for the candidate, but not for what is in them."""
+        for keeper in keepers:
+            self._trusted.add(id(keeper))
+            if not self._is_counted(id(keeper)):
+                self.account([keeper])
+
     def is_trusted(self, holder: object) -> bool:
         """Whether somebody else looks after what stands in an object."""
         return id(holder) in self._trusted

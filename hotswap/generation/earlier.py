@@ -22,12 +22,13 @@ from typing import Any
 from packaging.version import Version
 
 from hotswap.errors import LoadError
+from hotswap.generation.candidate_world import CandidateWorld
 from hotswap.generation.definitions import Definitions, Kind, analyse
 from hotswap.generation.files import Tree
 from hotswap.generation.isolation import GONE, ModuleView, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule
-from hotswap.generation.loading import Candidate, CandidateWorld
+from hotswap.generation.loading import Candidate
 from hotswap.generation.selection import Selection, select
 from hotswap.generation.shelf import source_of
 from hotswap.generation.shelter import Shelter

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hotswap import walk
 from hotswap.effects import Look
+from hotswap.generation.wrapping import unwrap
 from hotswap.generation.young import Young, reachable
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def examine(candidate: Candidate, look: Look, young: Young) -> None:
     world, journal = candidate.world, candidate.journal
     keepers = [*candidate.shelters, aside, put, candidate.world.aliases, *([] if world.kept is None else [world.kept])]
     journal.enter_assigned(world.assignments or {})
-    libraries = frozenset(shelter.library for shelter in candidate.shelters)
-    journal.enter(look, young, (world.ran, modules, candidate.classes), inside, keepers, libraries)
+    journal.enter(look, young, (world.ran, modules, candidate.classes), inside, keepers)
+    journal.enter_wrapped(unwrap(candidate, journal.replaced, young))
     # What was taken out of live registries is registered at the commit, and is the candidate's until then.
     own = [*modules, *aside, *(value for value in put if id(value) in inside)]
     # Some are held by others only, as the overloads of a function are by `typing`.

@@ -9,7 +9,7 @@ from hotswap.generation.files import spec_again
 from hotswap.generation.paths import added_places, with_places
 
 if TYPE_CHECKING:
-    from hotswap.generation.loading import CandidateWorld
+    from hotswap.generation.candidate_world import CandidateWorld
 
 __all__ = ["find"]
 

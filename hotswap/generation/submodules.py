@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hotswap.generation.definitions import Definitions
 
 if TYPE_CHECKING:
-    from hotswap.generation.loading import CandidateWorld
+    from hotswap.generation.candidate_world import CandidateWorld
 
 __all__ = ["Submodules"]
 

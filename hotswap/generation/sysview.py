@@ -26,7 +26,7 @@ from hotswap.generation.aliases import is_alias, is_made
 from hotswap.generation.isolation import GONE
 
 if TYPE_CHECKING:
-    from hotswap.generation.loading import CandidateWorld
+    from hotswap.generation.candidate_world import CandidateWorld
 
 __all__ = ["Modules", "SysView", "entries", "looked_up_in", "restore"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType, MethodType
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
@@ -150,6 +150,10 @@ def _set_names(journal: Journal, translate: Callable[[Any], Any], writes: Writes
         if holding.names and walk.is_class(holding.living):
             for name, value in holding.twin.items():
                 _set_attribute(holding.living, name, translate(value), writes)
+        elif holding.names and type(holding.living) is CellType:
+            for slot, value in holding.twin.items():
+                write = (slot.__set__, holding.living)
+                writes.both([(*write, translate(value))], [(*write, holding.living.cell_contents)])
         elif holding.names:
             for name, value in holding.twin.items():
                 if value is GONE:
