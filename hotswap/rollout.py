@@ -161,9 +161,7 @@ class Rollout(Aftermath):
         try:
             candidate.load(limit)
             self._loading = False
-            swap = self._planned()
-            self.plan = swap.plan
-            swap.close()
+            self.plan = self._planned()
             if not self.plan.supported:
                 raise UnsupportedChangeError(self.plan.unsupported, patch=self.label)
             self._host.note(self)
@@ -171,9 +169,9 @@ class Rollout(Aftermath):
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise self.reject(error) from error.__cause__
 
-    def _planned(self) -> Swap:
+    def _planned(self) -> Plan:
         try:
-            return self._host.prepare(self)
+            swap = self._host.prepare(self)
         except HotswapError:
             raise
         except Exception as error:
@@ -182,6 +180,8 @@ class Rollout(Aftermath):
                 patch=self.label,
                 advice="restart the service with this version, and report the traceback: this is a defect of hotswap",
             ) from error
+        swap.close()
+        return swap.plan
 
     def verify(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Run all checks on the candidate.

@@ -125,6 +125,7 @@ class Candidate(Mapping[str, ModuleType]):
             self.world.look = None
             self.classes = made_classes(self.world.ran, young)
             examine(self, look, young)
+            del look, young  # who keeps an error keeps this frame, and shall not keep what is live now
 
     def load_modules(self) -> None:
         """Run the module bodies, in whatever thread this is. Raises as `load` does."""
@@ -170,6 +171,7 @@ class Candidate(Mapping[str, ModuleType]):
                 # If another thread has rolled back meanwhile, or nobody waits any more, what stands there now is right.
                 stale = self.world.given_up or epochs(self.world.packages) != count
                 replaced = [*self.world.modules.replaced, *([] if stale else restore(before))]
+            before.clear()  # as in `load`
         if replaced:
             raise LoadError(
                 f"the patch replaces {', '.join(replaced)} in sys.modules while it is imported",
@@ -186,7 +188,7 @@ class Candidate(Mapping[str, ModuleType]):
         self.journal.drop()
         for cls in self.classes:
             detach(cls)
-        self.owned, self.classes, self.shelters = [], [], ()
+        self.owned, self.classes, self.shelters, self._before = [], [], (), ({}, ())
         self.migrated, self.fenced = {}, []
         self.world.own, self.world.aliases = {}, {}
         self.world.kept = {}
@@ -209,14 +211,14 @@ class Candidate(Mapping[str, ModuleType]):
     def forget(self) -> None:
         """Let go of the modules: another generation is live, or this one was only looked at."""
         if self.world.live:
-            self.world.own, self.world.aliases = {}, {}
+            self.world.own, self.world.aliases, self.world.ran = {}, {}, {}
 
     def settle_in(self) -> None:
         """Note that this generation is live: its code imports like everybody else's from now on."""
         self.world.live = True
         self.discarded = True
         self.owned, self.classes, self.shelters = [], [], ()
-        self.fenced = []
+        self.fenced, self._before = [], ({}, ())
         gate.release()
 
     def __getitem__(self, name: str) -> ModuleType:

@@ -1,0 +1,241 @@
+"""Nothing grows: of many swaps two generations stay, whatever a module keeps of itself."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import hotswap
+
+Make = Callable[..., ModuleType]
+
+SWAPS = 8
+
+HEAD = """\
+import abc, contextvars, dataclasses, enum, functools, inspect, re, sys, threading, types, typing, weakref
+
+class Datum:
+    pass
+
+N = {number}
+DATUM = Datum()
+DATUM.number = N
+
+def f():
+    return {number}
+
+class Class:
+    def method(self):
+        return f()
+
+@types.coroutine
+def pause():
+    yield
+
+"""
+
+OWN = {
+    "nothing": "",
+    "an exception": "try:\n    raise ValueError(N)\nexcept ValueError as error:\n    KEPT = error",
+    "an exception with a context": (
+        "try:\n    try:\n        raise ValueError(N)\n    except ValueError:\n        raise KeyError(N)\n"
+        "except KeyError as error:\n    KEPT = error"
+    ),
+    "a group of exceptions": (
+        "try:\n    raise ExceptionGroup('', [ValueError(N)])\nexcept ExceptionGroup as error:\n    KEPT = error"
+    ),
+    "an exception of a function": (
+        "def fail(n):\n    try:\n        raise ValueError(n)\n    except ValueError as error:\n        return error\n"
+        "KEPT = fail(N)"
+    ),
+    "an exception of a class body": (
+        "class Other:\n    number = N\n    try:\n        raise ValueError(N)\n    except ValueError as error:\n"
+        "        KEPT = error\n    def method(self): return N"
+    ),
+    "a traceback": "try:\n    raise ValueError(N)\nexcept ValueError as error:\n    KEPT = error.__traceback__",
+    "its frame": "KEPT = (sys._getframe(), N)",
+    "the frame of a function": "def look():\n    return sys._getframe()\nKEPT = (look(), N)",
+    "a generator": "def count(n):\n    yield n\n    yield 2\nKEPT = count(N)\nnext(KEPT)",
+    "a generator expression": "KEPT = (x for x in [N, 2])\nnext(KEPT)",
+    "a coroutine": "async def work(n):\n    await pause()\n    return n\nKEPT = work(N)\nKEPT.send(None)",
+    "an asynchronous generator": "async def count(n):\n    yield n\nKEPT = count(N)",
+    "a closure": "def outer(n):\n    def inner(): return n\n    return inner\nKEPT = outer(N)",
+    "a partial": "KEPT = functools.partial(f, DATUM)",
+    "a cache": "@functools.lru_cache\ndef cached(x, n=N): return (x, n)\ncached(DATUM)",
+    "a cached property": (
+        "class Other:\n    @functools.cached_property\n    def x(self): return N\nKEPT = (Other(), N)\nKEPT[0].x"
+    ),
+    "a thread-local": "KEPT = threading.local()\nKEPT.x = (DATUM, N)",
+    "a finalizer": "KEPT = Datum()\nweakref.finalize(KEPT, str, N)",
+    "a single dispatch": (
+        "@functools.singledispatch\ndef show(x): return N\n@show.register\ndef _(x: int): return N\nshow(1), show('')"
+    ),
+    "a dataclass": "@dataclasses.dataclass\nclass Other:\n    x: int = N\nKEPT = Other()",
+    "a dataclass with slots": "@dataclasses.dataclass(slots=True)\nclass Other:\n    x: int = N\nKEPT = Other()",
+    "an enumeration": "class Other(enum.Enum):\n    A = 1\n    B = N + 2",
+    "an abstract class": (
+        "class Base(abc.ABC):\n    @abc.abstractmethod\n    def f(self): ...\nclass Other:\n    n = N\n"
+        "Base.register(Other)\nassert issubclass(Other, Base)"
+    ),
+    "generics": (
+        "T = typing.TypeVar('T')\nclass Box(typing.Generic[T]):\n    n = N\n"
+        "KEPT = (Box[int], typing.Optional[Box], typing.List[Box[str]], N)"
+    ),
+    "a protocol": (
+        "@typing.runtime_checkable\nclass Shape(typing.Protocol):\n    def f(self): ...\n"
+        "class Other:\n    def f(self): return N\nassert isinstance(Other(), Shape)"
+    ),
+    "hints": "class Other:\n    x: 'list[int]' = N\nKEPT = (typing.get_type_hints(Other), N)",
+    "a pattern": "KEPT = re.compile(f'a{N}')",
+    "a named tuple": "class Other(typing.NamedTuple):\n    a: int = N\nKEPT = Other()",
+    "what inspect says": "KEPT = (inspect.getmodule(f), inspect.signature(f), N)",
+}
+"""Module bodies each of whose generations keeps something of its own."""
+
+SHARED = {
+    "an exception": "try:\n    import no_such_module\nexcept ImportError as error:\n    KEPT = error",
+    "an exception of a function": (
+        "def fail():\n    try:\n        raise ValueError\n    except ValueError as error:\n        return error\n"
+        "KEPT = fail()"
+    ),
+    "its frame": "KEPT = sys._getframe()",
+    "a generator": "def count():\n    yield 1\n    yield 2\nKEPT = count()\nnext(KEPT)",
+    "a coroutine": "async def work():\n    await pause()\nKEPT = work()\nKEPT.send(None)",
+}
+"""Module bodies whose object is kept by every later version, since its definition does not change."""
+
+
+class Course:
+    """A module that is patched again and again; knows which of its generations live, without keeping one."""
+
+    def __init__(self, make: Make, body: str) -> None:
+        self.body = body
+        package = make({"core.py": self.source(0)})
+        self.name = f"{package.__name__}.core"
+        importlib.import_module(self.name)
+        self.patcher = hotswap.Patcher([package.__name__])
+        self._generations: list[tuple[weakref.ref[Any], ...]] = []
+        self._note()
+
+    def source(self, number: int) -> str:
+        return HEAD.format(number=number) + self.body + "\n"
+
+    def _note(self) -> None:
+        module = sys.modules[self.name]
+        self._generations.append(tuple(map(weakref.ref, (module, module.DATUM))))
+
+    def run(self, swaps: int = SWAPS) -> None:
+        for number in range(len(self._generations), len(self._generations) + swaps):
+            self.patcher.apply(hotswap.Patch.from_sources({self.name: self.source(number)}))
+            self._note()
+
+    def end(self) -> None:
+        """Go on to versions that keep nothing."""
+        for number in range(2):
+            self.patcher.apply(hotswap.Patch.from_sources({self.name: f"x = {number}\n"}))
+        gc.collect()
+
+    @property
+    def living(self) -> list[int]:
+        gc.collect()
+        return [n for n, known in enumerate(self._generations) if any(one() is not None for one in known)]
+
+
+class TestGenerations:
+    def test_two_stay_of_many(self, make_package: Make) -> None:
+        course = Course(make_package, "KEPT = []\n" + OWN["an exception"])
+        course.run(40)
+        assert course.living == [39, 40]
+        course.end()
+
+    @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+    @pytest.mark.parametrize("kept", OWN)
+    def test_two_stay_whatever_each_keeps_of_itself(self, make_package: Make, kept: str) -> None:
+        course = Course(make_package, OWN[kept])
+        course.run()
+        assert len(course.living) <= 2 + (kept == "a cache")  # what the first version has cached may be in its cache
+        course.end()
+        assert not course.living
+
+    @pytest.mark.parametrize("kept", SHARED)
+    def test_what_is_kept_for_good_keeps_its_own_generation_only(self, make_package: Make, kept: str) -> None:
+        course = Course(make_package, SHARED[kept])
+        course.run()
+        assert course.living == [0, SWAPS - 1, SWAPS]
+        course.end()
+        assert not course.living
+
+    @pytest.mark.parametrize("kept", OWN)
+    def test_what_somebody_keeps_keeps_its_own_generation_only(self, make_package: Make, kept: str) -> None:
+        course = Course(make_package, OWN[kept])
+        course.run(3)
+        held = [sys.modules[course.name].__dict__.get("KEPT")]
+        course.run(4)
+        assert {*course.living} <= {0, 3, 6, 7}
+        held.clear()
+        assert 3 not in course.living
+        course.end()
+
+    @pytest.mark.parametrize("body", ["1 / 0\n", "import no_such_module\n", "class Class(int): pass\n"])
+    def test_errors_that_somebody_keeps_keep_none(self, make_package: Make, body: str) -> None:
+        course = Course(make_package, "")
+        held = []
+        for _ in range(4):
+            course.run(1)
+            with pytest.raises(hotswap.HotswapError) as caught:
+                course.patcher.apply(hotswap.Patch.from_sources({course.name: course.source(99) + body}))
+            held.append(caught.value)
+        course.run(2)
+        assert course.living == [5, 6]
+        assert all(error.__traceback__ is not None for error in held)
+
+    def test_rollbacks_leave_none_behind(self, make_package: Make) -> None:
+        course = Course(make_package, OWN["an exception"])
+        for _ in range(10):
+            course.run(1)
+            course.patcher.rollback()
+        assert course.living == [0]
+        course.end()
+
+    def test_a_rollout_is_settled_when_its_generation_is_gone(self, make_package: Make) -> None:
+        course = Course(make_package, OWN["a generator"])
+        rollout = course.patcher.apply(hotswap.Patch.from_sources({course.name: course.source(1)}))
+        assert not rollout.wait_settled(0)
+        course.run(2)
+        gc.collect()
+        assert rollout.wait_settled(20)
+        course.end()
+
+    @pytest.mark.threads
+    def test_a_call_in_flight_goes_on_in_its_own_generation(self, make_package: Make) -> None:
+        body = "def helper(): return N\ndef work(begun, go):\n    begun.set()\n    go.wait(20)\n"
+        body += "    import PKG.core as own\n    return helper(), own.helper(), N"
+        course = Course(make_package, body)
+        course.body = body.replace("PKG", course.name.partition(".")[0])
+        course.run(1)
+        begun, go = threading.Event(), threading.Event()
+        results: list[object] = []
+        work = sys.modules[course.name].work
+        thread = threading.Thread(target=lambda work=work: results.append(work(begun, go)))
+        del work
+        thread.start()
+        assert begun.wait(20)
+        course.run(4)
+        gc.collect()
+        go.set()
+        thread.join(20)
+        assert results == [(1, 1, 1)]
+        del thread
+        deadline = time.monotonic() + 20
+        while course.living != [4, 5] and time.monotonic() < deadline:  # a thread of hotswap's own settles it
+            time.sleep(0)
+        assert course.living == [4, 5]
