@@ -1,12 +1,18 @@
-"""Nothing grows: of many swaps two generations stay, whatever a module keeps of itself."""
+"""Nothing grows: of many swaps two generations stay, whatever a module keeps of itself, and so do their lines."""
 
 from __future__ import annotations
 
 import gc
 import importlib
+import inspect
+import linecache
+import logging
+import queue
 import sys
 import threading
 import time
+import traceback
+import warnings
 import weakref
 from collections.abc import Callable
 from types import ModuleType
@@ -239,3 +245,121 @@ class TestGenerations:
         while course.living != [4, 5] and time.monotonic() < deadline:  # a thread of hotswap's own settles it
             time.sleep(0)
         assert course.living == [4, 5]
+
+
+def linecache_runs(thread: threading.Thread) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code is linecache.getlines.__code__
+
+
+class TestLines:
+    """`linecache` has the lines of the generations that are kept, and of no other."""
+
+    @staticmethod
+    def files() -> list[str]:
+        return [path for path in linecache.cache if "hotswap-" in path]
+
+    def test_of_live_versions_that_log_a_traceback(self, make_package: Make) -> None:
+        course = Course(make_package, "def fail(): return 1 / 0")
+        for _ in range(SWAPS):
+            course.run(1)
+            with pytest.raises(ZeroDivisionError) as caught:
+                sys.modules[course.name].fail()
+            assert "def fail(): return 1 / 0" in "".join(traceback.format_exception(caught.value))
+            assert len(self.files()) <= 2
+        course.end()
+
+    def test_of_a_rejected_patch_that_warns(self, make_package: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        shown: list[str] = []
+        monkeypatch.setattr(warnings, "showwarning", lambda *a, **k: shown.append(linecache.getline(a[2], a[3])))
+        course = Course(make_package, "")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            with pytest.raises(hotswap.LoadError):
+                course.patcher.apply(
+                    hotswap.Patch.from_sources({course.name: "import warnings\nwarnings.warn('old')\n1 / 0\n"})
+                )
+        assert shown == ["warnings.warn('old')\n"]
+        assert self.files() == []
+
+    def test_of_errors_that_are_logged_after_the_rejection(
+        self, make_package: Make, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        course = Course(make_package, "")
+        for number in range(5):
+            try:
+                course.patcher.apply(hotswap.Patch.from_sources({course.name: f"x = {number}\n1 / 0  # here\n"}))
+            except hotswap.LoadError:
+                logging.getLogger(__name__).exception("rejected")
+            assert len(self.files()) <= 1
+        assert caplog.text.count("1 / 0  # here") >= 5
+
+    def test_an_old_call_in_flight_has_its_lines(self, make_package: Make) -> None:
+        course = Course(make_package, "def rows():\n    yield 1\n    raise ValueError(N)  # old")
+        rows = sys.modules[course.name].rows()
+        next(rows)
+        course.body = "# moved\n" * 5 + course.body.replace("old", "new")
+        course.run(3)
+        second = sys.modules[course.name].rows()
+        next(second)
+        course.run(3)
+        for suspended, line in ((rows, "# old"), (second, "# new")):
+            with pytest.raises(ValueError) as caught:
+                next(suspended)
+            assert line in "".join(traceback.format_exception(caught.value))
+        del rows, second, suspended, caught
+        course.end()
+
+    def test_so_do_inspect_and_the_import_system(self, make_package: Make) -> None:
+        course = Course(make_package, OWN["what inspect says"])
+        course.run()
+        caches: tuple[Any, ...] = (inspect.modulesbyfile, sys.path_importer_cache)
+        for cache in caches:
+            assert len({path for path in cache if "hotswap-" in path}) <= 4
+        course.end()
+
+    @pytest.mark.threads
+    def test_who_looks_up_lines_meanwhile_does_not_fail(
+        self, make_package: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The reader is stopped between its question whether there is an entry and its reading of it."""
+        course = Course(make_package, "")
+        course.run(1)
+        file = sys.modules[course.name].__file__
+        assert file is not None
+        linecache.getlines(file)
+        go: queue.SimpleQueue[int] = queue.SimpleQueue()
+        found: list[Any] = []
+        reader = threading.Thread(target=lambda: found.append(linecache.getlines(file)))
+        with monkeypatch.context() as lying:
+            lying.setattr(linecache, "len", go.get, raising=False)  # it is asked for the length of the entry
+            reader.start()
+            while not linecache_runs(reader):
+                time.sleep(0)
+        course.run(3)
+        go.put(4)
+        reader.join(20)
+        assert found
+        assert found[0]
+        course.run(1)
+        assert file not in linecache.cache
+
+    def test_who_is_interrupted_while_he_looks_them_up_does_not_fail(
+        self, make_package: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is deleted in the middle of it, as by a collection, is forgotten later."""
+        course = Course(make_package, "")
+        course.run(1)
+        file = sys.modules[course.name].__file__
+        assert file is not None
+        linecache.getlines(file)
+
+        def lying_len(value: Any) -> int:
+            course.run(3)
+            return len(value)
+
+        with monkeypatch.context() as lying:
+            lying.setattr(linecache, "len", lying_len, raising=False)
+            assert linecache.getlines(file)
+        course.run(1)
+        assert file not in linecache.cache

@@ -1664,13 +1664,14 @@ class TestWithAPatcher:
         assert {(event["version"], event["digest"]) for event in joined} == {("1.2.0+hot.2", failed.digest)}
 
     def test_a_second_patcher_tries_for_itself(
-        self, shop: Any, drops: Path, make_package: Callable[..., Any], tmp_path: Path
+        self, shop: Any, drops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with hotswap.Patcher([shop.__name__]).watch(drops) as watch:
             put(drops, "other.py", "X = 2\n")
             assert watch.wait_for("other.py", LONG).error == "WrongPackageError"
-        (tmp_path / "packages" / "other.py").write_text("X = 1\n")
-        importlib.invalidate_caches()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "other.py").write_text("X = 1\n")
+        monkeypatch.syspath_prepend(tmp_path / "elsewhere")
         other = importlib.import_module("other")
         with hotswap.Patcher(["other"]).watch(drops) as watch:
             assert watch.wait_for("other.py", LONG).applied

@@ -27,6 +27,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from hotswap.generation.directories import new_directory, stay
+from hotswap.generation.file_caches import appeared, vanished
 from hotswap.generation.paths import NamespacePath, unpack
 from hotswap.patch import Patch, SourceFile, decode
 
@@ -92,6 +93,7 @@ class Tree:
         self._removal = weakref.finalize(self, _remove, self.directory, os.getpid())
         if stay():  # what measures now may have stopped when the files would go
             self._removal.detach()
+        appeared(self.directory, self)
         try:
             self._write(paths)
         except BaseException:
@@ -170,6 +172,7 @@ class Tree:
     def remove(self) -> None:
         """Delete the directory, unless it is to stay. Sources stay readable through the loaders of the modules."""
         self._removal()
+        vanished(self.directory)
 
 
 def _remove(directory: str, owner: int) -> None:
