@@ -256,20 +256,18 @@ class Drain:
         _armed.add(self)
         self._check()
 
-    def let_go(self, world: OldWorld, gone: Callable[[], None], *, superseded: bool) -> None:
+    def let_go(self, world: OldWorld, gone: Callable[[], None]) -> None:
         """Keep the old generation no longer: it can't be taken back any more.
 
         Arguments:
             world: of that generation.
             gone: called in the place of `then` if the generation goes before its code does; as quick.
-            superseded: whether what came after it is not live any more either: nothing is carried there then.
         """
         try:
             world.then = self._then.pop()
         except IndexError:
             return  # it has drained
-        if superseded:
-            world.last = []
+        world.last = []  # what its calls rebind is not carried any more: another generation is live
         world.let_go()
         self._watch = weakref.ref(world, functools.partial(self._gone, gone, world.keys, world.standing, world.reasons))
         self._then.append(functools.partial(_finish, weakref.ref(world)))

@@ -324,7 +324,7 @@ class Swap(Reversal):
             self._old_world.end()
             self.unmake()
             raise
-        self._closing.append(partial(let_go, drain, self.settling, drained, superseded=True))
+        self._closing.append(partial(let_go, drain, self.settling, drained))
         self.settle_in()
         drain.arm()
         return pause

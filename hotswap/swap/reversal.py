@@ -165,7 +165,7 @@ class Reversal:
         except BaseException:
             self._new_world.unwrap()
             raise
-        self._closing.append(partial(let_go, drain, self.settling_back, drained, superseded=False))
+        self._closing.append(partial(let_go, drain, self.settling_back, drained))
         self.settling.cancel()
         self.plan.warnings += self._candidate.journal.take_back()
         forget_aliases()

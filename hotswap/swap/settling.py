@@ -157,20 +157,18 @@ def leave(
     return there, back
 
 
-def let_go(drain: Drain, settling: Settling, drained: Callable[[Settling], None], *, superseded: bool) -> None:
+def let_go(drain: Drain, settling: Settling, drained: Callable[[Settling], None]) -> None:
     """Have a drain keep its generation no longer: the way back is forgotten, or was taken.
 
     Arguments:
         drain: waits for the last call of that generation.
         settling: what has to be settled then.
         drained: gets it; if the generation goes before that, it gets one with nothing to be done.
-        superseded: whether what came after that generation is not live any more either.
     """
     if settling.cancelled:
         drain.cut_short()
     else:
-        gone = partial(drained, Settling(NestedCode(()), OldWorld((), {})))
-        drain.let_go(settling.world, gone, superseded=superseded)
+        drain.let_go(settling.world, partial(drained, Settling(NestedCode(()), OldWorld((), {}))))
 
 
 class Closures:
