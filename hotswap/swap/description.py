@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import Candidate, Definitions, Kind, Live
+from hotswap.generation import Candidate, Definitions, Kind
 from hotswap.swap.bodies import equal_code, same_code
 from hotswap.swap.defaults import parameters
 from hotswap.swap.drain import running
@@ -21,7 +21,7 @@ from hotswap.swap.parts import resolved
 from hotswap.swap.plan import Fate, NameChange, Plan
 from hotswap.swap.state import PLAIN
 
-__all__ = ["describe", "left_alone", "states_of"]
+__all__ = ["describe", "left_alone"]
 
 
 def describe(
@@ -57,14 +57,6 @@ def describe(
                 f"thread {thread} is running {place} in {name}: that call goes on in the old body and with the old "
                 f"functions of its module; classes are shared, so their methods are the new ones from the swap on"
             )
-
-
-def states_of(live: Live, candidate: Candidate, old: Mapping[str, ModuleType]) -> dict[str, str]:
-    """Say of each module whether it is changed, new, removed or unchanged."""
-    states = {entry.name: "unchanged" for entry in live}
-    states.update({name: "changed" if name in old else "new" for name in candidate.modules})
-    states.update(dict.fromkeys(candidate.removed, "removed"))
-    return states
 
 
 def left_alone(candidate: Candidate, packages: tuple[str, ...]) -> Iterator[str]:

@@ -6,21 +6,15 @@ its own generation; the original objects, which the outside holds, lead to the n
 
 The clones run a copy of the code. When nothing else keeps an original code object alive, it dies with the last frame,
 suspended generator or coroutine that runs it: a weak reference tells, with no polling and no heap scan.
-
-While a generation can be taken back, its world is kept from here. Once it is dropped, nothing global keeps it: what an
-old call needs hangs on the globals of its functions, and what stands in the registry refers to it weakly. So what a
-generation holds of itself (an exception that a module keeps, a generator that it began) is collected with it, although
-that holds its code.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -29,18 +23,13 @@ from hotswap.swap.forwarding import target_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 
-__all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "forget_world", "running"]
-
-_OWN = "__hotswap_world__"
-"""The name in old globals that keeps their world."""
+__all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "running"]
 
 
 class OldWorld(World):
     """What the code of an old generation imports: its own modules.
 
     It begins with a swap, and ends when its last call has ended and its closures were led to new code, or are gone.
-
-    `standing` is what is in the registry for it: itself, or once it is let go a remnant.
     """
 
     def __init__(self, packages: tuple[str, ...], modules: Mapping[str, ModuleType]) -> None:
@@ -49,8 +38,6 @@ class OldWorld(World):
         """The ids of the globals under which this world is registered."""
         self.last: list[Callable[[], None]] = []
         """What is to be done when the last call has ended; quick, and raising nothing."""
-        self.then: Callable[[], None] | None = None
-        """What a drain does then, once it was let go."""
         self.modules: dict[str, ModuleType] = {}
         self.reasons: list[Reason] = []
         """Why imports are wrapped, from `begin` on."""
@@ -58,7 +45,6 @@ class OldWorld(World):
         """The nested code of this generation, while it lingers."""
         self.views: dict[int, Any] = {id(original): wrapper for wrapper, original in gate.originals()}
         """Id of a module object, or of a function that imports, -> what old code gets in its place."""
-        self.standing: World = self
         self.take_in(modules)
 
     def take_in(self, modules: Mapping[str, ModuleType]) -> None:
@@ -85,26 +71,14 @@ class OldWorld(World):
         for act in last:
             act()
 
-    def let_go(self) -> None:
-        """Have nothing keep it any more but its own globals, which whoever runs its code keeps."""
-        if self.standing is not self:
-            return
-        self.standing = _Remnant(self)
-        for facts in self.namespaces():
-            facts[_OWN] = self
-        for key in self.keys:
-            if worlds.get(key) is self:
-                worlds[key] = self.standing
-
     def end(self) -> None:
         """Nothing old is left: who still holds a view gets to what is live. Never waits, and may be called again."""
-        # A module that is live again, or waits for a later drain, has another world by now.
-        forget_world(self.keys, self.standing)
-        for facts in self.namespaces():
-            if facts.get(_OWN) is self:
-                facts.pop(_OWN, None)
+        for key in self.keys:
+            # A module that is live again, or waits for a later drain, has another world by now.
+            if worlds.get(key) is self:
+                worlds.pop(key, None)
         self.live = True
-        self.own, self.views, self.modules, self.nested, self.then = {}, {}, {}, None, None
+        self.own, self.views, self.modules, self.nested = {}, {}, {}, None
         self.unwrap()
 
     def unwrap(self) -> None:
@@ -120,45 +94,6 @@ class OldWorld(World):
         """Old modules are there; one that was never imported comes from the live version."""
         if name not in self.own:
             __import__(name)
-
-
-class _Remnant(World):
-    """Stands for an old world in the registry, and does not keep it: whose code runs keeps it by his globals."""
-
-    def __init__(self, world: OldWorld) -> None:
-        super().__init__(world.packages)
-        self._world = weakref.ref(world)
-
-    def load(self, name: str) -> None:
-        world = self._world()
-        if world is not None:
-            world.load(name)
-        else:
-            __import__(name)
-
-    def present(self, name: str) -> ModuleType:
-        world = self._world()
-        return sys.modules[name] if world is None else world.present(name)
-
-    def import_(
-        self,
-        original: Callable[..., Any],
-        name: str,
-        globals_: Mapping[str, Any],
-        fromlist: Sequence[str] | None,
-        level: int,
-    ) -> Any:
-        world = self._world()
-        if world is None:
-            return original(name, globals_, None, fromlist or (), level)
-        return world.import_(original, name, globals_, fromlist, level)
-
-
-def forget_world(keys: Iterable[int], standing: World) -> None:
-    """Take out of the registry what stands there for a world."""
-    for key in keys:
-        if worlds.get(key) is standing:
-            worlds.pop(key, None)
 
 
 _armed: set[Drain] = set()
@@ -237,8 +172,7 @@ class Drain:
     whichever thread that happened, so `then` must be quick and must not raise.
 
     Assumes: reference counting, or a collection that comes some day. Something else that holds code objects (a
-    debugger, coverage of CPython 3.11, a traceback that somebody keeps) delays it for as long as it does, but no longer
-    than the generation lives once it is let go.
+    debugger, coverage of CPython 3.11) delays it for as long as it does.
     """
 
     def __init__(self, codes: Iterable[CodeType], then: Callable[[], None]) -> None:
@@ -246,7 +180,6 @@ class Drain:
         self._then = [then]
         self._waiting: dict[int, weakref.ref[CodeType]] = {}
         self._armed = False
-        self._watch: weakref.ref[OldWorld] | None = None
         for code in codes:
             self._waiting[id(code)] = weakref.ref(code, functools.partial(self._died, id(code)))
 
@@ -255,44 +188,6 @@ class Drain:
         self._armed = True
         _armed.add(self)
         self._check()
-
-    def let_go(self, world: OldWorld, gone: Callable[[], None]) -> None:
-        """Keep the old generation no longer: it can't be taken back any more.
-
-        Arguments:
-            world: of that generation.
-            gone: called in the place of `then` if the generation goes before its code does; as quick.
-        """
-        try:
-            world.then = self._then.pop()
-        except IndexError:
-            return  # it has drained
-        world.last = []  # what its calls rebind is not carried any more: another generation is live
-        world.let_go()
-        self._watch = weakref.ref(world, functools.partial(self._gone, gone, world.keys, world.standing, world.reasons))
-        self._then.append(functools.partial(_finish, weakref.ref(world)))
-        self._check()  # the last call may have ended meanwhile
-
-    def cut_short(self) -> None:
-        """Wait no longer: the generation is live again, and its calls need no world of their own."""
-        self._waiting.clear()
-        self._check()
-
-    def _gone(
-        self,
-        gone: Callable[[], None],
-        keys: list[int],
-        standing: World,
-        reasons: list[Reason],
-        _: weakref.ref[OldWorld],
-    ) -> None:
-        forget_world(keys, standing)
-        for reason in reasons:
-            reason.release()
-        with contextlib.suppress(IndexError):  # it has drained before
-            self._then.pop()
-            self._then.append(gone)
-        self.cut_short()
 
     def _died(self, key: int, _: weakref.ref[CodeType]) -> None:
         self._waiting.pop(key, None)
@@ -307,14 +202,6 @@ class Drain:
             self.drained.set()
             _armed.discard(self)
             then()
-
-
-def _finish(reference: weakref.ref[OldWorld]) -> None:
-    world = reference()
-    then = None if world is None else world.then
-    if world is not None and then is not None:
-        world.then = None
-        then()
 
 
 def _parents(name: str) -> Iterator[str]:

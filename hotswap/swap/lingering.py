@@ -16,18 +16,22 @@ from __future__ import annotations
 import _thread
 import functools
 import opcode
+import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap.generation import gate
-from hotswap.swap.drain import OldWorld, forget_world
+from hotswap.generation import World, gate, worlds
+from hotswap.swap.drain import OldWorld
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.parts import functions_of
 
 __all__ = ["Lingering", "lingering"]
+
+_OWN = "__hotswap_world__"
+"""The name in old globals that keeps their world."""
 
 _IMPORT_NAME = opcode.opmap["IMPORT_NAME"]
 _IMPORTERS = ("importlib", "pkgutil")
@@ -40,6 +44,38 @@ _waiting: set[Lingering] = set()
 def lingering(packages: tuple[str, ...]) -> list[Lingering]:
     """The old generations of some packages that have not ended."""
     return [one for one in list(_waiting) if one.packages == packages]
+
+
+class _Remnant(World):
+    """Stands for an old world in the registry, and does not keep it: whose code runs keeps it by his globals."""
+
+    def __init__(self, world: OldWorld) -> None:
+        super().__init__(world.packages)
+        self._world = weakref.ref(world)
+
+    def load(self, name: str) -> None:
+        world = self._world()
+        if world is not None:
+            world.load(name)
+        else:
+            __import__(name)
+
+    def present(self, name: str) -> ModuleType:
+        world = self._world()
+        return sys.modules[name] if world is None else world.present(name)
+
+    def import_(
+        self,
+        original: Callable[..., Any],
+        name: str,
+        globals_: Mapping[str, Any],
+        fromlist: Sequence[str] | None,
+        level: int,
+    ) -> Any:
+        world = self._world()
+        if world is None:
+            return original(name, globals_, None, fromlist or (), level)
+        return world.import_(original, name, globals_, fromlist, level)
 
 
 class Lingering:
@@ -58,12 +94,16 @@ class Lingering:
     def __init__(self, world: OldWorld, nested: NestedCode, closures: Iterable[FunctionType]) -> None:
         self.packages = world.packages
         self._world = weakref.ref(world)
-        world.let_go()
-        self._standing = world.standing
+        self._remnant = _Remnant(world)
         self._keys = world.keys
         self._reasons = world.reasons
         self._closures: dict[int, weakref.ref[FunctionType]] = {}
         self._deeper = False
+        for facts in world.namespaces():
+            facts[_OWN] = world
+        for key in self._keys:
+            if worlds.get(key) is world:
+                worlds[key] = self._remnant
         world.nested = nested
         self.wrapped = any(map(_imports, _code_in(world, nested))) or any(map(_is_importer, _values_in(world)))
         if not self.wrapped:
@@ -86,9 +126,14 @@ class Lingering:
 
     def _forget(self) -> None:
         _waiting.discard(self)
-        forget_world(self._keys, self._standing)
+        for key in self._keys:
+            if worlds.get(key) is self._remnant:
+                worlds.pop(key, None)
         for reason in self._reasons:
             reason.release()
+        world = self._world()
+        for facts in () if world is None else world.namespaces():
+            facts.pop(_OWN, None)
 
     def _watch(self, closures: Iterable[FunctionType]) -> None:
         held = list(closures)

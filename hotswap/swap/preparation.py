@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from hotswap import walk
@@ -23,11 +23,11 @@ from hotswap.swap.caches import describe_caches, empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.contents import Kept, inside
-from hotswap.swap.description import describe, left_alone, states_of
+from hotswap.swap.description import describe, left_alone
 from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.fates import Fates, fresh_definitions
-from hotswap.swap.forwarding import closure_facade, facade, identity_of, identity_ops, target_of
+from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
@@ -46,7 +46,7 @@ from hotswap.swap.registers import register
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
 from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
-from hotswap.swap.settling import Settling, leave, let_go
+from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
 from hotswap.swap.supplements import Wording, supplement
 from hotswap.swap.tables import Tables, earlier, leads_of
@@ -80,7 +80,8 @@ class Swap(Reversal):
         beside: Reversal | None = None,
     ) -> None:
         self._live, self._candidate, self._importers = live, candidate, importers
-        self._before, self._adapters = lineage, adapters
+        self._before = lineage
+        self._adapters = adapters
         self.new: dict[str, ModuleType] = dict(candidate.modules)
         self.old: dict[str, ModuleType] = {
             name: entry.module for name in self.new if (entry := live.get(name)) is not None and entry.own
@@ -97,12 +98,11 @@ class Swap(Reversal):
         self._new_world = OldWorld(live.packages, self.new)
         self._writes = Writes()
         self._aims: dict[int, tuple[Reference, Any, Any]] = {}
-        self._closing: list[Callable[[], None]] = []
         # Taken now: once forwarders stand in the old functions, their nested code can't be found in them.
         both = ((self.old, self._old_world), (self.new, self._new_world))
         self.settling, self.settling_back = (Settling(NestedCode(functions_in(m)), w) for m, w in both)
         journal = self._journal = candidate.journal
-        self.plan = Plan(candidate.patch.label, modules=states_of(live, candidate, self.old), effects=journal.effects)
+        self.plan = Plan(candidate.patch.label, modules=self._modules(), effects=journal.effects)
         self.plan.warnings += left_alone(candidate, live.packages)
         # The namespaces of modules stand for nothing that is live: each generation has its own.
         self._owned = {id(o) for o in candidate.owned} - {id(module.__dict__) for module in self.new.values()}
@@ -130,6 +130,12 @@ class Swap(Reversal):
         self._build()
 
     # --- looking -------------------------------------------------------------------------------------------------
+
+    def _modules(self) -> dict[str, str]:
+        states = {entry.name: "unchanged" for entry in self._live}
+        states.update({name: "changed" if name in self.old else "new" for name in self.new})
+        states.update(dict.fromkeys(self._candidate.removed, "removed"))
+        return states
 
     def _build(self) -> None:
         self.plan.unsupported += refusals(self._live, self._candidate, self._pairing)
@@ -259,20 +265,13 @@ class Swap(Reversal):
         self._writes.late(self._ancestor_writes)
 
     def _ancestor_writes(self, forward: bool) -> Iterator[Op]:
-        """Point the functions of earlier generations at the newest one, whatever they lead to now.
-
-        One that has led to what is gone leads there still, and may be held by what that generation has kept: a circle
-        through code, which the collector does not see. So the code holds it weakly from now on.
-        """
-        paired, gone = {id(pair.old) for pair in self._pairing.functions}, {id(o) for o in self._gone}
+        """Point the functions of earlier generations at the newest one, whatever they lead to now."""
+        paired = {id(pair.old) for pair in self._pairing.functions}
         for reference, function in self._before.functions:
             known = self._aims.get(id(function))
             if known is None or known[0]() is not function:
                 target = target_of(function.__code__)
                 then = followed(target, self._pairing.places)
-                if forward and then is target and id(then) in gone and type(then) is FunctionType:
-                    self._writes.hold(function, identity_of(function))
-                    yield from identity_ops(function, closure_facade(function, then, identity_of(then)))
                 if id(function) in paired or then is target:
                     continue
                 known = self._aims[id(function)] = (reference, target, then)
@@ -285,7 +284,8 @@ class Swap(Reversal):
         with_them = None if self._beside is None else self._beside.settling_back
         self._writes.both(*leave(self.old, self._old_world, self._facts.codes, self.settling, with_them))
         self._writes.back(*leave(self.new, self._new_world, self._facts.codes, self.settling_back))
-        self._writes.both([(dict.pop, worlds, id(module.__dict__), None) for module in self.new.values()], [])
+        for module in self.new.values():
+            self._writes.both([(dict.pop, worlds, id(module.__dict__), None)], [])
 
     def lineage_after_commit(self, before: Lineage | None = None) -> Lineage:
         """Return the lineage that holds once the swap has been made: what was live is earlier now.
@@ -324,7 +324,6 @@ class Swap(Reversal):
             self._old_world.end()
             self.unmake()
             raise
-        self._closing.append(partial(let_go, drain, self.settling, drained))
         self.settle_in()
         drain.arm()
         return pause
@@ -359,15 +358,14 @@ class Swap(Reversal):
 
     def close(self) -> None:
         """Forget the way back: the swap was taken back, or a later one has taken its place."""
-        while self._closing:
-            self._closing.pop()()
         self._candidate.forget()
-        for journal in (self._writes, self._tables, self._aims):
-            journal.clear()
+        self._writes.clear()
+        self._tables.clear()
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
         self._redirection = Redirection((), {}, {}, {})
         self.old, self.new, self._removed, self._adapters, self._beside = {}, {}, {}, (), None
         self._gone, self._added, self._also = [], [], {}
+        self._aims.clear()
         self._old_world = self._new_world = OldWorld((), {})
         self.settling = self.settling_back = Settling(NestedCode(()), self._old_world)

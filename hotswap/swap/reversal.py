@@ -31,7 +31,7 @@ from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import take_back
 from hotswap.swap.plan import Plan, Writes
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
-from hotswap.swap.settling import Settling, let_go
+from hotswap.swap.settling import Settling
 from hotswap.swap.standing_in import clashes, stand_ins
 from hotswap.swap.state import Keeping
 
@@ -70,7 +70,6 @@ class Reversal:
     _keeping: Keeping
     _facts: Bodies
     _added: list[Any]
-    _closing: list[Callable[[], None]]
 
     def _is_managed(self, name: str) -> bool:
         return managed(name, self._live.packages)
@@ -165,7 +164,6 @@ class Reversal:
         except BaseException:
             self._new_world.unwrap()
             raise
-        self._closing.append(partial(let_go, drain, self.settling_back, drained))
         self.settling.cancel()
         self.plan.warnings += self._candidate.journal.take_back()
         forget_aliases()

@@ -23,12 +23,11 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.generation import gate, worlds
-from hotswap.swap.drain import Cloning, Drain, OldWorld
+from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forwarding import closure_facade, facade, identity_of, identity_ops, target_of
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, function_of
@@ -36,7 +35,7 @@ from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Op, Writes
 
-__all__ = ["Closures", "Settled", "Settling", "leave", "let_go"]
+__all__ = ["Closures", "Settled", "Settling", "leave"]
 
 _SET_CELL = CellType.__dict__["cell_contents"].__set__
 
@@ -155,20 +154,6 @@ def leave(
         back.append((_SET_CELL, cell, value))
     settling.functions, settling.cells = cloning.functions, cloning.cells
     return there, back
-
-
-def let_go(drain: Drain, settling: Settling, drained: Callable[[Settling], None]) -> None:
-    """Have a drain keep its generation no longer: the way back is forgotten, or was taken.
-
-    Arguments:
-        drain: waits for the last call of that generation.
-        settling: what has to be settled then.
-        drained: gets it; if the generation goes before that, it gets one with nothing to be done.
-    """
-    if settling.cancelled:
-        drain.cut_short()
-    else:
-        drain.let_go(settling.world, partial(drained, Settling(NestedCode(()), OldWorld((), {}))))
 
 
 class Closures:
