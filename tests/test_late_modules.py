@@ -340,6 +340,7 @@ class TestWithoutAnOldVersion:
         assert (ok.V == 1) is everything
         assert shop.patch(a="def f(): return 3\n").state == "live"
 
+    @pytest.mark.threads  # where there are none, nothing ends a body
     def test_a_body_that_hangs_has_the_time_limit_of_loading(self, make_package: Make) -> None:
         shop = Shop(
             make_package,
@@ -573,6 +574,7 @@ class TestTheOneCall:
         assert shop.back() == []
         assert (late.f(), staged.state) == (1, "rejected")
 
+    @pytest.mark.threads
     def test_what_is_imported_while_the_old_versions_are_loaded_is_dropped(self, make_package: Make) -> None:
         body = "def f(): return 1\nimport PKG.a\nPKG.a.hook()\n"
         shop = Shop(make_package, {"a.py": "hook = int\nx = 1\n", "late.py": body, "other.py": "V = 1\n"}, "a")
