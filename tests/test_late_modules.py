@@ -292,6 +292,7 @@ class TestWhatTheOldBodyMeets:
 
 
 class TestWithoutAnOldVersion:
+    @pytest.mark.threads  # and sockets
     def test_it_is_dropped_and_the_plan_says_so(self, make_package: Make, tmp_path: Path) -> None:
         shop = Shop(make_package, {"a.py": "x = 1\n", "late.py": "V = 1\n"}, "a")
         shop.folder(
