@@ -292,7 +292,6 @@ class TestWhatTheOldBodyMeets:
 
 
 class TestWithoutAnOldVersion:
-    @pytest.mark.threads  # and sockets
     def test_it_is_dropped_and_the_plan_says_so(self, make_package: Make, tmp_path: Path) -> None:
         shop = Shop(make_package, {"a.py": "x = 1\n", "late.py": "V = 1\n"}, "a")
         shop.folder(
@@ -314,10 +313,11 @@ class TestWithoutAnOldVersion:
             ("1/0\n", "late.py:1 raised ZeroDivisionError", True),
             ("def\n", "SyntaxError", True),
             ("import sys\nsys.exit(3)\n", "SystemExit", True),
-            (
+            pytest.param(
                 "import socket\nOPEN = socket.socket()\nOPEN.listen()\n",
                 "import-effect",
                 False,
+                marks=pytest.mark.threads,  # and sockets
             ),
         ],
         ids=["raises", "is no Python", "exits", "leaves an effect"],
