@@ -6,7 +6,7 @@ from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, 
 from hotswap.generation.earlier import Earlier, EarlierCandidate, Ground
 from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
-from hotswap.generation.isolation import GONE, ModuleView, Reason, World, gate, worlds
+from hotswap.generation.isolation import GONE, ImportCall, ModuleView, Reason, World, gate, worlds
 from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at
@@ -28,6 +28,7 @@ __all__ = [
     "Earlier",
     "EarlierCandidate",
     "Ground",
+    "ImportCall",
     "Kind",
     "Late",
     "Limit",

@@ -6,7 +6,6 @@ import importlib.machinery
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from hotswap.effects import Look
 from hotswap.generation.definitions import Kind, analyse, public_names
 from hotswap.generation.files import NamespaceLoader
 from hotswap.generation.finding import find
-from hotswap.generation.isolation import GONE, World, worlds
+from hotswap.generation.isolation import GONE, ImportCall, World, worlds
 from hotswap.generation.live import Live, same_value
 from hotswap.generation.shelter import sheltered
 from hotswap.generation.submodules import Submodules
@@ -58,20 +57,13 @@ class CandidateWorld(World):
         # import the same module must not run it twice.
         self._lock = threading.RLock()
 
-    def import_(
-        self,
-        original: Callable[..., Any],
-        name: str,
-        globals_: Mapping[str, Any],
-        fromlist: Sequence[str] | None,
-        level: int,
-    ) -> Any:
+    def import_(self, call: ImportCall) -> Any:
         """Do what `builtins.__import__` does, in this world; `sys` is a view until it is live."""
-        if name == "sys" and not level and not self.live:
+        if call.name == "sys" and not call.level and not self.live:
             return SysView(self)
-        module = super().import_(original, name, globals_, fromlist, level)
-        if self.look is not None and not level:
-            self.look.meet(name, fromlist or ())
+        module = super().import_(call)
+        if self.look is not None and not call.level:
+            self.look.meet(call.name, call.fromlist)
         return module
 
     def shared(self, name: str) -> ModuleType | None:

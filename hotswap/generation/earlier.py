@@ -25,7 +25,7 @@ from hotswap.errors import LoadError
 from hotswap.generation.candidate_world import CandidateWorld
 from hotswap.generation.definitions import Definitions, Kind, analyse
 from hotswap.generation.files import Tree
-from hotswap.generation.isolation import GONE, ModuleView, worlds
+from hotswap.generation.isolation import GONE, ImportCall, ModuleView, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule
 from hotswap.generation.loading import Candidate
@@ -256,21 +256,14 @@ class EarlierWorld(CandidateWorld):
             return False
         return name in candidate.failed or (name in candidate.earlier.going and name not in candidate.changed)
 
-    def import_(
-        self,
-        original: Callable[..., Any],
-        name: str,
-        globals_: Mapping[str, Any],
-        fromlist: Sequence[str] | None,
-        level: int,
-    ) -> Any:
+    def import_(self, call: ImportCall) -> Any:
         """Do what `builtins.__import__` does, in this world."""
-        found = super().import_(original, name, globals_, fromlist, level)
-        if not self.live and fromlist and issubclass(type(found), ModuleType):
+        found = super().import_(call)
+        if not self.live and call.fromlist and issubclass(type(found), ModuleType):
             # What is no attribute of a package would be looked for in `sys.modules`, where the new version is.
             home = ModuleType.__getattribute__(found, "__dict__")
             home = home["_hotswap"][0] if type(found) is ModuleView else home.get("__name__")
-            for gone in (f"{home}.{item}" for item in fromlist):
+            for gone in (f"{home}.{item}" for item in call.fromlist):
                 if self._is_gone(gone):
                     raise ImportError(f"{gone} is not there in the version that comes back", name=gone)
         return found

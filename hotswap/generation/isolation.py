@@ -24,12 +24,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from hotswap.generation.aliases import is_alias, name_of
 from hotswap.namespaces import holding, imported
 
-__all__ = ["GONE", "ModuleView", "Reason", "World", "gate", "worlds"]
+__all__ = ["GONE", "ImportCall", "ModuleView", "Reason", "World", "gate", "worlds"]
 
 GONE: Any = object()
 """Stands for an attribute of a module, or an entry of `sys.modules`, that was deleted or is not there."""
@@ -38,6 +38,25 @@ worlds: dict[int, World] = {}
 """The registry: id of a module's globals -> the world that its code imports from. A world keeps these globals alive."""
 
 _SENTINEL: dict[str, Any] = {"__name__": "hotswap.probe"}
+
+
+class ImportCall(NamedTuple):
+    """A call of `builtins.__import__`: by an import statement, most often.
+
+    Arguments:
+        original: does it for code that has no world.
+        name, globals_, fromlist, level: as in `builtins.__import__`.
+    """
+
+    original: Callable[..., Any]
+    name: str
+    globals_: Mapping[str, Any]
+    fromlist: Sequence[str]
+    level: int
+
+    def pass_on(self) -> Any:
+        """Do what it does for code that has no world."""
+        return self.original(self.name, self.globals_, None, self.fromlist, self.level)
 
 
 class World:
@@ -125,15 +144,9 @@ class World:
             return shared
         return ModuleView(name, self, shared.__dict__)
 
-    def import_(
-        self,
-        original: Callable[..., Any],
-        name: str,
-        globals_: Mapping[str, Any],
-        fromlist: Sequence[str] | None,
-        level: int,
-    ) -> Any:
+    def import_(self, call: ImportCall) -> Any:
         """Do what `builtins.__import__` does, in this world."""
+        _, name, globals_, fromlist, level = call
         absolute = name
         if level:
             package = globals_.get("__package__") or (
@@ -142,7 +155,7 @@ class World:
             absolute = importlib.util.resolve_name("." * level + name, package)
         root = absolute.partition(".")[0]
         if root not in self.packages:
-            return original(name, globals_, None, fromlist or (), level)
+            return call.pass_on()
         self.load(absolute)
         if not fromlist:
             return self.present(root if not level else absolute)
@@ -291,7 +304,7 @@ class _Gate:
         ) -> Any:
             world = worlds.get(id(globals))
             if world is not None and globals is not None:
-                return world.import_(self._import, name, globals, fromlist, level)
+                return world.import_(ImportCall(self._import, name, globals, fromlist or (), level))
             if globals is _SENTINEL:
                 self._reached = True
             return self._import(name, globals, locals, fromlist, level)

@@ -18,11 +18,11 @@ import functools
 import opcode
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap.generation import World, gate, worlds
+from hotswap.generation import ImportCall, World, gate, worlds
 from hotswap.swap.drain import OldWorld
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.nested import NestedCode
@@ -64,18 +64,9 @@ class _Remnant(World):
         world = self._world()
         return sys.modules[name] if world is None else world.present(name)
 
-    def import_(
-        self,
-        original: Callable[..., Any],
-        name: str,
-        globals_: Mapping[str, Any],
-        fromlist: Sequence[str] | None,
-        level: int,
-    ) -> Any:
+    def import_(self, call: ImportCall) -> Any:
         world = self._world()
-        if world is None:
-            return original(name, globals_, None, fromlist or (), level)
-        return world.import_(original, name, globals_, fromlist, level)
+        return call.pass_on() if world is None else world.import_(call)
 
 
 class Lingering:
