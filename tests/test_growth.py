@@ -1,4 +1,4 @@
-"""Nothing grows: of many swaps two generations stay, whatever a module keeps of itself, and so do their lines."""
+"""Nothing grows: of many swaps two generations stay, and so do their lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIMIT = 20.0
 """Seconds for what takes some milliseconds, on a machine that is busy."""
 
 HEAD = """\
-import abc, contextvars, dataclasses, enum, functools, inspect, re, sys, threading, types, typing, weakref
+import inspect
 
 class Datum:
     pass
@@ -42,12 +42,7 @@ def f():
     return {number}
 
 class Class:
-    def method(self):
-        return f()
-
-@types.coroutine
-def pause():
-    yield
+    pass
 
 """
 
@@ -127,6 +122,16 @@ class TestLines:
     def files() -> list[str]:
         return [path for path in linecache.cache if "hotswap-" in path]
 
+    @staticmethod
+    def shown(make: Make) -> tuple[Course, str]:
+        """A module that was patched, and its file, of which somebody has looked up lines."""
+        course = Course(make, "")
+        course.run(1)
+        file = sys.modules[course.name].__file__
+        assert file is not None
+        linecache.getlines(file)
+        return course, file
+
     def test_of_live_versions_that_log_a_traceback(self, make_package: Make) -> None:
         course = Course(make_package, "def fail(): return 1 / 0")
         for _ in range(SWAPS):
@@ -191,11 +196,7 @@ class TestLines:
         self, make_package: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The reader is stopped between its question whether there is an entry and its reading of it."""
-        course = Course(make_package, "")
-        course.run(1)
-        file = sys.modules[course.name].__file__
-        assert file is not None
-        linecache.getlines(file)
+        course, file = self.shown(make_package)
         go: queue.SimpleQueue[int] = queue.SimpleQueue()
         found: list[Any] = []
         reader = threading.Thread(target=lambda: found.append(linecache.getlines(file)))
@@ -216,11 +217,7 @@ class TestLines:
         self, make_package: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What is deleted in the middle of it, as by a collection, is forgotten later."""
-        course = Course(make_package, "")
-        course.run(1)
-        file = sys.modules[course.name].__file__
-        assert file is not None
-        linecache.getlines(file)
+        course, file = self.shown(make_package)
 
         def lying_len(value: Any) -> int:
             course.run(3)
