@@ -198,3 +198,22 @@ class TestFalseAlarms:
         code.back()
         code.put(PLAIN.format(n=4))
         assert replaced(code) == []
+
+
+def test_what_a_decorator_made_is_not_compared_on_the_way_back(make_package: Make) -> None:
+    """Arrays, queries and mocks answer ``==`` in their own ways, or raise."""
+    source = """
+class Wrapped:
+    def __init__(self, f): self.f = f
+    def __call__(self): return self.f()
+    def __eq__(self, other): raise TypeError("ambiguous")
+    __hash__ = object.__hash__
+@Wrapped
+def f(): return {n}
+"""
+    code = Code(make_package, source.format(n=1), user="from .code import f\n")
+    user: Any = sys.modules[f"{code.package}.user"]
+    code.put(source.format(n=2))
+    assert user.f() == 2
+    code.back()
+    assert user.f() == 1

@@ -82,11 +82,11 @@ class Reversal:
     @property
     def ancestors(self) -> dict[int, tuple[Any, Any]]:
         """What names that are bound to what is live are bound to after the way back: id -> (it, what it leads to)."""
-        namespaces = {id(module.__dict__) for module in self.new.values()}
+        modules = {id(o) for module in self.new.values() for o in (module, module.__dict__)}
         return {
             id(new): (new, old)
             for old, new in self._pairing.successors.values()
-            if self._facts.is_new(new) or new in self.new.values() or id(new) in namespaces
+            if self._facts.is_new(new) or id(new) in modules
         }
 
     def leaving(self, modules: Mapping[str, ModuleType]) -> OldWorld:
