@@ -216,7 +216,7 @@ class Succession:
         gone = {name: self._live.modules[name].module for name in late.dropped}
         earlier = previous.swap.earlier(undone, gone)
         candidate = EarlierCandidate(self._live, texts, version, ground, earlier, used, allow)
-        return Recalled(candidate if candidate.changed else None, used, self._epochs)
+        return Recalled(candidate if candidate.changed else None, used)
 
     def _late(self, previous: _Previous) -> Late:
         return self._shelf.late(previous.mark, previous.known, previous.swap.fresh, self._live)
@@ -230,9 +230,7 @@ class Succession:
         failed |= dict.fromkeys(late.returning.keys() - candidate.replaced.keys() - failed.keys(), _MEANWHILE)
         left = late.without(failed)
         live = ((name, self._live.get(name)) for name in candidate.modules if name in candidate.replaced)
-        if recalled.epochs != self._epochs or any(
-            entry is None or entry.module is not candidate.replaced[name] for name, entry in live
-        ):
+        if any(entry is None or entry.module is not candidate.replaced[name] for name, entry in live):
             return None, late.without(dict.fromkeys(late.returning, _MEANWHILE))
         if not candidate.modules:
             return None, left

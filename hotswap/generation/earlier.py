@@ -221,8 +221,8 @@ class EarlierWorld(CandidateWorld):
     def shared(self, name: str) -> ModuleType | None:
         """Return the stand-in of a module that comes back, or the live module that stays, or None."""
         earlier = self.candidate.earlier
-        if self.live or name not in earlier.going:
-            return super().shared(name) if self.live or name not in earlier.modules else earlier.modules[name]
+        if self.live or (name not in earlier.modules and name not in earlier.going):
+            return super().shared(name)
         return earlier.modules.get(name)
 
     def child(self, name: str) -> ModuleType | None:

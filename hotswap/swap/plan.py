@@ -147,10 +147,11 @@ class Writes:
         return self._run(False, others)
 
     def _run(self, forward: bool, others: Sequence[Writes] = ()) -> float:
-        ops = [op for writes in (self, *others) for op in writes._first_ops(forward if writes is self else True)]
-        ops += [op for writes in (self, *others) for op in writes._ops(forward if writes is self else True)]
-        undo = [op for writes in others[::-1] for op in (*writes._first_ops(False), *writes._ops(False))]
-        undo += [*self._first_ops(not forward), *self._ops(not forward), *([] if forward else self._undo)]
+        ways = [(self, forward), *((writes, True) for writes in others)]
+        ops = [op for writes, way in ways for op in writes._first_ops(way)]
+        ops += [op for writes, way in ways for op in writes._ops(way)]
+        undo = [op for writes, way in ways[::-1] for op in (*writes._first_ops(not way), *writes._ops(not way))]
+        undo += [] if forward else self._undo
         with collector.switched_off():
             try:
                 # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.

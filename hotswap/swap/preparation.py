@@ -282,8 +282,8 @@ class Swap(Reversal):
     def _isolation_writes(self) -> None:
         """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""
         with_them = None if self._beside is None else self._beside.settling_back
-        self._writes.both(*leave(self.old, self._old_world, self._facts.codes, self.settling, with_them))
-        self._writes.back(*leave(self.new, self._new_world, self._facts.codes, self.settling_back))
+        self._writes.both(*leave(self._old_world, self._facts.codes, self.settling, with_them))
+        self._writes.back(*leave(self._new_world, self._facts.codes, self.settling_back))
         for module in self.new.values():
             self._writes.both([(dict.pop, worlds, id(module.__dict__), None)], [])
 

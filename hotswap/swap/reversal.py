@@ -46,7 +46,6 @@ class Recalled(NamedTuple):
 
     candidate: EarlierCandidate | None = None
     adapters: Sequence[Adapter] = ()
-    epochs: tuple[int, ...] = ()
     failed: str = ""
 
 

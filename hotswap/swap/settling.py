@@ -115,7 +115,6 @@ class Settling:
 
 
 def leave(
-    modules: Mapping[str, ModuleType],
     world: OldWorld,
     codes: Mapping[int, CodeType],
     settling: Settling,
@@ -124,8 +123,7 @@ def leave(
     """Return the writes that put private clones and views into the globals of modules, and those that undo it.
 
     Arguments:
-        modules: the modules of the generation that goes.
-        world: what its code imports meanwhile.
+        world: of the generation that goes: its modules, and what its code imports meanwhile.
         codes: id of a function -> the copy of its code that its clone runs.
         settling: notes the clones.
         with_them: what has to be settled of other modules of that generation, which go in the same commit: their
@@ -136,8 +134,7 @@ def leave(
     originals = {id(wrapper): original for wrapper, original in gate.originals()}
     there: list[Op] = []
     back: list[Op] = []
-    for module in {id(m): m for m in (*modules.values(), *(world.modules.values() if with_them else ()))}.values():
-        facts = ModuleType.__getattribute__(module, "__dict__")
+    for facts in world.namespaces():
         there.append((dict.__setitem__, worlds, id(facts), world))
         back.append((dict.pop, worlds, id(facts), None))
         for name, held in list(facts.items()):
