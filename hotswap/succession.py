@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from importlib.machinery import ModuleSpec
 from typing import NamedTuple
 
 from packaging.version import Version
@@ -31,7 +30,6 @@ from hotswap.generation import (
     Tree,
     epochs,
     forget,
-    source_of,
     standing,
 )
 from hotswap.rollout import Rollout, State
@@ -200,7 +198,8 @@ class Succession:
         self._live.adopt()
         late = self._late(previous)
         specs = {**late.returning, **late.moved}
-        texts = {name: (text, _is_package(spec)) for name, spec in specs.items() if (text := source_of(spec))}
+        packages = {name for name, spec in specs.items() if spec.submodule_search_locations is not None}
+        texts = {name: (text, name in packages) for name, text in late.texts.items()}
         if not texts:
             return Recalled()
         tree, known = previous.mark.tree, {entry.name for entry in self._live} - late.returning.keys()
@@ -333,7 +332,3 @@ class Succession:
             running=self.versions,
             advice="only the last rollout can be taken back, once",
         )
-
-
-def _is_package(spec: ModuleSpec) -> bool:
-    return spec.submodule_search_locations is not None

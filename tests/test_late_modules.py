@@ -47,13 +47,13 @@ class Shop:
         full = {f"{self.name}.{name}": text.replace("PKG", self.name) for name, text in texts.items()}
         return self.patcher.apply(Patch.from_sources(full))
 
-    def folder(self, folder: Path, files: Mapping[str, str]) -> Rollout:
+    def folder(self, folder: Path, files: Mapping[str, str], version: str = "2.0") -> Rollout:
         """Apply a patch that holds the whole package."""
         for path, text in {"__init__.py": "", **files}.items():
             file = folder / self.name / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(textwrap.dedent(text).replace("PKG", self.name))
-        return self.patcher.apply(Patch.from_path(folder / self.name, "2.0"))
+        return self.patcher.apply(Patch.from_path(folder / self.name, version))
 
     def back(self) -> list[str]:
         """Roll back, and return what the plan says of modules that keep something."""
@@ -336,10 +336,21 @@ class TestWithoutAnOldVersion:
         told = shop.back()
         assert f() == 1
         assert (late.V, up.V) == (2, 2)
-        assert [line for line in told if f"{shop.name}.late was imported after the swap" in line and why in line]
+        (line,) = [line for line in told if f"{shop.name}.late was imported after the swap" in line]
+        assert why in line
+        if "raised" in why:
+            assert f"{shop.root / 'late.py'}:1 raised" in line
         assert f"{shop.name}.late" not in sys.modules
         assert (ok.V == 1) is everything
         assert shop.patch(a="def f(): return 3\n").state == "live"
+
+    def test_one_that_was_empty_comes_back_empty(self, make_package: Make) -> None:
+        shop = Shop(make_package, {"a.py": "x = 1\n", "late.py": ""}, "a")
+        shop.patch(a="x = 2\n", late="V = 2\n")
+        late = shop.load("late")
+        assert shop.back() == []
+        assert not hasattr(late, "V")
+        assert sys.modules[f"{shop.name}.late"].__name__ == late.__name__
 
     @pytest.mark.threads  # where there are none, nothing ends a body
     def test_a_body_that_hangs_has_the_time_limit_of_loading(self, make_package: Make) -> None:

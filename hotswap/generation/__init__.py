@@ -13,7 +13,7 @@ from hotswap.generation.live import Live, LiveModule, forget, managed, same_valu
 from hotswap.generation.loading import Candidate
 from hotswap.generation.paths import added_places, with_places
 from hotswap.generation.selection import PLACE, Selection, changed_modules, is_place, removed_modules, select
-from hotswap.generation.shelf import Late, Shelf, ShelfMark, source_of
+from hotswap.generation.shelf import Late, Shelf, ShelfMark
 from hotswap.generation.shelter import sheltered
 from hotswap.generation.standing import epochs, standing
 from hotswap.generation.sysview import SysView
@@ -62,7 +62,6 @@ __all__ = [
     "same_value",
     "select",
     "sheltered",
-    "source_of",
     "standing",
     "told",
     "unchanged",

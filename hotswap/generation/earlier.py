@@ -94,6 +94,11 @@ class Ground(Tree):
         spec = self._find(package)
         return next(iter((spec and spec.submodule_search_locations) or ()), self.directory)
 
+    def place(self, file: str) -> str | None:
+        """Return where a file is of a module that is to be loaded: in the generation before, or on disk."""
+        ours = any(spec.origin == file for spec in self.specs.values())
+        return super().place(file) or (file if ours else None)
+
     def remove(self) -> None:
         """Do nothing: the files belong to others."""
 

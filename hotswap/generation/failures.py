@@ -21,8 +21,8 @@ def innermost(error: BaseException, tree: Tree) -> str:
     place = "the patch"
     trace = error.__traceback__
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if file.startswith(tree.directory):
-            place = f"{file[len(tree.directory) + 1 :]}:{trace.tb_lineno}"
+        found = tree.place(trace.tb_frame.f_code.co_filename)
+        if found is not None:
+            place = f"{found}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place

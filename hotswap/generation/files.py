@@ -100,6 +100,10 @@ class Tree:
             self.remove()
             raise
 
+    def place(self, file: str) -> str | None:
+        """Return where in the patch a file is that a module of it was compiled from; None for files of others."""
+        return file.removeprefix(self.directory + os.sep) if file.startswith(self.directory + os.sep) else None
+
     def _write(self, paths: Mapping[str, Sequence[str]]) -> None:
         root = Path(self.directory)
         for name, data in self.files.items():

@@ -24,6 +24,7 @@ from hotswap.errors import HotswapError, LoadError
 from hotswap.stopping import Stopped, Worker, answer_of
 
 if TYPE_CHECKING:
+    from hotswap.generation.files import Tree
     from hotswap.generation.loading import Candidate
 
 __all__ = ["Limit"]
@@ -98,7 +99,7 @@ class Limit:
     def _give_up(self, candidate: Candidate, worker: Worker) -> LoadError:
         """Stop the thread, or leave it behind; return the error that says so."""
         module = candidate.world.running[-1] if candidate.world.running else None
-        place = worker.look(lambda frame: _place(frame, candidate.tree.directory)) or module or "a module"
+        place = worker.look(lambda frame: _place(frame, candidate.tree)) or module or "a module"
         candidate.give_up(worker)
         worker.ask()
         fate = worker.fate()
@@ -116,11 +117,11 @@ class Limit:
         )
 
 
-def _place(frame: FrameType | None, directory: str) -> str:
+def _place(frame: FrameType | None, tree: Tree) -> str:
     """The innermost line of the patch that a thread is in, as ``file:line``; empty if it is in none."""
     while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith(directory):
-            return f"{file[len(directory) + 1 :]}:{frame.f_lineno}"
+        place = tree.place(frame.f_code.co_filename)
+        if place is not None:
+            return f"{place}:{frame.f_lineno}"
         frame = frame.f_back
     return ""

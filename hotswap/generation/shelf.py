@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec, PathFinder
 
 from hotswap.generation.files import PatchFinder, Tree
@@ -33,13 +33,14 @@ class Late:
     their old version is to be loaded. `moved` are modules that it has with the same text: they stay, and lie where it
     has them. `stay` are those that lie in neither, such as plug-ins: they stay where they are. `dropped` are modules
     that it does not have, or whose old version can't be loaded, each with the reason: whoever imports them next gets
-    what is there then.
+    what is there then. `texts` are those of the generation before, of what returns and of what has moved.
     """
 
     dropped: Mapping[str, str] = field(default_factory=dict)
     moved: Mapping[str, ModuleSpec] = field(default_factory=dict)
     stay: tuple[str, ...] = ()
     returning: Mapping[str, ModuleSpec] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def without(self, failed: Mapping[str, str]) -> Late:
         """Return the same without the old versions of some modules, each with the reason: they are dropped instead."""
@@ -49,7 +50,8 @@ class Late:
             if parent in dropped and name not in dropped:
                 dropped[name] = f"{parent} is not there any more"
         moved = {name: spec for name, spec in self.moved.items() if name not in dropped}
-        return Late(dropped, moved, self.stay, {n: spec for n, spec in self.returning.items() if n not in dropped})
+        returning = {name: spec for name, spec in self.returning.items() if name not in dropped}
+        return replace(self, dropped=dropped, moved=moved, returning=returning)
 
 
 _UNREADABLE = "its old version has no source that can be read"
@@ -106,6 +108,7 @@ class Shelf:
         dropped: dict[str, str] = {}
         moved: dict[str, ModuleSpec] = {}
         returning: dict[str, ModuleSpec] = {}
+        texts: dict[str, str] = {}
         stay: list[str] = []
         inside = () if tree is None else (tree.directory + os.sep,)
         for entry in sorted(live, key=lambda entry: entry.name.count(".")):
@@ -124,9 +127,10 @@ class Shelf:
                 moved[name] = spec
             elif spec is not None and text is not None and not entry.namespace:
                 (moved if text == entry.source and not new else returning)[name] = spec
+                texts[name] = text
             elif not new:
                 dropped[name] = "the version that came back has no such module" if spec is None else _UNREADABLE
-        return Late(dropped, moved, tuple(stay), returning)
+        return Late(dropped, moved, tuple(stay), returning, texts)
 
     def stragglers(self, known: Container[str], live: Live) -> list[str]:
         """Return the modules that were imported from the old version while a swap was made, and are another in the new.
