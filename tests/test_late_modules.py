@@ -21,6 +21,7 @@ from hotswap.rollout import Rollout
 from hotswap.swap import Swap
 from hotswap.swap.forwarding import SupersededModule, target_of
 from hotswap.swap.standing_in import clashes
+from tests.races.threads import Repeaters
 from tests.test_swap_modules import stand_ins
 
 Make = Callable[..., ModuleType]
@@ -91,7 +92,7 @@ class TestEveryReference:
         assert shop.load("pricing")._pdf is shop.load("pdf") is shop.package.pdf
         assert stand_ins(shop.name) == []
 
-    def test_module_functions_and_what_wraps_them(self, make_package: Make) -> None:
+    def test_module_functions_and_what_wraps_them(self, make_package: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         shop = Shop(make_package, FILES, "pricing")
         shop.patch(pdf="def render(a): return 'pdf 2', a\n", pricing="def quote(): return 2\n")
         pdf = shop.load("pdf")
@@ -99,17 +100,14 @@ class TestEveryReference:
         held = [pdf.render, functools.partial(render, 1), {"render": render}, lambda a: pdf.render(a)]
         program = ModuleType("plugin")
         exec(f"from {shop.name}.pdf import render\nimport {shop.name}.pdf\n", program.__dict__)
-        sys.modules["plugin"] = program
-        try:
-            shop.back()
-            live = shop.load("pdf")
-            assert live is not pdf
-            assert (live.render(1), render(1), held[1](), held[2]["render"](1), held[3](1)) == (("pdf 1", 1),) * 5
-            assert (pdf.render is live.render) and (program.render is live.render)
-            assert getattr(program, shop.name).pdf is live
-            assert str(pdf.__file__) == str(shop.root / "pdf.py")
-        finally:
-            del sys.modules["plugin"]
+        monkeypatch.setitem(sys.modules, "plugin", program)
+        shop.back()
+        live = shop.load("pdf")
+        assert live is not pdf
+        assert (live.render(1), render(1), held[1](), held[2]["render"](1), held[3](1)) == (("pdf 1", 1),) * 5
+        assert (pdf.render is live.render) and (program.render is live.render)
+        assert getattr(program, shop.name).pdf is live
+        assert str(pdf.__file__) == str(shop.root / "pdf.py")
 
     def test_unchanged_module_that_took_something_of_a_late_one(self, make_package: Make) -> None:
         reports = "from . import pdf\nfrom .pdf import render, SIZE\nseen = []\n"
@@ -138,20 +136,19 @@ class TestEveryReference:
         assert shop.load("table").TABLE == table.TABLE == [1]
         assert shop.load("table").SEEN == [1]
 
-    def test_whole_package_with_the_package_itself(self, make_package: Make, tmp_path: Path) -> None:
+    def test_whole_package_with_the_package_itself(
+        self, make_package: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         shop = Shop(make_package, {**FILES, "pricing.py": "def quote(): return 1\n"}, "pricing")
         shop.folder(tmp_path, {"__init__.py": "V = 2\n", "pricing.py": "def quote(): return 1\n", "pdf.py": NEW["pdf"]})
         program = ModuleType("plugin")
         exec(
             f"import {shop.name}.pdf\ndef invoice(*a, **k): return {shop.name}.pdf.render(*a, **k)\n", program.__dict__
         )
-        sys.modules["plugin"] = program
-        try:
-            assert program.invoice(1, extra=3) == ("pdf 2", 1, 3)
-            shop.back()
-            assert program.invoice(1) == ("pdf 1", 1)
-        finally:
-            del sys.modules["plugin"]
+        monkeypatch.setitem(sys.modules, "plugin", program)
+        assert program.invoice(1, extra=3) == ("pdf 2", 1, 3)
+        shop.back()
+        assert program.invoice(1) == ("pdf 1", 1)
 
     @pytest.mark.parametrize("imported", [True, False])
     def test_package_that_nobody_had_imported(self, make_package: Make, imported: bool) -> None:
@@ -426,11 +423,7 @@ class TestSeveralPatches:
         files = {"a.py": "x = 1\n", "late.py": "def f(): return 1\n"}
         shop = Shop(make_package, files, "a")
         shop.folder(tmp_path / "two", {"a.py": "x = 2\n", "late.py": "def f(): return 2\n"})
-        for path, text in {"__init__.py": "", "a.py": "x = 3\n", "late.py": "def f(): return 3\n"}.items():
-            file = tmp_path / "three" / shop.name / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        shop.patcher.apply(Patch.from_path(tmp_path / "three" / shop.name, "3.0"))
+        shop.folder(tmp_path / "three", {"a.py": "x = 3\n", "late.py": "def f(): return 3\n"}, "3.0")
         late = shop.load("late")
         f = late.f
         assert f() == 3
@@ -467,37 +460,22 @@ class TestCallsInFlight:
         assert sorted(answers, key=len) == [(2, 2, 2), (2, 2, 2, 2)]
 
     def test_nobody_sees_a_mixture(self, make_package: Make) -> None:
-        interval = sys.getswitchinterval()
         for _ in range(8):
             shop = Shop(make_package, {**FILES, "pricing.py": LAZY}, "pricing")
             quote = shop.load("pricing").quote
             shop.patch(pricing=LAZY.replace("render(1)", "render(1, extra=2)"), pdf=NEW["pdf"])
-            stop = threading.Event()
             wrong: list[TypeError] = []
             seen: set[object] = set()
 
-            def ask(quote: Any = quote, stop: Any = stop, wrong: Any = wrong, seen: Any = seen) -> None:
-                while not stop.is_set():
-                    try:
-                        seen.add(quote())
-                    except TypeError as error:
-                        wrong.append(error)
+            def ask(_: int, quote: Any = quote, wrong: Any = wrong, seen: Any = seen) -> bool:
+                try:
+                    seen.add(quote())
+                except TypeError as error:
+                    wrong.append(error)
+                return True
 
-            sys.setswitchinterval(1e-6)
-            threads = [threading.Thread(target=ask) for _ in range(3)]
-            try:
-                for thread in threads:
-                    thread.start()
-                while not seen:
-                    pass
+            with Repeaters(ask) as threads, threads.racing():
                 shop.back()
-                while ("pdf 1", 1) not in seen:
-                    pass
-            finally:
-                sys.setswitchinterval(interval)
-                stop.set()
-                for thread in threads:
-                    thread.join(10)
             assert (wrong, seen) == ([], {("pdf 1", 1), ("pdf 2", 1, 2)})
 
 
