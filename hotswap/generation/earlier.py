@@ -23,7 +23,7 @@ from packaging.version import Version
 
 from hotswap.errors import LoadError
 from hotswap.generation.candidate_world import CandidateWorld
-from hotswap.generation.definitions import Definitions, Kind, analyse
+from hotswap.generation.definitions import Definitions, Kind
 from hotswap.generation.files import Tree
 from hotswap.generation.isolation import GONE, ImportCall, ModuleView, worlds
 from hotswap.generation.limit import Limit
@@ -32,7 +32,7 @@ from hotswap.generation.loading import Candidate
 from hotswap.generation.selection import Selection, select
 from hotswap.generation.shelf import source_of
 from hotswap.generation.shelter import Shelter
-from hotswap.patch import Patch, decode
+from hotswap.patch import Patch
 
 __all__ = ["Earlier", "EarlierCandidate", "Ground"]
 
@@ -135,22 +135,21 @@ class EarlierCandidate(Candidate):
         for name in failed:
             ground.specs.pop(name, None)
         texts = {f"{name}.__init__" if package else name: text for name, (text, package) in whole.items()}
+        self.earlier, self.failed, self._ground = earlier, failed, ground
         super().__init__(live, Patch.from_sources(texts, version), version, ground, shelters, allow)
-        self.earlier = earlier
-        self.failed = failed
-        self.world = EarlierWorld(live, self)
-        self.definitions = {
-            name: analyse(decode(source.data), name, package=source.package)
-            for name, source in self.patch.sources.items()
-            if name in ground.specs
-        }
-        self.selection = self._selected(live, ground)
-        returning = sorted(ground.specs, key=lambda name: name.count("."))
-        self.changed = tuple(dict.fromkeys([*returning, *self.selection.affected]))
-        for name, why in self._built_on_classes():
-            self.failed[name] = why
         self.replaced = {name: entry.module for name in self.changed if (entry := live.get(name)) is not None}
         """The live modules whose old versions these are, as they were when this was made."""
+
+    def _new_world(self, live: Live) -> EarlierWorld:
+        return EarlierWorld(live, self)
+
+    def _choose(self, live: Live) -> None:
+        specs = self._ground.specs
+        self._analyse(specs)
+        self.selection = self._selected(live, self._ground)
+        returning = sorted(specs, key=lambda name: name.count("."))
+        self.changed = tuple(dict.fromkeys([*returning, *self.selection.affected]))
+        self.failed |= dict(self._built_on_classes())
 
     def _selected(self, live: Live, ground: Ground) -> Selection:
         """Find the unchanged modules whose data depends on what comes back, among those that a swap did not load."""

@@ -7,7 +7,7 @@ checked is what goes live. `sys.modules` is not touched.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -26,7 +26,7 @@ from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
 from hotswap.generation.optional import load_new
 from hotswap.generation.overrides import override
-from hotswap.generation.selection import changed_modules, new_modules, removed_modules, select
+from hotswap.generation.selection import Selection, changed_modules, new_modules, removed_modules, select
 from hotswap.generation.shelter import Shelter, opened
 from hotswap.generation.standing import epochs
 from hotswap.generation.sysview import entries, restore
@@ -56,19 +56,12 @@ class Candidate(Mapping[str, ModuleType]):
         self.patch = patch
         self.version = version
         self.tree, self.shelters = tree, shelters
-        self.world = CandidateWorld(live, self)
-        changed = changed_modules(live, patch)
+        self.world = self._new_world(live)
         self.removed = removed_modules(live, patch)
-        self.definitions: dict[str, Definitions] = {
-            name: analyse(decode(source.data), name, package=source.package)
-            for name, source in patch.sources.items()
-            if name in changed
-        }
-        override(self.definitions, live, patch)
-        also = {name for shelter in shelters for name in shelter.dependents(live, changed, self.definitions)}
-        self.selection = select(live, changed, self.definitions, self.removed, patch.complete, also)
-        self.changed = (*changed, *self.selection.affected)
-        self.world.aliases = dict.fromkeys(unset(live, {*self.changed, *self.removed}), GONE)
+        self.definitions: dict[str, Definitions] = {}
+        self.selection = Selection()
+        self.changed: tuple[str, ...] = ()
+        self._choose(live)
         self.owned: list[object] = []
         self.classes: list[type] = []
         self.migrated: dict[str, dict[str, Any]] = {}
@@ -84,6 +77,26 @@ class Candidate(Mapping[str, ModuleType]):
         self._putting_back = threading.Lock()
         self._before: tuple[dict[str, ModuleType], tuple[int, ...]] = ({}, ())
         self._left_behind: Worker | None = None
+
+    def _new_world(self, live: Live) -> CandidateWorld:
+        """Return what its code sees."""
+        return CandidateWorld(live, self)
+
+    def _choose(self, live: Live) -> None:
+        """Decide which modules are loaded."""
+        changed = changed_modules(live, self.patch)
+        self._analyse(changed)
+        override(self.definitions, live, self.patch)
+        also = {name for shelter in self.shelters for name in shelter.dependents(live, changed, self.definitions)}
+        self.selection = select(live, changed, self.definitions, self.removed, self.patch.complete, also)
+        self.changed = (*changed, *self.selection.affected)
+        self.world.aliases = dict.fromkeys(unset(live, {*self.changed, *self.removed}), GONE)
+
+    def _analyse(self, names: Container[str]) -> None:
+        """Read what the sources of some modules of the patch say."""
+        for name, source in self.patch.sources.items():
+            if name in names:
+                self.definitions[name] = analyse(decode(source.data), name, package=source.package)
 
     def missed(self) -> list[str]:
         """The modules that were imported since, in the old version, although the patch changes or removes them."""
