@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from itertools import compress
 from types import ModuleType
 from typing import Any
 
-__all__ = ["held_by", "holding", "imported", "of_kinds", "parted"]
+__all__ = ["held_by", "holding", "imported", "of_kinds", "parted", "replace_names"]
 
 _AT_ONCE = 32
 """How many containers are looked into at once. If they hold what is looked for, each is looked into by itself."""
@@ -43,6 +43,19 @@ def holding(wanted: Set[int], containers: Collection[dict[Any, Any]]) -> Iterato
     for part in parted(containers) if wanted else ():
         if not wanted.isdisjoint(map(id, held_by(part))):
             yield from (container for container in part if not wanted.isdisjoint(map(id, held_by((container,)))))
+
+
+def replace_names(originals: Mapping[int, Any], namespaces: Collection[dict[str, Any]]) -> None:
+    """Give names that stand for some objects what these stand for themselves.
+
+    Arguments:
+        originals: id of such an object -> what takes its place.
+        namespaces: where to look.
+    """
+    for facts in holding(originals.keys(), namespaces):
+        for name, value in list(facts.items()):
+            if id(value) in originals:
+                facts[name] = originals[id(value)]
 
 
 def parted(containers: Iterable[Any]) -> Iterator[list[Any]]:

@@ -2,6 +2,6 @@
 
 from hotswap.effects.facts import KINDS, Deed, Effect, Outcome, checked_kinds
 from hotswap.effects.holdings import Holding
-from hotswap.effects.journal import Journal, Look
+from hotswap.effects.journal import Journal, Look, Survey
 
-__all__ = ["KINDS", "Deed", "Effect", "Holding", "Journal", "Look", "Outcome", "checked_kinds"]
+__all__ = ["KINDS", "Deed", "Effect", "Holding", "Journal", "Look", "Outcome", "Survey", "checked_kinds"]

@@ -19,6 +19,7 @@ from types import MethodType
 from typing import Any
 
 from hotswap import stage
+from hotswap.namespaces import held_by, of_kinds, replace_names
 
 __all__ = ["Actors", "Raw"]
 
@@ -165,7 +166,6 @@ def put_back(namespaces: Iterable[dict[str, Any]]) -> None:
     Arguments:
         namespaces: the globals of the modules that were imported meanwhile.
     """
-    for facts in namespaces:
-        for name, value in list(facts.items()):
-            if type(value) is _Start:
-                facts[name] = value.original
+    every = list(namespaces)
+    starts = of_kinds(frozenset((_Start,)), held_by(every))
+    replace_names({id(start): start.original for start in starts}, every)

@@ -108,19 +108,22 @@ def holdings(
     known = [entry for entry in snapshot.containers.values() if is_copied(type(entry[0]))]
     known += [entry for key, entry in snapshot.modules.items() if key not in snapshot.containers]
     for entry in altered(known):
-        found = _taken_out(*entry, traces, snapshot)
+        found = _taken_out(*entry[:2], traces, snapshot)
         if found is not None:
             _set_aside([found], traces, ours)
             yield found
-    if libraries and traces.held():
+    if not traces.held():
+        return
+    if libraries:
         traces.trust_libraries(libraries)
-    if traces.held():
-        for container, copy in altered(snapshot.named.values()):
-            known_else = id(container) in snapshot.containers or traces.is_trusted(container)
-            found = None if known_else else _taken_out(container, copy, snapshot.place_of(container), traces, snapshot)
-            if found is not None:
-                _set_aside([found], traces, ours)
-                yield found
+        if not traces.held():
+            return
+    for container, copy in altered(snapshot.named.values()):
+        known_else = id(container) in snapshot.containers or traces.is_trusted(container)
+        found = None if known_else else _taken_out(container, copy, traces, snapshot)
+        if found is not None:
+            _set_aside([found], traces, ours)
+            yield found
     for container in snapshot.nearby.holding({id(o) for o in traces.held()}):
         found = None if traces.is_trusted(container) else _nearby(container, traces, snapshot)
         if found is not None:
@@ -165,7 +168,7 @@ class _Hidden:
         self.held = held
 
 
-def _taken_out(container: Any, copy: Any, place: str, traces: Traces, snapshot: Snapshot) -> Holding | None:
+def _taken_out(container: Any, copy: Any, traces: Traces, snapshot: Snapshot) -> Holding | None:
     """Put a container back as it was, where it holds traces now."""
     twin = _entries(container, traces, copy)
     if not twin:
@@ -187,12 +190,14 @@ def _taken_out(container: Any, copy: Any, place: str, traces: Traces, snapshot: 
         )
     _restore(container, copy, twin)
     replaced = _replaced(copy, twin)
-    if id(container) not in snapshot.modules and not _can_return(twin):
-        return Holding("registrations", f"registers {what} in {place}, {_NOT_AGAIN}", Outcome.LEFT, container, None)
-    if id(container) in snapshot.modules:
+    whose = _whose(container, snapshot)
+    if whose:
         kind = "builtins" if container is builtins.__dict__ else "registrations"
-        named = f"sets {', '.join(map(str, twin))} in the module {snapshot.modules[id(container)][2]}"
+        named = f"sets {', '.join(map(str, twin))} {whose}"
         return Holding(kind, named, Outcome.UNDONE, container, twin, names=True, replaced=replaced)
+    place = snapshot.place_of(container)
+    if not _can_return(twin):
+        return Holding("registrations", f"registers {what} in {place}, {_NOT_AGAIN}", Outcome.LEFT, container, None)
     cache = snapshot.caches.get(id(container))
     if cache is not None:
         cache.clear()
@@ -212,18 +217,19 @@ def _nearby(holder: Any, traces: Traces, snapshot: Snapshot) -> Holding | None:
         holder.cell_contents = before
         what = f"sets {_title(value)} in a closure outside of the managed packages"
         return Holding("registrations", what, Outcome.UNDONE, holder, {_CONTENTS: value}, names=True, replaced=[before])
-    container, copy = nearby.copies[id(holder)]
-    o, module = nearby.objects.get(id(holder)), nearby.fresh.get(id(holder))
-    if o is None and module is None:
-        return _taken_out(container, copy, nearby.place_of(container), traces, snapshot)
-    twin = _entries(container, traces, copy)
-    if not twin:
-        return None
-    _restore(container, copy, twin)
-    whose = f"in the module {module}" if module is not None else f"of a {walk.class_name(type(o))}"
-    what = f"sets {', '.join(map(str, twin))} {whose} outside of the managed packages"
-    replaced = _replaced(copy, twin)
-    return Holding("registrations", what, Outcome.UNDONE, container, twin, names=True, replaced=replaced)
+    return _taken_out(*nearby.copies[id(holder)], traces, snapshot)
+
+
+def _whose(facts: Any, snapshot: Snapshot) -> str:
+    """Whose namespace a dict is, in words; nothing if it is a container."""
+    key, nearby = id(facts), snapshot.nearby
+    if key in snapshot.modules:
+        return f"in the module {snapshot.modules[key][2]}"
+    if key in nearby.fresh:
+        return f"in the module {nearby.fresh[key]} outside of the managed packages"
+    if key in nearby.objects:
+        return f"of a {walk.class_name(type(nearby.objects[key]))} outside of the managed packages"
+    return ""
 
 
 def _weak_ones(traces: Traces, snapshot: Snapshot) -> list[Holding | WeakValues]:

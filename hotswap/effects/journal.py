@@ -34,7 +34,7 @@ from hotswap.effects.traces import Traces
 from hotswap.effects.weak import WeakValues
 from hotswap.namespaces import imported
 
-__all__ = ["Journal", "Look"]
+__all__ = ["Journal", "Look", "Survey"]
 
 
 class LiveModule(Protocol):
@@ -62,20 +62,14 @@ class Look:
     Arguments:
         modules: the live managed modules.
         work: for which `hotswap.stage` says that a thread works that runs the candidate's module bodies.
-        libraries: packages for which somebody else looks after what is registered in them.
     """
 
-    def __init__(
-        self, modules: Iterable[LiveModule], work: object | None = None, libraries: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, modules: Iterable[LiveModule], work: object | None = None) -> None:
         self.imported = set(sys.modules)
         self.exits = Exits()
         self.actors = Actors(work)
         self.threads = Threads(self.actors)
-        managed = [(entry.name, entry.module) for entry in modules]
-        self.libraries = libraries
-        self.snapshot = Snapshot(managed, libraries)
-        self.overloads = Overloads({name.partition(".")[0] for name, _ in managed})
+        self.overloads = Overloads({entry.name.partition(".")[0] for entry in modules})
         self.loggers = Loggers(self.actors.present)
         self.environment = Environment()
         self.lists = Lists()
@@ -83,7 +77,7 @@ class Look:
         self.actors.watch()
 
     def end(self, ran: Iterable[dict[str, Any]]) -> None:
-        """Take off what had to be put in place to look. May be called twice.
+        """Take off what had to be put in place to look.
 
         Arguments:
             ran: the globals of the candidate's modules.
@@ -91,6 +85,21 @@ class Look:
         self.loggers.end()
         self.actors.end()
         put_back([*ran, *(facts for name, _, facts in imported() if name not in self.imported)])
+
+
+class Survey(Look):
+    """A look that also copies what live code could register something in. Lives until the look after loading.
+
+    Arguments:
+        modules: the live managed modules.
+        work: for which `hotswap.stage` says that a thread works that runs the candidate's module bodies.
+        libraries: packages for which somebody else looks after what is registered in them.
+    """
+
+    def __init__(self, modules: Iterable[LiveModule], work: object, libraries: frozenset[str]) -> None:
+        self.libraries = libraries
+        self.snapshot = Snapshot([(entry.name, entry.module) for entry in modules], libraries)
+        super().__init__(modules, work)
 
     def meet(self, module: str, names: Iterable[str]) -> None:
         """Look at what a module body has imported, before it can change it.
@@ -117,7 +126,7 @@ class Journal:
 
     def enter(
         self,
-        look: Look,
+        look: Survey,
         young: Young,
         own: tuple[Mapping[int, dict[str, object]], Iterable[object], list[type]],
         inside: Container[int],
@@ -135,7 +144,7 @@ class Journal:
         ran, modules, classes = own
         assigned, self._assigned = self._assigned, []
         objects = young.objects or []
-        self.enter_settings(look, ran.values())
+        self.enter_settings(look)
         traces = Traces(objects, young.tuples, ran, modules, classes, look.snapshot.knows, look.snapshot.gained)
         traces.trust(keepers)
         traces.trust_alone(assigned)
@@ -145,22 +154,16 @@ class Journal:
         for found in holdings(traces, look.snapshot, list(self.deeds), look.libraries):
             self.deeds.append(found)
 
-    def enter_settings(self, look: Look, ran: Iterable[dict[str, Any]] = ()) -> None:
-        """Take back what can be told without knowing which objects are the candidate's, and enter it.
-
-        Arguments:
-            look: taken before loading.
-            ran: the globals of the candidate's modules.
-        """
-        look.end(ran)
+    def enter_settings(self, look: Look) -> None:
+        """Take back what can be told without knowing which objects are the candidate's, and enter it."""
         fresh = {name for name in sys.modules if name not in look.imported}
         self.deeds += [*look.settings.changed(), *look.lists.changed(), *look.environment.changed()]
         self.deeds += [*look.loggers.changed(), *look.overloads.changed()]
         self.deeds += look.exits.changed(lambda function: _module_of(function) in fresh)
 
-    def enter_late(self, look: Look, ran: Iterable[dict[str, Any]]) -> None:
+    def enter_late(self, look: Look) -> None:
         """Do the same for a module that is loaded on demand, and enter the threads that were started for it."""
-        self.enter_settings(look, ran)
+        self.enter_settings(look)
         self.deeds += look.threads.changed(lambda _: False, (), ())
 
     def enter_assigned(self, assignments: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> None:

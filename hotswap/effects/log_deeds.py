@@ -15,13 +15,9 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.effects.facts import Deed, Effect, Outcome
-from hotswap.effects.log_handlers import Successors, alike, has
+from hotswap.effects.log_handlers import LOCK, NAMES, REFERENCES, Successors, alike, has
 
-__all__ = ["Entries", "Fact", "Name", "Untouched"]
-
-_LOCK: Any = logging._lock  # type: ignore[attr-defined]
-_REFERENCES: list[Any] = logging._handlerList  # type: ignore[attr-defined]
-_NAMES: Any = logging._handlers  # type: ignore[attr-defined]
+__all__ = ["Entries", "Fact", "Name"]
 
 
 class Entries(Deed):
@@ -57,7 +53,7 @@ class Entries(Deed):
 
     def make(self, living: Callable[[Any], Any]) -> None:
         """Make it again, in the list as it is now."""
-        with _LOCK:
+        with LOCK:
             entries: list[Any] = getattr(self._owner, self._attribute)
             self._there = list(entries)
             entries[:] = self._made = self._after(self._there, living)
@@ -101,7 +97,7 @@ class Entries(Deed):
         there, self._there = self._there, None
         if there is None:
             return
-        with _LOCK:
+        with LOCK:
             entries: list[Any] = getattr(self._owner, self._attribute)
             since = [item for item in entries if not has(self._made, item)]
             gone = [item for item in self._made if not has(entries, item)]
@@ -128,14 +124,14 @@ def _close(handler: Any) -> None:
     if not issubclass(type(handler), logging.Handler):
         return
     if walk.class_home(type(handler)).partition(".")[0] != "logging":
-        with _LOCK:  # nor is it to be run when the process ends, or when somebody configures logging
-            _REFERENCES[:] = [reference for reference in _REFERENCES if reference() is not handler]
+        with LOCK:  # nor is it to be run when the process ends, or when somebody configures logging
+            REFERENCES[:] = [reference for reference in REFERENCES if reference() is not handler]
         return
     name = handler.__dict__.get("_name")
-    there = _NAMES.get(name)
+    there = NAMES.get(name)
     handler.close()
     if there is not None and there is not handler:
-        _NAMES[name] = there  # the living handler of the same name, which went with this one
+        NAMES[name] = there  # the living handler of the same name, which went with this one
 
 
 def _told(attribute: str, title: str, removed: Iterable[Any], added: Iterable[Any], successors: Successors) -> str:
@@ -219,33 +215,22 @@ class Name(Deed):
 
     def make(self, living: Callable[[Any], Any]) -> None:
         """Enter the handler that is live."""
-        with _LOCK:
+        with LOCK:
             handler = self._successors.of(self._handler, living)
-            self._made.append((_NAMES.get(self._title), handler))
-            _NAMES[self._title] = handler
+            self._made.append((NAMES.get(self._title), handler))
+            NAMES[self._title] = handler
 
     def take_back(self) -> None:
         """Enter the one that was, unless somebody has entered another one."""
-        with _LOCK:
+        with LOCK:
             while self._made:
                 there, handler = self._made.pop()
-                if _NAMES.get(self._title) is handler:
+                if NAMES.get(self._title) is handler:
                     if there is None:
-                        del _NAMES[self._title]
+                        del NAMES[self._title]
                     else:
-                        _NAMES[self._title] = there
+                        NAMES[self._title] = there
 
     def drop(self) -> None:
         """Forget it."""
         self._handler = None
-
-
-class Untouched(Deed):
-    """What is not made again, and why.
-
-    Arguments:
-        what: a sentence that says so.
-    """
-
-    def __init__(self, what: str) -> None:
-        super().__init__("logging", what, Outcome.UNDONE)

@@ -10,7 +10,13 @@ from typing import Any
 from hotswap import walk
 from hotswap.effects.facts import Deed, Outcome
 
-__all__ = ["KeptOpen", "Successors", "alike", "handler_facts", "has", "same_class"]
+__all__ = ["LOCK", "NAMES", "REFERENCES", "KeptOpen", "Successors", "alike", "handler_facts", "has"]
+
+LOCK: Any = logging._lock  # type: ignore[attr-defined]  # who configures logging holds it
+REFERENCES: list[Any] = logging._handlerList  # type: ignore[attr-defined]
+"""Weak references to all handlers, which are closed when the process ends, or when logging is configured."""
+NAMES: Any = logging._handlers  # type: ignore[attr-defined]
+"""Handlers by their names."""
 
 _NOTHING: Any = object()
 

@@ -20,21 +20,15 @@ from collections.abc import Callable
 from typing import Any
 
 from hotswap import walk
-from hotswap.effects.facts import Deed
-from hotswap.effects.log_deeds import Entries, Fact, Name, Untouched
-from hotswap.effects.log_handlers import KeptOpen, Successors, handler_facts, has
+from hotswap.effects.facts import Deed, Outcome
+from hotswap.effects.log_deeds import Entries, Fact, Name
+from hotswap.effects.log_handlers import LOCK, NAMES, REFERENCES, KeptOpen, Successors, handler_facts, has
 
 __all__ = ["Loggers"]
 
 _FACTS = ("level", "propagate", "disabled")
 _FRESH: dict[str, Any] = {"level": logging.NOTSET, "propagate": True, "disabled": False}
 """What they are in a logger that is new."""
-
-_LOCK: Any = logging._lock  # type: ignore[attr-defined]  # who configures logging holds it
-_REFERENCES: list[Any] = logging._handlerList  # type: ignore[attr-defined]
-"""Weak references to all handlers, which are closed when the process ends, or when logging is configured."""
-_NAMES: Any = logging._handlers  # type: ignore[attr-defined]
-"""Handlers by their names."""
 
 _MANY = 5
 """How many names of loggers a sentence has."""
@@ -50,9 +44,9 @@ class Loggers:
     def __init__(self, is_ours: Callable[[], bool]) -> None:
         # Configuring logging forgets all handlers, this one too. Nothing else tells that it was done.
         self._probe = logging.NullHandler()
-        with _LOCK:
-            self._references = list(_REFERENCES)
-            self._names = dict(_NAMES.items())
+        with LOCK:
+            self._references = list(REFERENCES)
+            self._names = dict(NAMES.items())
             self._before = {id(logger): (logger, *_state(logger)) for logger in _loggers()}
         living = [reference() for reference in self._references if type(reference) is weakref.ref]
         living += [handler for _, _, handlers, copy, *_ in self._before.values() for handler in copy]
@@ -64,17 +58,16 @@ class Loggers:
         self._kept_open = [KeptOpen(handler, is_ours) for handler, *_ in self._handlers.values()]
 
     def end(self) -> None:
-        """Keep handlers open no more. May be called twice."""
+        """Keep handlers open no more."""
         while self._kept_open:
             self._kept_open.pop().end()
 
     def changed(self) -> list[Deed]:
         """Put back what differs now, and return it."""
-        self.end()
-        with _LOCK:
+        with LOCK:
             after = {id(logger): (logger, *_state(logger)) for logger in _loggers()}
-            configured = not any(reference() is self._probe for reference in list(_REFERENCES))
-            names = dict(_NAMES.items())
+            configured = not any(reference() is self._probe for reference in list(REFERENCES))
+            names = dict(NAMES.items())
             self._put_back_references()
             successors = self._successors(after)
             found: list[Deed] = [successors]
@@ -105,19 +98,20 @@ class Loggers:
                         found.append(Fact(logger, name, there, value, title, _set))
                 if left:
                     what = f"empties {title}, which is below one that it configures: it stays as it is"
-                    found.append(Untouched(what))
+                    found.append(Deed("logging", what, Outcome.UNDONE))
             found += self._changed_handlers(successors)
             found += self._changed_names(names, successors)
         if disabled:
             more = f" and {len(disabled) - _MANY} more" if len(disabled) > _MANY else ""
             some = ", ".join(map(repr, disabled[:_MANY]))
-            found.append(Untouched(f"disables loggers that are there already ({some}{more}): they stay enabled"))
+            what = f"disables loggers that are there already ({some}{more}): they stay enabled"
+            found.append(Deed("logging", what, Outcome.UNDONE))
         return found if len(found) > 1 else []
 
     def _put_back_references(self) -> None:
         """Show the handlers again that are closed when the process ends."""
-        since = [one for one in _REFERENCES if not has(self._references, one)]
-        _REFERENCES[:] = [one for one in self._references if one() is not None and one() is not self._probe] + since
+        since = [one for one in REFERENCES if not has(self._references, one)]
+        REFERENCES[:] = [one for one in self._references if one() is not None and one() is not self._probe] + since
 
     def _successors(self, after: dict[int, tuple[Any, ...]]) -> Successors:
         """Find out which handlers and filters were taken off to be put on again, as they are."""
@@ -149,10 +143,10 @@ class Loggers:
         found: list[Deed] = []
         for name, handler in names.items():
             if self._names.get(name) is not handler:
-                _NAMES.pop(name, None)
+                NAMES.pop(name, None)
                 found.append(Name(name, handler, successors))
         for name, handler in self._names.items():
-            _NAMES[name] = handler
+            NAMES[name] = handler
         return found
 
 
@@ -174,7 +168,7 @@ def _entries(
 ) -> list[Deed]:
     """Put a list of handlers or filters back, and return what was done to it."""
     living: list[Any] = getattr(owner, attribute)
-    if len(living) != len(before) or any(a is not b for a, b in zip(living, before, strict=True)):
+    if not walk.same_items(living, before):
         living[:] = before
     removed = [item for item in before if not has(after, item)]
     added = [item for item in after if not has(before, item)]

@@ -24,7 +24,7 @@ __all__ = ["Snapshot", "altered", "is_copied"]
 
 _Entry = TypeVar("_Entry", bound=tuple[Any, ...])
 
-PLAIN = (dict, defaultdict, OrderedDict, list, set, deque)
+_PLAIN = (dict, defaultdict, OrderedDict, list, set, deque)
 """The containers in which entries can be put back and registered again, and those of classes made of them."""
 
 _LARGE = 100_000
@@ -64,7 +64,7 @@ class Snapshot:
             if name.partition(".")[0] != "hotswap":
                 self.modules[id(facts)] = (facts, dict(facts), name)
         # Of a hundred names a few are containers.
-        containers = of_kinds(frozenset(PLAIN), held_by(facts for facts, _, _ in self.modules.values()))
+        containers = of_kinds(frozenset(_PLAIN), held_by(facts for facts, _, _ in self.modules.values()))
         for key, value in {id(value): value for value in containers if len(value) <= _WIDE}.items():
             if key not in told:  # by themselves
                 self.named[key] = (value, _copied(value))
@@ -97,7 +97,11 @@ class Snapshot:
         }
 
     def place_of(self, named: Any) -> str:
-        """Under which name a module holds a container."""
+        """Where a container is held, or under which name a module holds it."""
+        if id(named) in self.containers:
+            return self.containers[id(named)][2]
+        if id(named) in self.nearby.copies:
+            return self.nearby.place_of(named)
         for facts, copy, module in ((sys.__dict__, sys.__dict__, "sys"), *self.modules.values()):
             for names in (copy, facts):
                 found = next((name for name, value in list(names.items()) if value is named), None)
@@ -165,14 +169,16 @@ def altered(entries: Iterable[_Entry]) -> list[_Entry]:
     That only other keys made of text stand in a dict is not seen; such keys lead nowhere.
 
     Arguments:
-        entries: containers of the kinds of `PLAIN`, or made of them: each of the latter is returned. Each comes first,
+        entries: containers of the kinds of `_PLAIN`, or made of them: each of the latter is returned. Each comes first,
             its copy second.
     """
     every = list(entries)
     # Copies of sets may have another order, and those of default dicts are plain: they are not to stand among others.
-    kinds = {kind: [entry for entry in every if type(entry[0]) is kind] for kind in {type(entry[0]) for entry in every}}
-    altered = {id(entry) for part in kinds.values() for entry in _altered_of(part)}
-    return [entry for entry in every if id(entry) in altered]
+    kinds: dict[type, list[_Entry]] = {}
+    for entry in every:
+        kinds.setdefault(type(entry[0]), []).append(entry)
+    found = {id(entry) for part in kinds.values() for entry in _altered_of(part)}
+    return [entry for entry in every if id(entry) in found]
 
 
 def _altered_of(entries: Iterable[_Entry]) -> Iterator[_Entry]:
@@ -186,12 +192,12 @@ def _alike(part: Sequence[tuple[Any, ...]]) -> bool:
 
 
 def is_copied(kind: type) -> bool:
-    """Whether containers of a class are copied: those of `PLAIN`, and of a class made of one that C can go through."""
-    if kind in PLAIN:
+    """Whether containers of a class are copied: those of `_PLAIN`, and of a class made of one that C can go through."""
+    if kind in _PLAIN:
         return True
-    if not issubclass(kind, PLAIN) or issubclass(kind, OrderedDict):
+    if not issubclass(kind, _PLAIN) or issubclass(kind, OrderedDict):
         return False
-    return next(cls for cls in walk.mro(kind) if "__iter__" in walk.class_dict(cls)) in PLAIN
+    return next(cls for cls in walk.mro(kind) if "__iter__" in walk.class_dict(cls)) in _PLAIN
 
 
 def _copied(container: Any) -> Any:
@@ -203,7 +209,7 @@ def _copied(container: Any) -> Any:
 
 
 _ENTERED = (
-    *PLAIN,
+    *_PLAIN,
     SimpleNamespace,
     tuple,
     FunctionType,

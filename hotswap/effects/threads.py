@@ -41,7 +41,7 @@ class Threads:
             ran: ids of the globals of the candidate's modules.
             young: what was created while the candidate was loaded.
         """
-        started = {ident_of(one): one for one in self._actors.running()}
+        started = dict.fromkeys(map(ident_of, self._actors.running()))
         frames = sys._current_frames()
         known = {thread.ident: thread for thread in threading.enumerate()}
         found: list[tuple[int, threading.Thread | None, str]] = []

@@ -27,7 +27,6 @@ from types import (
     FunctionType,
     GeneratorType,
     MethodType,
-    ModuleType,
 )
 from typing import Any
 
@@ -180,9 +179,7 @@ class Traces:
             keeper = stack.pop()
             if id(keeper) in self._trusted:
                 continue
-            self._trusted.add(id(keeper))
-            if not self._is_counted(id(keeper)):
-                self.account([keeper])
+            self.trust_alone([keeper])
             for part in gc.get_referents(keeper):
                 kind = type(part)
                 ours = kind in (dict, list, set, tuple) or walk.class_home(kind).partition(".")[0] in packages
@@ -202,18 +199,12 @@ class Traces:
 
     def trust_libraries(self, libraries: Container[str]) -> None:
         """Account for what some packages hold: their modules, their classes, and what those are made of."""
-        stack: list[Any] = [
-            ModuleType.__getattribute__(module, "__dict__")
-            for name, module in list(sys.modules.items())
-            if name.partition(".")[0] in libraries and issubclass(type(module), ModuleType)
-        ]
+        stack: list[Any] = [facts for name, _, facts in imported() if name.partition(".")[0] in libraries]
         while stack and len(self._trusted) < _MANY:
             holder = stack.pop()
             if id(holder) in self._trusted or id(holder) in self.core:
                 continue
-            self._trusted.add(id(holder))
-            if not self._is_counted(id(holder)):
-                self.account([holder])
+            self.trust_alone([holder])
             stack += [part for part in gc.get_referents(holder) if _is_of(part, libraries)]
 
     def account(self, holders: Iterable[object]) -> None:

@@ -9,7 +9,7 @@ import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from hotswap.effects import Look
+from hotswap.effects import Survey
 from hotswap.generation.definitions import Kind, analyse, public_names
 from hotswap.generation.files import NamespaceLoader
 from hotswap.generation.finding import find
@@ -45,7 +45,7 @@ class CandidateWorld(World):
         """The modules whose bodies have run, those that others import first."""
         self.given_up = False
         """Whether a module body did not return in time: whatever it does from then on, it imports nothing managed."""
-        self.look: Look | None = None
+        self.look: Survey | None = None
         """While the candidate is loaded: told what is imported from elsewhere."""
         self.modules = Modules(self)
         """`sys.modules`, for the candidate's code."""

@@ -7,7 +7,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING
 
 from hotswap import walk
-from hotswap.effects import Look
+from hotswap.effects import Survey
 from hotswap.generation.wrapping import unwrap
 from hotswap.generation.young import Young, reachable
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["examine", "made_classes"]
 
 
-def examine(candidate: Candidate, look: Look, young: Young) -> None:
+def examine(candidate: Candidate, look: Survey, young: Young) -> None:
     """Find out what a candidate owns, take back what it did to the process, and enter it in its journal.
 
     Arguments:

@@ -27,7 +27,7 @@ from types import FrameType, ModuleType
 from typing import Any, NamedTuple
 
 from hotswap.generation.aliases import is_alias, name_of
-from hotswap.namespaces import holding, imported
+from hotswap.namespaces import imported, replace_names
 
 __all__ = ["GONE", "ImportCall", "ModuleView", "Reason", "World", "gate", "worlds"]
 
@@ -374,10 +374,7 @@ class _Gate:
     def _put_back(self) -> None:
         """Give modules that took a wrapper by name what it stood for: ``from importlib import import_module``."""
         originals = {id(wrapper): original for wrapper, original in self.originals()}
-        for facts in holding(originals.keys(), [facts for _, _, facts in imported()]):
-            for name, value in list(facts.items()):
-                if id(value) in originals:
-                    facts[name] = originals[id(value)]
+        replace_names(originals, [facts for _, _, facts in imported()])
 
 
 gate = _Gate()

@@ -13,7 +13,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from hotswap.effects import Journal, Look
+from hotswap.effects import Journal, Look, Survey
 from hotswap.errors import LoadError
 from hotswap.generation.aliases import unset
 from hotswap.generation.candidate_world import CandidateWorld
@@ -129,7 +129,7 @@ class Candidate(Mapping[str, ModuleType]):
         opened(self.shelters, self.world.live_modules, (*self.changed, *self.removed), self.modules)
         young = Young()
         libraries = frozenset(shelter.library for shelter in self.shelters)
-        self.world.look = look = Look(self.world.live_modules, self.world, libraries)
+        self.world.look = look = Survey(self.world.live_modules, self.world, libraries)
         try:
             with watch_young() as young:
                 (limit or Limit()).run(self)
@@ -240,7 +240,8 @@ class Candidate(Mapping[str, ModuleType]):
             try:
                 self.load_module(name)
             finally:
-                self.journal.enter_late(look, self.world.ran.values())
+                look.end(self.world.ran.values())
+                self.journal.enter_late(look)
         try:
             return self.world.present(name)
         except ModuleNotFoundError:
