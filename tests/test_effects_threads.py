@@ -163,7 +163,7 @@ class TestLive:
     def test_rollback_stops_what_goes_on_by_itself(self, service: Service) -> None:
         before = set(threading.enumerate())
         rollout = service.patcher.apply(service.patch(LISTENER + TIMER), allow_effects=["threads"])
-        assert [kind for kind, _ in kinds(rollout)] == ["threads", "threads"]
+        assert [kind for kind, _ in kinds(rollout)] == ["threads", "threads"], rollout.plan.effects
         started = set(threading.enumerate()) - before
         assert len(started) == 2
         rollout.rollback()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import collections
 import importlib
+import inspect
 import itertools
 import sys
+import warnings
 from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
@@ -428,6 +431,17 @@ class Model(metaclass=Meta):
         rollout = running.apply(m=source.replace("* 2", "* 3"))
         assert running.m.R == {"abc": 6}
         assert [warning for warning in rollout.plan.warnings if "R keeps what it has for 'abc':" in warning]
+
+    def test_modules_whose_text_python_warns_of_are_read_though_warnings_are_errors(
+        self, service: Callable[..., Service]
+    ) -> None:
+        source = "R = {}\ndef put(name, value): R[name] = value\nput('a', 1)\n"
+        with warnings.catch_warnings(action="ignore"):
+            running = service(hub=source, m="from .hub import R, put\nDIGITS = '\\d'\nput('b', 1)\n")
+        with pytest.raises(SyntaxError):
+            ast.parse(inspect.getsource(running.m))
+        running.apply(hub=source.replace("'a', 1", "'a', 2"))
+        assert running.hub.R == {"a": 2, "b": 1}
 
     def test_elements_that_nobody_can_compute_from_the_text_are_named(self, service: Callable[..., Service]) -> None:
         source = "R = []\ndef put(name): R.append(name * 2)\nput('a')\n"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotswap.generation.paths import path_of
 from hotswap.generation.selves import last_part
+from hotswap.patch import parse
 
 if TYPE_CHECKING:
     from hotswap.generation.live import Live
@@ -80,10 +81,10 @@ def unset(live: Live, going: Container[str]) -> frozenset[str]:
 def _sets(source: str) -> bool:
     """Whether a source has a statement that sets an entry of ``sys.modules``, or of ``modules``."""
     try:
-        tree = ast.parse(source)
+        statements = parse(source)
     except (SyntaxError, ValueError):
         return False
-    for node in ast.walk(tree):
+    for node in (inner for statement in statements for inner in ast.walk(statement)):
         if not isinstance(node, (ast.Subscript, ast.Attribute)) or last_part(node.value) != "modules":
             continue
         filled = isinstance(node, ast.Attribute) and node.attr in ("update", "setdefault")

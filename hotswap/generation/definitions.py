@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hotswap.generation.selves import Selves
+from hotswap.patch import parse
 
 __all__ = ["Binding", "Definitions", "Kind", "analyse", "public_names"]
 
@@ -101,7 +102,7 @@ def analyse(source: str, module: str, *, package: bool) -> Definitions:
     Raises SyntaxError or ValueError for text that is not Python.
     """
     base = module if package else module.rpartition(".")[0]
-    body = ast.parse(source).body
+    body = parse(source)
     return _body(body, base, Selves(inner for statement in body for inner in _own(statement)))
 
 

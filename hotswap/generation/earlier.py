@@ -12,7 +12,6 @@ whose classes or data would be made from an attribute that the rollback changes 
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
@@ -32,7 +31,7 @@ from hotswap.generation.loading import Candidate
 from hotswap.generation.selection import Selection, select
 from hotswap.generation.shelf import source_of
 from hotswap.generation.shelter import Shelter
-from hotswap.patch import Patch
+from hotswap.patch import Patch, parse
 
 __all__ = ["Earlier", "EarlierCandidate", "Ground"]
 
@@ -289,7 +288,7 @@ class EarlierWorld(CandidateWorld):
 def _complaint(text: str) -> str:
     """Why a text is no Python, or nothing if it is."""
     try:
-        ast.parse(text)
+        parse(text)
     except (SyntaxError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     return ""

@@ -24,6 +24,7 @@ from hotswap import walk
 from hotswap.generation.aliases import home_of, is_alias
 from hotswap.generation.definitions import Definitions, analyse
 from hotswap.generation.files import PatchLoader
+from hotswap.patch import compiled
 
 __all__ = ["MISSING", "Live", "LiveModule", "forget", "live_version", "managed", "same_value", "value_at"]
 
@@ -245,7 +246,7 @@ def _runs(source: str, facts: dict[str, object]) -> bool:
     """
     file = facts.get("__file__")
     try:
-        body = compile(source, "<adopted>", "exec", dont_inherit=True)
+        body = compiled(source)
     except (SyntaxError, ValueError):
         return False
     imported = _outdated_bytecode(file, facts.get("__cached__"))

@@ -68,6 +68,8 @@ class Candidate(Mapping[str, ModuleType]):
         """What migrations wrote: module -> name -> what the module body had bound to it. The module has the value."""
         self.fenced: list[Any] = []
         """Objects that migrations took over from what is live: nobody rewrites them."""
+        self.units: dict[str, list[Any]] = {}
+        """What the swap has found in sources: source -> its statements. It is prepared several times."""
         self.journal = Journal(allow)
         self.left: Mapping[str, str] = {}
         """New modules that nobody needs and that were left unloaded -> the missing module that they need."""
@@ -206,6 +208,7 @@ class Candidate(Mapping[str, ModuleType]):
         self.world.own, self.world.aliases = {}, {}
         self.world.kept = {}
         self.definitions.clear()
+        self.units.clear()
         self.tree.remove()
         if self._left_behind is None:
             self._shut()
@@ -232,6 +235,7 @@ class Candidate(Mapping[str, ModuleType]):
         self.discarded = True
         self.owned, self.classes, self.shelters = [], [], ()
         self.fenced, self._before = [], ({}, ())
+        self.units.clear()
         gate.release()
 
     def __getitem__(self, name: str) -> ModuleType:

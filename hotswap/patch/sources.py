@@ -11,13 +11,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import cast
 
 from packaging.version import InvalidVersion, Version
 
 from hotswap.errors import PatchError, SourceError
 
-__all__ = ["SourceFile", "complaint", "decode", "encode", "stated_version"]
+__all__ = ["SourceFile", "compiled", "complaint", "decode", "encode", "parse", "stated_version"]
 
 _COOKIE = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _BLANK = re.compile(rb"[ \t\f]*(?:#.*)?")
@@ -157,18 +158,32 @@ def complaint(source: SourceFile) -> str | None:
     return None
 
 
+def parse(source: str | bytes) -> list[ast.stmt]:
+    """Return the statements of a source. Nobody is warned: an ``error`` filter of the user does not make it fail.
+
+    Raises what `ast.parse` raises for what is not Python.
+    """
+    with _quiet():
+        return ast.parse(source, _NAME_PREFIX + "source").body
+
+
+def compiled(source: str) -> CodeType:
+    """Return the code of a module's source, as quietly. Raises what `compile` raises for what is not Python."""
+    with _quiet():
+        return compile(source, _NAME_PREFIX + "source", "exec", dont_inherit=True)
+
+
 def stated_version(data: bytes) -> Version | None:
     """Return what a source states in ``__version__ = "..."`` at its top level, read without executing it.
 
     None if it states nothing, computes it, or states what is no version.
     """
     try:
-        with _quiet():
-            tree = ast.parse(data, _NAME_PREFIX + "version")
+        body = parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         return None
     version = None
-    for statement in tree.body:
+    for statement in body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         if not any(isinstance(target, ast.Name) and target.id == "__version__" for target in targets):
             continue

@@ -57,6 +57,8 @@ class Climb:
         level: Iterable[int] = first
         for _ in range(_ROUNDS):
             above = [key for key in level if key not in self._above]
+            if not above:
+                break
             self._keep((key, None) for key in above[_WIDTH:])
             level = self._climb([self._nodes[key] for key in above[:_WIDTH]])
         self._keep((key, None) for key in level)

@@ -141,8 +141,8 @@ class Table:
             keys = elements(self.holder)
             _note(self._keys, _moves(keys, leads.of) if leads.concern(keys) else {}, forward)
         if not issubclass(kind, set):
-            values = list(dict.values(self.holder)) if issubclass(kind, dict) else elements(self.holder)
-            concerned = values if leads.concern(values) else ()
+            held = values(self.holder)
+            concerned = held if leads.concern(held) else ()
             _note(self._values, {id(v): (v, after) for v in concerned if (after := leads.of(v)) is not v}, forward)
 
     def ops(self, forward: bool) -> list[Op]:

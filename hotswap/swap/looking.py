@@ -7,13 +7,13 @@ staged and never in a commit, and for all classes together.
 from __future__ import annotations
 
 import gc
-import sys
 import weakref
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
+from hotswap.namespaces import held_by, imported
 
 __all__ = ["DROPPED", "Look"]
 
@@ -22,8 +22,6 @@ DROPPED = "_hotswap_dropped"
 
 _FROZEN_AT_START = 4096
 """CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
-
-_NAMES: Any = vars(ModuleType)["__dict__"]
 
 _DEEP = 8
 """How far objects that the collector does not show are followed: application, router, list, mount, application."""
@@ -100,10 +98,7 @@ _hidden = _Hidden()
 
 
 def _led_to_by_modules(kinds: frozenset[int]) -> list[Any]:
-    modules = [module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType)]
-    # A lazy module must not be loaded for being looked at, so its own `__getattribute__` is not asked.
-    names = [list(_NAMES.__get__(module).values()) for module in modules]
-    level = [value for values in names for value in values if id(type(value)) in kinds]
+    level = [value for value in held_by(facts for _, _, facts in imported()) if id(type(value)) in kinds]
     found: dict[int, Any] = {}
     for _ in range(_DEEP):
         found.update((id(one), one) for one in level if id(type(one)) in kinds)

@@ -190,8 +190,14 @@ class _DictMerge(_Merge):
 
     def unknown(self) -> list[Any]:
         """The keys of entries of which it can't be told whether they were changed at run time."""
-        found = []
-        for key, value in self._translated() if self.place is not None else ():
+        found: list[Any] = []
+        if self.place is None:
+            return found
+        if size(self.living) <= LARGE and any(
+            type(key) in UNIQUE_NEVER and key not in self.twin for key in elements(self.living)
+        ):
+            self.revisions.concern(self.place)  # the commit will ask: sources are read now
+        for key, value in self._translated():
             living = dict.get(self.living, key, _MISSING) if is_quiet(key) else _MISSING
             after = self.translate(value)
             if living is _MISSING or self._is_merged(living, after) or self.is_gone(living):
@@ -262,10 +268,11 @@ class _ListMerge(_Merge):
         wanted, other = (after, before) if forward else (before, after)
         if not walk.same_items(now, other) and not walk.same_items(now, wanted):
             # Somebody has added or removed entries since.
-            removed = [value for value in other if not _has(now, value)]
+            there, known = set(map(id, now)), set(map(id, other))
             leads = self.fates.leads if forward else self.fates.leads.back
-            more = [leads.of(value) for value in now if not _has(other, value)]
-            wanted = [value for value in wanted if not _has(removed, value)] + more
+            removed = known - there
+            more = [leads.of(value) for value in now if id(value) not in known]
+            wanted = [value for value in wanted if id(value) not in removed] + more
         if issubclass(type(self.living), list):
             yield (list.__setitem__, self.living, slice(None), wanted)
         elif self._is_led(before, after):
@@ -279,13 +286,14 @@ class _ListMerge(_Merge):
 
     def merged(self, living: list[Any]) -> list[Any]:
         twin = [self.translate(value) for value in elements(self.twin)]
-        like = self._by_definitions(twin)
+        like, made = self._by_definitions(twin), set(map(id, twin))
         after = []
         for value in living:
             successor = self.fates.current(value)
-            if _has(twin, successor) or not (self.is_gone(value) or self.is_dropped(value, twin)):
+            if id(successor) in made or not (self.is_gone(value) or self.is_dropped(value, twin)):
                 after.append(next(self._told(value, like, Verdict.REVISED), successor))
-        new = [v for v in twin if not _has(after, v) and (leads_to(v, self.fates.fresh) or self.is_added(v, after))]
+        there = set(map(id, after))
+        new = [v for v in twin if id(v) not in there and (leads_to(v, self.fates.fresh) or self.is_added(v, after))]
         most = self.living.maxlen if issubclass(type(self.living), deque) else None
         return after + new if most is None else after + new[: most - len(after)]
 
@@ -367,7 +375,3 @@ def _registered(value: Any) -> list[Any]:
 
 def _is_definition(value: Any) -> bool:
     return type(value) is FunctionType or walk.is_class(value)
-
-
-def _has(values: Iterable[Any], value: Any) -> bool:
-    return any(item is value for item in values)

@@ -23,7 +23,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.errors import HotswapError, MigrationError
 from hotswap.generation import Candidate, Limit, Young, reachable, told, watch_young
-from hotswap.patch import decode
+from hotswap.patch import decode, parse
 from hotswap.stopping import Stopped, Worker, is_interrupt
 from hotswap.swap.bodies import same_code
 from hotswap.swap.forwarding import KIND_FLAGS
@@ -146,7 +146,7 @@ def foreseen(candidate: Candidate, module: str) -> set[str]:
     """The names that a migration assigns, as far as its text tells: ``new.CACHE = ...``."""
     source = candidate.patch.sources.get(module)
     names: set[str] = set()
-    for statement in ast.parse(decode(source.data)).body if source is not None else ():
+    for statement in parse(decode(source.data)) if source is not None else ():
         if isinstance(statement, ast.FunctionDef) and statement.name == _DO:
             arguments = [*statement.args.posonlyargs, *statement.args.args]
             new = arguments[1].arg if len(arguments) > 1 else ""

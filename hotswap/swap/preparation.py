@@ -191,7 +191,7 @@ class Swap(Reversal):
         )
         claimed = adapt(self._adapters, facts)
         names, classes = self._keeping.names, self._pairing.classes
-        revisions = Revisions(self._live, self._candidate, self.old, names, classes)
+        revisions = self._revisions = Revisions(self._live, self._candidate, self.old, names, classes)
         placed = [kept.placed(revisions.places) for kept in containers]
         whole = [*placed, *inside(placed, translate)]
         registries = [kept for kept in whole if id(kept.living) not in claimed]
@@ -346,6 +346,7 @@ class Swap(Reversal):
         """Note that the writes were made."""
         self._journal.settle()
         self._candidate.settle_in()
+        self._revisions.forget()
         for pair in self._pairing.classes:
             detach(pair.new)
         forget_aliases()

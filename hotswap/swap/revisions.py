@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import ast
 import enum
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Candidate, Live
-from hotswap.patch import decode
+from hotswap.patch import decode, parse
 from hotswap.swap.keys import entries
 from hotswap.swap.pairs import ClassPair
 from hotswap.swap.state import UNIQUE_NEVER
@@ -51,15 +52,19 @@ class Place:
     `attribute` says that it is an attribute of an instance: plain values in it are the state of that object.
     """
 
-    text: str
+    root: str
     name: str
     keys: tuple[Any, ...] = ()
     attribute: bool = False
 
+    @property
+    def text(self) -> str:
+        """Where it is, in words."""
+        return self.root + "".join(f"[{_told(key)}]" for key in self.keys)
+
     def at(self, key: Any) -> Place:
         """The place of what stands under a key."""
-        told = f"[{key!r}]" if type(key) in UNIQUE_NEVER else f"[{_title(key)}]"
-        return replace(self, text=self.text + told, keys=(*self.keys, key))
+        return Place(self.root, self.name, (*self.keys, key), self.attribute)
 
     def of(self, attribute: str) -> Place:
         """The place of what an attribute of the object is."""
@@ -74,7 +79,7 @@ class Verdict(enum.Enum):
     UNKNOWN = "it can't be told whether it was changed at run time"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Unit:
     """A statement, or the head or the body of a function.
 
@@ -99,7 +104,7 @@ class _Reaching:
 
     filling: Mapping[_Word, list[_Unit]]
     calling: Mapping[_Word, list[_Unit]]
-    dumps: list[str]
+    units: set[_Unit]
 
 
 class _Text:
@@ -107,7 +112,8 @@ class _Text:
 
     Arguments:
         texts: the sources of its modules.
-        units: source -> its units, as far as somebody has asked for them; shared by both versions.
+        units: source -> its units, as far as somebody has asked for them; shared by both versions, and by all swaps
+            that are prepared of a candidate.
     """
 
     def __init__(self, texts: Iterable[str], units: dict[str, list[_Unit]]) -> None:
@@ -116,9 +122,9 @@ class _Text:
 
     def _speaking(self, names: Iterable[str]) -> Iterator[_Unit]:
         """The units of the sources that have one of some names anywhere."""
-        wanted = list(names)
+        wanted = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
         for text in self._texts:
-            if any(name in text for name in wanted):
+            if wanted.search(text):
                 if text not in self._units:
                     self._units[text] = list(_units(text))
                 yield from self._units[text]
@@ -132,14 +138,14 @@ class _Text:
                 callers = {own for u in self._speaking(known) for own in u.own if not known.isdisjoint(u.names)}
             filling: dict[_Word, list[_Unit]] = {}
             calling: dict[_Word, list[_Unit]] = {}
-            dumps = []
+            units: set[_Unit] = set()
             for unit in self._speaking(callers | {name}):
                 fills = name in unit.names
                 if fills or not (callers.isdisjoint(unit.names) and callers.isdisjoint(unit.own)):
-                    dumps.append(unit.dump)
+                    units.add(unit)
                     for word in unit.words:
                         (filling if fills and unit.later else calling).setdefault(word, []).append(unit)
-            self._known[name] = _Reaching(filling, calling, sorted(dumps))
+            self._known[name] = _Reaching(filling, calling, units)
         return self._known[name]
 
     def places_of(self, word: _Word, place: Place) -> set[_Where]:
@@ -155,7 +161,7 @@ class _Text:
 
 
 class Revisions:
-    """What registries hold that the two versions say otherwise. Lives as long as a swap is prepared.
+    """What registries hold that the two versions say otherwise. Lives as long as the swap can be taken back.
 
     Arguments:
         live: the managed modules as they run.
@@ -179,9 +185,13 @@ class Revisions:
         self.warnings: list[str] = []
         """Of entries of which it can't be told whether they were changed at run time."""
 
+    def forget(self) -> None:
+        """Let go of what was read: the writes are known once they were made."""
+        self.__dict__.pop("_texts", None)
+
     def warn(self, place: Place, keys: list[Any]) -> None:
         """Say that entries keep their living value, or elements stay out."""
-        told = [repr(key) if type(key) in UNIQUE_NEVER else _title(key) for key in keys[:_NAMED]]
+        told = list(map(_told, keys[:_NAMED]))
         more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
         self.warnings.append(
             f"{place.text} keeps what it has for {', '.join(told)}{more}: the new version registers something else, "
@@ -204,7 +214,7 @@ class Revisions:
 
     @cached_property
     def _texts(self) -> tuple[_Text, _Text]:
-        candidate, units = self._candidate, dict[str, list[_Unit]]()
+        candidate, units = self._candidate, self._candidate.units
         texts = {name: decode(source.data) for name, source in candidate.patch.sources.items()}
         old = {entry.name: entry.source for entry in self._live if entry.source is not None}
         new = {name: texts.get(name, text) for name, text in old.items() if name not in candidate.removed}
@@ -213,11 +223,15 @@ class Revisions:
         new.update((name, text) for name, text in texts.items() if name in candidate.modules and name not in known)
         return _Text(old.values(), units), _Text(new.values(), units)
 
-    def _concern(self, place: Place) -> bool:
-        """Whether anything of what fills a registry has changed."""
+    def concern(self, place: Place) -> bool:
+        """Whether anything of what fills a registry has changed. The first time for a name, sources are read."""
         if place.name not in self._changed:
-            old, new = (text.reaching(place.name).dumps for text in self._texts)
-            self._changed[place.name] = old != new
+            old, new = (text.reaching(place.name).units for text in self._texts)
+            # Modules whose text did not change have the same units.
+            before, after = (
+                sorted(unit.dump for unit in one if unit not in other) for one, other in ((old, new), (new, old))
+            )
+            self._changed[place.name] = before != after
         return self._changed[place.name]
 
     def judge(self, place: Place, living: Any, twin: Any) -> Verdict:
@@ -233,7 +247,7 @@ class Revisions:
             return Verdict.STAYS
         before, after = ({leaf for leaf in one or () if _is_plain(leaf)} for one in leaves)
         held = [{leaf for leaf in one or () if not _is_plain(leaf)} for one in leaves]
-        if held[0] != held[1] or (place.attribute and not held[0]) or not self._concern(place):
+        if held[0] != held[1] or (place.attribute and not held[0]) or not self.concern(place):
             return Verdict.STAYS
         gone, come = before - after, after - before
         # It is told by the very statement or function that says the one in the old version and the other in the new.
@@ -247,7 +261,7 @@ class Revisions:
     def drops(self, place: Place, value: Any) -> bool:
         """Whether an entry that the new version does not make was said by a statement of the old version alone."""
         leaves = _leaves(value)
-        if not leaves or place.attribute or not self._concern(place):
+        if not leaves or place.attribute or not self.concern(place):
             return False
         old, new = ([text.places_of(leaf, place) for leaf in leaves] for text in self._texts)
         said = all(any(not later for _, later in where) for where in old)
@@ -255,14 +269,14 @@ class Revisions:
 
     def adds(self, place: Place, value: Any) -> bool:
         """Whether a plain element that the living registry lacks is said by the new version alone."""
-        if type(value) not in UNIQUE_NEVER or place.attribute or not self._concern(place):
+        if type(value) not in UNIQUE_NEVER or place.attribute or not self.concern(place):
             return False
         old, new = (text.places_of((type(value), value), place) for text in self._texts)
         return bool(new) and not old
 
     def computes(self, place: Place, value: Any) -> bool:
         """Whether a plain element that the living registry lacks is said by no version: code has computed it."""
-        if type(value) not in UNIQUE_NEVER or place.attribute or not self._concern(place):
+        if type(value) not in UNIQUE_NEVER or place.attribute or not self.concern(place):
             return False
         return not any(text.places_of((type(value), value), place) for text in self._texts)
 
@@ -298,6 +312,10 @@ def _leaves(value: Any) -> list[_Word] | None:
     return found
 
 
+def _told(key: Any) -> str:
+    return repr(key) if type(key) in UNIQUE_NEVER else _title(key)
+
+
 def _title(key: Any) -> str:
     if walk.is_class(key):
         return walk.class_name(key)
@@ -310,7 +328,7 @@ def _word(key: Any) -> _Word:
 
 
 def _units(text: str) -> Iterator[_Unit]:
-    for statement in ast.parse(text).body:
+    for statement in parse(text):
         yield from _split(statement, (), later=False)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Candidate, Live
-from hotswap.patch import decode
+from hotswap.patch import decode, parse
 from hotswap.swap.contents import Kept, inside
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
@@ -78,7 +78,8 @@ def _mentions(text: str, key: str) -> bool:
     return any(
         (isinstance(node, ast.Constant) and node.value == key and type(node.value) is str)
         or (isinstance(node, ast.keyword) and node.arg == key)
-        for node in ast.walk(ast.parse(text))
+        for statement in parse(text)
+        for node in ast.walk(statement)
     )
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from hotswap import walk
 from hotswap.namespaces import held_by, imported, of_kinds, parted
 from hotswap.swap.calling import followed
-from hotswap.swap.contents import Kept
+from hotswap.swap.contents import LARGE, Kept
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.guarded import is_closed, is_guarded
 from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, size
@@ -36,13 +36,9 @@ from hotswap.swap.state import UNIQUE_NEVER
 
 __all__ = ["Tables", "earlier", "leads_of"]
 
-_CONTAINERS = (dict, list, set, deque)
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
-_PLAIN = frozenset((*_CONTAINERS, OrderedDict, defaultdict))
+_PLAIN = frozenset((dict, list, set, deque, OrderedDict, defaultdict))
 _NAMED = _PLAIN | {*_WEAK, MappingProxyType}
-
-_LARGE = 100_000
-"""A container with more items is a cache."""
 
 _WALKED = 1_000
 """Of an unchanged module's containers with more items nobody looks into the items."""
@@ -165,9 +161,14 @@ class Tables:
         self._looks += 1
         if self._looks % 2:
             leads = self._leads if forward else self._leads.back
-            spaces, swapped = [facts for _, _, facts in imported()], [*self._old.values(), *self._new.values()]
-            self._spaces = {*map(id, spaces), *(id(_NAMES.__get__(module)) for module in swapped)}
-            others = self._others()
+            modules = imported()
+            swapped = {id(_NAMES.__get__(module)) for module in (*self._old.values(), *self._new.values())}
+            self._spaces = {id(facts) for _, _, facts in modules} | swapped
+            others = [
+                _Other(name, facts)
+                for name, _, facts in modules
+                if id(facts) not in swapped and name.partition(".")[0] != _OURS
+            ]
             for holder in self._holders(leads, others):
                 self._tables.setdefault(id(holder), Table(holder, self._leads))
             for there, origin, destination, name in self._bound(leads, others):
@@ -211,7 +212,7 @@ class Tables:
     def _concerned(self, values: list[Any], leads: Leads) -> Iterator[Any]:
         """The containers of some objects in which something is to be led. Of most that is ruled out many at once."""
         unique = {id(value): value for value in values}.values()
-        for part in parted(value for value in unique if type(value) in _PLAIN and len(value) <= _LARGE):
+        for part in parted(value for value in unique if type(value) in _PLAIN and len(value) <= LARGE):
             for value in part if leads.concern(held_by(part)) else ():
                 yield from self._inside(value, leads)
         for value in unique:
@@ -223,17 +224,8 @@ class Tables:
         for holder in (value, *_own_containers(value)):
             if id(holder) in self._aside or id(holder) in self._spaces or not walk.is_container(type(holder)):
                 continue
-            if size(holder) <= _LARGE and leads.concern(entries(holder)):
+            if size(holder) <= LARGE and leads.concern(entries(holder)):
                 yield holder
-
-    def _others(self) -> list[_Other]:
-        """The modules that are not swapped."""
-        swapped = {id(_NAMES.__get__(module)) for module in (*self._old.values(), *self._new.values())}
-        return [
-            _Other(name, facts)
-            for name, _, facts in imported()
-            if id(facts) not in swapped and name.partition(".")[0] != _OURS
-        ]
 
     def _bound(self, leads: Leads, others: Sequence[_Other]) -> Iterator[tuple[Any, Any, Any, str]]:
         """The names and attributes whose object is rebuilt: where it is, and where it is written, back and forth."""
