@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nox
@@ -29,8 +29,8 @@ AS_PYODIDE = "3.14"
 """The version that also runs as WebAssembly in Node, where no interpreter of it is needed."""
 
 IN_CI = bool(os.environ.get("CI"))
-PYODIDE_LIMIT = 15 * 60
-"""Seconds; there are no threads and no signals in Pyodide that could end a test that hangs."""
+PART_LIMIT = 15 * 60
+"""Seconds for a process of tests: there are no threads and no signals in Pyodide that could end a test that hangs."""
 
 
 # --- interpreters ----------------------------------------------------------------------------------------------------
@@ -119,6 +119,9 @@ def absolute(argument: str) -> str:
     return str(ROOT / argument) if path and not path.startswith("-") and (ROOT / path).exists() else argument
 
 
+CONFIG = ("--config-file", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
+
+
 def run_pytest(
     session: nox.Session,
     *arguments: str,
@@ -129,9 +132,45 @@ def run_pytest(
     given = [absolute(argument) for argument in session.posargs]
     if not any(Path(argument.partition("::")[0]).exists() for argument in given):
         given += map(str, on)
-    config = ("--config-file", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
     with tempfile.TemporaryDirectory(prefix="hotswap-tests-") as empty, session.chdir(empty):
-        session.run(*command, *config, *arguments, *given)
+        session.run(*command, *CONFIG, *arguments, *given)
+
+
+def run_together(session: nox.Session, commands: Iterable[Sequence[str]]) -> None:
+    """Run commands from an empty folder, one for each core at a time; what each printed is shown when it has ended."""
+    env = {key: value for key, value in {**os.environ, **session.env}.items() if value is not None}
+    env["PATH"] = os.pathsep.join([*(session.bin_paths or ()), os.environ["PATH"]])
+    with (
+        tempfile.TemporaryDirectory(prefix="hotswap-tests-") as empty,
+        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+    ):
+
+        def run(command: Sequence[str]) -> tuple[str, str]:
+            try:
+                ran = subprocess.run(
+                    command,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    cwd=empty,
+                    env=env,
+                    timeout=PART_LIMIT,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                return (error.output or b"").decode(errors="replace"), f"did not end within {PART_LIMIT} s"
+            return ran.stdout.decode(errors="replace"), f"failed with exit code {ran.returncode}" * bool(ran.returncode)
+
+        running = {pool.submit(run, command): " ".join(command) for command in commands}
+        failed = []
+        for ended in as_completed(running):
+            printed, reason = ended.result()
+            session.log(running[ended])
+            sys.stdout.write(printed)
+            sys.stdout.flush()
+            failed += [f"{running[ended]} {reason}"] * bool(reason)
+    if failed:
+        session.error("; ".join(failed))
 
 
 # --- sessions --------------------------------------------------------------------------------------------------------
@@ -171,15 +210,24 @@ def tests(session: nox.Session) -> None:
         run_pytest(session, *options)
         return
     # Staging looks at every module of the process, and a process imports what any of its tests imports: frameworks,
-    # HTTP clients, hypothesis. So these tests have processes of their own, or all others would take half as long again.
+    # HTTP clients, hypothesis. So such tests have processes of their own, or all others would take half as long again.
     suite = ROOT / "tests"
-    large = [suite / name for name in ("property", "test_demo.py", "test_shop.py", "test_watching.py")]
-    elsewhere = [*large, suite / "adapters", suite / "test_docs.py"]  # the examples have a session of their own
+    apart = [[suite / name] for name in ("property", "test_watching.py", "test_demo.py", "test_shop.py")]
+    frameworks: dict[str, list[Path]] = {}
+    for path in sorted((suite / "adapters").glob("test_*.py")):
+        frameworks.setdefault(path.stem.split("_")[1], []).append(path)
+    apart += frameworks.values()
+    # The examples have a session of their own, and so have the minutes of stress.
+    elsewhere = [
+        suite / "adapters",
+        suite / "test_docs.py",
+        suite / "stress",
+        *(path for part in apart for path in part),
+    ]
     run_pytest(session, *options, *(f"--ignore={path}" for path in elsewhere))
-    # Some of these wait for servers and workers that start and end, so more processes than cores pay.
-    more = ("-n", str(2 * (os.cpu_count() or 1)))
-    run_pytest(session, *options, *more, on=large)
-    run_pytest(session, *options, *more, on=[suite / "adapters"])
+    apart.sort(key=lambda part: sum(path.stat().st_size for path in part if path.is_file()), reverse=True)
+    pytest = (str(Path(session.bin) / "python"), "-m", "pytest", *CONFIG, "-m", "not stress")
+    run_together(session, [(*pytest, *map(str, part)) for part in apart])
 
 
 @nox.session(python=MAIN)
@@ -231,33 +279,12 @@ def pyodide(session: nox.Session) -> None:
     # Without its dependencies: watchdog has no wheel for WebAssembly, and is imported only by what watches.
     session.install(*into, "--no-deps", str(built_wheel(session)))
 
-    # There is no pytest-xdist for it: an interpreter for each core takes its part, and what it printed is shown after.
+    # There is no pytest-xdist for it: an interpreter for each core takes its part.
     parts = 1 if session.posargs else min(os.cpu_count() or 1, 4)
-    running: list[tuple[subprocess.Popen[bytes], Path]] = []
-    deadline = time.monotonic() + PYODIDE_LIMIT
-    failed = []
-    try:
-        for part in range(1, parts + 1):
-            arguments = ["-m", "not threads and not slow and not stress", "--part", f"{part}/{parts}", *session.posargs]
-            command = ["node", str(here / "run.mjs"), str(folder), str(ROOT), *arguments]
-            session.log(" ".join(command))
-            log = folder / f"part-{part}.log"
-            with log.open("wb") as out:
-                running.append((subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT), log))
-        sys.stdout.flush()
-        for part, (process, log) in enumerate(running, 1):
-            try:
-                ended = f"ended with {code}" if (code := process.wait(max(0, deadline - time.monotonic()))) else ""
-            except subprocess.TimeoutExpired:
-                ended = f"did not end within {PYODIDE_LIMIT} s"
-            sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
-            if ended:
-                failed.append(f"part {part} of pytest on Pyodide {ended}")
-    finally:
-        for process, _ in running:
-            process.kill()  # one that has ended is not there to be killed
-    if failed:
-        session.error("; ".join(failed))
+    node = ["node", str(here / "run.mjs"), str(folder.resolve()), str(ROOT)]
+    chosen = ["-m", "not threads and not slow and not stress"]
+    every = [[*node, *chosen, "--part", f"{part}/{parts}", *session.posargs] for part in range(1, parts + 1)]
+    run_together(session, every)
 
 
 @nox.session(venv_backend="none")

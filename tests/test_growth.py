@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 import hotswap
+from hotswap.effects.snapshot import Snapshot
 
 Make = Callable[..., ModuleType]
 
@@ -113,6 +114,28 @@ class TestGenerations:
 def linecache_runs(thread: threading.Thread) -> bool:
     frame = sys._current_frames().get(thread.ident or 0)
     return frame is not None and frame.f_code is linecache.getlines.__code__
+
+
+class TestLooking:
+    def test_what_was_copied_of_the_process_is_let_go_without_a_collection(
+        self, make_package: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The names of all modules are some megabytes; collections would have to go through them."""
+        taken: list[weakref.ref[Any]] = []
+        init = Snapshot.__init__
+
+        def note(self: Snapshot, *arguments: Any) -> None:
+            taken.append(weakref.ref(self))
+            init(self, *arguments)
+
+        monkeypatch.setattr(Snapshot, "__init__", note)
+        course = Course(make_package, "")
+        gc.disable()
+        try:
+            course.run(1)
+            assert [reference() for reference in taken] == [None]
+        finally:
+            gc.enable()
 
 
 class TestLines:

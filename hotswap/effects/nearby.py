@@ -32,6 +32,7 @@ _DEEP = 5
 _MANY = 2_000
 """How many steps from a name, and beyond how many copies no further step is made, before loading and while it lasts."""
 
+_Way = Callable[[Any, list[Any]], list[Any]]
 _HOLDERS = (deque, MethodType, BuiltinFunctionType, partial)
 _LEFT_OUT = (ModuleType, BaseException, ModuleSpec, type(lru_cache(lambda: None)))
 _FUNCTIONS = frozenset((FunctionType,))
@@ -74,7 +75,8 @@ class Nearby:
         """Id of the cell of a closure -> (it, what it held)."""
         self._managed, self._libraries, self._told = managed, libraries, told
         self._dispatched = dispatched
-        self._ways: dict[type, Callable[[list[Any]], list[Any]] | None] = {CellType: self._enter_cells}
+        # Functions, not methods: what was looked through is let go with this object, and waits for no collection.
+        self._ways: dict[type, _Way | None] = {CellType: Nearby._enter_cells}
         self._seen: dict[int, Any] = {id(o): o for o in apart}
         self._met: set[tuple[str, ...]] = set()
         self._limit = _MANY
@@ -177,22 +179,26 @@ class Nearby:
         for kind, found in kinds.items():
             way = self._ways[kind]
             if way is not None and len(self.copies) < self._limit:
-                further += way(found)
+                further += way(self, found)
             else:
                 for o in found:
                     del self._seen[id(o)]
         return further
 
-    def _way(self, kind: type) -> Callable[[list[Any]], list[Any]] | None:
+    @staticmethod
+    def _way(kind: type) -> _Way | None:
         """How objects of a class are entered; None: not at all."""
         if kind in _PLAIN:
-            return self._enter_containers
+            return Nearby._enter_containers
         if kind in _HOLDERS:
-            return held_by
+            return Nearby._enter_held
         if issubclass(kind, type):
-            return self._enter_classes
+            return Nearby._enter_classes
         ours = walk.class_home(kind).partition(".")[0] in ("hotswap", "_frozen_importlib_external")
-        return None if walk.is_written_in_c(kind) or ours or issubclass(kind, _LEFT_OUT) else self._enter_objects
+        return None if walk.is_written_in_c(kind) or ours or issubclass(kind, _LEFT_OUT) else Nearby._enter_objects
+
+    def _enter_held(self, found: list[Any]) -> list[Any]:
+        return held_by(found)
 
     def _enter_containers(self, found: list[Any]) -> list[Any]:
         entered = [o for o in found if len(o) <= _WIDE]

@@ -13,6 +13,7 @@ import threading
 import typing
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
@@ -80,7 +81,7 @@ class Snapshot:
                     if not attribute.startswith("__"):
                         self._look(value, f"{name}:{attribute}")
         told |= self.containers.keys() | self.named.keys() | self.modules.keys()
-        self.nearby = Nearby(dict(modules), libraries, told, apart, self._dispatch)
+        self.nearby = Nearby(dict(modules), libraries, told, apart, partial(_dispatch, self.caches))
 
     def knows(self, o: object) -> bool:
         """Whether an object was there before, though it looks young: CPython does not track a dict of plain values."""
@@ -137,7 +138,7 @@ class Snapshot:
             if size > _WIDE:
                 return []
         if kind is FunctionType:
-            self._dispatch(o)
+            _dispatch(self.caches, o)
             return [*(o.__closure__ or ()), o.__dict__]
         if walk.is_class(o):
             for namespace in gc.get_referents(o):
@@ -147,20 +148,21 @@ class Snapshot:
             return [value for name, value in walk.class_items(o) if name not in ("__dict__", "__weakref__")]
         return gc.get_referents(o)
 
-    def _dispatch(self, function: FunctionType) -> None:
-        """Note what a `singledispatch` function remembers: it has to forget it when its registry changes."""
-        if function.__globals__.get("__name__") != "functools" or "_clear_cache" not in function.__dict__:
-            return
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        clear = function.__dict__["_clear_cache"]
-        data = (walk.instance_dict(getattr(clear, "__self__", None)) or {}).get("data")
-        for value in function.__dict__.values():
-            if type(value) in (FunctionType, MethodType) and type(value) is FunctionType:
-                inner = dict(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True))
-                cells.update({name: cell for name, cell in inner.items() if name == "registry"})
-        if "registry" in cells and type(data) is dict:
-            registry = cells["registry"].cell_contents
-            self.caches[id(registry)] = data
+
+def _dispatch(caches: dict[int, dict[Any, Any]], function: FunctionType) -> None:
+    """Note what a `singledispatch` function remembers: it has to forget it when its registry changes."""
+    if function.__globals__.get("__name__") != "functools" or "_clear_cache" not in function.__dict__:
+        return
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    clear = function.__dict__["_clear_cache"]
+    data = (walk.instance_dict(getattr(clear, "__self__", None)) or {}).get("data")
+    for value in function.__dict__.values():
+        if type(value) in (FunctionType, MethodType) and type(value) is FunctionType:
+            inner = dict(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True))
+            cells.update({name: cell for name, cell in inner.items() if name == "registry"})
+    if "registry" in cells and type(data) is dict:
+        registry = cells["registry"].cell_contents
+        caches[id(registry)] = data
 
 
 def altered(entries: Iterable[_Entry]) -> list[_Entry]:
@@ -202,7 +204,8 @@ def is_copied(kind: type) -> bool:
 
 def _copied(container: Any) -> Any:
     """A copy, with the hashes that are known: no key is asked for its own."""
-    kind = walk.kind_of(container)
+    exact = type(container)
+    kind = exact if exact in (dict, list, set) else walk.kind_of(container)
     if kind is OrderedDict:
         return OrderedDict.copy(container)
     return kind(container) if kind in (dict, set) else kind(kind.__iter__(container))

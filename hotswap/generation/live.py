@@ -84,7 +84,8 @@ class LiveModule:
 
 def managed(name: str, packages: tuple[str, ...]) -> bool:
     """Return whether a module belongs to one of the managed packages."""
-    return any(name == package or name.startswith(package + ".") for package in packages)
+    # Asked for every module of the process, again and again, and most begin otherwise.
+    return name.startswith(packages) and any(name == package or name.startswith(package + ".") for package in packages)
 
 
 class Live:
