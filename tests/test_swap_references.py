@@ -1101,6 +1101,31 @@ class TestRetargeting:
             if live == 100:
                 patcher.rollback()
 
+    def test_follows_its_own_name_rather_than_the_place_where_it_is_held(
+        self, make_package: Callable[..., ModuleType]
+    ) -> None:
+        """A partial holds a lambda of an earlier generation, and the new version puts something else in its place."""
+        package = make_package(
+            {
+                "b.py": "f = lambda *_: 0\n",
+                "c.py": "import functools\nfrom . import b\ng = functools.partial(b.f, 1)\n",
+            }
+        ).__name__
+        c: Any = importlib.import_module(f"{package}.c")
+        held, part = c.b.f, c.g
+        patcher = hotswap.Patcher([package])
+        patcher.apply(hotswap.Patch.from_sources({f"{package}.b": "f = lambda *_: 0\nx = 1\n"}, version="2"))
+        assert sys.modules[f"{package}.b"].f is not held
+        assert (held(), part()) == (0, 0)
+        last = {
+            f"{package}.b": "def f(*_): return 2\n",
+            f"{package}.c": "import functools\ng = functools.partial(divmod, 1, 7)\n",
+        }
+        patcher.apply(hotswap.Patch.from_sources(last, version="3"))
+        assert held() == 2
+        patcher.rollback()
+        assert (held(), part()) == (0, 0)
+
     def test_keeps_the_identity_of_classes(self, throwaway: Throwaway) -> None:
         stages = throwaway.history()
         _, core = next(stages)

@@ -209,6 +209,8 @@ class _Walker:
     def pair_function(self, key: str, old: FunctionType, new: Any, depth: int) -> None:
         if depth and not self.is_followed(old):
             return
+        if depth and id(target_of(old.__code__)) in self.result.places:
+            return  # of an earlier generation: it follows what it leads to, which is paired under a name of its own
         if callable(new):
             self.note_pair(key, old, new, back=old)
             if type(new) is FunctionType:
