@@ -968,7 +968,7 @@ class TestGate:
         monkeypatch.setattr(builtins, "__import__", mine)
         with staged() as rollout:
             assert rollout.candidate[f"{program.name}.a"].lazily() == 2
-            import wave  # noqa: F401
+            import wave  # noqa: F401 - that it is imported is what counts
 
             assert "wave" in calls
             # A well-behaved other takes itself off only where it is on top; here it is covered and stays.

@@ -94,9 +94,9 @@ class TestModuleFile:
 
     def test_refuses_what_is_not_there(self, tmp_path: Path) -> None:
         for name in ("nowhere.py", "nowhere", "nowhere-1.0-py3-none-any.whl"):
-            assert f"{name} does not exist" in refusal(PatchError, lambda: Patch.from_path(tmp_path / name))  # noqa: B023
+            assert f"{name} does not exist" in refusal(PatchError, lambda: Patch.from_path(tmp_path / name))  # noqa: B023 - called at once
         for name in ("a\0b.py", "x" * 5000 + ".py"):
-            refusal(PatchError, lambda: Patch.from_path(name))  # noqa: B023
+            refusal(PatchError, lambda: Patch.from_path(name))  # noqa: B023 - called at once
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo") or sys.platform == "emscripten", reason="needs named pipes")
     def test_refuses_a_pipe_and_does_not_wait_for_it(self, tmp_path: Path) -> None:

@@ -405,7 +405,7 @@ class TestAsync:
         class Answer:
             def __await__(self) -> Iterator[None]:
                 yield
-                assert False, "awaited"  # noqa: B011, PT015
+                assert False, "awaited"  # noqa: B011, PT015 - what a check says
 
         result = judge(lambda _: Answer())
         assert result.verdict is Verdict.FAILED

@@ -19,12 +19,12 @@ from tests.adapters.programs import Program
 pytest.importorskip("celery", reason="Celery is not installed here")
 pytestmark = pytest.mark.threads
 
-from celery import Celery, _state, chain, signals  # noqa: E402
-from celery.app import trace  # noqa: E402
-from celery.contrib.testing.worker import start_worker  # noqa: E402
-from celery.worker import state as worker_state  # noqa: E402
+from celery import Celery, _state, chain, signals  # noqa: E402 - the library may be missing
+from celery.app import trace  # noqa: E402 - the library may be missing
+from celery.contrib.testing.worker import start_worker  # noqa: E402 - the library may be missing
+from celery.worker import state as worker_state  # noqa: E402 - the library may be missing
 
-from hotswap.adapters.celery_tasks import ARGUMENTS, OPTIONS  # noqa: E402
+from hotswap.adapters.celery_tasks import ARGUMENTS, OPTIONS  # noqa: E402 - the library may be missing
 
 APP = """from celery import Celery
 app = Celery(__name__.partition('.')[0], broker='memory://', backend='cache+memory://')

@@ -13,7 +13,7 @@ from tests.adapters.programs import Program
 pytest.importorskip("click", reason="Click is not installed here")
 pytestmark = pytest.mark.threads
 
-from click.testing import CliRunner  # noqa: E402
+from click.testing import CliRunner  # noqa: E402 - the library may be missing
 
 CALLS = (["--help"], ["a"], ["a", "--n", "3"], ["b"], ["c"], ["sub"], ["sub", "a"], ["sub", "b"], ["more", "a"])
 

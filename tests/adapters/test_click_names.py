@@ -12,7 +12,7 @@ from tests.adapters.programs import Program
 pytest.importorskip("click", reason="Click is not installed here")
 pytestmark = pytest.mark.threads
 
-from click.testing import CliRunner  # noqa: E402
+from click.testing import CliRunner  # noqa: E402 - the library may be missing
 
 CALLS = (["--help"], ["ex"], ["new"], ["alias"], ["a"], ["b"])
 

@@ -14,7 +14,7 @@ from tests.adapters.programs import Program
 pytest.importorskip("fastapi", reason="FastAPI is not installed here")
 pytestmark = pytest.mark.threads
 
-from fastapi import FastAPI  # noqa: E402
+from fastapi import FastAPI  # noqa: E402 - the library may be missing
 
 REQUESTS: list[tuple[str, str, Any]] = [
     *(("GET", path, None) for path in ("/", "/a", "/a?n=2", "/b", "/c", "/v1/a", "/v1/b", "/v2/a", "/openapi.json")),

@@ -14,7 +14,7 @@ from tests.adapters.programs import Program
 pytest.importorskip("flask", reason="Flask is not installed here")
 pytestmark = pytest.mark.threads
 
-from flask import Flask  # noqa: E402
+from flask import Flask  # noqa: E402 - the library may be missing
 
 PATHS = ("/", "/a", "/b", "/c", "/p/a", "/p/b", "/q/a", "/p/in/a", "/p/in/b", "/boom", "/t", "/static/x", "/a/1,2")
 

@@ -13,8 +13,8 @@ from tests.adapters.programs import Program
 pytest.importorskip("flask", reason="Flask is not installed here")
 pytestmark = pytest.mark.threads
 
-from click import Group  # noqa: E402
-from flask import Flask  # noqa: E402
+from click import Group  # noqa: E402 - the library may be missing
+from flask import Flask  # noqa: E402 - the library may be missing
 
 CALLS = (["hello"], ["bye"], ["hello", "--n", "3"], ["hi"])
 GROUPS = ("bp", "grp", "other", "users", "sub")

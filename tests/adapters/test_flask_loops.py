@@ -13,7 +13,7 @@ from tests.adapters.programs import Program
 pytest.importorskip("flask", reason="Flask is not installed here")
 pytestmark = pytest.mark.threads
 
-from flask import Flask, render_template_string  # noqa: E402
+from flask import Flask, render_template_string  # noqa: E402 - the library may be missing
 
 PATHS = ("/p", "/q", "/r", "/s", "/in/p", "/in/q", "/boom/0", "/boom/1")
 NAMES = ("p", "q", "r")

@@ -15,8 +15,8 @@ from tests.adapters.programs import Program
 pytest.importorskip("starlette", reason="Starlette is not installed here")
 pytestmark = pytest.mark.threads
 
-from starlette.applications import Starlette  # noqa: E402
-from starlette.routing import Mount, Router  # noqa: E402
+from starlette.applications import Starlette  # noqa: E402 - the library may be missing
+from starlette.routing import Mount, Router  # noqa: E402 - the library may be missing
 
 PATHS = ("/", "/a", "/b", "/c", "/d", "/sub/a", "/sub/b", "/boom", "/a/1", "/files/x")
 

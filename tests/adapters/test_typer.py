@@ -13,7 +13,7 @@ from tests.adapters.programs import Program
 pytest.importorskip("typer", reason="Typer is not installed here")
 pytestmark = pytest.mark.threads
 
-from typer.testing import CliRunner  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402 - the library may be missing
 
 CALLS = (["--help"], ["a"], ["a", "--n", "3"], ["b"], ["c"], ["sub", "a"], ["sub", "b"], ["more", "a"])
 
