@@ -189,6 +189,8 @@ def types(session: nox.Session) -> None:
     """Types of the package, the tests and the examples."""
     install_wheel(session, "demo", "docs", "lint", "test")
     session.install("--quiet", tool("nox"))
+    # What users see of the types; this is the session that has mypy.
+    run_pytest(session, "-m", "not stress", "-k", "mypy", on=[ROOT / "tests" / "test_events.py"])
     # The checkout is what is checked; an installed copy beside it would be another module of the same name.
     session.run("python", "-m", "pip", "uninstall", "--quiet", "--yes", "hotswap")
     session.run("mypy")

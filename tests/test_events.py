@@ -84,7 +84,7 @@ class TestNames:
     @pytest.mark.threads
     @pytest.mark.slow
     def test_mypy_refuses_another_name(self, tmp_path: Any) -> None:
-        pytest.importorskip("mypy", reason="only the sessions that look at types have mypy")
+        pytest.importorskip("mypy", reason="the session that looks at types runs this")
         program = tmp_path / "program.py"
         program.write_text("from hotswap.events import emit\nemit('rollout.live')\nemit('rollout.alive')\n")
         done = subprocess.run(
