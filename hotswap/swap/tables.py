@@ -211,7 +211,8 @@ class Tables:
 
     def _concerned(self, values: list[Any], leads: Leads) -> Iterator[Any]:
         """The containers of some objects in which something is to be led. Of most that is ruled out many at once."""
-        unique = {id(value): value for value in values}.values()
+        # A dict of plain values is not tracked, and has nothing to lead.
+        unique = {id(value): value for value in filter(gc.is_tracked, values)}.values()
         for part in parted(value for value in unique if type(value) in _PLAIN and len(value) <= LARGE):
             for value in part if leads.concern(held_by(part)) else ():
                 yield from self._inside(value, leads)
