@@ -173,6 +173,7 @@ class Fingerprint:
         note("log records", (self._id(logging.getLogRecordFactory()), logging.root.manager.disable))
         note("gc", (gc.isenabled(), gc.get_threshold(), gc.get_debug(), tuple(self._id(c) for c in gc.callbacks)))
         note("switch interval", sys.getswitchinterval())
+        note("limit of digits", sys.get_int_max_str_digits())
         note("recursion limit", sys.getrecursionlimit())
         note("hooks", [self._id(hook) for hook in (sys.excepthook, sys.displayhook, sys.unraisablehook)])
         note("thread hooks", [self._id(threading.excepthook), self._id(_thread._excepthook)])

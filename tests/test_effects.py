@@ -85,6 +85,8 @@ UNDONE: dict[str, tuple[str, str]] = {
     "thread_trace": ("hooks", "import threading\ndef trace(*a): pass\nthreading.settrace(trace)\n"),
     "recursion": ("settings", "import sys\nsys.setrecursionlimit(sys.getrecursionlimit() + 7)\n"),
     "switch": ("settings", "import sys\nsys.setswitchinterval(0.0071)\n"),
+    "digits": ("settings", "import sys\nsys.set_int_max_str_digits(5000)\n"),
+    "threshold": ("settings", "import gc\ngc.set_threshold(gc.get_threshold()[0] + 7)\n"),
     "timeout": ("settings", "import socket\nsocket.setdefaulttimeout(77.0)\n"),
     "directory": ("settings", "import os\nos.chdir(os.sep)\n"),
     "filter": ("warnings", 'import warnings\nwarnings.filterwarnings("ignore", "PACKAGE")\n'),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from hotswap.errors import PatchError
 from hotswap.patch import Patch, SourceFile
@@ -52,6 +53,17 @@ class TestModuleFile:
         assert dict(patch.sources) == {module: SourceFile(module, file, package, b"A = 1")}
         assert (patch.name, str(patch.version)) == ("shop", "1.0")
         assert patch.complete == frozenset()
+
+    @pytest.mark.parametrize(
+        ("file", "version"), [("shop/__init__.py", "1.2"), ("solo.py", "1.2"), ("shop/pricing.py", None)]
+    )
+    def test_the_version_is_what_a_top_level_module_states(
+        self, tmp_path: Path, file: str, version: str | None
+    ) -> None:
+        lay(tmp_path, {"shop/__init__.py": "", file: "__version__ = '1.2'\n"})
+        patch = Patch.from_path(tmp_path / file)
+        assert patch.version == (version and Version(version))
+        assert str(Patch.from_path(tmp_path / file, "1.3").version) == "1.3"
 
     def test_the_module_can_be_given(self, tmp_path: Path) -> None:
         lay(tmp_path, {"fix-17.py": "", "shop/__init__.py": ""})

@@ -164,6 +164,42 @@ class TestContainersOfUnchangedModules:
             assert service.live.answers() == {"first": number, "second": number}
             assert len(service.live.CHAIN) == 2
 
+    def test_functions_of_a_loop_are_led_wherever_they_are_held(self, make_package: Make) -> None:
+        code = """
+            from PACKAGE import live
+            for unit in ("kg", "lb"):
+                @live.on(unit)
+                def convert(unit=unit): return unit + "1"
+            """
+        live = """
+            HANDLERS, CHAIN = {}, []
+            def on(event):
+                def add(function):
+                    HANDLERS[event] = function
+                    CHAIN.append(function)
+                    return function
+                return add
+            """
+        service = Service(make_package, live, code)
+        held = list(service.live.CHAIN)
+        for number in (2, 3):
+            rollout = service.stage(code.replace('"1"', f'"{number}"'))
+            commit(rollout)
+            wanted = [f"kg{number}", f"lb{number}"]
+            assert [function() for function in service.live.CHAIN] == wanted
+            assert [function() for function in service.live.HANDLERS.values()] == wanted
+            assert [function() for function in held] == wanted
+        rollout.rollback()
+        assert [function() for function in [*held, *service.live.CHAIN]] == ["kg2", "lb2"] * 2
+
+    def test_functions_that_nothing_tells_apart_are_named(self, make_package: Make) -> None:
+        code = "from PACKAGE import live\nfor n in (1, 2): live.CHAIN.append(lambda: 1)\n"
+        service = Service(make_package, "CHAIN = []\n", code)
+        rollout = service.stage(code.replace("lambda: 1", "lambda: 2"))
+        assert [w for w in rollout.plan.warnings if "<lambda> of line 2 has no name that leads to it" in w]
+        commit(rollout)
+        assert [function() for function in service.live.CHAIN] == [2, 2]
+
     def test_registry_in_an_object(self, make_package: Make) -> None:
         live = """
             class Router:

@@ -140,6 +140,50 @@ def set_connection(value):
             for name in ("C.D.rows", "C.rows", "C.same")
         ]
 
+    @pytest.mark.parametrize(
+        ("source", "names"),
+        [
+            ("D = (lambda: {n}, lambda: 0)\n", "<lambda> of line 1"),
+            ("import functools\nD = [functools.partial(lambda: {n})]\n", "<lambda> of line 2"),
+            ("class R:\n  def __init__(self, f): self.f = f\nD = [R(lambda: {n})]\n", "<lambda> of line 3"),
+        ],
+    )
+    def test_names_functions_that_no_name_leads_to(
+        self, service: Callable[..., Service], source: str, names: str
+    ) -> None:
+        rollout = service(source.format(n=1)).apply(source.format(n=2))
+        assert [w for w in rollout.plan.warnings if f"functions that no name leads to ({names}), keeps it" in w]
+
+
+class TestRegistries:
+    LOOP = """\
+HANDLERS = {}
+for unit in ("kg", "lb"):
+    def convert(x, unit=unit): return unit, x * 1
+    HANDLERS[unit] = convert
+"""
+
+    def test_that_a_loop_fills_is_kept_when_a_function_in_it_changes(self, service: Callable[..., Service]) -> None:
+        live = service(self.LOOP)
+        table, held = live.m.HANDLERS, [*live.m.HANDLERS.values()]
+        table["plugin"] = lambda x: x
+        live.apply(self.LOOP.replace("* 1", "* 2"))
+        assert live.m.HANDLERS is table
+        assert {name: convert(10) for name, convert in table.items()} == {
+            "kg": ("kg", 20),
+            "lb": ("lb", 20),
+            "plugin": 10,
+        }
+        assert [convert(10) for convert in held] == [("kg", 20), ("lb", 20)]
+
+    def test_that_a_loop_fills_follows_another_loop(self, service: Callable[..., Service]) -> None:
+        live = service(self.LOOP)
+        table = live.m.HANDLERS
+        live.apply(self.LOOP.replace('"lb"', '"t"'))
+        assert sorted(live.m.HANDLERS) == ["kg", "t"]
+        live.patcher.rollback()
+        assert sorted(live.m.HANDLERS) == sorted(table) == ["kg", "lb"]
+
 
 class TestCarried:
     def test_a_rebound_value_goes_both_ways(self, service: Callable[..., Service]) -> None:

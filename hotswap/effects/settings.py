@@ -7,6 +7,7 @@ rollback, unless somebody has set something else since. Who set it is not known:
 from __future__ import annotations
 
 import contextlib
+import gc
 import locale
 import logging
 import os
@@ -68,10 +69,24 @@ def _change_umask(mask: int | None) -> None:
         os.umask(mask)
 
 
+def _threshold(number: int) -> int:
+    return gc.get_threshold()[number]
+
+
+def _change_threshold(number: int, value: int) -> None:
+    wanted = [*gc.get_threshold()]
+    wanted[number] = value
+    gc.set_threshold(*wanted)
+
+
 def _spots() -> Iterator[Spot]:
     yield Spot("settings", "the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
     yield Spot("settings", "the switch interval", sys.getswitchinterval, sys.setswitchinterval)
     yield Spot("settings", "the default time limit of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout)
+    yield Spot("settings", "the limit of digits", sys.get_int_max_str_digits, sys.set_int_max_str_digits)
+    for number in range(len(gc.get_threshold())):
+        read, write = partial(_threshold, number), partial(_change_threshold, number)
+        yield Spot("settings", f"threshold {number} of the garbage collector", read, write)
     yield Spot("settings", "the working directory", _directory, _change_directory)
     yield Spot("settings", "the umask", _umask, _change_umask)
     for name in ("LC_CTYPE", "LC_COLLATE", "LC_TIME", "LC_NUMERIC", "LC_MONETARY"):

@@ -125,11 +125,14 @@ def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 found.bindings[node.name].head += (_head(node),)
         names = {name for name, _ in bound}
+        # A name that it binds itself, as the target of a loop, says nothing that its own text does not say.
+        within = {name for name in names if len(found.bindings[name].text) == 1}
+        outer = frozenset(read for read in reads if read.partition(".")[0].removesuffix("*") not in within)
         for name in _touched(statement) - names - selves.names:
             touched = found.bindings.get(name)
             if touched is not None:
                 touched.touches += (dump,)
-                touched.reads |= reads - {name}
+                touched.reads |= outer - {name}
         _imports(statement, base, found)
         imported = {name for name, kind in bound if kind is Kind.IMPORT}
         found.followers = (found.followers - names) | imported

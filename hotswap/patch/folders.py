@@ -28,7 +28,9 @@ def read_module(path: Path, module: str | None) -> Contents:
         raise PatchError(
             f"{path} does not say to which package it belongs", advice=f"name it: module='shop.{name}', for instance"
         )
-    return Contents("file", name.partition(".")[0], None, {place: read_file(path, MAX_SIZE)}, frozenset())
+    data, top = read_file(path, MAX_SIZE), name.partition(".")[0]
+    # What a module deeper in a package calls its version is not that of the package.
+    return Contents("file", top, stated_version(data) if name == top else None, {place: data}, frozenset())
 
 
 def read_folder(path: Path, module: str | None) -> Contents:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hotswap.swap.forwarding import identity_of
 from hotswap.swap.nested import is_nested
-from hotswap.swap.pairs import Pairing
+from hotswap.swap.pairs import FunctionPair, Pairing
 
 __all__ = ["Bodies", "equal_code", "same_code"]
 
@@ -36,17 +36,21 @@ class Bodies:
         self._owned = owned
         self._new: set[int] = set()
         for pair in pairing.functions:
-            self._note(pair.old)
-            if pair.made is not None and self._is_made_by_candidate(pair.made):
-                self._new.add(id(pair.made))
-                self._note(pair.made)
-            elif type(pair.new) is FunctionType:
-                self._facts.setdefault(id(pair.new), identity_of(pair.new))
+            self.add(pair)
         for _, successor in pairing.places.values():
             # It may take the place of what was no function, of a partial object: earlier functions that led there are
             # to look like it.
             if type(successor) is FunctionType and id(successor) not in self._facts:
                 self._facts[id(successor)] = identity_of(successor, _own_code(successor))
+
+    def add(self, pair: FunctionPair) -> None:
+        """Note one more pair of the swap."""
+        self._note(pair.old)
+        if pair.made is not None and self._is_made_by_candidate(pair.made):
+            self._new.add(id(pair.made))
+            self._note(pair.made)
+        elif type(pair.new) is FunctionType:
+            self._facts.setdefault(id(pair.new), identity_of(pair.new))
 
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:

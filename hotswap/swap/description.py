@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
@@ -15,13 +18,19 @@ from hotswap.swap.drain import running
 from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.importers import Importers
 from hotswap.swap.migration import HOOKS
-from hotswap.swap.nested import NestedCode, lacking
+from hotswap.swap.nested import NestedCode, is_nested, lacking
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import resolved
 from hotswap.swap.plan import Fate, NameChange, Plan
 from hotswap.swap.state import PLAIN
 
 __all__ = ["describe", "left_alone"]
+
+_LOOKED_INTO = (tuple, list, dict, set, frozenset, deque, functools.partial)
+_DEEP = 4
+_MANY = 1_000
+_NAMED = 4
+"""How deep, and into how many objects, is looked for functions that no name leads to; and how many are named."""
 
 
 def describe(
@@ -50,7 +59,7 @@ def describe(
     plan.warnings += pairing.replaced
     plan.warnings += _left_behind(plan, pairing, old, new)
     plan.warnings += dict.fromkeys(_closures_left(*nested))
-    plan.warnings += _still_imported(plan, importers, _passed_on(definitions[0], old, new))
+    plan.warnings += _still_imported(plan, importers, _passed_on(definitions[0], old, new), new)
     for name, module in old.items():
         for thread, place in running(module):
             plan.warnings.append(
@@ -117,8 +126,33 @@ def _left_behind(
             living = resolved(old[change.module], change.name)
             if living is resolved(new[change.module], change.name):
                 continue  # a migration took it over
-            if living is not None and type(living) not in PLAIN and not walk.is_class(living) and not _is_part(living):
+            nameless = _nameless(living, change.module, pairing)
+            if nameless:
+                yield (
+                    f"{change.module}:{change.name} is a new object; who holds the old one elsewhere, or one of its "
+                    f"functions that no name leads to ({', '.join(nameless)}), keeps it"
+                )
+            elif (
+                living is not None and type(living) not in PLAIN and not walk.is_class(living) and not _is_part(living)
+            ):
                 yield f"{change.module}:{change.name} is a new object; who holds the old one elsewhere keeps it"
+
+
+def _nameless(root: Any, module: str, pairing: Pairing) -> list[str]:
+    """The functions of a module in tuples, lists and the like, partials and instances that are led nowhere."""
+    found: dict[int, str] = {}
+    level = [root]
+    for _ in range(_DEEP):
+        inner: list[Any] = []
+        for value in level:
+            kind = type(value)
+            if kind is FunctionType:
+                if id(value) not in pairing.places and value.__module__ == module and not is_nested(value.__code__):
+                    found[id(value)] = f"{value.__code__.co_qualname} of line {value.__code__.co_firstlineno}"
+            elif kind in _LOOKED_INTO or (walk.class_home(kind) == module and not walk.is_class(value)):
+                inner += gc.get_referents(value)
+        level = [value for value in inner[:_MANY] if not issubclass(type(value), ModuleType)]
+    return list(dict.fromkeys(found.values()))[:_NAMED]
 
 
 def _is_part(value: Any) -> bool:
@@ -153,9 +187,16 @@ def _passed_on(
     }
 
 
-def _still_imported(plan: Plan, importers: Importers, gone_too: set[tuple[str, str]]) -> Iterator[str]:
+def _still_imported(
+    plan: Plan, importers: Importers, gone_too: set[tuple[str, str]], new: Mapping[str, ModuleType]
+) -> Iterator[str]:
     """Which modules have imported a name that is removed: they go on with the old object, and would not start anew."""
-    removed = gone_too | {(change.module, change.name) for change in plan.names if change.fate is Fate.REMOVED}
+    # An adapter also says so of what is in an object: the route of a router that stays.
+    removed = gone_too | {
+        (change.module, change.name)
+        for change in plan.names
+        if change.fate is Fate.REMOVED and (change.module not in new or change.name not in new[change.module].__dict__)
+    }
     gone = {name for name, state in plan.modules.items() if state == "removed"}
     for name, module in list(sys.modules.items()) if removed or gone else ():
         if plan.modules.get(name) in ("changed", "removed") or not issubclass(type(module), ModuleType):

@@ -174,7 +174,7 @@ class Swap(Reversal):
         leads = leads_of(self._pairing, translate, self._is_made, self._also)
         self._writes.late(lambda forward: leads.passing(earlier(self._before, self._pairing) if forward else ()))
         fates = Fates({**self._pairing.places, **self._also}, gone, fresh | again, leads)
-        fates = register(self._journal, containers, fates, self._pairing, translate, self._writes)
+        fates = register(self._journal, containers, fates, self._pairing, self._facts, translate, self._writes)
         facts = Facts(
             self.old,
             self.new,

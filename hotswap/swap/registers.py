@@ -8,6 +8,7 @@ decorator made) are compared with what stands there: the same kind of entry take
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from types import CellType, FunctionType, MethodType
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 from hotswap import walk
 from hotswap.effects import Holding, Journal
 from hotswap.generation import GONE
+from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.contents import Kept
 from hotswap.swap.fates import Fates, leads_to
-from hotswap.swap.pairs import Pairing
+from hotswap.swap.pairs import FunctionPair, Pairing
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
@@ -36,6 +38,7 @@ def register(
     containers: list[Kept],
     fates: Fates,
     pairing: Pairing,
+    bodies: Bodies,
     translate: Callable[[Any], Any],
     writes: Writes,
 ) -> Fates:
@@ -45,7 +48,8 @@ def register(
         journal: what the candidate's import did.
         containers: the pairs of containers that are merged; gets more.
         fates: what becomes of definitions.
-        pairing: what takes the place of what.
+        pairing: what takes the place of what; gets the functions that are known again by where they are registered.
+        bodies: the outsides of its functions; gets those, too.
         translate: gives the living object for a twin.
         writes: receives the writes for names of live modules and classes, and for virtual subclasses.
 
@@ -53,14 +57,16 @@ def register(
     """
     containers += [Kept(holding.twin, holding.living) for holding in journal.holdings if not holding.names]
     _set_names(journal, translate, writes)
-    fates = _explained(journal, fates, pairing, translate)
+    fates = _explained(journal, fates, pairing, bodies, translate)
     for holding in journal.holdings:
         if not holding.names and isinstance(holding.twin, dict):
             _take_places(holding, fates, translate, writes)
     return fates
 
 
-def _explained(journal: Journal, fates: Fates, pairing: Pairing, translate: Callable[[Any], Any]) -> Fates:
+def _explained(
+    journal: Journal, fates: Fates, pairing: Pairing, bodies: Bodies, translate: Callable[[Any], Any]
+) -> Fates:
     explained = {id(o) for pair in pairing.functions for o in (pair.new, pair.made)}
     explained |= {id(pair.new) for pair in pairing.classes} | {id(pair.old) for pair in pairing.classes}
     successors = dict(fates.successors)
@@ -69,8 +75,9 @@ def _explained(journal: Journal, fates: Fates, pairing: Pairing, translate: Call
         if holding.names:
             continue
         there = list(_entries(holding.living))
+        certain = _certain(holding, translate)
         for value in _entries(holding.twin):
-            if leads_to(value, explained) or leads_to(value, fates.fresh):
+            if leads_to(value, explained):
                 continue
             told = _told(value, translate)
             position = next((i for i, old in enumerate(there) if _told(old, translate) == told), None)
@@ -80,7 +87,42 @@ def _explained(journal: Journal, fates: Fates, pairing: Pairing, translate: Call
             old = there.pop(position)
             if not _is_state(value):
                 successors[id(old)] = (old, value)
+                if type(value) is FunctionType is type(old) and "<locals>" not in old.__code__.co_qualname:
+                    _lead(old, value, pairing, bodies, sure=told in certain)
     return Fates(successors, fates.gone, _Either(fates.fresh, fresh), fates.leads)
+
+
+def _certain(holding: Holding, translate: Callable[[Any], Any]) -> set[Any]:
+    """What entries of functions are told by if it is sure which takes the place of which: as many as before are there.
+
+    Those of a loop (``for unit in UNITS: @on(unit) def convert(): ...``) come in its order; of lambdas only a single
+    one is known again.
+    """
+    before, after = (
+        Counter(_told(value, translate) for value in _entries(one) if type(value) is FunctionType)
+        for one in (holding.living, holding.twin)
+    )
+    return {told for told, count in after.items() if before[told] == count and (count == 1 or told[2] != "<lambda>")}
+
+
+def _lead(old: FunctionType, new: FunctionType, pairing: Pairing, bodies: Bodies, *, sure: bool) -> None:
+    """Lead a function that no name leads to, as those of a loop but the last: somebody may hold it beside the registry.
+
+    What a function made is led when its calls have ended.
+    """
+    if id(old) in pairing.places or old.__globals__ is new.__globals__:
+        return
+    key = f"{old.__module__}:{old.__code__.co_qualname} of line {old.__code__.co_firstlineno}"
+    if sure:
+        pair = FunctionPair(key, old, new, new, old)
+        pairing.functions.append(pair)
+        pairing.places[id(old)] = (old, new)
+        bodies.add(pair)
+    elif not same_code(old, new):
+        told = (
+            f"{key} has no name that leads to it: where it is registered stands the new one, who else holds it keeps it"
+        )
+        pairing.replaced.append(told)
 
 
 def _take_places(holding: Holding, fates: Fates, translate: Callable[[Any], Any], writes: Writes) -> None:

@@ -51,6 +51,14 @@ def c(): click.echo("c2")
 """
     FILES: ClassVar = {"__init__.py": "from . import main\n", "main.py": V1}
 
+    def test_whoever_imported_the_group_is_not_said_to_keep_an_old_one(self, program: Start) -> None:
+        service = program(
+            {**self.FILES, "other.py": "from .main import cli\n", "__init__.py": "from . import main, other\n"}
+        )
+        rollout = service.goes({"main.py": self.V2})
+        assert [change for change in rollout.plan.names if "command b" in change.why]
+        assert [warning for warning in rollout.plan.warnings if "imported cli" in warning] == []
+
     def test_commands(self, program: Start) -> None:
         service = program(self.FILES)
         command = service.package.main.a
