@@ -292,6 +292,53 @@ put("gone", 5)
         assert [warning for warning in rollout.plan.warnings if "R keeps what it has for 'other':" in warning]
         assert not [warning for warning in rollout.plan.warnings if "kept" in warning.partition(":")[2]]
 
+    @pytest.mark.parametrize(
+        ("source", "first", "more", "entries"),
+        [
+            (
+                "def needs(role):\n    def mark(f): R[f.__name__] = role; return f\n    return mark\n{more}",
+                '@needs("user")\ndef show(): pass\n',
+                '@needs("admin")\ndef wipe(): pass\n',
+                {"show": "user", "wipe": "admin"},
+            ),
+            (
+                "class Base:\n    def __init_subclass__(cls, prefix): R[cls.__name__] = prefix\n{more}",
+                'class One(Base, prefix="a"): pass\n',
+                'class Two(Base, prefix="b"): pass\n',
+                {"One": "a", "Two": "b"},
+            ),
+        ],
+    )
+    def test_plain_entries_that_only_the_new_version_makes(
+        self, service: Callable[..., Service], source: str, first: str, more: str, entries: dict[str, str]
+    ) -> None:
+        source = "R = {}\n" + source
+        running = service(m=source.replace("{more}", first))
+        table = running.m.R
+        before = dict(table)
+        running.apply(m=source.replace("{more}", first + more))
+        assert running.m.R is table
+        assert table == entries
+        running.patcher.rollback()
+        assert table == before
+
+    def test_plain_entries_that_were_taken_out_stay_out(self, service: Callable[..., Service]) -> None:
+        running = service(m=self.PLAIN)
+        del running.m.R["kept"]
+        running.apply(m=self.PLAIN + 'put("fresh", 9)\n')
+        assert running.m.R == {"other": 2, "gone": 5, "fresh": 9}
+
+    @pytest.mark.parametrize("key", ["int", "ValueError", "Own", "own", '("a", 1)', "datetime.date"])
+    def test_functions_without_a_name_under_keys_of_any_kind(self, service: Callable[..., Service], key: str) -> None:
+        source = f"import datetime\nclass Own: pass\ndef own(): pass\nR = {{}}\nR[{key}] = lambda: 1\n"
+        running = service(m=source)
+        held = list(running.m.R.values())
+        running.apply(m=source.replace("lambda: 1", "lambda: 2"))
+        assert [function() for function in [*held, *running.m.R.values()]] == [2, 2]
+        assert len(running.m.R) == 1
+        running.patcher.rollback()
+        assert [function() for function in [*held, *running.m.R.values()]] == [1, 1]
+
     def test_counters_are_no_entries_of_the_import(self, service: Callable[..., Service]) -> None:
         source = """
 HITS = {}

@@ -271,6 +271,8 @@ class TestRefused:
             ("class P:\n    __slots__ = ()", "class P:\n    __slots__ = ('x',)", ["slots-changed"]),
             ("class P:\n    __slots__ = ()", "class P:\n    pass", ["layout-changed"] * 2),
             ("class P:\n    __slots__ = ('x',)", "class P:\n    __slots__ = ('x', '__weakref__')", ["layout-changed"]),
+            ("class P(Exception):\n    pass", "class P:\n    pass\nX = P()", ["layout-changed", "bases-changed"]),
+            ("class P(dict):\n    pass", "class P(list):\n    pass\nX = (P(),)", ["layout-changed", "bases-changed"]),
             ("class P(int):\n    __slots__ = ()", "class P(int):\n    pass", ["layout-changed"]),
             ("class P(dict): pass", "class P(list): pass", ["layout-changed", "bases-changed"]),
             ("class P(dict):\n    __slots__ = ()", "class P(dict):\n    __slots__ = ('x',)", ["slots-changed"]),

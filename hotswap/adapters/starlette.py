@@ -275,7 +275,8 @@ class _Change:
         stale = self._middleware()
         stale |= self._handlers()
         stack = self.living.__dict__.get("middleware_stack")
-        if stale and stack is not None:
+        if stale:
+            # Also if none was built yet: a request that comes before a rollback builds one.
             self.facts.writes.late(_Stack(self.facts, self.living.__dict__, stack).ops)
 
     def _middleware(self) -> bool:

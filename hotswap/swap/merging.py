@@ -167,7 +167,7 @@ class _DictMerge(_Merge):
         for key, value in twin.items():
             living = dict.get(there, key, _MISSING)
             if living is _MISSING:
-                if self.is_new(value) or self.is_new(key):
+                if self.is_new(value) or self.is_new(key) or self._is_put_in(key):
                     yield key, (_MISSING, value)
             elif self._is_merged(living, value) and self.fates.current(living) is living:
                 if not dict.__contains__(self.living, key):  # else it is merged for itself
@@ -205,6 +205,10 @@ class _DictMerge(_Merge):
             if self.judged(living, after, key) is Verdict.UNKNOWN:
                 found.append(key)
         return found
+
+    def _is_put_in(self, key: Any) -> bool:
+        """Whether only the new version speaks of a key that the living container lacks: nobody has taken it out."""
+        return self.place is not None and self.revisions.adds(self.place, key)
 
     def _is_dropped(self, key: Any, living: Any) -> bool:
         """Whether the statement that put an entry in is gone: nobody speaks of its key any more."""

@@ -288,12 +288,14 @@ class _Walker:
 
     def finish(self) -> None:
         """Look inside what was paired. Everything that has a name of its own is paired under it by then."""
+        twins: dict[int, Any] = {id(pair.new): pair.old for pair in self.result.classes}
+        twins.update((id(pair.made), pair.old) for pair in self.result.functions)
         while self.later:
             key, old, new, depth = self.later.popleft()
             sequence = type(old) in (list, tuple)
             if sequence and self.is_uneven(key):
                 continue
-            for part, before, after in matching(old, new):
+            for part, before, after in matching(old, new, lambda key: twins.get(id(key), key)):
                 # What stands in the same place of a sequence need not be the same thing: a decorator may have put one
                 # more in front of it. So code is paired there only if it has the same name.
                 inner = f"{key}.{part}"

@@ -155,15 +155,22 @@ def cell_contents(cell: CellType) -> Any:
         return None
 
 
-def matching(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+def matching(old: Any, new: Any, living: Callable[[Any], Any] = lambda key: key) -> Iterator[tuple[str, Any, Any]]:
     """The parts that two objects of one type have in common.
 
     The new object leads: it was made by an import a moment ago, while the old one may have grown for months.
+
+    Arguments:
+        old, new: the objects.
+        living: what stands for a key of the new one in the old one: its class for a twin.
     """
     if type(old) is dict:
-        for key, value in list(new.items()):
-            if type(key) in (str, int) and key in old:
-                yield f"[{key}]", old[key], value
+        for twin, value in list(new.items()):
+            key = living(twin)
+            # Their hashes are computed in C: a metaclass may have one of its own.
+            plain = type(key) in (str, int) or (type(key) is tuple and all(type(part) in (str, int) for part in key))
+            if (plain or type(key) in (type, FunctionType)) and key in old:
+                yield f"[{key if plain else name_of(key)}]", old[key], value
     elif type(old) in (list, tuple):
         for number, (before, after) in enumerate(zip(old, new, strict=False)):
             yield str(number), before, after

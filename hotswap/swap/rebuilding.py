@@ -48,8 +48,8 @@ class Rebuilding:
     def wants(self, kind: type) -> bool:
         """Whether instances of a twin have to be made again."""
         found = self._twins.get(id(kind))
-        if found is None or found[0] is not kind or not walk.is_class(found[1]):
-            return False
+        if found is None or found[0] is not kind or not walk.is_class(found[1]) or id(found[1]) not in self._shadows:
+            return False  # a class whose change is refused gets no descriptors
         living = [self._twins.get(id(base), (base, base))[1] for base in walk.mro(kind)]
         return _c_type(kind) in _MADE and any(map(shape_differs, living, walk.mro(kind)))
 

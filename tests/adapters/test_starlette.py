@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hotswap import LoadError
+from hotswap import LoadError, Patch
 from tests.adapters.asgi import answers, received
 from tests.adapters.programs import Program
 
@@ -270,6 +270,14 @@ app.add_route("/boom", boom)
         program({"__init__.py": "from . import app\n", "app.py": self.V1}).goes(
             {"app.py": self.V1 + 'app.add_middleware(By, name="two")\n'}
         )
+
+    def test_middleware_of_an_application_that_nobody_has_asked_yet(self, program: Start) -> None:
+        v2 = self.V1 + 'app.add_middleware(By, name="two")\n'
+        service = program({"__init__.py": "from . import app\n", "app.py": self.V1})
+        rollout = service.patcher.apply(Patch.from_sources({f"{service.name}.app": v2}))
+        assert service.seen() == service.fresh({"__init__.py": "from . import app\n", "app.py": v2})
+        rollout.rollback()
+        assert service.seen() == service.fresh({"__init__.py": "from . import app\n", "app.py": self.V1})
 
     def test_middleware_removed(self, program: Start) -> None:
         program(
