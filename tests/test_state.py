@@ -155,6 +155,50 @@ def set_connection(value):
         assert [w for w in rollout.plan.warnings if f"functions that no name leads to ({names}), keeps it" in w]
 
 
+class TestAttributes:
+    SOURCE = "class App: pass\napp = App()\napp.debug = {n}\napp.other = [{n}]\napp.same = 1\n"
+
+    def test_that_statements_set_otherwise_are_those_of_the_new_version(self, service: Callable[..., Service]) -> None:
+        live = service(self.SOURCE.format(n=1))
+        app = live.m.app
+        app.same = 7
+        rollout = live.apply(self.SOURCE.format(n=2))
+        assert live.m.app is app
+        assert vars(app) == {"debug": 2, "other": [2], "same": 7}
+        assert rollout.plan.warnings == []
+        live.patcher.rollback()
+        assert vars(app) == {"debug": 1, "other": [1], "same": 7}
+
+    def test_that_the_program_has_set_stay_and_are_named(self, service: Callable[..., Service]) -> None:
+        live = service(self.SOURCE.format(n=1))
+        live.m.app.debug = 50
+        rollout = live.apply(self.SOURCE.format(n=2))
+        assert vars(live.m.app) == {"debug": 50, "other": [2], "same": 1}
+        assert [w for w in rollout.plan.warnings if "sets its debug otherwise than before: it keeps what" in w]
+
+    def test_that_run_code_when_they_are_set_are_named(self, service: Callable[..., Service]) -> None:
+        source = (
+            "class App:\n    @property\n    def debug(self): return self.on\n"
+            "    @debug.setter\n    def debug(self, value): self.on = value\napp = App()\napp.debug = {n}\n"
+        )
+        live = service(source.format(n=1))
+        rollout = live.apply(source.format(n=2))
+        assert live.m.app.debug == 1
+        assert [
+            warning for warning in rollout.plan.warnings if "m:app is kept, and a statement sets its debug" in warning
+        ]
+
+
+class TestLazyNames:
+    def test_that_somebody_has_imported_are_named(self, service: Callable[..., Service]) -> None:
+        source = "def __getattr__(name):\n    if name == 'lazy': return {n}\n    raise AttributeError(name)\n"
+        live = service(source.format(n=1), user="from .m import lazy\n")
+        rollout = live.apply(source.format(n=2))
+        assert live.m.lazy == 2
+        assert live.user.lazy == 1
+        assert [w for w in rollout.plan.warnings if "user has imported lazy from" in w and "__getattr__ makes it" in w]
+
+
 class TestRegistries:
     LOOP = """\
 HANDLERS = {}

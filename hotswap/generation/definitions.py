@@ -33,7 +33,8 @@ class Binding:
     `kind` is that of the last statement; `text` the dump of all of them, without positions; `reads` the names and
     ``module.name`` pairs that they load; `touches` the dumps of the statements that change the object in place
     (``X["a"] = 1``, ``X.add(2)``); `head` what decides how functions and classes are registered; `literals` the plain
-    values that it is bound to as they stand there.
+    values that it is bound to as they stand there; `attributes` those of the object that statements set (``X.a = 1``),
+    each with the dump of its statement, and the plain value as it stands there, or `...`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Binding:
     touches: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     literals: tuple[object, ...] = ()
+    attributes: tuple[tuple[str, str, object], ...] = ()
 
 
 @dataclass(slots=True)
@@ -133,6 +135,9 @@ def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
             if touched is not None:
                 touched.touches += (dump,)
                 touched.reads |= outer - {name}
+        for name, told in _attributes_set(statement):
+            if name in found.bindings:
+                found.bindings[name].attributes += (told,)
         _imports(statement, base, found)
         imported = {name for name, kind in bound if kind is Kind.IMPORT}
         found.followers = (found.followers - names) | imported
@@ -307,6 +312,17 @@ def _touched(statement: ast.stmt) -> set[str]:
             if root is not target and isinstance(root, ast.Name):
                 names.add(root.id)
     return names
+
+
+def _attributes_set(statement: ast.stmt) -> Iterator[tuple[str, tuple[str, str, object]]]:
+    """The attributes of named objects that are assigned: name, and attribute, dump of the very statement, value."""
+    for node in _own(statement):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) else ():
+            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
+                value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+                plain = value.value if isinstance(value, ast.Constant) else ...
+                yield target.value.id, (target.attr, ast.dump(node), plain)
 
 
 def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:

@@ -198,7 +198,8 @@ def _still_imported(
         if change.fate is Fate.REMOVED and (change.module not in new or change.name not in new[change.module].__dict__)
     }
     gone = {name for name, state in plan.modules.items() if state == "removed"}
-    for name, module in list(sys.modules.items()) if removed or gone else ():
+    lazy = {name for name, module in new.items() if "__getattr__" in module.__dict__}
+    for name, module in list(sys.modules.items()) if removed or gone or lazy else ():
         if plan.modules.get(name) in ("changed", "removed") or not issubclass(type(module), ModuleType):
             continue
         definitions = importers.definitions(name, module)
@@ -210,3 +211,7 @@ def _still_imported(
         for origin, attribute in (*(taken for _, taken in definitions.imports()), *by_star):
             if (origin, attribute) in removed or origin in gone or f"{origin}.{attribute}" in gone:
                 yield f"{name} has imported {attribute} from {origin}, which removes it: it keeps the old object"
+            elif (
+                origin in lazy and attribute not in new[origin].__dict__ and f"{origin}.{attribute}" not in sys.modules
+            ):
+                yield f"{name} has imported {attribute} from {origin}, whose __getattr__ makes it: it keeps what it got"

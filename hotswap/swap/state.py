@@ -77,6 +77,9 @@ class Keeping:
         self.led: dict[int, tuple[Any, Any]] = {}
         self.touched: set[int] = set()
         """Ids of dropped objects into which other statements of the new version put something else than before."""
+        self.assigned: dict[int, tuple[str, dict[str, object]]] = {}
+        """Id of a dropped object -> its name, and the attributes that statements set otherwise now (``X.a = 2``), each
+        with the plain value that the old version has set, or `...`."""
         self.changes: list[NameChange] = []
         self.stragglers: list[Straggler] = []
 
@@ -141,6 +144,11 @@ def keep_state(
                     keeping.twins[id(value)] = (value, living)
                     if before.bindings[attribute].touches != after.bindings[attribute].touches:
                         keeping.touched.add(id(value))
+                    known = before.bindings[attribute].attributes
+                    was = {one: plain for one, _, plain in known}
+                    now = [one for one, *rest in after.bindings[attribute].attributes if (one, *rest) not in known]
+                    if now:
+                        keeping.assigned[id(value)] = (f"{name}:{attribute}", {one: was.get(one, ...) for one in now})
             elif living is not value and is_made(value, owned) and wishes.stay(f"{name}:{attribute}", living, value):
                 keeping.names.setdefault(name, []).append(attribute)
                 keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "it is brought up to date"))

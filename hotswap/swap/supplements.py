@@ -20,9 +20,9 @@ from hotswap.generation import Candidate, Live
 from hotswap.patch import decode, parse
 from hotswap.swap.contents import Kept, inside
 from hotswap.swap.plan import Op, Writes
-from hotswap.swap.state import UNIQUE_NEVER
+from hotswap.swap.state import UNIQUE_NEVER, Keeping
 
-__all__ = ["Wording", "supplement"]
+__all__ = ["Wording", "assign", "supplement"]
 
 _MISSING: Any = object()
 
@@ -122,6 +122,33 @@ def supplement(kept: Iterable[Kept], translate: Callable[[Any], Any], wording: W
             names = [name for name in _lacking(holder, source) if not _is_computed(type(pair.twin), name)]
         if names:
             writes.late(_Items(holder, {name: living(source[name]) for name in names}).ops)
+
+
+def assign(keeping: Keeping, translate: Callable[[Any], Any], writes: Writes) -> Iterator[str]:
+    """Set the attributes of kept objects that statements of the new version set otherwise than those of the old one.
+
+    Arguments:
+        keeping: what is kept.
+        translate: gives the living object for a dropped twin.
+        writes: receives the writes.
+
+    Yields a warning for each that is no plain attribute (a property, a slot), or that the program has set since.
+    """
+    for key, (place, names) in keeping.assigned.items():
+        twin, living = keeping.twins[key]
+        source, holder = walk.instance_dict(twin), walk.instance_dict(living)
+        for name, before in names.items():
+            told = f"{place} is kept, and a statement sets its {name} otherwise than before"
+            if source is None or holder is None or name not in source:
+                yield f"{told}: that stays as it is"
+            elif before is not ... and name in holder and not _is_value(holder[name], before):
+                yield f"{told}: it keeps what the program has set since"
+            else:
+                writes.item(holder, name, translate(source[name]))
+
+
+def _is_value(living: Any, plain: object) -> bool:
+    return type(living) is type(plain) and bool(living == plain)  # both are plain: no code of anybody runs
 
 
 def _members(kept: list[Kept], translate: Callable[[Any], Any]) -> Iterator[Kept]:
