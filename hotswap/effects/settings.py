@@ -25,6 +25,9 @@ from hotswap.effects.facts import Deed, Outcome
 
 __all__ = ["Settings"]
 
+_UNKNOWN: Any = object()
+"""What can't be read is not compared."""
+
 _PLAIN = (int, float, str, bool, type(None))
 
 
@@ -55,18 +58,13 @@ def _change_directory(path: str | None) -> None:
         os.chdir(path)
 
 
-def _umask() -> int | None:
+def _umask() -> Any:
     """The mask, where it can be read without setting it: setting it for a moment would concern other threads."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("Umask:"):
                 return int(line.partition(":")[2], 8)
-    return None
-
-
-def _change_umask(mask: int | None) -> None:
-    if mask is not None:
-        os.umask(mask)
+    return _UNKNOWN
 
 
 def _threshold(number: int) -> int:
@@ -88,7 +86,7 @@ def _spots() -> Iterator[Spot]:
         read, write = partial(_threshold, number), partial(_change_threshold, number)
         yield Spot("settings", f"threshold {number} of the garbage collector", read, write)
     yield Spot("settings", "the working directory", _directory, _change_directory)
-    yield Spot("settings", "the umask", _umask, _change_umask)
+    yield Spot("settings", "the umask", _umask, os.umask)
     for name in ("LC_CTYPE", "LC_COLLATE", "LC_TIME", "LC_NUMERIC", "LC_MONETARY"):
         category = getattr(locale, name)
         locales: tuple[Callable[[], Any], Callable[[Any], object]] = (
@@ -133,7 +131,7 @@ class Settings:
         found: list[Deed] = []
         for spot, before in self._before:
             now = spot.read()
-            if not _same(before, now):
+            if before is not _UNKNOWN and now is not _UNKNOWN and not _same(before, now):
                 deed = _Setting(spot, now)
                 try:
                     spot.write(before)
