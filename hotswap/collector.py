@@ -5,9 +5,10 @@ as long as the heap is large. So it is off while a candidate is loaded, while a 
 what was made meanwhile is collected afterwards, when the program next makes objects.
 
 Guarantees: blocks may overlap in several threads; when the last one ends, the collector is on again if the program had
-it on. Nobody is disturbed by being looked at: a tuple that is being built in another thread must not be held by anybody
-else, or its builder fails with a `SystemError` (`tests/cpython` proves it), and `gc.get_objects` holds everything. So
-it is asked, and what it says is sorted, in one C call; of tuples only the identities leave that call.
+it on, also if an interrupt (Ctrl-C, the end of a time limit) comes at the very edge of a block. Nobody is disturbed by
+being looked at: a tuple that is being built in another thread must not be held by anybody else, or its builder fails
+with a `SystemError` (`tests/cpython` proves it), and `gc.get_objects` holds everything. So it is asked, and what it says
+is sorted, in one C call; of tuples only the identities leave that call.
 
 Assumes: nobody else switches the collector meanwhile; who does gets what he asked for. That no other thread runs within
 the C call holds with the GIL only.
@@ -31,26 +32,28 @@ class _Switch:
     def __init__(self) -> None:
         # Reentrant: a collection that begins while it is held may run a finalizer that comes here.
         self._lock = threading.RLock()
-        self._holders = 0
+        self._held: set[int] = set()
         self._wanted = True
 
     @property
     def wanted(self) -> bool:
         with self._lock:
-            return self._wanted if self._holders else gc.isenabled()
+            return self._wanted if self._held else gc.isenabled()
 
-    def hold(self) -> None:
+    def hold(self, key: int) -> None:
         with self._lock:
-            if not self._holders:
+            if not self._held:
                 self._wanted = gc.isenabled()
+            self._held.add(key)
             gc.disable()
-            self._holders += 1
 
-    def release(self) -> None:
+    def release(self, key: int) -> None:
+        """End a hold; may be called again, if it is not known how far the first call came."""
         with self._lock:
-            self._holders -= 1
-            if not self._holders and self._wanted:
-                gc.enable()
+            if key in self._held:
+                if len(self._held) == 1 and self._wanted:
+                    gc.enable()
+                self._held.discard(key)
 
 
 _switch = _Switch()
@@ -61,14 +64,27 @@ def is_wanted() -> bool:
     return _switch.wanted
 
 
+class _Hold:
+    """Why the collector is off. It ends at the latest when nobody has it any more: an interrupt may come anywhere."""
+
+    def begin(self) -> None:
+        _switch.hold(id(self))
+
+    def end(self) -> None:
+        _switch.release(id(self))
+
+    __del__ = end
+
+
 @contextmanager
 def switched_off() -> Iterator[None]:
     """Have the collector off in this block."""
-    _switch.hold()
+    hold = _Hold()
     try:
+        hold.begin()
         yield
     finally:
-        _switch.release()
+        hold.end()
 
 
 def known_objects(generation: int | None = None) -> tuple[list[object], list[int]]:

@@ -21,6 +21,7 @@ from types import ModuleType
 
 import pytest
 
+from hotswap import collector
 from hotswap.settlement import catch_up
 
 PRISTINE_IMPORT = builtins.__import__
@@ -106,6 +107,14 @@ def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
     return [thread for thread in left if thread.is_alive()]
 
 
+def _collecting() -> bool:
+    """Whether nobody of ours holds the collector any more: what settles in a thread does, for a moment."""
+    deadline = time.monotonic() + THREADS_END_WITHIN
+    while collector._switch._held and time.monotonic() < deadline and not ON_PYODIDE:
+        time.sleep(0)
+    return not collector._switch._held
+
+
 def unhooked(*allowed: object) -> bool:
     """Whether import statements go where they should: as soon as what old code left behind is settled.
 
@@ -142,6 +151,7 @@ def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     _forget_modules(modules, tmp_path_factory.getbasetemp())
     importlib.invalidate_caches()
     linecache.clearcache()
+    assert _collecting(), "the test left the collector switched off"
     assert not left, f"the test left threads behind: {', '.join(thread.name for thread in left)}"
     assert not hooked, "the test left something else in builtins.__import__ than it found"
 

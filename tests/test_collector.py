@@ -44,6 +44,28 @@ class TestSwitch:
             raise KeyError
         assert gc.isenabled() is wanted
 
+    @pytest.mark.parametrize("edge", ["hold", "release"])
+    def test_is_put_back_after_an_interrupt_at_its_edge(
+        self, wanted: bool, edge: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A signal handler runs after any C call: here before the first of them in the way out, or after the way in."""
+        switch = collector._switch
+        original = getattr(switch, edge)
+
+        def interrupted(key: int) -> None:
+            monkeypatch.undo()
+            if edge == "hold":
+                original(key)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(switch, edge, interrupted)
+        with pytest.raises(KeyboardInterrupt) as caught, collector.switched_off():
+            pass
+        del caught
+        gc.collect()  # the frames of the error
+        assert gc.isenabled() is wanted
+        assert collector.is_wanted() is wanted
+
 
 class TestSwaps:
     @pytest.mark.threads  # what has drained settles in a thread of its own

@@ -17,10 +17,11 @@ that can be reached from the candidate's modules. A collection that somebody ask
 from __future__ import annotations
 
 import abc
+import contextlib
 import gc
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from hotswap import collector, walk
@@ -55,7 +56,6 @@ class _Windows:
         self._lock = threading.Lock()
         self._open: list[Young] = []
         self._collecting = True
-        self._off = ExitStack()
 
     def open(self, young: Young) -> None:
         """Begin to watch."""
@@ -63,35 +63,34 @@ class _Windows:
             first = not self._open
             if first:
                 self._collecting = collector.is_wanted()
-                if self._collecting:
-                    self._off.enter_context(collector.switched_off())
-                    gc.callbacks.append(self._note)
-                elif gc.get_freeze_count() < _FROZEN_AT_START:
-                    gc.freeze()
-                else:
+                if not self._collecting and gc.get_freeze_count() >= _FROZEN_AT_START:
                     return
             if self._collecting:
                 gc.collect(0)  # what other windows have seen is noted by the callback
             self._open.append(young)
+            if first and self._collecting:
+                gc.callbacks.append(self._note)
+            elif first:
+                gc.freeze()
 
     def close(self, young: Young) -> None:
         """End it, and say what was created."""
         with self._lock:
             if young not in self._open:
                 return
-            self._open.remove(young)
-            found, tuples = collector.known_objects(0 if self._collecting else None)
-            found += young.noted
-            young.noted.clear()
-            young.objects = list({id(o): o for o in found}.values())
-            young.tuples.update(tuples)
-            if self._open:
-                return
-            if self._collecting:
-                gc.callbacks.remove(self._note)
-                self._off.close()
-            else:
-                gc.unfreeze()
+            try:
+                found, tuples = collector.known_objects(0 if self._collecting else None)
+                found += young.noted
+                young.noted.clear()
+                young.objects = list({id(o): o for o in found}.values())
+                young.tuples.update(tuples)
+            finally:
+                self._open.remove(young)
+                if not self._open and self._collecting:
+                    with contextlib.suppress(ValueError):  # an interrupt came before it was there
+                        gc.callbacks.remove(self._note)
+                elif not self._open:
+                    gc.unfreeze()
 
     def _note(self, phase: str, _: Mapping[str, int]) -> None:
         if phase == "start":
@@ -108,11 +107,12 @@ _windows = _Windows()
 def watch_young() -> Iterator[Young]:
     """Note the objects that are created in this block."""
     young = Young()
-    _windows.open(young)
-    try:
-        yield young
-    finally:
-        _windows.close(young)
+    with collector.switched_off():
+        try:
+            _windows.open(young)
+            yield young
+        finally:
+            _windows.close(young)
 
 
 def reachable(roots: Iterable[object], young: Young) -> list[object]:
