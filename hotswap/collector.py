@@ -7,8 +7,8 @@ what was made meanwhile is collected afterwards, when the program next makes obj
 Guarantees: blocks may overlap in several threads; when the last one ends, the collector is on again if the program had
 it on, also if an interrupt (Ctrl-C, the end of a time limit) comes at the very edge of a block. Nobody is disturbed by
 being looked at: a tuple that is being built in another thread must not be held by anybody else, or its builder fails
-with a `SystemError` (`tests/cpython` proves it), and `gc.get_objects` holds everything. So it is asked, and what it says
-is sorted, in one C call; of tuples only the identities leave that call.
+with a `SystemError` (`tests/cpython` proves it), and `gc.get_objects` holds everything. So it is asked, and what it
+says is sorted, in one C call; of tuples only the identities leave that call.
 
 Assumes: nobody else switches the collector meanwhile; who does gets what he asked for. That no other thread runs within
 the C call holds with the GIL only.

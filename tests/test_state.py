@@ -176,6 +176,15 @@ class TestAttributes:
         assert vars(live.m.app) == {"debug": 50, "other": [2], "same": 1}
         assert [w for w in rollout.plan.warnings if "sets its debug otherwise than before: it keeps what" in w]
 
+    def test_that_are_slots(self, service: Callable[..., Service]) -> None:
+        source = "class App:\n    __slots__ = ('debug',)\napp = App()\napp.debug = {n}\n"
+        live = service(source.format(n=1))
+        rollout = live.apply(source.format(n=2))
+        assert live.m.app.debug == 2
+        live.patcher.rollback()
+        assert live.m.app.debug == 1
+        assert rollout.plan.warnings == []
+
     def test_that_run_code_when_they_are_set_are_named(self, service: Callable[..., Service]) -> None:
         source = (
             "class App:\n    @property\n    def debug(self): return self.on\n"

@@ -139,12 +139,27 @@ def assign(keeping: Keeping, translate: Callable[[Any], Any], writes: Writes) ->
         source, holder = walk.instance_dict(twin), walk.instance_dict(living)
         for name, before in names.items():
             told = f"{place} is kept, and a statement sets its {name} otherwise than before"
-            if source is None or holder is None or name not in source:
-                yield f"{told}: that stays as it is"
-            elif before is not ... and name in holder and not _is_value(holder[name], before):
-                yield f"{told}: it keeps what the program has set since"
+            slots = _slot(twin, name), _slot(living, name)
+            if source is not None and holder is not None and name in source:
+                there, after = holder.get(name, _MISSING), source[name]
+            elif None not in slots:
+                there, after = (_in_slot(slot, one) for slot, one in zip(slots[::-1], (living, twin), strict=True))
             else:
-                writes.item(holder, name, translate(source[name]))
+                there = after = _MISSING
+            if after is _MISSING:
+                yield f"{told}: that stays as it is"
+            elif before is not ... and there is not _MISSING and not _is_value(there, before):
+                yield f"{told}: it keeps what the program has set since"
+            elif slots[1] is None and holder is not None:
+                writes.item(holder, name, translate(after))
+            elif there is not _MISSING:
+                write = slots[1].__set__
+                writes.both([(write, living, translate(after))], [(write, living, there)])
+
+
+def _slot(o: Any, name: str) -> Any:
+    """What gives a slot of an object; None if it has none of that name."""
+    return next((slot for slot in walk.slot_descriptors(type(o)) if slot.__name__ == name), None)
 
 
 def _is_value(living: Any, plain: object) -> bool:
