@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from hotswap.errors import DowngradeError, WrongPackageError
 from hotswap.generation import Live, changed_modules, managed, removed_modules
-from hotswap.patch import Patch
+from hotswap.patch import Patch, stated_version
 
 __all__ = ["admit", "checked_packages", "resolve", "roots", "versions_for"]
 
@@ -39,6 +39,8 @@ def checked_packages(packages: Sequence[str]) -> tuple[str, ...]:
 def resolve(patch: Patch, live: Live) -> Patch:
     """Give bare file names the place that they have in the live packages, and packages their kind.
 
+    A bare file that turns out to be a whole top-level module is of the version that it states.
+
     Raises WrongPackageError if the patch holds nothing of the managed packages, or names that are not clear.
     """
     packages = live.packages
@@ -53,6 +55,9 @@ def resolve(patch: Patch, live: Live) -> Patch:
                         f"{name}.py may stand for any of {', '.join(found)}",
                         advice=f"name the file {found[0]}.py, or give from_path() the module",
                     )
+        if patch.metadata.get("kind") == "file" and patch.version is None and patch.sources.keys() <= {*packages}:
+            stated = [stated_version(source.data) for source in patch.sources.values()]
+            patch = patch.with_version(stated[0]) if stated and stated[0] is not None else patch
         for name, source in list(patch.sources.items()):
             entry = live.get(name)
             if entry is not None and entry.package and not entry.namespace and not source.package:

@@ -55,7 +55,7 @@ class TestModuleFile:
         assert patch.complete == frozenset()
 
     @pytest.mark.parametrize(
-        ("file", "version"), [("shop/__init__.py", "1.2"), ("solo.py", "1.2"), ("shop/pricing.py", None)]
+        ("file", "version"), [("shop/__init__.py", "1.2"), ("solo.py", None), ("shop/pricing.py", None)]
     )
     def test_the_version_is_what_a_top_level_module_states(
         self, tmp_path: Path, file: str, version: str | None

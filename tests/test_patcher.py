@@ -486,6 +486,30 @@ class TestSingleFiles:
         assert str(rollout.version) == "1.2.0+hot.1"
         assert rollout.patch.name == service.name
 
+    def test_bare_name_of_a_whole_module_is_of_the_version_that_it_states(
+        self, make_package: Make, tmp_path: Path
+    ) -> None:
+        name = f"solo{next(_serial)}"
+        make_package({}, name=name)
+        sys.modules[name].__version__ = "2.0"  # type: ignore[attr-defined]
+        patcher = Patcher([name])
+        file = tmp_path / f"{name}.py"
+        file.write_text("__version__ = '2.1'\n")
+        patcher.apply(Patch.from_path(file))
+        assert str(patcher.versions[name]) == "2.1" == sys.modules[name].__version__
+        file.write_text("__version__ = '1.0'\n")
+        with pytest.raises(DowngradeError):
+            patcher.apply(Patch.from_path(file))
+        file.write_text("LIMIT = 1\n")
+        patcher.apply(Patch.from_path(file))
+        assert str(patcher.versions[name]) == "2.1+hot.1"
+
+    def test_what_a_module_of_a_package_states_is_not_the_version_of_the_package(self, service: Service) -> None:
+        file = service.file("only.py")
+        file.write_text("__version__ = '0.1'\n")
+        service.patcher.apply(Patch.from_path(file))
+        assert str(service.patcher.versions[service.name]) == "1.2.0+hot.1"
+
     def test_bare_name_that_is_not_clear(self, service: Service) -> None:
         with pytest.raises(WrongPackageError) as caught:
             service.patcher.apply(Patch.from_path(service.file("a.py")))

@@ -7,6 +7,6 @@ mapping of module names to sources; nothing of it is executed here, and its byte
 from __future__ import annotations
 
 from hotswap.patch.artifact import Patch
-from hotswap.patch.sources import SourceFile, compiled, decode, parse
+from hotswap.patch.sources import SourceFile, compiled, decode, parse, stated_version
 
-__all__ = ["Patch", "SourceFile", "compiled", "decode", "parse"]
+__all__ = ["Patch", "SourceFile", "compiled", "decode", "parse", "stated_version"]

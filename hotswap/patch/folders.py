@@ -29,8 +29,9 @@ def read_module(path: Path, module: str | None) -> Contents:
             f"{path} does not say to which package it belongs", advice=f"name it: module='shop.{name}', for instance"
         )
     data, top = read_file(path, MAX_SIZE), name.partition(".")[0]
-    # What a module deeper in a package calls its version is not that of the package.
-    return Contents("file", top, stated_version(data) if name == top else None, {place: data}, frozenset())
+    # What a module deeper in a package calls its version is not that of the package; a bare name may be one.
+    whole = name == top and (bool(around) or module is not None or "." in stem)
+    return Contents("file", top, stated_version(data) if whole else None, {place: data}, frozenset())
 
 
 def read_folder(path: Path, module: str | None) -> Contents:
