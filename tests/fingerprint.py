@@ -74,13 +74,23 @@ def _descriptors() -> list[str]:
     return sorted(found)
 
 
+def _begins_or_ends(frame: FrameType | None) -> bool:
+    """Whether a thread runs nothing but what `threading` does around its target; a timer waits there."""
+    while frame is not None:
+        if frame.f_code.co_filename != threading.__file__ or frame.f_code.co_name == "wait":
+            return False
+        frame = frame.f_back
+    return True
+
+
 def _raw_threads() -> int:
     """How many threads there are, known to `threading` or not; one that settles what has drained is about to end."""
     deadline = time.monotonic() + 5
     while True:
         frames = list(sys._current_frames().values())
-        if not any(map(_settles, frames)) or time.monotonic() > deadline:
+        if not any(_settles(frame) or _begins_or_ends(frame) for frame in frames) or time.monotonic() > deadline:
             return len(frames)
+        time.sleep(0)
 
 
 def collect() -> None:
