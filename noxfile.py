@@ -219,21 +219,19 @@ def tests(session: nox.Session) -> None:
     # Staging looks at every module of the process, and a process imports what any of its tests imports: frameworks,
     # HTTP clients, hypothesis. So such tests have processes of their own, or all others would take half as long again.
     suite = ROOT / "tests"
-    apart = [[suite / name] for name in ("property", "test_watching.py", "test_demo.py", "test_shop.py")]
+    large = [suite / name for name in ("property", "test_watching.py", "test_demo.py", "test_shop.py")]
     frameworks: dict[str, list[Path]] = {}
     for path in sorted((suite / "adapters").glob("test_*.py")):
         frameworks.setdefault(path.stem.split("_")[1], []).append(path)
-    apart += frameworks.values()
     # The examples have a session of their own, and so have the minutes of stress.
-    elsewhere = [
-        suite / "adapters",
-        suite / "test_docs.py",
-        suite / "stress",
-        *(path for part in apart for path in part),
-    ]
+    elsewhere = [*large, suite / "adapters", suite / "test_docs.py", suite / "stress"]
     run_pytest(session, *options, *(f"--ignore={path}" for path in elsewhere))
     # The longest first, so that no core waits for it at the end.
-    apart.sort(key=lambda part: sum(size_of(path) for path in part), reverse=True)
+    apart = sorted(
+        [*([path] for path in large), *frameworks.values()],
+        key=lambda part: sum(map(size_of, part)),
+        reverse=True,
+    )
     pytest = (str(Path(session.bin) / "python"), "-m", "pytest", *CONFIG, "-m", "not stress")
     run_together(session, [(*pytest, *map(str, part)) for part in apart])
 

@@ -185,6 +185,14 @@ class TestAttributes:
         assert live.m.app.debug == 1
         assert rollout.plan.warnings == []
 
+    def test_that_are_slots_which_were_empty(self, service: Callable[..., Service]) -> None:
+        source = "class App:\n    __slots__ = ('debug',)\napp = App()\n"
+        live = service(source)
+        live.apply(source + "app.debug = 2\n")
+        assert live.m.app.debug == 2
+        live.patcher.rollback()
+        assert not hasattr(live.m.app, "debug")
+
     def test_that_run_code_when_they_are_set_are_named(self, service: Callable[..., Service]) -> None:
         source = (
             "class App:\n    @property\n    def debug(self): return self.on\n"

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from hotswap import LoadError, Patch, Patcher, Rollout
+from hotswap.swap import revisions
 
 Make = Callable[..., ModuleType]
 
@@ -321,6 +322,28 @@ put("gone", 5)
         assert table == entries
         running.patcher.rollback()
         assert table == before
+
+    @pytest.mark.parametrize(
+        ("statement", "entries"),
+        [
+            ('put("gone", 5)\nput("fresh", 9)\n', {"kept": 1, "other": 2, "gone": 5, "fresh": 9}),
+            ("\n", {"kept": 1, "other": 2}),
+        ],
+        ids=["added", "taken out"],
+    )
+    def test_sources_are_read_before_the_commit(
+        self, service: Callable[..., Service], statement: str, entries: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        running = service(m=self.PLAIN)
+        rollout = running.patcher.stage(running.patch(m=self.PLAIN.replace('put("gone", 5)\n', statement)))
+        rollout.verify()
+
+        def late(source: str) -> Any:
+            raise AssertionError("in the commit")
+
+        monkeypatch.setattr(revisions, "parse", late)
+        rollout.commit()
+        assert dict(running.m.R) == entries
 
     def test_plain_entries_that_were_taken_out_stay_out(self, service: Callable[..., Service]) -> None:
         running = service(m=self.PLAIN)

@@ -18,7 +18,7 @@ from hotswap.swap.drain import running
 from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.importers import Importers
 from hotswap.swap.migration import HOOKS
-from hotswap.swap.nested import NestedCode, is_nested, lacking
+from hotswap.swap.nested import NestedCode, is_nested, lacking, line_of
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import resolved
 from hotswap.swap.plan import Fate, NameChange, Plan
@@ -148,7 +148,7 @@ def _nameless(root: Any, module: str, pairing: Pairing) -> list[str]:
             kind = type(value)
             if kind is FunctionType:
                 if id(value) not in pairing.places and value.__module__ == module and not is_nested(value.__code__):
-                    found[id(value)] = f"{value.__code__.co_qualname} of line {value.__code__.co_firstlineno}"
+                    found[id(value)] = line_of(value)
             elif kind in _LOOKED_INTO or (walk.class_home(kind) == module and not walk.is_class(value)):
                 inner += gc.get_referents(value)
         level = [value for value in inner[:_MANY] if not issubclass(type(value), ModuleType)]

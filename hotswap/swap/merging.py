@@ -193,9 +193,7 @@ class _DictMerge(_Merge):
         found: list[Any] = []
         if self.place is None:
             return found
-        if size(self.living) <= LARGE and any(
-            type(key) in UNIQUE_NEVER and key not in self.twin for key in elements(self.living)
-        ):
+        if size(self.living) <= LARGE and _plain(self.living) != _plain(self.twin):
             self.revisions.concern(self.place)  # the commit will ask: sources are read now
         for key, value in self._translated():
             living = dict.get(self.living, key, _MISSING) if is_quiet(key) else _MISSING
@@ -375,6 +373,10 @@ def _merge_of(kind: type) -> type[_DictMerge | _ListMerge | _SetMerge] | None:
 def _registered(value: Any) -> list[Any]:
     """The entries of a container in a registry; anything else is one entry."""
     return values(value) if walk.is_container(type(value)) and size(value) <= LARGE else [value]
+
+
+def _plain(container: Any) -> set[Any]:
+    return {value for value in elements(container) if type(value) in UNIQUE_NEVER}
 
 
 def _is_definition(value: Any) -> bool:

@@ -174,6 +174,11 @@ def is_nested(code: CodeType) -> bool:
     return "<locals>" in code.co_qualname
 
 
+def line_of(function: FunctionType) -> str:
+    """How a function is told that no name leads to."""
+    return f"{function.__code__.co_qualname} of line {function.__code__.co_firstlineno}"
+
+
 def functions_in(modules: Mapping[str, ModuleType]) -> Iterator[FunctionType]:
     """The functions that modules define, however deep in classes and wrappers."""
     ours = {id(ModuleType.__getattribute__(module, "__dict__")) for module in modules.values()}

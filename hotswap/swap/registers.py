@@ -19,6 +19,7 @@ from hotswap.generation import GONE
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.contents import Kept
 from hotswap.swap.fates import Fates, leads_to
+from hotswap.swap.nested import is_nested, line_of
 from hotswap.swap.pairs import FunctionPair, Pairing
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Op, Writes
@@ -87,7 +88,7 @@ def _explained(
             old = there.pop(position)
             if not _is_state(value):
                 successors[id(old)] = (old, value)
-                if type(value) is FunctionType is type(old) and "<locals>" not in old.__code__.co_qualname:
+                if type(value) is FunctionType is type(old) and not is_nested(old.__code__):
                     _lead(old, value, pairing, bodies, sure=told in certain)
     return Fates(successors, fates.gone, _Either(fates.fresh, fresh), fates.leads)
 
@@ -112,7 +113,7 @@ def _lead(old: FunctionType, new: FunctionType, pairing: Pairing, bodies: Bodies
     """
     if id(old) in pairing.places or old.__globals__ is new.__globals__:
         return
-    key = f"{old.__module__}:{old.__code__.co_qualname} of line {old.__code__.co_firstlineno}"
+    key = f"{old.__module__}:{line_of(old)}"
     if sure:
         pair = FunctionPair(key, old, new, new, old)
         pairing.functions.append(pair)
