@@ -73,6 +73,12 @@ class TestWindow:
         with pytest.raises(KeyError), watch_young():
             raise KeyError
 
+    def test_no_collection_begins_in_it(self) -> None:
+        assert gc.isenabled()
+        with watch_young(), watch_young():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+
     @pytest.mark.threads
     def test_of_two_threads(self) -> None:
         both = threading.Barrier(2, timeout=30)
