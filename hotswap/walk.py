@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 __all__ = [
+    "UNIQUE_NEVER",
     "callback_of",
     "class_dict",
     "class_home",
@@ -37,6 +38,9 @@ _TYPE_MRO = type.__dict__["__mro__"]
 _TYPE_QUALNAME = type.__dict__["__qualname__"]
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _CALLBACK: Any = weakref.ReferenceType.__dict__["__callback__"]
+UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
+"""Values of these types are shared by the interpreter: their identity says nothing about where they came from."""
+
 _CONTAINERS = (OrderedDict, dict, set, deque, list)
 
 

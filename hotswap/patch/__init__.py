@@ -8,5 +8,19 @@ from __future__ import annotations
 
 from hotswap.patch.artifact import Patch
 from hotswap.patch.sources import SourceFile, compiled, decode, parse, stated_version
+from hotswap.patch.words import Place, Text, Unit, Word, told, word_of
 
-__all__ = ["Patch", "SourceFile", "compiled", "decode", "parse", "stated_version"]
+__all__ = [
+    "Patch",
+    "Place",
+    "SourceFile",
+    "Text",
+    "Unit",
+    "Word",
+    "compiled",
+    "decode",
+    "parse",
+    "stated_version",
+    "told",
+    "word_of",
+]

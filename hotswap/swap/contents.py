@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from hotswap import walk
+from hotswap.patch import Place
 from hotswap.swap.keys import is_quiet
-from hotswap.swap.revisions import Place
 from hotswap.swap.state import UNIQUE_NEVER
 
 __all__ = ["LARGE", "Kept", "inside"]

@@ -13,11 +13,12 @@ from types import FunctionType
 from typing import Any
 
 from hotswap import walk
+from hotswap.patch import Place
 from hotswap.swap.contents import LARGE, Kept, Translate
 from hotswap.swap.fates import Fates, leads_to
 from hotswap.swap.keys import REBUILT, Table, elements, is_quiet, namesake, size, values
 from hotswap.swap.plan import Op, Writes
-from hotswap.swap.revisions import Place, Revisions, Verdict, identities
+from hotswap.swap.revisions import Revisions, Verdict, identities
 from hotswap.swap.state import UNIQUE_NEVER
 
 __all__ = ["merge"]

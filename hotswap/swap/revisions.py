@@ -10,29 +10,20 @@ it and the new ones have not. What can't be told so stays, and the plan names it
 
 from __future__ import annotations
 
-import ast
 import enum
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Candidate, Live
-from hotswap.patch import decode, parse
+from hotswap.patch import Place, Text, Word, decode, told
 from hotswap.swap.keys import entries
 from hotswap.swap.pairs import ClassPair
 from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["Place", "Revisions", "Verdict", "identities"]
-
-_Word = tuple[type, Any]
-_Where = tuple[tuple[str, ...], bool]
-
-_CALLS = 4
-"""How many functions stand between a statement and what fills a registry: a decorator, its inner function, a method."""
+__all__ = ["Revisions", "Verdict", "identities"]
 
 _NAMED = 8
 """How many keys a warning names."""
@@ -45,119 +36,12 @@ _OBJECT: type = object
 """Stands for the type of what is told by its identity."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a registry is: for a reader, the name under which code speaks of it, and the keys on the way to it.
-
-    `attribute` says that it is an attribute of an instance: plain values in it are the state of that object.
-    """
-
-    root: str
-    name: str
-    keys: tuple[Any, ...] = ()
-    attribute: bool = False
-
-    @property
-    def text(self) -> str:
-        """Where it is, in words."""
-        return self.root + "".join(f"[{_told(key)}]" for key in self.keys)
-
-    def at(self, key: Any) -> Place:
-        """The place of what stands under a key."""
-        return Place(self.root, self.name, (*self.keys, key), self.attribute)
-
-    def of(self, attribute: str) -> Place:
-        """The place of what an attribute of the object is."""
-        return Place(f"{self.text}.{attribute}", attribute, attribute=True)
-
-
 class Verdict(enum.Enum):
     """What becomes of an entry that both versions have."""
 
     STAYS = "it is the same, or was changed at run time"
     REVISED = "it is what the old version said, and the new one says another"
     UNKNOWN = "it can't be told whether it was changed at run time"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Unit:
-    """A statement, or the head or the body of a function.
-
-    `own` are the names of what it is part of; `later` says that it is a function's body, which may run at any time.
-    """
-
-    nodes: tuple[ast.AST, ...]
-    own: tuple[str, ...]
-    later: bool
-    words: frozenset[_Word]
-    names: frozenset[str]
-
-    @property
-    def dump(self) -> str:
-        """Its text, whatever its layout."""
-        return " ".join([*self.own, *map(ast.dump, self.nodes)])
-
-
-@dataclass(frozen=True, slots=True)
-class _Reaching:
-    """What concerns one registry: the functions that speak of it by their words, and so statements and their calls."""
-
-    filling: Mapping[_Word, list[_Unit]]
-    calling: Mapping[_Word, list[_Unit]]
-    units: set[_Unit]
-
-
-class _Text:
-    """What one version says.
-
-    Arguments:
-        texts: the sources of its modules.
-        units: source -> its units, as far as somebody has asked for them; shared by both versions, and by all swaps
-            that are prepared of a candidate.
-    """
-
-    def __init__(self, texts: Iterable[str], units: dict[str, list[_Unit]]) -> None:
-        self._texts, self._units = list(texts), units
-        self._known: dict[str, _Reaching] = {}
-
-    def _speaking(self, names: Iterable[str]) -> Iterator[_Unit]:
-        """The units of the sources that have one of some names anywhere."""
-        wanted = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
-        for text in self._texts:
-            if wanted.search(text):
-                if text not in self._units:
-                    self._units[text] = list(_units(text))
-                yield from self._units[text]
-
-    def reaching(self, name: str) -> _Reaching:
-        """What concerns a registry, by the name under which code speaks of it."""
-        if name not in self._known:
-            callers: set[str] = set()
-            for _ in range(_CALLS):
-                known = callers | {name}
-                callers = {own for u in self._speaking(known) for own in u.own if not known.isdisjoint(u.names)}
-            filling: dict[_Word, list[_Unit]] = {}
-            calling: dict[_Word, list[_Unit]] = {}
-            units: set[_Unit] = set()
-            for unit in self._speaking(callers | {name}):
-                fills = name in unit.names
-                if fills or not (callers.isdisjoint(unit.names) and callers.isdisjoint(unit.own)):
-                    units.add(unit)
-                    for word in unit.words:
-                        (filling if fills and unit.later else calling).setdefault(word, []).append(unit)
-            self._known[name] = _Reaching(filling, calling, units)
-        return self._known[name]
-
-    def places_of(self, word: _Word, place: Place) -> set[_Where]:
-        """Where a word stands in what fills a registry: in functions that do, and beside the keys in statements.
-
-        Returns for each the names of what it is part of, and whether it is the body of a function.
-        """
-        found = self.reaching(place.name)
-        # What stands under the first key may be made by the function that fills the registry, with further keys.
-        keys = {said for n, key in enumerate(place.keys) if (said := _word(key)) not in found.filling or not n}
-        units = [unit for unit in found.calling.get(word, ()) if keys <= unit.words]
-        return {(unit.own, unit.later) for unit in (*found.filling.get(word, ()), *units)}
 
 
 class Revisions:
@@ -191,10 +75,10 @@ class Revisions:
 
     def warn(self, place: Place, keys: list[Any]) -> None:
         """Say that entries keep their living value, or elements stay out."""
-        told = list(map(_told, keys[:_NAMED]))
+        named = list(map(told, keys[:_NAMED]))
         more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
         self.warnings.append(
-            f"{place.text} keeps what it has for {', '.join(told)}{more}: the new version registers something else, "
+            f"{place.text} keeps what it has for {', '.join(named)}{more}: the new version registers something else, "
             "but it can't be told whether the program has changed what the old one registered"
         )
 
@@ -213,7 +97,7 @@ class Revisions:
         return {key: place for key, place in found.items() if place.text not in kept}
 
     @cached_property
-    def _texts(self) -> tuple[_Text, _Text]:
+    def _texts(self) -> tuple[Text, Text]:
         candidate, units = self._candidate, self._candidate.units
         texts = {name: decode(source.data) for name, source in candidate.patch.sources.items()}
         old = {entry.name: entry.source for entry in self._live if entry.source is not None}
@@ -221,7 +105,7 @@ class Revisions:
         # Of a module whose old source is not known, none is taken: what it says would all seem new.
         known = {entry.name for entry in self._live}
         new.update((name, text) for name, text in texts.items() if name in candidate.modules and name not in known)
-        return _Text(old.values(), units), _Text(new.values(), units)
+        return Text(old.values(), units), Text(new.values(), units)
 
     def concern(self, place: Place) -> bool:
         """Whether anything of what fills a registry has changed. The first time for a name, sources are read."""
@@ -290,9 +174,9 @@ def _is_plain(leaf: tuple[Any, Any]) -> bool:
     return leaf[0] is not _OBJECT
 
 
-def _leaves(value: Any) -> list[_Word] | None:
+def _leaves(value: Any) -> list[Word] | None:
     """What an entry is made of: its plain values by type, anything else by identity. None if it is data."""
-    found: list[_Word] = []
+    found: list[Word] = []
     stack, seen = [value], 0
     while stack:
         part = stack.pop()
@@ -310,67 +194,3 @@ def _leaves(value: Any) -> list[_Word] | None:
             # A list that is longer stands for itself, as an object does.
             found.append((_OBJECT, id(part)))
     return found
-
-
-def _told(key: Any) -> str:
-    return repr(key) if type(key) in UNIQUE_NEVER else _title(key)
-
-
-def _title(key: Any) -> str:
-    if walk.is_class(key):
-        return walk.class_name(key)
-    return key.__qualname__ if type(key) is FunctionType else f"a {walk.class_name(type(key))}"
-
-
-def _word(key: Any) -> _Word:
-    """What sources say for a key."""
-    return (type(key), key) if type(key) in UNIQUE_NEVER else (str, _title(key).rpartition(".")[2])
-
-
-def _units(text: str) -> Iterator[_Unit]:
-    for statement in parse(text):
-        yield from _split(statement, (), later=False)
-
-
-def _split(statement: ast.stmt, above: tuple[str, ...], *, later: bool) -> Iterator[_Unit]:
-    if isinstance(statement, ast.ClassDef):
-        own = (*above, statement.name)
-        yield from _unit([*statement.decorator_list, *statement.bases, *statement.keywords], own, later=later)
-        for inner in statement.body:
-            yield from _split(inner, own, later=later)
-    elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        own = (*above, statement.name)
-        yield from _unit([*statement.decorator_list, statement.args], own, later=later)
-        yield from _unit(statement.body, own, later=True)
-    else:
-        yield from _unit([statement], above, later=later)
-
-
-def _unit(nodes: Iterable[ast.AST], own: tuple[str, ...], *, later: bool) -> Iterator[_Unit]:
-    """Yield a unit of some nodes, and those of the functions and classes defined in it."""
-    words: set[_Word] = {(str, name) for name in own}
-    names: set[str] = set()
-    inner: list[ast.stmt] = []
-    every = tuple(nodes)
-    stack: list[ast.AST] = list(every)
-    while stack:
-        node = stack.pop()
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                inner.append(node)
-                continue
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() | complex() as number)):
-                words.add((type(number), -number))
-            case ast.Constant(value=value):
-                words.add((type(value), value))
-            case ast.Name(id=name) | ast.Attribute(attr=name):
-                names.add(name)
-            case ast.keyword(arg=str() as name) | ast.arg(arg=name):
-                words.add((str, name))
-            case _:
-                pass  # it is made of others
-        stack += ast.iter_child_nodes(node)
-    words |= {(str, name) for name in names}
-    yield _Unit(every, own, later, frozenset(words), frozenset(names))
-    for statement in inner:
-        yield from _split(statement, own, later=later)

@@ -20,12 +20,9 @@ from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, sa
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Fate, NameChange, Op, Writes
 from hotswap.swap.stragglers import Straggler
+from hotswap.walk import UNIQUE_NEVER
 
 __all__ = ["PLAIN", "UNIQUE_NEVER", "Keeping", "Wishes", "is_made", "keep_state"]
-
-UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
-"""Values of these types are shared by the interpreter: their identity says nothing about where they came from."""
-
 
 _SET_CELL = CellType.__dict__["cell_contents"].__set__
 _GET_CELL = CellType.__dict__["cell_contents"].__get__
