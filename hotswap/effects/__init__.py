@@ -1,7 +1,20 @@
 """Import-time effects: what the import of a candidate does to the process around it, found, undone, and made again."""
 
+from hotswap.effects.authorship import Authorship
 from hotswap.effects.facts import KINDS, Deed, Effect, Outcome, checked_kinds
-from hotswap.effects.holdings import Holding
+from hotswap.effects.holding_deeds import Holding, LeftBehind
 from hotswap.effects.journal import Journal, Look, Survey
 
-__all__ = ["KINDS", "Deed", "Effect", "Holding", "Journal", "Look", "Outcome", "Survey", "checked_kinds"]
+__all__ = [
+    "KINDS",
+    "Authorship",
+    "Deed",
+    "Effect",
+    "Holding",
+    "Journal",
+    "LeftBehind",
+    "Look",
+    "Outcome",
+    "Survey",
+    "checked_kinds",
+]

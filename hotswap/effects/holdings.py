@@ -29,12 +29,15 @@ from types import CellType, FunctionType
 from typing import Any
 
 from hotswap import walk
+from hotswap.effects.authorship import Authorship
 from hotswap.effects.facts import Deed, Outcome
-from hotswap.effects.snapshot import Snapshot, altered, is_copied
+from hotswap.effects.holding_deeds import Holding
+from hotswap.effects.plain_data import Written, written
+from hotswap.effects.snapshot import Snapshot
 from hotswap.effects.traces import Traces
 from hotswap.effects.weak import WeakValues, referent, registers
 
-__all__ = ["Holding", "holdings"]
+__all__ = ["holdings"]
 
 _MISSING: Any = object()
 _SET_CLASS = object.__dict__["__class__"].__set__
@@ -44,49 +47,12 @@ _CONTENTS = CellType.__dict__["cell_contents"]
 _LRU_CACHE = type(functools.lru_cache(lambda: None))
 
 
-class Holding(Deed):
-    """A registration of the candidate's in a live object.
-
-    Arguments:
-        kind, what, outcome: as for a deed.
-        living: the container that is live, or the namespace, or the class.
-        twin: a container of the same type that holds the candidate's entries and nothing else; None if they are left.
-        names: whether `living` is a namespace or a class: its entries are names, which are set, not merged.
-        cache: what has to be forgotten when `living` changes.
-        replaced: what stood where entries of the candidate were.
-    """
-
-    def __init__(
-        self,
-        kind: str,
-        what: str,
-        outcome: Outcome,
-        living: Any,
-        twin: Any,
-        *,
-        names: bool = False,
-        cache: dict[Any, Any] | None = None,
-        replaced: Iterable[Any] = (),
-    ) -> None:
-        super().__init__(kind, what, outcome)
-        self.living, self.twin, self.names, self.cache = living, twin, names, cache
-        self.replaced = list(replaced)
-
-    def parts(self) -> Iterator[Any]:
-        """Yield the deed, and the containers of its own in which it keeps what it found."""
-        yield from super().parts()
-        inside = walk.instance_dict(self.twin) or {}  # of a weak register
-        yield inside
-        yield from (part for part in inside.values() if is_copied(type(part)))
-
-    def drop(self) -> None:
-        """Forget the entries, which keep the candidate alive."""
-        self.living = self.twin = self.cache = None
-        self.replaced = []
-
-
 def holdings(
-    traces: Traces, snapshot: Snapshot, deeds: Iterable[Deed], libraries: frozenset[str] = frozenset()
+    traces: Traces,
+    snapshot: Snapshot,
+    deeds: Iterable[Deed],
+    authorship: Authorship,
+    libraries: frozenset[str] = frozenset(),
 ) -> Iterator[Holding | WeakValues]:
     """Take the candidate's traces out of live registries, and yield what was found.
 
@@ -94,9 +60,11 @@ def holdings(
         traces: the candidate's.
         snapshot: what stood where before loading.
         deeds: what is known already; what they hold to make it again is no registration.
+        authorship: tells whose plain data is.
         libraries: packages for which somebody else looks after what is registered in them.
     """
-    if not traces.core:
+    plain = written(snapshot, authorship, traces.leads)
+    if not traces.core and not plain:
         return
     ours: set[int] = set()
     _set_aside(deeds, traces, ours)
@@ -105,30 +73,34 @@ def holdings(
             _SET_CLASS(module, cls)
             what = f"changes the class of the module {name}, which was put back"
             yield Holding("registrations", what, Outcome.LEFT, None, None)
-    known = [entry for entry in snapshot.containers.values() if is_copied(type(entry[0]))]
-    known += [entry for key, entry in snapshot.modules.items() if key not in snapshot.containers]
-    for entry in altered(known):
-        found = _taken_out(*entry[:2], traces, snapshot)
+    for key, entry in snapshot.altered.items():
+        known = key in snapshot.containers or key in snapshot.modules
+        found = _taken_out(*entry, traces, snapshot, plain) if known else None
         if found is not None:
             _set_aside([found], traces, ours)
             yield found
-    if not traces.held():
-        return
-    if libraries:
+    held = traces.core and traces.held()
+    if libraries and (held or plain):
         traces.trust_libraries(libraries)
-        if not traces.held():
-            return
-    for container, copy in altered(snapshot.named.values()):
-        known_else = id(container) in snapshot.containers or traces.is_trusted(container)
-        found = None if known_else else _taken_out(container, copy, traces, snapshot)
+        held = traces.core and traces.held()
+    for key, entry in snapshot.altered.items() if held else ():
+        known = key in snapshot.named and key not in snapshot.containers and not traces.is_trusted(entry[0])
+        found = _taken_out(*entry, traces, snapshot, plain) if known else None
         if found is not None:
             _set_aside([found], traces, ours)
             yield found
-    for container in snapshot.nearby.holding({id(o) for o in traces.held()}):
-        found = None if traces.is_trusted(container) else _nearby(container, traces, snapshot)
+    for container in snapshot.nearby.holding({id(o) for o in traces.held()}) if held else ():
+        found = None if traces.is_trusted(container) else _nearby(container, traces, snapshot, plain)
         if found is not None:
             _set_aside([found], traces, ours)
             yield found
+    for container, copy, _, _ in list(plain.values()):
+        found = None if traces.is_trusted(container) else _taken_out(container, copy, traces, snapshot, plain)
+        if found is not None:
+            _set_aside([found], traces, ours)
+            yield found
+    if not held:
+        return
     for entered in _weak_ones(traces, snapshot):
         _set_aside([entered], traces, ours)
         yield entered
@@ -168,9 +140,12 @@ class _Hidden:
         self.held = held
 
 
-def _taken_out(container: Any, copy: Any, traces: Traces, snapshot: Snapshot) -> Holding | None:
-    """Put a container back as it was, where it holds traces now."""
-    twin = _entries(container, traces, copy)
+def _taken_out(
+    container: Any, copy: Any, traces: Traces, snapshot: Snapshot, plain: dict[int, Written]
+) -> Holding | None:
+    """Put a container back as it was, where it holds traces or plain data of the candidate's now."""
+    also = plain.pop(id(container), None)
+    twin = _with(_entries(container, traces, copy), also)
     if not twin:
         return None
     what = _what(twin)
@@ -195,7 +170,7 @@ def _taken_out(container: Any, copy: Any, traces: Traces, snapshot: Snapshot) ->
         kind = "builtins" if container is builtins.__dict__ else "registrations"
         named = f"sets {', '.join(map(str, twin))} {whose}"
         return Holding(kind, named, Outcome.UNDONE, container, twin, names=True, replaced=replaced)
-    place = snapshot.place_of(container)
+    place = also.place.text if also is not None else snapshot.place_of(container)
     if not _can_return(twin):
         return Holding("registrations", f"registers {what} in {place}, {_NOT_AGAIN}", Outcome.LEFT, container, None)
     cache = snapshot.caches.get(id(container))
@@ -203,10 +178,21 @@ def _taken_out(container: Any, copy: Any, traces: Traces, snapshot: Snapshot) ->
         cache.clear()
     kind = "import-path" if container in _Named(sys.meta_path, sys.path_hooks) else "registrations"
     what = f"registers {what} in {place}"
-    return Holding(kind, what, Outcome.UNDONE, container, twin, cache=cache, replaced=replaced)
+    at = None if also is None else also.place
+    return Holding(kind, what, Outcome.UNDONE, container, twin, cache=cache, replaced=replaced, place=at)
 
 
-def _nearby(holder: Any, traces: Traces, snapshot: Snapshot) -> Holding | None:
+def _with(entries: Any, also: Written | None) -> Any:
+    """Entries that lead to the candidate, and plain ones of its."""
+    if also is None:
+        return entries
+    if isinstance(entries, dict):
+        entries.update(also.entries)
+        return entries
+    return type(entries)([*entries, *also.entries])
+
+
+def _nearby(holder: Any, traces: Traces, snapshot: Snapshot, plain: dict[int, Written]) -> Holding | None:
     """Put what a class, an object or a closure holds back as it was, where it holds traces now."""
     nearby = snapshot.nearby
     if type(holder) is CellType:
@@ -217,7 +203,7 @@ def _nearby(holder: Any, traces: Traces, snapshot: Snapshot) -> Holding | None:
         holder.cell_contents = before
         what = f"sets {_title(value)} in a closure outside of the managed packages"
         return Holding("registrations", what, Outcome.UNDONE, holder, {_CONTENTS: value}, names=True, replaced=[before])
-    return _taken_out(*nearby.copies[id(holder)], traces, snapshot)
+    return _taken_out(*nearby.copies[id(holder)], traces, snapshot, plain)
 
 
 def _whose(facts: Any, snapshot: Snapshot) -> str:
@@ -330,6 +316,7 @@ def _replaced(copy: Any, twin: Any) -> list[Any]:
 def _what(entries: Any) -> str:
     values = [v for item in entries.items() for v in item] if isinstance(entries, dict) else list(entries)
     names = dict.fromkeys(name for name in map(_title, values) if name)
+    names = names or dict.fromkeys(map(repr, (entries if type(next(iter(entries), None)) in _QUIET else ())))
     if isinstance(entries, set):
         names = dict.fromkeys(sorted(names))
     return ", ".join(names) or "an object"

@@ -13,15 +13,16 @@ import threading
 import typing
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 from hotswap import walk
 from hotswap.effects.nearby import Nearby
 from hotswap.namespaces import held_by, imported, of_kinds, parted
+from hotswap.patch import Place
 
-__all__ = ["Snapshot", "altered", "is_copied"]
+__all__ = ["Snapshot", "is_copied"]
 
 _Entry = TypeVar("_Entry", bound=tuple[Any, ...])
 
@@ -33,6 +34,9 @@ _LARGE = 100_000
 
 _WIDE = 1_000
 """What a container with more items holds is not looked into."""
+
+_NEAR = 5
+"""How many steps from a module the name of a container is looked for."""
 
 _DEEP = 8
 _MANY = 50_000
@@ -71,7 +75,10 @@ class Snapshot:
                 self.named[key] = (value, _copied(value))
         for value in (sys.meta_path, sys.path_hooks):
             self.named[id(value)] = (value, list(value))
-        self._managed = {name for name, _ in modules}
+        self.managed = {name for name, _ in modules}
+        """The names of the managed modules."""
+        self.instances: list[tuple[Any, list[Any], str]] = []
+        """The objects in managed modules: (it, what it refers to, from which name it can be reached)."""
         self.types = [(name, module, type(module)) for name, module in modules]
         """The managed modules, and their classes."""
         self._seen: set[int] = set()
@@ -87,14 +94,23 @@ class Snapshot:
         """Whether an object was there before, though it looks young: CPython does not track a dict of plain values."""
         return any(id(o) in known for known in (self.containers, self.named, self.modules, self.nearby.copies))
 
+    @cached_property
+    def altered(self) -> dict[int, tuple[Any, Any]]:
+        """The containers, and the namespaces of modules and classes, that are not as they were: id -> (it, a copy).
+
+        Asked for once, after loading.
+        """
+        copied = [entry[:2] for entry in self.containers.values() if is_copied(type(entry[0]))]
+        spaces = [entry[:2] for key, entry in self.modules.items() if key not in self.containers]
+        others = [entry for key, entry in self.named.items() if key not in self.containers]
+        near = [entry for key, entry in self.nearby.copies.items() if key not in self.containers]
+        return {id(entry[0]): entry for entry in _altered([*copied, *spaces, *others, *near])}
+
     def gained(self) -> set[int]:
         """The ids of what containers hold now, and did not before."""
-        entries = altered([entry[:2] for entry in self.containers.values() if is_copied(type(entry[0]))])
-        entries += altered(self.named.values())
+        known = [entry for key, entry in self.altered.items() if key in self.containers or key in self.named]
         return {
-            key
-            for container, copy in entries
-            for key in {*map(id, held_by((container,)))} - {*map(id, held_by((copy,)))}
+            key for container, copy in known for key in {*map(id, held_by((container,)))} - {*map(id, held_by((copy,)))}
         }
 
     def place_of(self, named: Any) -> str:
@@ -110,6 +126,21 @@ class Snapshot:
                     return f"{module}.{found}"
         return f"a {type(named).__name__} that a module holds"
 
+    def spot(self, o: Any, place: str = "") -> Place:
+        """The place of a container or an object; with the name that code uses for it, if a managed module has it.
+
+        Arguments:
+            o: the container or the object.
+            place: from which name of a module it can be reached, ``module:name``; found out for a container.
+        """
+        known = bool(place) or id(o) in self.containers
+        place = place or self.place_of(o)
+        module, _, name = place.partition(":")
+        if not known or not name:
+            return Place(place, "", put=True)
+        roots = (copy[name] for _, copy, own in self.modules.values() if own == module and name in copy)
+        return next((_found(o, root, Place(place, name, put=True)) for root in roots), Place(place, name, put=True))
+
     def _look(self, root: Any, place: str) -> None:
         level = [root]
         for _ in range(_DEEP):
@@ -123,7 +154,7 @@ class Snapshot:
     def _enters(self, o: Any) -> bool:
         kind = type(o)
         if walk.is_class(o):
-            return walk.class_dict(o).get("__module__") in self._managed
+            return walk.class_dict(o).get("__module__") in self.managed
         if kind in _ENTERED:
             return True
         return not walk.is_written_in_c(kind) and gc.is_tracked(o) and not issubclass(kind, (ModuleType, BaseException))
@@ -146,7 +177,41 @@ class Snapshot:
                     self.classes[id(namespace)] = o
                     self.containers[id(namespace)] = (namespace, dict(namespace), place)
             return [value for name, value in walk.class_items(o) if name not in ("__dict__", "__weakref__")]
-        return gc.get_referents(o)
+        held = gc.get_referents(o)
+        if kind not in _ENTERED:
+            self.instances.append((o, held, place))
+        return held
+
+
+def _found(wanted: Any, root: Any, place: Place) -> Place:
+    """Where something is, from what a module holds by name; there, if it is deeper than anybody looks."""
+    level, seen = [(root, place)], {id(root)}
+    for _ in range(_NEAR):
+        further: list[tuple[Any, Place]] = []
+        for o, there in level:
+            if o is wanted:
+                return there
+            if len(seen) < _MANY:
+                further += [(part, at) for part, at in _parts(o, there) if id(part) not in seen]
+                seen.update(id(part) for part, _ in further)
+        level = further
+    return place
+
+
+def _parts(o: Any, place: Place) -> Iterator[tuple[Any, Place]]:
+    """What an object holds, with its place."""
+    kind = type(o)
+    if kind is FunctionType:
+        cells = zip(o.__code__.co_freevars, o.__closure__ or (), strict=True)
+        named = [(name, part) for name, cell in cells for part in gc.get_referents(cell)]
+        yield from ((part, Place(place.root, name, put=True)) for name, part in named)
+    elif issubclass(kind, dict):
+        yield from ((value, place.at(key)) for key, value in list(dict.items(o)))
+    elif kind in (list, tuple, partial, MethodType, staticmethod, classmethod):
+        yield from ((part, place) for part in gc.get_referents(o))
+    else:
+        named = walk.class_items(o) if walk.is_class(o) else list((walk.instance_dict(o) or {}).items())
+        yield from ((part, Place(f"{place.root}.{name}", str(name), put=True)) for name, part in named)
 
 
 def _dispatch(caches: dict[int, dict[Any, Any]], function: FunctionType) -> None:
@@ -165,7 +230,7 @@ def _dispatch(caches: dict[int, dict[Any, Any]], function: FunctionType) -> None
         caches[id(registry)] = data
 
 
-def altered(entries: Iterable[_Entry]) -> list[_Entry]:
+def _altered(entries: Iterable[_Entry]) -> list[_Entry]:
     """Return those that are not as they were. Most of some thousands are, which is told of many at once.
 
     That only other keys made of text stand in a dict is not seen; such keys lead nowhere.

@@ -4,6 +4,7 @@ from hotswap.generation.aliases import is_alias, name_of
 from hotswap.generation.comparison import unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
 from hotswap.generation.earlier import Earlier, EarlierCandidate, Ground
+from hotswap.generation.examination import authorships
 from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
 from hotswap.generation.isolation import GONE, ImportCall, ModuleView, Reason, World, gate, worlds
@@ -45,6 +46,7 @@ __all__ = [
     "Young",
     "added_places",
     "analyse",
+    "authorships",
     "changed_modules",
     "detach",
     "epochs",

@@ -7,14 +7,15 @@ from types import FunctionType
 from typing import TYPE_CHECKING
 
 from hotswap import walk
-from hotswap.effects import Survey
+from hotswap.effects import Authorship, Survey
 from hotswap.generation.wrapping import unwrap
 from hotswap.generation.young import Young, reachable
+from hotswap.patch import decode
 
 if TYPE_CHECKING:
     from hotswap.generation.loading import Candidate
 
-__all__ = ["examine", "made_classes"]
+__all__ = ["authorships", "examine", "made_classes"]
 
 
 def examine(candidate: Candidate, look: Survey, young: Young) -> None:
@@ -32,7 +33,8 @@ def examine(candidate: Candidate, look: Survey, young: Young) -> None:
     world, journal = candidate.world, candidate.journal
     keepers = [*candidate.shelters, aside, put, candidate.world.aliases, *([] if world.kept is None else [world.kept])]
     journal.enter_assigned(world.assignments or {})
-    journal.enter(look, young, (world.ran, modules, candidate.classes), inside, keepers)
+    made = world.ran, modules, candidate.classes
+    journal.enter(look, young, made, inside, keepers, authorships(candidate))
     journal.enter_wrapped(unwrap(candidate, journal.replaced, young))
     # What was taken out of live registries is registered at the commit, and is the candidate's until then.
     own = [*modules, *aside, *(value for value in put if id(value) in inside)]
@@ -40,6 +42,22 @@ def examine(candidate: Candidate, look: Survey, young: Young) -> None:
     own += [o for o in young.objects or () if type(o) is FunctionType and id(o.__globals__) in world.ran]
     candidate.owned = own + reachable([*own, *journal.registered], young)
     journal.enter_held(candidate.owned)
+
+
+def authorships(candidate: Candidate) -> tuple[Authorship, Authorship]:
+    """Return what the running modules say in whose place those of a candidate come, and what these say.
+
+    Each stands beside the other managed modules, as they are with it.
+    """
+    live, patch = candidate.world.live_modules, candidate.patch
+    old = {entry.name: entry.source for entry in live if entry.source is not None}
+    new = old | {name: decode(source.data) for name, source in patch.sources.items()}
+    gone = [old.pop(name) for name in candidate.removed if name in old]
+    # One that raised is no module of the candidate any more.
+    names = dict.fromkeys([*candidate.modules, *(str(facts.get("__name__")) for facts in candidate.world.ran.values())])
+    before, after = ([texts.pop(name) for name in names if name in texts] for texts in (old, new))
+    around = [text for name, text in new.items() if name not in candidate.removed]
+    return Authorship([*before, *gone], old.values(), candidate.units), Authorship(after, around, candidate.units)
 
 
 def made_classes(ran: Mapping[int, dict[str, object]], young: Young) -> list[type]:

@@ -29,19 +29,24 @@ _CALLS = 4
 _AS_WRITTEN = re.compile(r"[\w .:/+*@#$%&=<>()\[\]{}|;,!?^~-]+", re.ASCII)
 """A text that stands in a source as it is."""
 
+_OTHERWISE = re.compile(r"\d_\d|\b0[xXoObB]|\d[eE.]")
+"""Numbers that may be written in another way than Python writes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a registry is: for a reader, the name under which code speaks of it, and the keys on the way to it.
 
     The name is empty where it can't be known: the registry is a library's, or lies in a closure. `attribute` says that
-    it is an attribute of an instance: plain values in it are the state of that object.
+    it is an attribute of an instance: plain values in it are the state of that object. `put` says that the registry is
+    not of the changed modules, and that their import puts something into it.
     """
 
     root: str
     name: str
     keys: tuple[Any, ...] = ()
     attribute: bool = False
+    put: bool = False
 
     @property
     def text(self) -> str:
@@ -50,7 +55,7 @@ class Place:
 
     def at(self, key: Any) -> Place:
         """The place of what stands under a key."""
-        return Place(self.root, self.name, (*self.keys, key), self.attribute)
+        return Place(self.root, self.name, (*self.keys, key), self.attribute, self.put)
 
     def of(self, attribute: str) -> Place:
         """The place of what an attribute of the object is."""
@@ -95,13 +100,13 @@ class Text:
     """
 
     def __init__(self, texts: Iterable[str], units: dict[str, list[Unit]]) -> None:
-        self._texts, self._units = list(texts), units
+        self.texts, self._units = list(texts), units
         self._known: dict[str, _Reaching] = {}
 
     def speaking(self, names: Iterable[str]) -> Iterator[Unit]:
         """The units of the sources that have one of some names anywhere."""
         wanted = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
-        for text in self._texts:
+        for text in self.texts:
             if wanted.search(text):
                 yield from self._units_of(text)
 
@@ -112,19 +117,31 @@ class Text:
 
     def saying(self, words: Set[Word]) -> Iterator[Unit]:
         """The units that say some words, be they of statements or of functions."""
-        # How a number or a text with escapes is written is not known from its value.
-        written = [value for kind, value in words if kind is str and _AS_WRITTEN.fullmatch(value)]
-        for text in self._texts:
-            if all(value in text for value in written):
+        for text in self.texts:
+            if all(_may_say(text, word) for word in words):
                 yield from (unit for unit in self._units_of(text) if words <= unit.words)
+
+    def may_say(self, words: Iterable[Word]) -> bool:
+        """Whether the sources may have some words: only what is written is looked at."""
+        return all(any(_may_say(text, word) for text in self.texts) for word in words)
+
+    def all(self) -> Iterator[Unit]:
+        """The units of all sources."""
+        for text in self.texts:
+            yield from self._units_of(text)
+
+    def callers(self, name: str) -> set[str]:
+        """The names of the functions and classes that speak of something, be it by those of others that do."""
+        found: set[str] = set()
+        for _ in range(_CALLS):
+            known = found | {name}
+            found = {own for u in self.speaking(known) for own in u.own if not known.isdisjoint(u.names)}
+        return found
 
     def reaching(self, name: str) -> _Reaching:
         """What concerns a registry, by the name under which code speaks of it."""
         if name not in self._known:
-            callers: set[str] = set()
-            for _ in range(_CALLS):
-                known = callers | {name}
-                callers = {own for u in self.speaking(known) for own in u.own if not known.isdisjoint(u.names)}
+            callers = self.callers(name)
             filling: dict[Word, list[Unit]] = {}
             calling: dict[Word, list[Unit]] = {}
             units: set[Unit] = set()
@@ -145,13 +162,21 @@ class Text:
         Returns for each the names of what it is part of, and whether it is the body of a function.
         """
         if not place.name:
-            said = {word, *map(word_of, place.keys)}
-            return {(unit.own, unit.later) for unit in self.saying(said)}
+            return {(unit.own, unit.later) for unit in self.saying({word, *map(word_of, place.keys)})}
         found = self.reaching(place.name)
         # What stands under the first key may be made by the function that fills the registry, with further keys.
         keys = {said for n, key in enumerate(place.keys) if (said := word_of(key)) not in found.filling or not n}
         units = [unit for unit in found.calling.get(word, ()) if keys <= unit.words]
         return {(unit.own, unit.later) for unit in (*found.filling.get(word, ()), *units)}
+
+
+def _may_say(text: str, word: Word) -> bool:
+    kind, value = word
+    if kind is str:
+        return value in text or not _AS_WRITTEN.fullmatch(value)
+    if kind in (int, float, complex):
+        return repr(value).lstrip("-") in text or _OTHERWISE.search(text) is not None
+    return True
 
 
 def told(key: Any) -> str:

@@ -42,7 +42,7 @@ from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
-from hotswap.swap.registers import register
+from hotswap.swap.registers import left_behind, register
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
 from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
@@ -193,7 +193,7 @@ class Swap(Reversal):
         names, classes = self._keeping.names, self._pairing.classes
         revisions = self._revisions = Revisions(self._live, self._candidate, self.old, names, classes)
         placed = [kept.placed(revisions.places) for kept in containers]
-        whole = [*placed, *inside(placed, translate)]
+        whole = [*placed, *inside(placed, translate), *left_behind(self._journal)]
         registries = [kept for kept in whole if id(kept.living) not in claimed]
         tables = self._tables = Tables(leads, self.old, self.new, self._keeping.has, self._is_managed)
         tables.add(whole, attributes, claimed | merge(registries, fates, translate, self._writes, revisions))

@@ -14,7 +14,7 @@ from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
-from hotswap.effects import Holding, Journal
+from hotswap.effects import Holding, Journal, LeftBehind
 from hotswap.generation import GONE
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.contents import Kept
@@ -25,7 +25,7 @@ from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["register"]
+__all__ = ["left_behind", "register"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _MISSING: Any = object()
@@ -56,13 +56,20 @@ def register(
 
     Returns fates that also know what becomes of entries that no definition explains.
     """
-    containers += [Kept(holding.twin, holding.living) for holding in journal.holdings if not holding.names]
+    containers += [
+        Kept(h.twin, h.living, place=h.place) for h in journal.holdings if not (h.names or isinstance(h, LeftBehind))
+    ]
     _set_names(journal, translate, writes)
     fates = _explained(journal, fates, pairing, bodies, translate)
     for holding in journal.holdings:
         if not holding.names and isinstance(holding.twin, dict):
             _take_places(holding, fates, translate, writes)
     return fates
+
+
+def left_behind(journal: Journal) -> list[Kept]:
+    """Return registries that only lose something: merged last, since they may be part of others that are merged."""
+    return [Kept(deed.twin, deed.living, place=deed.place) for deed in journal.holdings if isinstance(deed, LeftBehind)]
 
 
 def _explained(
@@ -78,7 +85,7 @@ def _explained(
         there = list(_entries(holding.living))
         certain = _certain(holding, translate)
         for value in _entries(holding.twin):
-            if leads_to(value, explained):
+            if leads_to(value, explained) or _is_told_by_sources(holding, value):
                 continue
             told = _told(value, translate)
             position = next((i for i, old in enumerate(there) if _told(old, translate) == told), None)
@@ -134,9 +141,16 @@ def _take_places(holding: Holding, fates: Fates, translate: Callable[[Any], Any]
         there = dict.get(holding.living, key, _MISSING)
         if there is _MISSING or type(there) in (dict, list, set) or leads_to(there, old):
             continue
+        if _is_told_by_sources(holding, value):
+            continue
         after = translate(value)
         if after is not there and _told(there, translate) != _told(value, translate):
             writes.item(holding.living, key, after)
+
+
+def _is_told_by_sources(holding: Holding, value: Any) -> bool:
+    """Whether the merge asks the sources what becomes of an entry (see `revisions`): it is plain data."""
+    return holding.place is not None and type(value) in UNIQUE_NEVER
 
 
 class _Either:

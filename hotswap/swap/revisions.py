@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import Candidate, Live
+from hotswap.effects import Authorship
+from hotswap.generation import Candidate, Live, authorships
 from hotswap.patch import Place, Text, Word, decode, told
 from hotswap.swap.keys import entries
 from hotswap.swap.pairs import ClassPair
@@ -71,7 +72,8 @@ class Revisions:
 
     def forget(self) -> None:
         """Let go of what was read: the writes are known once they were made."""
-        self.__dict__.pop("_texts", None)
+        for name in ("_texts", "_imports"):
+            self.__dict__.pop(name, None)
 
     def warn(self, place: Place, keys: list[Any]) -> None:
         """Say that entries keep their living value, or elements stay out."""
@@ -129,6 +131,8 @@ class Revisions:
         leaves = _leaves(living), _leaves(twin)
         if leaves[0] is None or leaves[1] is None or leaves[0] == leaves[1]:
             return Verdict.STAYS
+        if place.put:
+            return self._judge_put(place, living, twin)
         before, after = ({leaf for leaf in one or () if _is_plain(leaf)} for one in leaves)
         held = [{leaf for leaf in one or () if not _is_plain(leaf)} for one in leaves]
         if held[0] != held[1] or (place.attribute and not held[0]) or not self.concern(place):
@@ -142,9 +146,29 @@ class Revisions:
         # What the old version says too was there before, and so the living entry was changed since.
         return Verdict.STAYS if all(old[len(gone) :]) else Verdict.UNKNOWN
 
+    def _judge_put(self, place: Place, living: Any, twin: Any) -> Verdict:
+        """Say what becomes of what stands where the candidate's import has put something.
+
+        If the same statement has put it there before, what differs since was changed at run time. So it was if the old
+        version said another value than the living one. A statement that is new wins.
+        """
+        key, (old, new) = place.keys[-1], self._imports
+        before = old.speaking(place, key)
+        if new.speaking(place, key) <= before or old.says(place, key, twin):
+            return Verdict.STAYS
+        return Verdict.REVISED if not before or old.says(place, key, living) else Verdict.UNKNOWN
+
+    @cached_property
+    def _imports(self) -> tuple[Authorship, Authorship]:
+        return authorships(self._candidate)
+
     def drops(self, place: Place, value: Any) -> bool:
         """Whether an entry that the new version does not make was said by a statement of the old version alone."""
         leaves = _leaves(value)
+        if place.put:
+            before, after = self._imports
+            spoken = after.speaking(place, place.keys[-1] if place.keys else value)
+            return before.says(place, *place.keys[-1:], value) and not spoken
         if not leaves or place.attribute or not self.concern(place):
             return False
         old, new = ([text.places_of(leaf, place) for leaf in leaves] for text in self._texts)
@@ -153,7 +177,11 @@ class Revisions:
 
     def adds(self, place: Place, value: Any) -> bool:
         """Whether a plain element that the living registry lacks is said by the new version alone."""
-        if type(value) not in UNIQUE_NEVER or place.attribute or not self.concern(place):
+        if type(value) not in UNIQUE_NEVER or place.attribute:
+            return False
+        if place.put:
+            return not self._imports[0].says(place, value)
+        if not self.concern(place):
             return False
         old, new = (text.places_of((type(value), value), place) for text in self._texts)
         return bool(new) and not old

@@ -21,3 +21,20 @@ class TestOfADict:
         values = [object() for _ in range(4)]
         told = gc.get_referents({"a": values[0], "b": values[1]}, {"c": values[2], "d": values[3]})
         assert list(map(id, told)) == list(map(id, values))
+
+
+class TestOfAnObject:
+    """What `hotswap.effects.plain_data` tells the attributes by that an object had."""
+
+    def test_values_are_told_in_the_order_of_the_names(self) -> None:
+        class Settings:
+            def __init__(self) -> None:
+                self.name, self.debug = "unnamed", False
+
+        settings = Settings()
+        before = [o for o in gc.get_referents(settings) if o is not Settings]
+        settings.debug, settings.more = True, 1  # type: ignore[attr-defined]
+        after = [o for o in gc.get_referents(settings) if o is not Settings]
+        assert before == ["unnamed", False]
+        assert after == [settings.name, True, 1]
+        assert list(vars(settings).values()) == after

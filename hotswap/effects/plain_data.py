@@ -1,0 +1,147 @@
+"""Plain data (texts, numbers, containers of such) that a candidate's import has written into live objects.
+
+It leads to nothing of the candidate's, so that only the copies made before loading tell of it, and only the sources
+whose it is (see `authorship`). It is taken out with everything else (see `holdings`).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from hotswap import walk
+from hotswap.effects.authorship import Authorship
+from hotswap.effects.snapshot import Snapshot
+from hotswap.patch import Place
+
+__all__ = ["Written", "left_behind", "written"]
+
+_Where = Callable[[], Place]
+_IsOurs = Callable[..., bool]
+_MISSING: Any = object()
+
+_MANY = 10_000
+"""In a container with more items nobody looks for data of a candidate's: it is a cache, or data itself."""
+
+
+class Written(NamedTuple):
+    """Plain data of a candidate's in a container: `entries` is of the type of the container."""
+
+    container: Any
+    copy: Any
+    entries: Any
+    place: Place
+
+
+def written(snapshot: Snapshot, authorship: Authorship, leads: Callable[[Any], bool]) -> dict[int, Written]:
+    """Return what plain data a candidate has written, by the id of the container.
+
+    Arguments:
+        snapshot: what stood where before loading.
+        authorship: what the candidate's import says.
+        leads: whether a value is told by itself, since it leads to something of the candidate's.
+    """
+
+    def is_ours(value: Any, where: _Where, *key: Any) -> bool:
+        if type(value) is ModuleType or leads(value) or any(map(leads, key)):
+            return False
+        return authorship.has_put(value, where, *key)
+
+    found: dict[int, Written] = {}
+    for container, copy, where in _changed(snapshot):
+        entries = _entries(container, copy, where, is_ours) if len(copy) <= _MANY else None
+        if entries:
+            found[id(container)] = Written(container, copy, entries, where())
+    for facts, copy, module in [snapshot.modules[key] for key in snapshot.altered if key in snapshot.modules]:
+        names = _names(module, facts, copy, is_ours, managed=module in snapshot.managed)
+        if names:
+            found[id(facts)] = Written(facts, copy, names, Place(module, ""))
+    return found
+
+
+def left_behind(
+    snapshot: Snapshot, before: Authorship, after: Authorship, changed: Container[str]
+) -> Iterator[tuple[dict[Any, Any], list[str], Place]]:
+    """Yield dicts of managed modules in which only the running version puts some plain data, the keys, and the place.
+
+    Arguments:
+        snapshot: what stood where before loading.
+        before, after: what the running modules say in whose place the candidate's come, and what those say.
+        changed: the names of those modules: what they hold is merged anyway.
+    """
+    lost = before.tokens_without(after)
+    for container, copy, name in snapshot.containers.values() if lost else ():
+        if id(container) in snapshot.classes or not isinstance(copy, dict) or len(copy) > _MANY:
+            continue
+        if name.partition(":")[0] in changed:
+            continue
+        entries = [(key, value) for key, value in copy.items() if type(key) is str and key in lost]
+        if entries:
+            place = snapshot.spot(container)
+            keys = [key for key, value in entries if before.says(place, key, value) and not after.speaking(place, key)]
+            if keys:
+                yield container, keys, place
+
+
+def _changed(snapshot: Snapshot) -> Iterator[tuple[Any, Any, _Where]]:
+    """The containers, and the attributes of classes and objects, that are not as they were: each, a copy, its place."""
+    for key, (container, copy) in snapshot.altered.items():
+        if key not in snapshot.modules:
+            yield container, copy, partial(snapshot.spot, container)
+    for o, before, place in snapshot.instances:
+        now = gc.get_referents(o)
+        if not walk.same_items(now, before):
+            attributes = walk.instance_dict(o)
+            copy = None if attributes is None else _attributes(o, attributes, before, now)
+            if copy is not None and attributes is not None:
+                yield attributes, copy, partial(snapshot.spot, o, place)
+
+
+def _attributes(o: Any, attributes: dict[str, Any], before: list[Any], now: list[Any]) -> dict[str, Any] | None:
+    """What the attributes of an object were, by what it referred to; None if that does not tell.
+
+    CPython refers to the values in the order of the names, as `tests/cpython` proves; a new one is added at the end.
+    """
+    values = [part for part in now if part is not type(o)]
+    earlier = [part for part in before if part is not type(o)]
+    if not walk.same_items(values, list(attributes.values())) or len(earlier) > len(values):
+        return None
+    return dict(zip(attributes, earlier, strict=False))
+
+
+def _entries(container: Any, copy: Any, where: _Where, is_ours: _IsOurs) -> Any:
+    kind = walk.kind_of(container)
+    if issubclass(kind, dict):
+        return {
+            key: value
+            for key, value in list(dict.items(container))
+            if not _is_same(copy.get(key, _MISSING), value) and is_ours(value, where, key)
+        }
+    left, added = Counter(map(id, copy)), []
+    for value in list(kind.__iter__(container)):
+        if left[id(value)] > 0:
+            left[id(value)] -= 1
+        elif is_ours(value, where):
+            added.append(value)
+    return set(added) if issubclass(kind, set) else added
+
+
+def _names(module: str, facts: Any, copy: Any, is_ours: _IsOurs, *, managed: bool) -> dict[str, Any]:
+    """Names of a module that were bound; in one of the managed packages a function may do that, and speak of them."""
+    found = {}
+    for name, value in list(facts.items()):
+        if not _is_same(copy.get(name, _MISSING), value):
+            place = Place(f"{module}:{name}", name) if managed else Place(module, "")
+            if is_ours(value, partial(Place, place.root, place.name), *([] if managed else [name])):
+                found[name] = value
+    return found
+
+
+def _is_same(before: Any, after: Any) -> bool:
+    """Whether a value is what was there, or the same text or number."""
+    kind = type(after)
+    return before is after or (kind is type(before) and kind in walk.UNIQUE_NEVER and bool(before == after))
