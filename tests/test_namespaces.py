@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hotswap.effects.snapshot import altered
+from hotswap.effects.snapshot import alterations
 from hotswap.namespaces import held_by, holding, imported, of_kinds, parted
 
 
@@ -70,7 +70,7 @@ class TestAltered:
     def _altered(self, before: list[Any], change: Any) -> list[int]:
         entries = [(one, dict(one) if isinstance(one, dict) else type(one)(one)) for one in before]
         change()
-        return [before.index(one) for one, _ in altered(entries)]
+        return [before.index(one) for one, _ in alterations(entries)]
 
     @pytest.mark.parametrize("position", [0, 31, 32, 69])
     def test_what_was_added(self, position: int) -> None:

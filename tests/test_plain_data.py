@@ -239,8 +239,8 @@ class TestOfLibraries:
     @pytest.fixture(autouse=True)
     def _level(self) -> Iterator[None]:
         yield
-        names: dict[int, str] = logging._levelToName  # type: ignore[attr-defined]
-        numbers: dict[str, int] = logging._nameToLevel  # type: ignore[attr-defined]
+        names: dict[int, str] = logging._levelToName
+        numbers: dict[str, int] = logging._nameToLevel
         names.pop(25, None)
         numbers.pop("NOTE", None)
         builtins.__dict__.pop("MADE_BY_A_TEST", None)

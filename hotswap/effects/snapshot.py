@@ -22,7 +22,7 @@ from hotswap.effects.nearby import Nearby
 from hotswap.namespaces import held_by, imported, of_kinds, parted
 from hotswap.patch import Place
 
-__all__ = ["Snapshot", "is_copied"]
+__all__ = ["Snapshot", "alterations", "is_copied"]
 
 _Entry = TypeVar("_Entry", bound=tuple[Any, ...])
 
@@ -104,7 +104,7 @@ class Snapshot:
         spaces = [entry[:2] for key, entry in self.modules.items() if key not in self.containers]
         others = [entry for key, entry in self.named.items() if key not in self.containers]
         near = [entry for key, entry in self.nearby.copies.items() if key not in self.containers]
-        return {id(entry[0]): entry for entry in _altered([*copied, *spaces, *others, *near])}
+        return {id(entry[0]): entry for entry in alterations([*copied, *spaces, *others, *near])}
 
     def gained(self) -> set[int]:
         """The ids of what containers hold now, and did not before."""
@@ -230,7 +230,7 @@ def _dispatch(caches: dict[int, dict[Any, Any]], function: FunctionType) -> None
         caches[id(registry)] = data
 
 
-def _altered(entries: Iterable[_Entry]) -> list[_Entry]:
+def alterations(entries: Iterable[_Entry]) -> list[_Entry]:
     """Return those that are not as they were. Most of some thousands are, which is told of many at once.
 
     That only other keys made of text stand in a dict is not seen; such keys lead nowhere.
