@@ -262,3 +262,26 @@ class TestOfLibraries:
         assert builtins.MADE_BY_A_TEST == 1  # type: ignore[attr-defined]
         service.patcher.rollback()
         assert not hasattr(builtins, "MADE_BY_A_TEST")
+
+
+class TestAttributes:
+    def test_of_objects_and_functions_are_not_dropped_as_entries_are(self, make_package: Make) -> None:
+        """A name in the old source is the value of an attribute, too: that of what was registered under it."""
+        live = """
+            class Command:
+                def __init__(self, name):
+                    self.name = name
+
+            COMMANDS = {}
+
+            def command(name):
+                COMMANDS[name] = Command(name)
+                command.name = name
+        """
+        code = "from PACKAGE.live import command\n"
+        service = Service(make_package, live, f"{code}command(name='x')\n")
+        held = service.live.COMMANDS["x"]
+        assert vars(held) == {"name": "x"}  # from now on its attributes are a dict
+        commit(service.stage(code))
+        assert vars(held) == {"name": "x"}
+        assert vars(service.live.command) == {"name": "x"}

@@ -79,10 +79,11 @@ def holdings(
         if found is not None:
             _set_aside([found], traces, ours)
             yield found
-    held = traces.core and traces.held()
+    # Whether anything is; who keeps the list of what is held is a holder, too.
+    held = bool(traces.core and traces.held())
     if libraries and (held or plain):
         traces.trust_libraries(libraries)
-        held = traces.core and traces.held()
+        held = bool(traces.core and traces.held())
     for key, entry in snapshot.altered.items() if held else ():
         known = key in snapshot.named and key not in snapshot.containers and not traces.is_trusted(entry[0])
         found = _taken_out(*entry, traces, snapshot, plain) if known else None
@@ -106,10 +107,10 @@ def holdings(
         yield entered
     # What runs in a thread or a task of the candidate's holds it too; that is told by itself.
     runs = any(deed.kind in ("threads", "tasks") for deed in deeds)
-    held = traces.held()
-    for holder in _holders(traces, held) if held else ():
+    rest = traces.held()
+    for holder in _holders(traces, rest) if rest else ():
         if id(holder) not in ours and not (runs and type(holder) is _Hidden):
-            found = _elsewhere(holder, held, traces)
+            found = _elsewhere(holder, rest, traces)
             if found is not None:
                 _set_aside([found], traces, ours)
                 yield found

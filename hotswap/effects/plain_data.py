@@ -75,7 +75,7 @@ def left_behind(
     """
     lost = before.tokens_without(after)
     for container, copy, name in snapshot.containers.values() if lost else ():
-        if id(container) in snapshot.classes or not isinstance(copy, dict) or len(copy) > _MANY:
+        if not isinstance(copy, dict) or len(copy) > _MANY:
             continue
         if name.partition(":")[0] in changed:
             continue
@@ -83,7 +83,7 @@ def left_behind(
         if entries:
             place = snapshot.spot(container)
             keys = [key for key, value in entries if before.says(place, key, value) and not after.speaking(place, key)]
-            if keys:
+            if keys and not snapshot.is_namespace(container):
                 yield container, keys, place
 
 
