@@ -73,7 +73,11 @@ class Service:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._serve, name="service")
+        running = threading.Event()
+        self.loop.call_soon(running.set)
         self.thread.start()
+        # A loop that does not run yet can't run a check, which would then run here.
+        assert running.wait(LONG)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
