@@ -75,3 +75,42 @@ class TestBindings:
         )
         names = {"first", "rest", "walrus", "value", "others", "number", "inside"}
         assert {name: found.kind(name) for name in names} == dict.fromkeys(names, Kind.DATA)
+
+
+class TestLasting:
+    """What stands for the same object with another value is no change for what merely holds it."""
+
+    HELD = (
+        "X = E.A",
+        "X = {E.A: 0}",
+        "X: dict[E, int] = {0: E.A}",
+        "X = [E.A, (E.A, 1)]",
+        "X = dict({E.A: 0})",
+        "X = {n: 0 for n in E}",
+        "X = dict.fromkeys(E)",
+        "X = E.A if OK else None",
+        "X = {}\nX[E.A] = 0",
+        "X = set()\nX.add(E.A)",
+        "Y = E.A\nX = [Y]",
+    )
+    USED = (
+        "X = E.A.value",
+        "X = str(E.A)",
+        "X = f'{E.A}'",
+        "X = E.A == 1",
+        "X = make(E.A)",
+        "X = {n.value: 0 for n in E}",
+        "X = [n for n in E if n.value]",
+        "X = make()\nX[E.A] = 0",
+        "X = make()\nX.add(E.A)",
+        "Y = E.A\nX = Y.value",
+        "Y = {E.A: 0}\nZ = [Y]\nX = make(Z)",
+        "Y = {E.A: 0}\nX = [n.value for n in Y]",
+    )
+
+    @pytest.mark.parametrize(("text", "same"), [*((text, True) for text in HELD), *((text, False) for text in USED)])
+    def test_reads(self, text: str, same: bool) -> None:
+        both = definitions(f"from m import E\n{text}"), definitions(f"from m import E\n{text}")
+        changed = {"E.A", "E*"}
+        assert unchanged("X", *both, changed, changed) is same
+        assert not unchanged("X", *both, changed) or "E" not in text

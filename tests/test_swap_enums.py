@@ -383,3 +383,128 @@ class TestRefused:
         assert refused_codes(code, source("A = 'a'", "enum.StrEnum")) == ["bases-changed"]
         code = Code(make_package, source("A = 1"))
         assert set(refused_codes(code, "class E:\n    A = 1\n")) == {"metaclass-changed"}
+
+
+class TestWhatHoldsMembers:
+    """A definition that merely holds members is what it was when they get other values; one that uses these is not."""
+
+    COLOURS = "import enum\nclass Colour(enum.Enum):\n    RED = 1\n    BLUE = 2\n"
+    HOLDER = """
+        import collections
+        from . import code
+        from .code import Colour
+        COUNTS = {Colour.RED: 0, Colour.BLUE: 0}
+        TYPED: dict[Colour, int] = {colour: 0 for colour in Colour}
+        COUNTED = collections.Counter({Colour.BLUE: 0})
+        EACH = dict.fromkeys(code.Colour, 0)
+        FILLED = {}
+        FILLED[Colour.BLUE] = 0
+        FILLED.setdefault(Colour.RED, 0)
+        DEFAULT = Colour.BLUE
+        class Painter:
+            COUNTS = {Colour.BLUE: 0}
+    """
+    USER = """
+        from .code import Colour
+        from .holder import COUNTS, DEFAULT
+        HELD = {DEFAULT: 0}
+        BY_VALUE = {Colour.BLUE.value: 1}
+        LABEL = f"{Colour.BLUE.value}"
+        THROUGH = DEFAULT.value
+        VALUES = [colour.value for colour in COUNTS]
+        ALL = [colour.value for colour in Colour]
+    """
+    NAMES = ("COUNTS", "TYPED", "COUNTED", "EACH", "FILLED", "DEFAULT")
+
+    @pytest.fixture
+    def make(self, make_package: Make) -> Callable[[str], tuple[Code, Any, Callable[[], Any]]]:
+        def make(colours: str) -> tuple[Code, Any, Callable[[], Any]]:
+            code = Code(make_package, colours, holder=self.HOLDER, user=self.USER)
+            holder = sys.modules[f"{code.package}.holder"]
+            return code, holder, lambda: sys.modules[f"{code.package}.user"]
+
+        return make
+
+    def test_goes_on_with_what_was_counted(self, make: Any) -> None:
+        code, holder, user = make(self.COLOURS)
+        kept = {name: holder.__dict__[name] for name in self.NAMES}
+        kept["Painter.COUNTS"] = holder.Painter.COUNTS
+        blue = code.live.Colour.BLUE
+        for name, table in kept.items():
+            if name != "DEFAULT":
+                table[blue] = 5
+        before = dict(user().__dict__)
+        code.put(self.COLOURS.replace("2", "20"))
+        live = sys.modules[holder.__name__]
+        assert all(live.__dict__[name] is kept[name] for name in self.NAMES)
+        assert live.Painter.COUNTS is kept["Painter.COUNTS"]
+        assert {code.live.Colour.RED: 0, blue: 5} == live.COUNTS
+        assert live.DEFAULT is blue and blue.value == 20
+        assert user().HELD is before["HELD"]
+        assert user().BY_VALUE == {20: 1} and user().LABEL == "20" and user().THROUGH == 20
+        assert user().VALUES == [1, 20] == user().ALL
+        code.back()
+        again = sys.modules[holder.__name__]
+        assert all(again.__dict__[name] is kept[name] for name in self.NAMES) and again.COUNTS[blue] == 5
+        assert all(user().__dict__[name] is before[name] for name in ("HELD", "BY_VALUE", "LABEL", "VALUES", "ALL"))
+
+    def test_is_not_loaded_again_if_nothing_in_it_uses_a_value(self, make_package: Make) -> None:
+        code = Code(make_package, self.COLOURS, holder=self.HOLDER.partition("class Painter")[0])
+        holder = sys.modules[f"{code.package}.holder"]
+        code.put(self.COLOURS.replace("2", "20"))
+        assert sys.modules[holder.__name__] is holder
+        assert not [line for line in str(code.plan).splitlines() if "holder" in line and "rebound" not in line]
+
+    def test_in_the_module_of_the_enumeration(self, make_package: Make) -> None:
+        text = (
+            f"{self.COLOURS}COUNTS = {{Colour.BLUE: 0}}\nDEFAULT = Colour.BLUE\nTHROUGH = DEFAULT.value\n"
+            "VALUES = sorted(colour.value for colour in COUNTS)\n"
+        )
+        code = Code(make_package, text)
+        counts, blue = code.live.COUNTS, code.live.DEFAULT
+        counts[blue] = 5
+        live = code.put(text.replace("BLUE = 2", "BLUE = 20"))
+        assert live.COUNTS is counts and counts == {blue: 5} and live.DEFAULT is blue
+        assert live.THROUGH == 20 and live.VALUES == [20]
+        assert not code.plan.warnings or not any("COUNTS" in w or "DEFAULT" in w for w in code.plan.warnings)
+
+    def test_says_so_where_another_definition_leads_to_the_same_member(self, make_package: Make) -> None:
+        text = f"{self.COLOURS}DEFAULT = Colour.BLUE if Colour.BLUE.value else Colour.RED\n"
+        code = Code(make_package, text)
+        blue = code.live.DEFAULT
+        live = code.put(text.replace("BLUE = 2", "BLUE = 20"))
+        assert live.DEFAULT is blue
+        assert "kept      " + f"{code.name}:DEFAULT (the new definition leads to the same object)" in str(code.plan)
+        assert not [warning for warning in code.plan.warnings if "DEFAULT" in warning]
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ("BLUE = 2", "BLUE = 1"),  # it becomes an alias
+            ("RED = 1\n    BLUE = 2", "RED = 1\n    BLUE = RED"),
+            ("BLUE = 2", "BLUE = int('20')"),  # it can't be told what it will be
+        ],
+    )
+    def test_is_made_again_where_a_member_may_be_another_one(self, make: Any, before: str, after: str) -> None:
+        code, holder, user = make(self.COLOURS.replace("BLUE = 2", "BLUE = 3"))
+        code.put(self.COLOURS.replace(before, after))
+        live = sys.modules[holder.__name__]
+        colour = code.live.Colour
+        assert live.COUNTS == {colour.RED: 0, colour.BLUE: 0} and live.COUNTS[colour["BLUE"]] == 0
+        assert live.DEFAULT is colour.BLUE and user().HELD == {colour.BLUE: 0}
+        assert [c.value for c in dict.fromkeys([colour.RED, colour.BLUE])] == user().VALUES
+
+    def test_of_automatic_values(self, make: Any) -> None:
+        colours = "import enum\nclass Colour(enum.Enum):\n    RED = enum.auto()\n    BLUE = enum.auto()\n"
+        code, holder, user = make(colours)
+        counts, blue = holder.COUNTS, code.live.Colour.BLUE
+        code.put(colours.replace("RED = enum.auto()", "RED = 5").replace("BLUE = enum.auto()", "BLUE = 6"))
+        assert sys.modules[holder.__name__].COUNTS is counts and code.live.Colour.BLUE is blue
+        assert user().VALUES == [5, 6]
+
+    def test_of_a_removed_member(self, make_package: Make) -> None:
+        text = f"{self.COLOURS}COUNTS = {{Colour.RED: 0, Colour.BLUE: 0}}\nRED = {{Colour.RED: 0}}\n"
+        code = Code(make_package, text)
+        kept, red = code.live.RED, code.live.Colour.RED
+        live = code.put(text.replace("    BLUE = 2\n", "").replace(", Colour.BLUE: 0", ""))
+        assert {red: 0} == live.COUNTS and live.RED is kept

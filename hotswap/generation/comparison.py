@@ -9,41 +9,58 @@ from collections.abc import Container
 
 from hotswap.generation.definitions import Definitions, Kind
 
-__all__ = ["changed_class_data", "changes_its_heirs", "is_enumeration", "unchanged"]
+__all__ = ["changed_class_data", "changes_its_heirs", "is_enumeration", "is_used", "unchanged"]
 
 
-def unchanged(name: str, old: Definitions, new: Definitions, foreign: Container[str] = ()) -> bool:
+def unchanged(
+    name: str, old: Definitions, new: Definitions, foreign: Container[str] = (), lasting: Container[str] = ()
+) -> bool:
     """Return whether the definition of `name` is the same in both bodies, and so is the data that it reads.
 
     A change in a function or class that the definition calls is not a change of the definition. Each name that is
-    reached is looked at once: the statements of one block may all read each other.
+    reached is looked at once or twice: the statements of one block may all read each other.
 
     Arguments:
         name: the name in question; it must be bound in both bodies.
         old, new: the two bodies.
         foreign: the imported names and dotted reads that stand for changed data.
+        lasting: names and dotted reads whose object is the same one in both versions, though its value is not. A
+            definition that merely holds it is the same; one that uses it in another way is not, and neither is one
+            that uses in another way what holds it.
     """
-    reached, stack = {name}, [name]
+    reached, stack = {name: False}, [(name, False)]  # whether more is used of it than that it is there
     while stack:
-        current = stack.pop()
+        current, looked_into = stack.pop()
         before, after = old.bindings.get(current), new.bindings.get(current)
         if before is None or after is None or before.text != after.text:
             return False
-        for read in after.reads - reached:
-            if read in foreign or _class_data_changed(read, old, new):
+        for read in after.reads:
+            used = looked_into or is_used(read, after.reads)
+            lasts = not used and (read in lasting or read.removesuffix("*") in lasting)
+            if not lasts and (read in foreign or _class_data_changed(read, old, new)):
                 return False
             kinds = (old.kind(read), new.kind(read))
             if kinds == (None, None):
                 continue
             if kinds[0] is not kinds[1]:
                 return False
-            if kinds[1] is Kind.DATA:
-                reached.add(read)
-                stack.append(read)
+            if kinds[1] is Kind.DATA and not reached.get(read, False) and (used or read not in reached):
+                reached[read] = used
+                stack.append((read, used))
             origins = (old.froms.get(read), old.modules.get(read)), (new.froms.get(read), new.modules.get(read))
             if kinds[1] is Kind.IMPORT and origins[0] != origins[1]:
                 return False
     return True
+
+
+def is_used(read: str, reads: Container[str]) -> bool:
+    """Whether a definition does more with what it reads than to hold it.
+
+    Arguments:
+        read: what it reads.
+        reads: all that it reads, as `reads_of` says it.
+    """
+    return f"{read.removesuffix('*')}!" in reads
 
 
 def _class_data_changed(read: str, old: Definitions, new: Definitions) -> bool:

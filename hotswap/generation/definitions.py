@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import ast
 import enum
-import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from hotswap.generation.reads import (
+    evaluated,
+    is_container,
+    own_statements,
+    plain_value,
+    read_from_imports,
+    reads_of,
+)
 from hotswap.generation.selves import Selves
 from hotswap.patch import parse
 
@@ -31,10 +38,10 @@ class Binding:
     """All statements of one body that bind one name.
 
     `kind` is that of the last statement; `text` the dump of all of them, without positions; `reads` the names and
-    ``module.name`` pairs that they load; `touches` the dumps of the statements that change the object in place
-    (``X["a"] = 1``, ``X.add(2)``); `head` what decides how functions and classes are registered; `literals` the plain
-    values that it is bound to as they stand there; `attributes` those of the object that statements set (``X.a = 1``),
-    each with the dump of its statement, and the plain value as it stands there, or `...`.
+    ``module.name`` pairs that they load, as `reads_of` says them; `touches` the dumps of the statements that change the
+    object in place (``X["a"] = 1``, ``X.add(2)``); `head` what decides how functions and classes are registered;
+    `literals` the plain values that it is bound to as they stand there; `attributes` those of the object that
+    statements set (``X.a = 1``), each with the dump of its statement, and the plain value as it stands there, or `...`.
     """
 
     name: str
@@ -105,25 +112,29 @@ def analyse(source: str, module: str, *, package: bool) -> Definitions:
     """
     base = module if package else module.rpartition(".")[0]
     body = parse(source)
-    return _body(body, base, Selves(inner for statement in body for inner in _own(statement)))
+    return _body(body, base, Selves(inner for statement in body for inner in own_statements(statement)))
 
 
 def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
     found = Definitions()
+    plain: set[str] = set()
     for statement in statements:
         dump = ast.dump(statement)
-        imported_here = {f"{there}.{name}": there for there, name in _read_from_imports(statement, base)}
+        imported_here = {f"{there}.{name}": there for there, name in read_from_imports(statement, base)}
         found.modules.update((there, there) for there in imported_here.values())
-        reads = frozenset((*_reads(statement), *imported_here, *selves.read(_evaluated(statement))))
+        reads = frozenset((*reads_of(statement, plain), *imported_here, *selves.read(evaluated(statement))))
         bound = list(_bound(statement))
-        bound += [(name, Kind.DATA) for node in _own(statement) for name in selves.bound(node)]
+        bound += [(name, Kind.DATA) for node in own_statements(statement) for name in selves.bound(node)]
         for name, kind in bound:
             binding = found.bindings.setdefault(name, Binding(name, kind))
             binding.kind = kind
             binding.text += (dump,)
             binding.reads |= reads
         _literals(statement, found)
-        for node in _own(statement):
+        plain -= {name for name, _ in bound}
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and is_container(statement.value):
+            plain |= {target.id for target in _places(statement) if isinstance(target, ast.Name)}
+        for node in own_statements(statement):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 found.bindings[node.name].head += (_head(node),)
         names = {name for name, _ in bound}
@@ -141,11 +152,11 @@ def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
         _imports(statement, base, found)
         imported = {name for name, kind in bound if kind is Kind.IMPORT}
         found.followers = (found.followers - names) | imported
-        if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in _own(statement)):
+        if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in own_statements(statement)):
             found.starred = set(found.bindings)
         else:
             found.starred -= names
-        for node in _own(statement):
+        for node in own_statements(statement):
             if isinstance(node, ast.ClassDef):
                 found.classes[node.name] = _body(node.body, base, Selves(()))
     return found
@@ -153,11 +164,15 @@ def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
 
 def _literals(statement: ast.stmt, found: Definitions) -> None:
     """Note the plain values that names are bound to: ``LIMIT = 3``, most often what an import falls back on."""
-    for node in _own(statement):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            for target in node.targets:
-                if isinstance(target, ast.Name):
-                    found.bindings[target.id].literals += (node.value.value,)
+    for node in own_statements(statement):
+        value = plain_value(node.value) if isinstance(node, ast.Assign) else ...
+        for target in node.targets if isinstance(node, ast.Assign) and value is not ... else ():
+            if isinstance(target, ast.Name):
+                found.bindings[target.id].literals += (value,)
+
+
+def _places(statement: ast.Assign | ast.AnnAssign) -> list[ast.expr]:
+    return statement.targets if isinstance(statement, ast.Assign) else [statement.target]
 
 
 def _head(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
@@ -168,93 +183,8 @@ def _head(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
     return " ".join(map(ast.dump, above))
 
 
-def _own(statement: ast.stmt) -> Iterator[ast.stmt]:
-    """The statement and the statements of its blocks, but not the bodies of functions and classes."""
-    yield statement
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return
-    for child in ast.iter_child_nodes(statement):
-        if isinstance(child, ast.stmt):
-            yield from _own(child)
-        elif isinstance(child, (ast.ExceptHandler, ast.match_case)):
-            for inner in child.body:
-                yield from _own(inner)
-
-
-def _evaluated(statement: ast.stmt) -> Iterator[ast.AST]:
-    """The nodes that run when the statement runs: of a function only decorators, defaults and annotations."""
-    stack: list[ast.AST] = [statement]
-    while stack:
-        node = stack.pop()
-        yield node
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            stack += [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-            stack += _annotations(node)
-        else:
-            stack += ast.iter_child_nodes(node)
-
-
-def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
-    """The annotations of a function: frameworks read them where it is registered, those in quotation marks too."""
-    arguments = node.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    for annotation in (node.returns, *(argument.annotation for argument in every if argument is not None)):
-        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-            try:
-                yield ast.parse(annotation.value, mode="eval")
-            except SyntaxError:
-                continue  # a text that is no expression names nothing
-        elif annotation is not None:
-            yield annotation
-
-
-def _reads(statement: ast.stmt) -> Iterator[str]:
-    """The names that are loaded when the statement runs.
-
-    Where only an attribute is used, ``name.attribute`` is among them, and so is every longer path; where the thing
-    itself is, ``name*`` or ``name.attribute*``.
-    """
-    attributes: set[int] = set()
-    for node in _evaluated(statement):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            path = node.id
-        elif isinstance(node, ast.Attribute):
-            attributes.add(id(node.value))
-            path = _path(node)
-        else:
-            continue
-        if path:
-            yield path
-            if id(node) not in attributes:
-                yield f"{path}*"
-
-
-def _path(node: ast.expr) -> str:
-    """``name.attribute.attribute``; empty for an attribute of anything else."""
-    if isinstance(node, ast.Attribute):
-        above = _path(node.value)
-        return f"{above}.{node.attr}" if above else ""
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _read_from_imports(statement: ast.stmt, base: str) -> Iterator[tuple[str, str]]:
-    """The attributes that are read of what `import_module` returns: ``import_module(".v", __package__).LIMIT``."""
-    for node in _evaluated(statement):
-        if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Call) or not node.value.args:
-            continue
-        call, name = node.value, node.value.args[0]
-        if not _path(call.func).endswith("import_module") or not isinstance(name, ast.Constant):
-            continue
-        package = [*call.args[1:], *(keyword.value for keyword in call.keywords)]
-        above = package[0].value if package and isinstance(package[0], ast.Constant) else base
-        try:
-            yield importlib.util.resolve_name(str(name.value), str(above)), node.attr
-        except ImportError:
-            continue  # it leads out of the package, and would not be found
-
-
 def _bound(statement: ast.stmt) -> Iterator[tuple[str, Kind]]:
-    for node in _own(statement):
+    for node in own_statements(statement):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             yield node.name, Kind.FUNCTION
         elif isinstance(node, ast.ClassDef):
@@ -295,7 +225,7 @@ def _targets(statement: ast.stmt) -> Iterator[str]:
 def _touched(statement: ast.stmt) -> set[str]:
     """Names whose object a statement may change in place: ``X[k] = v``, ``X.a = v``, ``X.method()``, ``del X[k]``."""
     names: set[str] = set()
-    for node in _own(statement):
+    for node in own_statements(statement):
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
             targets = node.targets
@@ -316,7 +246,7 @@ def _touched(statement: ast.stmt) -> set[str]:
 
 def _attributes_set(statement: ast.stmt) -> Iterator[tuple[str, tuple[str, str, object]]]:
     """The attributes of named objects that are assigned: name, and attribute, dump of the very statement, value."""
-    for node in _own(statement):
+    for node in own_statements(statement):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         for target in targets if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) else ():
             if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
@@ -327,7 +257,7 @@ def _attributes_set(statement: ast.stmt) -> Iterator[tuple[str, tuple[str, str, 
 
 def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:
     idle = set(_for_checkers(statement))
-    for node in _own(statement):
+    for node in own_statements(statement):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 found.imported += [(alias.name, ())] if id(node) not in idle else []
@@ -362,12 +292,12 @@ def _leave(local: str, certain: bool, found: Definitions) -> None:
 
 def _for_checkers(statement: ast.stmt) -> Iterator[int]:
     """The ids of the statements that only type checkers look at: ``if TYPE_CHECKING:``."""
-    for node in _own(statement):
+    for node in own_statements(statement):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in (
             getattr(node.test, "id", ""),
             getattr(node.test, "attr", ""),
         ):
-            yield from (id(inner) for part in node.body for inner in _own(part))
+            yield from (id(inner) for part in node.body for inner in own_statements(part))
 
 
 def public_names(names: Mapping[str, object]) -> list[str]:

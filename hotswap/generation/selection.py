@@ -15,8 +15,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from types import ModuleType
 
-from hotswap.generation.comparison import changed_class_data, changes_its_heirs, is_enumeration, unchanged
+from hotswap.generation.comparison import changed_class_data, changes_its_heirs, is_enumeration, is_used, unchanged
 from hotswap.generation.definitions import Definitions, Kind
+from hotswap.generation.enumerations import lasting_members
 from hotswap.generation.live import Live, LiveModule, same_value
 from hotswap.generation.paths import lies_elsewhere
 from hotswap.patch import Patch, decode
@@ -76,13 +77,16 @@ class Selection:
     """What `select` found.
 
     `affected` are the unchanged modules that have to be loaded because of data that they took over; `data` maps each
-    module to the names whose data is different in the new version, ``Class.attribute`` among them; `heirs` maps each
-    module to its classes from which others took something when they were made, and would take something else now.
+    module to the names whose data is different in the new version, ``Class.attribute`` among them; `remade` has those
+    of them that stand for another object then, while the rest are *lasting*: a member of an enumeration that gets
+    another value, and what holds it. `heirs` maps each module to its classes from which others took something when
+    they were made, and would take something else now.
     """
 
     def __init__(self) -> None:
         self.affected: list[str] = []
         self.data: dict[str, set[str]] = {}
+        self.remade: dict[str, set[str]] = {}
         self.heirs: dict[str, set[str]] = {}
 
     def changed_names(self, module: str, definitions: Definitions, loaded: ModuleType | None = None) -> set[str]:
@@ -97,8 +101,18 @@ class Selection:
             loaded: the module, old or new. A name that stands for a module there, and was bound by something else
                 than an import statement (``m = importlib.import_module(".m", __name__)``), is known from it.
         """
+        return self._reached(definitions, loaded, self.data)
+
+    def lasting(self, module: str, definitions: Definitions, loaded: ModuleType | None = None) -> set[str]:
+        """Those among `changed_names` that stand for the same objects as before; arguments as there."""
+        remade = self._reached(definitions, loaded, self.remade) | self.remade.get(module, set())
+        return self.changed_names(module, definitions, loaded) - remade
+
+    def _reached(
+        self, definitions: Definitions, loaded: ModuleType | None, changed: Mapping[str, set[str]]
+    ) -> set[str]:
         aliases = [*_aliases(definitions), *(_bound_modules(definitions, loaded) if loaded is not None else ())]
-        return self.passed_on(definitions) | _by_module(aliases, self.data)
+        return self._taken(definitions, changed) | _by_module(aliases, changed)
 
     def passed_on(self, definitions: Definitions) -> set[str]:
         """The names under which a module gives away what it imported of changed data."""
@@ -179,13 +193,7 @@ def select(
     for name in changed:
         entry = live.get(name)
         if entry is not None:
-            selection.data[name] = {
-                attribute
-                for attribute in entry.definitions.bindings.keys() & new[name].bindings.keys()
-                if Kind.DATA in (entry.definitions.kind(attribute), new[name].kind(attribute))
-                and not unchanged(attribute, entry.definitions, new[name])
-            }
-            _classes(name, entry.definitions, new[name], selection)
+            _compare(entry, new[name], selection)
     others = [entry for entry in live if entry.name not in (*changed, *leave) and entry.source is not None]
     for entry in others:
         if entry.name.partition(".")[0] in moved:
@@ -195,7 +203,8 @@ def select(
                 if binding.reads & PLACE and is_place(entry.module.__dict__.get(name))
             }
             if places:
-                selection.data.setdefault(entry.name, set()).update(places)
+                for known in (selection.data, selection.remade):
+                    known.setdefault(entry.name, set()).update(places)
                 selection.affected.append(entry.name)
     selection.affected += [e.name for e in others if e.name in also and e.name not in selection.affected]
     loaded = dict(new)
@@ -217,30 +226,51 @@ def select(
 
 
 def _size(selection: Selection) -> int:
-    return sum(map(len, (*selection.data.values(), *selection.heirs.values()))) + len(selection.affected)
+    return sum(map(len, (*selection.data.values(), *selection.remade.values(), *selection.heirs.values()))) + len(
+        selection.affected
+    )
 
 
-def _classes(module: str, old: Definitions, new: Definitions, selection: Selection) -> None:
-    """Note what has changed in the classes of a changed module that others may have taken over."""
+def _compare(entry: LiveModule, new: Definitions, selection: Selection) -> None:
+    """Note what has changed in a module whose text did."""
+    name, old = entry.name, entry.definitions
+    data = {
+        attribute
+        for attribute in old.bindings.keys() & new.bindings.keys()
+        if Kind.DATA in (old.kind(attribute), new.kind(attribute)) and not unchanged(attribute, old, new)
+    }
+    selection.data[name], selection.remade[name] = set(data), set()
+    lasting = _classes(entry, new, selection)
+    selection.remade[name] |= {
+        attribute for attribute in data if not lasting or not unchanged(attribute, old, new, lasting=lasting)
+    }
+
+
+def _classes(entry: LiveModule, new: Definitions, selection: Selection) -> set[str]:
+    """Note what has changed in the classes of a changed module that others may have taken over.
+
+    Returns the members of its enumerations that are the same objects, and those enumerations.
+    """
+    module, old = entry.name, entry.definitions
+    lasting: set[str] = set()
     for name in old.bindings.keys() & new.bindings.keys():
         if old.kind(name) is not Kind.CLASS or new.kind(name) is not Kind.CLASS:
             continue
         changed = changed_class_data(name, old, new)
-        selection.data[module] |= {f"{name}.{attribute}" for attribute in changed}
+        data = {f"{name}.{attribute}" for attribute in changed}
         if changed and is_enumeration(name, new):
-            selection.data[module].add(f"{name}*")
+            data.add(f"{name}*")
+            lasting |= lasting_members(name, old, new, entry.module.__dict__.get(name))
         hooks = [
             body.classes[name].bindings.get("__set_name__") if name in body.classes else None for body in (old, new)
         ]
         if any(hooks) and (None in hooks or hooks[0].text != hooks[1].text):  # type: ignore[union-attr]  # none is None
-            selection.data[module].add(name)  # what was made of it, and told its name, was told in the old way
+            data.add(name)  # what was made of it, and told its name, was told in the old way
+        selection.data[module] |= data
+        selection.remade[module] |= data - lasting
         if changes_its_heirs(name, old, new):
             selection.heirs.setdefault(module, set()).add(name)
-
-
-def _set_name(name: str, definitions: Definitions) -> tuple[str, ...]:
-    binding = (definitions.classes.get(name) or Definitions()).bindings.get("__set_name__")
-    return () if binding is None else binding.text
+    return lasting
 
 
 def _inherit(module: str, definitions: Definitions, selection: Selection) -> list[str]:
@@ -266,15 +296,26 @@ def _spread(entry: LiveModule, definitions: Definitions, selection: Selection) -
     """
     module = entry.module if issubclass(type(entry.module), ModuleType) else None
     passed, stale = selection.passed_on(definitions), selection.stale(definitions, module)
-    data = selection.data.setdefault(entry.name, set())
+    data, remade = (known.setdefault(entry.name, set()) for known in (selection.data, selection.remade))
+    lasting = selection.lasting(entry.name, definitions, module)
     data |= passed
+    remade |= passed - lasting
     affected = definitions is entry.definitions and (
         bool(_inherit(entry.name, definitions, selection)) or any(_is_unclear(name, entry) for name in passed)
     )
-    for name, binding in _dependent(definitions, stale | data):
-        affected = affected or definitions is entry.definitions
-        if binding is Kind.DATA:
+    for name, binding in definitions.bindings.items():
+        read = binding.reads & (stale | data) if binding.kind is not Kind.IMPORT else ()
+        if not read:
+            continue
+        holds = all(one in lasting and not is_used(one, binding.reads) for one in read)
+        affected = affected or (definitions is entry.definitions and not holds)
+        if binding.kind is Kind.DATA:
             data.add(name)
+            if holds and name not in remade:
+                lasting.add(name)
+            else:
+                remade.add(name)
+                lasting.discard(name)
     if affected and entry.name not in selection.affected:
         selection.affected.append(entry.name)
 
@@ -300,9 +341,3 @@ def _mixes(entry: LiveModule, loaded: Mapping[str, Definitions]) -> bool:
     return any(
         entry.name in (module, f"{module}.{name}") for other in loaded.values() for _, (module, name) in other.imports()
     )
-
-
-def _dependent(definitions: Definitions, stale: set[str]) -> Iterator[tuple[str, Kind]]:
-    for name, binding in definitions.bindings.items():
-        if binding.kind is not Kind.IMPORT and binding.reads & stale:
-            yield name, binding.kind

@@ -116,6 +116,7 @@ def transplant(
     writes: Writes,
     same: Callable[[Any, Any], bool],
     outside: Container[str],
+    lasting: Container[str],
     made: Callable[[Any], bool],
     why: Callable[[str, str], str],
     adapted: Callable[[type, type, str], bool],
@@ -129,6 +130,7 @@ def transplant(
         writes: receives them.
         same: whether two functions have the same code.
         outside: the names of the module that stand for changed data.
+        lasting: those of them whose object is the same one.
         made: whether an object was made by the candidate.
         why: tells why a name is kept or replaced, given the reason by its definition.
         adapted: whether an adapter says that an attribute (of a class and its twin) stays as it is.
@@ -154,7 +156,7 @@ def transplant(
         if type(value) is dict and translate(living) is value:
             targets[attribute] = value  # the namespace of a module: each generation has its own
             continue
-        if living is not _MISSING and class_keeps(attribute, living, value, pair.bodies, outside):
+        if living is not _MISSING and class_keeps(attribute, living, value, pair.bodies, outside, lasting):
             if living is not value and made(value):
                 kept[id(value)] = (value, living)
             keeps.append(attribute)

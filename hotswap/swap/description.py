@@ -6,7 +6,8 @@ import functools
 import gc
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -24,7 +25,7 @@ from hotswap.swap.parts import resolved
 from hotswap.swap.plan import Fate, NameChange, Plan
 from hotswap.swap.state import PLAIN
 
-__all__ = ["describe", "left_alone"]
+__all__ = ["describe", "left_alone", "same_objects"]
 
 _LOOKED_INTO = (tuple, list, dict, set, frozenset, deque, functools.partial)
 _DEEP = 4
@@ -102,6 +103,28 @@ def _names(
         for attribute in (definitions[0].get(name) or Definitions()).bindings:
             if attribute in before and attribute not in after and attribute not in HOOKS:
                 yield NameChange(name, attribute, Fate.REMOVED, "who still holds it keeps the old code")
+
+
+def same_objects(
+    names: Iterable[NameChange],
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+    translate: Callable[[Any], Any],
+) -> Iterator[NameChange]:
+    """Say of the names whose definition changed, but not the object that it leads to, that they are kept.
+
+    Arguments:
+        names: what becomes of names.
+        old, new: the modules of both generations.
+        translate: gives the living object for a dropped twin: a member of an enumeration, say.
+    """
+    for change in names:
+        if change.fate is Fate.REPLACED and change.module in old and change.module in new:
+            living, value = resolved(old[change.module], change.name), resolved(new[change.module], change.name)
+            if living is not None and living is not value and translate(value) is living:
+                yield replace(change, fate=Fate.KEPT, why="the new definition leads to the same object")
+                continue
+        yield change
 
 
 def _left_behind(

@@ -23,7 +23,7 @@ from hotswap.swap.caches import describe_caches, empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.contents import Kept, inside
-from hotswap.swap.description import describe, left_alone
+from hotswap.swap.description import describe, left_alone, same_objects
 from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.fates import Fates, fresh_definitions
@@ -148,10 +148,10 @@ class Swap(Reversal):
             self.plan.unsupported += refused
             if not refused:
                 module = pair.key.partition(":")[0]
-                outside = self._candidate.selection.changed_names(
-                    module, self._definitions[1][module], self.new[module]
-                )
-                how = (same_code, outside, self._is_made, self._why, *adapted_by(self._adapters))
+                there = module, self._definitions[1][module], self.new[module]
+                selection = self._candidate.selection
+                outside, lasting = selection.changed_names(*there), selection.lasting(*there)
+                how = (same_code, outside, lasting, self._is_made, self._why, *adapted_by(self._adapters))
                 done = transplant(pair, translate, self._writes, *how)
                 self.plan.names += done.changes
                 self.plan.warnings += done.warnings
@@ -218,6 +218,7 @@ class Swap(Reversal):
         ways = (self._importers, self._is_managed, self._keeping.has, translate, self._writes)
         aside = () if self._beside is None else self._beside.new.values()
         self.plan.names += rebind(self._pairing.successors, self.old, self.new, *ways, aside=aside)
+        self.plan.names = list(same_objects(self.plan.names, self.old, self.new, translate))
         tables.leave_out(self._writes.forward)
         outlive(self._candidate, translate, self._writes)
         announce(self.plan, self._candidate)

@@ -116,7 +116,7 @@ def keep_state(
         before, after = old_definitions.get(name), new_definitions.get(name)
         if before is None or after is None:
             continue
-        foreign = selection.stale(after, old[name])
+        foreign, lasting = selection.stale(after, old[name]), selection.lasting(name, after, old[name])
         migrated = wishes.migrated.get(name, {})
         for attribute, value in list(module.__dict__.items()):
             if attribute in migrated:
@@ -128,11 +128,12 @@ def keep_state(
             if id(value) in namespaces:
                 continue  # each generation has its own
             if _is_code(value) or (_is_code(living) and before.kind(attribute) is not Kind.DATA):
-                if unchanged(attribute, before, after, foreign):
+                if unchanged(attribute, before, after, foreign, lasting):
                     _keep_cells(living, value, (old[name], module), owned, keeping, writes)
                 continue
-            follows = _follows(attribute, (name, old, new), (before, after), foreign)
-            if not follows and unchanged(attribute, before, after, foreign | PLACE if is_place(living) else foreign):
+            follows = _follows(attribute, (name, old, new), (before, after), foreign - lasting)
+            around = foreign | PLACE if is_place(living) else foreign
+            if not follows and unchanged(attribute, before, after, around, lasting):
                 keeping.names.setdefault(name, []).append(attribute)
                 fate = Fate.CARRIED if type(living) in PLAIN else Fate.KEPT
                 why = wishes.why(f"{name}:{attribute}", "its definition did not change")
@@ -267,7 +268,8 @@ def _follows(
     if given:
         return name in foreign or not any(same_value(new, (module, name), origin) for origin in given)
     living = value_at(old, module, name)
-    if not any(type(living) is type(literal) and living == literal for literal in before.bindings[name].literals):
+    literals = before.bindings[name].literals if type(living) in UNIQUE_NEVER else ()
+    if not any(type(living) is type(literal) and living == literal for literal in literals):
         return False
     return any(same_value(new, (module, name), origin) for origin in after.origins(name))
 
@@ -337,7 +339,12 @@ def _drift(
 
 
 def class_keeps(
-    name: str, old: Any, new: Any, bodies: tuple[Definitions, Definitions], outside: Container[str]
+    name: str,
+    old: Any,
+    new: Any,
+    bodies: tuple[Definitions, Definitions],
+    outside: Container[str],
+    lasting: Container[str],
 ) -> bool:
     """Whether an attribute of a class body keeps its value: the same rule, for data of the class.
 
@@ -346,8 +353,11 @@ def class_keeps(
         old, new: its values.
         bodies: both class bodies.
         outside: the names of the module that stand for changed data.
+        lasting: those of them whose object is the same one.
     """
     before, after = bodies
     if before.kind(name) is not Kind.DATA or after.kind(name) is not Kind.DATA:
         return False
-    return not (_is_code(old) or _is_code(new) or walk.is_class(old)) and unchanged(name, before, after, outside)
+    if _is_code(old) or _is_code(new) or walk.is_class(old):
+        return False
+    return unchanged(name, before, after, outside, lasting)
