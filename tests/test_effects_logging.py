@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import logging.config
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hotswap import CheckFailedError, LoadError
+from hotswap import CheckFailedError, CommitError, LoadError, Patch, Patcher
 from tests.test_effects import Service
 
 pytestmark = pytest.mark.threads
@@ -483,3 +484,337 @@ class TestOthers:
             del sys.modules["effective_events"]
             asked.set()
             thread.join()
+
+
+NAMED = (
+    "import logging, sys\nlog = logging.getLogger('PACKAGE')\nlog.propagate = False\n"
+    "handler = logging.StreamHandler(sys.stdout)\nhandler.setFormatter(logging.Formatter('v1 %(message)s'))\n"
+    "log.addHandler(handler)\n"
+)
+"""A module that has a handler under a name, and puts it on a logger."""
+
+
+class TestKeptUnderAName:
+    """The definition of a handler is the same, and the living one stays; statements on it are followed."""
+
+    def logger(self, service: Service) -> logging.Logger:
+        return logging.getLogger(service.name)
+
+    def live(self, service: Service) -> Any:
+        return sys.modules[f"{service.name}.code"]
+
+    def test_formatter_that_changed_is_seen_in_what_the_logger_prints(
+        self, make_package: Make, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        service = made(make_package, NAMED)
+        before, handler = identities(service), service.live.handler
+        with service.stage(NAMED.replace("v1", "v2")) as rollout:
+            assert identities(service) == before
+            assert [effect.what for effect in rollout.plan.effects] == [
+                f"sets up handlers of the logger '{service.name}' again (a StreamHandler), as they are: they stay",
+                f"sets formatter of {service.name}.code:handler to a Formatter",
+            ]
+            rollout.verify()
+            rollout.commit()
+        assert self.logger(service).handlers == [handler] == [self.live(service).handler]
+        self.logger(service).warning("one")
+        assert rollout.audit() == ()
+        rollout.rollback()
+        assert identities(service) == before
+        assert self.live(service).handler is handler
+        self.logger(service).warning("two")
+        assert capsys.readouterr().out.split("\n") == ["v2 one", "v1 two", ""]
+
+    def test_rejection_leaves_it_alone(self, make_package: Make) -> None:
+        service = made(make_package, NAMED)
+        before = identities(service)
+        service.stage(NAMED.replace("v1", "v2").replace("handler.set", "handler.setLevel(40); handler.set")).abort()
+        assert identities(service) == before
+
+    def test_three_on_end(self, make_package: Make, capsys: pytest.CaptureFixture[str]) -> None:
+        service = made(make_package, NAMED)
+        for number in range(2, 5):
+            service.patcher.apply(service.patch(NAMED.replace("v1", f"v{number}")))
+            self.logger(service).warning("one")
+        service.patcher.rollback()
+        self.logger(service).warning("one")
+        assert capsys.readouterr().out.split() == ["v2", "one", "v3", "one", "v4", "one", "v3", "one"]
+
+    def test_formatter_that_the_program_has_set_stays_where_no_statement_changed(self, make_package: Make) -> None:
+        service = made(make_package, NAMED)
+        ours = logging.Formatter("ours %(message)s")
+        service.live.handler.setFormatter(ours)
+        service.patcher.apply(service.patch(NAMED + "x = 1\n"))
+        assert self.live(service).handler.formatter is ours
+
+    @pytest.mark.parametrize(
+        ("before", "after", "level"),
+        [
+            ("", "handler.setLevel(logging.ERROR)\n", 40),
+            ("handler.setLevel(logging.INFO)\n", "handler.setLevel('ERROR')\n", 40),
+            ("handler.setLevel(20)\n", "", 0),
+            ("if log:\n  handler.setLevel(20)\n", "if log:\n  handler.setLevel(30)\n", 30),
+        ],
+    )
+    def test_level(self, make_package: Make, before: str, after: str, level: int) -> None:
+        service = made(make_package, NAMED + before)
+        handler = service.live.handler
+        there = handler.level
+        rollout = service.patcher.apply(service.patch(NAMED + after))
+        assert self.live(service).handler is handler and handler.level == level
+        rollout.rollback()
+        assert handler.level == there
+
+    def test_level_that_an_operator_has_set_stays(self, make_package: Make) -> None:
+        service = made(make_package, NAMED + "handler.setLevel(logging.INFO)\n")
+        service.live.handler.setLevel(logging.DEBUG)
+        rollout = service.patcher.apply(service.patch(NAMED + "handler.setLevel(logging.ERROR)\n"))
+        assert self.live(service).handler.level == logging.DEBUG
+        assert rollout.plan is not None
+        assert (
+            f"{service.name}.code:handler is kept, and a statement calls its setLevel otherwise than before: it keeps "
+            in str(rollout.plan)
+        )
+
+    def test_what_is_set_after_the_swap_survives_a_rollback(self, make_package: Make) -> None:
+        service = made(make_package, NAMED)
+        rollout = service.patcher.apply(service.patch(NAMED.replace("v1", "v2")))
+        ours = logging.Formatter("ours %(message)s")
+        self.live(service).handler.setFormatter(ours)
+        rollout.rollback()
+        assert self.live(service).handler.formatter is ours
+
+    def test_filters(self, make_package: Make) -> None:
+        filters = "only = logging.Filter('A')\nhandler.addFilter(only)\nhandler.addFilter(logging.Filter('B'))\n"
+        service = made(make_package, NAMED + filters)
+        handler, theirs = service.live.handler, logging.Filter("theirs")
+        handler.addFilter(theirs)
+        there = list(handler.filters)
+        more = filters.replace("'B'", "'C'") + "class Own(logging.Filter): pass\nhandler.addFilter(Own())\n"
+        rollout = service.patcher.apply(service.patch(NAMED + more))
+        assert handler.filters[:2] == [there[0], theirs]
+        assert [one.name for one in handler.filters] == ["A", "theirs", "C", ""]
+        assert type(handler.filters[3]) is self.live(service).Own
+        late = logging.Filter("late")
+        handler.addFilter(late)
+        rollout.rollback()
+        assert handler.filters == [*there, late]
+
+    def test_constant_that_its_formatter_is_made_of(
+        self, make_package: Make, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        body = NAMED.replace("'v1 %(message)s'", "FORMAT").replace("log.prop", "FORMAT = 'v1 %(message)s'\nlog.prop")
+        service = made(make_package, body + "handler.setLevel(20)\n")
+        handler, level = service.live.handler, 10
+        handler.setLevel(level)  # by an operator: no statement says it otherwise now
+        before = identities(service)
+        rollout = service.patcher.apply(service.patch(body.replace("v1", "v2") + "handler.setLevel(20)\n"))
+        assert self.logger(service).handlers == [handler] == [self.live(service).handler]
+        assert handler.level == level and rollout.plan is not None and not rollout.plan.warnings
+        self.logger(service).warning("one")
+        rollout.rollback()
+        self.logger(service).warning("two")
+        assert identities(service) == before
+        assert capsys.readouterr().out == "v2 one\nv1 two\n"
+
+    def test_formatter_of_a_class_that_is_new(self, make_package: Make, capsys: pytest.CaptureFixture[str]) -> None:
+        service = made(make_package, NAMED)
+        handler = service.live.handler
+        form = "class Form(logging.Formatter):\n  def format(self, record): return 'own'\n"
+        body = NAMED.replace("handler = ", f"{form}handler = ").replace("logging.Formatter('v1 %(message)s')", "Form()")
+        rollout = service.patcher.apply(service.patch(body))
+        assert self.logger(service).handlers == [handler] == [self.live(service).handler]
+        assert type(handler.formatter) is self.live(service).Form
+        self.logger(service).warning("one")
+        service.patcher.apply(service.patch(body.replace("'own'", "'new'")))
+        self.logger(service).warning("one")
+        service.patcher.rollback()
+        assert self.live(service).handler is handler
+        self.logger(service).warning("one")
+        assert rollout.state.value != "live"
+        assert capsys.readouterr().out.split() == ["own", "new", "own"]
+
+    def test_formatter_of_another_module(self, make_package: Make, capsys: pytest.CaptureFixture[str]) -> None:
+        name = "effective_forms"
+        vars(logging)["_handlerList"][:] = []
+        make_package(
+            {
+                "__init__.py": "",
+                "forms.py": "FORMAT = 'v1 %(message)s'\n",
+                "code.py": NAMED.replace("import logging", "from . import forms\nimport logging")
+                .replace("'v1 %(message)s'", "forms.FORMAT")
+                .replace("PACKAGE", name),
+            },
+            name=name,
+        )
+        handler = importlib.import_module(f"{name}.code").handler
+        patcher = Patcher([name])
+        logging.getLogger(name).warning("one")
+        patch = Patch.from_sources({f"{name}.forms": "FORMAT = 'v2 %(message)s'\n"}, version="2.0")
+        rollout = patcher.apply(patch)
+        logging.getLogger(name).warning("two")
+        assert logging.getLogger(name).handlers == [handler] == [sys.modules[f"{name}.code"].handler]
+        rollout.rollback()
+        logging.getLogger(name).warning("three")
+        assert capsys.readouterr().out == "v1 one\nv2 two\nv1 three\n"
+
+    def test_other_calls_are_named(self, make_package: Make) -> None:
+        service = made(make_package, NAMED + "handler.set_name('one')\n")
+        rollout = service.patcher.apply(service.patch(NAMED + "handler.set_name('two')\n"))
+        assert rollout.plan is not None
+        assert "calls its set_name otherwise than before: that stays as it is" in str(rollout.plan)
+
+    def test_open_file_stays_open(self, make_package: Make, tmp_path: Path) -> None:
+        path = str(tmp_path / "kept.log")
+        body = NAMED.replace("StreamHandler(sys.stdout)", f"FileHandler({path!r})")
+        service = made(make_package, body)
+        handler = service.live.handler
+        stream = handler.stream
+        self.logger(service).warning("one")
+        rollout = service.patcher.apply(service.patch(body.replace("v1", "v2")))
+        self.logger(service).warning("two")
+        assert self.live(service).handler is handler and handler.stream is stream
+        rollout.rollback()
+        self.logger(service).warning("three")
+        handler.close()
+        assert Path(path).read_text().splitlines() == ["v1 one", "v2 two", "v1 three"]
+
+    def test_handler_that_stays_though_the_body_clears_the_logger(self, make_package: Make) -> None:
+        body = NAMED.replace("log.prop", "log.handlers.clear(); log.prop")
+        service = made(make_package, body)
+        handler = service.live.handler
+        rollout = service.patcher.apply(service.patch(body.replace("v1", "v2")))
+        assert self.logger(service).handlers == [handler] == [self.live(service).handler]
+        assert handler.formatter._fmt == "v2 %(message)s"
+        rollout.rollback()
+        assert self.logger(service).handlers == [handler] and handler.formatter._fmt == "v1 %(message)s"
+
+    def test_second_handler_of_the_class_is_added(self, make_package: Make) -> None:
+        service = made(make_package, NAMED)
+        handler = service.live.handler
+        more = NAMED + "other = logging.StreamHandler(sys.stderr)\nlog.addHandler(other)\n"
+        rollout = service.patcher.apply(service.patch(more))
+        assert self.logger(service).handlers == [handler, self.live(service).other]
+        rollout.rollback()
+        assert self.logger(service).handlers == [handler]
+
+
+class TestReplacedUnderAName:
+    """The definition of a handler is another one, and the new one takes its place wherever loggers have the old one."""
+
+    def logger(self, service: Service) -> logging.Logger:
+        return logging.getLogger(service.name)
+
+    def live(self, service: Service) -> Any:
+        return sys.modules[f"{service.name}.code"]
+
+    @pytest.mark.parametrize("clear", ["", "log.handlers.clear(); "])
+    def test_handler_of_another_class(
+        self, make_package: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], clear: str
+    ) -> None:
+        path = tmp_path / "new.log"
+        body = NAMED.replace("log.prop", f"{clear}log.prop")
+        service = made(make_package, body)
+        old, theirs = service.live.handler, logging.NullHandler()
+        self.logger(service).addHandler(theirs)
+        before = identities(service)
+        with service.stage(body.replace("StreamHandler(sys.stdout)", f"FileHandler({str(path)!r})")) as rollout:
+            assert identities(service) == before
+            assert (
+                f"undone logging: puts a FileHandler in the place of a StreamHandler on the logger '{service.name}'"
+                in str(rollout.plan)
+            )
+            rollout.verify()
+            rollout.commit()
+        new = self.live(service).handler
+        assert {*self.logger(service).handlers} == {new, theirs} - ({theirs} if clear else set())
+        assert clear or self.logger(service).handlers == [new, theirs]
+        self.logger(service).warning("one")
+        assert capsys.readouterr().out == ""
+        rollout.rollback()
+        assert identities(service) == before
+        self.logger(service).warning("two")
+        new.close()
+        assert path.read_text() == "v1 one\n"
+        assert capsys.readouterr().out == "v1 two\n"
+        assert self.live(service).handler is old
+
+    def test_file_of_the_old_one_is_open_for_a_rollback(self, make_package: Make, tmp_path: Path) -> None:
+        path = tmp_path / "old.log"
+        body = NAMED.replace("StreamHandler(sys.stdout)", f"FileHandler({str(path)!r})")
+        service = made(make_package, body)
+        old = service.live.handler
+        rollout = service.patcher.apply(service.patch(NAMED))
+        assert old.stream is not None and not old.stream.closed
+        self.logger(service).warning("new")
+        rollout.rollback()
+        self.logger(service).warning("old")
+        old.close()
+        assert path.read_text() == "v1 old\n"
+
+    def test_on_a_logger_on_which_the_program_has_put_it(self, make_package: Make) -> None:
+        service = made(make_package, NAMED)
+        old = service.live.handler
+        other = logging.getLogger(f"{service.name}.other")
+        other.handlers[:] = [logging.NullHandler(), old, logging.NullHandler()]
+        there = list(other.handlers)
+        rollout = service.patcher.apply(service.patch(NAMED.replace("sys.stdout", "sys.stderr")))
+        new = self.live(service).handler
+        assert other.handlers == [there[0], new, there[2]] and self.logger(service).handlers == [new]
+        late = logging.NullHandler()
+        other.addHandler(late)
+        self.logger(service).removeHandler(new)
+        rollout.rollback()
+        assert other.handlers == [*there, late]
+        assert self.logger(service).handlers == []  # somebody has taken it off since
+
+    def test_target_filter_and_formatter(self, make_package: Make) -> None:
+        body = (
+            "import logging, logging.handlers, sys\nlog = logging.getLogger('PACKAGE')\n"
+            "target = logging.StreamHandler(sys.stdout)\nonly = logging.Filter('A')\n"
+            "form = logging.Formatter('v1 %(message)s')\n"
+            "def start():\n  handler = logging.handlers.MemoryHandler(9, target=target)\n"
+            "  handler.addFilter(only); handler.setFormatter(form)\n  log.addFilter(only); log.addHandler(handler)\n"
+        )
+        service = made(make_package, body)
+        service.live.start()
+        (handler,) = self.logger(service).handlers
+        there = service.live.target, service.live.only, service.live.form
+
+        def found() -> tuple[Any, ...]:
+            assert self.logger(service).filters == handler.filters
+            return handler.target, *handler.filters, handler.formatter  # type: ignore[attr-defined]
+
+        changed = body.replace("'A'", "'B'").replace("v1", "v2").replace("stdout", "stderr")
+        rollout = service.patcher.apply(service.patch(changed))
+        live = self.live(service)
+        assert found() == (live.target, live.only, live.form) and live.only is not there[1]
+        rollout.rollback()
+        assert found() == there
+
+    def test_class_of_the_patch(self, make_package: Make) -> None:
+        body = NAMED.replace(
+            "handler = logging.StreamHandler(", "class Own(logging.StreamHandler): pass\nhandler = Own("
+        )
+        service = made(make_package, body)
+        old = service.live.handler
+        rollout = service.patcher.apply(service.patch(body.replace("stdout", "stderr")))
+        (new,) = self.logger(service).handlers
+        assert new is self.live(service).handler is not old and type(new) is service.live.Own is type(old)
+        rollout.rollback()
+        assert self.logger(service).handlers == [old]
+
+    def test_commit_that_fails_puts_it_back(self, make_package: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        service = made(make_package, NAMED)
+        before = identities(service)
+        with service.stage(NAMED.replace("stdout", "stderr").replace("v1", "v2")) as rollout:
+            rollout.verify()
+
+            def fail(*_: object) -> float:
+                assert identities(service) != before
+                raise MemoryError
+
+            monkeypatch.setattr("hotswap.swap.plan.Writes.apply", fail)
+            with pytest.raises(CommitError):
+                rollout.commit()
+        assert identities(service) == before

@@ -4,6 +4,7 @@ from hotswap.effects.authorship import Authorship
 from hotswap.effects.facts import KINDS, Deed, Effect, Outcome, checked_kinds
 from hotswap.effects.holding_deeds import Holding, LeftBehind
 from hotswap.effects.journal import Journal, Look, Survey
+from hotswap.effects.log_names import Named
 
 __all__ = [
     "KINDS",
@@ -14,6 +15,7 @@ __all__ = [
     "Journal",
     "LeftBehind",
     "Look",
+    "Named",
     "Outcome",
     "Survey",
     "checked_kinds",

@@ -27,6 +27,8 @@ from hotswap.effects.facts import Deed, Effect, Outcome
 from hotswap.effects.handles import handles
 from hotswap.effects.holding_deeds import Holding, LeftBehind
 from hotswap.effects.holdings import holdings
+from hotswap.effects.log_handlers import Successors
+from hotswap.effects.log_names import Named, Replacements, following
 from hotswap.effects.logs import Loggers
 from hotswap.effects.overloads import Overloads
 from hotswap.effects.plain_data import left_behind
@@ -125,6 +127,7 @@ class Journal:
         self.allowed = frozenset(allowed)
         self.deeds: list[Deed] = []
         self._made: list[Deed] = []
+        self._named: list[Deed] = []
         self._assigned: list[Any] = []
 
     def enter(
@@ -204,10 +207,32 @@ class Journal:
         """Enter what the candidate's own objects hold open."""
         self.deeds += handles(owned)
 
+    def lead(self, kept: Iterable[Named], replaced: Iterable[tuple[Any, Any]]) -> list[str]:
+        """Learn what becomes of the names of the candidate's modules: what is on loggers goes with them.
+
+        Arguments:
+            kept: the objects that are kept, each with its twin.
+            replaced: what names stood for, and what they stand for now.
+
+        Returns a sentence for each statement of the new version that has no effect on a kept handler. What was learnt
+        before is forgotten.
+        """
+        every, pairs = list(kept), list(replaced)
+        for deed in self.deeds:
+            if isinstance(deed, Successors):
+                deed.lead([(named.twin, named.living) for named in every], pairs)
+        self._named = [Replacements(pairs)]
+        left: list[str] = []
+        for named in every:
+            deeds, sentences = following(named)
+            self._named += deeds
+            left += sentences
+        return left
+
     @property
     def effects(self) -> list[Effect]:
         """The facts, for the plan."""
-        return [deed.fact(self.allowed) for deed in self.deeds if not deed.silent]
+        return [deed.fact(self.allowed) for deed in (*self.deeds, *self._named) if not deed.silent]
 
     @property
     def holdings(self) -> list[Holding]:
@@ -236,7 +261,7 @@ class Journal:
             living: gives the object that is live after the swap for one of the candidate.
         """
         try:
-            for deed in self.deeds:
+            for deed in (*self._named, *self.deeds):
                 self._made.append(deed)
                 deed.make(living)
         except BaseException:
@@ -261,7 +286,7 @@ class Journal:
 
     def drop(self) -> None:
         """End what is held: the candidate is discarded."""
-        deeds, self.deeds = self.deeds, []
+        deeds, self.deeds, self._named = [*self._named, *self.deeds], [], []
         for deed in reversed(deeds):
             deed.drop()
 

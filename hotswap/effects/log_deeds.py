@@ -46,10 +46,23 @@ class Entries(Deed):
         self._there: list[Any] | None = None
         self._made: list[Any] = []
 
+    @property
+    def silent(self) -> bool:  # type: ignore[override]  # it is known when somebody asks, as successors are
+        """Whether it puts something in the place of something else, which is told for all loggers at once."""
+        return not self._told()
+
     def fact(self, allowed: Iterable[str]) -> Effect:
         """Say which of them stay."""
-        self.what = _told(self._attribute, self._title, self._removed, self._added, self._successors)
+        self.what = self._told()
         return super().fact(allowed)
+
+    def _told(self) -> str:
+        there = list(getattr(self._owner, self._attribute))
+        instead = self._successors.instead
+        added = [item for item in self._added if id(item) not in instead or not has(there, instead[id(item)][1])]
+        gone = [old for _, old in instead.values()]
+        removed = [item for item in self._removed if not has(gone, item)]
+        return _told(self._attribute, self._title, removed, added, self._successors)
 
     def make(self, living: Callable[[Any], Any]) -> None:
         """Make it again, in the list as it is now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
 
@@ -147,14 +147,32 @@ class Successors(Deed):
         super().__init__("logging", "puts on what is there already", Outcome.UNDONE)
         self._removed, self._added = removed, added
         self._kept: dict[int, tuple[Any, Any]] | None = None
+        self._named: dict[int, tuple[Any, Any]] = {}
+        self.instead: dict[int, tuple[Any, Any]] = {}
+        """Id of one of the candidate -> (it, the living one whose place it takes), where a name says so."""
+
+    def lead(self, kept: Iterable[tuple[Any, Any]], replaced: Iterable[tuple[Any, Any]]) -> None:
+        """Learn what names say: that comes before any likeness.
+
+        Arguments:
+            kept: those of the candidate that are dropped, each with the living one.
+            replaced: living ones, each with the one of the candidate that takes its place.
+        """
+        # Nothing else is noted: this outlives the way back, and names may stand for a lot of data.
+        came, gone = ({id(item) for item in items} for items in (self._added, self._removed))
+        self._kept, self._named = None, {id(twin): (twin, living) for twin, living in kept if id(twin) in came}
+        self.instead = {id(new): (new, old) for old, new in replaced if id(new) in came or id(old) in gone}
 
     @property
     def kept(self) -> dict[int, tuple[Any, Any]]:
         """Id of the one of the candidate -> (it, the living one)."""
         if self._kept is None:
-            self._kept = {}
-            free = list(self._removed)
+            self._kept = {id(item): self._named[id(item)] for item in self._added if id(item) in self._named}
+            settled = {id(living) for _, living in (*self._named.values(), *self.instead.values())}
+            free = [item for item in self._removed if id(item) not in settled]
             for item in self._added:
+                if id(item) in self._kept or id(item) in self.instead:
+                    continue
                 for position, living in enumerate(free):
                     if alike(living, item):
                         self._kept[id(item)] = (item, living)
@@ -165,6 +183,7 @@ class Successors(Deed):
     def drop(self) -> None:
         """Forget them."""
         self._removed, self._added, self._kept = [], [], {}
+        self._named, self.instead = {}, {}
 
     def of(self, item: Any, living: Callable[[Any], Any]) -> Any:
         """Return what is live after the swap for one of the candidate."""

@@ -13,7 +13,13 @@ __all__ = ["changed_class_data", "changes_its_heirs", "is_enumeration", "is_used
 
 
 def unchanged(
-    name: str, old: Definitions, new: Definitions, foreign: Container[str] = (), lasting: Container[str] = ()
+    name: str,
+    old: Definitions,
+    new: Definitions,
+    foreign: Container[str] = (),
+    lasting: Container[str] = (),
+    *,
+    touched: bool = True,
 ) -> bool:
     """Return whether the definition of `name` is the same in both bodies, and so is the data that it reads.
 
@@ -27,6 +33,7 @@ def unchanged(
         lasting: names and dotted reads whose object is the same one in both versions, though its value is not. A
             definition that merely holds it is the same; one that uses it in another way is not, and neither is one
             that uses in another way what holds it.
+        touched: whether it matters what statements read that change the object in place, too.
     """
     reached, stack = {name: False}, [(name, False)]  # whether more is used of it than that it is there
     while stack:
@@ -34,7 +41,7 @@ def unchanged(
         before, after = old.bindings.get(current), new.bindings.get(current)
         if before is None or after is None or before.text != after.text:
             return False
-        for read in after.reads:
+        for read in after.reads if touched or current != name else after.made_of:
             used = looked_into or is_used(read, after.reads)
             lasts = not used and (read in lasting or read.removesuffix("*") in lasting)
             if not lasts and (read in foreign or _class_data_changed(read, old, new)):

@@ -39,15 +39,17 @@ class Binding:
 
     `kind` is that of the last statement; `text` the dump of all of them, without positions; `reads` the names and
     ``module.name`` pairs that they load, as `reads_of` says them; `touches` the dumps of the statements that change the
-    object in place (``X["a"] = 1``, ``X.add(2)``); `head` what decides how functions and classes are registered;
-    `literals` the plain values that it is bound to as they stand there; `attributes` those of the object that
-    statements set (``X.a = 1``), each with the dump of its statement, and the plain value as it stands there, or `...`.
+    object in place (``X["a"] = 1``, ``X.add(2)``), whose reads are among `reads`, but not in `made_of`; `head` what
+    decides how functions and classes are registered; `literals` the plain values that it is bound to as they stand
+    there; `attributes` those of the object that statements set (``X.a = 1``), each with the dump of its statement, and
+    the plain value as it stands there, or `...`.
     """
 
     name: str
     kind: Kind
     text: tuple[str, ...] = ()
     reads: frozenset[str] = frozenset()
+    made_of: frozenset[str] = frozenset()
     touches: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     literals: tuple[object, ...] = ()
@@ -130,6 +132,7 @@ def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
             binding.kind = kind
             binding.text += (dump,)
             binding.reads |= reads
+            binding.made_of |= reads
         _literals(statement, found)
         plain -= {name for name, _ in bound}
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and is_container(statement.value):

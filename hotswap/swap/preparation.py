@@ -102,7 +102,7 @@ class Swap(Reversal):
         both = ((self.old, self._old_world), (self.new, self._new_world))
         self.settling, self.settling_back = (Settling(NestedCode(functions_in(m)), w) for m, w in both)
         journal = self._journal = candidate.journal
-        self.plan = Plan(candidate.patch.label, modules=self._modules(), effects=journal.effects)
+        self.plan = Plan(candidate.patch.label, modules=self._modules())
         self.plan.warnings += left_alone(candidate, live.packages)
         # The namespaces of modules stand for nothing that is live: each generation has its own.
         self._owned = {id(o) for o in candidate.owned} - {id(module.__dict__) for module in self.new.values()}
@@ -117,6 +117,9 @@ class Swap(Reversal):
         wishes = wishes_of(candidate, stays_of(adapters))
         self._why, known = wishes.why, (self.old, self.new, *self._definitions, candidate.selection)
         self._keeping = keep_state(*known, self._owned, self._writes, wishes)
+        replaced = self._keeping.replaced(self.old, self.new)
+        self.plan.warnings += journal.lead(self._keeping.named.values(), replaced)
+        self.plan.effects = journal.effects
         self._old_world.last += [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
         self._new_world.last = [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
         self._facts = Bodies(self._pairing, self.new, self._owned)

@@ -16,7 +16,9 @@ from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
+from hotswap.effects import Named
 from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, same_value, unchanged, value_at
+from hotswap.swap.log_handlers import is_made_alike, reading_otherwise
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Fate, NameChange, Op, Writes
 from hotswap.swap.stragglers import Straggler
@@ -77,8 +79,40 @@ class Keeping:
         self.assigned: dict[int, tuple[str, dict[str, object]]] = {}
         """Id of a dropped object -> its name, and the attributes that statements set otherwise now (``X.a = 2``), each
         with the plain value that the old version has set, or `...`."""
+        self.named: dict[int, Named] = {}
+        """Id of a dropped object -> its name, and the statements of both versions that change it in place."""
         self.changes: list[NameChange] = []
         self.stragglers: list[Straggler] = []
+
+    def replaced(self, old: Mapping[str, ModuleType], new: Mapping[str, ModuleType]) -> list[tuple[Any, Any]]:
+        """What the names stood for whose object is another one now, and what they stand for; plain values left out."""
+        pairs = [
+            (old[change.module].__dict__[change.name], new[change.module].__dict__[change.name])
+            for change in self.changes
+            if change.fate is Fate.REPLACED
+        ]
+        return [(living, value) for living, value in pairs if type(living) not in PLAIN and type(value) not in PLAIN]
+
+    def note_statements(
+        self, place: str, twin: Any, old: Definitions, new: Definitions, otherwise: frozenset[str]
+    ) -> None:
+        """Note which statements the new version has on an object that is dropped for the living one.
+
+        Arguments:
+            place: its name, ``module:name``.
+            twin: the object.
+            old, new: the definitions of the module.
+            otherwise: the statements that read what has changed.
+        """
+        name = place.rpartition(":")[2]
+        before, after = old.bindings[name], new.bindings[name]
+        self.named[id(twin)] = Named(place, twin, self.twins[id(twin)][1], before.touches, after.touches, otherwise)
+        if before.touches != after.touches:
+            self.touched.add(id(twin))
+        was = {one: plain for one, _, plain in before.attributes}
+        now = [one for one in after.attributes if one not in before.attributes or one[1] in otherwise]
+        if now:
+            self.assigned[id(twin)] = (place, {one: was.get(one, ...) for one, *_ in now})
 
     def has(self, module: str, name: str) -> bool:
         """Whether a name of a module keeps its object."""
@@ -133,20 +167,17 @@ def keep_state(
                 continue
             follows = _follows(attribute, (name, old, new), (before, after), foreign - lasting)
             around = foreign | PLACE if is_place(living) else foreign
-            if not follows and unchanged(attribute, before, after, around, lasting):
+            known = (before, after), around, lasting
+            same = not follows and unchanged(attribute, before, after, around, lasting)
+            if same or (not follows and is_made_alike(attribute, (living, value), *known)):
                 keeping.names.setdefault(name, []).append(attribute)
                 fate = Fate.CARRIED if type(living) in PLAIN else Fate.KEPT
                 why = wishes.why(f"{name}:{attribute}", "its definition did not change")
                 keeping.changes.append(NameChange(name, attribute, fate, why))
                 if living is not value and is_made(value, owned):
                     keeping.twins[id(value)] = (value, living)
-                    if before.bindings[attribute].touches != after.bindings[attribute].touches:
-                        keeping.touched.add(id(value))
-                    known = before.bindings[attribute].attributes
-                    was = {one: plain for one, _, plain in known}
-                    now = [one for one, *rest in after.bindings[attribute].attributes if (one, *rest) not in known]
-                    if now:
-                        keeping.assigned[id(value)] = (f"{name}:{attribute}", {one: was.get(one, ...) for one in now})
+                    otherwise = frozenset() if same else reading_otherwise(attribute, *known)
+                    keeping.note_statements(f"{name}:{attribute}", value, before, after, otherwise)
             elif living is not value and is_made(value, owned) and wishes.stay(f"{name}:{attribute}", living, value):
                 keeping.names.setdefault(name, []).append(attribute)
                 keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "it is brought up to date"))
