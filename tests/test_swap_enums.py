@@ -502,6 +502,18 @@ class TestWhatHoldsMembers:
         assert sys.modules[holder.__name__].COUNTS is counts and code.live.Colour.BLUE is blue
         assert user().VALUES == [5, 6]
 
+    def test_of_automatic_values_that_move(self, make: Any) -> None:
+        """The text of `BLUE` is the same, and its value is another one."""
+        colours = "import enum\nclass Colour(enum.Enum):\n    RED = enum.auto()\n    BLUE = enum.auto()\n"
+        code, holder, user = make(colours)
+        counts, held = holder.COUNTS, user().HELD
+        code.put(colours.replace("    BLUE", "    GREEN = enum.auto()\n    BLUE"))
+        assert sys.modules[holder.__name__].COUNTS is counts and user().HELD is held
+        assert user().BY_VALUE == {3: 1} and user().LABEL == "3" and user().THROUGH == 3
+        assert user().VALUES == [1, 3] and user().ALL == [1, 2, 3]
+        code.back()
+        assert user().BY_VALUE == {2: 1} and user().VALUES == [1, 2] == user().ALL
+
     def test_of_a_removed_member(self, make_package: Make) -> None:
         text = f"{self.COLOURS}COUNTS = {{Colour.RED: 0, Colour.BLUE: 0}}\nRED = {{Colour.RED: 0}}\n"
         code = Code(make_package, text)

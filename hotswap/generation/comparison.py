@@ -5,11 +5,14 @@ A definition that did not change keeps its object.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 
 from hotswap.generation.definitions import Definitions, Kind
 
-__all__ = ["changed_class_data", "changes_its_heirs", "is_enumeration", "is_used", "unchanged"]
+__all__ = ["changed_class_data", "changes_its_heirs", "is_counted", "is_enumeration", "is_used", "unchanged"]
+
+_AUTO = re.compile(r"value=Call\(func=(Name\(id='auto'|Attribute\(value=Name\(id='enum', ctx=Load\(\)\), attr='auto')")
 
 
 def unchanged(
@@ -82,11 +85,25 @@ def _class_data_changed(read: str, old: Definitions, new: Definitions) -> bool:
 def changed_class_data(name: str, old: Definitions, new: Definitions) -> set[str]:
     """Return the attributes of a class whose data differ, are added or are gone."""
     before, after = old.classes.get(name) or Definitions(), new.classes.get(name) or Definitions()
-    return {
+    return _counted_otherwise(before, after) | {
         attribute
         for attribute in before.bindings.keys() | after.bindings.keys()
         if Kind.DATA in (before.kind(attribute), after.kind(attribute)) and not unchanged(attribute, before, after)
     }
+
+
+def _counted_otherwise(before: Definitions, after: Definitions) -> set[str]:
+    """The members of an enumeration whose value is counted (``auto()``), and that others have come before, or left."""
+    bodies = [[(n, b.text) for n, b in body.bindings.items() if b.kind is Kind.DATA] for body in (before, after)]
+    start = next((n for n, (one, other) in enumerate(zip(*bodies, strict=False)) if one != other), None)
+    if start is None:
+        return set()
+    return {name for body in bodies for name, texts in body[start:] if any(is_counted(text) for text in texts)}
+
+
+def is_counted(text: str) -> bool:
+    """Whether a statement, as a dump, gives a member of an enumeration the next value."""
+    return _AUTO.search(text) is not None
 
 
 def is_enumeration(name: str, definitions: Definitions) -> bool:

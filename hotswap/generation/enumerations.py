@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import enum
-import re
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation.comparison import is_enumeration
+from hotswap.generation.comparison import is_counted, is_enumeration
 from hotswap.generation.definitions import Definitions, Kind
 
 __all__ = ["lasting_members"]
 
 _MAKERS = ("__new__", "_generate_next_value_", "__eq__", "__hash__")
 """Methods by which the value of a member is another than what stands there, or by which a dict takes it for another."""
-
-_AUTO = re.compile(r"value=Call\(func=(Name\(id='auto'|Attribute\(value=Name\(id='enum', ctx=Load\(\)\), attr='auto')")
 
 
 def lasting_members(name: str, old: Definitions, new: Definitions, cls: Any) -> set[str]:
@@ -67,6 +64,6 @@ def _members(body: Definitions) -> list[str]:
         if len(binding.text) != 1 or binding.touches:
             return []
         values += binding.literals[:1]
-        counted += _AUTO.search(binding.text[0]) is not None
+        counted += is_counted(binding.text[0])
     literal = counted == 0 and len(values) == len(names) == len(set(values))
     return names if literal or counted == len(names) else []
