@@ -91,6 +91,8 @@ class TestLasting:
         "X = E.A if OK else None",
         "X = {}\nX[E.A] = 0",
         "X = set()\nX.add(E.A)",
+        "X = {}\nfor n in E: X[n] = 0",
+        "X = []\nfor n in E:\n    if OK: X.append((n, 1))",
         "Y = E.A\nX = [Y]",
     )
     USED = (
@@ -102,6 +104,10 @@ class TestLasting:
         "X = {n.value: 0 for n in E}",
         "X = [n for n in E if n.value]",
         "X = make()\nX[E.A] = 0",
+        "X = {}\nfor n in E: X[n.value] = 0",
+        "X = {}\nfor n in E: X[n] = n.value",
+        "X = {}\nfor n in E:\n    if n.value: X[n] = 0",
+        "X = {}\nfor n in E: X[n] = 0\nX = n.value",
         "X = make()\nX.add(E.A)",
         "Y = E.A\nX = Y.value",
         "Y = {E.A: 0}\nZ = [Y]\nX = make(Z)",

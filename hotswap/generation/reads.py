@@ -70,6 +70,7 @@ def reads_of(statement: ast.stmt, plain: Container[str] = ()) -> Iterator[str]:
     """
     attributes: set[int] = set()
     held = set(_held(statement, plain))
+    held |= set(_gone_through(statement, held))
     told = set(_annotating(statement))
     for node in evaluated(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
@@ -132,6 +133,18 @@ def _held(statement: ast.stmt, plain: Container[str]) -> Iterator[int]:
                     yield from _put(argument)
             case _:
                 continue  # it hands on what it reads, or looks into it
+
+
+def _gone_through(statement: ast.stmt, held: Container[int]) -> Iterator[int]:
+    """The ids of what loops go through that only hold each item: ``for colour in Colour: TABLE[colour] = 0``."""
+    for node in own_statements(statement):
+        match node:
+            case ast.For(target=ast.Name(id=name), iter=(ast.Name() | ast.Attribute()) as items, body=body):
+                uses = [n for one in body for n in ast.walk(one) if isinstance(n, ast.Name) and n.id == name]
+                if all(id(use) in held for use in uses):
+                    yield id(items)
+            case _:
+                continue
 
 
 def _is_place(target: ast.expr, plain: Container[str]) -> bool:
