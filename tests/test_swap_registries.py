@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hotswap import LoadError, Patch, Patcher, Rollout
-from hotswap.swap import revisions
+from hotswap.swap import texts
 
 Make = Callable[..., ModuleType]
 
@@ -341,7 +341,7 @@ put("gone", 5)
         def late(source: str) -> Any:
             raise AssertionError("in the commit")
 
-        monkeypatch.setattr(revisions, "parse", late)
+        monkeypatch.setattr(texts, "parse", late)
         rollout.commit()
         assert dict(running.m.R) == entries
 

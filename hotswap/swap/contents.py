@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from hotswap import walk
 from hotswap.swap.keys import is_quiet
-from hotswap.swap.revisions import Place
 from hotswap.swap.state import UNIQUE_NEVER
+from hotswap.swap.texts import Place
 
 __all__ = ["LARGE", "Kept", "inside"]
 

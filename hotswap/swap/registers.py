@@ -90,7 +90,7 @@ def _explained(
                 successors[id(old)] = (old, value)
                 if type(value) is FunctionType is type(old) and not is_nested(old.__code__):
                     _lead(old, value, pairing, bodies, sure=told in certain)
-    return Fates(successors, fates.gone, _Either(fates.fresh, fresh), fates.leads)
+    return Fates(successors, fates.gone, _Either(fates.fresh, fresh), fates.leads, fates.objects)
 
 
 def _certain(holding: Holding, translate: Callable[[Any], Any]) -> set[Any]:

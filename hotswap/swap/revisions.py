@@ -10,154 +10,32 @@ it and the new ones have not. What can't be told so stays, and the plan names it
 
 from __future__ import annotations
 
-import ast
 import enum
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Candidate, Live
-from hotswap.patch import decode, parse
-from hotswap.swap.keys import entries
+from hotswap.patch import decode
+from hotswap.swap.leaves import is_plain, leaves, spelled
 from hotswap.swap.pairs import ClassPair
 from hotswap.swap.state import UNIQUE_NEVER
+from hotswap.swap.texts import Name, Place, Text, Unit, Word, split, told, words_of
 
-__all__ = ["Place", "Revisions", "Verdict", "identities"]
-
-_Word = tuple[type, Any]
-_Where = tuple[tuple[str, ...], bool]
-
-_CALLS = 4
-"""How many functions stand between a statement and what fills a registry: a decorator, its inner function, a method."""
+__all__ = ["Revisions", "Verdict"]
 
 _NAMED = 8
 """How many keys a warning names."""
 
-_PARTS = 64
-"""An entry with more parts is data that somebody computes."""
-
-
-_OBJECT: type = object
-"""Stands for the type of what is told by its identity."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a registry is: for a reader, the name under which code speaks of it, and the keys on the way to it.
-
-    `attribute` says that it is an attribute of an instance: plain values in it are the state of that object.
-    """
-
-    root: str
-    name: str
-    keys: tuple[Any, ...] = ()
-    attribute: bool = False
-
-    @property
-    def text(self) -> str:
-        """Where it is, in words."""
-        return self.root + "".join(f"[{_told(key)}]" for key in self.keys)
-
-    def at(self, key: Any) -> Place:
-        """The place of what stands under a key."""
-        return Place(self.root, self.name, (*self.keys, key), self.attribute)
-
-    def of(self, attribute: str) -> Place:
-        """The place of what an attribute of the object is."""
-        return Place(f"{self.text}.{attribute}", attribute, attribute=True)
-
 
 class Verdict(enum.Enum):
-    """What becomes of an entry that both versions have."""
+    """What becomes of an entry of a registry."""
 
     STAYS = "it is the same, or was changed at run time"
-    REVISED = "it is what the old version said, and the new one says another"
+    REVISED = "it is what the old version said, and the new one says another, or nothing"
     UNKNOWN = "it can't be told whether it was changed at run time"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Unit:
-    """A statement, or the head or the body of a function.
-
-    `own` are the names of what it is part of; `later` says that it is a function's body, which may run at any time.
-    """
-
-    nodes: tuple[ast.AST, ...]
-    own: tuple[str, ...]
-    later: bool
-    words: frozenset[_Word]
-    names: frozenset[str]
-
-    @property
-    def dump(self) -> str:
-        """Its text, whatever its layout."""
-        return " ".join([*self.own, *map(ast.dump, self.nodes)])
-
-
-@dataclass(frozen=True, slots=True)
-class _Reaching:
-    """What concerns one registry: the functions that speak of it by their words, and so statements and their calls."""
-
-    filling: Mapping[_Word, list[_Unit]]
-    calling: Mapping[_Word, list[_Unit]]
-    units: set[_Unit]
-
-
-class _Text:
-    """What one version says.
-
-    Arguments:
-        texts: the sources of its modules.
-        units: source -> its units, as far as somebody has asked for them; shared by both versions, and by all swaps
-            that are prepared of a candidate.
-    """
-
-    def __init__(self, texts: Iterable[str], units: dict[str, list[_Unit]]) -> None:
-        self._texts, self._units = list(texts), units
-        self._known: dict[str, _Reaching] = {}
-
-    def _speaking(self, names: Iterable[str]) -> Iterator[_Unit]:
-        """The units of the sources that have one of some names anywhere."""
-        wanted = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
-        for text in self._texts:
-            if wanted.search(text):
-                if text not in self._units:
-                    self._units[text] = list(_units(text))
-                yield from self._units[text]
-
-    def reaching(self, name: str) -> _Reaching:
-        """What concerns a registry, by the name under which code speaks of it."""
-        if name not in self._known:
-            callers: set[str] = set()
-            for _ in range(_CALLS):
-                known = callers | {name}
-                callers = {own for u in self._speaking(known) for own in u.own if not known.isdisjoint(u.names)}
-            filling: dict[_Word, list[_Unit]] = {}
-            calling: dict[_Word, list[_Unit]] = {}
-            units: set[_Unit] = set()
-            for unit in self._speaking(callers | {name}):
-                fills = name in unit.names
-                if fills or not (callers.isdisjoint(unit.names) and callers.isdisjoint(unit.own)):
-                    units.add(unit)
-                    for word in unit.words:
-                        (filling if fills and unit.later else calling).setdefault(word, []).append(unit)
-            self._known[name] = _Reaching(filling, calling, units)
-        return self._known[name]
-
-    def places_of(self, word: _Word, place: Place) -> set[_Where]:
-        """Where a word stands in what fills a registry: in functions that do, and beside the keys in statements.
-
-        Returns for each the names of what it is part of, and whether it is the body of a function.
-        """
-        found = self.reaching(place.name)
-        # What stands under the first key may be made by the function that fills the registry, with further keys.
-        keys = {said for n, key in enumerate(place.keys) if (said := _word(key)) not in found.filling or not n}
-        units = [unit for unit in found.calling.get(word, ()) if keys <= unit.words]
-        return {(unit.own, unit.later) for unit in (*found.filling.get(word, ()), *units)}
 
 
 class Revisions:
@@ -188,15 +66,22 @@ class Revisions:
     def forget(self) -> None:
         """Let go of what was read: the writes are known once they were made."""
         self.__dict__.pop("_texts", None)
+        self.__dict__.pop("_stated", None)
 
-    def warn(self, place: Place, keys: list[Any]) -> None:
-        """Say that entries keep their living value, or elements stay out."""
-        told = list(map(_told, keys[:_NAMED]))
+    def warn(self, place: Place, keys: list[Any], *, departed: bool = False) -> None:
+        """Say that entries keep their living value, or elements stay out.
+
+        Arguments:
+            place: that of the registry.
+            keys: those of the entries.
+            departed: whether the new version does not make them at all.
+        """
+        why = "the new version registers something else, but it can't be told whether the program has changed what the"
+        if departed:
+            why = "the new version does not register it, but it can't be told whether the program has changed what the"
+        named = list(map(told, keys[:_NAMED]))
         more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-        self.warnings.append(
-            f"{place.text} keeps what it has for {', '.join(told)}{more}: the new version registers something else, "
-            "but it can't be told whether the program has changed what the old one registered"
-        )
+        self.warnings.append(f"{place.text} keeps what it has for {', '.join(named)}{more}: {why} old one registered")
 
     @cached_property
     def places(self) -> dict[int, Place]:
@@ -213,7 +98,7 @@ class Revisions:
         return {key: place for key, place in found.items() if place.text not in kept}
 
     @cached_property
-    def _texts(self) -> tuple[_Text, _Text]:
+    def _texts(self) -> tuple[Text, Text]:
         candidate, units = self._candidate, self._candidate.units
         texts = {name: decode(source.data) for name, source in candidate.patch.sources.items()}
         old = {entry.name: entry.source for entry in self._live if entry.source is not None}
@@ -221,7 +106,27 @@ class Revisions:
         # Of a module whose old source is not known, none is taken: what it says would all seem new.
         known = {entry.name for entry in self._live}
         new.update((name, text) for name, text in texts.items() if name in candidate.modules and name not in known)
-        return _Text(old.values(), units), _Text(new.values(), units)
+        return Text(old.values(), units), Text(new.values(), units)
+
+    def withdrawn(self, module: str) -> list[Unit]:
+        """The statements of a module that are run when it is imported, and that no module of the patch has any more."""
+        entry = self._live.get(module)
+        if entry is None or entry.source is None:
+            return []
+        return [unit for unit in self._units(entry.source) if not unit.later and unit.dump not in self._stated]
+
+    def _units(self, text: str) -> list[Unit]:
+        known = self._candidate.units
+        if text not in known:
+            known[text] = list(split(text))
+        return known[text]
+
+    @cached_property
+    def _stated(self) -> set[str]:
+        """What the modules say that the patch loads."""
+        sources = self._candidate.patch.sources
+        texts = [decode(sources[name].data) for name in self._candidate.modules if name in sources]
+        return {unit.dump for text in texts for unit in self._units(text)}
 
     def concern(self, place: Place) -> bool:
         """Whether anything of what fills a registry has changed. The first time for a name, sources are read."""
@@ -242,14 +147,31 @@ class Revisions:
             living: it, with the successors of old functions in it.
             twin: what the candidate's import has made, with the living objects for twins in it.
         """
-        leaves = _leaves(living), _leaves(twin)
-        if leaves[0] is None or leaves[1] is None or leaves[0] == leaves[1]:
+        parts = leaves(living), leaves(twin)
+        if parts[0] is None or parts[1] is None or parts[0] == parts[1]:
             return Verdict.STAYS
-        before, after = ({leaf for leaf in one or () if _is_plain(leaf)} for one in leaves)
-        held = [{leaf for leaf in one or () if not _is_plain(leaf)} for one in leaves]
-        if held[0] != held[1] or (place.attribute and not held[0]) or not self.concern(place):
+        before, after = ({leaf for leaf in one or () if is_plain(leaf)} for one in parts)
+        held = [{leaf for leaf in one or () if not is_plain(leaf)} for one in parts]
+        if held[0] != held[1]:
+            return self._judge_objects(place, living, twin)
+        if (place.attribute and not held[0]) or not self.concern(place):
             return Verdict.STAYS
-        gone, come = before - after, after - before
+        return self._compare(place, before - after, after - before)
+
+    def _judge_objects(self, place: Place, living: Any, twin: Any) -> Verdict:
+        """The same of entries made of other objects: a statement under the key has to say so."""
+        if not place.keys or not self.concern(place) or not self._is_restated(place):
+            return Verdict.STAYS
+        ours, theirs = spelled(living), spelled(twin)
+        if ours is None or theirs is None:
+            return Verdict.UNKNOWN
+        # What only the twin has is what only the new class makes: see `supplements`.
+        gone = {word for path, word in ours.items() if theirs.get(path) != word}
+        come = {word for path, word in theirs.items() if ours.get(path, word) != word}
+        return self._compare(place, gone, come) if gone or come else Verdict.STAYS
+
+    def _compare(self, place: Place, gone: set[Word], come: set[Word]) -> Verdict:
+        """Say whether the words that an entry has lost and got are those of the two versions."""
         # It is told by the very statement or function that says the one in the old version and the other in the new.
         old, new = ([text.places_of(word, place) for word in (*gone, *come)] for text in self._texts)
         ours = [*old[: len(gone)], *new[len(gone) :]]
@@ -260,12 +182,78 @@ class Revisions:
 
     def drops(self, place: Place, value: Any) -> bool:
         """Whether an entry that the new version does not make was said by a statement of the old version alone."""
-        leaves = _leaves(value)
-        if not leaves or place.attribute or not self.concern(place):
+        parts = leaves(value)
+        if not parts or place.attribute or not self.concern(place):
             return False
-        old, new = ([text.places_of(leaf, place) for leaf in leaves] for text in self._texts)
+        old, new = ([text.places_of(part, place) for part in parts] for text in self._texts)
         said = all(any(not later for _, later in where) for where in old)
-        return all(map(_is_plain, leaves)) and said and not any(new)
+        return all(map(is_plain, parts)) and said and not any(new)
+
+    def departs(self, place: Place, value: Any) -> Verdict:
+        """Say what becomes of an entry that the new version does not make, and whose definitions are all there.
+
+        Arguments:
+            place: where it is, with its key.
+            value: it.
+
+        It goes if a statement is gone that has put it in when the module was imported: one that speaks of the key, and
+        says what the entry is.
+        """
+        if place.attribute and type(place.keys[-1]) in UNIQUE_NEVER and type(value) in UNIQUE_NEVER:
+            return Verdict.STAYS
+        if not self.concern(place):
+            return Verdict.STAYS
+        old, new = (text.stating(place) for text in self._texts)
+        there = {unit.dump for unit in new}
+        gone = [unit for unit in old if unit.dump not in there]
+        if not gone or self._says(new, place, value):
+            return Verdict.STAYS
+        again = new or not words_of(place.keys[-1]).isdisjoint(self._texts[1].filling(place))
+        return Verdict.UNKNOWN if again or not self._says(gone, place, value) else Verdict.REVISED
+
+    def _says(self, units: Iterable[Unit], place: Place, value: Any) -> bool:
+        """Whether statements say what an entry is: its plain values and the names in it, or how it was made."""
+        parts = spelled(value)
+        if not parts:
+            return False
+        called = {own for unit in units for own in (*unit.names, *unit.own)}
+        said = {word for unit in units for word in unit.words}
+        for word, bodies in self._texts[0].filling(place).items():
+            if any(not called.isdisjoint(body.own) for body in bodies):
+                said.add(word)
+        if said.issuperset(parts.values()):
+            return True
+        # An object may have a state beside what it was made with.
+        made_with = [found for unit in units if () in parts for found in unit.arguments(parts[()][1])]
+        return any(found is not None and self._meant(found) <= {*parts.values()} for found in made_with)
+
+    def _meant(self, words: Iterable[Word]) -> set[Word]:
+        """The plain values that words stand for: themselves, or what modules bind to these names."""
+        found: set[Word] = set()
+        for word in words:
+            if word[0] is not Name:
+                found.add(word)
+                continue
+            bound = [module.__dict__[word[1]] for module in self._old.values() if word[1] in module.__dict__]
+            found |= {(type(value), value) for value in bound if type(value) in UNIQUE_NEVER}
+        return found
+
+    def _is_restated(self, place: Place) -> bool:
+        """Whether the statements that speak of a key have changed, or data that they name."""
+        old, new = (text.stating(place) for text in self._texts)
+        if {unit.dump for unit in old} != {unit.dump for unit in new}:
+            return True
+        return any(not unit.names.isdisjoint(self._other_data) for unit in new)
+
+    @cached_property
+    def _other_data(self) -> set[str]:
+        """The names of modules that stand for data whose definition has changed."""
+        candidate = self._candidate
+        return {
+            name.rpartition(".")[2].removesuffix("*")
+            for module, loaded in candidate.modules.items()
+            for name in candidate.selection.changed_names(module, candidate.definitions[module], loaded)
+        }
 
     def adds(self, place: Place, value: Any) -> bool:
         """Whether a plain element that the living registry lacks is said by the new version alone."""
@@ -279,98 +267,3 @@ class Revisions:
         if type(value) not in UNIQUE_NEVER or place.attribute or not self.concern(place):
             return False
         return not any(text.places_of((type(value), value), place) for text in self._texts)
-
-
-def identities(value: Any) -> frozenset[int]:
-    """The ids of the functions, classes and objects that an entry is made of."""
-    return frozenset(key for kind, key in _leaves(value) or () if kind is _OBJECT)
-
-
-def _is_plain(leaf: tuple[Any, Any]) -> bool:
-    return leaf[0] is not _OBJECT
-
-
-def _leaves(value: Any) -> list[_Word] | None:
-    """What an entry is made of: its plain values by type, anything else by identity. None if it is data."""
-    found: list[_Word] = []
-    stack, seen = [value], 0
-    while stack:
-        part = stack.pop()
-        kind = type(part)
-        seen += 1
-        if seen > _PARTS:
-            return None  # as is what contains itself
-        if kind in UNIQUE_NEVER:
-            found.append((kind, part))
-        elif issubclass(kind, tuple) or kind is frozenset:
-            stack += tuple.__iter__(part) if issubclass(kind, tuple) else part
-        elif kind in (dict, list, set) and len(part) <= _PARTS:
-            stack += entries(part)
-        else:
-            # A list that is longer stands for itself, as an object does.
-            found.append((_OBJECT, id(part)))
-    return found
-
-
-def _told(key: Any) -> str:
-    return repr(key) if type(key) in UNIQUE_NEVER else _title(key)
-
-
-def _title(key: Any) -> str:
-    if walk.is_class(key):
-        return walk.class_name(key)
-    return key.__qualname__ if type(key) is FunctionType else f"a {walk.class_name(type(key))}"
-
-
-def _word(key: Any) -> _Word:
-    """What sources say for a key."""
-    return (type(key), key) if type(key) in UNIQUE_NEVER else (str, _title(key).rpartition(".")[2])
-
-
-def _units(text: str) -> Iterator[_Unit]:
-    for statement in parse(text):
-        yield from _split(statement, (), later=False)
-
-
-def _split(statement: ast.stmt, above: tuple[str, ...], *, later: bool) -> Iterator[_Unit]:
-    if isinstance(statement, ast.ClassDef):
-        own = (*above, statement.name)
-        yield from _unit([*statement.decorator_list, *statement.bases, *statement.keywords], own, later=later)
-        for inner in statement.body:
-            yield from _split(inner, own, later=later)
-    elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        own = (*above, statement.name)
-        yield from _unit([*statement.decorator_list, statement.args], own, later=later)
-        yield from _unit(statement.body, own, later=True)
-    else:
-        yield from _unit([statement], above, later=later)
-
-
-def _unit(nodes: Iterable[ast.AST], own: tuple[str, ...], *, later: bool) -> Iterator[_Unit]:
-    """Yield a unit of some nodes, and those of the functions and classes defined in it."""
-    words: set[_Word] = {(str, name) for name in own}
-    names: set[str] = set()
-    inner: list[ast.stmt] = []
-    every = tuple(nodes)
-    stack: list[ast.AST] = list(every)
-    while stack:
-        node = stack.pop()
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                inner.append(node)
-                continue
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() | complex() as number)):
-                words.add((type(number), -number))
-            case ast.Constant(value=value):
-                words.add((type(value), value))
-            case ast.Name(id=name) | ast.Attribute(attr=name):
-                names.add(name)
-            case ast.keyword(arg=str() as name) | ast.arg(arg=name):
-                words.add((str, name))
-            case _:
-                pass  # it is made of others
-        stack += ast.iter_child_nodes(node)
-    words |= {(str, name) for name in names}
-    yield _Unit(every, own, later, frozenset(words), frozenset(names))
-    for statement in inner:
-        yield from _split(statement, own, later=later)

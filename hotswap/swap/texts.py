@@ -1,0 +1,246 @@
+"""Texts: what the sources of one version say about a registry, told by the words in them.
+
+Nobody has noted what an import put into a registry. So the constants and names in what fills it are read: the
+statements that speak of it, the functions that do, and the statements that call those.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+from hotswap import walk
+from hotswap.patch import parse
+from hotswap.swap.state import UNIQUE_NEVER
+
+__all__ = ["Name", "Place", "Text", "Unit", "Word", "split", "told", "words_of"]
+
+Word = tuple[type, Any]
+"""A constant with its type, or a name."""
+
+
+class Name:
+    """Stands for the type of a name in a call."""
+
+
+_SPELLED = (ast.Constant, ast.Name, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.keyword, ast.expr_context)
+"""What a call is made of whose arguments are told by their words."""
+
+_Where = tuple[tuple[str, ...], bool]
+
+_CALLS = 4
+"""How many functions stand between a statement and what fills a registry: a decorator, its inner function, a method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a registry is: for a reader, the name under which code speaks of it, and the keys on the way to it.
+
+    `attribute` says that it is an attribute of an instance: plain values in it are the state of that object.
+    """
+
+    root: str
+    name: str
+    keys: tuple[Any, ...] = ()
+    attribute: bool = False
+
+    @property
+    def text(self) -> str:
+        """Where it is, in words."""
+        return self.root + "".join(f"[{told(key)}]" for key in self.keys)
+
+    def at(self, key: Any) -> Place:
+        """The place of what stands under a key."""
+        return Place(self.root, self.name, (*self.keys, key), self.attribute)
+
+    def of(self, attribute: str) -> Place:
+        """The place of what an attribute of the object is."""
+        return Place(f"{self.text}.{attribute}", attribute, attribute=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """A statement, or the head or the body of a function.
+
+    `own` are the names of what it is part of; `later` says that it is a function's body, which may run at any time.
+    """
+
+    nodes: tuple[ast.AST, ...]
+    own: tuple[str, ...]
+    later: bool
+    words: frozenset[Word]
+    names: frozenset[str]
+
+    @property
+    def dump(self) -> str:
+        """Its text, whatever its layout."""
+        return " ".join([*self.own, *map(ast.dump, self.nodes)])
+
+    def arguments(self, name: str) -> Iterator[set[Word] | None]:
+        """Yield for each call of a name the constants and names in it; None if there is more in it."""
+        for node in chain.from_iterable(map(ast.walk, self.nodes)):
+            if isinstance(node, ast.Call) and name == getattr(node.func, "id", getattr(node.func, "attr", None)):
+                parts = [part for one in (*node.args, *node.keywords) for part in ast.walk(one)]
+                plain = all(isinstance(part, _SPELLED) for part in parts)
+                words: set[Word] = {(type(part.value), part.value) for part in parts if isinstance(part, ast.Constant)}
+                yield words | {(Name, part.id) for part in parts if isinstance(part, ast.Name)} if plain else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reaching:
+    """What concerns one registry: the functions that speak of it by their words, and so statements and their calls."""
+
+    filling: Mapping[Word, list[Unit]]
+    calling: Mapping[Word, list[Unit]]
+    units: set[Unit]
+
+
+class Text:
+    """What one version says.
+
+    Arguments:
+        texts: the sources of its modules.
+        units: source -> its units, as far as somebody has asked for them; shared by both versions, and by all swaps
+            that are prepared of a candidate.
+    """
+
+    def __init__(self, texts: Iterable[str], units: dict[str, list[Unit]]) -> None:
+        self._texts, self._units = list(texts), units
+        self._known: dict[str, _Reaching] = {}
+
+    def _speaking(self, names: Iterable[str]) -> Iterator[Unit]:
+        """The units of the sources that have one of some names anywhere."""
+        wanted = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
+        for text in self._texts:
+            if wanted.search(text):
+                if text not in self._units:
+                    self._units[text] = list(split(text))
+                yield from self._units[text]
+
+    def reaching(self, name: str) -> _Reaching:
+        """What concerns a registry, by the name under which code speaks of it."""
+        if name not in self._known:
+            callers: set[str] = set()
+            for _ in range(_CALLS):
+                known = callers | {name}
+                callers = {own for u in self._speaking(known) for own in u.own if not known.isdisjoint(u.names)}
+            filling: dict[Word, list[Unit]] = {}
+            calling: dict[Word, list[Unit]] = {}
+            units: set[Unit] = set()
+            for unit in self._speaking(callers | {name}):
+                fills = name in unit.names
+                if fills or not (callers.isdisjoint(unit.names) and callers.isdisjoint(unit.own)):
+                    units.add(unit)
+                    for word in unit.words:
+                        (filling if fills and unit.later else calling).setdefault(word, []).append(unit)
+            self._known[name] = _Reaching(filling, calling, units)
+        return self._known[name]
+
+    def stating(self, place: Place) -> list[Unit]:
+        """The statements that concern a registry and speak of the last key of a place, beside those above it."""
+        if not (last := words_of(place.keys[-1])):
+            return []
+        keys = last | self._keys(place)
+        found = self.reaching(place.name)
+        return [unit for unit in found.calling.get(next(iter(last)), ()) if keys <= unit.words and not unit.later]
+
+    def filling(self, place: Place) -> Mapping[Word, list[Unit]]:
+        """The words of the functions that fill a registry, each with their bodies."""
+        return self.reaching(place.name).filling
+
+    def _keys(self, place: Place) -> set[Word]:
+        """The words of the keys that a statement speaks of if it makes what stands in a place."""
+        found = self.reaching(place.name)
+        # What stands under the first key may be made by the function that fills the registry, with further keys.
+        return {
+            said for n, key in enumerate(place.keys) for said in words_of(key) if said not in found.filling or not n
+        }
+
+    def places_of(self, word: Word, place: Place) -> set[_Where]:
+        """Where a word stands in what fills a registry: in functions that do, and beside the keys in statements.
+
+        Returns for each the names of what it is part of, and whether it is the body of a function.
+        """
+        found, keys = self.reaching(place.name), self._keys(place)
+        units = [unit for unit in found.calling.get(word, ()) if keys <= unit.words]
+        return {(unit.own, unit.later) for unit in (*found.filling.get(word, ()), *units)}
+
+
+def told(key: Any) -> str:
+    """A key, for a reader."""
+    if type(key) in (tuple, frozenset):
+        return f"({', '.join(map(told, key))})"
+    return repr(key) if type(key) in UNIQUE_NEVER else _title(key)
+
+
+def words_of(key: Any) -> frozenset[Word]:
+    """What sources say for a key: of a tuple or frozenset for each part. What has no name is spoken of by no word."""
+    if type(key) in UNIQUE_NEVER:
+        return frozenset(((type(key), key),))
+    if type(key) in (tuple, frozenset):
+        return frozenset(word for part in key for word in words_of(part))
+    return frozenset(((str, _title(key).rpartition(".")[2]),))
+
+
+def _title(key: Any) -> str:
+    if walk.is_class(key):
+        return walk.class_name(key)
+    named = type(key) in (FunctionType, BuiltinFunctionType)
+    return str(key.__qualname__) if named else f"a {walk.class_name(type(key))}"
+
+
+def split(text: str) -> Iterator[Unit]:
+    """Yield the units of a source."""
+    for statement in parse(text):
+        yield from _split(statement, (), later=False)
+
+
+def _split(statement: ast.stmt, above: tuple[str, ...], *, later: bool) -> Iterator[Unit]:
+    if isinstance(statement, ast.ClassDef):
+        own = (*above, statement.name)
+        yield from _unit([*statement.decorator_list, *statement.bases, *statement.keywords], own, later=later)
+        for inner in statement.body:
+            yield from _split(inner, own, later=later)
+    elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        own = (*above, statement.name)
+        yield from _unit([*statement.decorator_list, statement.args], own, later=later)
+        yield from _unit(statement.body, own, later=True)
+    else:
+        yield from _unit([statement], above, later=later)
+
+
+def _unit(nodes: Iterable[ast.AST], own: tuple[str, ...], *, later: bool) -> Iterator[Unit]:
+    """Yield a unit of some nodes, and those of the functions and classes defined in it."""
+    words: set[Word] = {(str, name) for name in own}
+    names: set[str] = set()
+    inner: list[ast.stmt] = []
+    every = tuple(nodes)
+    stack: list[ast.AST] = list(every)
+    while stack:
+        node = stack.pop()
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                inner.append(node)
+                continue
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() | complex() as number)):
+                words.add((type(number), -number))
+            case ast.Lambda():
+                words.add((str, "<lambda>"))
+            case ast.Constant(value=value):
+                words.add((type(value), value))
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                names.add(name)
+            case ast.keyword(arg=str() as name) | ast.arg(arg=name):
+                words.add((str, name))
+            case _:
+                pass  # it is made of others
+        stack += ast.iter_child_nodes(node)
+    words |= {(str, name) for name in names}
+    yield Unit(every, own, later, frozenset(words), frozenset(names))
+    for statement in inner:
+        yield from _split(statement, own, later=later)
