@@ -18,6 +18,7 @@ from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Live, detach, worlds
 from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, functions_by, stays_of
+from hotswap.swap.assignments import assign
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import describe_caches, empty_caches
@@ -49,7 +50,7 @@ from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
 from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
-from hotswap.swap.supplements import Wording, assign, supplement
+from hotswap.swap.supplements import Wording, supplement
 from hotswap.swap.tables import Tables, earlier, leads_of
 from hotswap.swap.withdrawals import Withdrawals
 
