@@ -59,9 +59,9 @@ def gone_objects(
     new: Mapping[str, ModuleType],
     definitions: tuple[Mapping[str, Definitions], Mapping[str, Definitions]],
 ) -> set[int]:
-    """Return the ids of the objects that names and class attributes of the old modules stood for which are gone.
+    """Return the ids of the objects that class attributes of the old modules stood for which are gone.
 
-    Only objects of classes that are written in Python, and that no other name stands for which is still there.
+    Only objects of classes that are written in Python, and that no name or attribute stands for which is still there.
     """
     gone: set[int] = set()
     there: set[int] = set()
@@ -75,12 +75,12 @@ def gone_objects(
 
 
 def _data(old: Definitions, new: Definitions, prefix: str) -> Iterator[tuple[str, bool]]:
-    """The names that statements bind to data, with those in classes, and whether the new version has none of it."""
+    """The names that statements bind to data, with those in classes, and whether that is an attribute which is gone."""
     for name, binding in old.bindings.items():
         if name in old.classes:
             yield from _data(old.classes[name], new.classes.get(name) or Definitions(), f"{prefix}{name}.")
         elif binding.kind is Kind.DATA:
-            yield prefix + name, name not in new.bindings
+            yield prefix + name, bool(prefix) and name not in new.bindings
 
 
 def _functions(body: Definitions, prefix: str) -> Iterator[str]:

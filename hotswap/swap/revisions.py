@@ -126,7 +126,7 @@ class Revisions:
         """What the modules say that the patch loads."""
         sources = self._candidate.patch.sources
         texts = [decode(sources[name].data) for name in self._candidate.modules if name in sources]
-        return {unit.dump for text in texts for unit in self._units(text)}
+        return {unit.dump for text in texts for unit in self._units(text) if not unit.later}
 
     def concern(self, place: Place) -> bool:
         """Whether anything of what fills a registry has changed. The first time for a name, sources are read."""
@@ -201,9 +201,9 @@ class Revisions:
         """
         if place.attribute and type(place.keys[-1]) in UNIQUE_NEVER and type(value) in UNIQUE_NEVER:
             return Verdict.STAYS
-        if not self.concern(place):
+        if not self.concern(place) or not (old := self._texts[0].stating(place)):
             return Verdict.STAYS
-        old, new = (text.stating(place) for text in self._texts)
+        new = self._texts[1].stating(place)
         there = {unit.dump for unit in new}
         gone = [unit for unit in old if unit.dump not in there]
         if not gone or self._says(new, place, value):
@@ -213,6 +213,9 @@ class Revisions:
 
     def _says(self, units: Iterable[Unit], place: Place, value: Any) -> bool:
         """Whether statements say what an entry is: its plain values and the names in it, or how it was made."""
+        names = {name for unit in units for name in unit.names} if type(value) not in UNIQUE_NEVER else ()
+        if any(value is module.__dict__.get(name, self) for module in self._old.values() for name in names):
+            return True
         parts = spelled(value)
         if not parts:
             return False

@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
@@ -63,7 +64,7 @@ class Place:
         return Place(f"{self.text}.{attribute}", attribute, attribute=True)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Unit:
     """A statement, or the head or the body of a function.
 
@@ -76,7 +77,7 @@ class Unit:
     words: frozenset[Word]
     names: frozenset[str]
 
-    @property
+    @cached_property
     def dump(self) -> str:
         """Its text, whatever its layout."""
         return " ".join([*self.own, *map(ast.dump, self.nodes)])
@@ -143,11 +144,12 @@ class Text:
 
     def stating(self, place: Place) -> list[Unit]:
         """The statements that concern a registry and speak of the last key of a place, beside those above it."""
-        if not (last := words_of(place.keys[-1])):
-            return []
+        last = words_of(place.keys[-1])
+        units = self.reaching(place.name).calling.get(next(iter(last)), ()) if last else ()
+        if not units:
+            return []  # as of most entries that the program has put in
         keys = last | self._keys(place)
-        found = self.reaching(place.name)
-        return [unit for unit in found.calling.get(next(iter(last)), ()) if keys <= unit.words and not unit.later]
+        return [unit for unit in units if keys <= unit.words and not unit.later]
 
     def filling(self, place: Place) -> Mapping[Word, list[Unit]]:
         """The words of the functions that fill a registry, each with their bodies."""

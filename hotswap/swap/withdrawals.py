@@ -14,11 +14,14 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Kind, Live, LiveModule
-from hotswap.swap.contents import LARGE, Kept
+from hotswap.swap.contents import Kept
 from hotswap.swap.keys import is_quiet
 from hotswap.swap.texts import Place, Unit, words_of
 
 __all__ = ["Withdrawals"]
+
+_MANY = 10_000
+"""A dict of an unchanged module with more entries is filled by the program."""
 
 _NAMES: Any = vars(ModuleType)["__dict__"]
 
@@ -41,6 +44,7 @@ class Withdrawals:
         gone: Container[int],
     ) -> None:
         self._live, self._modules, self._withdrawn, self._gone = live, modules, withdrawn, gone
+        self._known: dict[str, list[tuple[dict[Any, Any], Place]]] = {}
         # What is kept of these is brought up to date anyway; what is replaced or migrated stays as it is.
         self._theirs = {id(value) for entry in live if entry.name in modules for value in _own(entry)}
 
@@ -58,27 +62,28 @@ class Withdrawals:
         return {id(living): place for living, place in found}, others
 
     def _found(self) -> Iterator[tuple[dict[Any, Any], Place]]:
-        """The dicts that have an entry of which such a statement speaks, each once, and where they are."""
-        seen: set[int] = set()
+        """The dicts that have an entry of which such a statement speaks, and where they are."""
+        reached: dict[int, tuple[dict[Any, Any], Place, list[Unit]]] = {}
         for name, module in self._modules.items():
             facts = _NAMES.__get__(module)
             for unit in self._withdrawn(name):
-                known: set[int] = set()
                 for holder, place in self._reached(unit, name, facts):
-                    if id(holder) in known or id(holder) in seen:
-                        continue
-                    known.add(id(holder))
-                    if dict.__len__(holder) <= LARGE and self._speaks(unit, holder):
-                        seen.add(id(holder))
-                        yield holder, place
+                    units = reached.setdefault(id(holder), (holder, place, []))[2]
+                    if not units or units[-1] is not unit:
+                        units.append(unit)
+        for holder, place, units in reached.values():
+            if dict.__len__(holder) <= _MANY and self._speak(units, holder):
+                yield holder, place
 
-    def _speaks(self, unit: Unit, holder: dict[Any, Any]) -> bool:
-        """Whether a statement speaks of the key of an entry, or of what is gone."""
-        items = list(dict.items(holder))
-        return any(
-            id(value) in self._gone or id(key) in self._gone or (is_quiet(key) and words_of(key) <= unit.words)
-            for key, value in items
-        )
+    def _speak(self, units: list[Unit], holder: dict[Any, Any]) -> bool:
+        """Whether one of some statements speaks of the key of an entry, or of what is gone."""
+        words = frozenset(word for unit in units for word in unit.words)
+        for key, value in list(dict.items(holder)):
+            if id(value) in self._gone or id(key) in self._gone:
+                return True
+            if is_quiet(key) and (said := words_of(key)) <= words and any(said <= unit.words for unit in units):
+                return True
+        return False
 
     def _reached(self, unit: Unit, module: str, facts: dict[str, Any]) -> Iterator[tuple[dict[Any, Any], Place]]:
         """The dicts that the names in a statement lead to."""
@@ -124,10 +129,12 @@ class Withdrawals:
                     yield part, Place(f"{where}.{attribute}", attribute, attribute=True)
             yield from self._dicts(kind, where, name)
 
-    def _beside(self, home: str) -> Iterator[tuple[dict[Any, Any], Place]]:
-        entry = self._live.get(home)
-        if entry is not None and home not in self._modules:
-            yield from _inside(list(_NAMES.__get__(entry.module).items()), home, ":")
+    def _beside(self, home: str) -> list[tuple[dict[Any, Any], Place]]:
+        if home not in self._known:
+            entry = self._live.get(home) if home not in self._modules else None
+            items = () if entry is None else list(_NAMES.__get__(entry.module).items())
+            self._known[home] = list(_inside(items, home, ":"))
+        return self._known[home]
 
 
 def _inside(items: Iterable[tuple[str, Any]], home: str, mark: str) -> Iterator[tuple[dict[Any, Any], Place]]:
