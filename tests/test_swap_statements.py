@@ -111,6 +111,16 @@ class Group:
         code.back()
         assert (schemas, order) == before
 
+    def test_in_lists_and_sets_stay_and_are_named(self, make_package: Make) -> None:
+        head = "LISTED, SAFE = [], set()\ndef one(): return 1\ndef two(): return 2\n"
+        body = "LISTED.append(one)\nLISTED.append('words')\nSAFE.add(one)\n"
+        code = Code(make_package, head + body)
+        code.live.LISTED.append(code.live.two)
+        code.put(head)
+        assert (len(code.live.LISTED), len(code.live.SAFE)) == (3, 1)
+        assert warned(code, "LISTED keeps what it has for 'words', one: the new version does not register it")
+        assert warned(code, "SAFE keeps what it has for one: the new version does not register it")
+
     def test_of_the_fields_of_a_class(self, make_package: Make) -> None:
         code = Code(make_package, self.FIELDS)
         schemas = code.live.SCHEMAS

@@ -76,13 +76,11 @@ class Registry:
         return value not in twin and self.revisions.drops(self.place, value)
 
     def untold(self, living: list[Any]) -> list[Any]:
-        """The plain elements of which it can't be told why they are there, or lack: code has computed them, say."""
+        """The plain elements that lack, and of which it can't be told why: code has computed them, say."""
         if self.place is None or size(self.twin) > LARGE:
             return []
         ours, theirs = ({v: v for v in held if type(v) in UNIQUE_NEVER} for held in (living, elements(self.twin)))
-        lack = [v for v in theirs if v not in ours and self.revisions.computes(self.place, v)]
-        more = [v for v in ours if v not in theirs] if not self.place.keys else []
-        return lack + [v for v in more if self.revisions.drops(self.place, v)]
+        return [v for v in theirs if v not in ours and self.revisions.computes(self.place, v)]
 
     def departs(self, key: Any, living: Any) -> Verdict:
         """Say what becomes of an entry, or element, that the new version does not make."""
@@ -93,12 +91,15 @@ class Registry:
 
         An element may have been put in a second time since by a function, whatever has put it in at first.
         """
-        if size(self.living) > LARGE:
+        if self.place is None or size(self.living) > LARGE or size(self.twin) > LARGE:
             return []
-        there = {id(self.translate(value)) for value in elements(self.twin)}
-        return [
+        living, twin = elements(self.living), elements(self.twin)
+        ours, theirs = ({v: v for v in held if type(v) in UNIQUE_NEVER} for held in (living, twin))
+        more = [v for v in ours if v not in theirs] if not self.place.keys else []
+        there = {id(self.translate(value)) for value in twin}
+        return [v for v in more if self.revisions.drops(self.place, v)] + [
             value
-            for value in elements(self.living)
+            for value in living
             if is_definition(value) and id(self.fates.current(value)) not in there and not self.is_gone(value)
             if self.departs(value, value) is not Verdict.STAYS
         ]
