@@ -65,8 +65,8 @@ class Revisions:
 
     def forget(self) -> None:
         """Let go of what was read: the writes are known once they were made."""
-        self.__dict__.pop("_texts", None)
-        self.__dict__.pop("_stated", None)
+        for read in ("_texts", "_stated", "_gone_words"):
+            self.__dict__.pop(read, None)
 
     def warn(self, place: Place, keys: list[Any], *, departed: bool = False) -> None:
         """Say that entries keep their living value, or elements stay out.
@@ -115,6 +115,12 @@ class Revisions:
             return []
         return [unit for unit in self._units(entry.source) if not unit.later and unit.dump not in self._stated]
 
+    @cached_property
+    def _gone_words(self) -> frozenset[Word]:
+        """The words of all statements that are gone: what is put in by one of them has its key there."""
+        modules = (*self._candidate.modules, *self._candidate.removed)
+        return frozenset(word for module in modules for unit in self.withdrawn(module) for word in unit.words)
+
     def _units(self, text: str) -> list[Unit]:
         known = self._candidate.units
         if text not in known:
@@ -160,9 +166,12 @@ class Revisions:
 
     def _judge_objects(self, place: Place, living: Any, twin: Any) -> Verdict:
         """The same of entries made of other objects: a statement under the key has to say so."""
-        if not place.keys or not self.concern(place) or not self._is_restated(place):
-            return Verdict.STAYS
         ours, theirs = spelled(living), spelled(twin)
+        if not place.keys or (ours is not None and ours == theirs):
+            return Verdict.STAYS  # as most do: no source is read for them
+        restated = bool(self._other_data) or words_of(place.keys[-1]) <= self._gone_words
+        if not restated or not self.concern(place) or not self._is_restated(place):
+            return Verdict.STAYS
         if ours is None or theirs is None:
             return Verdict.UNKNOWN
         # What only the twin has is what only the new class makes: see `supplements`.
@@ -201,8 +210,9 @@ class Revisions:
         """
         if place.attribute and type(place.keys[-1]) in UNIQUE_NEVER and type(value) in UNIQUE_NEVER:
             return Verdict.STAYS
-        if not self.concern(place) or not (old := self._texts[0].stating(place)):
+        if not words_of(place.keys[-1]) <= self._gone_words or not self.concern(place):
             return Verdict.STAYS
+        old = self._texts[0].stating(place)
         new = self._texts[1].stating(place)
         there = {unit.dump for unit in new}
         gone = [unit for unit in old if unit.dump not in there]
