@@ -228,11 +228,6 @@ class TestPlan:
             "registers 'wipe' in service.live:ROLES"
         ]
         rollout.abort()
-        rollout = staged(service, "")
-        assert [effect.what.replace(service.name, "service") for effect in rollout.plan.effects] == [
-            "no longer registers 'b' in service.live:ROLES"
-        ]
-        rollout.abort()
 
 
 class TestOfLibraries:

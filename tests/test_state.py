@@ -196,7 +196,8 @@ class TestAttributes:
     def test_that_run_code_when_they_are_set_are_named(self, service: Callable[..., Service]) -> None:
         source = (
             "class App:\n    @property\n    def debug(self): return self.on\n"
-            "    @debug.setter\n    def debug(self, value): self.on = value\napp = App()\napp.debug = {n}\n"
+            "    @debug.setter\n    def debug(self, value): self.on = id(self) and value\n"
+            "app = App()\napp.debug = {n}\n"
         )
         live = service(source.format(n=1))
         rollout = live.apply(source.format(n=2))

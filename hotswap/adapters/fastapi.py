@@ -13,7 +13,6 @@ import inspect
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from types import FunctionType
 from typing import Any
 
 import fastapi.routing
@@ -25,7 +24,8 @@ from fastapi.params import Depends
 from fastapi.routing import APIRoute, APIRouter, APIWebSocketRoute
 
 from hotswap import walk
-from hotswap.adapters.overlay import Overlay, copied, same
+from hotswap.adapters.fastapi_overrides import MISSING, changed_overrides, hashes_quietly, recorded
+from hotswap.adapters.overlay import Overlay, Recorded, copied, same
 from hotswap.adapters.parts import definition, merge_list, name_of
 from hotswap.swap import Adapter, Facts, Op
 
@@ -68,7 +68,7 @@ class FastAPIAdapter(Adapter):
                     "_low_priority_routes": copied,
                     "_frontend_routes": same,
                 },
-                FastAPI: {"dependency_overrides": copied, "openapi_schema": same},
+                FastAPI: {"dependency_overrides": recorded, "openapi_schema": same},
             }
         )
         self._living: list[Any] = []
@@ -99,7 +99,7 @@ class FastAPIAdapter(Adapter):
                 self._frontend(facts, living)
             elif issubclass(kind, FastAPI):
                 facts.writes.late(_Forgetting(facts, living.__dict__).ops)
-                self._overridden(facts, living)
+                self._overridden(facts, living, twins.get(id(living)))
             else:
                 successor = facts.successor(living.dependency)
                 if successor is not living.dependency and "dependency" in (walk.instance_dict(living) or {}):
@@ -112,9 +112,8 @@ class FastAPIAdapter(Adapter):
         return [function for function in self._overlay.aside(living, name) or () if id(function) not in before]
 
     def _overrides(self, living: Any) -> dict[Any, Any]:
-        before = living.__dict__.get("dependency_overrides") or {}
-        aside = self._overlay.aside(living, "dependency_overrides") or {}
-        return {key: value for key, value in aside.items() if before.get(key, _MISSING) is not value}
+        aside = self._overlay.aside(living, "dependency_overrides")
+        return {key: aside[key] for key in aside.registered if key in aside} if type(aside) is Recorded else {}
 
     def _events(self, facts: Facts, living: Any, name: str, twin: Any) -> None:
         table = living.__dict__.get(name)
@@ -123,17 +122,14 @@ class FastAPIAdapter(Adapter):
         new = [*(getattr(twin, name, None) or []), *self._functions(living, name)]
         merge_list(facts, table, new, name_of)
 
-    def _overridden(self, facts: Facts, living: Any) -> None:
+    def _overridden(self, facts: Facts, living: Any, twin: Any) -> None:
         """Overrides are looked up by function: those of a function that changed hold for its successor too."""
         overrides = living.dependency_overrides
-        wanted = self._overrides(living)
-        for key, value in list(overrides.items()):
-            successor = facts.successor(key)
-            if successor is not key:
-                wanted.setdefault(successor, value)
         facts.claim(overrides)
-        for key, value in wanted.items():
-            if _hashes_quietly(key):
+        for key, value in list(changed_overrides(facts, living, twin, self._overrides(living))):
+            if value is MISSING:
+                facts.writes.drop(overrides, key)
+            elif hashes_quietly(key):
                 facts.writes.item(overrides, key, value)
 
     def _frontend(self, facts: Facts, living: Any) -> None:
@@ -173,11 +169,6 @@ def _cleared(facts: Facts, caches: list[Any]) -> Iterator[Op]:
         # Nothing may die in the commit: what is remembered is held until it is over.
         facts.writes.hold([list(part.items()) for part in gc.get_referents(cache) if type(part) is dict])
         yield (cache.cache_clear,)
-
-
-def _hashes_quietly(key: Any) -> bool:
-    """Whether a function can be looked up in a dict without running code of its own."""
-    return type(key) is FunctionType or (walk.is_class(key) and type(key) is type)
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pydantic_core import SchemaSerializer, SchemaValidator
 
 from hotswap import walk
 from hotswap.adapters.fields import changed_classes, items_of, late_fields, refuse, write_attribute
+from hotswap.adapters.pydantic_deferred import Deferred
 from hotswap.adapters.pydantic_generics import Generics
 from hotswap.adapters.pydantic_instances import Evolution, is_completing
 from hotswap.adapters.pydantic_namespaces import namespaces
@@ -49,6 +50,7 @@ class PydanticAdapter(Adapter):
         self._warned: list[str] = []
         self._stale_generics: list[type] = []
         self._changed: Mapping[int, type] = {}
+        self._deferred: Deferred | None = None
 
     # --- staging -------------------------------------------------------------------------------------------------
 
@@ -59,6 +61,7 @@ class PydanticAdapter(Adapter):
         found: set[str] = set()
         if not classes:
             return found
+        self._deferred = Deferred(live)
         stale: dict[int, type] = {}
         for model in walk.descendants(pydantic.BaseModel):
             facts = walk.class_dict(model)
@@ -152,6 +155,10 @@ class PydanticAdapter(Adapter):
                 called += _validators_of(owned)
         self._replace(facts, made, called)
         Generics(facts, self._is_stale)
+        if self._deferred is not None:
+            changed = self._changed
+            aside = [cls for pair in facts.classes for cls in pair]
+            self._deferred.follow(lambda schema: names_class(schema, changed), aside, facts.writes)
 
     def _fit(self, facts: Facts, models: list[Any]) -> bool:
         """Whether this release of pydantic can compile aside, and whether all classes are of its second version."""

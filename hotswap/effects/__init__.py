@@ -2,7 +2,7 @@
 
 from hotswap.effects.authorship import Authorship
 from hotswap.effects.facts import KINDS, Deed, Effect, Outcome, checked_kinds
-from hotswap.effects.holding_deeds import Holding, LeftBehind
+from hotswap.effects.holding_deeds import Holding
 from hotswap.effects.journal import Journal, Look, Survey
 from hotswap.effects.log_names import Named
 
@@ -13,7 +13,6 @@ __all__ = [
     "Effect",
     "Holding",
     "Journal",
-    "LeftBehind",
     "Look",
     "Named",
     "Outcome",

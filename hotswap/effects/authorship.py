@@ -9,18 +9,15 @@ be computed where the registry is one of the managed packages, whose sources say
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from types import FunctionType
 from typing import Any
 
 from hotswap import walk
-from hotswap.patch import Place, Text, Unit, Word, word_of
+from hotswap.patch import Place, Text, Unit, Word, words_of
 
 __all__ = ["Authorship"]
-
-_TOKENS = re.compile(r"""'([^'\\\n]*)'|"([^"\\\n]*)"|(\w+)""")
 
 _PARTS = 64
 """A value with more parts is data that somebody computes."""
@@ -43,7 +40,7 @@ class Authorship:
 
     def __init__(self, own: Iterable[str], around: Iterable[str], units: dict[str, list[Unit]]) -> None:
         own = list(own)
-        self.own, self._whole = Text(own, units), Text([*own, *around], units)
+        self._own, self._whole = Text(own, units), Text([*own, *around], units)
         self._known: dict[str, set[str]] = {}
 
     def has_put(self, value: Any, where: Callable[[], Place], *key: Any) -> bool:
@@ -55,7 +52,7 @@ class Authorship:
             key: under which key it stands; nothing, if it is an element of a list or of a set.
         """
         keys, words = _words(key), _words(value)
-        if keys is None or not (keys or words) or not self.own.may_say(keys or words or ()):
+        if keys is None or not (keys or words) or not self._own.may_say(keys or words or ()):
             return False
         place = where()
         return self._says(place, keys) if place.name and keys else self.says(place, value, *key)
@@ -63,19 +60,13 @@ class Authorship:
     def says(self, place: Place, *parts: Any) -> bool:
         """Whether a statement that may fill a registry says some keys and values."""
         words = _words(parts)
-        return words is not None and self.own.may_say(words) and self._says(place, words)
+        return words is not None and self._own.may_say(words) and self._says(place, words)
 
     def speaking(self, place: Place, key: Any) -> set[tuple[str, frozenset[Word]]]:
         """The statements that may put something under a key: of each its text, and what it says, by names too."""
         words = _words(key) or ()
-        found = self._filling(place) if words and self.own.may_say(words) else ()
+        found = self._filling(place) if words and self._own.may_say(words) else ()
         return {(unit.dump, said) for unit, said in found if said.issuperset(words)}
-
-    def tokens_without(self, other: Authorship) -> set[str]:
-        """The words, and the texts in quotes, in lines of these sources which the other ones do not have."""
-        ours, theirs = ({line.strip() for text in one.own.texts for line in text.splitlines()} for one in (self, other))
-        lost = ours - theirs
-        return {token for line in lost for found in _TOKENS.findall(line) for token in found if token}
 
     def _says(self, place: Place, words: Iterable[Word]) -> bool:
         return any(said.issuperset(words) for _, said in self._filling(place))
@@ -95,7 +86,7 @@ class Authorship:
     @cached_property
     def _running(self) -> list[tuple[Unit, frozenset[Word]]]:
         """The units that an import runs, each with what it says itself or by what it names."""
-        every = list(self.own.all())
+        every = list(self._own.all())
         bodies: dict[str, list[Unit]] = {}
         for unit in every:
             if unit.later and unit.own:
@@ -135,7 +126,7 @@ def _words(value: Any) -> list[Word] | None:
         if len(found) + len(stack) > _PARTS:
             return None
         if kind in walk.UNIQUE_NEVER or kind is FunctionType or walk.is_class(part):
-            found.append(word_of(part))
+            found += words_of(part)
         elif kind in (tuple, list, set, frozenset):
             stack += part
         elif kind is dict:

@@ -10,7 +10,7 @@ from hotswap.effects.facts import Deed, Outcome
 from hotswap.effects.snapshot import is_copied
 from hotswap.patch import Place
 
-__all__ = ["Holding", "LeftBehind"]
+__all__ = ["Holding"]
 
 
 class Holding(Deed):
@@ -55,17 +55,3 @@ class Holding(Deed):
         """Forget the entries, which keep the candidate alive."""
         self.living = self.twin = self.cache = None
         self.replaced = []
-
-
-class LeftBehind(Holding):
-    """Plain data that the running version has registered, and the candidate does not: the merge drops it.
-
-    Arguments:
-        living: the dict.
-        keys: under which it stands there.
-        place: where the dict is.
-    """
-
-    def __init__(self, living: dict[Any, Any], keys: Iterable[str], place: Place) -> None:
-        what = f"no longer registers {', '.join(map(repr, keys))} in {place.text}"
-        super().__init__("registrations", what, Outcome.UNDONE, living, walk.kind_of(living)(), place=place)

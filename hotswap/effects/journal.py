@@ -25,13 +25,12 @@ from hotswap.effects.entries import Environment, Lists
 from hotswap.effects.exits import Exits
 from hotswap.effects.facts import Deed, Effect, Outcome
 from hotswap.effects.handles import handles
-from hotswap.effects.holding_deeds import Holding, LeftBehind
+from hotswap.effects.holding_deeds import Holding
 from hotswap.effects.holdings import holdings
 from hotswap.effects.log_handlers import Successors
 from hotswap.effects.log_names import Named, Replacements, following
 from hotswap.effects.logs import Loggers
 from hotswap.effects.overloads import Overloads
-from hotswap.effects.plain_data import left_behind
 from hotswap.effects.settings import Settings
 from hotswap.effects.snapshot import Snapshot
 from hotswap.effects.threads import Threads, tasks
@@ -137,7 +136,7 @@ class Journal:
         own: tuple[Mapping[int, dict[str, object]], Iterable[object], list[type]],
         inside: Container[int],
         keepers: Iterable[object],
-        said: tuple[Authorship, Authorship],
+        authorship: Authorship,
     ) -> None:
         """Take back what was done since a look, and enter it.
 
@@ -147,8 +146,7 @@ class Journal:
             own: id of the globals of each of the candidate's modules -> them; its modules; its classes.
             inside: ids of what the candidate's modules hold themselves.
             keepers: objects of ours that keep something for the candidate.
-            said: what the import of the running modules says in whose place the candidate's come, and what that of the
-                candidate does: they tell whose plain data in live registries is.
+            authorship: tells whose plain data in live registries is.
         """
         ran, modules, classes = own
         assigned, self._assigned = self._assigned, []
@@ -160,13 +158,8 @@ class Journal:
         self.deeds += look.threads.changed(traces.leads, ran, objects)
         self.deeds += tasks(objects, ran, inside)
         self.deeds += registrations(classes)
-        for found in holdings(traces, look.snapshot, list(self.deeds), said[1], look.libraries):
+        for found in holdings(traces, look.snapshot, list(self.deeds), authorship, look.libraries):
             self.deeds.append(found)
-        changed = {str(facts.get("__name__")) for facts in ran.values()}
-        known = {id(holding.living) for holding in self.holdings}
-        for container, keys, place in left_behind(look.snapshot, *said, changed):
-            if id(container) not in known:
-                self.deeds.append(LeftBehind(container, keys, place))
 
     def enter_settings(self, look: Look) -> None:
         """Take back what can be told without knowing which objects are the candidate's, and enter it."""

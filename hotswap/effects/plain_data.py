@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from hotswap.effects.authorship import Authorship
 from hotswap.effects.snapshot import Snapshot
 from hotswap.patch import Place
 
-__all__ = ["Written", "left_behind", "written"]
+__all__ = ["Written", "written"]
 
 _Where = Callable[[], Place]
 _IsOurs = Callable[..., bool]
@@ -61,30 +61,6 @@ def written(snapshot: Snapshot, authorship: Authorship, leads: Callable[[Any], b
         if names:
             found[id(facts)] = Written(facts, copy, names, Place(module, ""))
     return found
-
-
-def left_behind(
-    snapshot: Snapshot, before: Authorship, after: Authorship, changed: Container[str]
-) -> Iterator[tuple[dict[Any, Any], list[str], Place]]:
-    """Yield dicts of managed modules in which only the running version puts some plain data, the keys, and the place.
-
-    Arguments:
-        snapshot: what stood where before loading.
-        before, after: what the running modules say in whose place the candidate's come, and what those say.
-        changed: the names of those modules: what they hold is merged anyway.
-    """
-    lost = before.tokens_without(after)
-    for container, copy, name in snapshot.containers.values() if lost else ():
-        if not isinstance(copy, dict) or len(copy) > _MANY:
-            continue
-        if name.partition(":")[0] in changed:
-            continue
-        entries = [(key, value) for key, value in copy.items() if type(key) is str and key in lost]
-        if entries:
-            place = snapshot.spot(container)
-            keys = [key for key, value in entries if before.says(place, key, value) and not after.speaking(place, key)]
-            if keys and not snapshot.is_namespace(container):
-                yield container, keys, place
 
 
 def _changed(snapshot: Snapshot) -> Iterator[tuple[Any, Any, _Where]]:

@@ -81,7 +81,6 @@ class Snapshot:
         """The objects in managed modules: (it, what it refers to, from which name it can be reached)."""
         self.types = [(name, module, type(module)) for name, module in modules]
         """The managed modules, and their classes."""
-        self._of_functions: set[int] = set()
         self._seen: set[int] = set()
         for name, module in modules:
             if issubclass(type(module), ModuleType):
@@ -106,14 +105,6 @@ class Snapshot:
         others = [entry for key, entry in self.named.items() if key not in self.containers]
         near = [entry for key, entry in self.nearby.copies.items() if key not in self.containers]
         return {id(entry[0]): entry for entry in alterations([*copied, *spaces, *others, *near])}
-
-    def is_namespace(self, container: Any) -> bool:
-        """Whether a container is the attributes of a class, of a function or of an object."""
-        if id(container) in self.classes or id(container) in self._of_functions:
-            return True
-        # Who has asked an object for its attributes has had CPython make a dict of them: so few are asked.
-        holders = (o for o, held, _ in self.instances if any(part is container for part in held))
-        return any(walk.instance_dict(o) is container for o in holders)
 
     def gained(self) -> set[int]:
         """The ids of what containers hold now, and did not before."""
@@ -179,7 +170,6 @@ class Snapshot:
                 return []
         if kind is FunctionType:
             _dispatch(self.caches, o)
-            self._of_functions.add(id(o.__dict__))
             return [*(o.__closure__ or ()), o.__dict__]
         if walk.is_class(o):
             for namespace in gc.get_referents(o):

@@ -34,7 +34,7 @@ def examine(candidate: Candidate, look: Survey, young: Young) -> None:
     keepers = [*candidate.shelters, aside, put, candidate.world.aliases, *([] if world.kept is None else [world.kept])]
     journal.enter_assigned(world.assignments or {})
     made = world.ran, modules, candidate.classes
-    journal.enter(look, young, made, inside, keepers, authorships(candidate))
+    journal.enter(look, young, made, inside, keepers, authorships(candidate)[1])
     journal.enter_wrapped(unwrap(candidate, journal.replaced, young))
     # What was taken out of live registries is registered at the commit, and is the candidate's until then.
     own = [*modules, *aside, *(value for value in put if id(value) in inside)]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from hotswap.patch.artifact import Patch
 from hotswap.patch.sources import SourceFile, compiled, decode, parse, stated_version
-from hotswap.patch.words import Place, Text, Unit, Word, told, word_of
+from hotswap.patch.words import Name, Place, Text, Unit, Word, split, told, words_of
 
 __all__ = [
+    "Name",
     "Patch",
     "Place",
     "SourceFile",
@@ -20,7 +21,8 @@ __all__ = [
     "compiled",
     "decode",
     "parse",
+    "split",
     "stated_version",
     "told",
-    "word_of",
+    "words_of",
 ]

@@ -1,7 +1,7 @@
-"""Words: what sources say of a registry, as the constants and names in what fills it.
+"""Words: what the sources of one version say about a registry, told by the words in them.
 
-Nobody notes what an import puts where. So it is told by words: a statement that speaks of a registry, or calls a
-function that does, and says a key or a value, is taken for what has put it in.
+Nobody has noted what an import put into a registry. So the constants and names in what fills it are read: the
+statements that speak of it, the functions that do, and the statements that call those.
 """
 
 from __future__ import annotations
@@ -10,16 +10,26 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from types import FunctionType
+from functools import cached_property
+from itertools import chain
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from hotswap import walk
 from hotswap.patch.sources import parse
 
-__all__ = ["Place", "Text", "Unit", "Word", "told", "word_of"]
+__all__ = ["Name", "Place", "Text", "Unit", "Word", "split", "told", "words_of"]
 
 Word = tuple[type, Any]
-"""A constant with its type, or a name as text."""
+"""A constant with its type, or a name."""
+
+
+class Name:
+    """Stands for the type of a name in a call."""
+
+
+_SPELLED = (ast.Constant, ast.Name, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.keyword, ast.expr_context)
+"""What a call is made of whose arguments are told by their words."""
 
 _Where = tuple[tuple[str, ...], bool]
 
@@ -62,7 +72,7 @@ class Place:
         return Place(f"{self.text}.{attribute}", attribute, attribute=True)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Unit:
     """A statement, or the head or the body of a function.
 
@@ -75,10 +85,19 @@ class Unit:
     words: frozenset[Word]
     names: frozenset[str]
 
-    @property
+    @cached_property
     def dump(self) -> str:
         """Its text, whatever its layout."""
         return " ".join([*self.own, *map(ast.dump, self.nodes)])
+
+    def arguments(self, name: str) -> Iterator[set[Word] | None]:
+        """Yield for each call of a name the constants and names in it; None if there is more in it."""
+        for node in chain.from_iterable(map(ast.walk, self.nodes)):
+            if isinstance(node, ast.Call) and name == getattr(node.func, "id", getattr(node.func, "attr", None)):
+                parts = [part for one in (*node.args, *node.keywords) for part in ast.walk(one)]
+                plain = all(isinstance(part, _SPELLED) for part in parts)
+                words: set[Word] = {(type(part.value), part.value) for part in parts if isinstance(part, ast.Constant)}
+                yield words | {(Name, part.id) for part in parts if isinstance(part, ast.Name)} if plain else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +131,7 @@ class Text:
 
     def _units_of(self, text: str) -> list[Unit]:
         if text not in self._units:
-            self._units[text] = list(_units(text))
+            self._units[text] = list(split(text))
         return self._units[text]
 
     def saying(self, words: Set[Word]) -> Iterator[Unit]:
@@ -154,18 +173,37 @@ class Text:
             self._known[name] = _Reaching(filling, calling, units)
         return self._known[name]
 
+    def stating(self, place: Place) -> list[Unit]:
+        """The statements that concern a registry and speak of the last key of a place, beside those above it."""
+        last = words_of(place.keys[-1])
+        units = self.reaching(place.name).calling.get(next(iter(last)), ()) if last else ()
+        if not units:
+            return []  # as of most entries that the program has put in
+        keys = last | self._keys(place)
+        return [unit for unit in units if keys <= unit.words and not unit.later]
+
+    def filling(self, place: Place) -> Mapping[Word, list[Unit]]:
+        """The words of the functions that fill a registry, each with their bodies."""
+        return self.reaching(place.name).filling
+
+    def _keys(self, place: Place) -> set[Word]:
+        """The words of the keys that a statement speaks of if it makes what stands in a place."""
+        found = self.reaching(place.name)
+        # What stands under the first key may be made by the function that fills the registry, with further keys.
+        return {
+            said for n, key in enumerate(place.keys) for said in words_of(key) if said not in found.filling or not n
+        }
+
     def places_of(self, word: Word, place: Place) -> set[_Where]:
         """Where a word stands in what fills a registry: in functions that do, and beside the keys in statements.
 
-        Of a registry whose name is not known, in each statement that says the word and the keys.
-
-        Returns for each the names of what it is part of, and whether it is the body of a function.
+        Of a registry whose name is not known, in each statement that says the word and the keys. Returns for each the
+        names of what it is part of, and whether it is the body of a function.
         """
         if not place.name:
-            return {(unit.own, unit.later) for unit in self.saying({word, *map(word_of, place.keys)})}
-        found = self.reaching(place.name)
-        # What stands under the first key may be made by the function that fills the registry, with further keys.
-        keys = {said for n, key in enumerate(place.keys) if (said := word_of(key)) not in found.filling or not n}
+            said = {word, *(said for key in place.keys for said in words_of(key))}
+            return {(unit.own, unit.later) for unit in self.saying(said)}
+        found, keys = self.reaching(place.name), self._keys(place)
         units = [unit for unit in found.calling.get(word, ()) if keys <= unit.words]
         return {(unit.own, unit.later) for unit in (*found.filling.get(word, ()), *units)}
 
@@ -180,22 +218,30 @@ def _may_say(text: str, word: Word) -> bool:
 
 
 def told(key: Any) -> str:
-    """Return a key as a reader knows it."""
+    """A key, for a reader."""
+    if type(key) in (tuple, frozenset):
+        return f"({', '.join(map(told, key))})"
     return repr(key) if type(key) in walk.UNIQUE_NEVER else _title(key)
+
+
+def words_of(key: Any) -> frozenset[Word]:
+    """What sources say for a key: of a tuple or frozenset for each part. What has no name is spoken of by no word."""
+    if type(key) in walk.UNIQUE_NEVER:
+        return frozenset(((type(key), key),))
+    if type(key) in (tuple, frozenset):
+        return frozenset(word for part in key for word in words_of(part))
+    return frozenset(((str, _title(key).rpartition(".")[2]),))
 
 
 def _title(key: Any) -> str:
     if walk.is_class(key):
         return walk.class_name(key)
-    return key.__qualname__ if type(key) is FunctionType else f"a {walk.class_name(type(key))}"
+    named = type(key) in (FunctionType, BuiltinFunctionType)
+    return str(key.__qualname__) if named else f"a {walk.class_name(type(key))}"
 
 
-def word_of(key: Any) -> Word:
-    """What sources say for a key."""
-    return (type(key), key) if type(key) in walk.UNIQUE_NEVER else (str, _title(key).rpartition(".")[2])
-
-
-def _units(text: str) -> Iterator[Unit]:
+def split(text: str) -> Iterator[Unit]:
+    """Yield the units of a source."""
     for statement in parse(text):
         yield from _split(statement, (), later=False)
 
@@ -229,6 +275,8 @@ def _unit(nodes: Iterable[ast.AST], own: tuple[str, ...], *, later: bool) -> Ite
                 continue
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() | complex() as number)):
                 words.add((type(number), -number))
+            case ast.Lambda():
+                words.add((str, "<lambda>"))
             case ast.Constant(value=value):
                 words.add((type(value), value))
             case ast.Name(id=name) | ast.Attribute(attr=name):

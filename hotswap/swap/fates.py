@@ -31,13 +31,15 @@ class Fates:
     `successors` maps an old one to (it, its successor). `gone` are old ones whose definition is gone, or is registered
     anew: its decorators, bases or arguments differ. `fresh` are new ones that were not there, or are registered anew.
     What is registered as before and lacks in a registry was taken out at run time, and stays out. `leads` tells where
-    functions lead that are parts of tuples and the like.
+    functions lead that are parts of tuples and the like. `objects` are what class attributes stood for that are gone,
+    ``mail = Field()``: what holds one does not go with it, but entries that are one do.
     """
 
     successors: Mapping[int, tuple[Any, Any]]
     gone: Container[int]
     fresh: Container[int]
     leads: Leads
+    objects: Container[int] = ()
 
     def current(self, value: Any) -> Any:
         """Return the successor of an old definition, or the value itself."""

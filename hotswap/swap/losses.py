@@ -12,7 +12,7 @@ from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import resolved
 from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["gone_classes", "gone_functions", "without_successor"]
+__all__ = ["gone_classes", "gone_functions", "gone_objects", "without_successor"]
 
 _WRAPPED = 8
 """How many wrappers of one function are looked into."""
@@ -52,6 +52,35 @@ def gone_functions(
                 found.add(id(value))
                 value = (walk.instance_dict(value) or {}).get("__wrapped__")
     return found
+
+
+def gone_objects(
+    old: Mapping[str, ModuleType],
+    new: Mapping[str, ModuleType],
+    definitions: tuple[Mapping[str, Definitions], Mapping[str, Definitions]],
+) -> set[int]:
+    """Return the ids of the objects that class attributes of the old modules stood for which are gone.
+
+    Only objects of classes that are written in Python, and that no name or attribute stands for which is still there.
+    """
+    gone: set[int] = set()
+    there: set[int] = set()
+    for name in old.keys() & new.keys():
+        before, after = (one.get(name) or Definitions() for one in definitions)
+        for path, is_gone in _data(before, after, ""):
+            value = resolved(old[name], path)
+            if not (walk.is_class(value) or walk.is_written_in_c(type(value))):
+                (gone if is_gone else there).add(id(value))
+    return gone - there
+
+
+def _data(old: Definitions, new: Definitions, prefix: str) -> Iterator[tuple[str, bool]]:
+    """The names that statements bind to data, with those in classes, and whether that is an attribute which is gone."""
+    for name, binding in old.bindings.items():
+        if name in old.classes:
+            yield from _data(old.classes[name], new.classes.get(name) or Definitions(), f"{prefix}{name}.")
+        elif binding.kind is Kind.DATA:
+            yield prefix + name, bool(prefix) and name not in new.bindings
 
 
 def _functions(body: Definitions, prefix: str) -> Iterator[str]:

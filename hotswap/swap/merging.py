@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from types import FunctionType
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from hotswap import walk
 from hotswap.patch import Place
 from hotswap.swap.contents import LARGE, Kept, Translate
 from hotswap.swap.fates import Fates, leads_to
-from hotswap.swap.keys import REBUILT, Table, elements, is_quiet, namesake, size, values
+from hotswap.swap.keys import REBUILT, elements, is_quiet, namesake, size
+from hotswap.swap.leaves import identities
 from hotswap.swap.plan import Op, Writes
-from hotswap.swap.revisions import Revisions, Verdict, identities
+from hotswap.swap.registry import Registry, entries_of, is_definition
+from hotswap.swap.revisions import Revisions, Verdict
 from hotswap.swap.state import UNIQUE_NEVER
 
 __all__ = ["merge"]
@@ -53,6 +54,8 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
         merging = merge_of(pair, fates, translate, writes, revisions, removed)
         if merging.place is not None and (unknown := merging.unknown()):
             revisions.warn(merging.place, unknown)
+        if merging.place is not None and (unclear := merging.unclear()):
+            revisions.warn(merging.place, unclear, departed=True)
         writes.late(merging.ops)
     return merged
 
@@ -68,69 +71,7 @@ def _weak(pair: Kept) -> tuple[Kept, Callable[[Any], None]] | None:
     return Kept(twin["data"], living["data"], pair.touched, pair.place), living["_remove"]
 
 
-class _Merge:
-    def __init__(
-        self,
-        pair: Kept,
-        fates: Fates,
-        translate: Translate,
-        writes: Writes,
-        revisions: Revisions,
-        removed: Callable[[Any], None] | None = None,
-    ) -> None:
-        self.twin, self.living, self.touched = pair.twin, pair.living, pair.touched
-        self.fates, self.writes, self._translate, self._removed = fates, writes, translate, removed
-        self.revisions, self.place = revisions, pair.place
-        self.table = Table(pair.living, fates.leads)
-
-    def translate(self, value: Any) -> Any:
-        """Return the living object for a twin; a weak reference tells the living container when it dies."""
-        held = weakref.ref.__call__(value) if type(value) is weakref.ref else None
-        if held is None or self._removed is None:
-            return self._translate(value)
-        return weakref.ref(self._translate(held), self._removed)
-
-    def is_new(self, value: Any) -> bool:
-        """Whether an entry of the twin is to be added."""
-        return self.touched or any(leads_to(part, self.fates.fresh) for part in _registered(value))
-
-    def judged(self, living: Any, twin: Any, *key: Any) -> Verdict:
-        """Say what becomes of an entry that both have: of one that stands under a key, or of an element."""
-        if self.place is None:
-            return Verdict.STAYS
-        place = self.place.at(*key) if key else self.place
-        return self.revisions.judge(place, self.fates.current(living), twin)
-
-    def is_gone(self, value: Any) -> bool:
-        """Whether an entry of the living container is to go, unless the new version has it too."""
-        return leads_to(value, self.fates.gone)
-
-    def is_dropped(self, value: Any, twin: Container[Any]) -> bool:
-        """Whether the statement that put a plain element in is gone.
-
-        Only under a key that the statement speaks of: a function may have put the same value into the list since.
-        """
-        if self.place is None or not self.place.keys or type(value) not in UNIQUE_NEVER:
-            return False
-        return value not in twin and self.revisions.drops(self.place, value)
-
-    def untold(self, living: list[Any]) -> list[Any]:
-        """The plain elements of which it can't be told why they are there, or lack: code has computed them, say."""
-        if self.place is None or size(self.twin) > LARGE:
-            return []
-        ours, theirs = ({v: v for v in held if type(v) in UNIQUE_NEVER} for held in (living, elements(self.twin)))
-        lack = [v for v in theirs if v not in ours and self.revisions.computes(self.place, v)]
-        more = [v for v in ours if v not in theirs] if not self.place.keys else []
-        return lack + [v for v in more if self.revisions.drops(self.place, v)]
-
-    def is_added(self, value: Any, there: Container[Any]) -> bool:
-        """Whether only the new version has a statement that puts a plain element in."""
-        if self.place is None or type(value) not in UNIQUE_NEVER:
-            return False
-        return value not in there and self.revisions.adds(self.place, value)
-
-
-class _DictMerge(_Merge):
+class _DictMerge(Registry):
     changes: dict[Any, tuple[Any, Any]] | None = None
     """Key -> (what was there, what was written), once it is known. Keys are those of the new version."""
 
@@ -174,7 +115,7 @@ class _DictMerge(_Merge):
                 if not dict.__contains__(self.living, key):  # else it is merged for itself
                     self._merge_inside(value, living, self.place and self.place.at(key))
             elif (
-                (self.is_gone(living) and not _is_definition(living))
+                (self.is_gone(living) and not is_definition(living))
                 or key in again
                 or self.judged(living, value, key) is Verdict.REVISED
             ):
@@ -184,7 +125,13 @@ class _DictMerge(_Merge):
         for key, living in list(dict.items(there)) if small else ():
             if not is_quiet(key) or key in twin:
                 continue
-            if self.is_gone(key) or key in again or self._is_left(living) or self._is_dropped(key, living):
+            if (
+                self.is_gone(key)
+                or key in again
+                or self._is_left(living)
+                or self._is_dropped(key, living)
+                or self.departs(key, living) is Verdict.REVISED
+            ):
                 yield key, (living, _MISSING)
             elif self.fates.current(living) is not living:
                 yield key, (living, self.fates.current(living))
@@ -204,6 +151,20 @@ class _DictMerge(_Merge):
             if self.judged(living, after, key) is Verdict.UNKNOWN:
                 found.append(key)
         return found
+
+    def unclear(self) -> list[Any]:
+        """The keys of entries that the new version does not make, where it can't be told whether the old import did."""
+        if size(self.living) > LARGE:
+            return []
+        twin = {key for key, _ in self._translated() if is_quiet(key)}
+        return [
+            key
+            for key, living in list(dict.items(self.living))
+            if is_quiet(key)
+            and self.fates.leads.of(key) not in twin
+            and not (self.is_gone(key) or self.is_gone(living))
+            if self.departs(key, living) is Verdict.UNKNOWN and not self._is_dropped(key, living)
+        ]
 
     def _is_put_in(self, key: Any) -> bool:
         """Whether only the new version speaks of a key that the living container lacks: nobody has taken it out."""
@@ -226,7 +187,7 @@ class _DictMerge(_Merge):
         """
         if not walk.is_container(type(living)):
             return self.is_gone(living)
-        parts = _registered(living)
+        parts = entries_of(living)
         others = [part for part in parts if not self.is_gone(part)]
         if len(others) == len(parts):
             return False
@@ -251,7 +212,7 @@ class _DictMerge(_Merge):
             yield self.translate(key), value
 
 
-class _ListMerge(_Merge):
+class _ListMerge(Registry):
     """The same for a deque."""
 
     lists: tuple[list[Any], list[Any]] | None = None
@@ -324,7 +285,7 @@ class _ListMerge(_Merge):
             yield from (one for one in others if type(one) is type(value) and self.judged(value, one) is verdict)
 
 
-class _SetMerge(_Merge):
+class _SetMerge(Registry):
     sets: tuple[list[Any], list[Any]] | None = None
     """What goes, and what comes, once it is known."""
 
@@ -356,7 +317,7 @@ class _SetMerge(_Merge):
 
     def _is_listed(self, value: Any) -> bool:
         """Whether an element is a definition, or made of some: what an import registers, not the program's data."""
-        return is_quiet(value) and (_is_definition(value) or type(value) in REBUILT)
+        return is_quiet(value) and (is_definition(value) or type(value) in REBUILT)
 
 
 _MERGES: tuple[tuple[type, type[_DictMerge | _ListMerge | _SetMerge]], ...] = (
@@ -371,14 +332,5 @@ def _merge_of(kind: type) -> type[_DictMerge | _ListMerge | _SetMerge] | None:
     return next((merge_of for base, merge_of in _MERGES if issubclass(kind, base)), None)
 
 
-def _registered(value: Any) -> list[Any]:
-    """The entries of a container in a registry; anything else is one entry."""
-    return values(value) if walk.is_container(type(value)) and size(value) <= LARGE else [value]
-
-
 def _plain(container: Any) -> set[Any]:
     return {value for value in elements(container) if type(value) in UNIQUE_NEVER}
-
-
-def _is_definition(value: Any) -> bool:
-    return type(value) is FunctionType or walk.is_class(value)

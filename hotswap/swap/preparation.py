@@ -8,6 +8,7 @@ with writes that were made out in advance.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,7 @@ from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Live, detach, worlds
 from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, functions_by, stays_of
+from hotswap.swap.assignments import assign
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import describe_caches, empty_caches
@@ -31,7 +33,7 @@ from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
-from hotswap.swap.losses import gone_classes, gone_functions, without_successor
+from hotswap.swap.losses import gone_classes, gone_functions, gone_objects, without_successor
 from hotswap.swap.merging import merge
 from hotswap.swap.nested import NestedCode, functions_in, is_nested
 from hotswap.swap.outliving import announce, outlive, wishes_of
@@ -42,14 +44,15 @@ from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
-from hotswap.swap.registers import left_behind, register
+from hotswap.swap.registers import register
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
 from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
 from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
-from hotswap.swap.supplements import Wording, assign, supplement
+from hotswap.swap.supplements import Wording, supplement
 from hotswap.swap.tables import Tables, earlier, leads_of
+from hotswap.swap.withdrawals import Withdrawals
 
 __all__ = ["Swap"]
 
@@ -173,10 +176,12 @@ class Swap(Reversal):
         again = {id(pair.old) for pair in self._pairing.classes if id(pair.new) in fresh}
         gone = lost | again | {id(pair.old) for pair in self._pairing.functions if id(pair.made) in fresh}
         gone |= {key for key, (_, new) in self._pairing.places.items() if id(new) in fresh}
-        gone |= gone_functions(self._pairing, self.old, self.new, self._definitions[0])
+        nowhere = lost | gone_functions(self._pairing, self.old, self.new, self._definitions[0])
+        gone |= nowhere
         leads = leads_of(self._pairing, translate, self._is_made, self._also)
         self._writes.late(lambda forward: leads.passing(earlier(self._before, self._pairing) if forward else ()))
-        fates = Fates({**self._pairing.places, **self._also}, gone, fresh | again, leads)
+        objects = gone_objects(self.old, self.new, self._definitions)
+        fates = Fates({**self._pairing.places, **self._also}, gone, fresh | again, leads, objects)
         fates = register(self._journal, containers, fates, self._pairing, self._facts, translate, self._writes)
         facts = Facts(
             self.old,
@@ -195,11 +200,19 @@ class Swap(Reversal):
         claimed = adapt(self._adapters, facts)
         names, classes = self._keeping.names, self._pairing.classes
         revisions = self._revisions = Revisions(self._live, self._candidate, self.old, names, classes)
-        placed = [kept.placed(revisions.places) for kept in containers]
-        whole = [*placed, *inside(placed, translate), *left_behind(self._journal)]
+        nowhere |= set(map(id, self._gone))
+        search = Withdrawals(self._live, self.old | self._removed, revisions.withdrawn, nowhere)
+        places, elsewhere = search.found(containers)
+        placed = [kept.placed(revisions.places | places) for kept in containers]
+        whole = [*placed, *inside(placed, translate)]
         registries = [kept for kept in whole if id(kept.living) not in claimed]
         tables = self._tables = Tables(leads, self.old, self.new, self._keeping.has, self._is_managed)
-        tables.add(whole, attributes, claimed | merge(registries, fates, translate, self._writes, revisions))
+        tools = (translate, self._writes, revisions)
+        merged = merge(registries, fates, *tools)
+        # Somebody else may have registered there what only changes its decorators.
+        less = replace(fates, gone=nowhere)
+        merged |= merge([kept for kept in elsewhere if id(kept.living) not in claimed | merged], less, *tools)
+        tables.add(whole, attributes, claimed | merged)
         self.plan.warnings += revisions.warnings
         lead_modules(whole, {**self._pairing.successors, **self._also}, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)

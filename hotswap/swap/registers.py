@@ -14,7 +14,7 @@ from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
-from hotswap.effects import Holding, Journal, LeftBehind
+from hotswap.effects import Holding, Journal
 from hotswap.generation import GONE
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.contents import Kept
@@ -25,7 +25,7 @@ from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["left_behind", "register"]
+__all__ = ["register"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _MISSING: Any = object()
@@ -56,20 +56,13 @@ def register(
 
     Returns fates that also know what becomes of entries that no definition explains.
     """
-    containers += [
-        Kept(h.twin, h.living, place=h.place) for h in journal.holdings if not (h.names or isinstance(h, LeftBehind))
-    ]
+    containers += [Kept(deed.twin, deed.living, place=deed.place) for deed in journal.holdings if not deed.names]
     _set_names(journal, translate, writes)
     fates = _explained(journal, fates, pairing, bodies, translate)
     for holding in journal.holdings:
         if not holding.names and isinstance(holding.twin, dict):
             _take_places(holding, fates, translate, writes)
     return fates
-
-
-def left_behind(journal: Journal) -> list[Kept]:
-    """Return registries that only lose something: merged last, since they may be part of others that are merged."""
-    return [Kept(deed.twin, deed.living, place=deed.place) for deed in journal.holdings if isinstance(deed, LeftBehind)]
 
 
 def _explained(
@@ -97,7 +90,7 @@ def _explained(
                 successors[id(old)] = (old, value)
                 if type(value) is FunctionType is type(old) and not is_nested(old.__code__):
                     _lead(old, value, pairing, bodies, sure=told in certain)
-    return Fates(successors, fates.gone, _Either(fates.fresh, fresh), fates.leads)
+    return Fates(successors, fates.gone, _Either(fates.fresh, fresh), fates.leads, fates.objects)
 
 
 def _certain(holding: Holding, translate: Callable[[Any], Any]) -> set[Any]:

@@ -19,29 +19,22 @@ from typing import Any
 from hotswap import walk
 from hotswap.effects import Authorship
 from hotswap.generation import Candidate, Live, authorships
-from hotswap.patch import Place, Text, Word, decode, told
-from hotswap.swap.keys import entries
+from hotswap.patch import Name, Place, Text, Unit, Word, decode, split, told, words_of
+from hotswap.swap.leaves import is_plain, leaves, spelled
 from hotswap.swap.pairs import ClassPair
 from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["Revisions", "Verdict", "identities"]
+__all__ = ["Revisions", "Verdict"]
 
 _NAMED = 8
 """How many keys a warning names."""
 
-_PARTS = 64
-"""An entry with more parts is data that somebody computes."""
-
-
-_OBJECT: type = object
-"""Stands for the type of what is told by its identity."""
-
 
 class Verdict(enum.Enum):
-    """What becomes of an entry that both versions have."""
+    """What becomes of an entry of a registry."""
 
     STAYS = "it is the same, or was changed at run time"
-    REVISED = "it is what the old version said, and the new one says another"
+    REVISED = "it is what the old version said, and the new one says another, or nothing"
     UNKNOWN = "it can't be told whether it was changed at run time"
 
 
@@ -72,17 +65,23 @@ class Revisions:
 
     def forget(self) -> None:
         """Let go of what was read: the writes are known once they were made."""
-        for name in ("_texts", "_imports"):
-            self.__dict__.pop(name, None)
+        for read in ("_texts", "_stated", "_gone_words", "_imports"):
+            self.__dict__.pop(read, None)
 
-    def warn(self, place: Place, keys: list[Any]) -> None:
-        """Say that entries keep their living value, or elements stay out."""
+    def warn(self, place: Place, keys: list[Any], *, departed: bool = False) -> None:
+        """Say that entries keep their living value, or elements stay out.
+
+        Arguments:
+            place: that of the registry.
+            keys: those of the entries.
+            departed: whether the new version does not make them at all.
+        """
+        why = "the new version registers something else, but it can't be told whether the program has changed what the"
+        if departed:
+            why = "the new version does not register it, but it can't be told whether the program has changed what the"
         named = list(map(told, keys[:_NAMED]))
         more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-        self.warnings.append(
-            f"{place.text} keeps what it has for {', '.join(named)}{more}: the new version registers something else, "
-            "but it can't be told whether the program has changed what the old one registered"
-        )
+        self.warnings.append(f"{place.text} keeps what it has for {', '.join(named)}{more}: {why} old one registered")
 
     @cached_property
     def places(self) -> dict[int, Place]:
@@ -109,6 +108,32 @@ class Revisions:
         new.update((name, text) for name, text in texts.items() if name in candidate.modules and name not in known)
         return Text(old.values(), units), Text(new.values(), units)
 
+    def withdrawn(self, module: str) -> list[Unit]:
+        """The statements of a module that are run when it is imported, and that no module of the patch has any more."""
+        entry = self._live.get(module)
+        if entry is None or entry.source is None:
+            return []
+        return [unit for unit in self._units(entry.source) if not unit.later and unit.dump not in self._stated]
+
+    @cached_property
+    def _gone_words(self) -> frozenset[Word]:
+        """The words of all statements that are gone: what is put in by one of them has its key there."""
+        modules = (*self._candidate.modules, *self._candidate.removed)
+        return frozenset(word for module in modules for unit in self.withdrawn(module) for word in unit.words)
+
+    def _units(self, text: str) -> list[Unit]:
+        known = self._candidate.units
+        if text not in known:
+            known[text] = list(split(text))
+        return known[text]
+
+    @cached_property
+    def _stated(self) -> set[str]:
+        """What the modules say that the patch loads."""
+        sources = self._candidate.patch.sources
+        texts = [decode(sources[name].data) for name in self._candidate.modules if name in sources]
+        return {unit.dump for text in texts for unit in self._units(text) if not unit.later}
+
     def concern(self, place: Place) -> bool:
         """Whether anything of what fills a registry has changed. The first time for a name, sources are read."""
         if place.name not in self._changed:
@@ -128,16 +153,36 @@ class Revisions:
             living: it, with the successors of old functions in it.
             twin: what the candidate's import has made, with the living objects for twins in it.
         """
-        leaves = _leaves(living), _leaves(twin)
-        if leaves[0] is None or leaves[1] is None or leaves[0] == leaves[1]:
+        parts = leaves(living), leaves(twin)
+        if parts[0] is None or parts[1] is None or parts[0] == parts[1]:
             return Verdict.STAYS
         if place.put:
             return self._judge_put(place, living, twin)
-        before, after = ({leaf for leaf in one or () if _is_plain(leaf)} for one in leaves)
-        held = [{leaf for leaf in one or () if not _is_plain(leaf)} for one in leaves]
-        if held[0] != held[1] or (place.attribute and not held[0]) or not self.concern(place):
+        before, after = ({leaf for leaf in one or () if is_plain(leaf)} for one in parts)
+        held = [{leaf for leaf in one or () if not is_plain(leaf)} for one in parts]
+        if held[0] != held[1]:
+            return self._judge_objects(place, living, twin)
+        if (place.attribute and not held[0]) or not self.concern(place):
             return Verdict.STAYS
-        gone, come = before - after, after - before
+        return self._compare(place, before - after, after - before)
+
+    def _judge_objects(self, place: Place, living: Any, twin: Any) -> Verdict:
+        """The same of entries made of other objects: a statement under the key has to say so."""
+        ours, theirs = spelled(living), spelled(twin)
+        if not place.keys or (ours is not None and ours == theirs):
+            return Verdict.STAYS  # as most do: no source is read for them
+        restated = bool(self._other_data) or words_of(place.keys[-1]) <= self._gone_words
+        if not restated or not self.concern(place) or not self._is_restated(place):
+            return Verdict.STAYS
+        if ours is None or theirs is None:
+            return Verdict.UNKNOWN
+        # What only the twin has is what only the new class makes: see `supplements`.
+        gone = {word for path, word in ours.items() if theirs.get(path) != word}
+        come = {word for path, word in theirs.items() if ours.get(path, word) != word}
+        return self._compare(place, gone, come) if gone or come else Verdict.STAYS
+
+    def _compare(self, place: Place, gone: set[Word], come: set[Word]) -> Verdict:
+        """Say whether the words that an entry has lost and got are those of the two versions."""
         # It is told by the very statement or function that says the one in the old version and the other in the new.
         old, new = ([text.places_of(word, place) for word in (*gone, *come)] for text in self._texts)
         ours = [*old[: len(gone)], *new[len(gone) :]]
@@ -164,16 +209,88 @@ class Revisions:
 
     def drops(self, place: Place, value: Any) -> bool:
         """Whether an entry that the new version does not make was said by a statement of the old version alone."""
-        leaves = _leaves(value)
         if place.put:
             before, after = self._imports
             spoken = after.speaking(place, place.keys[-1] if place.keys else value)
             return before.says(place, *place.keys[-1:], value) and not spoken
-        if not leaves or place.attribute or not self.concern(place):
+        parts = leaves(value)
+        if not parts or place.attribute or not self.concern(place):
             return False
-        old, new = ([text.places_of(leaf, place) for leaf in leaves] for text in self._texts)
+        old, new = ([text.places_of(part, place) for part in parts] for text in self._texts)
         said = all(any(not later for _, later in where) for where in old)
-        return all(map(_is_plain, leaves)) and said and not any(new)
+        return all(map(is_plain, parts)) and said and not any(new)
+
+    def departs(self, place: Place, value: Any) -> Verdict:
+        """Say what becomes of an entry that the new version does not make, and whose definitions are all there.
+
+        Arguments:
+            place: where it is, with its key.
+            value: it.
+
+        It goes if a statement is gone that has put it in when the module was imported: one that speaks of the key, and
+        says what the entry is.
+        """
+        if place.put:
+            return Verdict.REVISED if self.drops(place, value) else Verdict.STAYS
+        if place.attribute and type(place.keys[-1]) in UNIQUE_NEVER and type(value) in UNIQUE_NEVER:
+            return Verdict.STAYS
+        if not words_of(place.keys[-1]) <= self._gone_words or not self.concern(place):
+            return Verdict.STAYS
+        old = self._texts[0].stating(place)
+        new = self._texts[1].stating(place)
+        there = {unit.dump for unit in new}
+        gone = [unit for unit in old if unit.dump not in there]
+        if not gone or self._says(new, place, value):
+            return Verdict.STAYS
+        again = new or not words_of(place.keys[-1]).isdisjoint(self._texts[1].filling(place))
+        return Verdict.UNKNOWN if again or not self._says(gone, place, value) else Verdict.REVISED
+
+    def _says(self, units: Iterable[Unit], place: Place, value: Any) -> bool:
+        """Whether statements say what an entry is: its plain values and the names in it, or how it was made."""
+        names = {name for unit in units for name in unit.names} if type(value) not in UNIQUE_NEVER else ()
+        if any(value is module.__dict__.get(name, self) for module in self._old.values() for name in names):
+            return True
+        parts = spelled(value)
+        if not parts:
+            return False
+        called = {own for unit in units for own in (*unit.names, *unit.own)}
+        said = {word for unit in units for word in unit.words}
+        for word, bodies in self._texts[0].filling(place).items():
+            if any(not called.isdisjoint(body.own) for body in bodies):
+                said.add(word)
+        if said.issuperset(parts.values()):
+            return True
+        # An object may have a state beside what it was made with.
+        made_with = [found for unit in units if () in parts for found in unit.arguments(parts[()][1])]
+        return any(found is not None and self._meant(found) <= {*parts.values()} for found in made_with)
+
+    def _meant(self, words: Iterable[Word]) -> set[Word]:
+        """The plain values that words stand for: themselves, or what modules bind to these names."""
+        found: set[Word] = set()
+        for word in words:
+            if word[0] is not Name:
+                found.add(word)
+                continue
+            bound = [module.__dict__[word[1]] for module in self._old.values() if word[1] in module.__dict__]
+            found |= {(type(value), value) for value in bound if type(value) in UNIQUE_NEVER}
+        return found
+
+    def _is_restated(self, place: Place) -> bool:
+        """Whether the statements that speak of a key have changed, or data that they name."""
+        old, new = (text.stating(place) for text in self._texts)
+        if {unit.dump for unit in old} != {unit.dump for unit in new}:
+            return True
+        return any(not unit.names.isdisjoint(self._other_data) for unit in new)
+
+    @cached_property
+    def _other_data(self) -> set[str]:
+        """The names of modules that stand for data whose definition has changed."""
+        candidate = self._candidate
+        return {
+            name.rpartition(".")[2].removesuffix("*")
+            for module, loaded in candidate.modules.items()
+            for name in candidate.selection.changed_names(module, candidate.definitions[module], loaded)
+        }
 
     def adds(self, place: Place, value: Any) -> bool:
         """Whether a plain element that the living registry lacks is said by the new version alone."""
@@ -191,34 +308,3 @@ class Revisions:
         if type(value) not in UNIQUE_NEVER or place.attribute or not self.concern(place):
             return False
         return not any(text.places_of((type(value), value), place) for text in self._texts)
-
-
-def identities(value: Any) -> frozenset[int]:
-    """The ids of the functions, classes and objects that an entry is made of."""
-    return frozenset(key for kind, key in _leaves(value) or () if kind is _OBJECT)
-
-
-def _is_plain(leaf: tuple[Any, Any]) -> bool:
-    return leaf[0] is not _OBJECT
-
-
-def _leaves(value: Any) -> list[Word] | None:
-    """What an entry is made of: its plain values by type, anything else by identity. None if it is data."""
-    found: list[Word] = []
-    stack, seen = [value], 0
-    while stack:
-        part = stack.pop()
-        kind = type(part)
-        seen += 1
-        if seen > _PARTS:
-            return None  # as is what contains itself
-        if kind in UNIQUE_NEVER:
-            found.append((kind, part))
-        elif issubclass(kind, tuple) or kind is frozenset:
-            stack += tuple.__iter__(part) if issubclass(kind, tuple) else part
-        elif kind in (dict, list, set) and len(part) <= _PARTS:
-            stack += entries(part)
-        else:
-            # A list that is longer stands for itself, as an object does.
-            found.append((_OBJECT, id(part)))
-    return found

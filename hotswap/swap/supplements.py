@@ -18,13 +18,12 @@ from typing import Any
 from hotswap import walk
 from hotswap.generation import Candidate, Live
 from hotswap.patch import decode, parse
+from hotswap.swap.assignments import MISSING, in_slot
 from hotswap.swap.contents import Kept, inside
 from hotswap.swap.plan import Op, Writes
-from hotswap.swap.state import UNIQUE_NEVER, Keeping
+from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["Wording", "assign", "supplement"]
-
-_MISSING: Any = object()
+__all__ = ["Wording", "supplement"]
 
 _ENTRIES = 10_000
 """A twin with more attributes or keys was filled with data; nobody looks for what a constructor put there."""
@@ -124,48 +123,6 @@ def supplement(kept: Iterable[Kept], translate: Callable[[Any], Any], wording: W
             writes.late(_Items(holder, {name: living(source[name]) for name in names}).ops)
 
 
-def assign(keeping: Keeping, translate: Callable[[Any], Any], writes: Writes) -> Iterator[str]:
-    """Set the attributes of kept objects that statements of the new version set otherwise than those of the old one.
-
-    Arguments:
-        keeping: what is kept.
-        translate: gives the living object for a dropped twin.
-        writes: receives the writes.
-
-    Yields a warning for each that is no plain attribute (a property, a slot), or that the program has set since.
-    """
-    for key, (place, names) in keeping.assigned.items():
-        twin, living = keeping.twins[key]
-        source, holder = walk.instance_dict(twin), walk.instance_dict(living)
-        for name, before in names.items():
-            told = f"{place} is kept, and a statement sets its {name} otherwise than before"
-            slots = _slot(twin, name), _slot(living, name)
-            if source is not None and holder is not None and name in source:
-                there, after = holder.get(name, _MISSING), source[name]
-            elif None not in slots:
-                there, after = (_in_slot(slot, one) for slot, one in zip(slots[::-1], (living, twin), strict=True))
-            else:
-                there = after = _MISSING
-            if after is _MISSING:
-                yield f"{told}: that stays as it is"
-            elif before is not ... and there is not _MISSING and not _is_value(there, before):
-                yield f"{told}: it keeps what the program has set since"
-            elif slots[1] is None and holder is not None:
-                writes.item(holder, name, translate(after))
-            elif there is not _MISSING:
-                write = slots[1].__set__
-                writes.both([(write, living, translate(after))], [(write, living, there)])
-
-
-def _slot(o: Any, name: str) -> Any:
-    """What gives a slot of an object; None if it has none of that name."""
-    return next((slot for slot in walk.slot_descriptors(type(o)) if slot.__name__ == name), None)
-
-
-def _is_value(living: Any, plain: object) -> bool:
-    return type(living) is type(plain) and bool(living == plain)  # both are plain: no code of anybody runs
-
-
 def _members(kept: list[Kept], translate: Callable[[Any], Any]) -> Iterator[Kept]:
     """Yield what is in the lists, tuples and sets of kept objects, paired with the twins of it, and what is inside.
 
@@ -254,17 +211,10 @@ def _empty_slots(pair: Kept) -> list[tuple[Any, Any]]:
     found = []
     for slot in walk.slot_descriptors(type(pair.twin)):
         mine = there.get(slot.__name__)
-        value = _in_slot(slot, pair.twin)
-        if mine is not None and value is not _MISSING and _in_slot(mine, pair.living) is _MISSING:
+        value = in_slot(slot, pair.twin)
+        if mine is not None and value is not MISSING and in_slot(mine, pair.living) is MISSING:
             found.append((mine, value))
     return found
-
-
-def _in_slot(slot: Any, holder: Any) -> Any:
-    try:
-        return slot.__get__(holder)
-    except (AttributeError, TypeError):
-        return _MISSING  # empty, or one of a C type that hides behind this descriptor
 
 
 class _Items:
@@ -277,7 +227,7 @@ class _Items:
     def ops(self, forward: bool) -> Iterator[Op]:
         for name, value in self.values.items():
             there = self.there(name)
-            if there is not _MISSING and not (name in self.added and there is value):
+            if there is not MISSING and not (name in self.added and there is value):
                 continue  # it is there, or somebody has changed it since
             if forward:
                 self.added.add(name)
@@ -287,7 +237,7 @@ class _Items:
                 yield from (self.put(name, value), self.take(name))
 
     def there(self, name: Any) -> Any:
-        return self.holder.get(name, _MISSING)
+        return self.holder.get(name, MISSING)
 
     def put(self, name: Any, value: Any) -> Op:
         return (dict.__setitem__, self.holder, name, value)
@@ -300,7 +250,7 @@ class _Slots(_Items):
     """The same for slots; `values` maps their descriptors."""
 
     def there(self, name: Any) -> Any:
-        return _in_slot(name, self.holder)
+        return in_slot(name, self.holder)
 
     def put(self, name: Any, value: Any) -> Op:
         return (name.__set__, self.holder, value)

@@ -228,6 +228,33 @@ def a(got = Depends(deps.depend)): return got
         app.dependency_overrides[service.package.deps.depend] = lambda: "again"
         assert answers(app, request)[0][3] == '"again"'
 
+    OVERRIDE = "app.dependency_overrides[depend] = fake\n"
+
+    @pytest.mark.parametrize("where", ["app.py", "fakes.py"])
+    @pytest.mark.parametrize("fake", ["def fake(): return 'fake'\n", "fake = lambda: 'fake'\n"])
+    def test_overrides_of_a_statement_follow_it(self, program: Start, where: str, fake: str) -> None:
+        files = {**self.FILES, "fakes.py": "from .app import app\n"}
+        if where == "fakes.py":
+            files["__init__.py"] = files.get("__init__.py", "") + "from . import app, fakes\n"
+        files[where] += f"from .deps import depend\n{fake}"
+        said = {**files, where: files[where] + self.OVERRIDE}
+        program(said).goes({where: files[where]})
+        program(files).goes({where: said[where]})
+        program(said).goes({where: said[where].replace("'fake'", "'other'")})
+
+    def test_overrides_of_a_statement_that_the_program_has_changed_stay(self, program: Start) -> None:
+        more = "from .deps import depend\ndef fake(): return 'fake'\n"
+        files = {**self.FILES, "app.py": self.FILES["app.py"] + more}
+        service = program({**files, "app.py": files["app.py"] + self.OVERRIDE})
+        app = service.package.app.app
+        app.dependency_overrides[service.package.deps.depend] = lambda: "mine"
+        rollout = service.stage({"app.py": files["app.py"]})
+        rollout.verify()
+        rollout.commit()
+        assert answers(app, [("GET", "/a", None)])[0][3] == '"mine"'
+        assert rollout.plan is not None
+        assert [one for one in rollout.plan.warnings if "dependency_overrides keeps what it has for depend" in one]
+
     def test_in_the_changed_module(self, program: Start) -> None:
         program(self.FILES).goes({"app.py": self.FILES["app.py"].replace("def a(got", "def a(n: int = 1, got")})
 

@@ -243,3 +243,12 @@ class TestConfiguration:
         rollout.verify()
         rollout.commit()
         assert service.held.config["TESTING"] is True
+
+    def test_an_attribute_that_is_kept_there_follows(self, program: Start) -> None:
+        service = program({**self.FILES, "app.py": f"{APP}app.secret_key = 'v1'\n"})
+        rollout = service.stage({"app.py": f"{APP}app.secret_key = 'v2'\n"})
+        rollout.verify()
+        rollout.commit()
+        assert service.held.secret_key == service.held.config["SECRET_KEY"] == "v2"
+        service.patcher.rollback()
+        assert service.held.secret_key == "v1"
