@@ -8,6 +8,7 @@ Nothing is asked for anything on the way.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
@@ -80,6 +81,7 @@ class Withdrawals:
                     units = reached.setdefault(id(holder), (holder, place, []))[2]
                     if not units or units[-1] is not unit:
                         units.append(unit)
+        reached.pop(id(sys.modules), None)  # what stands there has its own rules: see `places`
         for holder, place, units in reached.values():
             if dict.__len__(holder) <= _MANY and self._speak(units, holder):
                 yield holder, place
