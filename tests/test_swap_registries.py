@@ -547,3 +547,35 @@ def a(): return 1
         running.patcher.rollback()
         assert {running.m.a: {"note": "old"}} == running.m.R
         assert {running.m.a: [running.m.a]} == running.m.CALLS
+
+
+class TestImportedLists:
+    """A list of another module that a changed module imports by name, and appends tuples with functions to."""
+
+    REGISTRY = "ROUTES = []\ndef route(path):\n    return lambda f: ROUTES.append((path, f)) or f\n"
+    HEADS = ("from .reg import ROUTES, route\n", "from .reg import *\n", "from .reg import route\nfrom . import reg\n")
+
+    @pytest.mark.parametrize("head", HEADS)
+    def test_come_and_go_with_each_swap_and_rollback(self, service: Callable[..., Service], head: str) -> None:
+        def text(version: int, *paths: str) -> str:
+            return head + "".join(f"@route('/{p}')\ndef {p}(): return {version}\n" for p in paths)
+
+        running = service(reg=self.REGISTRY, m=text(1, "a", "b"))
+
+        def routes() -> list[tuple[str, int]]:
+            return [(path, function()) for path, function in running.reg.ROUTES]
+
+        for _ in range(3):
+            running.apply(m=text(2, "a", "c"))
+            assert routes() == [("/a", 2), ("/c", 2)]
+            running.patcher.rollback()
+            assert routes() == [("/a", 1), ("/b", 1)]
+
+    def test_of_the_statement_itself_do_not_double(self, service: Callable[..., Service]) -> None:
+        code = "from .reg import ROUTES\ndef a(): return {}\nROUTES.append(('/a', a))\n"
+        running = service(reg=self.REGISTRY, m=code.format(1))
+        for version in range(2, 6):
+            running.apply(m=code.format(version))
+        running.patcher.rollback()
+        ((path, function),) = running.reg.ROUTES
+        assert (path, function()) == ("/a", 4)

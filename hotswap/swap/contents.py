@@ -25,13 +25,15 @@ class Kept:
     """An object that is kept: the dropped twin, and the living one.
 
     `touched` says that other statements put something into it, ``TABLE["x"] = 1``, and that they differ in the new
-    version: then entries of plain data are added too. `place` says where it is, if that is known.
+    version: then entries of plain data are added too. `place` says where it is, if that is known. `partial` says that
+    the twin has only what was not there before, as what was taken out of a live registry.
     """
 
     twin: Any
     living: Any
     touched: bool = False
     place: Place | None = None
+    partial: bool = False
 
     def placed(self, places: Mapping[int, Place]) -> Kept:
         """Return it with its place."""

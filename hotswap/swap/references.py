@@ -25,6 +25,7 @@ from hotswap.generation import ModuleView, SysView, gate
 from hotswap.swap.audit import PARTS_OF_CLASSES, described
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import IN_PLACE, hashes_quietly, is_quiet, refilled, rewriting
+from hotswap.swap.keys import is_rebuilt
 from hotswap.swap.plan import Change, Op
 from hotswap.swap.rebuilding import Rebuilding
 
@@ -101,8 +102,8 @@ class Redirection:
 
     def dropped(self) -> list[Any]:
         """What was dropped: the twins, and what was rebuilt without them."""
-        pairs = ((key, pair) for key, pair in self.twins.items() if key not in self._successors)
-        return [value for _, (value, living) in pairs if value is not living]  # what both share stands for itself
+        pairs = (pair for key, pair in self.twins.items() if key not in self._successors)
+        return [value for value, living in pairs if value is not living]  # what both share stands for itself
 
     def translate(self, value: Any) -> Any:
         """Return the living object for a twin, a rebuilt copy of an immutable container of twins, or `value` itself.
@@ -159,7 +160,9 @@ class Redirection:
                     self.twins[id(reference)] = (reference, weakref.proxy(living))
 
     def _translate_twin(self, value: Any) -> Any:
-        return value if id(value) in self._successors else self.translate(value)
+        if id(value) in self._successors or (is_rebuilt(type(value)) and rebuilt(value, self._translate_twin) is value):
+            return value
+        return self.translate(value)
 
     def _is_dropped(self, value: object) -> bool:
         found = self.twins.get(id(value))
@@ -176,8 +179,7 @@ class Redirection:
         for name, module in self.modules.items():
             found[id(module)] = (module, name)
             found[id(module.__dict__)] = (module.__dict__, name)
-            values = list(module.__dict__.items())
-            stack += [(value, f"{name}:{attribute}", 0) for attribute, value in values[::-1]]
+            stack += [(value, f"{name}:{attribute}", 0) for attribute, value in [*module.__dict__.items()][::-1]]
         later: list[tuple[object, str, int]] = [
             (owned, f"{owned.__module__}:{owned.__qualname__}", 0)
             for owned in self._owned.values()
@@ -269,8 +271,7 @@ class Redirection:
                 if is_quiet(op):
                     yield op
                 else:
-                    # A hash computed by Python code must not be asked in the commit. The old version of the class is
-                    # still live for a moment; who looks there now gets that instead of the twin.
+                    # Its hash would run Python code in the commit. Who looks there before that gets the old class.
                     op[0](*op[1:])
 
     def _ops_for(self, holder: Any, place: str) -> Iterator[Op]:

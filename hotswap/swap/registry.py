@@ -41,7 +41,7 @@ class Registry:
     ) -> None:
         self.twin, self.living, self.touched = pair.twin, pair.living, pair.touched
         self.fates, self.writes, self._translate, self._removed = fates, writes, translate, removed
-        self.revisions, self.place = revisions, pair.place
+        self.revisions, self.place, self.partial = revisions, pair.place, pair.partial
         self.table = Table(pair.living, fates.leads)
 
     def translate(self, value: Any) -> Any:
@@ -84,7 +84,11 @@ class Registry:
 
     def departs(self, key: Any, living: Any) -> Verdict:
         """Say what becomes of an entry, or element, that the new version does not make."""
-        return self.revisions.departs(self.place.at(key), living) if self.place is not None else Verdict.STAYS
+        if self.place is None:
+            return Verdict.STAYS
+        verdict = self.revisions.departs(self.place.at(key), living)
+        # What the new version has registered just as it was is not in such a twin.
+        return Verdict.STAYS if self.partial and verdict is Verdict.UNKNOWN else verdict
 
     def unclear(self) -> list[Any]:
         """The entries that the new version does not make, where it can't be told whether the old import did.
