@@ -4,6 +4,7 @@ from hotswap.effects.authorship import Authorship
 from hotswap.effects.facts import KINDS, Deed, Effect, Outcome, checked_kinds
 from hotswap.effects.holding_deeds import Holding
 from hotswap.effects.journal import Journal, Look, Survey
+from hotswap.effects.log_handlers import forget_handlers
 from hotswap.effects.log_names import Named
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "Outcome",
     "Survey",
     "checked_kinds",
+    "forget_handlers",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.effects.facts import Deed, Outcome
 
-__all__ = ["LOCK", "NAMES", "REFERENCES", "KeptOpen", "Successors", "alike", "handler_facts", "has"]
+__all__ = ["LOCK", "NAMES", "REFERENCES", "KeptOpen", "Successors", "alike", "forget_handlers", "handler_facts", "has"]
 
 LOCK: Any = logging._lock  # type: ignore[attr-defined]  # who configures logging holds it
 REFERENCES: list[Any] = logging._handlerList  # type: ignore[attr-defined]
@@ -30,6 +30,20 @@ _STATE = frozenset(
 
 _DEEP = 16
 """How many steps from a handler objects are compared."""
+
+
+def forget_handlers(kind: type) -> None:
+    """Have `logging` forget the handlers of a class that is dropped: nobody is to close them when the process ends.
+
+    Arguments:
+        kind: the class; of others nothing is forgotten.
+    """
+    if logging.Handler in walk.mro(kind):
+        with LOCK:
+            REFERENCES[:] = [reference for reference in REFERENCES if type(reference()) is not kind]
+            for name, handler in list(NAMES.items()):
+                if type(handler) is kind:
+                    NAMES.pop(name, None)
 
 
 class KeptOpen:

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hotswap import collector, walk
+from hotswap.effects import forget_handlers
 
 __all__ = ["Young", "detach", "reachable", "watch_young"]
 
@@ -133,8 +134,9 @@ def detach(cls: type) -> None:
     """Take a dropped class out of `__subclasses__()` of its bases, which live on.
 
     The class itself dies with the next collection; until then a framework that walks the subclasses of a base must
-    not find it.
+    not find it. An object of it has lost what it inherits by then, so `logging` is not to close it.
     """
+    forget_handlers(cls)
     written_in_c, *others = _above(cls)
     if not _detach_below(cls, written_in_c) and not _detach_by_mirror(cls):
         any(_detach_below(cls, base) for base in others)
