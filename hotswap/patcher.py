@@ -30,6 +30,7 @@ from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.rollout import Record, Rollout, State
 from hotswap.settlement import Settlement, catch_up
+from hotswap.shield import outlast
 from hotswap.stopping import check_limit, check_wait
 from hotswap.succession import Succession
 from hotswap.swap import Leftover, Recalled, Swap, Undone
@@ -369,7 +370,8 @@ class Patcher:
                 told = self._succession.retreat(rollout, undone, recalled)
                 self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
         finally:
-            if recalled.candidate is not None:
-                recalled.candidate.discard()  # unless it is live
+            left = recalled.candidate
+            discard = {"what was imported anew for it is left": left.discard} if left is not None else {}
+            rollout.plan.warnings += outlast(discard)  # unless it is live
         self._place.abort("what it was staged on was rolled back")
         return told
