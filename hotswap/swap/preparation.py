@@ -197,6 +197,7 @@ class Swap(Reversal):
             self._writes,
             self.plan,
             self._candidate.owned,
+            predecessor=leads.back.of,
         )
         claimed = adapt(self._adapters, facts)
         names, classes = self._keeping.names, self._pairing.classes
