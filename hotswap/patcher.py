@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, TypeVar, overload
 
@@ -296,7 +297,8 @@ class Patcher:
         """Tell those who follow that a rollout was taken back; not under a lock, since they write files and logs."""
         record = rollout.record
         for follower in list(self._followers):
-            follower(record)
+            consequence = "a watched directory may not say that it was rolled back"
+            rollout.plan.warnings += outlast({consequence: partial(follower, record)})
         catch_up()
 
     def prepare(self, rollout: Rollout) -> Swap:

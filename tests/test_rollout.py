@@ -352,6 +352,14 @@ class TestWhatFollowsTheSwap:
         service.patcher.apply(service.patch(2))
         assert service.quote() == 2
 
+    def test_who_follows(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: list[Any] = []
+        monkeypatch.setattr(service.patcher, "_followers", [_failing, told.append])
+        rollout = service.patcher.apply(service.patch(1))
+        rollout.rollback()
+        assert [record.state for record in told] == [State.ROLLED_BACK]
+        assert any("OSError: no space left" in warning for warning in rollout.plan.warnings)
+
     def test_a_class_whose_attributes_fail_when_they_are_asked(self, service: Service) -> None:
         # The metaclass itself asks when a class is made, so they fail later.
         text = (

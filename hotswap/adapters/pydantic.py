@@ -191,10 +191,12 @@ class PydanticAdapter(Adapter):
             f"{name} was made at run time from a model that changes: it goes on with the old fields and validators"
             for name in self._warned
         ]
+        sentence = "it is complete, and nothing tells what names in the new annotations mean"
         for living, twin in facts.classes:
             if is_complete(living) and is_complete(twin) is False:
-                sentence = "it is complete, and nothing tells what names in the new annotations mean"
                 refuse("model-incomplete", facts, living, sentence)
+        for home, name in [] if self._completion is None else self._completion.left:
+            facts.plan.unsupported.append(Change("model-incomplete", home, name, sentence))
         paired = {id(living) for living in twins.values()}
         for model in self._stale_generics:
             if id(model) not in paired:

@@ -14,10 +14,12 @@ from types import ModuleType
 from typing import Any
 
 import pydantic.dataclasses
+from pydantic import TypeAdapter
 from pydantic._internal._model_construction import ModelMetaclass, build_lenient_weakvaluedict
 
 from hotswap import walk
 from hotswap.adapters.fields import items_of
+from hotswap.adapters.pydantic_schemas import classes_in
 from hotswap.generation import Definitions, Live, LiveModule
 
 __all__ = ["Completion", "is_complete", "known_names", "rebuilt", "with_names"]
@@ -35,7 +37,10 @@ def is_complete(cls: type) -> bool | None:
 
 
 def rebuilt(model: Any, names: Mapping[str, Any]) -> bool:
-    """Have pydantic complete a class of a candidate with these names; return whether it is complete."""
+    """Have pydantic complete a class or adapter of a candidate with these names; return whether it is complete."""
+    if type(model) is TypeAdapter:
+        model.rebuild(raise_errors=False, _types_namespace=dict(names))
+        return model.pydantic_complete
     if type(model) is ModelMetaclass:
         model.model_rebuild(raise_errors=False, _types_namespace=dict(names))  # type: ignore[attr-defined]  # it is a model
     else:
@@ -44,15 +49,18 @@ def rebuilt(model: Any, names: Mapping[str, Any]) -> bool:
 
 
 class Completion:
-    """Completes the classes of a candidate that are complete in the living modules.
+    """Completes the classes and type adapters of a candidate that are complete in the living modules.
 
     Arguments:
         live: the managed modules as they run.
         definitions: what the new sources say.
+
+    `left` names the adapters that can't be completed: module, name.
     """
 
     def __init__(self, live: Live, definitions: Mapping[str, Definitions]) -> None:
         self._live, self._definitions = live, definitions
+        self.left: list[tuple[str, str]] = []
 
     def complete(self, modules: Mapping[str, ModuleType], classes: Iterable[type]) -> None:
         """Complete these classes of these modules of a candidate, as far as that can be done."""
@@ -62,27 +70,46 @@ class Completion:
             if not is_complete(cls) and living is not None and is_complete(living):
                 waiting.append((cls, living))
         while waiting:
-            own = [self._names(cls, living, modules) for cls, living in waiting]
+            own = [self._names(walk.class_home(cls), known_names(living), modules) for cls, living in waiting]
             shared = _unambiguous(item for names in own for item in names.items())
             left = [
                 pair for pair, names in zip(waiting, own, strict=True) if not _completed(pair[0], {**shared, **names})
             ]
             if len(left) == len(waiting):
-                return
+                break
             waiting = left
+        self._complete_adapters(modules)
+
+    def _complete_adapters(self, modules: Mapping[str, ModuleType]) -> None:
+        self.left = []
+        for home, module in modules.items():
+            entry = self._live.get(home)
+            for name, living in [] if entry is None else items_of(entry):
+                twin = module.__dict__.get(name)
+                if type(living) is not TypeAdapter or type(twin) is not TypeAdapter:
+                    continue
+                if living.pydantic_complete and not twin.pydantic_complete:
+                    known = _unambiguous((walk.class_name(cls), cls) for cls in classes_in(living.core_schema))
+                    if not _completed(twin, self._names(home, known, modules)):
+                        self.left.append((home, name))
 
     def _living(self, cls: type) -> type | None:
         entry = self._live.get(walk.class_home(cls))
         found = None if entry is None or not entry.plain else _at(entry.module.__dict__, walk.class_name(cls))
         return found if walk.is_class(found) else None
 
-    def _names(self, cls: type, living: type, modules: Mapping[str, ModuleType]) -> dict[str, Any]:
-        """What the names in the annotations of a class stand for that its module does not define."""
-        home = walk.class_home(cls)
+    def _names(self, home: str, known: Mapping[str, Any], modules: Mapping[str, ModuleType]) -> dict[str, Any]:
+        """What the names in annotations stand for that their module does not define.
+
+        Arguments:
+            home: the name of the module.
+            known: what those of the living version have come to.
+            modules: those of the candidate.
+        """
         inside = modules[home].__dict__ if home in modules else {}
         entry = self._live.get(home)
         told = {} if entry is None or not entry.plain else _set_at_run_time(entry)
-        found = {name: _twin(value, modules) for name, value in {**told, **known_names(living)}.items()}
+        found = {name: _twin(value, modules) for name, value in {**told, **known}.items()}
         body = self._definitions.get(home) or (None if entry is None else entry.definitions)
         if body is not None:
             for name, (origin, attribute) in body.imports():
@@ -108,9 +135,9 @@ def _set_at_run_time(entry: LiveModule) -> dict[str, Any]:
     }
 
 
-def _completed(cls: type, names: Mapping[str, Any]) -> bool:
+def _completed(part: Any, names: Mapping[str, Any]) -> bool:
     try:
-        return rebuilt(cls, names)
+        return rebuilt(part, names)
     except Exception:  # noqa: BLE001 - pydantic's own, or that of a hook of a type
         return False  # the plan refuses a model that is not complete
 

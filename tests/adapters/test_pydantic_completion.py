@@ -116,6 +116,17 @@ class TestCompletedByAnotherModule:
         assert refused_codes(program, new) == ["model-incomplete"]
         assert program.made() == {"x": 4}
 
+    def test_an_adapter(self, make_package: Make) -> None:
+        source = CHECKED.replace("BaseModel\n", "BaseModel, TypeAdapter\n", 1) + "adapter = TypeAdapter('list[Bee]')\n"
+        use = USE + "code.adapter.rebuild(_types_namespace={'Bee': B})\n"
+        use += "def make(): return code.adapter.validate_python([{'x': 4}])[0].model_dump()\n"
+        program = Program(make_package, source, use)
+        program.put(source, other=OTHER + "    y: int = 2\n")
+        assert program.made() == {"x": 4, "y": 2}
+        program.back()
+        assert program.made() == {"x": 4}
+        assert refused_codes(program, source.replace("list[Bee]", "list[Wasp]")) == ["model-incomplete"]
+
     def test_circles(self, make_package: Make) -> None:
         program = Program(make_package, PLAIN, USE + "A.model_rebuild()\n", OTHER + BACK)
         program.put(PLAIN.replace("n: int = 1", "n: int = 2"))
