@@ -153,13 +153,18 @@ class Since:
             if back is not key:
                 yield (dict.pop, target, key, None)
             yield (dict.__setitem__, target, back, self._back(value))
-            self._undo += [(dict.pop, target, back, None), (dict.__setitem__, there, key, value)]
+            self._undo += [_restoring(target, each, there) for each in (key, back)]
         for key in [key for key in self._written if key not in there]:
             # The program has taken it out: the old one, for which it stood, goes too.
             back = self._back(key)
             if back in self._before:
                 yield (dict.pop, target, back, None)
-                self._undo.append((dict.__setitem__, target, back, self._before[back]))
+                self._undo.append(_restoring(target, back, there))
+
+
+def _restoring(table: dict[Any, Any], key: Any, there: Mapping[Any, Any]) -> Op:
+    """The write that gives a table what is there now under a key, or nothing."""
+    return (dict.__setitem__, table, key, there[key]) if key in there else (dict.pop, table, key, None)
 
 
 def _said(facts: Facts, living: Any) -> Iterator[_Said]:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hotswap import LoadError
+from hotswap import CommitError, LoadError
+from hotswap.swap import Writes
 from tests.adapters.asgi import answers, received
 from tests.adapters.programs import Program
 
@@ -299,6 +300,26 @@ def a(got = Depends(deps.depend)): return got
         assert answers(app, request)[0][3] == '"mine"'
         assert list(app.dependency_overrides) == [service.package.deps.depend]
 
+    def test_overrides_stay_when_a_rollback_fails(self, program: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        service = program(self.FILES)
+        app, request = service.package.app.app, [("GET", "/a", None)]
+        app.dependency_overrides[service.package.deps.depend] = lambda: "before"
+        rollout = service.stage({"deps.py": "def depend(): return 'two'\n"})
+        rollout.verify()
+        rollout.commit()
+        app.dependency_overrides[service.package.deps.depend] = lambda: "mine"
+        before = dict(app.dependency_overrides)
+        with monkeypatch.context() as patched:
+            # The last write of all is one that raises; those that take the others back do not.
+            made, errors = Writes._ops, [OSError("no space left")]
+            patched.setattr(Writes, "_ops", lambda writes, way: [*made(writes, way), (_failing, errors)])
+            with pytest.raises(CommitError):
+                rollout.rollback()
+        assert app.dependency_overrides == before
+        assert answers(app, request)[0][3] == '"mine"'
+        rollout.rollback()
+        assert answers(app, request)[0][3] == '"mine"'
+
     def test_overrides_changed_while_a_patch_is_live_hold_after_its_rollback(self, program: Start) -> None:
         service = program(self.FILES)
         app, request = service.package.app.app, [("GET", "/a", None)]
@@ -351,3 +372,8 @@ def item(item: Item) -> Item:
         service = program({**self.FILES, "models.py": models, "app.py": app})
         service.goes({"models.py": more})
         service.goes({"models.py": models, "app.py": app.replace("[item]", "[item, item]")})
+
+
+def _failing(errors: list[OSError]) -> None:
+    if errors:
+        raise errors.pop()
