@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, TypeVar, overload
 
@@ -30,6 +31,7 @@ from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.rollout import Record, Rollout, State
 from hotswap.settlement import Settlement, catch_up
+from hotswap.shield import outlast
 from hotswap.stopping import check_limit, check_wait
 from hotswap.succession import Succession
 from hotswap.swap import Leftover, Recalled, Swap, Undone
@@ -295,7 +297,8 @@ class Patcher:
         """Tell those who follow that a rollout was taken back; not under a lock, since they write files and logs."""
         record = rollout.record
         for follower in list(self._followers):
-            follower(record)
+            consequence = "a watched directory may not say that it was rolled back"
+            rollout.plan.warnings += outlast({consequence: partial(follower, record)})
         catch_up()
 
     def prepare(self, rollout: Rollout) -> Swap:
@@ -369,7 +372,8 @@ class Patcher:
                 told = self._succession.retreat(rollout, undone, recalled)
                 self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
         finally:
-            if recalled.candidate is not None:
-                recalled.candidate.discard()  # unless it is live
+            left = recalled.candidate
+            discard = {"what was imported anew for it is left": left.discard} if left is not None else {}
+            rollout.plan.warnings += outlast(discard)  # unless it is live
         self._place.abort("what it was staged on was rolled back")
         return told

@@ -13,10 +13,10 @@ of the interpreter) the work is done in place, and an interrupt strikes as ever.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-__all__ = ["shielded"]
+__all__ = ["outlast", "shielded"]
 
 T = TypeVar("T")
 
@@ -94,3 +94,20 @@ def shielded(work: Callable[[], T]) -> tuple[T, BaseException | None]:
         interrupt = error
     interrupt = shield.wait(thread, interrupt)
     return shield.result(interrupt), interrupt
+
+
+def outlast(steps: Mapping[str, Callable[[], object]]) -> list[str]:
+    """Take the steps that follow a swap, each of them also if one before it fails: the swap is made, and stays made.
+
+    Arguments:
+        steps: what is not as it should be if a step fails -> the step.
+
+    Returns a sentence for each that failed.
+    """
+    failed: list[str] = []
+    for consequence, step in steps.items():
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - it is told in the plan; nothing can be taken back any more
+            failed.append(f"{consequence}: {type(error).__name__}: {error}")
+    return failed

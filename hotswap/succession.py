@@ -34,6 +34,7 @@ from hotswap.generation import (
 )
 from hotswap.rollout import Rollout, State
 from hotswap.settlement import Settlement
+from hotswap.shield import outlast
 from hotswap.swap import Importers, Leftover, Lineage, Recalled, Settling, Swap, Undone
 
 __all__ = ["Succession"]
@@ -152,18 +153,37 @@ class Succession:
         imported = frozenset(entry.name for entry in self._live)
         known = imported | swap.new.keys()
         entries = {name: entry for name, entry in self._live.modules.items() if name in swap.old}
-        rollout.pause = swap.commit(self._drained(rollout))
-        rollout.adapters = []
+        patch = rollout.patch
+        versions = {name: patch.version_of(name) or rollout.version for name in roots(patch, before)}
         superseded = self._previous
-        self._shelf.put(rollout.candidate.tree, swap.new, rollout.candidate.removed)
-        self._lineage = swap.lineage_after_commit()
-        changed = roots(rollout.patch, before)
-        self._put({name: rollout.patch.version_of(name) or rollout.version for name in changed})
+        rollout.pause = swap.commit(self._drained(rollout))
+        self._put(versions)
         self._previous = _Previous(rollout, swap, before, mark, imported, self._epochs, entries)
         self.over(rollout)
+        rollout.adapters = []
+        rollout.plan.warnings += outlast(
+            {
+                "files of the new version may be missing": lambda: self._shelf.put(
+                    rollout.candidate.tree, swap.new, rollout.candidate.removed
+                ),
+                "functions of earlier versions may not follow later patches": lambda: self._follow(swap),
+                "later patches may not know what is live": lambda: self._learn(rollout, swap),
+                "modules may have been imported from the old version": lambda: self._forget_stragglers(rollout, known),
+                "files of old versions may be left": lambda: self._shelf.retire([mark]),
+                "the version before is kept in memory": superseded.swap.close if superseded else lambda: None,
+            }
+        )
+        return None if superseded is None else superseded.rollout
+
+    def _follow(self, swap: Swap, before: Lineage | None = None) -> None:
+        self._lineage = swap.lineage_after_commit(before)
+
+    def _learn(self, rollout: Rollout, swap: Swap) -> None:
         self._live.adopt()
         if not rollout.patch.keep | rollout.patch.replace:  # those have changed what the definitions say
             self._live.learn(swap.new, rollout.candidate.definitions)
+
+    def _forget_stragglers(self, rollout: Rollout, known: frozenset[str]) -> None:
         stragglers = self._shelf.stragglers(known, self._live)
         if stragglers:
             forget(stragglers)
@@ -171,11 +191,6 @@ class Succession:
             names = ", ".join(stragglers)
             sentence = "was imported from the old version while the swap was made; it will be imported anew"
             rollout.plan.warnings.append(f"{names} {sentence}")
-        self._shelf.retire([mark])
-        if superseded is None:
-            return None
-        superseded.swap.close()
-        return superseded.rollout
 
     def undo(self, rollout: Rollout, inside: Callable[[], AbstractContextManager[None]]) -> Undone:
         """Run the inverse migrations of the live rollout, in the block that `inside` makes.
@@ -280,6 +295,8 @@ class Succession:
         self._live.adopt()
         swap, late = self._returning(previous, recalled)
         rollout.unsettle()
+        versions = {name: previous.versions[name] for name in roots(rollout.patch, previous.versions)}
+        returned = [] if swap is None else sorted(swap.new)
         try:
             rollout.pause = previous.swap.revert(late, undone, self._drained(rollout), swap)
         except BaseException:
@@ -287,25 +304,31 @@ class Succession:
                 swap.unmake()
                 swap.close()
             raise
+        self._put(versions)
+        self._previous = None
         for name, why in late.dropped.items():
             rollout.plan.warnings.append(f"{name} {_DROPPED}: {why}")
         for name, why in recalled.candidate.failed.items() if recalled.candidate is not None else ():
             if name not in late.dropped:
                 rollout.plan.warnings.append(f"{name} {_STALE}: {why}")
-        self._previous = None
-        self._lineage = previous.swap.lineage_after_revert()
-        returned = []
         if swap is not None:
-            returned = sorted(swap.new)
             rollout.plan.warnings += [line for line in swap.plan.warnings if line not in rollout.plan.warnings]
-            self._lineage = swap.lineage_after_commit(self._lineage)
-            swap.close()
-        self._shelf.put_back(previous.mark)
-        self._put({name: previous.versions[name] for name in roots(rollout.patch, previous.versions)})
-        self._live.adopt(previous.entries)
-        previous.swap.close()
-        self._shelf.retire([])
+        rollout.plan.warnings += outlast(
+            {
+                "functions of earlier versions may not follow later patches": lambda: self._follow_back(previous, swap),
+                "files of the old version may be missing": lambda: self._shelf.put_back(previous.mark),
+                "later patches may not know what is live": lambda: self._live.adopt(previous.entries),
+                "what was taken back is kept in memory": previous.swap.close,
+                "files of what was taken back may be left": lambda: self._shelf.retire([]),
+            }
+        )
         return {"returned": returned, "dropped": sorted(late.dropped)} if returned or late.dropped else {}
+
+    def _follow_back(self, previous: _Previous, returning: Swap | None) -> None:
+        self._lineage = previous.swap.lineage_after_revert()
+        if returning is not None:
+            self._follow(returning, self._lineage)
+            returning.close()
 
     def _put(self, versions: Mapping[str, Version]) -> None:
         for name, version in versions.items():

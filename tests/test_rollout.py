@@ -318,3 +318,63 @@ class TestEvents:
             structlog.configure(**before)
         assert rollout.state is State.ROLLED_BACK
         assert sys.modules[f"{service.name}.a"].quote() == 0
+
+
+class TestWhatFollowsTheSwap:
+    """The writes are made: what comes after them can't fail the rollout, and is told in its plan."""
+
+    @pytest.mark.parametrize("step", ["put", "retire", "stragglers"])
+    def test_forward(self, service: Service, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(f"hotswap.generation.Shelf.{step}", _failing)
+            rollout = service.patcher.apply(service.patch(1))
+        assert (rollout.state, service.quote(), str(service.patcher.versions[service.name])) == (State.LIVE, 1, "1.0")
+        assert any("OSError: no space left" in warning for warning in rollout.plan.warnings)
+        rollout.rollback()
+        assert (rollout.state, service.quote()) == (State.ROLLED_BACK, 0)
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            "hotswap.swap.reversal.forget_twins",
+            "hotswap.swap.reversal.forget_answers",
+            "hotswap.generation.Shelf.put_back",
+        ],
+    )
+    def test_back(self, service: Service, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+        before = service.patcher.versions
+        rollout = service.patcher.apply(service.patch(1))
+        with monkeypatch.context() as patched:
+            patched.setattr(step, _failing)
+            rollout.rollback()
+        assert (rollout.state, service.quote(), service.patcher.versions) == (State.ROLLED_BACK, 0, before)
+        assert any("OSError: no space left" in warning for warning in rollout.plan.warnings)
+        service.patcher.apply(service.patch(2))
+        assert service.quote() == 2
+
+    def test_who_follows(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: list[Any] = []
+        monkeypatch.setattr(service.patcher, "_followers", [_failing, told.append])
+        rollout = service.patcher.apply(service.patch(1))
+        rollout.rollback()
+        assert [record.state for record in told] == [State.ROLLED_BACK]
+        assert any("OSError: no space left" in warning for warning in rollout.plan.warnings)
+
+    def test_a_class_whose_attributes_fail_when_they_are_asked(self, service: Service) -> None:
+        # The metaclass itself asks when a class is made, so they fail later.
+        text = (
+            "import abc\nASKED = set()\nclass Mock:\n    def __getattr__(self, name):\n"
+            "        raise (RecursionError if name in ASKED else AttributeError)(name)\n"
+            "class Shape(abc.ABC):\n    mock = Mock()\n    side = "
+        )
+        patches = [service.patch(n, more=f"{text}{n}\n") for n in (1, 2)]
+        service.patcher.apply(patches[0])
+        rollout = service.patcher.apply(patches[1])
+        sys.modules[f"{service.name}.a"].ASKED.add("__isabstractmethod__")
+        rollout.rollback()
+        assert rollout.state is State.ROLLED_BACK
+        assert not any("RecursionError" in warning for warning in rollout.plan.warnings)
+
+
+def _failing(*_: Any, **__: Any) -> Any:
+    raise OSError("no space left")

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -264,6 +265,49 @@ class TestRemoved:
         assert copy.copy(old)._overlays[0] is old
 
 
+HELD = ["K = [P()]", "K = {'a': P()}", "K = {P(): 'a'}", "K = {P()}", "K = (P(),)", "K = {(P(), 1): 'a'}"]
+FROZEN = """
+from dataclasses import dataclass
+@dataclass(frozen=True, slots=True, weakref_slot=WEAK)
+class P:
+    a: int = 1
+    def m(self): return self.a
+"""
+
+
+@pytest.mark.parametrize("held", HELD)
+@pytest.mark.parametrize("weak", ["True", "False"])
+class TestInstancesInContainers:
+    """Those that the candidate makes can't always change their class: they are made again, with what they hash by."""
+
+    def test_method(self, make_package: Make, held: str, weak: str) -> None:
+        before = FROZEN.replace("WEAK", weak)
+        code = Code(make_package, before + held)
+        cls, kept = code.live.P, code.live.K
+        live = code.put(before.replace("self.a", "self.a + 1") + held)
+        assert (live.P, live.K, live.P().m()) == (cls, kept, 2)
+        assert kept != code.put(before + held.replace("P()", "P(5)")).K
+        assert {type(one) for one in _held(code.live.K)} == {cls}
+        assert [one.m() for one in _held(code.live.K)] == [5]
+        code.back()
+        assert [one.m() for one in _held(code.live.K)] == [2]
+
+    def test_field(self, make_package: Make, held: str, weak: str) -> None:
+        before = FROZEN.replace("WEAK", weak)
+        code = Code(make_package, before + held)
+        live = code.put(before + "    b: int = 2\n" + held)
+        assert (live.P().b, [one.b for one in _held(live.K)]) == (2, [2])
+        assert any("hash" in warning for warning in code.plan.warnings)
+        code.back()
+        assert [one.m() for one in _held(code.live.K)] == [1]
+
+
+def _held(container: Any) -> list[Any]:
+    """The objects in one of the containers of `HELD`."""
+    values = [*container, *(container.values() if isinstance(container, dict) else ())]
+    return [one for value in values for one in (value if isinstance(value, tuple) else [value]) if hasattr(one, "m")]
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("before", "after", "codes"),
@@ -286,3 +330,10 @@ class TestRefused:
         code = Code(make_package, ONE)
         assert refused_codes(code, TWO + "class Q(P):\n    __slots__ = ()\n") == ["reference-left"]
         assert refused_codes(code, ONE + "class Q(P):\n    __slots__ = ('z',)\n") == []
+
+    def test_a_hash_that_fails(self, make_package: Make) -> None:
+        key = "DIVISOR = [1]\nclass Key:\n    def __hash__(self): return 1 // DIVISOR[0]\n"
+        code = Code(make_package, ONE + key)
+        new = TWO + key + "K = {(P, Key()): 1}\n"
+        assert refused_codes(code, new) == []
+        assert refused_codes(code, new + "DIVISOR[0] = 0\n") == ["reference-left"]

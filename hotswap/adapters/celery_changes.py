@@ -36,6 +36,13 @@ _OF_CELERY = ("__qualname__", "_app", "_orig_run", "name", "run")
 """What Celery sets on a task when it is registered. Whatever else is there was set by its owner, and stays."""
 
 
+_REMEMBERED = ("_exec_options", "override_max_retries")
+"""What a task remembers of its options when it has run: those of its messages, and how often the last one was retried.
+
+The latter stays when a message was retried too often, and then counts for all messages to come.
+"""
+
+
 def takes_class(living: Any, cls: type) -> bool:
     """Whether a task can get another class: tried on one that nobody knows."""
     try:
@@ -154,10 +161,10 @@ def _change_task(facts: Facts, living: Any, new: Any) -> None:
         else:
             facts.writes.drop(own, name)
     for name, value in list(other.items()):
-        if name not in own and name not in (*_OF_CELERY, "__trace__", "_exec_options"):
+        if name not in own and name not in (*_OF_CELERY, "__trace__", *_REMEMBERED):
             facts.writes.item(own, name, facts.translate(value))
-    # The options that it sends its messages with, which it remembers.
-    facts.writes.both([(dict.pop, own, "_exec_options", None)], [(dict.pop, own, "_exec_options", None)])
+    for name in _REMEMBERED:
+        facts.writes.both([(dict.pop, own, name, None)], [(dict.pop, own, name, None)])
 
 
 def lead_classes(twin: Any, app: Any) -> None:

@@ -24,7 +24,7 @@ from fastapi.params import Depends
 from fastapi.routing import APIRoute, APIRouter, APIWebSocketRoute
 
 from hotswap import walk
-from hotswap.adapters.fastapi_overrides import MISSING, changed_overrides, hashes_quietly, recorded
+from hotswap.adapters.fastapi_overrides import MISSING, Since, changed_overrides, hashes_quietly, recorded
 from hotswap.adapters.overlay import Overlay, Recorded, copied, same
 from hotswap.adapters.parts import definition, merge_list, name_of
 from hotswap.swap import Adapter, Facts, Op
@@ -85,7 +85,8 @@ class FastAPIAdapter(Adapter):
         """Return what was registered on living objects."""
         for living in self._overlay.touched():
             yield [*self._functions(living, "on_startup"), *self._functions(living, "on_shutdown")]
-            yield dict(self._overrides(living))
+            put, defaults = self._overrides(living)
+            yield {**defaults, **put}
 
     def swap(self, facts: Facts) -> None:
         """Have what is derived derived again, and bring events, overrides and dependencies up to date."""
@@ -111,9 +112,12 @@ class FastAPIAdapter(Adapter):
         before = {id(function) for function in living.__dict__.get(name) or ()}
         return [function for function in self._overlay.aside(living, name) or () if id(function) not in before]
 
-    def _overrides(self, living: Any) -> dict[Any, Any]:
+    def _overrides(self, living: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+        """What the candidate has put into the overrides, and what it would have put there if nothing had been there."""
         aside = self._overlay.aside(living, "dependency_overrides")
-        return {key: aside[key] for key in aside.registered if key in aside} if type(aside) is Recorded else {}
+        if type(aside) is Recorded:
+            return {key: aside[key] for key in aside.registered if key in aside}, aside.defaults
+        return dict(aside) if type(aside) is dict else {}, {}
 
     def _events(self, facts: Facts, living: Any, name: str, twin: Any) -> None:
         table = living.__dict__.get(name)
@@ -126,11 +130,14 @@ class FastAPIAdapter(Adapter):
         """Overrides are looked up by function: those of a function that changed hold for its successor too."""
         overrides = living.dependency_overrides
         facts.claim(overrides)
-        for key, value in list(changed_overrides(facts, living, twin, self._overrides(living))):
+        since = Since(facts, living, getattr(twin, "dependency_overrides", None))
+        for key, value in list(changed_overrides(facts, living, twin, *self._overrides(living))):
             if value is MISSING:
                 facts.writes.drop(overrides, key)
             elif hashes_quietly(key):
                 facts.writes.item(overrides, key, value)
+                since.note(key, value)
+        facts.writes.late(since.ops)
 
     def _frontend(self, facts: Facts, living: Any) -> None:
         aside = self._overlay.aside(living, "_low_priority_routes")

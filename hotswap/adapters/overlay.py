@@ -49,6 +49,7 @@ class Recorded(dict[Any, Any]):
     def __init__(self, items: Mapping[Any, Any]) -> None:
         super().__init__(items)
         self.registered: set[Any] = set()
+        self.defaults: dict[Any, Any] = {}
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.registered.add(key)
@@ -58,6 +59,18 @@ class Recorded(dict[Any, Any]):
         """Put items into it, as `dict.update` does."""
         for key, value in dict(*others, **more).items():
             self[key] = value
+
+    def __ior__(self, others: Any) -> Recorded:  # type: ignore[misc]  # it is as strict as `dict.update`
+        self.update(others)
+        return self
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Put an item into it if there is none; `defaults` notes what it would have put there otherwise."""
+        if key in self:
+            self.defaults[key] = default
+        else:
+            self[key] = default
+        return self[key]
 
 
 def same(_: Any, value: Any) -> Any:

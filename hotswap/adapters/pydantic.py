@@ -23,6 +23,7 @@ from pydantic_core import SchemaSerializer, SchemaValidator
 
 from hotswap import walk
 from hotswap.adapters.fields import changed_classes, items_of, late_fields, refuse, write_attribute
+from hotswap.adapters.pydantic_completion import Completion, is_complete, rebuilt
 from hotswap.adapters.pydantic_deferred import Deferred
 from hotswap.adapters.pydantic_generics import Generics
 from hotswap.adapters.pydantic_instances import Evolution, is_completing
@@ -51,17 +52,19 @@ class PydanticAdapter(Adapter):
         self._stale_generics: list[type] = []
         self._changed: Mapping[int, type] = {}
         self._deferred: Deferred | None = None
+        self._completion: Completion | None = None
 
     # --- staging -------------------------------------------------------------------------------------------------
 
     def dependents(self, live: Live, changed: Iterable[str], definitions: Mapping[str, Definitions]) -> Iterable[str]:
         """Return the unchanged modules with models, adapters or functions into which a changed class is compiled."""
         changed = frozenset(changed)
+        self._completion = Completion(live, definitions)
+        self._deferred = Deferred(live)
         classes = self._changed = changed_classes(live, changed, definitions)
         found: set[str] = set()
         if not classes:
             return found
-        self._deferred = Deferred(live)
         stale: dict[int, type] = {}
         for model in walk.descendants(pydantic.BaseModel):
             facts = walk.class_dict(model)
@@ -111,10 +114,13 @@ class PydanticAdapter(Adapter):
     def staged(self) -> None:
         """Complete the models that had to wait for a name that is defined further down."""
         with namespaces.lead(self.modules):
-            for module in list(self.modules.values()):
-                for cls in list(_classes_in(module)):
-                    if type(cls) is ModelMetaclass and walk.class_dict(cls).get(_COMPLETE) is False:
-                        cls.model_rebuild(raise_errors=False, _types_namespace={})  # type: ignore[attr-defined]  # it is a model
+            classes = [cls for module in list(self.modules.values()) for cls in _classes_in(module)]
+            waiting = [cls for cls in classes if is_complete(cls) is False]
+            for cls in waiting:
+                if type(cls) is ModelMetaclass:
+                    rebuilt(cls, {})
+            if self._completion is not None:
+                self._completion.complete(self.modules, waiting)
 
     # --- the swap ------------------------------------------------------------------------------------------------
 
@@ -185,6 +191,12 @@ class PydanticAdapter(Adapter):
             f"{name} was made at run time from a model that changes: it goes on with the old fields and validators"
             for name in self._warned
         ]
+        sentence = "it is complete, and nothing tells what names in the new annotations mean"
+        for living, twin in facts.classes:
+            if is_complete(living) and is_complete(twin) is False:
+                refuse("model-incomplete", facts, living, sentence)
+        for home, name in [] if self._completion is None else self._completion.left:
+            facts.plan.unsupported.append(Change("model-incomplete", home, name, sentence))
         paired = {id(living) for living in twins.values()}
         for model in self._stale_generics:
             if id(model) not in paired:

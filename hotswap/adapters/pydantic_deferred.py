@@ -18,12 +18,14 @@ from pydantic._internal._validate_call import ValidateCallWrapper
 
 from hotswap import walk
 from hotswap.adapters.fields import items_of
+from hotswap.adapters.pydantic_completion import is_complete, known_names, with_names
 from hotswap.generation import Live, managed
 from hotswap.swap import Writes
 
 __all__ = ["Deferred"]
 
 _SCHEMA, _COMPLETE, _SIGNATURE = "__pydantic_core_schema__", "__pydantic_complete__", "__signature__"
+_PARENT = "__pydantic_parent_namespace__"
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _WRAPPER_COMPLETE: Any = walk.class_dict(ValidateCallWrapper).get(_COMPLETE)
 _MEMO: Any = walk.class_dict(MockCoreSchema).get("_built_memo")
@@ -40,7 +42,8 @@ class Deferred:
     """
 
     def __init__(self, live: Live) -> None:
-        self._classes: list[tuple[type, dict[str, Any]]] = []
+        self._classes: list[tuple[type, dict[str, Any], dict[str, Any]]] = []
+        self._live = live
         self._adapters: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._wrappers: list[ValidateCallWrapper] = []
         known: set[int] = set()
@@ -61,7 +64,8 @@ class Deferred:
     def _note(self, cls: type, known: set[int]) -> None:
         if id(cls) not in known and walk.class_dict(cls).get(_COMPLETE) is False:
             known.add(id(cls))
-            self._classes.append((cls, _of_pydantic(cls)))
+            home = self._live.get(walk.class_home(cls))
+            self._classes.append((cls, _of_pydantic(cls), {} if home is None else home.module.__dict__))
 
     def follow(self, is_stale: Callable[[Any], bool], aside: Iterable[type], writes: Writes) -> None:
         """Have those compiled anew, in both directions, that have got a class that changes.
@@ -73,12 +77,14 @@ class Deferred:
         """
         others = {*map(id, aside)}
 
-        def ops(_: bool) -> Iterator[_Op]:
-            for cls, before in self._classes:
-                if id(cls) not in others and is_stale(walk.class_dict(cls).get(_SCHEMA)):
+        def ops(forward: bool) -> Iterator[_Op]:
+            for cls, before, names in self._classes:
+                # What the swap changes itself has been completed meanwhile, or is as it was.
+                moves = not forward and is_complete(cls) if id(cls) in others else None
+                if is_stale(walk.class_dict(cls).get(_SCHEMA)) if moves is None else moves:
                     now = _of_pydantic(cls)
                     writes.hold(now)
-                    yield from _put_back(cls, before, now)
+                    yield from _put_back(cls, {**before, **_remembering(cls, before, names)}, now)
             for body, before in self._adapters:
                 if is_stale(body.get("core_schema")):
                     writes.hold(dict(body))
@@ -93,6 +99,12 @@ class Deferred:
 def _of_pydantic(cls: type) -> dict[str, Any]:
     """What pydantic has put into the body of a class."""
     return {k: v for k, v in walk.class_items(cls) if k.startswith("__pydantic_") or k == _SIGNATURE}
+
+
+def _remembering(cls: type, before: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """What has a class find the names again with which somebody has completed it; its module does not know them."""
+    found = {name: value for name, value in known_names(cls).items() if name not in names}
+    return {_PARENT: with_names(before.get(_PARENT), found)} if found and _PARENT in before else {}
 
 
 def _put_back(cls: type, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[_Op]:

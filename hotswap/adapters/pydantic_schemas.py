@@ -18,7 +18,7 @@ from pydantic_core import SchemaSerializer
 
 from hotswap import walk
 
-__all__ = ["Compiled", "Copier", "Whole", "compiled", "model_node", "names_class"]
+__all__ = ["Compiled", "Copier", "Whole", "classes_in", "compiled", "model_node", "names_class"]
 
 _BUILT = ("model", "dataclass")
 """The types of schemas that make instances of the class that they name."""
@@ -132,6 +132,11 @@ def model_node(schema: Any, cls: type) -> dict[Any, Any] | None:
         if node.get("cls") is cls and node.get("type") in _BUILT:
             return node
     return None
+
+
+def classes_in(schema: Any) -> list[type]:
+    """Return the classes that a schema makes instances of, or asks for."""
+    return [node["cls"] for node in _nodes(schema) if walk.is_class(node.get("cls"))]
 
 
 def names_class(schema: Any, classes: Mapping[int, type]) -> bool:

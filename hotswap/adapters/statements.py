@@ -19,7 +19,7 @@ from hotswap import walk
 from hotswap.adapters.parts import definition
 from hotswap.swap import Facts
 
-__all__ = ["Statements"]
+__all__ = ["Statements", "read_by"]
 
 _NAME = r"Name\(id='(\w+)', ctx=Load\(\)\)"
 _PATH = re.compile(rf"Attribute\(value={_NAME}, attr='(\w+)'")
@@ -63,7 +63,7 @@ class Statements:
         said = [each for holder in self._holders for each in facts.statements(holder)]
         calls = _calls(tuple(sorted(verbs)))
         self._statements = [
-            _Statement(module, text, firsts, frozenset(_read(self._names(module), text)))
+            _Statement(module, text, firsts, frozenset(read_by(self._names(module), text)))
             for module, text in said
             if (firsts := tuple(_literal(found["text"]) for found in calls.finditer(text)))
         ]
@@ -126,7 +126,7 @@ def _calls(verbs: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"attr='(?:{'|'.join(map(re.escape, verbs))})', ctx=Load\(\)\){_FIRST}")
 
 
-def _read(names: dict[str, Any], text: str) -> Iterator[int]:
+def read_by(names: dict[str, Any], text: str) -> Iterator[int]:
     """The ids of what a statement reads: what its names stand for, and what is in the tables among them."""
     for name in {*re.findall(_NAME, text)}:
         yield from _inside(names.get(name), _DEPTH)

@@ -41,6 +41,7 @@ class Facts:
         writes: receives the writes that make the change; each has a C function as callable.
         plan: receives what people should know: names, warnings, unsupported changes.
         owned: everything that the candidate created, twins included.
+        predecessor: gives what takes the place of a new function when the swap is taken back, and anything else back.
     """
 
     old: Mapping[str, ModuleType]
@@ -55,6 +56,7 @@ class Facts:
     writes: Writes
     plan: Plan
     owned: Sequence[object] = ()
+    predecessor: Callable[[Any], Any] = lambda value: value
     claimed: set[int] = field(default_factory=set)
 
     def translate(self, value: Any) -> Any:

@@ -10,16 +10,17 @@ import functools
 import gc
 import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CellType, FunctionType, WrapperDescriptorType
 from typing import Any
 
 from hotswap import walk
+from hotswap.errors import HotswapError
 from hotswap.swap.guarded import is_guarded
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Op
 
-__all__ = ["IN_PLACE", "rewriting"]
+__all__ = ["IN_PLACE", "HashError", "rewriting"]
 
 Translate = Callable[[Any], Any]
 
@@ -72,6 +73,7 @@ def rewriting(holder: Any, translate: Translate, *, shared: bool = False) -> tup
     elif issubclass(kind, set):
         for item in list(set.__iter__(holder)):
             if (after := translate(item)) is not item:
+                _hashed([after])
                 covered.add(id(item))
                 ops += [(set.discard, holder, item), (set.add, holder, after)]
     elif kind is CellType:
@@ -109,6 +111,19 @@ def rewriting(holder: Any, translate: Translate, *, shared: bool = False) -> tup
     return ops, covered
 
 
+class HashError(HotswapError):
+    """The hash of a key, which Python code computes, can't be had. Nothing was written then."""
+
+
+def _hashed(keys: Iterable[Any]) -> None:
+    """Ask for the hashes of keys, where an error of theirs can still refuse the patch."""
+    for key in keys:
+        try:
+            hash(key)
+        except Exception as error:
+            raise HashError(f"{type(error).__name__}: {error}") from error
+
+
 def _everything(holder: dict[Any, Any]) -> Iterator[int]:
     for key, value in list(dict.items(holder)):
         yield from (id(key), id(value))
@@ -129,7 +144,7 @@ def _of_dict(holder: dict[Any, Any], translate: Translate, *, shared: bool = Fal
     if ordered:  # it has an order of its own
         items = [(key, dict.__getitem__(holder, key)) for key in OrderedDict.__iter__(holder)]
     after_items = [(translate(key), translate(value)) for key, value in items]
-    dict(after_items)  # a hash is asked here first, where an error of its can still refuse the patch
+    _hashed(key for key, _ in after_items)
     if ordered:
         return [(OrderedDict.clear, holder), *((OrderedDict.__setitem__, holder, k, v) for k, v in after_items)]
     return [(dict.clear, holder), (dict.update, holder, after_items)]

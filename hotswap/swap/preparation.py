@@ -16,6 +16,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import Candidate, Definitions, Live, detach, worlds
+from hotswap.shield import outlast
 from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, functions_by, stays_of
 from hotswap.swap.assignments import assign
@@ -196,6 +197,7 @@ class Swap(Reversal):
             self._writes,
             self.plan,
             self._candidate.owned,
+            predecessor=leads.back.of,
         )
         claimed = adapt(self._adapters, facts)
         names, classes = self._keeping.names, self._pairing.classes
@@ -343,7 +345,7 @@ class Swap(Reversal):
             self.unmake()
             raise
         self.settle_in()
-        drain.arm()
+        self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
         return pause
 
     def make_ready(self) -> None:
@@ -361,15 +363,19 @@ class Swap(Reversal):
         self.plan.warnings += self._journal.take_back()
 
     def settle_in(self) -> None:
-        """Note that the writes were made."""
-        self._journal.settle()
-        self._candidate.settle_in()
-        self._revisions.forget()
-        for pair in self._pairing.classes:
-            detach(pair.new)
-        forget_aliases()
-        forget_twins(pair.new for pair in self._pairing.classes)
-        forget_answers()
+        """Note that the writes were made. What fails is told in the plan."""
+        twins = [pair.new for pair in self._pairing.classes]
+        self.plan.warnings += outlast(
+            {
+                "effects of the import may not be taken back by a rollback": self._journal.settle,
+                "new modules may see old ones": self._candidate.settle_in,
+                "old sources are kept in memory": self._revisions.forget,
+                "dropped classes may be listed as subclasses": lambda: list(map(detach, twins)),
+                "typing may remember dropped classes": forget_aliases,
+                "abstract classes may remember dropped ones": lambda: forget_twins(twins),
+                "abstract classes may remember old answers": forget_answers,
+            }
+        )
 
     def audit(self) -> tuple[Leftover, ...]:
         """Look who refers to what was dropped in this swap, besides the swap itself."""

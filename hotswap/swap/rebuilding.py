@@ -1,12 +1,14 @@
 """Rebuilding: instances that the candidate made of a class whose slots changed, made again of the living class.
 
 Elsewhere such an instance just changes its class. CPython refuses that where the layouts in memory differ: the twin
-has real slots for what are shadow slots of the living class. So the living class gets an instance of its own with the
-same values, made without running any code, and the candidate's references are led to it.
+has real slots for what are shadow slots of the living class. CPython 3.11 also refuses it where they only seem to. So
+the living class gets an instance of its own with the same values, made without running any code, and the candidate's
+references are led to it.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -43,15 +45,17 @@ class Rebuilding:
     def needed(self) -> bool:
         """Whether the shape of any class differs."""
         pairs = [pair for pair in self._twins.values() if walk.is_class(pair[0]) and walk.is_class(pair[1])]
-        return any(shape_differs(living, twin) for twin, living in pairs)
+        return any(shape_differs(living, twin) or _is_fixed(twin) for twin, living in pairs)
 
     def wants(self, kind: type) -> bool:
         """Whether instances of a twin have to be made again."""
         found = self._twins.get(id(kind))
-        if found is None or found[0] is not kind or not walk.is_class(found[1]) or id(found[1]) not in self._shadows:
-            return False  # a class whose change is refused gets no descriptors
+        if found is None or found[0] is not kind or not walk.is_class(found[1]) or _c_type(kind) not in _MADE:
+            return False
         living = [self._twins.get(id(base), (base, base))[1] for base in walk.mro(kind)]
-        return _c_type(kind) in _MADE and any(map(shape_differs, living, walk.mro(kind)))
+        if any(map(shape_differs, living, walk.mro(kind))):
+            return id(found[1]) in self._shadows  # a class whose change is refused gets no descriptors
+        return any(_is_fixed(base) for base in walk.mro(kind) if id(base) in self._twins)
 
     def make(self, instance: Any) -> Any:
         """Make an empty instance of the living class."""
@@ -62,8 +66,7 @@ class Rebuilding:
 
     def fill(self, translate: Callable[[Any], Any]) -> None:
         """Give all that were made the values of those that they stand for."""
-        for instance, made in self.pairs:
-            self._fill_slots(instance, made, translate)
+        self.fill_slots(translate)
         for instance, made in self.pairs:
             # Last: hashing what lies in a set may ask for the slots of another one.
             if isinstance(made, dict):
@@ -73,6 +76,11 @@ class Rebuilding:
                 list.extend(made, map(translate, list.__iter__(instance)))
             elif isinstance(made, set):
                 set.update(made, map(translate, set.__iter__(instance)))
+
+    def fill_slots(self, translate: Callable[[Any], Any]) -> None:
+        """Give all that were made the attributes: their hashes may follow these. It may be done again."""
+        for instance, made in self.pairs:
+            self._fill_slots(instance, made, translate)
 
     def _fill_slots(self, instance: Any, made: Any, translate: Callable[[Any], Any]) -> None:
         for base in walk.mro(type(instance)):
@@ -109,6 +117,16 @@ def new_classes_refused(classes: Iterable[type], translate: Callable[[Any], Any]
             home, name = str(walk.class_dict(cls).get("__module__")), walk.class_name(cls)
             sentence = "it is new, and made below a class with other slots than the living one has"
             yield Change("reference-left", home, name, sentence)
+
+
+def _is_fixed(cls: type) -> bool:
+    """Whether no instance can change its class although the layouts are the same.
+
+    CPython 3.11 counts the room for weak references only where a class has no slots beside it.
+    """
+    if sys.version_info >= (3, 12) or "__weakref__" not in walk.class_dict(cls):
+        return False
+    return any(is_slot(value) for _, value in walk.class_items(cls))
 
 
 def _c_type(cls: type) -> type:

@@ -24,7 +24,7 @@ from hotswap import walk
 from hotswap.generation import ModuleView, SysView, gate
 from hotswap.swap.audit import PARTS_OF_CLASSES, described
 from hotswap.swap.copies import rebuilt
-from hotswap.swap.holders import IN_PLACE, hashes_quietly, is_quiet, refilled, rewriting
+from hotswap.swap.holders import IN_PLACE, HashError, hashes_quietly, is_quiet, refilled, rewriting
 from hotswap.swap.keys import is_rebuilt
 from hotswap.swap.plan import Change, Op
 from hotswap.swap.rebuilding import Rebuilding
@@ -135,13 +135,16 @@ class Redirection:
         self._prepare()
         self.leftovers, self.refused = [], []
         found = self._reach()
+        self._made_again.fill_slots(self.translate)  # nobody sees them; keys are hashed
         for holder, _ in found:
             if walk.is_class(holder):
                 self._bases(holder, try_only=True)
         tried: set[int] = set()
         for holder, place in found:
-            for _ in self._ops_for(holder, place):
-                pass
+            try:
+                list(self._ops_for(holder, place))
+            except HashError as error:
+                self.refused.append(Change("reference-left", place, "", f"the hash of a key fails: {error.reason}"))
             kind = type(holder)
             if id(kind) not in tried and self._is_dropped(kind) and id(holder) not in self.twins:
                 tried.add(id(kind))
@@ -253,9 +256,9 @@ class Redirection:
         for holder, place in found:
             if not self._is_owned(holder) and type(holder) in IN_PLACE:
                 self._live.append(holder)
-                continue
-            deque(starmap(operator.call, list(self._ops_for(holder, place))), maxlen=0)
-            self._class_of(holder)
+            else:
+                deque(starmap(operator.call, list(self._ops_for(holder, place))), maxlen=0)
+                self._class_of(holder)
 
     def live_ops(self, led: Container[int]) -> Iterator[Op]:
         """The writes in containers that others see, in which the candidate's import has left twins.
@@ -279,8 +282,7 @@ class Redirection:
         if id(holder) in self.twins and walk.is_class(holder):
             return  # its attributes are translated when they are transplanted
         kind = type(holder)
-        referents = gc.get_referents(holder)
-        hot = [value for value in referents if self.translate(value) is not value]
+        hot = [value for value in gc.get_referents(holder) if self.translate(value) is not value]
         ops, covered = (
             rewriting(holder, self.translate)
             if hot or walk.is_class(holder) or not walk.is_written_in_c(kind)
@@ -297,9 +299,8 @@ class Redirection:
             return
         for value in hot:
             if id(value) not in covered and value is not kind:
-                self.leftovers.append(
-                    f"{place}: a {walk.class_name(kind)} can't be rewritten, and keeps {described(value)}"
-                )
+                told = f"{place}: a {walk.class_name(kind)} can't be rewritten, and keeps {described(value)}"
+                self.leftovers.append(told)
 
     def _bases(self, cls: Any, *, try_only: bool = False) -> None:
         ops = self._bases_ops(cls)

@@ -67,7 +67,9 @@ def forget_twins(twins: Iterable[type]) -> None:
     """Have dropped abstract classes forget what they know: a base asks its subclasses, and may find them listed yet."""
     for twin in twins:
         if ATTRIBUTE in walk.class_dict(twin):
-            abc._abc_init(twin)  # type: ignore[attr-defined]  # private, and there wherever `_abc_impl` is
+            # Not `abc._abc_init`, which asks all that is in the class whether it is abstract, and so runs code.
+            fresh = abc.ABCMeta("Forgotten", (), {})
+            _SET(twin, ATTRIBUTE, walk.class_dict(fresh)[ATTRIBUTE])
 
 
 def forget_answers() -> None:

@@ -19,6 +19,7 @@ from hotswap.generation import (
     managed,
     worlds,
 )
+from hotswap.shield import outlast
 from hotswap.swap.adapting import Adapter
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.drain import OldWorld, drain_of
@@ -163,16 +164,28 @@ class Reversal:
         except BaseException:
             self._new_world.unwrap()
             raise
-        self.settling.cancel()
+        self.plan.warnings += outlast(
+            {
+                "what old calls had left behind may be led to what was taken back": self.settling.cancel,
+                "effects of the import may have stayed": self._take_effects_back,
+                "typing may remember dropped classes": forget_aliases,
+                "abstract classes may remember dropped ones": lambda: forget_twins(
+                    p.new for p in self._pairing.classes
+                ),
+                "modules that came back may see those that went": lambda: self._join(returning),
+                "abstract classes may remember old answers": forget_answers,
+                "what calls in flight leave behind is not led back": drain.arm,
+            }
+        )
+        return pause
+
+    def _take_effects_back(self) -> None:
         self.plan.warnings += self._candidate.journal.take_back()
-        forget_aliases()
-        forget_twins(pair.new for pair in self._pairing.classes)
+
+    def _join(self, returning: Swap | None) -> None:
         if returning is not None:
             self.settling_back.join(returning.settling)
             returning.settle_in()
-        forget_answers()
-        drain.arm()
-        return pause
 
     def _lead_carried(self, returning: Swap, writes: Writes) -> None:
         """Lead what the old modules get from the new ones (``global pdf`` in a function) to what is live then."""

@@ -239,6 +239,26 @@ def c(self): return self.name.rpartition('.')[2]
         service.patcher.rollback()
         assert str(task.apply().result) == "15"
 
+    @pytest.mark.parametrize("decorator", ["app.task", "shared_task"])
+    def test_how_often_it_is_retried_by_itself(self, program: Start, decorator: str) -> None:
+        v1 = (
+            f"{HEAD}tries = []\nRETRY = {{'max_retries': 2, 'countdown': 0}}\n"
+            f"@{decorator}(autoretry_for=(ValueError,), retry_kwargs=RETRY)\n"
+            "def a(): tries.append(1); raise ValueError(len(tries))\n"
+        )
+        service = program({"tasks.py": v1})
+        service.package.app.app.set_current()
+        tries = service.package.tasks.tries
+        before = 0
+        for version, expected in ((None, 3), (v1.replace("2", "4"), 5), (v1.replace("2", "1"), 2), (None, 5)):
+            if version is not None:
+                commit(service, service.stage({"tasks.py": version}))
+            elif tries:
+                service.patcher.rollback()
+            service.package.tasks.a.apply()
+            assert len(tries) - before == expected
+            before = len(tries)
+
     def test_the_signature_is_checked(self, program: Start) -> None:
         v1 = f"{HEAD}@app.task\ndef a(x): return x\n"
         service = program({"tasks.py": v1})

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hotswap import LoadError
+from hotswap import CommitError, LoadError
+from hotswap.swap import Writes
 from tests.adapters.asgi import answers, received
 from tests.adapters.programs import Program
 
@@ -255,6 +256,85 @@ def a(got = Depends(deps.depend)): return got
         assert rollout.plan is not None
         assert [one for one in rollout.plan.warnings if "dependency_overrides keeps what it has for depend" in one]
 
+    @pytest.mark.parametrize("where", ["app.py", "fakes.py"])
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "app.dependency_overrides.update({depend: fake})\n",
+            "app.dependency_overrides.setdefault(depend, fake)\n",
+            "app.dependency_overrides |= {depend: fake}\n",
+            "app.dependency_overrides = {depend: fake}\n",
+            "for key in [depend]: app.dependency_overrides[key] = fake\n",
+            "import functools\napp.dependency_overrides[depend] = functools.partial(fake)\n",
+        ],
+    )
+    def test_overrides_put_there_otherwise(self, program: Start, where: str, statement: str) -> None:
+        files = {**self.FILES, "fakes.py": "from .app import app\n", "__init__.py": "from . import app, fakes\n"}
+        files[where] += "from .deps import depend\ndef fake(): return 'fake'\ndef other(): return 'other'\n"
+        said = {**files, where: files[where] + statement}
+        program(said).goes({where: files[where]})
+        program(files).goes({where: said[where]})
+        program(said).goes({where: files[where] + statement.replace("fake", "other")})
+
+    def test_overrides_put_there_by_a_function(self, program: Start) -> None:
+        head = "from .deps import depend\ndef fake(): return 'fake'\ndef other(): return 'other'\n"
+        call = "def put(app): app.dependency_overrides[depend] = fake\nput(app)\n"
+        bare = {**self.FILES, "app.py": self.FILES["app.py"] + head}
+        files = {**bare, "app.py": bare["app.py"] + call}
+        program(files).goes({"app.py": bare["app.py"] + call.replace("fake", "other")})
+        rollout = program(files).stage({"app.py": bare["app.py"]})
+        assert any("dependency_overrides keeps what it has for depend" in one for one in rollout.plan.warnings)
+        rollout.abort()
+
+    @pytest.mark.parametrize("assigned", [False, True])
+    def test_overrides_set_while_a_patch_is_live_hold_after_its_rollback(self, program: Start, assigned: bool) -> None:
+        service = program(self.FILES)
+        app, request = service.package.app.app, [("GET", "/a", None)]
+        rollout = service.stage({"deps.py": "def depend(): return 'two'\n"})
+        rollout.verify()
+        rollout.commit()
+        if assigned:
+            app.dependency_overrides = {}
+        app.dependency_overrides[service.package.deps.depend] = lambda: "mine"
+        rollout.rollback()
+        assert answers(app, request)[0][3] == '"mine"'
+        assert list(app.dependency_overrides) == [service.package.deps.depend]
+
+    def test_overrides_stay_when_a_rollback_fails(self, program: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        service = program(self.FILES)
+        app, request = service.package.app.app, [("GET", "/a", None)]
+        app.dependency_overrides[service.package.deps.depend] = lambda: "before"
+        rollout = service.stage({"deps.py": "def depend(): return 'two'\n"})
+        rollout.verify()
+        rollout.commit()
+        app.dependency_overrides[service.package.deps.depend] = lambda: "mine"
+        before = dict(app.dependency_overrides)
+        with monkeypatch.context() as patched:
+            # The last write of all is one that raises; those that take the others back do not.
+            made, errors = Writes._ops, [OSError("no space left")]
+            patched.setattr(Writes, "_ops", lambda writes, way: [*made(writes, way), (_failing, errors)])
+            with pytest.raises(CommitError):
+                rollout.rollback()
+        assert app.dependency_overrides == before
+        assert answers(app, request)[0][3] == '"mine"'
+        rollout.rollback()
+        assert answers(app, request)[0][3] == '"mine"'
+
+    def test_overrides_changed_while_a_patch_is_live_hold_after_its_rollback(self, program: Start) -> None:
+        service = program(self.FILES)
+        app, request = service.package.app.app, [("GET", "/a", None)]
+        for change, expected in ((lambda: "mine", '"mine"'), (None, '"one"')):
+            app.dependency_overrides[service.package.deps.depend] = lambda: "before"
+            rollout = service.stage({"deps.py": "def depend(): return 'two'\n"})
+            rollout.verify()
+            rollout.commit()
+            assert answers(app, request)[0][3] == '"before"'
+            del app.dependency_overrides[service.package.deps.depend]
+            if change is not None:
+                app.dependency_overrides[service.package.deps.depend] = change
+            rollout.rollback()
+            assert answers(app, request)[0][3] == expected
+
     def test_in_the_changed_module(self, program: Start) -> None:
         program(self.FILES).goes({"app.py": self.FILES["app.py"].replace("def a(got", "def a(n: int = 1, got")})
 
@@ -292,3 +372,8 @@ def item(item: Item) -> Item:
         service = program({**self.FILES, "models.py": models, "app.py": app})
         service.goes({"models.py": more})
         service.goes({"models.py": models, "app.py": app.replace("[item]", "[item, item]")})
+
+
+def _failing(errors: list[OSError]) -> None:
+    if errors:
+        raise errors.pop()
