@@ -44,6 +44,10 @@ class Registry:
         self.revisions, self.place = revisions, pair.place
         self.table = Table(pair.living, fates.leads)
 
+    def is_quiet(self, key: Any) -> bool:
+        """Whether the commit can look a key or element up without running Python code."""
+        return self.fates.leads.is_quiet(key)
+
     def translate(self, value: Any) -> Any:
         """Return the living object for a twin; a weak reference tells the living container when it dies."""
         held = weakref.ref.__call__(value) if type(value) is weakref.ref else None

@@ -24,6 +24,7 @@ from hotswap import walk
 from hotswap.namespaces import held_by, imported, of_kinds, parted
 from hotswap.swap.calling import followed
 from hotswap.swap.contents import LARGE, Kept
+from hotswap.swap.enums import Members, is_enum
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.guarded import is_closed, is_guarded
 from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, size
@@ -75,7 +76,9 @@ def leads_of(
             forward[key] = (old, living)
             if is_made(living):
                 backward.setdefault(id(living), (living, old))
-    leads, back = Leads(forward), Leads(backward)
+    enums = [pair for pair in pairing.classes if is_enum(pair.old) and is_enum(pair.new)]
+    rehashed = {pair.old for pair in enums if Members(pair).renamed}
+    leads, back = Leads(forward, rehashed), Leads(backward, rehashed)
     leads.back, back.back = back, leads
     return leads
 
