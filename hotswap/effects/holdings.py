@@ -263,7 +263,7 @@ def _can_return(twin: Any) -> bool:
 
 
 def _is_quiet(key: Any) -> bool:
-    if type(key) is tuple:
+    if type(key) in (tuple, frozenset):
         return all(map(_is_quiet, key))
     return type(key) in _QUIET or _is_plain_class(key) or walk.is_hashed_by_name(key)
 

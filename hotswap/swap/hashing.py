@@ -41,7 +41,7 @@ def _has_member(key: Any) -> bool:
     kind = type(key)
     if kind is str:
         return False  # as most keys are
-    held = weakref.ref.__call__(key) if kind in _REFERENCES else key
+    held: Any = weakref.ref.__call__(key) if kind in _REFERENCES else key
     if issubclass(type(held), tuple):
         return any(map(_has_member, tuple.__iter__(held)))
     return walk.is_hashed_by_name(held)
@@ -56,6 +56,4 @@ def quieted(*ways: list[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
     """
     if not any(op is NAME_HASHED_IN_C for ops in ways for op in ops):
         return [*ways]
-    return [
-        [NAME_HASHED_IN_C, *(op for op in ops if op is not NAME_HASHED_IN_C), _NAME_HASHED_BY_ENUM] for ops in ways
-    ]
+    return [[NAME_HASHED_IN_C, *(op for op in ops if op is not NAME_HASHED_IN_C), _NAME_HASHED_BY_ENUM] for ops in ways]

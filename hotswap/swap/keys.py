@@ -227,7 +227,7 @@ def is_quiet(key: Any, rehashed: Container[type] = ()) -> bool:
         key: the key.
         rehashed: enumerations that are about to get another hash.
     """
-    held = weakref.ref.__call__(key) if type(key) in _REFERENCES else key
+    held: Any = weakref.ref.__call__(key) if type(key) in _REFERENCES else key
     if issubclass(type(held), tuple):
         return hash_is_in_c(type(held)) and all(is_quiet(part, rehashed) for part in tuple.__iter__(held))
     return hashes_quietly(held) or (type(held) not in rehashed and walk.is_hashed_by_name(held))
@@ -240,9 +240,7 @@ def is_quiet(key: Any, rehashed: Container[type] = ()) -> bool:
 # by the call before.
 
 
-def _keyed_anew(
-    holder: dict[Any, Any], led: Mapping[int, tuple[Any, Any]], quiet: Callable[[Any], bool]
-) -> list[Op]:
+def _keyed_anew(holder: dict[Any, Any], led: Mapping[int, tuple[Any, Any]], quiet: Callable[[Any], bool]) -> list[Op]:
     """Put entries of a dict under other keys; their order stays, unless the dict is large."""
     if not led:
         return []

@@ -17,7 +17,7 @@ from hotswap.swap.contents import LARGE, Kept, Translate
 from hotswap.swap.fates import Fates, leads_to
 from hotswap.swap.hashing import hashing
 from hotswap.swap.keys import REBUILT, elements, namesake, size
-from hotswap.swap.leaves import identities
+from hotswap.swap.leaves import identities, is_spelled
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.registry import Registry, entries_of, is_definition
 from hotswap.swap.revisions import Revisions, Verdict
@@ -33,7 +33,7 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
 
     Entries of what the new version registers anew are added; entries that lead to an old definition lead to its
     successor; entries whose definition is gone are dropped. What was put in at run time stays, what was taken out at
-    run time stays out, and what stands under a key whose hash is computed by Python code is left alone.
+    run time stays out, and what stands under a key whose hash is computed by Python code is left alone, with a warning.
 
     Arguments:
         kept: the kept objects.
@@ -57,6 +57,8 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
             revisions.warn(merging.place, unknown)
         if merging.place is not None and (unclear := merging.unclear()):
             revisions.warn(merging.place, unclear, departed=True)
+        if not isinstance(merging, _ListMerge) and merging.place is not None and (unhashed := merging.unhashed()):
+            revisions.leave(merging.place, unhashed)
         writes.late(merging.ops)
     return merged
 
@@ -174,7 +176,7 @@ class _DictMerge(Registry):
 
     def _is_dropped(self, key: Any, living: Any) -> bool:
         """Whether the statement that put an entry in is gone: nobody speaks of its key any more."""
-        if self.place is None or type(key) not in UNIQUE_NEVER:
+        if self.place is None or not is_spelled(key):
             return False
         place = self.place.at(key)
         return self.revisions.drops(place, key) and self.revisions.drops(place, living)

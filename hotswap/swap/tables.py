@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections import OrderedDict, defaultdict, deque
+from collections import ChainMap, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FunctionType, MappingProxyType, ModuleType
@@ -39,7 +39,7 @@ __all__ = ["Tables", "earlier", "leads_of"]
 
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
 _PLAIN = frozenset((dict, list, set, deque, OrderedDict, defaultdict))
-_NAMED = _PLAIN | {*_WEAK, MappingProxyType}
+_NAMED = _PLAIN | {*_WEAK, MappingProxyType, ChainMap}
 
 _WALKED = 1_000
 """Of an unchanged module's containers with more items nobody looks into the items."""
@@ -321,7 +321,7 @@ def _ends(kind: type) -> bool:
 
 
 def _own_containers(value: Any) -> Iterator[Any]:
-    """The containers that an object consists of: its attributes, and what a proxy or a weak dict keeps beside."""
+    """The containers that an object consists of: its attributes, what a proxy or a weak dict keeps, a chain's maps."""
     if type(value) is MappingProxyType:
         # The namespace of a class is not written past the class.
         yield from (part for part in gc.get_referents(value) if type(part) is dict and "__module__" not in part)
@@ -331,6 +331,14 @@ def _own_containers(value: Any) -> Iterator[Any]:
         yield attributes
         if type(value) in _WEAK:
             yield attributes.get("data")
+        if issubclass(type(value), ChainMap):
+            yield from _chained(attributes.get("maps"))
+
+
+def _chained(maps: Any) -> Iterator[Any]:
+    """The dicts of a chain, and those of a chain in it."""
+    for held in list(maps) if type(maps) is list else ():
+        yield from (held, *_own_containers(held)) if issubclass(type(held), (dict, ChainMap)) else ()
 
 
 def _parts(value: Any) -> Iterator[Any]:
