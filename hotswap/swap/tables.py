@@ -332,13 +332,8 @@ def _own_containers(value: Any) -> Iterator[Any]:
         if type(value) in _WEAK:
             yield attributes.get("data")
         if issubclass(type(value), ChainMap):
-            yield from _chained(attributes.get("maps"))
-
-
-def _chained(maps: Any) -> Iterator[Any]:
-    """The dicts of a chain, and those of a chain in it."""
-    for held in list(maps) if type(maps) is list else ():
-        yield from (held, *_own_containers(held)) if issubclass(type(held), (dict, ChainMap)) else ()
+            maps = attributes.get("maps")
+            yield from (held for held in list(maps if type(maps) is list else ()) if walk.is_container(type(held)))
 
 
 def _parts(value: Any) -> Iterator[Any]:
