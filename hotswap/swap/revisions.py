@@ -11,7 +11,7 @@ it and the new ones have not. What can't be told so stays, and the plan names it
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -122,6 +122,14 @@ class Revisions:
         known = {entry.name for entry in self._live}
         new.update((name, text) for name, text in texts.items() if name in candidate.modules and name not in known)
         return Text(old.values(), units), Text(new.values(), units)
+
+    def stated(self) -> Iterator[tuple[str, Mapping[str, Any], list[Unit]]]:
+        """Yield of each module that the patch loads the name, its names, and the statements that its import runs."""
+        sources = self._candidate.patch.sources
+        for name, module in self._candidate.modules.items():
+            if name in sources:
+                units = self._units(decode(sources[name].data))
+                yield name, module.__dict__, [unit for unit in units if not unit.later]
 
     def withdrawn(self, module: str) -> list[Unit]:
         """The statements of a module that are run when it is imported, and that no module of the patch has any more."""
