@@ -6,6 +6,7 @@ lying. These helpers use `type(o)`, the descriptors of `type` and `object`, and 
 
 from __future__ import annotations
 
+import enum
 import operator
 import types
 import weakref
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 __all__ = [
+    "ENUM_HASH",
     "UNIQUE_NEVER",
     "callback_of",
     "class_dict",
@@ -26,6 +28,7 @@ __all__ = [
     "is_class",
     "is_class_of",
     "is_container",
+    "is_hashed_by_name",
     "is_written_in_c",
     "kind_of",
     "mro",
@@ -40,6 +43,9 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _CALLBACK: Any = weakref.ReferenceType.__dict__["__callback__"]
 UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
 """Values of these types are shared by the interpreter: their identity says nothing about where they came from."""
+
+ENUM_HASH: types.FunctionType = enum.Enum.__dict__["__hash__"]
+"""How `enum` hashes a member: by its name."""
 
 _CONTAINERS = (OrderedDict, dict, set, deque, list)
 
@@ -62,6 +68,22 @@ def same_items(one: Sequence[object], other: Sequence[object]) -> bool:
 def is_container(cls: type) -> bool:
     """Whether objects of a class are dicts, sets, lists or deques, or of a class made of one."""
     return issubclass(cls, _CONTAINERS)
+
+
+def is_hashed_by_name(o: object) -> bool:
+    """Whether `o` is a member of an enumeration that `enum` itself hashes, by its name, and that equals only itself.
+
+    That runs Python code, but nobody's: it does nothing but read the name.
+    """
+    if not issubclass(type(type(o)), enum.EnumMeta):
+        return False
+    spaces = [class_dict(cls) for cls in mro(type(o))]
+    hashed = next((facts["__hash__"] for facts in spaces if "__hash__" in facts), None)
+    plain = all(
+        type(next(facts[name] for facts in spaces if name in facts)) is types.WrapperDescriptorType
+        for name in ("__eq__", "__getattribute__")
+    )
+    return hashed is ENUM_HASH and plain and not any("_name_" in facts for facts in spaces)
 
 
 def kind_of(container: object) -> Any:

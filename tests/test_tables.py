@@ -37,6 +37,7 @@ SHAPES = {
         "T[shop.sell] == 1",
     ),
     "cached-function-key": ("import functools\n@functools.lru_cache\ndef h(): return 1\nT = {h: 1}", "T[h] == 1"),
+    "chain-map": ("import collections\nT = collections.ChainMap({}, {f: 1})", "T[f] == 1 and len(T) == 1"),
     "weak-keys": ("import weakref\nT = weakref.WeakKeyDictionary({f: 1})", "T[f] == 1 and len(T) == 1"),
     "weak-values": ("import weakref\nT = weakref.WeakValueDictionary({'f': f})", "T['f'] is f and len(T) == 1"),
     "weak-set": ("import weakref\nT = weakref.WeakSet([f])", "f in T and len(T) == 1"),

@@ -125,7 +125,7 @@ def _words(value: Any) -> list[Word] | None:
         kind = type(part)
         if len(found) + len(stack) > _PARTS:
             return None
-        if kind in walk.UNIQUE_NEVER or kind is FunctionType or walk.is_class(part):
+        if kind in walk.UNIQUE_NEVER or kind is FunctionType or walk.is_class(part) or walk.is_hashed_by_name(part):
             found += words_of(part)
         elif kind in (tuple, list, set, frozenset):
             stack += part
@@ -137,11 +137,15 @@ def _words(value: Any) -> list[Word] | None:
 
 
 def _bound(unit: Unit) -> Iterator[str]:
-    """The names that a statement binds."""
+    """The names that a statement binds, or puts something into: not those in a key, as of ``TABLE[Mode.FAST] = 1``."""
     for node in unit.nodes:
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.For)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            yield from (part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
+            targets: list[ast.AST] = [*(node.targets if isinstance(node, ast.Assign) else [node.target])]
+            while targets:
+                part = targets.pop()
+                if isinstance(part, ast.Name):
+                    yield part.id
+                targets += [part.value] if isinstance(part, ast.Subscript) else ast.iter_child_nodes(part)
 
 
 def _called(unit: Unit) -> Iterator[str]:

@@ -258,8 +258,14 @@ def _weakly(register: Any, references: list[Any], snapshot: Snapshot) -> Holding
 def _can_return(twin: Any) -> bool:
     """Whether the swap can register the entries: what it looks up by hash must not run code of anybody's."""
     if isinstance(twin, (dict, set)):
-        return all(type(key) in _QUIET or _is_plain_class(key) for key in map(referent, twin))
+        return all(map(_is_quiet, map(referent, twin)))
     return True
+
+
+def _is_quiet(key: Any) -> bool:
+    if type(key) in (tuple, frozenset):
+        return all(map(_is_quiet, key))
+    return type(key) in _QUIET or _is_plain_class(key) or walk.is_hashed_by_name(key)
 
 
 def _is_plain_class(key: Any) -> bool:

@@ -230,12 +230,18 @@ def words_of(key: Any) -> frozenset[Word]:
         return frozenset(((type(key), key),))
     if type(key) in (tuple, frozenset):
         return frozenset(word for part in key for word in words_of(part))
+    if walk.is_hashed_by_name(key):
+        # ``Mode.FAST``; a combination of flags is spelled by its parts.
+        names = str(key._name_).split("|")
+        return frozenset((str, name) for name in (walk.class_name(type(key)).rpartition(".")[2], *names))
     return frozenset(((str, _title(key).rpartition(".")[2]),))
 
 
 def _title(key: Any) -> str:
     if walk.is_class(key):
         return walk.class_name(key)
+    if walk.is_hashed_by_name(key):
+        return f"{walk.class_name(type(key))}.{key._name_}"
     named = type(key) in (FunctionType, BuiltinFunctionType)
     return str(key.__qualname__) if named else f"a {walk.class_name(type(key))}"
 

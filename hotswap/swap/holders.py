@@ -20,7 +20,7 @@ from hotswap.swap.guarded import is_guarded
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Op
 
-__all__ = ["IN_PLACE", "HashError", "rewriting"]
+__all__ = ["IN_PLACE", "HashError", "hash_is_in_c", "hashes_quietly", "is_quiet", "refilled", "rewriting"]
 
 Translate = Callable[[Any], Any]
 
@@ -212,7 +212,12 @@ def hashes_quietly(key: Any) -> bool:
     """Whether the hash of a key is computed without running Python code."""
     if issubclass(type(key), tuple) and not all(map(hashes_quietly, tuple.__iter__(key))):
         return False
-    kinds = (walk.class_dict(cls).get("__hash__") for cls in walk.mro(type(key)))
+    return hash_is_in_c(type(key))
+
+
+def hash_is_in_c(cls: type) -> bool:
+    """Whether a class computes the hash of its objects in C, as far as it does not ask their parts."""
+    kinds = (walk.class_dict(base).get("__hash__") for base in walk.mro(cls))
     return type(next((found for found in kinds if found is not None), None)) is WrapperDescriptorType
 
 

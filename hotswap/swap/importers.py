@@ -19,7 +19,7 @@ from hotswap.generation import Definitions, ModuleView, analyse, is_alias, manag
 from hotswap.namespaces import holding, imported
 from hotswap.swap.plan import Fate, NameChange, Writes
 
-__all__ = ["Importers", "hand_on", "rebind"]
+__all__ = ["Importers", "hand_on", "hand_out", "rebind"]
 
 _MISSING: Any = object()
 
@@ -155,6 +155,28 @@ def rebind(
             if is_managed(name) or name == "__main__":
                 changes.append(NameChange(name, attribute, Fate.REBOUND))
     return changes
+
+
+def hand_out(
+    modules: Mapping[str, ModuleType],
+    given: Mapping[str, Mapping[str, Any]],
+    importers: Importers,
+    is_managed: Callable[[str], bool],
+    kept: Callable[[str, str], bool],
+    translate: Callable[[Any], Any],
+    writes: Writes,
+    aside: Iterable[ModuleType] = (),
+) -> list[NameChange]:
+    """Add the writes that rebind names which were imported from modules that are not swapped, but get other values.
+
+    Arguments:
+        modules: those modules.
+        given: module -> name -> what it is about to get.
+        importers, is_managed, kept, translate, writes, aside: as for `rebind`.
+    """
+    if not given:
+        return []
+    return rebind({}, modules, {}, importers, is_managed, kept, translate, writes, given, aside)
 
 
 def hand_on(

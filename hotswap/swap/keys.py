@@ -5,7 +5,8 @@ object reaches the new code, but a look-up by the new one does not find it: ``CO
 such tables are known, their entries are led to the successors in the same commit, and back by a rollback.
 
 Functions are hashed by identity. So are bound methods, weak references to functions, and tuples and frozensets of them
-and of plain values. A key whose hash would run Python code is left alone.
+and of plain values. Members of enumerations are hashed in C for the length of the commit (see `hashing`). A key whose
+hash would run other Python code is left alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import functools
 import gc
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import chain, compress, count, repeat
 from types import FunctionType, MethodType
 from typing import Any
@@ -22,7 +23,8 @@ from typing import Any
 from hotswap import walk
 from hotswap.namespaces import of_kinds
 from hotswap.swap.copies import rebuilt
-from hotswap.swap.holders import hashes_quietly
+from hotswap.swap.hashing import hashing
+from hotswap.swap.holders import hash_is_in_c, hashes_quietly
 from hotswap.swap.plan import Op
 
 __all__ = [
@@ -61,12 +63,13 @@ class Leads:
 
     Arguments:
         pairs: id of an object -> (it, what takes its place).
+        rehashed: enumerations that get another hash, since members of them get another name.
 
     `back` is set to the leads of the other direction: what is rebuilt here is led back there to the very same object.
     """
 
-    def __init__(self, pairs: Mapping[int, tuple[Any, Any]]) -> None:
-        self._pairs = dict(pairs)
+    def __init__(self, pairs: Mapping[int, tuple[Any, Any]], rehashed: Container[type] = ()) -> None:
+        self._pairs, self._rehashed = dict(pairs), rehashed
         self._passing: list[int] = []
         self._rebuilt: dict[int, tuple[Any, Any]] = {}
         self.back: Leads = self
@@ -106,6 +109,10 @@ class Leads:
             self.back._rebuilt[id(copy)] = (copy, value)
         return copy
 
+    def is_quiet(self, key: Any) -> bool:
+        """Whether the commit can look a key up without running Python code."""
+        return is_quiet(key, self._rehashed)
+
     def concern(self, values: Iterable[Any]) -> bool:
         """Whether any of some values may have to be led, found out without a loop in Python: most have none."""
         held = list(values)
@@ -139,7 +146,7 @@ class Table:
         leads, kind = self._leads if forward else self._leads.back, type(self.holder)
         if issubclass(kind, (dict, set)):
             keys = elements(self.holder)
-            _note(self._keys, _moves(keys, leads.of) if leads.concern(keys) else {}, forward)
+            _note(self._keys, _moves(keys, leads) if leads.concern(keys) else {}, forward)
         if not issubclass(kind, set):
             held = values(self.holder)
             concerned = held if leads.concern(held) else ()
@@ -151,16 +158,18 @@ class Table:
         keys, values = self._keys, self._values
         if not forward:
             keys, values = ({id(new): (new, old) for old, new in led.values()} for led in (keys, values))
-        kind = type(self.holder)
+        kind, quiet = type(self.holder), self._leads.is_quiet
         if issubclass(kind, set):
-            return _set_anew(self.holder, keys)
-        if not issubclass(kind, dict):
+            ops = _set_anew(self.holder, keys)
+        elif issubclass(kind, dict):
+            ops = [*_keyed_anew(self.holder, keys, quiet), *_valued_anew(self.holder, values, keys, quiet)]
+        else:
             return _items_anew(self.holder, values)
-        return [*_keyed_anew(self.holder, keys), *_valued_anew(self.holder, values, keys)]
+        return [*hashing(elements(self.holder)), *ops] if ops else []
 
     def view(self) -> dict[Any, Any]:
         """The entries of a dict whose keys run no Python code, as they will be forward."""
-        return {self.after(key): value for key, value in list(dict.items(self.holder)) if is_quiet(key)}
+        return {self.after(key): value for key, value in list(dict.items(self.holder)) if self._leads.is_quiet(key)}
 
     def after(self, key: Any) -> Any:
         """What a key will be forward."""
@@ -195,14 +204,14 @@ def entries(holder: Any) -> list[Any]:
     return elements(holder) + (list(dict.values(holder)) if issubclass(type(holder), dict) else [])
 
 
-def _moves(items: list[Any], lead: Callable[[Any], Any]) -> dict[int, tuple[Any, Any]]:
+def _moves(items: list[Any], leads: Leads) -> dict[int, tuple[Any, Any]]:
     """Which keys or elements are to be replaced: id -> (it, what takes its place).
 
     Where the successor is there already, the entry stays as it is. So does one whose hash would run Python code.
     """
-    pairs = [(item, after) for item in items if (after := lead(item)) is not item]
-    pairs = [(item, after) for item, after in pairs if is_quiet(item) and is_quiet(after)]
-    there: set[Any] = set(filter(is_quiet, items)) if pairs else set()
+    pairs = [(item, after) for item in items if (after := leads.of(item)) is not item]
+    pairs = [(item, after) for item, after in pairs if leads.is_quiet(item) and leads.is_quiet(after)]
+    there: set[Any] = set(filter(leads.is_quiet, items)) if pairs else set()
     found: dict[int, tuple[Any, Any]] = {}
     for item, after in pairs:
         if after not in there:
@@ -211,9 +220,17 @@ def _moves(items: list[Any], lead: Callable[[Any], Any]) -> dict[int, tuple[Any,
     return found
 
 
-def is_quiet(key: Any) -> bool:
-    """Whether a key is hashed without running Python code; that of a weak reference is what it refers to."""
-    return hashes_quietly(weakref.ref.__call__(key) if type(key) in _REFERENCES else key)
+def is_quiet(key: Any, rehashed: Container[type] = ()) -> bool:
+    """Whether a commit can look a key up without running Python code; that of a weak reference is what it refers to.
+
+    Arguments:
+        key: the key.
+        rehashed: enumerations that are about to get another hash.
+    """
+    held: Any = weakref.ref.__call__(key) if type(key) in _REFERENCES else key
+    if issubclass(type(held), tuple):
+        return hash_is_in_c(type(held)) and all(is_quiet(part, rehashed) for part in tuple.__iter__(held))
+    return hashes_quietly(held) or (type(held) not in rehashed and walk.is_hashed_by_name(held))
 
 
 # --- writes ----------------------------------------------------------------------------------------------------------
@@ -223,7 +240,7 @@ def is_quiet(key: Any) -> bool:
 # by the call before.
 
 
-def _keyed_anew(holder: dict[Any, Any], led: Mapping[int, tuple[Any, Any]]) -> list[Op]:
+def _keyed_anew(holder: dict[Any, Any], led: Mapping[int, tuple[Any, Any]], quiet: Callable[[Any], bool]) -> list[Op]:
     """Put entries of a dict under other keys; their order stays, unless the dict is large."""
     if not led:
         return []
@@ -231,7 +248,7 @@ def _keyed_anew(holder: dict[Any, Any], led: Mapping[int, tuple[Any, Any]]) -> l
     after = {key: new for key, (_, new) in led.items()}
     keys: list[Any] = []
     values: list[Any] = []
-    if kind.__len__(holder) <= _ORDERED and all(map(is_quiet, elements(holder))):
+    if kind.__len__(holder) <= _ORDERED and all(map(quiet, elements(holder))):
         # The order of the entries in memory stays too, so that a loop over the dict that is under way goes on.
         return [
             (list.extend, keys, kind.keys(holder)),
@@ -248,7 +265,10 @@ def _keyed_anew(holder: dict[Any, Any], led: Mapping[int, tuple[Any, Any]]) -> l
 
 
 def _valued_anew(
-    holder: dict[Any, Any], led: Mapping[int, tuple[Any, Any]], moved: Mapping[int, tuple[Any, Any]]
+    holder: dict[Any, Any],
+    led: Mapping[int, tuple[Any, Any]],
+    moved: Mapping[int, tuple[Any, Any]],
+    quiet: Callable[[Any], bool],
 ) -> list[Op]:
     """Replace values of a dict; its keys have been led already. What stands under a key that is not quiet is left."""
     if not led:
@@ -256,7 +276,7 @@ def _valued_anew(
     kind: Any = OrderedDict if issubclass(type(holder), OrderedDict) else dict
     after = {key: new for key, (_, new) in led.items()}
     concerned = {*led, *map(id, after.values())}
-    items = [(key, value) for key, value in list(dict.items(holder)) if id(value) in concerned and is_quiet(key)]
+    items = [(key, value) for key, value in list(dict.items(holder)) if id(value) in concerned and quiet(key)]
     keys = [moved.get(id(key), (key, key))[1] for key, _ in items]
     there: list[Any] = []
     values: list[Any] = []

@@ -13,7 +13,7 @@ from hotswap.swap.keys import entries
 from hotswap.swap.parts import cell_contents
 from hotswap.swap.state import UNIQUE_NEVER
 
-__all__ = ["OBJECT", "identities", "is_plain", "leaves", "spelled"]
+__all__ = ["OBJECT", "identities", "is_plain", "is_spelled", "leaves", "spelled"]
 
 _PARTS = 64
 """An entry with more parts is data that somebody computes."""
@@ -32,6 +32,11 @@ def identities(value: Any) -> frozenset[int]:
 def is_plain(leaf: Word) -> bool:
     """Whether a leaf is a plain value."""
     return leaf[0] is not OBJECT
+
+
+def is_spelled(value: Any) -> bool:
+    """Whether sources spell a value, by words that say nothing else: plain values do, and members of enumerations."""
+    return type(value) in UNIQUE_NEVER or walk.is_hashed_by_name(value)
 
 
 def leaves(value: Any) -> list[Word] | None:
@@ -76,6 +81,8 @@ def spelled(value: Any) -> dict[Path, Word] | None:
             found[path] = (kind, part)
         elif walk.is_class(part):
             found[path] = (str, walk.class_name(part).rpartition(".")[2])
+        elif walk.is_hashed_by_name(part):
+            found[path] = (str, str(part._name_))
         elif id(part) not in known:
             known.add(id(part))
             parts = _parts(part)

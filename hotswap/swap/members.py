@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Any
 
 from hotswap import walk
@@ -22,8 +21,7 @@ __all__ = [
 HASHED_BY = "_hotswap_first_name_"
 """The attribute in which a member that got another name keeps the one that it is hashed by."""
 
-HASH = enum.Enum.__dict__["__hash__"]
-"""How `enum` hashes a member: by its name."""
+HASH = walk.ENUM_HASH
 
 _SET_CLASS = object.__dict__["__class__"].__set__
 

@@ -15,8 +15,9 @@ from hotswap import walk
 from hotswap.patch import Place
 from hotswap.swap.contents import LARGE, Kept, Translate
 from hotswap.swap.fates import Fates, leads_to
-from hotswap.swap.keys import REBUILT, elements, is_quiet, namesake, size
-from hotswap.swap.leaves import identities
+from hotswap.swap.hashing import hashing
+from hotswap.swap.keys import REBUILT, elements, namesake, size
+from hotswap.swap.leaves import identities, is_spelled
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.registry import Registry, entries_of, is_definition
 from hotswap.swap.revisions import Revisions, Verdict
@@ -32,7 +33,7 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
 
     Entries of what the new version registers anew are added; entries that lead to an old definition lead to its
     successor; entries whose definition is gone are dropped. What was put in at run time stays, what was taken out at
-    run time stays out, and what stands under a key whose hash is computed by Python code is left alone.
+    run time stays out, and what stands under a key whose hash is computed by Python code is left alone, with a warning.
 
     Arguments:
         kept: the kept objects.
@@ -56,6 +57,8 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
             revisions.warn(merging.place, unknown)
         if merging.place is not None and (unclear := merging.unclear()):
             revisions.warn(merging.place, unclear, departed=True)
+        if not isinstance(merging, _ListMerge) and merging.place is not None and (unhashed := merging.unhashed()):
+            revisions.leave(merging.place, unhashed)
         writes.late(merging.ops)
     return merged
 
@@ -98,6 +101,7 @@ class _DictMerge(Registry):
             wanted = after if forward else before
             self.writes.hold(now)
             gone = wanted is _MISSING
+            yield from hashing((key,))
             yield (kind.pop, self.living, key, None) if gone else (kind.__setitem__, self.living, key, wanted)
         if not forward:
             yield from led
@@ -105,7 +109,7 @@ class _DictMerge(Registry):
     def found(self, there: dict[Any, Any]) -> Iterator[tuple[Any, tuple[Any, Any]]]:
         small = dict.__len__(there) <= LARGE
         again = self._registered_anew() if small else set()
-        twin = {key: self.translate(value) for key, value in self._translated() if is_quiet(key)}
+        twin = {key: self.translate(value) for key, value in self._translated() if self.is_quiet(key)}
         for key, value in twin.items():
             living = dict.get(there, key, _MISSING)
             if living is _MISSING:
@@ -123,7 +127,7 @@ class _DictMerge(Registry):
             elif (then := namesake(self.fates.current(living), value)) is not living:
                 yield key, (living, then)
         for key, living in list(dict.items(there)) if small else ():
-            if not is_quiet(key) or key in twin:
+            if not self.is_quiet(key) or key in twin:
                 continue
             if (
                 self.is_gone(key)
@@ -144,7 +148,7 @@ class _DictMerge(Registry):
         if size(self.living) <= LARGE and _plain(self.living) != _plain(self.twin):
             self.revisions.concern(self.place)  # the commit will ask: sources are read now
         for key, value in self._translated():
-            living = dict.get(self.living, key, _MISSING) if is_quiet(key) else _MISSING
+            living = dict.get(self.living, key, _MISSING) if self.is_quiet(key) else _MISSING
             after = self.translate(value)
             if living is _MISSING or self._is_merged(living, after) or self.is_gone(living):
                 continue
@@ -156,11 +160,11 @@ class _DictMerge(Registry):
         """The keys of entries that the new version does not make, where it can't be told whether the old import did."""
         if size(self.living) > LARGE:
             return []
-        twin = {key for key, _ in self._translated() if is_quiet(key)}
+        twin = {key for key, _ in self._translated() if self.is_quiet(key)}
         return [
             key
             for key, living in list(dict.items(self.living))
-            if is_quiet(key)
+            if self.is_quiet(key)
             and self.fates.leads.of(key) not in twin
             and not (self.is_gone(key) or self.is_gone(living))
             if self.departs(key, living) is Verdict.UNKNOWN and not self._is_dropped(key, living)
@@ -172,7 +176,7 @@ class _DictMerge(Registry):
 
     def _is_dropped(self, key: Any, living: Any) -> bool:
         """Whether the statement that put an entry in is gone: nobody speaks of its key any more."""
-        if self.place is None or type(key) not in UNIQUE_NEVER:
+        if self.place is None or not is_spelled(key):
             return False
         place = self.place.at(key)
         return self.revisions.drops(place, key) and self.revisions.drops(place, living)
@@ -205,7 +209,7 @@ class _DictMerge(Registry):
 
     def _registered_anew(self) -> set[Any]:
         """The keys that led to an old definition which the new version registers anew, or not any more."""
-        return {self.table.after(key) for key in elements(self.living) if self.is_gone(key) and is_quiet(key)}
+        return {self.table.after(key) for key in elements(self.living) if self.is_gone(key) and self.is_quiet(key)}
 
     def _translated(self) -> Iterator[tuple[Any, Any]]:
         for key, value in list(dict.items(self.twin)):
@@ -294,9 +298,9 @@ class _SetMerge(Registry):
             return
         led = self.table.ops(forward)
         if self.sets is None:
-            twin = {value for value in map(self.translate, elements(self.twin)) if is_quiet(value)}
+            twin = {value for value in map(self.translate, elements(self.twin)) if self.is_quiet(value)}
             living = elements(self.living)
-            there = {self.table.after(value) for value in living if is_quiet(value)}
+            there = {self.table.after(value) for value in living if self.is_quiet(value)}
             leave = [self.table.after(v) for v in living if self._is_listed(v) and self.is_gone(v)]
             leave += [v for v in living if self.is_dropped(v, twin)]
             come = [v for v in twin if self._is_listed(v) and self.is_new(v) and v not in there]
@@ -306,6 +310,7 @@ class _SetMerge(Registry):
         self.writes.hold(leave)
         if forward:
             yield from led
+        yield from hashing([*leave, *come])
         yield from ((set.discard, self.living, value) for value in leave)
         yield from ((set.add, self.living, value) for value in come)
         if not forward:
@@ -317,7 +322,7 @@ class _SetMerge(Registry):
 
     def _is_listed(self, value: Any) -> bool:
         """Whether an element is a definition, or made of some: what an import registers, not the program's data."""
-        return is_quiet(value) and (is_definition(value) or type(value) in REBUILT)
+        return self.is_quiet(value) and (is_definition(value) or type(value) in REBUILT)
 
 
 _MERGES: tuple[tuple[type, type[_DictMerge | _ListMerge | _SetMerge]], ...] = (

@@ -9,7 +9,8 @@ of a swap without the rest. If a write raises, all that was written is taken bac
 Assumes (each is proved in `tests/cpython`): a C function that runs no Python code does not give up the GIL; the
 collector does not run, so it is switched off for the call; no object dies in between, so every replaced value is held
 by the list of the other direction or by `hold`. Audit hooks written in Python and metaclasses with a Python-level
-`mro` break the first assumption; the plan refuses the former and never meets the latter in a commit.
+`mro` break the first assumption; the plan refuses the former and never meets the latter in a commit. Members of
+enumerations are hashed in C for the length of the call (see `hashing`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 from hotswap import collector
 from hotswap.effects import Effect
+from hotswap.swap.hashing import hashing, quieted
 
 __all__ = ["Change", "Fate", "NameChange", "Op", "Plan", "Writes", "gil_enabled", "has_audit_hook"]
 
@@ -87,13 +89,14 @@ class Writes:
         """Set an item of a dict; the other direction puts back what was there."""
         old = namespace.get(key, _MISSING)
         undo = (dict.pop, namespace, key, None) if old is _MISSING else (dict.__setitem__, namespace, key, old)
-        self.both([(dict.__setitem__, namespace, key, new)], [undo])
+        self.both([*hashing((key,)), (dict.__setitem__, namespace, key, new)], [*hashing((key,)), undo])
 
     def drop(self, namespace: dict[Any, Any], key: Any) -> None:
         """Remove an item of a dict, if it is there."""
         old = namespace.get(key, _MISSING)
         if old is not _MISSING:
-            self.both([(dict.pop, namespace, key, None)], [(dict.__setitem__, namespace, key, old)])
+            also = hashing((key,))
+            self.both([*also, (dict.pop, namespace, key, None)], [*also, (dict.__setitem__, namespace, key, old)])
 
     def late(self, writes: Callable[[bool], Iterable[Op]], *, first: bool = False) -> None:
         """Add writes that are made out when they are needed.
@@ -152,6 +155,7 @@ class Writes:
         ops += [op for writes, way in ways for op in writes._ops(way)]
         undo = [op for writes, way in ways[::-1] for op in (*writes._first_ops(not way), *writes._ops(not way))]
         undo += [] if forward else self._undo
+        ops, undo = quieted(ops, undo)
         with collector.switched_off():
             try:
                 # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.

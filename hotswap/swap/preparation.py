@@ -32,12 +32,13 @@ from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.fates import Fates, fresh_definitions
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
-from hotswap.swap.importers import Importers, rebind
+from hotswap.swap.importers import Importers, hand_out, rebind
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.losses import gone_classes, gone_functions, gone_objects, without_successor
 from hotswap.swap.merging import merge
 from hotswap.swap.nested import NestedCode, functions_in, is_nested
 from hotswap.swap.outliving import announce, outlive, wishes_of
+from hotswap.swap.overwritten import Overwritten
 from hotswap.swap.pairing import pair_modules
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.places import adopt_children, lead_modules, put_aliases, put_in_place, relocate
@@ -200,9 +201,9 @@ class Swap(Reversal):
             predecessor=leads.back.of,
         )
         claimed = adapt(self._adapters, facts)
-        names, classes = self._keeping.names, self._pairing.classes
-        revisions = self._revisions = Revisions(self._live, self._candidate, self.old, names, classes)
-        nowhere |= set(map(id, self._gone))
+        kept_names, classes = self._keeping.names, self._pairing.classes
+        revisions = self._revisions = Revisions(self._live, self._candidate, self.old, kept_names, classes)
+        nowhere.update(map(id, self._gone))
         search = Withdrawals(self._live, self.old | self._removed, revisions.withdrawn, nowhere)
         places, elsewhere = search.found(containers)
         placed = [kept.placed(revisions.places | places) for kept in containers]
@@ -211,9 +212,10 @@ class Swap(Reversal):
         tables = self._tables = Tables(leads, self.old, self.new, self._keeping.has, self._is_managed)
         tools = (translate, self._writes, revisions)
         merged = merge(registries, fates, *tools)
-        # Somebody else may have registered there what only changes its decorators.
-        less = replace(fates, gone=nowhere)
+        less = replace(fates, gone=nowhere)  # somebody else may have registered there what only changes its decorators
         merged |= merge([kept for kept in elsewhere if id(kept.living) not in claimed | merged], less, *tools)
+        beyond = Overwritten(self._live, search, self._journal.holdings)
+        beyond.settle(revisions, claimed, registries, self._writes, self.plan)
         tables.add(whole, attributes, claimed | merged)
         self.plan.warnings += revisions.warnings
         lead_modules(whole, {**self._pairing.successors, **self._also}, self._writes)
@@ -236,6 +238,8 @@ class Swap(Reversal):
         ways = (self._importers, self._is_managed, self._keeping.has, translate, self._writes)
         aside = () if self._beside is None else self._beside.new.values()
         self.plan.names += rebind(self._pairing.successors, self.old, self.new, *ways, aside=aside)
+        both = (*aside, *self.old.values(), *self.new.values())
+        self.plan.names += hand_out(beyond.modules, beyond.given, *ways, aside=both)
         self.plan.names = list(same_objects(self.plan.names, self.old, self.new, translate))
         tables.leave_out(self._writes.forward)
         outlive(self._candidate, translate, self._writes)

@@ -269,8 +269,8 @@ class Redirection:
             led: the ids of the containers in which old objects are led to their successors by somebody else.
         """
         for holder in self._live:
-            translate = self._translate_twin if id(holder) in led else self.translate
-            for op in rewriting(holder, translate, shared=True)[0]:
+            known = self._translate_twin if id(holder) in led else self.translate
+            for op in rewriting(holder, known, shared=True)[0]:
                 if is_quiet(op):
                     yield op
                 else:
@@ -283,11 +283,8 @@ class Redirection:
             return  # its attributes are translated when they are transplanted
         kind = type(holder)
         hot = [value for value in gc.get_referents(holder) if self.translate(value) is not value]
-        ops, covered = (
-            rewriting(holder, self.translate)
-            if hot or walk.is_class(holder) or not walk.is_written_in_c(kind)
-            else ([], set())
-        )
+        is_open = hot or walk.is_class(holder) or not walk.is_written_in_c(kind)
+        ops, covered = rewriting(holder, self.translate) if is_open else ([], set())
         yield from ops
         if (
             kind in PARTS_OF_CLASSES

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable, Container
 from types import FunctionType
 from typing import Any
 
 from hotswap import walk
+from hotswap.patch import told
 from hotswap.swap.contents import LARGE, Kept, Translate
 from hotswap.swap.fates import Fates, leads_to
 from hotswap.swap.keys import Table, elements, size, values
+from hotswap.swap.leaves import is_spelled
 from hotswap.swap.plan import Writes
 from hotswap.swap.revisions import Revisions, Verdict
 from hotswap.swap.state import UNIQUE_NEVER
@@ -44,6 +47,10 @@ class Registry:
         self.revisions, self.place, self.partial = revisions, pair.place, pair.partial
         self.table = Table(pair.living, fates.leads)
 
+    def is_quiet(self, key: Any) -> bool:
+        """Whether the commit can look a key or element up without running Python code."""
+        return self.fates.leads.is_quiet(key)
+
     def translate(self, value: Any) -> Any:
         """Return the living object for a twin; a weak reference tells the living container when it dies."""
         held = weakref.ref.__call__(value) if type(value) is weakref.ref else None
@@ -71,7 +78,7 @@ class Registry:
 
         Only under a key that the statement speaks of: a function may have put the same value into the list since.
         """
-        if self.place is None or not self.place.keys or type(value) not in UNIQUE_NEVER:
+        if self.place is None or not self.place.keys or not is_spelled(value):
             return False
         return value not in twin and self.revisions.drops(self.place, value)
 
@@ -79,8 +86,26 @@ class Registry:
         """The plain elements that lack, and of which it can't be told why: code has computed them, say."""
         if self.place is None or size(self.twin) > LARGE:
             return []
-        ours, theirs = ({v: v for v in held if type(v) in UNIQUE_NEVER} for held in (living, elements(self.twin)))
+        ours, theirs = (
+            {v: v for v in filter(is_spelled, held)} for held in (living, map(self.translate, elements(self.twin)))
+        )
         return [v for v in theirs if v not in ours and self.revisions.computes(self.place, v)]
+
+    def unhashed(self) -> list[Any]:
+        """The keys or elements that are left alone, since hashing them runs Python code, if the versions differ."""
+        if self.place is None or max(size(self.living), size(self.twin)) > LARGE:
+            return []
+        living, twin = (
+            [pair for pair in _pairs(one) if not self.is_quiet(self.translate(pair[0]))]
+            for one in (self.living, self.twin)
+        )
+        gone = [key for key, value in living if self.is_gone(key) or self.is_gone(value)]
+        come = [key for key, value in twin if any(leads_to(part, self.fates.fresh) for part in (key, value))]
+        if not (gone or come) and (living or twin):
+            before, after = (Counter((type(v), v) for _, v in one if type(v) in UNIQUE_NEVER) for one in (living, twin))
+            differ = len(living) < len(twin) or before != after
+            come = [key for key, _ in twin or living] if differ and self.revisions.concern(self.place) else []
+        return list({told(key): key for key in (*come, *gone)}.values())
 
     def departs(self, key: Any, living: Any) -> Verdict:
         """Say what becomes of an entry, or element, that the new version does not make."""
@@ -98,7 +123,7 @@ class Registry:
         if self.place is None or size(self.living) > LARGE or size(self.twin) > LARGE:
             return []
         living, twin = elements(self.living), elements(self.twin)
-        ours, theirs = ({v: v for v in held if type(v) in UNIQUE_NEVER} for held in (living, twin))
+        ours, theirs = ({v: v for v in filter(is_spelled, held)} for held in (living, map(self.translate, twin)))
         more = [v for v in ours if v not in theirs] if not self.place.keys else []
         there = {id(self.translate(value)) for value in twin}
         return [v for v in more if self.revisions.drops(self.place, v)] + [
@@ -110,9 +135,16 @@ class Registry:
 
     def is_added(self, value: Any, there: Container[Any]) -> bool:
         """Whether only the new version has a statement that puts a plain element in."""
-        if self.place is None or type(value) not in UNIQUE_NEVER:
+        if self.place is None or not is_spelled(value):
             return False
         return value not in there and self.revisions.adds(self.place, value)
+
+
+def _pairs(container: Any) -> list[tuple[Any, Any]]:
+    """The entries of a dict; each element of another container as its own key."""
+    if issubclass(type(container), dict):
+        return list(dict.items(container))
+    return [(value, value) for value in elements(container)]
 
 
 def entries_of(value: Any) -> list[Any]:

@@ -11,7 +11,7 @@ it and the new ones have not. What can't be told so stays, and the plan names it
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -20,7 +20,7 @@ from hotswap import walk
 from hotswap.effects import Authorship
 from hotswap.generation import Candidate, Live, authorships
 from hotswap.patch import Name, Place, Text, Unit, Word, decode, split, told, words_of
-from hotswap.swap.leaves import is_plain, leaves, spelled
+from hotswap.swap.leaves import is_plain, is_spelled, leaves, spelled
 from hotswap.swap.pairs import ClassPair
 from hotswap.swap.state import UNIQUE_NEVER
 
@@ -79,9 +79,24 @@ class Revisions:
         why = "the new version registers something else, but it can't be told whether the program has changed what the"
         if departed:
             why = "the new version does not register it, but it can't be told whether the program has changed what the"
+        self._keeps(place, keys, f"{why} old one registered")
+
+    def leave(self, place: Place, keys: list[Any]) -> None:
+        """Say that entries are left alone, since the hash of their keys is computed by Python code.
+
+        Arguments:
+            place: that of the registry.
+            keys: those of the entries.
+        """
+        why = (
+            "the versions differ there, and the hash of such a key is computed by Python code, which no commit may run"
+        )
+        self._keeps(place, keys, why)
+
+    def _keeps(self, place: Place, keys: list[Any], why: str) -> None:
         named = list(map(told, keys[:_NAMED]))
         more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-        self.warnings.append(f"{place.text} keeps what it has for {', '.join(named)}{more}: {why} old one registered")
+        self.warnings.append(f"{place.text} keeps what it has for {', '.join(named)}{more}: {why}")
 
     @cached_property
     def places(self) -> dict[int, Place]:
@@ -107,6 +122,14 @@ class Revisions:
         known = {entry.name for entry in self._live}
         new.update((name, text) for name, text in texts.items() if name in candidate.modules and name not in known)
         return Text(old.values(), units), Text(new.values(), units)
+
+    def stated(self) -> Iterator[tuple[str, Mapping[str, Any], list[Unit]]]:
+        """Yield of each module that the patch loads the name, its names, and the statements that its import runs."""
+        sources = self._candidate.patch.sources
+        for name, module in self._candidate.modules.items():
+            if name in sources:
+                units = self._units(decode(sources[name].data))
+                yield name, module.__dict__, [unit for unit in units if not unit.later]
 
     def withdrawn(self, module: str) -> list[Unit]:
         """The statements of a module that are run when it is imported, and that no module of the patch has any more."""
@@ -213,12 +236,13 @@ class Revisions:
             before, after = self._imports
             spoken = after.speaking(place, place.keys[-1] if place.keys else value)
             return before.says(place, *place.keys[-1:], value) and not spoken
-        parts = leaves(value)
+        member = walk.is_hashed_by_name(value)
+        parts = [*words_of(value)] if member else leaves(value)
         if not parts or place.attribute or not self.concern(place):
             return False
         old, new = ([text.places_of(part, place) for part in parts] for text in self._texts)
         said = all(any(not later for _, later in where) for where in old)
-        return all(map(is_plain, parts)) and said and not any(new)
+        return all(map(is_plain, parts)) and said and not (all(new) if member else any(new))
 
     def departs(self, place: Place, value: Any) -> Verdict:
         """Say what becomes of an entry that the new version does not make, and whose definitions are all there.
@@ -294,17 +318,17 @@ class Revisions:
 
     def adds(self, place: Place, value: Any) -> bool:
         """Whether a plain element that the living registry lacks is said by the new version alone."""
-        if type(value) not in UNIQUE_NEVER or place.attribute:
+        if not is_spelled(value) or place.attribute:
             return False
         if place.put:
             return not self._imports[0].says(place, value)
         if not self.concern(place):
             return False
-        old, new = (text.places_of((type(value), value), place) for text in self._texts)
-        return bool(new) and not old
+        old, new = (all(text.places_of(word, place) for word in words_of(value)) for text in self._texts)
+        return new and not old
 
     def computes(self, place: Place, value: Any) -> bool:
         """Whether a plain element that the living registry lacks is said by no version: code has computed it."""
-        if type(value) not in UNIQUE_NEVER or place.attribute or not self.concern(place):
+        if not is_spelled(value) or place.attribute or not self.concern(place):
             return False
-        return not any(text.places_of((type(value), value), place) for text in self._texts)
+        return not any(all(text.places_of(word, place) for word in words_of(value)) for text in self._texts)

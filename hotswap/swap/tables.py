@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections import OrderedDict, defaultdict, deque
+from collections import ChainMap, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FunctionType, MappingProxyType, ModuleType
@@ -24,6 +24,7 @@ from hotswap import walk
 from hotswap.namespaces import held_by, imported, of_kinds, parted
 from hotswap.swap.calling import followed
 from hotswap.swap.contents import LARGE, Kept
+from hotswap.swap.enums import Members, is_enum
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.guarded import is_closed, is_guarded
 from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, size
@@ -38,7 +39,7 @@ __all__ = ["Tables", "earlier", "leads_of"]
 
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
 _PLAIN = frozenset((dict, list, set, deque, OrderedDict, defaultdict))
-_NAMED = _PLAIN | {*_WEAK, MappingProxyType}
+_NAMED = _PLAIN | {*_WEAK, MappingProxyType, ChainMap}
 
 _WALKED = 1_000
 """Of an unchanged module's containers with more items nobody looks into the items."""
@@ -75,7 +76,9 @@ def leads_of(
             forward[key] = (old, living)
             if is_made(living):
                 backward.setdefault(id(living), (living, old))
-    leads, back = Leads(forward), Leads(backward)
+    enums = [pair for pair in pairing.classes if is_enum(pair.old) and is_enum(pair.new)]
+    rehashed = {pair.old for pair in enums if Members(pair).renamed}
+    leads, back = Leads(forward, rehashed), Leads(backward, rehashed)
     leads.back, back.back = back, leads
     return leads
 
@@ -318,7 +321,7 @@ def _ends(kind: type) -> bool:
 
 
 def _own_containers(value: Any) -> Iterator[Any]:
-    """The containers that an object consists of: its attributes, and what a proxy or a weak dict keeps beside."""
+    """The containers that an object consists of: its attributes, what a proxy or a weak dict keeps, a chain's maps."""
     if type(value) is MappingProxyType:
         # The namespace of a class is not written past the class.
         yield from (part for part in gc.get_referents(value) if type(part) is dict and "__module__" not in part)
@@ -328,6 +331,9 @@ def _own_containers(value: Any) -> Iterator[Any]:
         yield attributes
         if type(value) in _WEAK:
             yield attributes.get("data")
+        if issubclass(type(value), ChainMap):
+            maps = attributes.get("maps")
+            yield from (held for held in list(maps if type(maps) is list else ()) if walk.is_container(type(held)))
 
 
 def _parts(value: Any) -> Iterator[Any]:
