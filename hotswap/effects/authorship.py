@@ -3,13 +3,16 @@
 Functions, classes and objects of the candidate tell by themselves where they come from. A text or a number does not,
 and another thread of the service may have written it just then. So it is told by words: it is the candidate's if a
 statement that its import runs says the key and the value, and speaks of the registry or calls what does. The value may
-be computed where the registry is one of the managed packages, whose sources say who fills it.
+be computed where the statement speaks of the registry under the name that a managed module has for it. What a library
+has, or an object whose class is one of a library, may be filled by code whose sources nobody reads: there any statement
+counts that says both.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from types import FunctionType
 from typing import Any
@@ -55,7 +58,9 @@ class Authorship:
         if keys is None or not (keys or words) or not self._own.may_say(keys or words or ()):
             return False
         place = where()
-        return self._says(place, keys) if place.name and keys else self.says(place, value, *key)
+        if place.name and keys and self._says(replace(place, foreign=False), keys):
+            return True
+        return (place.foreign or not (place.name and keys)) and self.says(place, value, *key)
 
     def says(self, place: Place, *parts: Any) -> bool:
         """Whether a statement that may fill a registry says some keys and values."""
@@ -72,8 +77,8 @@ class Authorship:
         return any(said.issuperset(words) for _, said in self._filling(place))
 
     def _filling(self, place: Place) -> Iterator[tuple[Unit, frozenset[Word]]]:
-        """The statements that may fill a registry: any, if nobody knows the name under which they speak of it."""
-        callers = self._callers(place.name) if place.name else None
+        """The statements that may fill a registry: any, if nobody knows by which names code does that."""
+        callers = self._callers(place.name) if place.name and not place.foreign else None
         for unit, said in self._running:
             if callers is None or not callers.isdisjoint((*unit.names, *unit.own)):
                 yield unit, said

@@ -81,10 +81,14 @@ def _attributes(o: Any, attributes: dict[str, Any], before: list[Any], now: list
     """What the attributes of an object were, by what it referred to; None if that does not tell.
 
     CPython refers to the values in the order of the names, as `tests/cpython` proves; a new one is added at the end.
+    Once somebody has asked for the dict, it refers to that, beside them or instead; one that was there is a container.
     """
-    values = [part for part in now if part is not type(o)]
-    earlier = [part for part in before if part is not type(o)]
-    if not walk.same_items(values, list(attributes.values())) or len(earlier) > len(values):
+    values, earlier = (
+        [part for part in held if part is not type(o) and part is not attributes] for held in (now, before)
+    )
+    if values and not walk.same_items(values, list(attributes.values())):
+        return None
+    if len(earlier) > len(attributes) or (not earlier and any(part is attributes for part in before)):
         return None
     return dict(zip(attributes, earlier, strict=False))
 
