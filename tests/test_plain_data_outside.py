@@ -86,7 +86,8 @@ def facts(service: Service) -> str:
     library, app = service.library, service.live.app
     named = [library.TABLE, library.ROLES, library.LIMITS, library.data.items]
     slots = [library.slotted.first, library.slotted.last, getattr(library.slotted, "unset", "nothing")]
-    return repr([named, slots, vars(library.conf), vars(app.router), app._key, app.state._state])
+    own = {name: value for name, value in vars(app).items() if name not in ("state", "router")}
+    return repr([named, slots, vars(library.conf), vars(app.router), own, app.state._state])
 
 
 def check(make_package: Make, old: str, new: str) -> None:
@@ -112,12 +113,57 @@ NEW = {
     "a function with keywords": "configure(b=3)\n",
     "an object that keeps its attributes in a dict": "app.state.limit = 99\n",
     "an attribute of what an attribute is": "app.router.level = 5\n",
+    "a property": "app.router.kept = 'q'\n",
+    "a property that also sets an attribute of another object": "app.key = 9\n",
+    "a property by setattr": "setattr(conf, 'kept', 'q')\n",
+    "what stands in the place of an element": "conf.names[0] = 'q'\n",
+    "what stands in the place of all elements": "conf.names[:] = ['n', 'm']\n",
+    "an element at the front": "LIMITS.insert(0, 7)\n",
+    "an element that a statement of the old version says elsewhere": "data.items.append(1)\n",
+    "an element that is there already": "LIMITS.insert(0, 2)\nLIMITS.append(3)\n",
+    "a dict in the place of another": "conf.nested['k'] = {'z': [9]}\n",
+}
+
+CHANGED = {
+    "a property": ("app.key = 1\n", "app.key = 2\n"),
+    "a list": ("app.hosts = ['a']\n", "app.hosts = ['b']\n"),
+    "a dict in a registry": ("TABLE['f'] = {'x': [1]}\n", "TABLE['f'] = {'x': [2]}\n"),
+    "a dict in an attribute": ("app.flags = {'a': 1}\n", "app.flags = {'b': 1}\n"),
+    "an attribute beside others": ("app.hosts = ['a']\napp.other = 1\n", "app.hosts = ['b', 'c']\napp.other = 2\n"),
+    "an element among others": ("LIMITS.append(4)\n", "LIMITS.append(4)\nLIMITS.insert(0, 5)\n"),
 }
 
 
 @pytest.mark.parametrize("statement", NEW.values(), ids=list(NEW))
 def test_a_new_statement_is_live_with_the_commit(make_package: Make, statement: str) -> None:
     check(make_package, IMPORT, IMPORT + statement)
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGED.values(), ids=list(CHANGED))
+def test_a_changed_statement_is_live_with_the_commit(make_package: Make, old: str, new: str) -> None:
+    check(make_package, IMPORT + old, IMPORT + new)
+
+
+class TestWhatTheProgramHasChanged:
+    def test_in_a_list_stays(self, make_package: Make) -> None:
+        service = Service(make_package, LIVE, f"{IMPORT}app.hosts = ['a', 'b']\n", LIBRARY)
+        service.live.app.hosts.remove("b")
+        commit(service.stage(f"{IMPORT}app.hosts = ['a', 'b', 'c']\n"))
+        assert service.live.app.hosts == ["a", "c"]
+
+    def test_in_a_list_stays_in_its_place(self, make_package: Make) -> None:
+        service = Service(make_package, LIVE, IMPORT, LIBRARY)
+        rollout = service.stage(f"{IMPORT}conf.names[0] = 'q'\n")
+        service.library.conf.names.append("by hand")
+        commit(rollout)
+        assert service.library.conf.names == ["x", "by hand", "q"]
+
+    def test_an_attribute_lives_on_without_its_statement(self, make_package: Make) -> None:
+        live = "class App:\n    def __init__(self):\n        self.name, self.flag = '', None\napp = App()\n"
+        code = "from PACKAGE.live import app\n"
+        service = Service(make_package, live, f"{code}app.flag = 1\napp.name = 'a'\n")
+        commit(service.stage(f"{code}app.name = 'b'\n"))
+        assert vars(service.live.app) == {"name": "b", "flag": 1}
 
 
 def test_a_registry_that_only_the_library_names(make_package: Make) -> None:
@@ -143,12 +189,13 @@ OTHERS: dict[str, Callable[[Any, Any], object]] = {
 @pytest.mark.parametrize("write", OTHERS.values(), ids=list(OTHERS))
 def test_what_another_thread_writes_meanwhile_stays(make_package: Make, write: Callable[[Any, Any], object]) -> None:
     service = Service(make_package, LIVE, IMPORT, LIBRARY)
-    service.library.begun, service.library.written = threading.Event(), threading.Event()
+    begun, written = threading.Event(), threading.Event()
+    vars(service.library).update(begun=begun, written=written)
 
     def work() -> None:
-        service.library.begun.wait(10)
+        begun.wait(10)
         write(service.library, service.live.app)
-        service.library.written.set()
+        written.set()
 
     writer = threading.Thread(target=work)
     writer.start()

@@ -33,6 +33,7 @@ from hotswap.effects.authorship import Authorship
 from hotswap.effects.facts import Deed, Outcome
 from hotswap.effects.holding_deeds import Holding
 from hotswap.effects.plain_data import Written, written
+from hotswap.effects.sequences import apart
 from hotswap.effects.snapshot import Snapshot
 from hotswap.effects.traces import Traces
 from hotswap.effects.weak import WeakValues, referent, registers
@@ -164,6 +165,7 @@ def _taken_out(
             names=True,
             replaced=_replaced(copy, twin),
         )
+    before, after = ([], []) if isinstance(twin, (dict, set)) else _layout(container, copy, twin)
     _restore(container, copy, twin)
     replaced = _replaced(copy, twin)
     whose = _whose(container, snapshot)
@@ -180,7 +182,14 @@ def _taken_out(
     kind = "import-path" if container in _Named(sys.meta_path, sys.path_hooks) else "registrations"
     what = f"registers {what} in {place}"
     at = None if also is None else also.place
-    return Holding(kind, what, Outcome.UNDONE, container, twin, cache=cache, replaced=replaced, place=at)
+    layout = before, after
+    return Holding(kind, what, Outcome.UNDONE, container, twin, cache=cache, replaced=replaced, place=at, layout=layout)
+
+
+def _layout(container: Any, copy: Any, twin: Any) -> tuple[list[Any], list[Any]]:
+    """What a list or deque was, and what it was with the candidate's entries in it."""
+    now = list(walk.kind_of(container).__iter__(container))
+    return list(copy), apart(now, list(copy), twin)[1]
 
 
 def _with(entries: Any, also: Written | None) -> Any:
@@ -297,11 +306,7 @@ def _restore(container: Any, copy: Any, twin: Any) -> None:
             if id(value) not in before:
                 set.discard(container, value)
     else:
-        ours = {id(value) for value in twin}
-        rest = [value for value in walk.kind_of(container).__iter__(container) if id(value) not in ours]
-        if copy and len(rest) < len(copy):
-            since = [value for value in rest if not any(value is other for other in copy)]
-            rest = [*copy, *since]
+        rest, _ = apart(list(walk.kind_of(container).__iter__(container)), list(copy), twin)
         if issubclass(type(container), deque):
             deque.clear(container)
             deque.extend(container, rest)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -65,16 +66,25 @@ def written(snapshot: Snapshot, authorship: Authorship, leads: Callable[[Any], b
 
 def _changed(snapshot: Snapshot) -> Iterator[tuple[Any, Any, _Where]]:
     """The containers, and the attributes of classes and objects, that are not as they were: each, a copy, its place."""
-    for key, (container, copy) in snapshot.altered.items():
-        if key not in snapshot.modules:
-            yield container, copy, partial(snapshot.spot, container)
+    spaces: dict[int, _Where] = {}
     for o, before, place in snapshot.instances:
+        where = partial(_attributes_of, snapshot, o, place)
+        if not snapshot.altered.keys().isdisjoint(map(id, before)):
+            spaces[id(walk.instance_dict(o))] = where
         now = gc.get_referents(o)
         if not walk.same_items(now, before):
             attributes = walk.instance_dict(o)
             copy = None if attributes is None else _attributes(o, attributes, before, now)
             if copy is not None and attributes is not None:
-                yield attributes, copy, partial(snapshot.spot, o, place)
+                yield attributes, copy, where
+    for key, (container, copy) in snapshot.altered.items():
+        if key not in snapshot.modules:
+            yield container, copy, spaces.get(key, partial(snapshot.spot, container))
+
+
+def _attributes_of(snapshot: Snapshot, o: Any, place: str) -> Place:
+    """The place of the attributes of an object: what stands there is its state, and goes with no statement."""
+    return replace(snapshot.spot(o, place), attribute=True)
 
 
 def _attributes(o: Any, attributes: dict[str, Any], before: list[Any], now: list[Any]) -> dict[str, Any] | None:

@@ -114,6 +114,10 @@ class Snapshot:
             key for container, copy in known for key in {*map(id, held_by((container,)))} - {*map(id, held_by((copy,)))}
         }
 
+    def kinds(self) -> set[type]:
+        """The classes of the objects that were looked through."""
+        return {type(o) for o in [*(entry[0] for entry in self.instances), *self.nearby.objects.values()]}
+
     def place_of(self, named: Any) -> str:
         """Where a container is held, or under which name a module holds it."""
         if id(named) in self.containers:

@@ -67,7 +67,8 @@ class Place:
 
     def at(self, key: Any) -> Place:
         """The place of what stands under a key."""
-        return replace(self, keys=(*self.keys, key))
+        # What an attribute holds that an import has set is no attribute itself.
+        return replace(self, keys=(*self.keys, key), attribute=self.attribute and not (self.put and self.keys))
 
     def of(self, attribute: str) -> Place:
         """The place of what an attribute of the object is."""

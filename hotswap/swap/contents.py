@@ -25,13 +25,16 @@ class Kept:
     """An object that is kept: the dropped twin, and the living one.
 
     `touched` says that other statements put something into it, ``TABLE["x"] = 1``, and that they differ in the new
-    version: then entries of plain data are added too. `place` says where it is, if that is known.
+    version: then entries of plain data are added too. `place` says where it is, if that is known. `inner` says that it
+    stands in another one; `layout` is what a list was, and what the candidate's import has made of it.
     """
 
     twin: Any
     living: Any
     touched: bool = False
     place: Place | None = None
+    inner: bool = False
+    layout: tuple[list[Any], list[Any]] | None = None
 
     def placed(self, places: Mapping[int, Place]) -> Kept:
         """Return it with its place."""
@@ -68,7 +71,7 @@ def inside(kept: Iterable[Kept], translate: Translate) -> Iterator[Kept]:
                     if type(held) is dict and translate(held) is value:
                         continue  # the namespace of a module: each generation has its own
                     place = pair.place and (pair.place.at(name) if by_key else pair.place.of(str(name)))
-                    further.append(Kept(value, held, pair.touched, place))
+                    further.append(Kept(value, held, pair.touched, place, inner=True))
                     if translate(type(value)) is type(held):
                         yield further[-1]
         level = further

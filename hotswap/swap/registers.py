@@ -56,7 +56,11 @@ def register(
 
     Returns fates that also know what becomes of entries that no definition explains.
     """
-    containers += [Kept(deed.twin, deed.living, place=deed.place) for deed in journal.holdings if not deed.names]
+    containers += [
+        Kept(deed.twin, deed.living, place=deed.place, layout=(deed.before, deed.after))
+        for deed in journal.holdings
+        if not deed.names
+    ]
     _set_names(journal, translate, writes)
     fates = _explained(journal, fates, pairing, bodies, translate)
     for holding in journal.holdings:

@@ -41,7 +41,7 @@ class Registry:
     ) -> None:
         self.twin, self.living, self.touched = pair.twin, pair.living, pair.touched
         self.fates, self.writes, self._translate, self._removed = fates, writes, translate, removed
-        self.revisions, self.place = revisions, pair.place
+        self.revisions, self.place, self.layout = revisions, pair.place, pair.layout
         self.table = Table(pair.living, fates.leads)
 
     def translate(self, value: Any) -> Any:
