@@ -121,6 +121,9 @@ NEW = {
     "an element at the front": "LIMITS.insert(0, 7)\n",
     "an element that a statement of the old version says elsewhere": "data.items.append(1)\n",
     "an element that is there already": "LIMITS.insert(0, 2)\nLIMITS.append(3)\n",
+    "a slot": "slotted.first = 9\n",
+    "a slot that was empty": "LIBRARY.slotted.unset = 3\n",
+    "an attribute and a slot": "conf.level = 8\nslotted.first = 8\n",
     "a dict in the place of another": "conf.nested['k'] = {'z': [9]}\n",
 }
 
@@ -142,6 +145,27 @@ def test_a_new_statement_is_live_with_the_commit(make_package: Make, statement: 
 @pytest.mark.parametrize(("old", "new"), CHANGED.values(), ids=list(CHANGED))
 def test_a_changed_statement_is_live_with_the_commit(make_package: Make, old: str, new: str) -> None:
     check(make_package, IMPORT + old, IMPORT + new)
+
+
+def test_a_slot_of_an_object_of_a_managed_module(make_package: Make) -> None:
+    live = """
+        class Limits:
+            __slots__ = "low", "high"
+
+            def __init__(self):
+                self.low = 1
+
+        limits = Limits()
+    """
+    code = "from PACKAGE.live import limits\n"
+    service = Service(make_package, live, code)
+    limits = service.live.limits
+    rollout = service.stage(f"{code}limits.low = 2 * 3\n")
+    assert limits.low == 1
+    commit(rollout)
+    assert limits.low == 6
+    service.patcher.rollback()
+    assert limits.low == 1
 
 
 class TestWhatTheProgramHasChanged:
@@ -182,6 +206,7 @@ OTHERS: dict[str, Callable[[Any, Any], object]] = {
     "an option": lambda library, _: library.conf.set("b", 3),
     "an attribute": lambda _, app: setattr(app.router, "level", 6),
     "a slot": lambda library, _: setattr(library.slotted, "first", 5),
+    "an empty slot": lambda library, _: setattr(library.slotted, "unset", 5),
     "a property": lambda _, app: setattr(app, "key", "else"),
 }
 

@@ -10,9 +10,10 @@ right after loading, and what they took the place of is put back. The swap regis
 | a dict, list, set or deque that another module holds by name | yes, from a copy | yes |
 | a name of a module, an attribute of a managed class | yes, from a copy | yes |
 | a container, an attribute or a closure that is near (see `nearby`) | yes, from a copy | yes |
+| a slot, if it is plain data | yes, from a copy | yes |
 | a weak set or dict | yes; a weak dict of values from a copy | yes |
 | a list or set elsewhere | if it was added at an end, and so took nobody's place | yes |
-| anything else (a slot, an object in C) | no | - |
+| anything else (an object in C) | no | - |
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from hotswap import walk
 from hotswap.effects.authorship import Authorship
 from hotswap.effects.facts import Deed, Outcome
 from hotswap.effects.holding_deeds import Holding
-from hotswap.effects.plain_data import Written, written
+from hotswap.effects.plain_data import Written, ownership, written
 from hotswap.effects.sequences import apart
+from hotswap.effects.slots import slots
 from hotswap.effects.snapshot import Snapshot
 from hotswap.effects.traces import Traces
 from hotswap.effects.weak import WeakValues, referent, registers
@@ -65,6 +67,7 @@ def holdings(
         libraries: packages for which somebody else looks after what is registered in them.
     """
     plain = written(snapshot, authorship, traces.leads)
+    yield from slots(snapshot, ownership(authorship, traces.leads))
     if not traces.core and not plain:
         return
     ours: set[int] = set()

@@ -19,7 +19,7 @@ from hotswap.effects.authorship import Authorship
 from hotswap.effects.snapshot import Snapshot
 from hotswap.patch import Place
 
-__all__ = ["Written", "written"]
+__all__ = ["Written", "ownership", "written"]
 
 _Where = Callable[[], Place]
 _IsOurs = Callable[..., bool]
@@ -46,12 +46,7 @@ def written(snapshot: Snapshot, authorship: Authorship, leads: Callable[[Any], b
         authorship: what the candidate's import says.
         leads: whether a value is told by itself, since it leads to something of the candidate's.
     """
-
-    def is_ours(value: Any, where: _Where, *key: Any) -> bool:
-        if type(value) is ModuleType or leads(value) or any(map(leads, key)):
-            return False
-        return authorship.has_put(value, where, *key)
-
+    is_ours = ownership(authorship, leads)
     found: dict[int, Written] = {}
     for container, copy, where in _changed(snapshot):
         entries = _entries(container, copy, where, is_ours) if len(copy) <= _MANY else None
@@ -62,6 +57,22 @@ def written(snapshot: Snapshot, authorship: Authorship, leads: Callable[[Any], b
         if names:
             found[id(facts)] = Written(facts, copy, names, Place(module, ""))
     return found
+
+
+def ownership(authorship: Authorship, leads: Callable[[Any], bool]) -> Callable[..., bool]:
+    """Return what tells whether a plain value is the candidate's: by it, where it stands, and its key.
+
+    Arguments:
+        authorship: what the candidate's import says.
+        leads: whether a value is told by itself, since it leads to something of the candidate's.
+    """
+
+    def is_ours(value: Any, where: _Where, *key: Any) -> bool:
+        if type(value) is ModuleType or leads(value) or any(map(leads, key)):
+            return False
+        return authorship.has_put(value, where, *key)
+
+    return is_ours
 
 
 def _changed(snapshot: Snapshot) -> Iterator[tuple[Any, Any, _Where]]:
@@ -109,7 +120,7 @@ def _entries(container: Any, copy: Any, where: _Where, is_ours: _IsOurs) -> Any:
         return {
             key: value
             for key, value in list(dict.items(container))
-            if not _is_same(copy.get(key, _MISSING), value) and is_ours(value, where, key)
+            if not walk.is_same(copy.get(key, _MISSING), value) and is_ours(value, where, key)
         }
     left, added = Counter(map(id, copy)), []
     for value in list(kind.__iter__(container)):
@@ -124,14 +135,8 @@ def _names(module: str, facts: Any, copy: Any, is_ours: _IsOurs, *, managed: boo
     """Names of a module that were bound; in one of the managed packages a function may do that, and speak of them."""
     found = {}
     for name, value in list(facts.items()):
-        if not _is_same(copy.get(name, _MISSING), value):
+        if not walk.is_same(copy.get(name, _MISSING), value):
             place = Place(f"{module}:{name}", name) if managed else Place(module, "")
             if is_ours(value, partial(Place, place.root, place.name), *([] if managed else [name])):
                 found[name] = value
     return found
-
-
-def _is_same(before: Any, after: Any) -> bool:
-    """Whether a value is what was there, or the same text or number."""
-    kind = type(after)
-    return before is after or (kind is type(before) and kind in walk.UNIQUE_NEVER and bool(before == after))
