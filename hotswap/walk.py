@@ -29,6 +29,7 @@ __all__ = [
     "is_class_of",
     "is_container",
     "is_hashed_by_name",
+    "is_same",
     "is_written_in_c",
     "kind_of",
     "mro",
@@ -137,6 +138,12 @@ def instance_dict(o: object) -> dict[str, Any] | None:
             found = descriptor.__get__(o)
             return found if type(found) is dict else None
     return None
+
+
+def is_same(before: Any, after: Any) -> bool:
+    """Whether a value is what was there, or the same text or number."""
+    kind = type(after)
+    return before is after or (kind is type(before) and kind in UNIQUE_NEVER and bool(before == after))
 
 
 def slot_descriptors(cls: type) -> list[types.MemberDescriptorType]:

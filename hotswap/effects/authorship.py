@@ -3,18 +3,22 @@
 Functions, classes and objects of the candidate tell by themselves where they come from. A text or a number does not,
 and another thread of the service may have written it just then. So it is told by words: it is the candidate's if a
 statement that its import runs says the key and the value, and speaks of the registry or calls what does. The value may
-be computed where the registry is one of the managed packages, whose sources say who fills it.
+be computed where the statement speaks of the registry under the name that a managed module has for it. What a library
+has, or an object whose class is one of a library, may be filled by code whose sources nobody reads: there any statement
+counts that says both. A statement that sets a property says what its setter says, too.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from types import FunctionType
 from typing import Any
 
 from hotswap import walk
+from hotswap.effects.properties import said_by_setters
 from hotswap.patch import Place, Text, Unit, Word, words_of
 
 __all__ = ["Authorship"]
@@ -36,12 +40,22 @@ class Authorship:
         own: the sources of the modules that were loaded.
         around: those of the other managed modules.
         units: source -> its units, as far as they are known.
+        setters: what the setters of properties say, as far as that is known; gets more.
+        kinds: gives the classes whose properties the statements may set.
     """
 
-    def __init__(self, own: Iterable[str], around: Iterable[str], units: dict[str, list[Unit]]) -> None:
+    def __init__(
+        self,
+        own: Iterable[str],
+        around: Iterable[str],
+        units: dict[str, list[Unit]],
+        setters: dict[str, frozenset[Word]],
+        kinds: Callable[[], Iterable[type]] | None = None,
+    ) -> None:
         own = list(own)
         self._own, self._whole = Text(own, units), Text([*own, *around], units)
         self._known: dict[str, set[str]] = {}
+        self._setters, self._kinds = setters, kinds
 
     def has_put(self, value: Any, where: Callable[[], Place], *key: Any) -> bool:
         """Whether the candidate has put a value where it stands.
@@ -51,29 +65,56 @@ class Authorship:
             where: gives the place of the registry.
             key: under which key it stands; nothing, if it is an element of a list or of a set.
         """
+        return self._has_put(value, where, *key) or (self._learns() and self._has_put(value, where, *key))
+
+    def _has_put(self, value: Any, where: Callable[[], Place], *key: Any) -> bool:
         keys, words = _words(key), _words(value)
-        if keys is None or not (keys or words) or not self._own.may_say(keys or words or ()):
+        if keys is None or not (keys or words) or not self._may_say(keys or words or ()):
             return False
         place = where()
-        return self._says(place, keys) if place.name and keys else self.says(place, value, *key)
+        if place.name and keys and self._says(replace(place, foreign=False), keys):
+            return True
+        return (place.foreign or not (place.name and keys)) and self.says(place, value, *key)
 
     def says(self, place: Place, *parts: Any) -> bool:
         """Whether a statement that may fill a registry says some keys and values."""
         words = _words(parts)
-        return words is not None and self._own.may_say(words) and self._says(place, words)
+        return words is not None and self._may_say(words) and self._says(place, words)
+
+    def tells(self, place: Place, key: Any, value: Any) -> bool:
+        """Whether a statement that may fill a registry says this value for a key, and nothing more."""
+        words, keys = set(_words(value) or ()), set(_words(key) or ())
+        for unit, said in self._filling(place) if words and keys and self._may_say(words | keys) else ():
+            names = {(str, name) for name in (*unit.names, *unit.own)}
+            if said.issuperset(words | keys) and said - names <= words | keys:
+                return True
+        return False
 
     def speaking(self, place: Place, key: Any) -> set[tuple[str, frozenset[Word]]]:
         """The statements that may put something under a key: of each its text, and what it says, by names too."""
         words = _words(key) or ()
-        found = self._filling(place) if words and self._own.may_say(words) else ()
+        found = self._filling(place) if words and self._may_say(words) else ()
         return {(unit.dump, said) for unit, said in found if said.issuperset(words)}
+
+    def _may_say(self, words: Iterable[Word]) -> bool:
+        return self._own.may_say(word for word in words if not any(word in said for said in self._setters.values()))
+
+    def _learns(self) -> bool:
+        """Learn what is said by the setters of the properties that the statements set; whether there are such."""
+        kinds, self._kinds = self._kinds, None
+        if kinds is None:
+            return False
+        found = said_by_setters({name for unit in self._own.all() for name in _set(unit)}, kinds())
+        self._setters.update(found)
+        self.__dict__.pop("_running", None)
+        return bool(found)
 
     def _says(self, place: Place, words: Iterable[Word]) -> bool:
         return any(said.issuperset(words) for _, said in self._filling(place))
 
     def _filling(self, place: Place) -> Iterator[tuple[Unit, frozenset[Word]]]:
-        """The statements that may fill a registry: any, if nobody knows the name under which they speak of it."""
-        callers = self._callers(place.name) if place.name else None
+        """The statements that may fill a registry: any, if nobody knows by which names code does that."""
+        callers = self._callers(place.name) if place.name and not place.foreign else None
         for unit, said in self._running:
             if callers is None or not callers.isdisjoint((*unit.names, *unit.own)):
                 yield unit, said
@@ -94,8 +135,10 @@ class Authorship:
                 bodies.setdefault(name, []).append(unit)
         now = [unit for unit in every if not unit.later]
         bound: dict[str, list[Unit]] = {}
+        own = {name for unit in now for name in _bound(unit, ast.Store)}
         for unit in now:
-            for name in _bound(unit):
+            # What is set in an object that was imported says nothing of it elsewhere: it is not of these sources.
+            for name in own.intersection(_bound(unit, ast.expr_context)):
                 bound.setdefault(name, []).append(unit)
         within: dict[tuple[str, ...], list[Unit]] = {}
         for unit in now:
@@ -111,6 +154,7 @@ class Authorship:
                 level = [body for body in level if id(body) not in reached]
                 reached.update((id(body), body) for body in level)
             said = frozenset().union(*(one.words for one in (*also, *reached.values())))
+            said = said.union(*(self._setters.get(name, ()) for one in reached.values() for name in _set(one)))
             names = frozenset().union(*(one.names for one in reached.values()))
             found.append((Unit(unit.nodes, unit.own, unit.later, said, names), said))
         return found
@@ -136,16 +180,31 @@ def _words(value: Any) -> list[Word] | None:
     return found
 
 
-def _bound(unit: Unit) -> Iterator[str]:
-    """The names that a statement binds, or puts something into: not those in a key, as of ``TABLE[Mode.FAST] = 1``."""
+def _bound(unit: Unit, how: type[ast.expr_context]) -> Iterator[str]:
+    """The names that a statement binds, and those of what it sets something in.
+
+    Not those in a key, as of ``TABLE[Mode.FAST] = 1``.
+    """
     for node in unit.nodes:
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.For)):
             targets: list[ast.AST] = [*(node.targets if isinstance(node, ast.Assign) else [node.target])]
             while targets:
                 part = targets.pop()
-                if isinstance(part, ast.Name):
+                if isinstance(part, ast.Name) and isinstance(part.ctx, how):
                     yield part.id
                 targets += [part.value] if isinstance(part, ast.Subscript) else ast.iter_child_nodes(part)
+
+
+def _set(unit: Unit) -> Iterator[str]:
+    """The names of the attributes that a unit sets."""
+    for node in (node for top in unit.nodes for node in ast.walk(top)):
+        match node:
+            case ast.Attribute(attr=str() as name, ctx=ast.Store()):
+                yield name
+            case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value=str() as name), _]):
+                yield name
+            case _:
+                pass  # it sets none, or nobody knows which
 
 
 def _called(unit: Unit) -> Iterator[str]:

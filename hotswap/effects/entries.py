@@ -1,16 +1,19 @@
 """Entries of lists and tables of the process: `sys.path`, the filters of warnings, the environment.
 
 What was added is taken out and what was taken out is put back, entry by entry, so that what another thread does to the
-same list meanwhile stays. Who added it is not known: another thread may have.
+same list meanwhile stays. A name that was bound to another list is bound to the living one again. Who added it is not
+known: another thread may have.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from hotswap import walk
 from hotswap.effects.facts import Deed, Outcome
@@ -34,30 +37,57 @@ def _nobody() -> None:
     """Nobody has to be told."""
 
 
+class _Spot(NamedTuple):
+    """A list that a module has by name; if `rebound`, somebody else looks after what is put into the list itself."""
+
+    kind: str
+    module: ModuleType
+    name: str
+    living: list[Any]
+    before: list[Any]
+    tell: Callable[[], None]
+    rebound: bool
+
+    @property
+    def title(self) -> str:
+        return f"{self.module.__name__}.{self.name}"
+
+
 class Lists:
-    """`sys.path` and the filters of warnings, as they were before loading."""
+    """`sys.path` and the like, and the filters of warnings, as they were before loading."""
 
     def __init__(self) -> None:
-        self._before: list[tuple[str, str, list[Any], list[Any], Callable[[], None]]] = [
-            ("import-path", "sys.path", sys.path, list(sys.path), _nobody),
-            ("warnings", "warnings.filters", warnings.filters, list(warnings.filters), _mutated),  # type: ignore[list-item]
+        self._before = [
+            _Spot(kind, module, name, vars(module)[name], list(vars(module)[name]), tell, rebound)
+            for kind, module, name, tell, rebound in (
+                ("import-path", sys, "path", _nobody, False),
+                ("import-path", sys, "meta_path", _nobody, True),
+                ("import-path", sys, "path_hooks", _nobody, True),
+                ("warnings", warnings, "filters", _mutated, False),
+            )
         ]
 
     def changed(self) -> list[Deed]:
         """Put back what differs now, and return it."""
         found: list[Deed] = []
-        for kind, name, living, before, tell in self._before:
-            now = list(living)
-            if _alike(now, before):
+        for spot in self._before:
+            living, before = spot.living, spot.before
+            # `warnings.catch_warnings` binds its name anew, and back, in any thread.
+            current = vars(sys).get(spot.name) if spot.module is sys else living
+            rebound = current is not living
+            now = list(current) if isinstance(current, (list, tuple)) else before
+            if rebound:
+                vars(sys)[spot.name] = living
+            if (spot.rebound and not rebound) or _alike(now, before):
                 continue
             added, removed = _without(now, before), _without(before, now)
             living[:] = [*before] if not (added or removed) else _merged(living, before, added, removed)
-            tell()
+            spot.tell()
             # What stands there already is there because the running version put it there when it was imported.
             more = [item for item in added if not _has(before, item)]
             if more or removed:
                 front = bool(more) and bool(now) and now[0] is more[0]
-                found.append(_Items(kind, name, living, more, removed, front, tell))
+                found.append(_Items(spot.kind, spot.title, living, more, removed, front, spot.tell))
         return found
 
 
@@ -144,43 +174,49 @@ def _told(items: list[Any]) -> str:
 
 
 class Environment:
-    """The environment as it was before loading."""
+    """The environment as it was before loading, and the time zone that C has from it."""
 
     def __init__(self) -> None:
-        self._before = dict(os.environ)
+        self._living, self._before, self._zone = os.environ, dict(os.environ), time.tzname
 
     def changed(self) -> list[Deed]:
         """Put back what differs now, and return it."""
         now = dict(os.environ)
+        if os.environ is not self._living:
+            os.environ = self._living  # noqa: B003 - it is put back
         found: list[Deed] = []
+        zoned = time.tzname != self._zone
         for name in dict.fromkeys([*self._before, *now]):
             before, after = self._before.get(name), now.get(name)
             if before != after:
-                _set(name, before)
-                found.append(_Variable(name, after))
+                zone = zoned and name == "TZ"
+                _set(name, before, zone)
+                found.append(_Variable(name, after, zone))
         return found
 
 
-def _set(name: str, value: str | None) -> None:
+def _set(name: str, value: str | None, zone: bool) -> None:
     if value is None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = value
+    if zone:
+        time.tzset()
 
 
 class _Variable(Deed):
-    def __init__(self, name: str, after: str | None) -> None:
+    def __init__(self, name: str, after: str | None, zone: bool) -> None:
         # Its value may be a secret, and plans are printed.
         verb = "removes" if after is None else "sets"
         super().__init__("environment", f"{verb} the environment variable {name}", Outcome.UNDONE)
-        self._name, self._after = name, after
+        self._name, self._after, self._zone = name, after, zone
         self._there: Any = _NOTHING
 
     def make(self, living: Callable[[Any], Any]) -> None:
         self._there = os.environ.get(self._name)
-        _set(self._name, self._after)
+        _set(self._name, self._after, self._zone)
 
     def take_back(self) -> None:
         if self._there is not _NOTHING and os.environ.get(self._name) == self._after:
-            _set(self._name, self._there)
+            _set(self._name, self._there, self._zone)
         self._there = _NOTHING

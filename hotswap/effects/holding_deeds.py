@@ -24,6 +24,7 @@ class Holding(Deed):
         cache: what has to be forgotten when `living` changes.
         replaced: what stood where entries of the candidate were.
         place: where the container is, if plain data of the candidate's stood there.
+        layout: what a list was, and what the candidate's import has made of it.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Holding(Deed):
         cache: dict[Any, Any] | None = None,
         replaced: Iterable[Any] = (),
         place: Place | None = None,
+        layout: tuple[list[Any], list[Any]] = ([], []),
     ) -> None:
         super().__init__(kind, what, outcome)
         self.living, self.twin, self.names, self.cache = living, twin, names, cache
         self.replaced = list(replaced)
         self.place = place
+        self.before, self.after = layout
 
     def parts(self) -> Iterator[Any]:
         """Yield the deed, and the containers of its own in which it keeps what it found."""
@@ -55,3 +58,4 @@ class Holding(Deed):
         """Forget the entries, which keep the candidate alive."""
         self.living = self.twin = self.cache = None
         self.replaced = []
+        self.before, self.after = [], []

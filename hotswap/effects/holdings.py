@@ -10,9 +10,10 @@ right after loading, and what they took the place of is put back. The swap regis
 | a dict, list, set or deque that another module holds by name | yes, from a copy | yes |
 | a name of a module, an attribute of a managed class | yes, from a copy | yes |
 | a container, an attribute or a closure that is near (see `nearby`) | yes, from a copy | yes |
+| a slot, if it is plain data | yes, from a copy | yes |
 | a weak set or dict | yes; a weak dict of values from a copy | yes |
 | a list or set elsewhere | if it was added at an end, and so took nobody's place | yes |
-| anything else (a slot, an object in C) | no | - |
+| anything else (an object in C) | no | - |
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from hotswap import walk
 from hotswap.effects.authorship import Authorship
 from hotswap.effects.facts import Deed, Outcome
 from hotswap.effects.holding_deeds import Holding
-from hotswap.effects.plain_data import Written, written
+from hotswap.effects.plain_data import Written, ownership, written
+from hotswap.effects.sequences import apart
+from hotswap.effects.slots import slots
 from hotswap.effects.snapshot import Snapshot
 from hotswap.effects.traces import Traces
 from hotswap.effects.weak import WeakValues, referent, registers
@@ -64,6 +67,7 @@ def holdings(
         libraries: packages for which somebody else looks after what is registered in them.
     """
     plain = written(snapshot, authorship, traces.leads)
+    yield from slots(snapshot, ownership(authorship, traces.leads))
     if not traces.core and not plain:
         return
     ours: set[int] = set()
@@ -164,6 +168,7 @@ def _taken_out(
             names=True,
             replaced=_replaced(copy, twin),
         )
+    before, after = ([], []) if isinstance(twin, (dict, set)) else _layout(container, copy, twin)
     _restore(container, copy, twin)
     replaced = _replaced(copy, twin)
     whose = _whose(container, snapshot)
@@ -180,7 +185,14 @@ def _taken_out(
     kind = "import-path" if container in _Named(sys.meta_path, sys.path_hooks) else "registrations"
     what = f"registers {what} in {place}"
     at = None if also is None else also.place
-    return Holding(kind, what, Outcome.UNDONE, container, twin, cache=cache, replaced=replaced, place=at)
+    layout = before, after
+    return Holding(kind, what, Outcome.UNDONE, container, twin, cache=cache, replaced=replaced, place=at, layout=layout)
+
+
+def _layout(container: Any, copy: Any, twin: Any) -> tuple[list[Any], list[Any]]:
+    """What a list or deque was, and what it was with the candidate's entries in it."""
+    now = list(walk.kind_of(container).__iter__(container))
+    return list(copy), apart(now, list(copy), twin)[1]
 
 
 def _with(entries: Any, also: Written | None) -> Any:
@@ -303,11 +315,7 @@ def _restore(container: Any, copy: Any, twin: Any) -> None:
             if id(value) not in before:
                 set.discard(container, value)
     else:
-        ours = {id(value) for value in twin}
-        rest = [value for value in walk.kind_of(container).__iter__(container) if id(value) not in ours]
-        if copy and len(rest) < len(copy):
-            since = [value for value in rest if not any(value is other for other in copy)]
-            rest = [*copy, *since]
+        rest, _ = apart(list(walk.kind_of(container).__iter__(container)), list(copy), twin)
         if issubclass(type(container), deque):
             deque.clear(container)
             deque.extend(container, rest)

@@ -37,6 +37,7 @@ from hotswap.effects.threads import Threads, tasks
 from hotswap.effects.traces import Traces
 from hotswap.effects.weak import WeakValues
 from hotswap.namespaces import imported
+from hotswap.patch import Word
 
 __all__ = ["Journal", "Look", "Survey"]
 
@@ -125,6 +126,8 @@ class Journal:
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self.allowed = frozenset(allowed)
         self.deeds: list[Deed] = []
+        self.setters: dict[str, frozenset[Word]] = {}
+        """What the setters of the properties say that the candidate's import has set."""
         self._made: list[Deed] = []
         self._named: list[Deed] = []
         self._assigned: list[Any] = []

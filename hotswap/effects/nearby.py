@@ -73,6 +73,8 @@ class Nearby:
         """Id of the namespace of a module that was imported meanwhile -> its name."""
         self.cells: dict[int, tuple[CellType, Any]] = {}
         """Id of the cell of a closure -> (it, what it held)."""
+        self.slotted: list[tuple[Any, list[Any], str]] = []
+        """The objects that have slots and no namespace: (it, what it refers to, nothing)."""
         self._managed, self._libraries, self._told = managed, libraries, told
         self._dispatched = dispatched
         # Functions, not methods: what was looked through is let go with this object, and waits for no collection.
@@ -214,6 +216,8 @@ class Nearby:
     def _enter_objects(self, found: list[Any]) -> list[Any]:
         # CPython makes the namespace of an object when it is asked for; it stays, and costs some bytes each.
         attributes = _attributes(type(found[0]))
+        if attributes is None:
+            self.slotted += [(o, gc.get_referents(o), "") for o in found]
         namespaces = {} if attributes is None else {id(o): attributes(o) for o in found}
         entered = [o for o in found if type(namespaces.get(id(o))) is dict and len(namespaces[id(o)]) <= _WIDE]
         kept = [namespaces[id(o)] for o in entered]

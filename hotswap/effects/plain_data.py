@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from hotswap.effects.authorship import Authorship
 from hotswap.effects.snapshot import Snapshot
 from hotswap.patch import Place
 
-__all__ = ["Written", "written"]
+__all__ = ["Written", "ownership", "written"]
 
 _Where = Callable[[], Place]
 _IsOurs = Callable[..., bool]
@@ -45,12 +46,7 @@ def written(snapshot: Snapshot, authorship: Authorship, leads: Callable[[Any], b
         authorship: what the candidate's import says.
         leads: whether a value is told by itself, since it leads to something of the candidate's.
     """
-
-    def is_ours(value: Any, where: _Where, *key: Any) -> bool:
-        if type(value) is ModuleType or leads(value) or any(map(leads, key)):
-            return False
-        return authorship.has_put(value, where, *key)
-
+    is_ours = ownership(authorship, leads)
     found: dict[int, Written] = {}
     for container, copy, where in _changed(snapshot):
         entries = _entries(container, copy, where, is_ours) if len(copy) <= _MANY else None
@@ -63,28 +59,57 @@ def written(snapshot: Snapshot, authorship: Authorship, leads: Callable[[Any], b
     return found
 
 
+def ownership(authorship: Authorship, leads: Callable[[Any], bool]) -> Callable[..., bool]:
+    """Return what tells whether a plain value is the candidate's: by it, where it stands, and its key.
+
+    Arguments:
+        authorship: what the candidate's import says.
+        leads: whether a value is told by itself, since it leads to something of the candidate's.
+    """
+
+    def is_ours(value: Any, where: _Where, *key: Any) -> bool:
+        if type(value) is ModuleType or leads(value) or any(map(leads, key)):
+            return False
+        return authorship.has_put(value, where, *key)
+
+    return is_ours
+
+
 def _changed(snapshot: Snapshot) -> Iterator[tuple[Any, Any, _Where]]:
     """The containers, and the attributes of classes and objects, that are not as they were: each, a copy, its place."""
-    for key, (container, copy) in snapshot.altered.items():
-        if key not in snapshot.modules:
-            yield container, copy, partial(snapshot.spot, container)
+    spaces: dict[int, _Where] = {}
     for o, before, place in snapshot.instances:
+        where = partial(_attributes_of, snapshot, o, place)
+        if not snapshot.altered.keys().isdisjoint(map(id, before)):
+            spaces[id(walk.instance_dict(o))] = where
         now = gc.get_referents(o)
         if not walk.same_items(now, before):
             attributes = walk.instance_dict(o)
             copy = None if attributes is None else _attributes(o, attributes, before, now)
             if copy is not None and attributes is not None:
-                yield attributes, copy, partial(snapshot.spot, o, place)
+                yield attributes, copy, where
+    for key, (container, copy) in snapshot.altered.items():
+        if key not in snapshot.modules:
+            yield container, copy, spaces.get(key, partial(snapshot.spot, container))
+
+
+def _attributes_of(snapshot: Snapshot, o: Any, place: str) -> Place:
+    """The place of the attributes of an object: what stands there is its state, and goes with no statement."""
+    return replace(snapshot.spot(o, place), attribute=True)
 
 
 def _attributes(o: Any, attributes: dict[str, Any], before: list[Any], now: list[Any]) -> dict[str, Any] | None:
     """What the attributes of an object were, by what it referred to; None if that does not tell.
 
     CPython refers to the values in the order of the names, as `tests/cpython` proves; a new one is added at the end.
+    Once somebody has asked for the dict, it refers to that, beside them or instead; one that was there is a container.
     """
-    values = [part for part in now if part is not type(o)]
-    earlier = [part for part in before if part is not type(o)]
-    if not walk.same_items(values, list(attributes.values())) or len(earlier) > len(values):
+    values, earlier = (
+        [part for part in held if part is not type(o) and part is not attributes] for held in (now, before)
+    )
+    if values and not walk.same_items(values, list(attributes.values())):
+        return None
+    if len(earlier) > len(attributes) or (not earlier and any(part is attributes for part in before)):
         return None
     return dict(zip(attributes, earlier, strict=False))
 
@@ -95,7 +120,7 @@ def _entries(container: Any, copy: Any, where: _Where, is_ours: _IsOurs) -> Any:
         return {
             key: value
             for key, value in list(dict.items(container))
-            if not _is_same(copy.get(key, _MISSING), value) and is_ours(value, where, key)
+            if not walk.is_same(copy.get(key, _MISSING), value) and is_ours(value, where, key)
         }
     left, added = Counter(map(id, copy)), []
     for value in list(kind.__iter__(container)):
@@ -110,14 +135,8 @@ def _names(module: str, facts: Any, copy: Any, is_ours: _IsOurs, *, managed: boo
     """Names of a module that were bound; in one of the managed packages a function may do that, and speak of them."""
     found = {}
     for name, value in list(facts.items()):
-        if not _is_same(copy.get(name, _MISSING), value):
+        if not walk.is_same(copy.get(name, _MISSING), value):
             place = Place(f"{module}:{name}", name) if managed else Place(module, "")
             if is_ours(value, partial(Place, place.root, place.name), *([] if managed else [name])):
                 found[name] = value
     return found
-
-
-def _is_same(before: Any, after: Any) -> bool:
-    """Whether a value is what was there, or the same text or number."""
-    kind = type(after)
-    return before is after or (kind is type(before) and kind in walk.UNIQUE_NEVER and bool(before == after))

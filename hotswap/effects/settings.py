@@ -6,7 +6,9 @@ rollback, unless somebody has set something else since. Who set it is not known:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import faulthandler
 import gc
 import locale
 import logging
@@ -15,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -77,6 +80,45 @@ def _change_threshold(number: int, value: int) -> None:
     gc.set_threshold(*wanted)
 
 
+def _policy() -> Any:
+    events = asyncio.events
+    # It is made when somebody asks for it first, and has the loops of threads since: it must not be taken away again.
+    make = getattr(events, "_init_event_loop_policy", None)
+    if make is not None and getattr(events, "_event_loop_policy", _UNKNOWN) is None:
+        make()
+    return getattr(events, "_event_loop_policy", _UNKNOWN)
+
+
+def _change_policy(policy: Any) -> None:
+    vars(asyncio.events)["_event_loop_policy"] = policy  # the function for it warns from CPython 3.14 on
+
+
+def _start_method() -> str | None:
+    """How processes are started, if anybody has asked for it or said it; nothing is imported for it."""
+    module = sys.modules.get("multiprocessing")
+    return None if module is None else module.get_start_method(allow_none=True)
+
+
+def _change_start_method(method: str | None) -> None:
+    module = sys.modules.get("multiprocessing")
+    if module is not None:
+        module.set_start_method(method, force=True)
+
+
+def _change_faulthandler(enabled: bool) -> None:
+    faulthandler.enable() if enabled else faulthandler.disable()
+
+
+def _traced_frames() -> int:
+    return tracemalloc.get_traceback_limit() if tracemalloc.is_tracing() else 0
+
+
+def _trace_frames(number: int) -> None:
+    tracemalloc.stop()
+    if number:
+        tracemalloc.start(number)
+
+
 def _spots() -> Iterator[Spot]:
     yield Spot("settings", "the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
     yield Spot("settings", "the switch interval", sys.getswitchinterval, sys.setswitchinterval)
@@ -87,13 +129,13 @@ def _spots() -> Iterator[Spot]:
         yield Spot("settings", f"threshold {number} of the garbage collector", read, write)
     yield Spot("settings", "the working directory", _directory, _change_directory)
     yield Spot("settings", "the umask", _umask, os.umask)
-    for name in ("LC_CTYPE", "LC_COLLATE", "LC_TIME", "LC_NUMERIC", "LC_MONETARY"):
-        category = getattr(locale, name)
-        locales: tuple[Callable[[], Any], Callable[[Any], object]] = (
-            partial(locale.setlocale, category),
-            partial(locale.setlocale, category),
-        )
-        yield Spot("settings", f"the locale {name}", *locales)
+    # All categories at once: the C library has more of them than Python has names for.
+    locales: Callable[..., str] = partial(locale.setlocale, locale.LC_ALL)
+    yield Spot("settings", "the locale", locales, locales)
+    yield Spot("settings", "the policy of event loops", _policy, _change_policy)
+    yield Spot("settings", "the start method of multiprocessing", _start_method, _change_start_method)
+    yield Spot("settings", "faulthandler", faulthandler.is_enabled, _change_faulthandler)
+    yield Spot("settings", "the number of frames that tracemalloc keeps", _traced_frames, _trace_frames)
     yield from (_attribute("hooks", sys, name) for name in ("excepthook", "displayhook", "unraisablehook"))
     yield from (_attribute("hooks", sys, name) for name in ("stdin", "stdout", "stderr"))
     yield _attribute("hooks", sys, "breakpointhook")

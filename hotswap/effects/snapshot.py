@@ -13,6 +13,7 @@ import threading
 import typing
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, TypeVar
@@ -113,6 +114,10 @@ class Snapshot:
             key for container, copy in known for key in {*map(id, held_by((container,)))} - {*map(id, held_by((copy,)))}
         }
 
+    def kinds(self) -> set[type]:
+        """The classes of the objects that were looked through."""
+        return {type(o) for o in [*(entry[0] for entry in self.instances), *self.nearby.objects.values()]}
+
     def place_of(self, named: Any) -> str:
         """Where a container is held, or under which name a module holds it."""
         if id(named) in self.containers:
@@ -138,8 +143,23 @@ class Snapshot:
         module, _, name = place.partition(":")
         if not known or not name:
             return Place(place, "", put=True)
-        roots = (copy[name] for _, copy, own in self.modules.values() if own == module and name in copy)
-        return next((_found(o, root, Place(place, name, put=True)) for root in roots), Place(place, name, put=True))
+        for _, copy, own in self.modules.values():
+            if own == module and name in copy:
+                found, way = _found(o, copy[name], Place(place, name, put=True))
+                return replace(found, foreign=any(map(self._is_foreign, way)))
+        return Place(place, name, put=True)
+
+    def _is_foreign(self, o: Any) -> bool:
+        """Whether code that is not of the managed packages may fill an object: a library has it, or its class."""
+        if id(o) in self._of_libraries:
+            return True
+        bases = () if type(o) in _ENTERED else walk.mro(o if walk.is_class(o) else type(o))
+        return any(not walk.is_written_in_c(base) and walk.class_home(base) not in self.managed for base in bases)
+
+    @cached_property
+    def _of_libraries(self) -> set[int]:
+        """The ids of what modules have by name that are not managed."""
+        return set(map(id, held_by(facts for facts, _, name in self.modules.values() if name not in self.managed)))
 
     def _look(self, root: Any, place: str) -> None:
         level = [root]
@@ -183,19 +203,23 @@ class Snapshot:
         return held
 
 
-def _found(wanted: Any, root: Any, place: Place) -> Place:
-    """Where something is, from what a module holds by name; there, if it is deeper than anybody looks."""
-    level, seen = [(root, place)], {id(root)}
+def _found(wanted: Any, root: Any, place: Place) -> tuple[Place, tuple[Any, ...]]:
+    """Where something is, from what a module holds by name, and what is on the way to it.
+
+    It is there itself, if it is deeper than anybody looks.
+    """
+    level: list[tuple[Any, Place, tuple[Any, ...]]] = [(root, place, (root,))]
+    seen = {id(root)}
     for _ in range(_NEAR):
-        further: list[tuple[Any, Place]] = []
-        for o, there in level:
+        further: list[tuple[Any, Place, tuple[Any, ...]]] = []
+        for o, there, way in level:
             if o is wanted:
-                return there
+                return there, way
             if len(seen) < _MANY:
-                further += [(part, at) for part, at in _parts(o, there) if id(part) not in seen]
-                seen.update(id(part) for part, _ in further)
+                further += [(part, at, (*way, part)) for part, at in _parts(o, there) if id(part) not in seen]
+                seen.update(id(part) for part, *_ in further)
         level = further
-    return place
+    return place, (root, wanted)
 
 
 def _parts(o: Any, place: Place) -> Iterator[tuple[Any, Place]]:

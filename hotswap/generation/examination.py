@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ def examine(candidate: Candidate, look: Survey, young: Young) -> None:
     keepers = [*candidate.shelters, aside, put, candidate.world.aliases, *([] if world.kept is None else [world.kept])]
     journal.enter_assigned(world.assignments or {})
     made = world.ran, modules, candidate.classes
-    journal.enter(look, young, made, inside, keepers, authorships(candidate)[1])
+    journal.enter(look, young, made, inside, keepers, authorships(candidate, look.snapshot.kinds)[1])
     journal.enter_wrapped(unwrap(candidate, journal.replaced, young))
     # What was taken out of live registries is registered at the commit, and is the candidate's until then.
     own = [*modules, *aside, *(value for value in put if id(value) in inside)]
@@ -44,10 +44,16 @@ def examine(candidate: Candidate, look: Survey, young: Young) -> None:
     journal.enter_held(candidate.owned)
 
 
-def authorships(candidate: Candidate) -> tuple[Authorship, Authorship]:
+def authorships(
+    candidate: Candidate, kinds: Callable[[], Iterable[type]] | None = None
+) -> tuple[Authorship, Authorship]:
     """Return what the running modules say in whose place those of a candidate come, and what these say.
 
     Each stands beside the other managed modules, as they are with it.
+
+    Arguments:
+        candidate: it.
+        kinds: gives the classes whose properties it may set; None once that is known.
     """
     live, patch = candidate.world.live_modules, candidate.patch
     old = {entry.name: entry.source for entry in live if entry.source is not None}
@@ -57,7 +63,8 @@ def authorships(candidate: Candidate) -> tuple[Authorship, Authorship]:
     names = dict.fromkeys([*candidate.modules, *(str(facts.get("__name__")) for facts in candidate.world.ran.values())])
     before, after = ([texts.pop(name) for name in names if name in texts] for texts in (old, new))
     around = [text for name, text in new.items() if name not in candidate.removed]
-    return Authorship([*before, *gone], old.values(), candidate.units), Authorship(after, around, candidate.units)
+    units, setters = candidate.units, candidate.journal.setters
+    return Authorship([*before, *gone], old.values(), units, setters), Authorship(after, around, units, setters, kinds)
 
 
 def made_classes(ran: Mapping[int, dict[str, object]], young: Young) -> list[type]:

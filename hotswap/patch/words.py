@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from types import BuiltinFunctionType, FunctionType
@@ -49,7 +49,8 @@ class Place:
 
     The name is empty where it can't be known: the registry is a library's, or lies in a closure. `attribute` says that
     it is an attribute of an instance: plain values in it are the state of that object. `put` says that the registry is
-    not of the changed modules, and that their import puts something into it.
+    not of the changed modules, and that their import puts something into it. `foreign` says that code which is not of
+    the managed packages may fill it, whose sources nobody reads: a library has it too, or its class is a library's.
     """
 
     root: str
@@ -57,6 +58,7 @@ class Place:
     keys: tuple[Any, ...] = ()
     attribute: bool = False
     put: bool = False
+    foreign: bool = False
 
     @property
     def text(self) -> str:
@@ -65,7 +67,8 @@ class Place:
 
     def at(self, key: Any) -> Place:
         """The place of what stands under a key."""
-        return Place(self.root, self.name, (*self.keys, key), self.attribute, self.put)
+        # What an attribute holds that an import has set is no attribute itself.
+        return replace(self, keys=(*self.keys, key), attribute=self.attribute and not (self.put and self.keys))
 
     def of(self, attribute: str) -> Place:
         """The place of what an attribute of the object is."""

@@ -26,7 +26,8 @@ class Kept:
 
     `touched` says that other statements put something into it, ``TABLE["x"] = 1``, and that they differ in the new
     version: then entries of plain data are added too. `place` says where it is, if that is known. `partial` says that
-    the twin has only what was not there before, as what was taken out of a live registry.
+    the twin has only what was not there before, as what was taken out of a live registry; then `layout` is what a list
+    was, and what the candidate's import has made of it. `inner` says that it stands in another one.
     """
 
     twin: Any
@@ -34,6 +35,8 @@ class Kept:
     touched: bool = False
     place: Place | None = None
     partial: bool = False
+    inner: bool = False
+    layout: tuple[list[Any], list[Any]] | None = None
 
     def placed(self, places: Mapping[int, Place]) -> Kept:
         """Return it with its place."""
@@ -70,7 +73,7 @@ def inside(kept: Iterable[Kept], translate: Translate) -> Iterator[Kept]:
                     if type(held) is dict and translate(held) is value:
                         continue  # the namespace of a module: each generation has its own
                     place = pair.place and (pair.place.at(name) if by_key else pair.place.of(str(name)))
-                    further.append(Kept(value, held, pair.touched, place))
+                    further.append(Kept(value, held, pair.touched, place, inner=True))
                     if translate(type(value)) is type(held):
                         yield further[-1]
         level = further

@@ -7,7 +7,7 @@ the old one loses the new entries; taking the new one loses what was registered 
 from __future__ import annotations
 
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -52,6 +52,8 @@ def merge(kept: Iterable[Kept], fates: Fates, translate: Translate, writes: Writ
         if merge_of is None or merge_of is not _merge_of(type(pair.twin)) or id(pair.living) in merged:
             continue
         merged.add(id(pair.living))
+        if pair.inner and pair.place is not None and revisions.replaces(pair.place, pair.living, pair.twin):
+            continue  # another one takes its place
         merging = merge_of(pair, fates, translate, writes, revisions, removed)
         if merging.place is not None and (unknown := merging.unknown()):
             revisions.warn(merging.place, unknown)
@@ -116,7 +118,9 @@ class _DictMerge(Registry):
                 if self.is_new(value) or self.is_new(key) or self._is_put_in(key):
                     yield key, (_MISSING, value)
             elif self._is_merged(living, value) and self.fates.current(living) is living:
-                if not dict.__contains__(self.living, key):  # else it is merged for itself
+                if self.place is not None and self.revisions.replaces(self.place.at(key), living, value):
+                    yield key, (living, value)
+                elif not dict.__contains__(self.living, key):  # else it is merged for itself
                     self._merge_inside(value, living, self.place and self.place.at(key))
             elif (
                 (self.is_gone(living) and not is_definition(living))
@@ -254,16 +258,38 @@ class _ListMerge(Registry):
 
     def merged(self, living: list[Any]) -> list[Any]:
         twin = [self.translate(value) for value in elements(self.twin)]
-        like, made = self._by_definitions(twin), set(map(id, twin))
+        like, again = self._by_definitions(twin), set(map(id, twin))
         after = []
         for value in living:
             successor = self.fates.current(value)
-            if id(successor) in made or not (self.is_gone(value) or self.is_dropped(value, twin)):
+            if id(successor) in again or not (self.is_gone(value) or self.is_dropped(value, twin)):
                 after.append(next(self._told(value, like, Verdict.REVISED), successor))
         there = set(map(id, after))
         new = [v for v in twin if id(v) not in there and (leads_to(v, self.fates.fresh) or self.is_added(v, after))]
         most = self.living.maxlen if issubclass(type(self.living), deque) else None
+        if most is None and self.layout is not None and walk.same_items(after, living):
+            laid_out = self._laid_out(living, twin, new)
+            if laid_out is not None:
+                return laid_out
         return after + new if most is None else after + new[: most - len(after)]
+
+    def _laid_out(self, living: list[Any], twin: list[Any], new: list[Any]) -> list[Any] | None:
+        """The new elements where the import has put them, in the place of others maybe; None if that is not known.
+
+        It is not once the program has changed the list.
+        """
+        assert self.layout is not None
+        before, after = self.layout
+        made = list(map(self.translate, after))
+        left_out = Counter(map(id, twin)) - Counter(map(id, new))
+        if not walk.same_items(before, living) or (left_out and len(made) < len(before) + len(twin)):
+            return None
+        found: list[Any] = []
+        for value in reversed(made):
+            left_out[id(value)] -= 1
+            if left_out[id(value)] < 0:
+                found.append(value)
+        return found[::-1]
 
     def unknown(self) -> list[Any]:
         """The elements of which it can't be told whether they were changed at run time."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from types import CellType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
 from hotswap.effects import Holding, Journal
 from hotswap.generation import GONE
+from hotswap.swap.assignments import MISSING, in_slot
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.contents import Kept
 from hotswap.swap.fates import Fates, leads_to
@@ -57,7 +58,9 @@ def register(
     Returns fates that also know what becomes of entries that no definition explains.
     """
     containers += [
-        Kept(deed.twin, deed.living, place=deed.place, partial=True) for deed in journal.holdings if not deed.names
+        Kept(deed.twin, deed.living, place=deed.place, partial=True, layout=(deed.before, deed.after))
+        for deed in journal.holdings
+        if not deed.names
     ]
     _set_names(journal, translate, writes)
     fates = _explained(journal, fates, pairing, bodies, translate)
@@ -202,10 +205,9 @@ def _set_names(journal: Journal, translate: Callable[[Any], Any], writes: Writes
         if holding.names and walk.is_class(holding.living):
             for name, value in holding.twin.items():
                 _set_attribute(holding.living, name, translate(value), writes)
-        elif holding.names and type(holding.living) is CellType:
+        elif holding.names and not isinstance(holding.living, dict):
             for slot, value in holding.twin.items():
-                write = (slot.__set__, holding.living)
-                writes.both([(*write, translate(value))], [(*write, holding.living.cell_contents)])
+                _set_slot(slot, holding.living, translate(value), writes)
         elif holding.names:
             for name, value in holding.twin.items():
                 if value is GONE:
@@ -225,6 +227,15 @@ def _set_attribute(cls: type, name: str, value: Any, writes: Writes) -> None:
     if before is _MISSING:
         undo = [(_DELETE, cls, name), (_SET, cls, name, None)]
     writes.both([(_SET, cls, name, value)], undo)
+
+
+def _set_slot(slot: Any, owner: Any, value: Any, writes: Writes) -> None:
+    """Set a slot of an object, or what a closure holds."""
+    before = in_slot(slot, owner)
+    undo: list[Op] = [(slot.__set__, owner, before)]
+    if before is MISSING:
+        undo = [(slot.__delete__, owner), (slot.__set__, owner, None)]
+    writes.both([(slot.__set__, owner, value)], undo)
 
 
 class _Forgetting:

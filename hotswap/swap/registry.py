@@ -45,6 +45,7 @@ class Registry:
         self.twin, self.living, self.touched = pair.twin, pair.living, pair.touched
         self.fates, self.writes, self._translate, self._removed = fates, writes, translate, removed
         self.revisions, self.place, self.partial = revisions, pair.place, pair.partial
+        self.layout = pair.layout
         self.table = Table(pair.living, fates.leads)
 
     def is_quiet(self, key: Any) -> bool:

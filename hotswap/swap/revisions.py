@@ -226,13 +226,27 @@ class Revisions:
             return Verdict.STAYS
         return Verdict.REVISED if not before or old.says(place, key, living) else Verdict.UNKNOWN
 
+    def replaces(self, place: Place, living: Any, twin: Any) -> bool:
+        """Whether a container of plain data that the import has put under a key takes the place of the living one.
+
+        If that is not what the old version said, the program has changed it, and the two are merged.
+        """
+        parts = leaves(living), leaves(twin)
+        if not place.put or parts[0] is None or parts[1] is None or parts[0] == parts[1]:
+            return False
+        if not all(map(is_plain, (*parts[0], *parts[1]))):
+            return False
+        key, (old, new) = place.keys[-1], self._imports
+        before = old.speaking(place, key)
+        return not new.speaking(place, key) <= before and (not before or old.tells(place, key, living))
+
     @cached_property
     def _imports(self) -> tuple[Authorship, Authorship]:
         return authorships(self._candidate)
 
     def drops(self, place: Place, value: Any) -> bool:
         """Whether an entry that the new version does not make was said by a statement of the old version alone."""
-        if place.put:
+        if place.put and not place.attribute:
             before, after = self._imports
             spoken = after.speaking(place, place.keys[-1] if place.keys else value)
             return before.says(place, *place.keys[-1:], value) and not spoken
@@ -318,14 +332,16 @@ class Revisions:
 
     def adds(self, place: Place, value: Any) -> bool:
         """Whether a plain element that the living registry lacks is said by the new version alone."""
-        if not is_spelled(value) or place.attribute:
+        if not is_spelled(value):
             return False
         if place.put:
-            return not self._imports[0].says(place, value)
-        if not self.concern(place):
+            old, new = self._imports
+            # What a statement says that is still there may be said by another one, too, for this registry.
+            return not old.says(place, value) or old.speaking(place, value) < new.speaking(place, value)
+        if place.attribute or not self.concern(place):
             return False
-        old, new = (all(text.places_of(word, place) for word in words_of(value)) for text in self._texts)
-        return new and not old
+        before, after = (all(text.places_of(word, place) for word in words_of(value)) for text in self._texts)
+        return after and not before
 
     def computes(self, place: Place, value: Any) -> bool:
         """Whether a plain element that the living registry lacks is said by no version: code has computed it."""
