@@ -52,6 +52,7 @@ from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
 from hotswap.swap.supplements import Wording, supplement
 from hotswap.swap.tables import Tables, earlier, leads_of
+from hotswap.swap.unfollowed import unfollowed
 from hotswap.swap.withdrawals import Withdrawals
 
 __all__ = ["Swap"]
@@ -216,7 +217,8 @@ class Swap(Reversal):
         self.plan.warnings += revisions.warnings
         lead_modules(whole, {**self._pairing.successors, **self._also}, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
-        self.plan.warnings += assign(self._keeping, translate, self._writes)
+        self.plan.warnings += assign(self._keeping.beside, translate, self._writes)
+        self.plan.warnings += unfollowed(self._keeping.beside, translate, stays_of(self._adapters), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)
         put_in_place(self.old, self.new, self._candidate.removed, self._writes)
