@@ -47,7 +47,7 @@ class Assigned:
 class Called:
     """A statement that calls a method of an object, or of what its attributes hold.
 
-    `path` leads to whose method it is; `words` are the keywords and the constants of the call, with their types, None if
+    `path` leads to whose method it is; `text` is the dump of the statement at the top level; `words` are the keywords and the constants of the call, with their types, None if
     there is anything else among its arguments.
     """
 
@@ -70,16 +70,17 @@ def assigned_in(statement: ast.stmt) -> Iterator[tuple[str, Assigned]]:
 
 def called_in(statement: ast.stmt) -> Iterator[tuple[str, Called]]:
     """Yield the calls of methods of named objects that are statements: the name, and the call."""
+    top = ast.dump(statement)
     for node in own_statements(statement):
         match node:
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=owner, attr=method)) as call):
                 found = _path(owner)
                 if found is not None:
-                    yield found[0], Called(found[1], method, ast.dump(node), _words(call))
+                    yield found[0], Called(found[1], method, top, _words(call))
             case ast.Expr(value=ast.Call(func=ast.Name(id="setattr"), args=[owner, *_]) as call):
                 found = _path(owner)
                 if found is not None and _set_by(call) is None:
-                    yield found[0], Called(found[1], "setattr", ast.dump(node), None)
+                    yield found[0], Called(found[1], "setattr", top, None)
             case _:
                 continue
 

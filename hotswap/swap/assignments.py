@@ -8,7 +8,7 @@ what the constructor has put there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from hotswap import walk
@@ -48,7 +48,7 @@ def _assign(
     one: Beside,
     setting: Setting,
     translate: Callable[[Any], Any],
-    written: Container[tuple[int, Any]],
+    written: Mapping[tuple[int, Any], Any],
     writes: Writes,
 ) -> Iterator[str]:
     *above, last = setting.path
@@ -56,7 +56,7 @@ def _assign(
     what = f"{one.place} is kept, and a statement sets its {name} otherwise than before"
     if not setting.after:
         what = f"{one.place} is kept, and the statement that has set its {name} is gone"
-    living, twin = reached(one.living, above), reached(one.twin, above)
+    living, twin = reached(one.living, above, written), reached(one.twin, above)
     if living is twin is not MISSING:
         return  # both versions share it: what is registered in it is found as an effect of the import
     if MISSING in (living, twin) or type(living) is not translate(type(twin)) or not is_quiet(last.name):
@@ -79,15 +79,19 @@ def _assign(
             holder.write(after, there, writes)
 
 
-def reached(value: Any, path: Iterable[Step]) -> Any:
+def reached(value: Any, path: Iterable[Step], written: Mapping[tuple[int, Any], Any] | None = None) -> Any:
     """Return what a path leads to from an object, or `MISSING`. No code of the objects runs.
 
     Arguments:
         value: the object.
         path: attributes and keys.
+        written: the items of dicts that the swap writes: it leads to what is there then.
     """
     for step in path:
-        if step.is_item:
+        holder = value if step.is_item else walk.instance_dict(value)
+        if holder is not None and is_quiet(step.name) and (id(holder), step.name) in (written or ()):
+            value = (written or {})[id(holder), step.name]
+        elif step.is_item:
             value = dict.get(value, step.name, MISSING) if issubclass(type(value), dict) else MISSING
         else:
             found = _Kept(value, Storage(str(step.name))).value()

@@ -134,10 +134,10 @@ class Writes:
         return tuple(self._backward[::-1])
 
     @property
-    def items(self) -> set[tuple[int, Any]]:
-        """The items of dicts that are written, without the late ones: the id of the dict, and the key, if it is plain."""
+    def items(self) -> dict[tuple[int, Any], Any]:
+        """The items of dicts that are written, without the late ones: (id of the dict, plain key) -> what is put there."""
         ops = (op for op in self._forward if op[0] in _ITEMS)
-        return {(id(op[1]), op[2]) for op in ops if type(op[2]) in UNIQUE_NEVER}
+        return {(id(op[1]), op[2]): op[3] for op in ops if type(op[2]) in UNIQUE_NEVER}
 
     def __len__(self) -> int:
         return len(self._forward)

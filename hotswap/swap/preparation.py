@@ -34,6 +34,7 @@ from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.losses import gone_classes, gone_functions, gone_objects, without_successor
+from hotswap.swap.log_withdrawals import log_withdrawals
 from hotswap.swap.merging import merge
 from hotswap.swap.nested import NestedCode, functions_in, is_nested
 from hotswap.swap.outliving import announce, outlive, wishes_of
@@ -123,7 +124,6 @@ class Swap(Reversal):
         self._keeping = keep_state(*known, self._owned, self._writes, wishes)
         replaced = self._keeping.replaced(self.old, self.new)
         self.plan.warnings += journal.lead(self._keeping.named.values(), replaced)
-        self.plan.effects = journal.effects
         self._old_world.last += [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
         self._new_world.last = [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
         self._facts = Bodies(self._pairing, self.new, self._owned)
@@ -201,6 +201,10 @@ class Swap(Reversal):
         claimed = adapt(self._adapters, facts)
         names, classes = self._keeping.names, self._pairing.classes
         revisions = self._revisions = Revisions(self._live, self._candidate, self.old, names, classes)
+        goes = log_withdrawals(self.old | self._removed, self.new, revisions.withdrawn, revisions.stated)
+        self.plan.warnings += goes[1]
+        self._journal.withdraw(goes[0])
+        self.plan.effects = self._journal.effects
         nowhere |= set(map(id, self._gone))
         search = Withdrawals(self._live, self.old | self._removed, revisions.withdrawn, nowhere)
         places, elsewhere = search.found(containers)

@@ -115,6 +115,11 @@ class Revisions:
             return []
         return [unit for unit in self._units(entry.source) if not unit.later and unit.dump not in self._stated]
 
+    def stated(self, module: str) -> list[Unit]:
+        """The statements of a module of the patch that are run when it is imported."""
+        source = self._candidate.patch.sources.get(module)
+        return [] if source is None else [unit for unit in self._units(decode(source.data)) if not unit.later]
+
     @cached_property
     def _gone_words(self) -> frozenset[Word]:
         """The words of all statements that are gone: what is put in by one of them has its key there."""
