@@ -46,7 +46,7 @@ def holders_of(facts: Facts) -> dict[int, list[Any]]:
 
 
 def named(facts: Facts) -> list[Any]:
-    """Return the commands that changed modules have names for: a statement of theirs that is gone may have set something."""
+    """Return the commands that changed modules have names for: statements that are gone may have set something."""
     modules = (*facts.old.values(), *facts.removed.values())
     values = (value for module in modules for value in list(module.__dict__.values()))
     return list({id(value): value for value in values if issubclass(type(value), Command)}.values())

@@ -27,8 +27,8 @@ from hotswap.effects.facts import Deed, Effect, Outcome
 from hotswap.effects.handles import handles
 from hotswap.effects.holding_deeds import Holding
 from hotswap.effects.holdings import holdings
-from hotswap.effects.log_handlers import Successors
 from hotswap.effects.log_deeds import Entries
+from hotswap.effects.log_handlers import Successors
 from hotswap.effects.log_names import Named, Replacements, following, withdrawals
 from hotswap.effects.logs import Loggers
 from hotswap.effects.overloads import Overloads

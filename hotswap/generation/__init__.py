@@ -1,7 +1,7 @@
 """Generations: what is live, and candidates that are loaded beside it."""
 
 from hotswap.generation.aliases import is_alias, name_of
-from hotswap.generation.beside import Assigned, Called, Step
+from hotswap.generation.beside import Assigned, Called, Step, assigned_in, called_in
 from hotswap.generation.comparison import made_anew, unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
 from hotswap.generation.earlier import Earlier, EarlierCandidate, Ground
@@ -50,7 +50,9 @@ __all__ = [
     "Young",
     "added_places",
     "analyse",
+    "assigned_in",
     "authorships",
+    "called_in",
     "changed_modules",
     "detach",
     "epochs",

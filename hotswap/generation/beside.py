@@ -1,8 +1,8 @@
 """Beside: what statements of a module body do to objects that other statements have bound to names.
 
-``app.debug = True`` and ``setattr(app, "debug", True)`` set an attribute, ``app.db.opts["a"] = 1`` an item of what is in
-one: what has been set can be read from the object. ``app.configure(debug=True)`` calls a method, which may do anything.
-Only the syntax tree is read.
+``app.debug = True`` and ``setattr(app, "debug", True)`` set an attribute, ``app.db.opts["a"] = 1`` an item of what is
+in one: what has been set can be read from the object. ``app.configure(debug=True)`` calls a method, which may do
+anything. Only the syntax tree is read.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Assigned:
 class Called:
     """A statement that calls a method of an object, or of what its attributes hold.
 
-    `path` leads to whose method it is; `text` is the dump of the statement at the top level; `words` are the keywords and the constants of the call, with their types, None if
-    there is anything else among its arguments.
+    `path` leads to whose method it is; `text` is the dump of the statement at the top level; `words` are the keywords
+    and the constants of the call, with their types, None if there is anything else among its arguments.
     """
 
     path: tuple[Step, ...]
@@ -65,7 +65,10 @@ def assigned_in(statement: ast.stmt) -> Iterator[tuple[str, Assigned]]:
             found = _path(target)
             # Items of a container that has a name are entries of a registry.
             if found is not None and any(not step.is_item for step in found[1]):
-                yield found[0], Assigned(found[1], ast.dump(node), top, _literal(value), path_of(value) if value else "")
+                yield (
+                    found[0],
+                    Assigned(found[1], ast.dump(node), top, _literal(value), path_of(value) if value else ""),
+                )
 
 
 def called_in(statement: ast.stmt) -> Iterator[tuple[str, Called]]:

@@ -12,7 +12,15 @@ from operator import attrgetter
 from hotswap import walk
 from hotswap.generation.definitions import Binding, Definitions, Kind
 
-__all__ = ["changed_class_data", "changes_its_heirs", "is_counted", "is_enumeration", "is_used", "made_anew", "unchanged"]
+__all__ = [
+    "changed_class_data",
+    "changes_its_heirs",
+    "is_counted",
+    "is_enumeration",
+    "is_used",
+    "made_anew",
+    "unchanged",
+]
 
 _AUTO = re.compile(r"value=Call\(func=(Name\(id='auto'|Attribute\(value=Name\(id='enum', ctx=Load\(\)\), attr='auto')")
 

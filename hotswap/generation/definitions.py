@@ -39,11 +39,11 @@ class Binding:
     """All statements of one body that bind one name.
 
     `kind` is that of the last statement; `text` the dump of all of them, without positions; `reads` the names and
-    ``module.name`` pairs that they load, as `reads_of` says them; `touches` the dumps of the statements that change the
-    object in place (``X["a"] = 1``, ``X.add(2)``), whose reads are among `reads`, but not in `made_of`; nor in `anew`, if
-    they only set an attribute (``X.a = 1``); `head` what decides how functions and classes are registered; `literals`
-    the plain values that it is bound to as they stand there; `assigned` what of the object statements set; `called` the
-    methods of it that they call.
+    ``module.name`` pairs that they load, as `reads_of` says them; `touches` the dumps of the statements that change
+    the object in place (``X["a"] = 1``, ``X.add(2)``), whose reads are among `reads`, but not in `made_of`; nor in
+    `anew`, if they only set an attribute (``X.a = 1``); `head` what decides how functions and classes are registered;
+    `literals` the plain values that it is bound to as they stand there; `assigned` what of the object statements set;
+    `called` the methods of it that they call.
     """
 
     name: str

@@ -19,7 +19,7 @@ from hotswap.swap.plan import Writes
 from hotswap.swap.setters import Storage, storages
 from hotswap.walk import UNIQUE_NEVER
 
-__all__ = ["MISSING", "assign", "in_slot", "reached"]
+__all__ = ["MISSING", "assign", "in_slot", "is_alike", "kept_in", "reached"]
 
 MISSING: Any = object()
 """Stands for what is not there."""
@@ -66,7 +66,7 @@ def _assign(
     if any((id(there.item[0]), there.item[1]) in written for there, _ in pairs):
         return
     values = [(there.value(), translate(made.value())) for there, made in pairs]
-    if values and all(there is after or _is_alike(there, after) for there, after in values):
+    if values and all(there is after or is_alike(there, after) for there, after in values):
         return
     if not values or (setting.after and any(after is MISSING for _, after in values)):
         yield f"{what}: that stays as it is"
@@ -101,6 +101,17 @@ def reached(value: Any, path: Iterable[Step], written: Mapping[tuple[int, Any], 
     return value
 
 
+def kept_in(o: Any, step: Step) -> list[Any]:
+    """Return what an object keeps of an attribute, or of an item: nothing if nobody can tell where.
+
+    Arguments:
+        o: the object.
+        step: the attribute, or the key.
+    """
+    values = [_Kept(o, storage).value() for storage in _storages((o, o), step)]
+    return [value for value in values if value is not MISSING]
+
+
 def _of_class(cls: type, name: str) -> Any:
     """What a class has under a name, if it is no descriptor."""
     found = next((walk.class_dict(base)[name] for base in walk.mro(cls) if name in walk.class_dict(base)), MISSING)
@@ -132,23 +143,28 @@ def _is_as_set(storage: Storage, there: Any, before: Any) -> bool:
         made = storage.conversion(before) if storage.conversion is not None else MISSING
     except (TypeError, ValueError, OverflowError):
         return False  # then the setter has refused it, or made something else of it
-    return there is made or _is_alike(there, made)
+    return there is made or is_alike(there, made)
 
 
-def _is_alike(one: Any, other: Any, depth: int = 0) -> bool:
-    """Whether two values are the same as literals. No code of anybody runs."""
+def is_alike(one: Any, other: Any, depth: int = 0) -> bool:
+    """Whether two values are the same as literals. No code of anybody runs.
+
+    Arguments:
+        one, other: the values.
+        depth: how deep they lie in others.
+    """
     kind = type(one)
     if kind is not type(other) or depth > _DEEP:
         return False
     if kind in UNIQUE_NEVER:
         return bool(one == other)
     if kind in (list, tuple):
-        return len(one) == len(other) and all(_is_alike(a, b, depth + 1) for a, b in zip(one, other, strict=True))
+        return len(one) == len(other) and all(is_alike(a, b, depth + 1) for a, b in zip(one, other, strict=True))
     if kind in (set, frozenset):
         return all(type(item) in UNIQUE_NEVER for item in (*one, *other)) and bool(one == other)
     if kind is dict:
         plain = all(type(key) in UNIQUE_NEVER for key in (*one, *other))
-        return plain and one.keys() == other.keys() and all(_is_alike(one[k], other[k], depth + 1) for k in one)
+        return plain and one.keys() == other.keys() and all(is_alike(one[k], other[k], depth + 1) for k in one)
     return False
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from hotswap.generation import Assigned, Binding, Called, Step
 
-__all__ = ["Beside", "Setting", "beside", "told"]
+__all__ = ["Beside", "Setting", "beside", "told", "value_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """An attribute, or an item, that statements set otherwise than before, or not any more.
 
-    `path` leads there; `before` are the values that the old version may have set, `...` among them if one of them is not
-    known; `after` are the statements of the new version.
+    `path` leads there; `before` are the values that the old version may have set, `...` among them if one of them is
+    not known; `after` are the statements of the new version.
     """
 
     path: tuple[Step, ...]
@@ -27,7 +27,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A kept object, its name ``module:name``, its twin, and the statements that differ. `called` are both versions'."""
+    """A kept object, its name ``module:name``, its twin, and the statements that differ, of both versions."""
 
     place: str
     twin: Any
@@ -59,15 +59,20 @@ def beside(
         before, after = ([one for one in binding.assigned if one.path == path] for binding in bindings)
         same = [one.text for one in before] == [one.text for one in after]
         if not same or any(one.statement in otherwise for one in after):
-            settings.append(Setting(path, tuple(_value(one, facts) for one in before), tuple(after)))
+            settings.append(Setting(path, tuple(value_of(one, facts) for one in before), tuple(after)))
     texts = [{one.text for one in binding.called} for binding in bindings]
     called = [one for one in old.called if one.text not in texts[1]]
     called += [one for one in new.called if one.text not in texts[0]]
     return Beside(place, *pair, tuple(settings), tuple(called)) if settings or called else None
 
 
-def _value(assigned: Assigned, facts: Mapping[str, Any]) -> Any:
-    """What a statement has set, as far as that is written there, or stands under the name that is."""
+def value_of(assigned: Assigned, facts: Mapping[str, Any]) -> Any:
+    """Return what a statement has set, as far as that is written there, or stands under the name that is; or `...`.
+
+    Arguments:
+        assigned: the statement.
+        facts: the namespace of its module.
+    """
     if assigned.value is not ... or not assigned.name:
         return assigned.value
     first, *others = assigned.name.split(".")

@@ -54,8 +54,8 @@ def log_withdrawals(
                     removed.append((owner, what, found))
                 elif items and value is not None and not isinstance(value, (ast.Name, ast.Attribute)):
                     kind = "handler" if what == "handlers" else "filter"
-                    told = f"{name}: the statement that has put a {kind} without a name on the logger {owner.name!r} is gone"
-                    warnings[f"{told}: it stays there"] = None
+                    told = f"{name}: the statement that has put a {kind} without a name on the logger"
+                    warnings[f"{told} {owner.name!r} is gone: it stays there"] = None
     if gone:
         for name, module in new.items():
             for unit in stated(name):
@@ -98,8 +98,8 @@ def _value(node: ast.expr, facts: Mapping[str, Any]) -> Any:
         case ast.Call(func=ast.Name(id="getLogger") | ast.Attribute(attr="getLogger"), args=[]):
             return logging.root
         case ast.Call(func=ast.Name(id="getLogger") | ast.Attribute(attr="getLogger"), args=[argument]):
-            name = argument.value if isinstance(argument, ast.Constant) else _value(argument, facts)
-            return logging.root.manager.loggerDict.get(name) if type(name) is str else None
+            title: Any = argument.value if isinstance(argument, ast.Constant) else _value(argument, facts)
+            return logging.root.manager.loggerDict.get(title) if type(title) is str else None
         case _:
             return None
 

@@ -135,7 +135,7 @@ class Writes:
 
     @property
     def items(self) -> dict[tuple[int, Any], Any]:
-        """The items of dicts that are written, without the late ones: (id of the dict, plain key) -> what is put there."""
+        """The items of dicts that are written, without the late ones: (id of the dict, key) -> what is put there."""
         ops = (op for op in self._forward if op[0] in _ITEMS)
         return {(id(op[1]), op[2]): op[3] for op in ops if type(op[2]) in UNIQUE_NEVER}
 

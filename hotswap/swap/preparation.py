@@ -33,8 +33,8 @@ from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, rebind
 from hotswap.swap.lineage import Lineage, Reference
-from hotswap.swap.losses import gone_classes, gone_functions, gone_objects, without_successor
 from hotswap.swap.log_withdrawals import log_withdrawals
+from hotswap.swap.losses import gone_classes, gone_functions, gone_objects, without_successor
 from hotswap.swap.merging import merge
 from hotswap.swap.nested import NestedCode, functions_in, is_nested
 from hotswap.swap.outliving import announce, outlive, wishes_of
@@ -47,6 +47,7 @@ from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registers import register
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
+from hotswap.swap.remaining import remaining
 from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
 from hotswap.swap.settling import Settling, leave
@@ -201,7 +202,8 @@ class Swap(Reversal):
         claimed = adapt(self._adapters, facts)
         names, classes = self._keeping.names, self._pairing.classes
         revisions = self._revisions = Revisions(self._live, self._candidate, self.old, names, classes)
-        goes = log_withdrawals(self.old | self._removed, self.new, revisions.withdrawn, revisions.stated)
+        both, units = (self.old | self._removed, self.new), (revisions.withdrawn, revisions.stated)
+        goes = log_withdrawals(*both, *units)
         self.plan.warnings += goes[1]
         self._journal.withdraw(goes[0])
         self.plan.effects = self._journal.effects
@@ -222,6 +224,7 @@ class Swap(Reversal):
         lead_modules(whole, {**self._pairing.successors, **self._also}, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
         self.plan.warnings += assign(self._keeping.beside, translate, self._writes)
+        self.plan.warnings += remaining(both, facts.definitions, units, claimed, self._writes)
         self.plan.warnings += unfollowed(self._keeping.beside, translate, stays_of(self._adapters), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)

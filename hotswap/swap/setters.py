@@ -39,7 +39,8 @@ _FSET: Any = vars(property)["fset"]
 class Storage:
     """Where a setter puts something: an attribute of the object, or an item of a dict that is one.
 
-    The attribute is None for an item of the object itself. `conversion` makes of plain values that are assigned what is put there; None if code does that which nobody knows.
+    The attribute is None for an item of the object itself. `conversion` makes of plain values that are assigned what is
+    put there; None if code does that which nobody knows.
     """
 
     attribute: str | None

@@ -114,8 +114,7 @@ class Keeping:
         before, after = definitions[0].bindings[name], definitions[1].bindings[name]
         pair = self.twins[id(twin)]
         self.named[id(twin)] = Named(place, *pair, before.touches, after.touches, otherwise)
-        if before.touches != after.touches or otherwise:
-            self.touched.add(id(twin))
+        self.touched |= {id(twin)} if before.touches != after.touches or otherwise else set()
         found = beside(place, pair, (before, after), facts, otherwise)
         self.beside += [] if found is None else [found]
 

@@ -1,4 +1,4 @@
-"""Unfollowed: calls of methods on kept objects that differ, ``app.configure(debug=True)``, and left plain values behind.
+"""Unfollowed: calls of methods on kept objects that differ, ``app.configure(debug=True)``, and have no effect.
 
 What a method does can't be done again to the living object: it would have to be run. What it puts into containers is
 merged, and adapters follow what they know. Of plain values the twin shows what the new version's calls have set; so
@@ -56,12 +56,11 @@ def unfollowed(
                 continue  # handlers and containers have rules of their own
             found = {name for name in names if _may_set(type(living), called, name, (living, twin))}
             methods.setdefault(".".join(filter(None, (told(called.path), called.method))), set()).update(found)
-        for method, found in methods.items():
-            if found:
-                names = ", ".join(sorted(found))
+        for method, some in methods.items():
+            if some:
                 yield (
                     f"{one.place} is kept, and a statement calls its {method} otherwise than before: what that sets "
-                    f"stays as it is ({names})"
+                    f"stays as it is ({', '.join(sorted(some))})"
                 )
 
 
