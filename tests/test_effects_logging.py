@@ -818,3 +818,62 @@ class TestReplacedUnderAName:
             with pytest.raises(CommitError):
                 rollout.commit()
         assert identities(service) == before
+
+
+class TestStatementsThatAreGone:
+    """What they have put on a logger is not there after a restart."""
+
+    HEAD = "import logging\nlog = logging.getLogger('PACKAGE')\nh = logging.StreamHandler()\n"
+    ON = HEAD + "log.addHandler(h)\n"
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (ON, HEAD),
+            (ON, "import logging\nlog = logging.getLogger('PACKAGE')\n"),
+            (ON, "\n"),
+            (ON, ON.replace("h)", "g)").replace("h =", "g =")),
+            (ON + "g = logging.StreamHandler()\nlog.addHandler(g)\n", ON),
+            (HEAD + "logging.getLogger('PACKAGE').addHandler(h)\n", HEAD),
+            (HEAD + "log.addFilter(lambda record: True)\n", HEAD),
+            (HEAD + "f = logging.Filter('a')\nlog.addFilter(f)\n", HEAD),
+        ],
+    )
+    def test_take_it_off_until_a_rollback(self, make_package: Make, before: str, after: str) -> None:
+        fresh = shape(made(make_package, after))
+        service = made(make_package, before)
+        logger = logging.getLogger(service.name)
+        there, handlers = identities(service), list(logger.handlers)
+        service.patcher.stage(service.patch(after)).abort()
+        assert identities(service) == there
+        rollout = service.patcher.apply(service.patch(after))
+        assert rollout.plan is not None and not rollout.plan.warnings
+        assert {name: facts for name, facts in shape(service).items() if name == "PACKAGE"} == {
+            name: facts for name, facts in fresh.items() if name == "PACKAGE"
+        } or after == "\n"
+        assert not logger.filters and len(logger.handlers) <= 1
+        theirs = logging.NullHandler()
+        logger.addHandler(theirs)
+        rollout.rollback()
+        assert logger.handlers == [*handlers, theirs]
+        logger.removeHandler(theirs)
+        assert identities(service) == there
+
+    def test_handler_that_another_statement_puts_there_stays(self, make_package: Make) -> None:
+        service = made(make_package, self.ON)
+        logger = logging.getLogger(service.name)
+        handlers = list(logger.handlers)
+        service.patcher.apply(service.patch(self.HEAD + "logging.getLogger('PACKAGE').addHandler(h)\n"))
+        assert logger.handlers == handlers
+
+    def test_what_can_not_be_told_stays_and_is_named(self, make_package: Make) -> None:
+        body = "log.addHandler(logging.StreamHandler())\nlog.setLevel(10)\nlog.propagate = False\n"
+        service = made(make_package, self.HEAD + body)
+        logger = logging.getLogger(service.name)
+        rollout = service.patcher.apply(service.patch(self.HEAD))
+        assert rollout.plan is not None
+        warnings = " ".join(rollout.plan.warnings)
+        assert f"a handler without a name on the logger '{service.name}' is gone: it stays there" in warnings
+        assert f"the level of the logger '{service.name}' is gone: it stays as it is" in warnings
+        assert f"the propagate of the logger '{service.name}' is gone: it stays as it is" in warnings
+        assert (len(logger.handlers), logger.level, logger.propagate) == (1, 10, False)

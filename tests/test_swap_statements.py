@@ -346,3 +346,141 @@ app.name = 1
         assert app.config == {"KEY": "new"}
         code.back()
         assert app.config == {}
+
+
+class TestStatementsOnKeptObjects:
+    """What statements beside its definition do to an object that is kept."""
+
+    LIB = """
+class Database:
+    def __init__(self): self.timeout, self.options = 1, {}
+class State:
+    def __init__(self): super().__setattr__("held", {})
+    def __setattr__(self, key, value): self.held[key] = value
+    def __getattr__(self, key): return self.held[key]
+class App:
+    debug = False
+    def __init__(self): self.db, self.flag, self.hits, self.key_, self.state = Database(), None, 0, None, State()
+    @property
+    def key(self): return self.key_
+    @key.setter
+    def key(self, value): self.key_ = value
+    def configure(self, **settings): self.__dict__.update(settings)
+    def count(self, n): self.db.options.setdefault("n", []).append(n)
+    def level(self, n):
+        self.level_ = n
+        return self
+"""
+    HEAD = "from .lib import App\n"
+
+    def code(self, make_package: Make, body: str, head: str = "") -> Code:
+        code = Code(make_package, f"{self.HEAD}{head}app = App()\n{body}", lib=self.LIB)
+        code.live.app.hits = 99
+        return code
+
+    def put(self, code: Code, body: str, head: str = "") -> Any:
+        before = code.live.app
+        after = code.put(f"{self.HEAD}{head}app = App()\n{body}").app
+        assert after is before
+        assert after.hits == 99
+        return after
+
+    @pytest.mark.parametrize(
+        ("before", "after", "value"),
+        [
+            ("app.db.timeout = 2", "app.db.timeout = 5", "app.db.timeout"),
+            ("", "app.db.timeout = 5", "app.db.timeout"),
+            ("app.db.timeout = 5", "", "app.db.timeout"),
+            ("app.db.options['a'] = 1", "app.db.options['a'] = 2", "app.db.options"),
+            ("app.db.options['a'] = {'x': [1]}", "app.db.options['a'] = {'x': [2]}", "app.db.options"),
+            ("app.db.options['a'] = 1", "", "app.db.options"),
+            ("app.flag = 1", "", "app.flag"),
+            ("app.flag = lambda: 1", "app.flag = lambda: 2", "app.flag()"),
+            ("app.debug = True", "", "app.debug"),
+            ("app.key = 1", "", "app.key"),
+            ("app.state.a = 1", "app.state.a = 2", "app.state.a"),
+            ("setattr(app, 'flag', 1)", "setattr(app, 'flag', 2)", "app.flag"),
+            ("V = 1\napp.flag = V", "V = 2\napp.flag = V", "app.flag"),
+            ("V = 1\napp.db.timeout = V", "V = 2\napp.db.timeout = V", "app.db.timeout"),
+        ],
+    )
+    def test_are_followed_and_taken_back(self, make_package: Make, before: str, after: str, value: str) -> None:
+        code = self.code(make_package, after)
+        wanted = eval(value, {"app": code.live.app})
+        code = self.code(make_package, before)
+        there = eval(f"str({value})", {"app": code.live.app}) if before else None
+        assert eval(value, {"app": self.put(code, after)}) == wanted
+        assert not code.plan.warnings
+        app = code.back().app
+        assert there is None or eval(f"str({value})", {"app": app}) == there
+
+    @pytest.mark.parametrize("after", ["app.db.timeout = 5\n", ""])
+    def test_that_the_program_has_set_otherwise_stay_and_are_named(self, make_package: Make, after: str) -> None:
+        code = self.code(make_package, "app.db.timeout = 2\n")
+        code.live.app.db.timeout = 7
+        assert self.put(code, after).db.timeout == 7
+        assert warned(code, "db.timeout")
+        assert warned(code, "it keeps what the program has set since")
+
+    def test_an_object_is_made_anew_where_more_than_an_attribute_reads_what_has_changed(
+        self, make_package: Make
+    ) -> None:
+        code = Code(make_package, f"{self.HEAD}V = 1\napp = App()\napp.configure(flag=V)\n", lib=self.LIB)
+        before = code.live.app
+        assert code.put(f"{self.HEAD}V = 2\napp = App()\napp.configure(flag=V)\n").app is not before
+
+    def test_what_holds_an_object_is_kept_with_it(self, make_package: Make) -> None:
+        source = f"{self.HEAD}V = 1\napp = App()\napp.flag = V\nAPPS = [app]\n"
+        code = Code(make_package, source, lib=self.LIB, other="from .code import app\nHELD = [app]\n")
+        apps, held = code.live.APPS, __import__(f"{code.package}.other", fromlist=["other"]).HELD
+        code.put(source.replace("V = 1", "V = 2"))
+        assert code.live.APPS is apps
+        assert apps == held == [code.live.app]
+        assert code.live.app.flag == 2
+
+    @pytest.mark.parametrize(
+        ("before", "after", "name"),
+        [
+            ("app.configure(flag=1)", "app.configure(flag=2)", "configure"),
+            ("app.level(1)", "app.level(2)", "level"),
+            ("app.level(1)", "", "level"),
+            (
+                "for name in ('flag',): setattr(app, name, 1)",
+                "for name in ('flag',): setattr(app, name, 2)",
+                "setattr",
+            ),
+        ],
+    )
+    def test_calls_that_can_not_be_followed_are_named(
+        self, make_package: Make, before: str, after: str, name: str
+    ) -> None:
+        code = self.code(make_package, before)
+        self.put(code, after)
+        assert warned(code, f"a statement calls its {name} otherwise than before: what that sets stays as it is")
+
+    def test_calls_that_only_fill_containers_are_not_named(self, make_package: Make) -> None:
+        code = self.code(make_package, "app.count(1)")
+        self.put(code, "app.count(2)")
+        assert not warned(code, "calls its")
+
+    BODY = "from .wiring import app\napp.flag = 1\napp.key = 2\napp.rest.append(print)\n"
+
+    def test_of_another_module_that_are_gone_are_named(self, make_package: Make) -> None:
+        wiring = "from .lib import App\napp = App()\napp.rest = []\n"
+        code = Code(make_package, self.BODY, lib=self.LIB, wiring=wiring)
+        code.put("from .wiring import app\n")
+        assert warned(code, "the statement that has set app.flag is gone: it stays as it is")
+        assert warned(code, "the statement that has set app.key is gone: it stays as it is")
+        assert warned(code, "the statement that has put something into app.rest is gone: that stays there")
+
+    def test_of_another_module_may_set_functions(self, make_package: Make) -> None:
+        wiring = "from .lib import App\napp = App()\n"
+        source = "from .wiring import app\napp.flag = lambda: {}\n"
+        code = Code(make_package, source.format(1), lib=self.LIB, wiring=wiring)
+        app = code.live.app
+        code.patcher.stage(code.patch(source.format(2))).abort()
+        assert app.flag() == 1
+        code.put(source.format(2))
+        assert app.flag() == 2
+        code.back()
+        assert app.flag() == 1

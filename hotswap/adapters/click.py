@@ -15,7 +15,7 @@ from click import Command, Group
 
 from hotswap import walk
 from hotswap.adapters.click_callbacks import CHAIN, before_those_of, brought_up_to_date
-from hotswap.adapters.click_groups import below, holders_of, paired
+from hotswap.adapters.click_groups import below, holders_of, named, paired
 from hotswap.adapters.click_statements import defined, is_added_no_more, is_decorated
 from hotswap.adapters.ordering import matched, ordered
 from hotswap.adapters.overlay import Overlay, Recorded, copied, same
@@ -105,7 +105,8 @@ class ClickAdapter(Adapter):
             drop(facts, pair.twin)
             if pair.touched:
                 self._attributes(facts, pair.living, pair.twin)
-        for command in self._overlay.touched():
+        touched = {id(command): command for command in self._overlay.touched()}
+        for command in [*touched.values(), *(c for c in named(facts) if id(c) not in kept | touched)]:
             self._changed(facts, command)
 
     def _shows(self, group: Any, chain: Any) -> Any:

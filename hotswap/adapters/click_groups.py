@@ -10,7 +10,7 @@ from click import Command, Group
 from hotswap import walk
 from hotswap.swap import Facts, Kept
 
-__all__ = ["below", "holders_of", "paired"]
+__all__ = ["below", "holders_of", "named", "paired"]
 
 
 def paired(facts: Facts) -> dict[int, Kept]:
@@ -43,6 +43,13 @@ def holders_of(facts: Facts) -> dict[int, list[Any]]:
                     for group in below(held):
                         found.setdefault(id(group), []).append(holder)
     return found
+
+
+def named(facts: Facts) -> list[Any]:
+    """Return the commands that changed modules have names for: statements that are gone may have set something."""
+    modules = (*facts.old.values(), *facts.removed.values())
+    values = (value for module in modules for value in list(module.__dict__.values()))
+    return list({id(value): value for value in values if issubclass(type(value), Command)}.values())
 
 
 def below(command: Any) -> list[Any]:

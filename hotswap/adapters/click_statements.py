@@ -49,14 +49,17 @@ def is_added_no_more(facts: Facts, command: Any, key: str, holders: Iterable[Any
     """Return whether a statement that put a command into a group is gone, or uses another name for it now.
 
     Arguments:
-        facts: knows the statements: ``cli.add_command(command)``.
+        facts: knows the statements: ``cli.add_command(command)``, ``cli.commands["key"] = command``.
         command: the command, which no module of the candidate has put into the group under this name.
         key: its name in the group.
         holders: the living group, and the objects that have it as an attribute: ``app.cli.add_command(command)``.
     """
     known, names = list(holders), names_of(facts, command)
     went = [text for holder in known for text in facts.went(holder)]
-    said = [text for holder in known for text in facts.said(holder) if "add_command" in text]
+    every = [text for holder in known for text in facts.said(holder)]
+    if any(f"attr='commands', ctx=Load()), slice=Constant(value={key!r})" in text for text in every):
+        return True
+    said = [text for text in every if "add_command" in text]
     if any(_puts(text, name, key, command.name, text in went) for text in said for name in names):
         return True
     if key != command.name or any(f"={name!r}" in text for text in said for name in names):

@@ -33,7 +33,7 @@ from hotswap import walk
 from hotswap.effects.authorship import Authorship
 from hotswap.effects.facts import Deed, Outcome
 from hotswap.effects.holding_deeds import Holding
-from hotswap.effects.plain_data import Written, ownership, written
+from hotswap.effects.plain_data import Written, changed_attributes, ownership, written
 from hotswap.effects.sequences import apart
 from hotswap.effects.slots import slots
 from hotswap.effects.snapshot import Snapshot
@@ -99,6 +99,13 @@ def holdings(
         if found is not None:
             _set_aside([found], traces, ours)
             yield found
+    # CPython makes the namespace of an object when it is asked for: here, if nobody had asked before.
+    for o, attributes, copy, place in list(changed_attributes(snapshot)) if held else ():
+        ways = attributes, copy, traces, snapshot, plain
+        found = None if traces.is_trusted(attributes) else _taken_out(*ways, whose=f"of the {_title(o)[2:]} in {place}")
+        if found is not None:
+            _set_aside([found], traces, ours)
+            yield found
     for container, copy, _, _ in list(plain.values()):
         found = None if traces.is_trusted(container) else _taken_out(container, copy, traces, snapshot, plain)
         if found is not None:
@@ -146,7 +153,7 @@ class _Hidden:
 
 
 def _taken_out(
-    container: Any, copy: Any, traces: Traces, snapshot: Snapshot, plain: dict[int, Written]
+    container: Any, copy: Any, traces: Traces, snapshot: Snapshot, plain: dict[int, Written], whose: str = ""
 ) -> Holding | None:
     """Put a container back as it was, where it holds traces or plain data of the candidate's now."""
     also = plain.pop(id(container), None)
@@ -171,7 +178,7 @@ def _taken_out(
     before, after = ([], []) if isinstance(twin, (dict, set)) else _layout(container, copy, twin)
     _restore(container, copy, twin)
     replaced = _replaced(copy, twin)
-    whose = _whose(container, snapshot)
+    whose = whose or _whose(container, snapshot)
     if whose:
         kind = "builtins" if container is builtins.__dict__ else "registrations"
         named = f"sets {', '.join(map(str, twin))} {whose}"

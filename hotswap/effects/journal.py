@@ -27,8 +27,9 @@ from hotswap.effects.facts import Deed, Effect, Outcome
 from hotswap.effects.handles import handles
 from hotswap.effects.holding_deeds import Holding
 from hotswap.effects.holdings import holdings
+from hotswap.effects.log_deeds import Entries
 from hotswap.effects.log_handlers import Successors
-from hotswap.effects.log_names import Named, Replacements, following
+from hotswap.effects.log_names import Named, Replacements, following, withdrawals
 from hotswap.effects.logs import Loggers
 from hotswap.effects.overloads import Overloads
 from hotswap.effects.settings import Settings
@@ -224,6 +225,16 @@ class Journal:
             self._named += deeds
             left += sentences
         return left
+
+    def withdraw(self, items: Iterable[tuple[Any, str, Any]]) -> None:
+        """Learn what goes from loggers, because no statement puts it there any more.
+
+        Arguments:
+            items: each a logger, the name of its list, and what goes. What the candidate's import puts there stays.
+        """
+        deeds = [deed for deed in self.deeds if isinstance(deed, Entries)]
+        found = [one for one in items if not any(deed.puts(*one) for deed in deeds)]
+        self._named[:0] = withdrawals(found)
 
     @property
     def effects(self) -> list[Effect]:

@@ -64,6 +64,13 @@ class Entries(Deed):
         removed = [item for item in self._removed if not has(gone, item)]
         return _told(self._attribute, self._title, removed, added, self._successors)
 
+    def puts(self, owner: Any, attribute: str, living: Any) -> bool:
+        """Whether it puts a living entry, or what takes its place, on the list of an object."""
+        if owner is not self._owner or attribute != self._attribute:
+            return False
+        instead = self._successors.instead
+        return any(self._successors.of(item, lambda o: instead.get(id(o), (o, o))[1]) is living for item in self._added)
+
     def make(self, living: Callable[[Any], Any]) -> None:
         """Make it again, in the list as it is now."""
         with LOCK:

@@ -22,7 +22,7 @@ from hotswap.effects.facts import Deed, Effect, Outcome
 from hotswap.effects.log_deeds import Entries, Fact
 from hotswap.effects.log_handlers import LOCK, REFERENCES, Successors, alike, has
 
-__all__ = ["Named", "Replacements", "following"]
+__all__ = ["Named", "Replacements", "following", "withdrawals"]
 
 _SETTERS = {"setLevel": "level", "setFormatter": "formatter", "setStream": "stream", "setTarget": "target"}
 """The methods of handlers that set an attribute, and which."""
@@ -160,11 +160,27 @@ def _is_formatter(value: Any) -> bool:
     return any("format" in walk.class_dict(base) for base in walk.mro(type(value)))
 
 
-class _Filters(Entries):
-    """The filters of a handler that is kept, as the statements of the new version have them."""
+class _Stated(Entries):
+    """The filters of a handler that is kept, or what is on a logger, as the statements of the new version have them."""
 
     def _after(self, there: list[Any], living: Callable[[Any], Any]) -> list[Any]:
         return [item for item in there if not has(self._removed, item)] + [living(item) for item in self._added]
+
+
+def withdrawals(items: Iterable[tuple[Any, str, Any]]) -> list[Deed]:
+    """Return what takes handlers and filters off loggers. They are not closed: a rollback puts them on again.
+
+    Arguments:
+        items: each a logger, the name of its list, and what goes.
+    """
+    found: dict[tuple[int, str], tuple[Any, list[Any]]] = {}
+    for logger, attribute, item in items:
+        gone = found.setdefault((id(logger), attribute), (logger, []))[1]
+        gone += [] if has(gone, item) else [item]
+    return [
+        _Stated(logger, attribute, f"the logger {logger.name!r}", gone, [], Successors([], []))
+        for (_, attribute), (logger, gone) in found.items()
+    ]
 
 
 def following(named: Named) -> tuple[list[Deed], list[str]]:
@@ -233,7 +249,7 @@ def _filters(named: Named, count: int) -> list[Deed]:
     removed = [item for item in there[:count] if not any(alike(item, one) for one in will)]
     if not added and not removed:
         return []
-    return [_Filters(named.living, "filters", named.place, removed, added, Successors([], []))]
+    return [_Stated(named.living, "filters", named.place, removed, added, Successors([], []))]
 
 
 def _write(handler: logging.Handler, name: str, value: Any) -> None:

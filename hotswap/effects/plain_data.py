@@ -19,7 +19,7 @@ from hotswap.effects.authorship import Authorship
 from hotswap.effects.snapshot import Snapshot
 from hotswap.patch import Place
 
-__all__ = ["Written", "ownership", "written"]
+__all__ = ["Written", "changed_attributes", "ownership", "written"]
 
 _Where = Callable[[], Place]
 _IsOurs = Callable[..., bool]
@@ -79,18 +79,31 @@ def _changed(snapshot: Snapshot) -> Iterator[tuple[Any, Any, _Where]]:
     """The containers, and the attributes of classes and objects, that are not as they were: each, a copy, its place."""
     spaces: dict[int, _Where] = {}
     for o, before, place in snapshot.instances:
-        where = partial(_attributes_of, snapshot, o, place)
         if not snapshot.altered.keys().isdisjoint(map(id, before)):
-            spaces[id(walk.instance_dict(o))] = where
-        now = gc.get_referents(o)
-        if not walk.same_items(now, before):
-            attributes = walk.instance_dict(o)
-            copy = None if attributes is None else _attributes(o, attributes, before, now)
-            if copy is not None and attributes is not None:
-                yield attributes, copy, where
+            spaces[id(walk.instance_dict(o))] = partial(_attributes_of, snapshot, o, place)
+    for o, attributes, copy, place in changed_attributes(snapshot):
+        yield attributes, copy, partial(_attributes_of, snapshot, o, place)
     for key, (container, copy) in snapshot.altered.items():
         if key not in snapshot.modules:
             yield container, copy, spaces.get(key, partial(snapshot.spot, container))
+
+
+def changed_attributes(snapshot: Snapshot) -> Iterator[tuple[Any, dict[str, Any], dict[str, Any], str]]:
+    """Yield the objects in managed modules whose attributes are not as they were: (it, these, a copy, from where).
+
+    Arguments:
+        snapshot: what stood where before loading.
+    """
+    for o, before, place in snapshot.instances:
+        now = gc.get_referents(o)
+        if not walk.same_items(now, before):
+            attributes = walk.instance_dict(o)
+            if any(part is attributes for part in now) and not any(part is attributes for part in before):
+                # Somebody has asked for the namespace since: now the object refers to that.
+                now = [*(attributes or {}).values(), *(part for part in now if part is not attributes)]
+            copy = None if attributes is None else _attributes(o, attributes, before, now)
+            if copy is not None and attributes is not None:
+                yield o, attributes, copy, place
 
 
 def _attributes_of(snapshot: Snapshot, o: Any, place: str) -> Place:

@@ -1,7 +1,8 @@
 """Generations: what is live, and candidates that are loaded beside it."""
 
 from hotswap.generation.aliases import is_alias, name_of
-from hotswap.generation.comparison import unchanged
+from hotswap.generation.beside import Assigned, Called, Step, assigned_in, called_in
+from hotswap.generation.comparison import made_anew, unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
 from hotswap.generation.earlier import Earlier, EarlierCandidate, Ground
 from hotswap.generation.examination import authorships
@@ -23,7 +24,9 @@ from hotswap.generation.young import Young, detach, reachable, watch_young
 __all__ = [
     "GONE",
     "PLACE",
+    "Assigned",
     "Binding",
+    "Called",
     "Candidate",
     "Definitions",
     "Earlier",
@@ -40,13 +43,16 @@ __all__ = [
     "Selection",
     "Shelf",
     "ShelfMark",
+    "Step",
     "SysView",
     "Tree",
     "World",
     "Young",
     "added_places",
     "analyse",
+    "assigned_in",
     "authorships",
+    "called_in",
     "changed_modules",
     "detach",
     "epochs",
@@ -55,6 +61,7 @@ __all__ = [
     "is_alias",
     "is_place",
     "keep",
+    "made_anew",
     "managed",
     "name_of",
     "public_names",

@@ -6,11 +6,21 @@ A definition that did not change keeps its object.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
+from operator import attrgetter
 
-from hotswap.generation.definitions import Definitions, Kind
+from hotswap import walk
+from hotswap.generation.definitions import Binding, Definitions, Kind
 
-__all__ = ["changed_class_data", "changes_its_heirs", "is_counted", "is_enumeration", "is_used", "unchanged"]
+__all__ = [
+    "changed_class_data",
+    "changes_its_heirs",
+    "is_counted",
+    "is_enumeration",
+    "is_used",
+    "made_anew",
+    "unchanged",
+]
 
 _AUTO = re.compile(r"value=Call\(func=(Name\(id='auto'|Attribute\(value=Name\(id='enum', ctx=Load\(\)\), attr='auto')")
 
@@ -22,7 +32,7 @@ def unchanged(
     foreign: Container[str] = (),
     lasting: Container[str] = (),
     *,
-    touched: bool = True,
+    of: Callable[[Binding], frozenset[str]] = attrgetter("reads"),
 ) -> bool:
     """Return whether the definition of `name` is the same in both bodies, and so is the data that it reads.
 
@@ -36,7 +46,8 @@ def unchanged(
         lasting: names and dotted reads whose object is the same one in both versions, though its value is not. A
             definition that merely holds it is the same; one that uses it in another way is not, and neither is one
             that uses in another way what holds it.
-        touched: whether it matters what statements read that change the object in place, too.
+        of: gives what matters of what the statements of the definition itself read: all, `made_of`, or `anew`. Of what
+            is merely held it is always that what makes the object anew.
     """
     reached, stack = {name: False}, [(name, False)]  # whether more is used of it than that it is there
     while stack:
@@ -44,7 +55,7 @@ def unchanged(
         before, after = old.bindings.get(current), new.bindings.get(current)
         if before is None or after is None or before.text != after.text:
             return False
-        for read in after.reads if touched or current != name else after.made_of:
+        for read in of(after) if current == name else after.reads if looked_into else after.anew:
             used = looked_into or is_used(read, after.reads)
             lasts = not used and (read in lasting or read.removesuffix("*") in lasting)
             if not lasts and (read in foreign or _class_data_changed(read, old, new)):
@@ -61,6 +72,17 @@ def unchanged(
             if kinds[1] is Kind.IMPORT and origins[0] != origins[1]:
                 return False
     return True
+
+
+def made_anew(value: object) -> Callable[[Binding], frozenset[str]]:
+    """Return what gives the reads that make an object anew if they differ, as `of` of `unchanged`.
+
+    What statements set of an object is followed. A class is paired with that of the other version.
+
+    Arguments:
+        value: the living object.
+    """
+    return attrgetter("reads" if walk.is_class(value) or type(value) in walk.UNIQUE_NEVER else "anew")
 
 
 def is_used(read: str, reads: Container[str]) -> bool:

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from hotswap.generation.beside import Assigned, Called, assigned_in, called_in, is_assignment
 from hotswap.generation.reads import (
     evaluated,
     is_container,
@@ -38,11 +39,11 @@ class Binding:
     """All statements of one body that bind one name.
 
     `kind` is that of the last statement; `text` the dump of all of them, without positions; `reads` the names and
-    ``module.name`` pairs that they load, as `reads_of` says them; `touches` the dumps of the statements that change the
-    object in place (``X["a"] = 1``, ``X.add(2)``), whose reads are among `reads`, but not in `made_of`; `head` what
-    decides how functions and classes are registered; `literals` the plain values that it is bound to as they stand
-    there; `attributes` those of the object that statements set (``X.a = 1``), each with the dump of its statement, and
-    the plain value as it stands there, or `...`.
+    ``module.name`` pairs that they load, as `reads_of` says them; `touches` the dumps of the statements that change
+    the object in place (``X["a"] = 1``, ``X.add(2)``), whose reads are among `reads`, but not in `made_of`; nor in
+    `anew`, if they only set an attribute (``X.a = 1``); `head` what decides how functions and classes are registered;
+    `literals` the plain values that it is bound to as they stand there; `assigned` what of the object statements set;
+    `called` the methods of it that they call.
     """
 
     name: str
@@ -50,10 +51,12 @@ class Binding:
     text: tuple[str, ...] = ()
     reads: frozenset[str] = frozenset()
     made_of: frozenset[str] = frozenset()
+    anew: frozenset[str] = frozenset()
     touches: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     literals: tuple[object, ...] = ()
-    attributes: tuple[tuple[str, str, object], ...] = ()
+    assigned: tuple[Assigned, ...] = ()
+    called: tuple[Called, ...] = ()
 
 
 @dataclass(slots=True)
@@ -133,6 +136,7 @@ def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
             binding.text += (dump,)
             binding.reads |= reads
             binding.made_of |= reads
+            binding.anew |= reads
         _literals(statement, found)
         plain -= {name for name, _ in bound}
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and is_container(statement.value):
@@ -149,9 +153,8 @@ def _body(statements: list[ast.stmt], base: str, selves: Selves) -> Definitions:
             if touched is not None:
                 touched.touches += (dump,)
                 touched.reads |= outer - {name}
-        for name, told in _attributes_set(statement):
-            if name in found.bindings:
-                found.bindings[name].attributes += (told,)
+                touched.anew |= frozenset() if is_assignment(statement) else outer - {name}
+        _beside(statement, found)
         _imports(statement, base, found)
         imported = {name for name, kind in bound if kind is Kind.IMPORT}
         found.followers = (found.followers - names) | imported
@@ -226,7 +229,7 @@ def _targets(statement: ast.stmt) -> Iterator[str]:
 
 
 def _touched(statement: ast.stmt) -> set[str]:
-    """Names whose object a statement may change in place: ``X[k] = v``, ``X.a = v``, ``X.method()``, ``del X[k]``."""
+    """Names whose object a statement may change: ``X[k] = v``, ``X.a = v``, ``X.method()``, ``del X[k]``, `setattr`."""
     names: set[str] = set()
     for node in own_statements(statement):
         targets: list[ast.expr] = []
@@ -238,6 +241,8 @@ def _touched(statement: ast.stmt) -> set[str]:
             targets = node.targets
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             targets = [node.value.func]
+            if isinstance(node.value.func, ast.Name) and node.value.func.id == "setattr" and node.value.args:
+                targets = [ast.Attribute(value=node.value.args[0], attr="", ctx=ast.Store())]
         for target in targets:
             root: ast.expr = target
             while isinstance(root, (ast.Attribute, ast.Subscript)):
@@ -247,15 +252,14 @@ def _touched(statement: ast.stmt) -> set[str]:
     return names
 
 
-def _attributes_set(statement: ast.stmt) -> Iterator[tuple[str, tuple[str, str, object]]]:
-    """The attributes of named objects that are assigned: name, and attribute, dump of the very statement, value."""
-    for node in own_statements(statement):
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        for target in targets if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) else ():
-            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
-                value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
-                plain = value.value if isinstance(value, ast.Constant) else ...
-                yield target.value.id, (target.attr, ast.dump(node), plain)
+def _beside(statement: ast.stmt, found: Definitions) -> None:
+    """Note what a statement does to objects that other statements have bound."""
+    for name, assigned in assigned_in(statement):
+        if name in found.bindings:
+            found.bindings[name].assigned += (assigned,)
+    for name, called in called_in(statement):
+        if name in found.bindings:
+            found.bindings[name].called += (called,)
 
 
 def _imports(statement: ast.stmt, base: str, found: Definitions) -> None:

@@ -15,7 +15,14 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from types import ModuleType
 
-from hotswap.generation.comparison import changed_class_data, changes_its_heirs, is_enumeration, is_used, unchanged
+from hotswap.generation.comparison import (
+    changed_class_data,
+    changes_its_heirs,
+    is_enumeration,
+    is_used,
+    made_anew,
+    unchanged,
+)
 from hotswap.generation.definitions import Definitions, Kind
 from hotswap.generation.enumerations import lasting_members
 from hotswap.generation.live import Live, LiveModule, same_value
@@ -242,7 +249,9 @@ def _compare(entry: LiveModule, new: Definitions, selection: Selection) -> None:
     selection.data[name], selection.remade[name] = set(data), set()
     lasting = _classes(entry, new, selection)
     selection.remade[name] |= {
-        attribute for attribute in data if not lasting or not unchanged(attribute, old, new, lasting=lasting)
+        attribute
+        for attribute in data
+        if not unchanged(attribute, old, new, lasting=lasting, of=made_anew(entry.module.__dict__.get(attribute)))
     }
 
 
@@ -308,10 +317,12 @@ def _spread(entry: LiveModule, definitions: Definitions, selection: Selection) -
         if not read:
             continue
         holds = all(one in lasting and not is_used(one, binding.reads) for one in read)
+        anew = made_anew(entry.module.__dict__.get(name))(binding)
+        stays = all(one in lasting and not is_used(one, anew) for one in read & anew)
         affected = affected or (definitions is entry.definitions and not holds)
         if binding.kind is Kind.DATA:
             data.add(name)
-            if holds and name not in remade:
+            if stays and name not in remade:
                 lasting.add(name)
             else:
                 remade.add(name)

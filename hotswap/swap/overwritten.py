@@ -73,7 +73,7 @@ class Overwritten:
         for place, left in self._search.lasting(known):
             revisions.warn(place, left, departed=True)
         gone = {(id(one.holder), one.attribute): one for one in self._search.assigned()}
-        again = {(id(one.holder), one.attribute) for one in self._set_anew(revisions.stated() if gone else ())}
+        again = {(id(one.holder), one.attribute) for one in self._set_anew(revisions.stated_by_all() if gone else ())}
         for key, one in gone.items():
             spaces = (one.holder, _attributes(one.holder))
             if key in again or any((id(space), one.attribute) in self._made for space in spaces):

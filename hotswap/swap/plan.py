@@ -29,11 +29,13 @@ from typing import Any
 from hotswap import collector
 from hotswap.effects import Effect
 from hotswap.swap.hashing import hashing, quieted
+from hotswap.walk import UNIQUE_NEVER
 
 __all__ = ["Change", "Fate", "NameChange", "Op", "Plan", "Writes", "gil_enabled", "has_audit_hook"]
 
 Op = tuple[Any, ...]
 _MISSING: Any = object()
+_ITEMS = (dict.__setitem__, dict.pop)
 _CLOCK: Op = (time.perf_counter,)
 
 _AT_ONCE = 500
@@ -133,6 +135,12 @@ class Writes:
     def backward(self) -> tuple[Op, ...]:
         """The writes of the other direction, without the late ones, in the order in which they are made."""
         return tuple(self._backward[::-1])
+
+    @property
+    def items(self) -> dict[tuple[int, Any], Any]:
+        """The items of dicts that are written, without the late ones: (id of the dict, key) -> what is put there."""
+        ops = (op for op in self._forward if op[0] in _ITEMS)
+        return {(id(op[1]), op[2]): op[3] for op in ops if type(op[2]) in UNIQUE_NEVER}
 
     def __len__(self) -> int:
         return len(self._forward)

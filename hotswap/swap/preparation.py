@@ -1,26 +1,24 @@
 """Preparation: everything that a swap will write is found out, tried and listed before anything is touched.
 
-A half-done plan is the worst outcome. So `prepare` only looks and makes lists; `Swap.commit` rewrites what nobody but
-the candidate owns, and then makes all other writes in one C call; `Swap.revert` is the same in the other direction,
-with writes that were made out in advance.
+A half-done plan is the worst outcome. So `prepare` only looks and makes lists; `Swap.commit` (see `advance`) rewrites
+what nobody but the candidate owns, and then makes all other writes in one C call; `Swap.revert` (see `reversal`) is
+the same in the other direction, with writes that were made out in advance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.errors import UnsupportedChangeError
-from hotswap.generation import Candidate, Definitions, Live, detach, worlds
-from hotswap.shield import outlast
+from hotswap.generation import Candidate, Definitions, Live, worlds
 from hotswap.swap.abstract import AbstractMethods
 from hotswap.swap.adapting import Adapter, Facts, adapt, adapted_by, families_of, functions_by, stays_of
+from hotswap.swap.advance import Advance
 from hotswap.swap.assignments import assign
-from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import describe_caches, empty_caches
 from hotswap.swap.calling import followed
@@ -28,32 +26,33 @@ from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.contents import Kept, inside
 from hotswap.swap.description import describe, left_alone, same_objects
 from hotswap.swap.dispatching import carry_registrations
-from hotswap.swap.drain import OldWorld, drain_of
+from hotswap.swap.drain import OldWorld
 from hotswap.swap.fates import Fates, fresh_definitions
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, hand_out, rebind
 from hotswap.swap.lineage import Lineage, Reference
+from hotswap.swap.log_withdrawals import log_withdrawals
 from hotswap.swap.losses import gone_classes, gone_functions, gone_objects, without_successor
 from hotswap.swap.merging import merge
 from hotswap.swap.nested import NestedCode, functions_in, is_nested
 from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.overwritten import Overwritten
 from hotswap.swap.pairing import pair_modules
-from hotswap.swap.pairs import Pairing
-from hotswap.swap.places import adopt_children, lead_modules, put_aliases, put_in_place, relocate
+from hotswap.swap.places import lead_modules, put_aliases, put_in_place, relocate
 from hotswap.swap.plan import Op, Plan, Writes
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registers import register
-from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
+from hotswap.swap.remaining import remaining
 from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
 from hotswap.swap.settling import Settling, leave
 from hotswap.swap.state import is_made, keep_state
 from hotswap.swap.supplements import Wording, supplement
 from hotswap.swap.tables import Tables, earlier, leads_of
+from hotswap.swap.unfollowed import unfollowed
 from hotswap.swap.withdrawals import Withdrawals
 
 __all__ = ["Swap"]
@@ -61,7 +60,7 @@ __all__ = ["Swap"]
 _SET_CLASS = object.__dict__["__class__"].__set__
 
 
-class Swap(Reversal):
+class Swap(Advance):
     """One change of generations: the plan of it, and the way there and back. Lives until the next one is permanent.
 
     Arguments:
@@ -124,7 +123,6 @@ class Swap(Reversal):
         self._keeping = keep_state(*known, self._owned, self._writes, wishes)
         replaced = self._keeping.replaced(self.old, self.new)
         self.plan.warnings += journal.lead(self._keeping.named.values(), replaced)
-        self.plan.effects = journal.effects
         self._old_world.last += [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
         self._new_world.last = [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
         self._facts = Bodies(self._pairing, self.new, self._owned)
@@ -203,6 +201,11 @@ class Swap(Reversal):
         claimed = adapt(self._adapters, facts)
         kept_names, classes = self._keeping.names, self._pairing.classes
         revisions = self._revisions = Revisions(self._live, self._candidate, self.old, kept_names, classes)
+        both, units = (self.old | self._removed, self.new), (revisions.withdrawn, revisions.stated)
+        goes, untold = log_withdrawals(*both, *units)
+        self.plan.warnings += untold
+        self._journal.withdraw(goes)
+        self.plan.effects = self._journal.effects
         nowhere.update(map(id, self._gone))
         search = Withdrawals(self._live, self.old | self._removed, revisions.withdrawn, nowhere)
         places, elsewhere = search.found(containers)
@@ -220,7 +223,9 @@ class Swap(Reversal):
         self.plan.warnings += revisions.warnings
         lead_modules(whole, {**self._pairing.successors, **self._also}, self._writes)
         supplement(whole, translate, Wording(self._live, self._candidate), self._writes)
-        self.plan.warnings += assign(self._keeping, translate, self._writes)
+        self.plan.warnings += assign(self._keeping.beside, translate, self._writes)
+        self.plan.warnings += remaining(both, facts.definitions, units, claimed, self._writes)
+        self.plan.warnings += unfollowed(self._keeping.beside, translate, stays_of(self._adapters), self._writes)
         carry_attributes(self._pairing.functions, self._definitions, self._facts, self._writes)
         carry_registrations(self._pairing, (self.old, self.new), self._definitions, lost, self._writes)
         put_in_place(self.old, self.new, self._candidate.removed, self._writes)
@@ -238,8 +243,8 @@ class Swap(Reversal):
         ways = (self._importers, self._is_managed, self._keeping.has, translate, self._writes)
         aside = () if self._beside is None else self._beside.new.values()
         self.plan.names += rebind(self._pairing.successors, self.old, self.new, *ways, aside=aside)
-        both = (*aside, *self.old.values(), *self.new.values())
-        self.plan.names += hand_out(beyond.modules, beyond.given, *ways, aside=both)
+        swapped = (*aside, *self.old.values(), *self.new.values())
+        self.plan.names += hand_out(beyond.modules, beyond.given, *ways, aside=swapped)
         self.plan.names = list(same_objects(self.plan.names, self.old, self.new, translate))
         tables.leave_out(self._writes.forward)
         outlive(self._candidate, translate, self._writes)
@@ -326,75 +331,3 @@ class Swap(Reversal):
         """Return what names that are bound to a value are bound to after the swap."""
         found = self._pairing.successors.get(id(value))
         return found[1] if found is not None and found[0] is value else value
-
-    # --- doing ---------------------------------------------------------------------------------------------------
-
-    def commit(self, drained: Callable[[Settling], None] = Settling.end) -> float:
-        """Make the candidate live. Returns the seconds in which no other thread ran.
-
-        `drained` gets what is to be settled when the last old call has ended, and ends it after that; it must be
-        quick, and must not raise.
-
-        Raises UnsupportedChangeError if an object of the candidate can't be led to a living class: nothing was written
-        then. If a write raises, everything is taken back and the error goes through. The candidate is spent either way.
-        """
-        self.make_ready()
-        self._old_world.begin()
-        old = (pair.old for pair in self._pairing.functions)
-        drain = drain_of(old, self._old_world, partial(drained, self.settling))
-        try:
-            pause = self._writes.apply()
-        except BaseException:
-            self._old_world.end()
-            self.unmake()
-            raise
-        self.settle_in()
-        self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
-        return pause
-
-    def make_ready(self) -> None:
-        """Rewrite what nobody but the candidate sees. Raises UnsupportedChangeError; nothing else was written then."""
-        self._tables.lead_twins(self._redirection)
-        self._redirection.run()
-        if self._redirection.refused:
-            raise UnsupportedChangeError(self._redirection.refused, patch=self._candidate.patch.label)
-        adopt_children(self._live, self._candidate, self.old)
-        self.settling_back.refresh()
-        self._journal.make(self._redirection.translate)
-
-    def unmake(self) -> None:
-        """Note that the writes were taken back."""
-        self.plan.warnings += self._journal.take_back()
-
-    def settle_in(self) -> None:
-        """Note that the writes were made. What fails is told in the plan."""
-        twins = [pair.new for pair in self._pairing.classes]
-        self.plan.warnings += outlast(
-            {
-                "effects of the import may not be taken back by a rollback": self._journal.settle,
-                "new modules may see old ones": self._candidate.settle_in,
-                "old sources are kept in memory": self._revisions.forget,
-                "dropped classes may be listed as subclasses": lambda: list(map(detach, twins)),
-                "typing may remember dropped classes": forget_aliases,
-                "abstract classes may remember dropped ones": lambda: forget_twins(twins),
-                "abstract classes may remember old answers": forget_answers,
-            }
-        )
-
-    def audit(self) -> tuple[Leftover, ...]:
-        """Look who refers to what was dropped in this swap, besides the swap itself."""
-        return audit(self._redirection.dropped(), self)
-
-    def close(self) -> None:
-        """Forget the way back: the swap was taken back, or a later one has taken its place."""
-        self._candidate.forget()
-        self._writes.clear()
-        self._tables.clear()
-        self._pairing = Pairing()
-        self._facts = Bodies(self._pairing, {}, ())
-        self._redirection = Redirection((), {}, {}, {})
-        self.old, self.new, self._removed, self._adapters, self._beside = {}, {}, {}, (), None
-        self._gone, self._added, self._also = [], [], {}
-        self._aims.clear()
-        self._old_world = self._new_world = OldWorld((), {})
-        self.settling = self.settling_back = Settling(NestedCode(()), self._old_world)

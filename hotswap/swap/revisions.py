@@ -123,13 +123,11 @@ class Revisions:
         new.update((name, text) for name, text in texts.items() if name in candidate.modules and name not in known)
         return Text(old.values(), units), Text(new.values(), units)
 
-    def stated(self) -> Iterator[tuple[str, Mapping[str, Any], list[Unit]]]:
+    def stated_by_all(self) -> Iterator[tuple[str, Mapping[str, Any], list[Unit]]]:
         """Yield of each module that the patch loads the name, its names, and the statements that its import runs."""
-        sources = self._candidate.patch.sources
         for name, module in self._candidate.modules.items():
-            if name in sources:
-                units = self._units(decode(sources[name].data))
-                yield name, module.__dict__, [unit for unit in units if not unit.later]
+            if name in self._candidate.patch.sources:
+                yield name, module.__dict__, self.stated(name)
 
     def withdrawn(self, module: str) -> list[Unit]:
         """The statements of a module that are run when it is imported, and that no module of the patch has any more."""
@@ -137,6 +135,11 @@ class Revisions:
         if entry is None or entry.source is None:
             return []
         return [unit for unit in self._units(entry.source) if not unit.later and unit.dump not in self._stated]
+
+    def stated(self, module: str) -> list[Unit]:
+        """The statements of a module of the patch that are run when it is imported."""
+        source = self._candidate.patch.sources.get(module)
+        return [] if source is None else [unit for unit in self._units(decode(source.data)) if not unit.later]
 
     @cached_property
     def _gone_words(self) -> frozenset[Word]:

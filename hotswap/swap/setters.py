@@ -31,6 +31,7 @@ _STATEMENTS = (ast.Assign, ast.AnnAssign, ast.Assert, ast.Expr, ast.If, ast.Pass
 
 
 _SET = "__set__"
+_SETATTR = "__setattr__"
 _FSET: Any = vars(property)["fset"]
 
 
@@ -38,11 +39,12 @@ _FSET: Any = vars(property)["fset"]
 class Storage:
     """Where a setter puts something: an attribute of the object, or an item of a dict that is one.
 
-    `conversion` makes of plain values that are assigned what is put there; None if code does that which nobody knows.
+    The attribute is None for an item of the object itself. `conversion` makes of plain values that are assigned what is
+    put there; None if code does that which nobody knows.
     """
 
-    attribute: str
-    keys: tuple[str, ...] = ()
+    attribute: str | None
+    keys: tuple[Any, ...] = ()
     conversion: Callable[[Any], Any] | None = field(default=lambda value: value)
 
 
@@ -53,6 +55,9 @@ def storages(cls: type, name: str) -> list[Storage] | None:
         cls: the class.
         name: the attribute.
     """
+    own = next((walk.class_dict(base)[_SETATTR] for base in walk.mro(cls) if _SETATTR in walk.class_dict(base)), None)
+    if type(own) is FunctionType:
+        return _storages_of(own, name)
     descriptor = next((walk.class_dict(base)[name] for base in walk.mro(cls) if name in walk.class_dict(base)), None)
     kind = type(descriptor)
     setter: Any
@@ -67,6 +72,16 @@ def storages(cls: type, name: str) -> list[Storage] | None:
     if definition is None or len(arguments) != 3:
         return None
     reading = _Reading(setter, (arguments[0], arguments[1], arguments[2]), walk.instance_dict(descriptor) or {})
+    return reading.found if reading.reads(definition.body) and reading.found else None
+
+
+def _storages_of(setter: FunctionType, name: str) -> list[Storage] | None:
+    """Where a class that sets attributes in its own way keeps one: ``self._state[key] = value``."""
+    definition = _definition(setter)
+    arguments = [] if definition is None else [argument.arg for argument in definition.args.args]
+    if definition is None or len(arguments) != 3:
+        return None
+    reading = _Reading(setter, ("", arguments[0], arguments[2]), {}, (arguments[1], name))
     return reading.found if reading.reads(definition.body) and reading.found else None
 
 
@@ -88,10 +103,17 @@ class _Reading:
         setter: the function.
         arguments: the names of its parameters: the descriptor, or nothing, the object, and what is assigned.
         made: the attributes of the descriptor.
+        key: a parameter that is known, and what it is.
     """
 
-    def __init__(self, setter: FunctionType, arguments: tuple[str, str, str], made: dict[str, Any]) -> None:
-        self._names, self._made = setter.__globals__, made
+    def __init__(
+        self,
+        setter: FunctionType,
+        arguments: tuple[str, str, str],
+        made: dict[str, Any],
+        key: tuple[str, str] = ("", ""),
+    ) -> None:
+        self._names, self._made, self._known = setter.__globals__, made, key
         self._descriptor, self._owner, self._value = arguments
         self.found: list[Storage] = []
 
@@ -143,6 +165,8 @@ class _Reading:
         found: Any = None
         if isinstance(node, ast.Constant):
             found = node.value
+        elif isinstance(node, ast.Name) and node.id == self._known[0]:
+            found = self._known[1]
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == self._descriptor:
             found = self._made.get(node.attr)
         return found if type(found) is str else None

@@ -18,7 +18,8 @@ from typing import Any
 from hotswap import walk
 from hotswap.effects import Named
 from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, same_value, unchanged, value_at
-from hotswap.swap.log_handlers import is_made_alike, reading_otherwise
+from hotswap.swap.alike import is_made_alike, reading_otherwise
+from hotswap.swap.beside import Beside, beside
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.plan import Fate, NameChange, Op, Writes
 from hotswap.swap.stragglers import Straggler
@@ -76,9 +77,8 @@ class Keeping:
         self.led: dict[int, tuple[Any, Any]] = {}
         self.touched: set[int] = set()
         """Ids of dropped objects into which other statements of the new version put something else than before."""
-        self.assigned: dict[int, tuple[str, dict[str, object]]] = {}
-        """Id of a dropped object -> its name, and the attributes that statements set otherwise now (``X.a = 2``), each
-        with the plain value that the old version has set, or `...`."""
+        self.beside: list[Beside] = []
+        """What statements beside their definitions do otherwise now to kept objects: ``X.a = 2``."""
         self.named: dict[int, Named] = {}
         """Id of a dropped object -> its name, and the statements of both versions that change it in place."""
         self.changes: list[NameChange] = []
@@ -94,25 +94,29 @@ class Keeping:
         return [(living, value) for living, value in pairs if type(living) not in PLAIN and type(value) not in PLAIN]
 
     def note_statements(
-        self, place: str, twin: Any, old: Definitions, new: Definitions, otherwise: frozenset[str]
+        self,
+        place: str,
+        twin: Any,
+        definitions: tuple[Definitions, Definitions],
+        facts: Mapping[str, Any],
+        otherwise: frozenset[str],
     ) -> None:
         """Note which statements the new version has on an object that is dropped for the living one.
 
         Arguments:
             place: its name, ``module:name``.
             twin: the object.
-            old, new: the definitions of the module.
+            definitions: of the module, old and new.
+            facts: the namespace of the old module.
             otherwise: the statements that read what has changed.
         """
         name = place.rpartition(":")[2]
-        before, after = old.bindings[name], new.bindings[name]
-        self.named[id(twin)] = Named(place, twin, self.twins[id(twin)][1], before.touches, after.touches, otherwise)
-        if before.touches != after.touches:
-            self.touched.add(id(twin))
-        was = {one: plain for one, _, plain in before.attributes}
-        now = [one for one in after.attributes if one not in before.attributes or one[1] in otherwise]
-        if now:
-            self.assigned[id(twin)] = (place, {one: was.get(one, ...) for one, *_ in now})
+        before, after = definitions[0].bindings[name], definitions[1].bindings[name]
+        pair = self.twins[id(twin)]
+        self.named[id(twin)] = Named(place, *pair, before.touches, after.touches, otherwise)
+        self.touched |= {id(twin)} if before.touches != after.touches or otherwise else set()
+        found = beside(place, pair, (before, after), facts, otherwise)
+        self.beside += [] if found is None else [found]
 
     def has(self, module: str, name: str) -> bool:
         """Whether a name of a module keeps its object."""
@@ -167,7 +171,7 @@ def keep_state(
                 continue
             follows = _follows(attribute, (name, old, new), (before, after), foreign - lasting)
             around = foreign | PLACE if is_place(living) else foreign
-            known = (before, after), around, lasting
+            known, facts = ((before, after), around, lasting), old[name].__dict__
             same = not follows and unchanged(attribute, before, after, around, lasting)
             if same or (not follows and is_made_alike(attribute, (living, value), *known)):
                 keeping.names.setdefault(name, []).append(attribute)
@@ -177,11 +181,13 @@ def keep_state(
                 if living is not value and is_made(value, owned):
                     keeping.twins[id(value)] = (value, living)
                     otherwise = frozenset() if same else reading_otherwise(attribute, *known)
-                    keeping.note_statements(f"{name}:{attribute}", value, before, after, otherwise)
+                    keeping.note_statements(f"{name}:{attribute}", value, known[0], facts, otherwise)
             elif living is not value and is_made(value, owned) and wishes.stay(f"{name}:{attribute}", living, value):
                 keeping.names.setdefault(name, []).append(attribute)
                 keeping.changes.append(NameChange(name, attribute, Fate.KEPT, "it is brought up to date"))
                 keeping.twins[id(value)] = (value, living)
+                otherwise = reading_otherwise(attribute, *known)
+                keeping.note_statements(f"{name}:{attribute}", value, known[0], facts, otherwise)
                 keeping.touched.add(id(value))
             elif living is not value:
                 reason = "what it is imported from changed" if follows else "its definition changed"

@@ -112,3 +112,19 @@ class TestGroupsInGroups:
 
     def test_added_under_another_name(self, program: Start) -> None:
         program(self.FILES).goes({"main.py": self.FILES["main.py"].replace("(sub)", "(sub, 'more')")})
+
+    def test_put_into_the_table_under_another_name(self, program: Start) -> None:
+        body = f"{MAIN}from .sub import sub\ncli.commands['sub'] = sub\n"
+        program({**self.FILES, "main.py": body}).goes({"main.py": body.replace("['sub']", "['more']")})
+
+    def test_put_into_the_table_of_another_module_under_another_name(self, program: Start) -> None:
+        more = "from .main import cli\nfrom .sub import sub\ncli.commands['sub'] = sub\n"
+        files = {**self.FILES, "__init__.py": "from . import main, more\n", "main.py": MAIN, "more.py": more}
+        program(files).goes({"more.py": more.replace("['sub']", "['more']")})
+
+    def test_parameter_of_another_module_added_no_more(self, program: Start) -> None:
+        more = f"{HEAD}from .main import cli\n"
+        main = f"{HEAD}@click.group()\ndef cli(**given): pass\n"
+        body = f"{more}cli.params.append(click.Option(['--x']))\n"
+        files = {"__init__.py": "from . import main, more\n", "main.py": main, "more.py": body}
+        program(files).goes({"more.py": more})

@@ -1,7 +1,8 @@
-"""Handlers of loggers that keep their object, although statements on them read what has changed.
+"""Objects that are kept although statements on them read what has changed: handlers of loggers, and others.
 
 ``handler.setFormatter(logging.Formatter(FORMAT))`` is no part of the definition of the handler: it is followed, like
-any other statement on a kept handler. What made the handler decides whether it is kept.
+any other statement on a kept handler. Of other objects, statements are followed that set attributes. What made the
+object decides whether it is kept.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Container, Iterable
+from operator import attrgetter
 from typing import Any
 
-from hotswap.generation import Definitions, Kind, unchanged
+from hotswap.generation import Definitions, Kind, made_anew, unchanged
 
 __all__ = ["is_made_alike", "reading_otherwise"]
 
@@ -25,7 +27,7 @@ def is_made_alike(
     foreign: Container[str],
     lasting: Container[str],
 ) -> bool:
-    """Whether a name stands for a handler in both versions, and the statement that makes it is the same.
+    """Whether the statement that makes an object is the same, and all others on it that differ are followed.
 
     Arguments:
         name: the name.
@@ -33,9 +35,8 @@ def is_made_alike(
         definitions: of the module, old and new.
         foreign, lasting: as those of `unchanged`.
     """
-    if not all(issubclass(type(o), logging.Handler) for o in objects):
-        return False
-    return unchanged(name, *definitions, foreign, lasting, touched=False)
+    of = attrgetter("made_of") if all(issubclass(type(o), logging.Handler) for o in objects) else made_anew(objects[0])
+    return unchanged(name, *definitions, foreign, lasting, of=of)
 
 
 def reading_otherwise(

@@ -1,0 +1,112 @@
+"""Advance: a swap is made, and everything that has to follow the writes is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hotswap.effects import Journal
+from hotswap.errors import UnsupportedChangeError
+from hotswap.generation import detach
+from hotswap.shield import outlast
+from hotswap.swap.audit import Leftover, audit
+from hotswap.swap.bodies import Bodies
+from hotswap.swap.drain import OldWorld, drain_of
+from hotswap.swap.lineage import Reference
+from hotswap.swap.nested import NestedCode
+from hotswap.swap.pairs import Pairing
+from hotswap.swap.places import adopt_children
+from hotswap.swap.references import Redirection
+from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
+from hotswap.swap.reversal import Reversal
+from hotswap.swap.revisions import Revisions
+from hotswap.swap.settling import Settling
+from hotswap.swap.tables import Tables
+
+__all__ = ["Advance"]
+
+
+class Advance(Reversal):
+    """The part of a swap that makes it, and ends it. Lives as long as the swap."""
+
+    _adapters: Any
+    _aims: dict[int, tuple[Reference, Any, Any]]
+    _also: dict[int, tuple[Any, Any]]
+    _beside: Reversal | None
+    _gone: list[Any]
+    _journal: Journal
+    _old_world: OldWorld
+    _redirection: Redirection
+    _revisions: Revisions
+    _tables: Tables
+
+    def commit(self, drained: Callable[[Settling], None] = Settling.end) -> float:
+        """Make the candidate live. Returns the seconds in which no other thread ran.
+
+        `drained` gets what is to be settled when the last old call has ended, and ends it after that; it must be
+        quick, and must not raise.
+
+        Raises UnsupportedChangeError if an object of the candidate can't be led to a living class: nothing was written
+        then. If a write raises, everything is taken back and the error goes through. The candidate is spent either way.
+        """
+        self.make_ready()
+        self._old_world.begin()
+        old = (pair.old for pair in self._pairing.functions)
+        drain = drain_of(old, self._old_world, partial(drained, self.settling))
+        try:
+            pause = self._writes.apply()
+        except BaseException:
+            self._old_world.end()
+            self.unmake()
+            raise
+        self.settle_in()
+        self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
+        return pause
+
+    def make_ready(self) -> None:
+        """Rewrite what nobody but the candidate sees. Raises UnsupportedChangeError; nothing else was written then."""
+        self._tables.lead_twins(self._redirection)
+        self._redirection.run()
+        if self._redirection.refused:
+            raise UnsupportedChangeError(self._redirection.refused, patch=self._candidate.patch.label)
+        adopt_children(self._live, self._candidate, self.old)
+        self.settling_back.refresh()
+        self._journal.make(self._redirection.translate)
+
+    def unmake(self) -> None:
+        """Note that the writes were taken back."""
+        self.plan.warnings += self._journal.take_back()
+
+    def settle_in(self) -> None:
+        """Note that the writes were made. What fails is told in the plan."""
+        twins = [pair.new for pair in self._pairing.classes]
+        self.plan.warnings += outlast(
+            {
+                "effects of the import may not be taken back by a rollback": self._journal.settle,
+                "new modules may see old ones": self._candidate.settle_in,
+                "old sources are kept in memory": self._revisions.forget,
+                "dropped classes may be listed as subclasses": lambda: list(map(detach, twins)),
+                "typing may remember dropped classes": forget_aliases,
+                "abstract classes may remember dropped ones": lambda: forget_twins(twins),
+                "abstract classes may remember old answers": forget_answers,
+            }
+        )
+
+    def audit(self) -> tuple[Leftover, ...]:
+        """Look who refers to what was dropped in this swap, besides the swap itself."""
+        return audit(self._redirection.dropped(), self)
+
+    def close(self) -> None:
+        """Forget the way back: the swap was taken back, or a later one has taken its place."""
+        self._candidate.forget()
+        self._writes.clear()
+        self._tables.clear()
+        self._pairing = Pairing()
+        self._facts = Bodies(self._pairing, {}, ())
+        self._redirection = Redirection((), {}, {}, {})
+        self.old, self.new, self._removed, self._adapters, self._beside = {}, {}, {}, (), None
+        self._gone, self._added, self._also = [], [], {}
+        self._aims.clear()
+        self._old_world = self._new_world = OldWorld((), {})
+        self.settling = self.settling_back = Settling(NestedCode(()), self._old_world)
