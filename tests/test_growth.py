@@ -33,11 +33,11 @@ HEAD = """\
 import inspect
 
 class Datum:
-    pass
+    def __init__(self, number):
+        self.number = number
 
 N = {number}
-DATUM = Datum()
-DATUM.number = N
+DATUM = Datum(N)
 
 def f():
     return {number}
