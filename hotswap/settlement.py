@@ -67,6 +67,7 @@ class Settlement:
         with self._change, collector.switched_off():
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
+                settling.collapse()
                 try:
                     done.append((rollout, self._settle(*last(), settling), ""))
                 except Exception as error:  # noqa: BLE001 - nobody waits here; the rollout tells

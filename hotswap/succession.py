@@ -337,7 +337,7 @@ class Succession:
     def _drained(self, rollout: Rollout) -> Callable[[Settling], None]:
         """Return what is called when the last call of the generation that goes has ended."""
         if self._settlement is None:
-            return Settling.end
+            return Settling.finish
         return partial(
             self._settlement.take, rollout, lambda: (self._previous.swap if self._previous else None, self._lineage)
         )

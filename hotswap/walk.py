@@ -16,14 +16,18 @@ from typing import Any, cast
 
 __all__ = [
     "ENUM_HASH",
+    "MISSING",
     "UNIQUE_NEVER",
+    "Fork",
     "callback_of",
     "class_dict",
     "class_home",
     "class_items",
     "class_name",
+    "class_space",
     "descendants",
     "fact",
+    "forked",
     "instance_dict",
     "is_class",
     "is_class_of",
@@ -49,6 +53,25 @@ ENUM_HASH: types.FunctionType = enum.Enum.__dict__["__hash__"]
 """How `enum` hashes a member: by its name."""
 
 _CONTAINERS = (OrderedDict, dict, set, deque, list)
+
+
+MISSING: Any = object()
+"""Stands for an attribute that a class has not."""
+
+
+class Fork:
+    """Stands for an attribute of a class while calls of several generations are in flight: see `hotswap.swap.forks`."""
+
+    __slots__ = ()
+
+    @property
+    def newest(self) -> Any:
+        """What the attribute is in the newest generation, or `MISSING`."""
+        raise NotImplementedError
+
+
+forked: dict[int, type] = {}
+"""The classes in which forks stand, by their ids."""
 
 
 def is_class(o: object) -> bool:
@@ -97,9 +120,18 @@ def mro(cls: type) -> tuple[type, ...]:
     return cast("tuple[type, ...]", _TYPE_MRO.__get__(cls))
 
 
-def class_dict(cls: type) -> types.MappingProxyType[str, Any]:
+def class_space(cls: type) -> types.MappingProxyType[str, Any]:
     """The namespace of a class, whatever its metaclass says."""
     return cast("types.MappingProxyType[str, Any]", _TYPE_DICT.__get__(cls))
+
+
+def class_dict(cls: type) -> types.MappingProxyType[str, Any]:
+    """The namespace of a class, whatever its metaclass says, as it is in the newest generation."""
+    found = class_space(cls)
+    if not forked or id(cls) not in forked:
+        return found
+    newest = {n: v.newest if issubclass(type(v), Fork) else v for n, v in list(found.items())}
+    return types.MappingProxyType({name: value for name, value in newest.items() if value is not MISSING})
 
 
 def class_items(cls: type) -> list[tuple[str, Any]]:
@@ -141,7 +173,8 @@ def instance_dict(o: object) -> dict[str, Any] | None:
 
 
 def is_same(before: Any, after: Any) -> bool:
-    """Whether a value is what was there, or the same text or number."""
+    """Whether a value is what was there, or the same text or number; a fork may have been taken away since."""
+    before = before.newest if issubclass(type(before), Fork) else before
     kind = type(after)
     return before is after or (kind is type(before) and kind in UNIQUE_NEVER and bool(before == after))
 

@@ -41,7 +41,7 @@ class Advance(Reversal):
     _revisions: Revisions
     _tables: Tables
 
-    def commit(self, drained: Callable[[Settling], None] = Settling.end) -> float:
+    def commit(self, drained: Callable[[Settling], None] = Settling.finish) -> float:
         """Make the candidate live. Returns the seconds in which no other thread ran.
 
         `drained` gets what is to be settled when the last old call has ended, and ends it after that; it must be
@@ -52,14 +52,17 @@ class Advance(Reversal):
         """
         self.make_ready()
         self._old_world.begin()
-        old = (pair.old for pair in self._pairing.functions)
-        drain = drain_of(old, self._old_world, partial(drained, self.settling))
+        drain = drain_of(self._crossings.going, self._old_world, partial(drained, self.settling))
+        forks = self._crossings.forward(self.settling)
         try:
-            pause = self._writes.apply()
+            pause = self._writes.apply(forks)
         except BaseException:
             self._old_world.end()
             self.unmake()
             raise
+        finally:
+            forks.landed()
+        self.settling.forks = forks if forks.stand else None
         self.settle_in()
         self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
         return pause
@@ -102,6 +105,7 @@ class Advance(Reversal):
         self._candidate.forget()
         self._writes.clear()
         self._tables.clear()
+        self._crossings.clear()
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
         self._redirection = Redirection((), {}, {}, {})

@@ -23,6 +23,7 @@ from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
 from hotswap.swap.registrations import ATTRIBUTE, Registrations
 from hotswap.swap.slots import DROP, Carrier, is_slot, padded_slots, shadow_slots, slot_names, slots_refused
 from hotswap.swap.state import PLAIN, class_keeps
+from hotswap.swap.ways import Changed
 
 __all__ = ["Transplant", "transplant", "unsupported_class_changes"]
 
@@ -54,6 +55,7 @@ class Transplant(NamedTuple):
         shadows: the descriptors that serve slots which instances have no place for.
         same: the names of the attributes that keep their values.
         refused: what can't be changed.
+        written: the attributes that are written.
     """
 
     changes: list[NameChange]
@@ -62,6 +64,7 @@ class Transplant(NamedTuple):
     shadows: dict[str, Any]
     same: list[str]
     refused: list[Change]
+    written: list[Changed]
 
 
 def unsupported_class_changes(
@@ -138,7 +141,7 @@ def transplant(
     """
     old, new = pair.old, pair.new
     if is_closed(type(old)):
-        return Transplant([], {}, [], {}, [], [])
+        return Transplant([], {}, [], {}, [], [], [])
     module, _, name = pair.key.partition(":")
     before, after = dict(walk.class_items(old)), dict(walk.class_items(new))
     members = Members(pair) if is_enum(old) else None
@@ -238,7 +241,13 @@ def transplant(
     bases = tuple(translate(base) for base in walk.fact(new, "__bases__"))
     writes.late(late)
     writes.hold(before)
-    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused)
+    written = [
+        Changed(
+            old, attribute, *(walk.MISSING if one is _MISSING else one for one in (before.get(attribute, _MISSING), v))
+        )
+        for attribute, v in (targets.items() if members is None else ())
+    ]
+    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused, written)
 
 
 def _annotations(old: type, body: dict[str, Any], new_body: dict[str, Any]) -> tuple[list[Op], list[Op]]:

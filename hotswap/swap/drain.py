@@ -11,10 +11,13 @@ suspended generator or coroutine that runs it: a weak reference tells, with no p
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -22,8 +25,9 @@ from hotswap.generation import ModuleView, Reason, World, gate, worlds
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
+from hotswap.swap.plan import Writes, gil_enabled
 
-__all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "running"]
+__all__ = ["Cloning", "Drain", "InFlight", "OldWorld", "drain_of", "running"]
 
 
 class OldWorld(World):
@@ -202,6 +206,50 @@ class Drain:
             self.drained.set()
             _armed.discard(self)
             then()
+
+
+class InFlight:
+    """Tells whether a call of a generation is in flight, also within the one C call of a commit.
+
+    A frame, a suspended generator and a coroutine refer to the code that they run; besides, a function does, and what
+    the writes hold until the end of the call. So a code object that has more references than that is running, or
+    somebody else holds it: that counts as running, too. How many references are usual is read from two code objects of
+    our own that are held the same way.
+
+    Guarantees: `probe` gives an iterator made of C functions only. Where it says no, no thread has run since.
+    Assumes: the GIL, and that references are counted at once; elsewhere everything counts as in flight.
+
+    Arguments:
+        functions: those of the generation, with their code.
+        writes: those of the swap; they hold code until their call has ended.
+    """
+
+    def __init__(self, functions: Iterable[FunctionType], writes: Writes) -> None:
+        counts: Counter[int] = Counter()
+        alone, held = (
+            InFlight.__init__.__code__.replace(co_name="alone"),
+            InFlight.__init__.__code__.replace(co_name="held"),
+        )
+        self._codes = [alone, held]
+        self._usual = FunctionType(held, {})
+        writes.hold_code(self._usual)
+        del alone, held
+        for function in {id(function): function for function in functions}.values():
+            code = function.__code__
+            if not is_nested(code):
+                if not counts[id(code)]:
+                    self._codes.append(code)
+                counts[id(code)] += 1
+        self._counts = [counts[id(code)] for code in self._codes[2:]]
+
+    def probe(self) -> Iterator[bool]:
+        """Return an iterator that gives for each code object whether it is running; asked while it is read."""
+        alone, usual = map(sys.getrefcount, islice(self._codes, 2))
+        expected = [count * (usual - alone) + alone for count in self._counts]
+        return map(operator.ne, map(sys.getrefcount, islice(self._codes, 2, None)), expected)
+
+    def __bool__(self) -> bool:
+        return not gil_enabled() or any(self.probe())
 
 
 def _parents(name: str) -> Iterator[str]:

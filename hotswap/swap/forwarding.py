@@ -21,6 +21,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
+from hotswap.generation import worlds
+from hotswap.swap.ways import Ways
 
 __all__ = [
     "KIND_FLAGS",
@@ -31,6 +33,7 @@ __all__ = [
     "identity_of",
     "identity_ops",
     "target_of",
+    "ways_of",
 ]
 
 KIND_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
@@ -42,18 +45,21 @@ _HELD = "hotswap: what is held for the code"
 Op = tuple[Any, ...]
 
 
-def forwarder(old: FunctionType, new: Callable[..., Any], code: CodeType | None, *, weakly: bool = False) -> CodeType:
+def forwarder(
+    old: FunctionType, new: Callable[..., Any], code: CodeType | None, *, weakly: bool = False, anything: bool = False
+) -> CodeType:
     """Return code that makes `old` call `new` with the arguments it was called with.
 
     The result has the signature, name, file and first line of `code`, and as many free variables as `old`.
 
     Arguments:
         old: the function that will get the code.
-        new: what it shall call.
+        new: what it shall call; or the ways to it, which are asked at each call.
         code: the code that `new` has while it is live, if it is a function; None for other callables.
         weakly: let it hold `new` by a weak reference.
+        anything: let it take any arguments, whatever the signature of `code` is.
     """
-    if code is not None:
+    if code is not None and not anything:
         count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)
         count += bool(code.co_flags & inspect.CO_VARKEYWORDS)
         template = _template(
@@ -62,12 +68,13 @@ def forwarder(old: FunctionType, new: Callable[..., Any], code: CodeType | None,
             code.co_argcount,
             code.co_kwonlyargcount,
             code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS),
-            weakly,
+            weakly or type(new) is Ways,
         )
         shown: CodeType = code
     else:
-        template = _template(("args", "kwargs"), 0, 0, 0, inspect.CO_VARARGS | inspect.CO_VARKEYWORDS, weakly)
-        shown = old.__code__
+        rest = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+        template = _template(("args", "kwargs"), 0, 0, 0, rest, weakly or type(new) is Ways)
+        shown = code or old.__code__
     target = weakref.ref(new) if weakly else new
     return template.replace(
         co_consts=tuple(target if constant == _TARGET else constant for constant in template.co_consts),
@@ -86,13 +93,20 @@ def target_of(code: CodeType) -> Any:
     """Return what a forwarder calls, or None if the code is not a forwarder."""
     if not code.co_cellvars and any(name.startswith(_LOCAL) for name in code.co_varnames[-1:]):
         target = next((constant for constant in code.co_consts if callable(constant)), None)
+        if type(target) is Ways:
+            return target.new
         return target() if type(target) is weakref.ref else target
     return None
 
 
+def ways_of(code: CodeType) -> Ways | None:
+    """Return the ways that a forwarder asks at each call; None if it asks nobody."""
+    return next((constant for constant in code.co_consts if type(constant) is Ways), None)
+
+
 @functools.lru_cache(maxsize=1024)
 def _template(
-    names: tuple[str, ...], positional_only: int, positional: int, keyword_only: int, rest: int, weakly: bool
+    names: tuple[str, ...], positional_only: int, positional: int, keyword_only: int, rest: int, asked: bool
 ) -> CodeType:
     parameters = list(names[:positional])
     arguments = list(names[:positional])
@@ -114,7 +128,7 @@ def _template(
     target = _LOCAL
     while target in names:
         target += "_"
-    call = f"{target}{'()' if weakly else ''}({', '.join(arguments)})"
+    call = f"{target}{'()' if asked else ''}({', '.join(arguments)})"
     source = f"def forwarder({', '.join(parameters)}):\n {target} = {_TARGET!r}; return {call}"
     namespace: dict[str, Any] = {}
     exec(compile(source, "<hotswap>", "exec", dont_inherit=True), namespace)  # noqa: S102 - our own text, from names
@@ -255,23 +269,33 @@ class SupersededModule(ModuleType):
     """The class that an old module object gets: whoever still holds it reaches the live module of the same name."""
 
     def __getattribute__(self, attribute: str) -> Any:
-        return getattr(_live(self), attribute)
+        return getattr(_meant(self), attribute)
 
     def __setattr__(self, attribute: str, value: Any) -> None:
-        setattr(_live(self), attribute, value)
+        setattr(_meant(self), attribute, value)
 
     def __delattr__(self, attribute: str) -> None:
-        delattr(_live(self), attribute)
+        delattr(_meant(self), attribute)
 
     def __dir__(self) -> list[str]:
-        return dir(_live(self))
+        return dir(_meant(self))
 
     def __repr__(self) -> str:
-        return repr(_live(self))
+        return repr(_meant(self))
 
 
-def _live(module: ModuleType) -> ModuleType:
+def _meant(module: ModuleType) -> ModuleType:
+    """The module that a caller means by an old one: old code its own generation's, everybody else the live one."""
     own = ModuleType.__getattribute__(module, "__dict__")
+    world = worlds.get(id(sys._getframe(2).f_globals))
+    if world is not None and not world.live:
+        view = world.own.get(own["__name__"])
+        if view is not None:
+            return view
+    return _live(own, module)
+
+
+def _live(own: dict[str, Any], module: ModuleType) -> ModuleType:
     live = sys.modules.get(own["__name__"])
     if live is None or live is module:  # removed from sys.modules by somebody: then the old module is all there is
         live = _Facts(own)

@@ -20,18 +20,18 @@ import operator
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import starmap
+from itertools import chain, starmap
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 from hotswap import collector
 from hotswap.effects import Effect
 from hotswap.swap.hashing import hashing, quieted
 from hotswap.walk import UNIQUE_NEVER
 
-__all__ = ["Change", "Fate", "NameChange", "Op", "Plan", "Writes", "gil_enabled", "has_audit_hook"]
+__all__ = ["Change", "Crossing", "Fate", "NameChange", "Op", "Plan", "Writes", "gil_enabled", "has_audit_hook"]
 
 Op = tuple[Any, ...]
 _MISSING: Any = object()
@@ -60,6 +60,19 @@ def has_audit_hook() -> bool | None:
     except TypeError:
         return True
     return False
+
+
+class Crossing(Protocol):
+    """What a swap writes beside if calls of the generation that goes are in flight."""
+
+    def needed(self) -> bool:
+        """Whether a call is in flight now."""
+
+    def probe(self) -> Iterator[bool]:
+        """Return an iterator that runs no Python code, and gives True if one is in flight when it is read."""
+
+    def ops(self) -> Sequence[Op]:
+        """Return the writes."""
 
 
 class Writes:
@@ -145,19 +158,25 @@ class Writes:
     def __len__(self) -> int:
         return len(self._forward)
 
-    def apply(self) -> float:
-        """Make all writes. Returns the seconds that the one C call took. If one raises, all are taken back."""
-        return self._run(True)
+    def apply(self, crossing: Crossing | None = None) -> float:
+        """Make all writes. Returns the seconds that the one C call took. If one raises, all are taken back.
 
-    def revert(self, *others: Writes) -> float:
+        Arguments:
+            crossing: what is written beside if calls are in flight.
+        """
+        return self._run(True, (), crossing)
+
+    def revert(self, *others: Writes, crossing: Crossing | None = None) -> float:
         """Take all writes back, in reverse order. Returns the seconds that the one C call took.
 
         Arguments:
             others: what is written after that, forward, in the same call. If a write raises, these are taken back, too.
+            crossing: what is written beside if calls are in flight.
         """
-        return self._run(False, others)
+        return self._run(False, others, crossing)
 
-    def _run(self, forward: bool, others: Sequence[Writes] = ()) -> float:
+    def _run(self, forward: bool, others: Sequence[Writes], crossing: Crossing | None) -> float:
+        beside = crossing.ops() if crossing is not None and crossing.needed() else None
         ways = [(self, forward), *((writes, True) for writes in others)]
         ops = [op for writes, way in ways for op in writes._first_ops(way)]
         ops += [op for writes, way in ways for op in writes._ops(way)]
@@ -167,7 +186,14 @@ class Writes:
         with collector.switched_off():
             try:
                 # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.
-                done = deque(starmap(operator.call, [_CLOCK, *ops, _CLOCK]))
+                done: Sequence[Any] = ()
+                if crossing is not None and beside is None:
+                    # All, or nothing if a call has begun meanwhile: that is asked within the one C call.
+                    either = ([_CLOCK, *ops, _CLOCK], ()).__getitem__
+                    done = deque(starmap(operator.call, chain.from_iterable(map(either, map(any, [crossing.probe()])))))
+                    beside = () if done else crossing.ops()
+                if not done:
+                    done = deque(starmap(operator.call, [_CLOCK, *ops, *(beside or ()), _CLOCK]))
             except BaseException:
                 deque(starmap(operator.call, undo), maxlen=0)
                 raise

@@ -24,10 +24,12 @@ from hotswap.swap.caches import describe_caches, empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
 from hotswap.swap.contents import Kept, inside
+from hotswap.swap.crossings import Crossings
 from hotswap.swap.description import describe, left_alone, same_objects
 from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld
 from hotswap.swap.fates import Fates, fresh_definitions
+from hotswap.swap.forks import asked
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, hand_out, rebind
@@ -133,6 +135,8 @@ class Swap(Advance):
         self._also = {} if beside is None else beside.ancestors
         leads = {**self._pairing.successors, **self._also, **candidate.leads}
         self._redirection = Redirection(candidate.owned, self.new, twins, leads, aside)
+        sides = (self._old_world, self._new_world), (self._gone, self._added)
+        self._crossings = Crossings(self._pairing, self._facts, self._writes, self._redirection.translate, *sides)
         self._build()
 
     # --- looking -------------------------------------------------------------------------------------------------
@@ -164,6 +168,7 @@ class Swap(Advance):
                 self.plan.unsupported += done.refused
                 self._redirection.twins.update(done.kept)
                 shadows[id(pair.old)] = done.shadows
+                self._crossings.add(done.written)
                 containers += [Kept(*pair) for pair in done.kept.values()]
                 attributes += [(pair.old, name) for name in done.same]
         twins = self._redirection.twins
@@ -306,7 +311,7 @@ class Swap(Advance):
                 known = self._aims[id(function)] = (reference, target, then)
             aim = known[2] if forward else known[1]
             self._writes.hold(function, identity_of(function))
-            yield from identity_ops(function, facade(function, aim, self._facts.known(aim)))
+            yield from identity_ops(function, asked(function, aim, facade(function, aim, self._facts.known(aim))))
 
     def _isolation_writes(self) -> None:
         """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""

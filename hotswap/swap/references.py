@@ -156,7 +156,7 @@ class Redirection:
             if id(twin) in self._successors:
                 continue
             if walk.is_class(twin) and walk.is_class(living):
-                (namespace,) = gc.get_referents(walk.class_dict(twin))
+                (namespace,) = gc.get_referents(walk.class_space(twin))
                 self.twins[id(namespace)] = (namespace, walk.class_dict(living))
             for reference in _weak_references(twin):
                 if type(reference) in _PROXIES:

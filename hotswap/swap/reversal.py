@@ -22,6 +22,7 @@ from hotswap.generation import (
 from hotswap.shield import outlast
 from hotswap.swap.adapting import Adapter
 from hotswap.swap.bodies import Bodies
+from hotswap.swap.crossings import Crossings
 from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage
@@ -70,6 +71,7 @@ class Reversal:
     _keeping: Keeping
     _facts: Bodies
     _added: list[Any]
+    _crossings: Crossings
 
     def _is_managed(self, name: str) -> bool:
         return managed(name, self._live.packages)
@@ -134,7 +136,7 @@ class Reversal:
         self,
         late: Late,
         undone: Undone,
-        drained: Callable[[Settling], None] = Settling.end,
+        drained: Callable[[Settling], None] = Settling.finish,
         returning: Swap | None = None,
     ) -> float:
         """Take the swap back, in one call like the first. Returns the seconds in which no other thread ran.
@@ -155,15 +157,21 @@ class Reversal:
         if returning is not None:
             self._lead_carried(returning, extra)
         self._new_world.begin()
-        functions = [pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made)]
+        functions = self._crossings.returning
         functions += [] if returning is None else [pair.old for pair in returning._pairing.functions]
         drain = drain_of(functions, self._new_world, partial(drained, self.settling_back))
         del functions
+        self._crossings.there.over = True  # its code is about to be live again
+        forks = self._crossings.backward(self.settling_back)
         try:
-            pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]))
+            pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]), crossing=forks)
         except BaseException:
+            self._crossings.there.over = False
             self._new_world.unwrap()
             raise
+        finally:
+            forks.landed()
+        self.settling_back.forks = forks if forks.stand else None
         self.plan.warnings += outlast(
             {
                 "what old calls had left behind may be led to what was taken back": self.settling.cancel,

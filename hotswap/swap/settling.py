@@ -28,6 +28,7 @@ from typing import Any
 
 from hotswap.generation import gate, worlds
 from hotswap.swap.drain import Cloning, OldWorld
+from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import closure_facade, facade, identity_of, identity_ops, target_of
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, function_of
@@ -71,6 +72,8 @@ class Settling:
         names: what stands for private clones in its globals: (namespace, name, clone).
         cells: the cells of decorators' wrappers that hold private clones: (cell, original, clone).
         functions: every function that was cloned, with its clone.
+        cloning: has made them.
+        forks: what the commit has installed beside them, if calls were in flight.
         cancelled: the swap was taken back.
         lingering: keeps the world for closures that stay old, if there are any.
     """
@@ -80,6 +83,8 @@ class Settling:
     names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
     cells: list[tuple[CellType, Any, Any]] = field(default_factory=list)
     functions: list[tuple[FunctionType, FunctionType]] = field(default_factory=list)
+    cloning: Cloning | None = None
+    forks: Forks | None = None
     cancelled: bool = False
     lingering: Lingering | None = None
 
@@ -108,6 +113,17 @@ class Settling:
         self.names, self.cells, self.functions = [], [], []
         if self.lingering is not None:
             self.lingering.end()
+
+    def collapse(self) -> None:
+        """Take the forks away: no call of that generation is left. Nobody may make a swap meanwhile."""
+        forks, self.forks = self.forks, None
+        if forks is not None:
+            forks.settle()
+
+    def finish(self) -> None:
+        """Take the forks away, and end: where nobody settles what drains."""
+        self.collapse()
+        self.end()
 
     def end(self) -> None:
         """Everything was led to new code, or never will be: nothing needs the old world any more."""
@@ -149,7 +165,7 @@ def leave(
     for cell, value, clone in cloning.cells:
         there.append((_SET_CELL, cell, clone))
         back.append((_SET_CELL, cell, value))
-    settling.functions, settling.cells = cloning.functions, cloning.cells
+    settling.functions, settling.cells, settling.cloning = cloning.functions, cloning.cells, cloning
     return there, back
 
 

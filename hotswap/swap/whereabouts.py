@@ -54,7 +54,7 @@ def _namespace(holder: Any) -> Any:
     if issubclass(type(holder), ModuleType):
         return ModuleType.__getattribute__(holder, "__dict__")
     if walk.is_class(holder):
-        return gc.get_referents(walk.class_dict(holder))[0]
+        return gc.get_referents(walk.class_space(holder))[0]
     return walk.instance_dict(holder)
 
 

@@ -1,0 +1,391 @@
+"""Forks: an old call that is under way goes on with the old attributes of classes, and everybody else gets the new."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import sys
+import textwrap
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import FunctionType, ModuleType
+from typing import Any, ClassVar
+
+import pytest
+
+from hotswap import Patch, Patcher, walk
+from hotswap.swap import forks
+
+Make = Callable[..., ModuleType]
+
+SOURCE = '''
+import functools
+import sys
+
+def helper({more}a): return ("{v}", a)
+
+class Base:
+    def inherited(self): return "base"
+
+class Thing(Base):
+    """A class of which nearly everything changes."""
+    kind = "{v}"
+
+    def __init__(self, {more}n): self.made = "{v}"
+
+    @property
+    def price(self): return "{v}"
+
+    @price.setter
+    def price(self, value): self.paid = "{v}"
+
+    @functools.cached_property
+    def cached(self): return "{v}"
+
+    @staticmethod
+    def static({more}a): return "{v}"
+
+    @classmethod
+    def made_of(cls, {more}a): return "{v}", cls.__name__
+
+    def step(self, {more}a): return ("{v}", helper({pass_}a))
+
+    def _private(self, {more}a): return "{v}"
+
+    def __call__(self, {more}a): return "{v}"
+
+    def __len__(self): return {len}
+
+    def __eq__(self, other): return "{v}"
+
+    def __getitem__(self, key): return "{v}"
+
+    def __enter__(self): return "{v}"
+
+    def __exit__(self, *_): self.left = "{v}"
+    {extra}
+
+class Below(Thing):
+    def step(self, {more}a): return ("{v}", super().step({pass_}a))
+
+def seen(thing):
+    """Everything that a call can meet."""
+    function, bound, cls, module = helper, thing.step, Thing, sys.modules[__name__]
+    while True:
+        thing.price = 1
+        fresh = Thing({pass_}1)
+        with thing as entered:
+            pass
+        below = Below({pass_}1)
+        yield [
+            function({pass_}1), helper({pass_}1), module.helper({pass_}1), bound({pass_}1), thing.step({pass_}1),
+            thing._private({pass_}1), thing.price, thing.paid, thing.static({pass_}1), Thing.made_of({pass_}1),
+            thing({pass_}1), len(thing) == {len}, thing == 3, thing["key"], entered, thing.left, cls.kind, thing.kind,
+            fresh.made, fresh.cached, cls({pass_}1).made, below.step({pass_}1), thing.inherited(),
+            sorted([2, 1], key=functools.partial(helper, {pass_}))[0],
+        ]
+
+def rerun(thing, wait):
+    """The same in a call that goes on."""
+    flow = seen(thing)
+    first = next(flow)
+    wait()
+    return first, next(flow)
+'''
+
+
+def text(version: int) -> str:
+    """Two texts: what each calls has other parameters."""
+    new = version % 2
+    return SOURCE.format(
+        v=f"v{version}",
+        more="z, " if new else "",
+        pass_="0, " if new else "",
+        len=2 if new else 1,
+        extra="def inherited(self): return 'own'" if new else "def only(self): return 'old'",
+    )
+
+
+class Service:
+    """A package of one module, in versions that are counted."""
+
+    def __init__(self, make: Make, first: str) -> None:
+        self.name = make({"__init__.py": "__version__ = '0'\n", "core.py": first}).__name__
+        __import__(f"{self.name}.core")
+        self.patcher = Patcher([self.name])
+        self.version = 0
+
+    @property
+    def core(self) -> Any:
+        return sys.modules[f"{self.name}.core"]
+
+    def put(self, source: str) -> Any:
+        self.version += 1
+        patch = Patch.from_sources({f"{self.name}.core": textwrap.dedent(source)}, version=str(self.version))
+        return self.patcher.apply(patch)
+
+
+@pytest.fixture
+def service(make_package: Make) -> Iterator[Callable[[str], Service]]:
+    yield lambda first: Service(make_package, textwrap.dedent(first))
+    gc.collect()
+
+
+def expected(version: int) -> list[Any]:
+    """What the text of a version sees if it runs alone."""
+    module = ModuleType(f"fresh{version}")
+    sys.modules[module.__name__] = module
+    try:
+        exec(text(version), module.__dict__)
+        thing = module.Thing(*([0] if version % 2 else []), 1)
+        seen: list[Any] = next(module.seen(thing))
+        return seen
+    finally:
+        del sys.modules[module.__name__]
+
+
+def thing_of(core: Any, version: int) -> Any:
+    return core.Thing(*([0] if version % 2 else []), 1)
+
+
+def settled(rollout: Any) -> bool:
+    """Whether what has drained was settled, given the time."""
+    gc.collect()
+    return bool(rollout.wait_settled(30))
+
+
+def is_plain(cls: type) -> bool:
+    values = list(walk.class_space(cls).values())
+    return id(cls) not in walk.forked and not any(issubclass(type(value), walk.Fork) for value in values)
+
+
+class TestOldCalls:
+    def test_go_on_with_the_old_and_others_get_the_new(self, service: Callable[[str], Service]) -> None:
+        running = service(text(0))
+        thing = thing_of(running.core, 0)
+        flow = running.core.seen(thing)
+        assert next(flow) == expected(0)
+        rollout = running.put(text(1))
+        for _ in range(2):
+            assert next(flow) == expected(0), "the old call"
+            assert next(running.core.seen(thing)) == expected(1), "a new one"
+            assert (thing.step(0, 1), thing.price, len(thing)) == (("v1", ("v1", 1)), "v1", 2), "nobody's code"
+            assert not hasattr(thing, "only")
+            assert thing.inherited() == "own"
+        assert not is_plain(running.core.Thing)
+        del flow
+        assert settled(rollout)
+        assert is_plain(running.core.Thing)
+        assert type(vars(running.core.Thing)["step"]) is FunctionType
+
+    @pytest.mark.threads
+    def test_in_a_thread(self, service: Callable[[str], Service]) -> None:
+        running = service(text(0))
+        begun, go_on, found = threading.Event(), threading.Event(), []
+
+        def wait() -> None:
+            begun.set()
+            assert go_on.wait(30)
+
+        thing = thing_of(running.core, 0)
+        thread = threading.Thread(target=lambda: found.append(running.core.rerun(thing, wait)))
+        thread.start()
+        assert begun.wait(30)
+        rollout = running.put(text(1))
+        go_on.set()
+        thread.join(30)
+        assert found == [(expected(0), expected(0))]
+        assert settled(rollout)
+        assert is_plain(running.core.Thing)
+
+    FLOWS = """
+        def helper({more}a): return ("{v}", a)
+        class Thing:
+            def step(self, {more}a): return ("{v}", helper({pass_}a))
+        async def task(wait):
+            thing, function = Thing(), helper
+            await wait()
+            return thing.step({pass_}1), function({pass_}1)
+        async def flow():
+            thing, function = Thing(), helper
+            while True:
+                yield thing.step({pass_}1), function({pass_}1)
+    """
+
+    def test_in_a_coroutine_and_an_asynchronous_generator(self, service: Callable[[str], Service]) -> None:
+        old, new = (self.FLOWS.format(v=v, more=m, pass_=p) for v, m, p in (("v0", "", ""), ("v1", "z, ", "0, ")))
+        running = service(old)
+        results: list[Any] = []
+
+        async def main() -> None:
+            go_on = asyncio.Event()
+            task: asyncio.Task[Any] = asyncio.create_task(running.core.task(go_on.wait))
+            flow: AsyncIterator[Any] = running.core.flow()
+            await anext(flow)
+            await asyncio.sleep(0)
+            rollout = running.put(new)
+            results.append(await anext(flow))
+            go_on.set()
+            results.append(await task)
+            results.append(await anext(running.core.flow()))
+            await flow.aclose()  # type: ignore[attr-defined]
+            del flow, task
+            await asyncio.sleep(0.01)  # the loop lets go of what has ended
+            assert settled(rollout)
+
+        asyncio.run(main())
+        assert results == [(("v0", ("v0", 1)), ("v0", 1))] * 2 + [(("v1", ("v1", 1)), ("v1", 1))]
+        assert is_plain(running.core.Thing)
+
+    def test_of_several_generations_go_on_each_with_its_own(self, service: Callable[[str], Service]) -> None:
+        running = service(text(0))
+        thing = thing_of(running.core, 0)
+        flows = []
+        rollouts = []
+        for version in range(5):
+            flow = running.core.seen(thing)
+            next(flow)
+            flows.append(flow)
+            rollouts.append(running.put(text(version + 1)))
+            assert [next(flow) for flow in flows] == [expected(older) for older in range(version + 1)]
+        assert next(running.core.seen(thing)) == expected(5)
+        del flow
+        while flows:
+            flows.pop(len(flows) // 2)  # they end in another order than they began
+            gc.collect()
+        assert all(map(settled, rollouts))
+        assert is_plain(running.core.Thing)
+        assert next(running.core.seen(thing)) == expected(5)
+
+    def test_of_the_new_go_on_after_a_rollback(self, service: Callable[[str], Service]) -> None:
+        running = service(text(0))
+        thing = thing_of(running.core, 0)
+        oldest = running.core.seen(thing)
+        next(oldest)
+        rollout = running.put(text(1))
+        newer = running.core.seen(thing)
+        next(newer)
+        running.patcher.rollback()
+        assert next(newer) == expected(1)
+        assert next(oldest) == expected(0)
+        assert next(running.core.seen(thing)) == expected(0)
+        del newer, oldest
+        assert settled(rollout)
+        assert is_plain(running.core.Thing)
+        assert next(running.core.seen(thing)) == expected(0)
+
+
+class TestAttributes:
+    """Between kinds of attributes: a value, a function, a property, none."""
+
+    BODIES: ClassVar = {
+        "value": "x = '{v}'",
+        "property": "x = property(lambda self: '{v}')",
+        "slot-like": "x = property(lambda self: self.__dict__['_x'], lambda self, v: self.__dict__.update(_x=v))",
+        "nothing": "y = 1",
+    }
+    TEXT = "class Base:\n    x = 'base'\nclass C(Base):\n    {body}\ndef see(o):\n    while True: yield o.x\n"
+
+    @pytest.mark.parametrize("after", BODIES)
+    @pytest.mark.parametrize("before", BODIES)
+    def test_are_what_they_were_for_the_old(self, service: Callable[[str], Service], before: str, after: str) -> None:
+        old = self.TEXT.format(body=self.BODIES[before].replace("{v}", "old"))
+        new = self.TEXT.format(body=self.BODIES[after].replace("{v}", "new"))
+        running = service(old)
+        o = running.core.C()
+        o.__dict__["_x"] = "kept"
+        flow = running.core.see(o)
+        was = next(flow)
+        running.put(new)
+        assert next(flow) == was
+        assert o.x == {"value": "new", "property": "new", "slot-like": "kept", "nothing": "base"}[after]
+
+    def test_set_and_deleted_by_each(self, service: Callable[[str], Service]) -> None:
+        old = """
+            class C:
+                x = "class"
+            def use(o):
+                yield
+                o.x = "set"
+                yield o.x, dict(o.__dict__)
+                del o.x
+                yield o.x, dict(o.__dict__)
+        """
+        new = """
+            class C:
+                @property
+                def x(self): return self.y
+                @x.setter
+                def x(self, value): self.y = value + "!"
+                @x.deleter
+                def x(self): del self.y
+        """
+        running = service(old)
+        o = running.core.C()
+        flow = running.core.use(o)
+        next(flow)
+        running.put(new)
+        o.x = "new"
+        assert (o.x, dict(o.__dict__)) == ("new!", {"y": "new!"})
+        assert next(flow) == ("set", {"y": "new!", "x": "set"})
+        assert o.x == "new!"
+        assert next(flow) == ("class", {"y": "new!"})
+        del o.x
+        with pytest.raises(AttributeError):
+            _ = o.x
+
+
+class TestWhereNothingIsInFlight:
+    def test_no_fork_is_made(self, service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch) -> None:
+        def never(_: object) -> Any:
+            raise AssertionError("a fork is made")
+
+        monkeypatch.setattr(forks.Forks, "ops", never)
+        running = service(text(0))
+        for version in range(1, 4):
+            running.put(text(version))
+        running.patcher.rollback()
+        assert next(running.core.seen(thing_of(running.core, 2))) == expected(2)
+
+    def test_signatures_are_those_of_the_new(self, service: Callable[[str], Service]) -> None:
+        running = service("def function(a, b=1): return a\n")
+        old = running.core.function
+        running.put("def function(x, *, y=2): return x\n")
+        assert str(inspect.signature(old)) == "(x, *, y=2)"
+
+
+class TestSignatures:
+    def test_while_a_call_is_in_flight(self, service: Callable[[str], Service]) -> None:
+        """Old callers pass the arguments of the old one: so it takes anything; the rest is the new one's."""
+        running = service("def function(a, b=1):\n    yield a\n")
+        old = running.core.function
+        flow = old(1)
+        next(flow)
+        rollout = running.put("def function(x, *, y=2):\n    yield x\n")
+        assert next(old(3, y=1)) == 3
+        assert old.__kwdefaults__ == {"y": 2}
+        del flow
+        assert settled(rollout)
+        assert str(inspect.signature(old)) == "(x, *, y=2)"
+
+
+class TestStaging:
+    def test_forks_that_go_meanwhile_are_no_effect(
+        self, service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        running = service(text(0))
+        thing = thing_of(running.core, 0)
+        held = [running.core.seen(thing)]
+        next(held[0])
+        rollout = running.put(text(1))
+
+        def end() -> None:
+            held.clear()
+            assert settled(rollout)
+
+        monkeypatch.setattr(sys, "end_of_the_call", end, raising=False)
+        staged = running.put(text(2) + "\nsys.end_of_the_call()\n")
+        assert [effect for effect in staged.plan.effects if "Thing" in effect.what] == []
+        assert is_plain(running.core.Thing)
+        assert next(running.core.seen(thing)) == expected(2)
