@@ -57,7 +57,7 @@ class Crossings:
         self._changed += [one for one in changed if type(one.cls) in (type, abc.ABCMeta)]
 
     def _copies(self, _: bool) -> Iterator[Op]:
-        """Who holds a function that is gone goes on with a copy: the death of its code tells that its calls have ended."""
+        """Have who holds a function that is gone go on with a copy: so its code dies with the last of its calls."""
         return ((_CODE.__set__, one, one.__code__.replace()) for one in (*self._gone, *self._added))
 
     @property
