@@ -34,11 +34,13 @@ from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 from hotswap.rollout import Record, Rollout, State
 from hotswap.stage import staging
+from hotswap.swap import CallInFlight
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BusyError",
+    "CallInFlight",
     "CheckFailedError",
     "CommitError",
     "DowngradeError",

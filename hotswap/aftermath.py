@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from hotswap import events
 from hotswap.patch import Patch
 from hotswap.records import State
-from hotswap.swap import Leftover, Settled
+from hotswap.swap import CallInFlight, Drain, Leftover, Settled, calls_in_flight
 
-__all__ = ["Aftermath", "Auditor"]
+__all__ = ["Aftermath", "Auditor", "Drained"]
+
+_STEP = 0.02
+"""Seconds between two looks of who waits on an event loop: whoever drains may not call into it, wherever that happens."""
 
 
 class Auditor(Protocol):
@@ -19,6 +24,45 @@ class Auditor(Protocol):
 
     def audit(self, rollout: Any, /) -> tuple[Leftover, ...]:
         """Look who refers to what the swap of a rollout has dropped. Raises StateError if it is not live."""
+
+
+class Drained:
+    """An event: the last call of the generation that went has ended, and calls run at plain speed again.
+
+    It may be waited for in any thread, and on any event loop.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def is_set(self) -> bool:
+        """Whether it has happened."""
+        return self._event.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for it, and return whether it has happened.
+
+        Arguments:
+            timeout: seconds; None waits for ever, which a loop that never ends takes.
+        """
+        return self._event.wait(timeout)
+
+    async def wait_async(self, timeout: float | None = None) -> bool:
+        """Do the same without blocking the event loop."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._event.is_set():
+            if until is not None and time.monotonic() >= until:
+                return False
+            await asyncio.sleep(_STEP)
+        return True
+
+    def set(self) -> None:
+        """Note that it has happened."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """Note that calls are in flight again."""
+        self._event.clear()
 
 
 class Aftermath:
@@ -34,7 +78,23 @@ class Aftermath:
     def __init__(self, auditor: Auditor) -> None:
         self._auditor = auditor
         self.settled: Settled | None = None
+        self.drained = Drained()
+        """Says whether the last call of the generation that went has ended, and waits for that."""
         self._settled = threading.Event()
+        self._drain: Drain | None = None
+
+    def went(self, drain: Drain | None) -> None:
+        """Note what tells of the calls of the generation that has just gone."""
+        self._drain = drain
+
+    def in_flight(self) -> tuple[CallInFlight, ...]:
+        """Return the calls that go on with code of the generation that went with the last swap of this rollout.
+
+        Each with its function, file and line, the thread or task, and since when its generation is gone. Calls of closures
+        are not among them. It takes a pass over the heap, with the GIL held: ask now and then, not for each request.
+        """
+        drain = self._drain
+        return () if drain is None else calls_in_flight(drain.running, drain.since)
 
     def wait_settled(self, timeout: float | None = None) -> bool:
         """Wait until the last call of the generation that went has ended, and what it left behind is led to new code.
@@ -49,11 +109,13 @@ class Aftermath:
     def unsettle(self) -> None:
         """Note that the way back begins: calls of what was live until now are in flight."""
         self._settled.clear()
+        self.drained.clear()
 
     def settle_down(self, settled: Settled, failure: str, aside: Callable[[Callable[[], None]], None]) -> None:
         """Note what was led to new code, or why that failed, and tell it where user code may run."""
         self.settled = settled
         self._settled.set()
+        self.drained.set()
         if settled.led or settled.left or failure:
             facts: dict[str, object] = {
                 "rollout": self.id,

@@ -88,7 +88,7 @@ class Patcher:
         self._history: OrderedDict[str, Record] = OrderedDict()
         # `_change` guards what is live and the states of rollouts; `_place` the right to have a rollout in progress.
         self._change = threading.RLock()
-        self._succession = Succession(names, Settlement(self._change) if closures else None)
+        self._succession = Succession(names, Settlement(self._change, closures=closures))
         self._place = Place(self, self.running)
         self._followers: list[Callable[[Record], None]] = []
 

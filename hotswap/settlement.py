@@ -32,11 +32,12 @@ class Settlement:
 
     Arguments:
         change: the lock under which swaps are made: none may be made while something is settled.
+        closures: whether closures are found and led; if not, only the forks are taken away.
     """
 
-    def __init__(self, change: AbstractContextManager[object]) -> None:
+    def __init__(self, change: AbstractContextManager[object], *, closures: bool = True) -> None:
         self._change = change
-        self._closures = Closures()
+        self._closures = Closures() if closures else None
         self._clones: list[Reference] = []
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
 
@@ -92,6 +93,8 @@ class Settlement:
         """Lead what old code left behind to what is live now; None if its swap was taken back meanwhile."""
         if settling.cancelled:
             return None
+        if self._closures is None:
+            return Settled()
         before, undo, own = swap.way_back(settling) if swap is not None else (None, None, False)
         earlier = [function for _, function in self.known(lineage).functions]
         settled, clones = self._closures.settle(settling, sys.modules, before, undo, earlier, own=own)

@@ -66,10 +66,10 @@ class Succession:
 
     Arguments:
         packages: the managed top-level packages.
-        settlement: leads on what old code leaves behind, once its calls have ended; None: nobody does.
+        settlement: leads on what old code leaves behind, once its calls have ended.
     """
 
-    def __init__(self, packages: tuple[str, ...], settlement: Settlement | None) -> None:
+    def __init__(self, packages: tuple[str, ...], settlement: Settlement) -> None:
         self._packages = packages
         self._settlement = settlement
         self._live = Live(packages)
@@ -138,7 +138,7 @@ class Succession:
                 running=self.versions,
                 advice="stage it again; apply() does so by itself",
             )
-        lineage = self._settlement.known(self._lineage) if self._settlement else self._lineage
+        lineage = self._settlement.known(self._lineage)
         return Swap(self._live, rollout.candidate, self._importers, lineage, rollout.adapters)
 
     # --- there and back --------------------------------------------------------------------------------------------
@@ -157,6 +157,7 @@ class Succession:
         versions = {name: patch.version_of(name) or rollout.version for name in roots(patch, before)}
         superseded = self._previous
         rollout.pause = swap.commit(self._drained(rollout))
+        rollout.went(swap.drain)
         self._put(versions)
         self._previous = _Previous(rollout, swap, before, mark, imported, self._epochs, entries)
         self.over(rollout)
@@ -248,7 +249,7 @@ class Succession:
             return None, late.without(dict.fromkeys(late.returning, _MEANWHILE))
         if not candidate.modules:
             return None, left
-        lineage = self._settlement.known(self._lineage) if self._settlement else self._lineage
+        lineage = self._settlement.known(self._lineage)
         try:
             swap = Swap(self._live, candidate, self._importers, lineage, recalled.adapters, previous.swap)
             why = "; ".join(map(str, swap.plan.unsupported)) or previous.swap.clash(swap)
@@ -304,6 +305,7 @@ class Succession:
                 swap.unmake()
                 swap.close()
             raise
+        rollout.went(previous.swap.drain)
         self._put(versions)
         self._previous = None
         for name, why in late.dropped.items():
@@ -336,8 +338,6 @@ class Succession:
 
     def _drained(self, rollout: Rollout) -> Callable[[Settling], None]:
         """Return what is called when the last call of the generation that goes has ended."""
-        if self._settlement is None:
-            return Settling.finish
         return partial(
             self._settlement.take, rollout, lambda: (self._previous.swap if self._previous else None, self._lineage)
         )

@@ -2,7 +2,9 @@
 
 from hotswap.swap.adapting import Adapter, Facts
 from hotswap.swap.audit import Leftover
+from hotswap.swap.calls import CallInFlight, calls_in_flight
 from hotswap.swap.contents import Kept
+from hotswap.swap.drain import Drain
 from hotswap.swap.importers import Importers
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.looking import DROPPED, Look
@@ -15,8 +17,10 @@ from hotswap.swap.settling import Closures, Settled, Settling
 __all__ = [
     "DROPPED",
     "Adapter",
+    "CallInFlight",
     "Change",
     "Closures",
+    "Drain",
     "Facts",
     "Fate",
     "Importers",
@@ -34,5 +38,6 @@ __all__ = [
     "Swap",
     "Undone",
     "Writes",
+    "calls_in_flight",
     "migrate",
 ]

@@ -52,7 +52,7 @@ class Advance(Reversal):
         """
         self.make_ready()
         self._old_world.begin()
-        drain = drain_of(self._crossings.going, self._old_world, partial(drained, self.settling))
+        self.drain = drain = drain_of(self._crossings.going, self._old_world, partial(drained, self.settling))
         forks = self._crossings.forward(self.settling)
         try:
             pause = self._writes.apply(forks)

@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
@@ -184,14 +185,21 @@ class Drain:
         self._then = [then]
         self._waiting: dict[int, weakref.ref[CodeType]] = {}
         self._armed = False
+        self.since = datetime.now(UTC)
         for code in codes:
             self._waiting[id(code)] = weakref.ref(code, functools.partial(self._died, id(code)))
 
     def arm(self) -> None:
         """Begin to tell: called when nothing but calls in flight keeps the code."""
         self._armed = True
+        self.since = datetime.now(UTC)
         _armed.add(self)
         self._check()
+
+    @property
+    def running(self) -> list[CodeType]:
+        """The code that calls in flight run; or that somebody else holds."""
+        return [code for reference in list(self._waiting.values()) if (code := reference()) is not None]
 
     def _died(self, key: int, _: weakref.ref[CodeType]) -> None:
         self._waiting.pop(key, None)

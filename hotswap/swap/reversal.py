@@ -23,7 +23,7 @@ from hotswap.shield import outlast
 from hotswap.swap.adapting import Adapter
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.crossings import Crossings
-from hotswap.swap.drain import OldWorld, drain_of
+from hotswap.swap.drain import Drain, OldWorld, drain_of
 from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.migration import Undone, bring_back, undo
@@ -72,6 +72,8 @@ class Reversal:
     _facts: Bodies
     _added: list[Any]
     _crossings: Crossings
+    drain: Drain | None = None
+    """Tells of the calls of the generation that went last by this swap."""
 
     def _is_managed(self, name: str) -> bool:
         return managed(name, self._live.packages)
@@ -159,7 +161,7 @@ class Reversal:
         self._new_world.begin()
         functions = self._crossings.returning
         functions += [] if returning is None else [pair.old for pair in returning._pairing.functions]
-        drain = drain_of(functions, self._new_world, partial(drained, self.settling_back))
+        self.drain = drain = drain_of(functions, self._new_world, partial(drained, self.settling_back))
         del functions
         self._crossings.there.over = True  # its code is about to be live again
         forks = self._crossings.backward(self.settling_back)
