@@ -16,7 +16,7 @@ from hotswap.swap import CallInFlight, Drain, Leftover, Settled, calls_in_flight
 __all__ = ["Aftermath", "Auditor", "Drained"]
 
 _STEP = 0.02
-"""Seconds between two looks of who waits on an event loop: whoever drains may not call into it, wherever that happens."""
+"""Seconds between two looks of who waits on an event loop: what drains does so anywhere, and may not call into it."""
 
 
 class Auditor(Protocol):
@@ -47,7 +47,7 @@ class Drained:
         """
         return self._event.wait(timeout)
 
-    async def wait_async(self, timeout: float | None = None) -> bool:
+    async def wait_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as `wait` has it
         """Do the same without blocking the event loop."""
         until = None if timeout is None else time.monotonic() + timeout
         while not self._event.is_set():
@@ -90,8 +90,8 @@ class Aftermath:
     def in_flight(self) -> tuple[CallInFlight, ...]:
         """Return the calls that go on with code of the generation that went with the last swap of this rollout.
 
-        Each with its function, file and line, the thread or task, and since when its generation is gone. Calls of closures
-        are not among them. It takes a pass over the heap, with the GIL held: ask now and then, not for each request.
+        Each with its function, file and line, the thread or task, and since when its generation is gone. Calls of
+        closures are not among them. It passes over the heap, with the GIL held: ask now and then, not for each request.
         """
         drain = self._drain
         return () if drain is None else calls_in_flight(drain.running, drain.since)

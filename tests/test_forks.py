@@ -389,3 +389,82 @@ class TestStaging:
         assert [effect for effect in staged.plan.effects if "Thing" in effect.what] == []
         assert is_plain(running.core.Thing)
         assert next(running.core.seen(thing)) == expected(2)
+
+
+class TestInFlight:
+    SOURCE = """
+        def helper(): return {n}
+        def flow():
+            yield helper()
+            yield helper()
+        async def task(wait):
+            await inner(wait)
+        async def inner(wait):
+            await wait()
+            return {n}
+        def block(begun, go_on):
+            begun.set()
+            go_on.wait(30)
+    """
+
+    @pytest.mark.threads
+    def test_tells_threads_tasks_and_what_is_suspended(self, service: Callable[[str], Service]) -> None:
+        running = service(self.SOURCE.format(n=1))
+        name = f"{running.name}.core"
+        begun, go_on = threading.Event(), threading.Event()
+        thread = threading.Thread(target=running.core.block, args=(begun, go_on), name="a worker")
+        thread.start()
+        assert begun.wait(30)
+        flow = running.core.flow()
+        next(flow)
+
+        async def main() -> list[Any]:
+            awaited = asyncio.Event()
+            task = asyncio.create_task(running.core.task(awaited.wait), name="a job")
+            await asyncio.sleep(0)
+            rollout = running.put(self.SOURCE.format(n=2))
+            found = [(call.function, call.line, call.thread, call.task) for call in rollout.in_flight()]
+            assert not rollout.drained.is_set()
+            assert not await rollout.drained.wait_async(0.01)
+            awaited.set()
+            await task
+            return [rollout, found]
+
+        rollout, found = asyncio.run(main())
+        assert found == [
+            (f"{name}:block", 13, "a worker", ""),
+            (f"{name}:flow", 4, "", ""),
+            (f"{name}:inner", 9, "", "a job"),
+            (f"{name}:task", 7, "", "a job"),
+        ]
+        gc.collect()
+        assert [call.function for call in rollout.in_flight()] == [f"{name}:block", f"{name}:flow"]
+        assert "block, line 13, in thread a worker, since" in str(rollout.in_flight()[0])
+        go_on.set()
+        thread.join(30)
+        del flow
+        assert rollout.drained.wait(30)
+        assert asyncio.run(rollout.drained.wait_async(30))
+        assert rollout.in_flight() == ()
+
+    def test_tells_of_the_new_version_after_a_rollback(self, service: Callable[[str], Service]) -> None:
+        running = service(self.SOURCE.format(n=1))
+        rollout = running.put(self.SOURCE.format(n=2))
+        assert rollout.in_flight() == ()
+        flow = running.core.flow()
+        next(flow)
+        assert rollout.drained.wait(30)
+        running.patcher.rollback()
+        assert [call.function for call in rollout.in_flight()] == [f"{running.name}.core:flow"]
+        assert not rollout.drained.is_set()
+        assert next(flow) == 2
+        del flow
+        assert rollout.drained.wait(30)
+
+    def test_is_nothing_before_the_swap(self, service: Callable[[str], Service]) -> None:
+        running = service(self.SOURCE.format(n=1))
+        patch = Patch.from_sources({f"{running.name}.core": textwrap.dedent(self.SOURCE.format(n=2))}, version="1")
+        rollout = running.patcher.stage(patch)
+        assert rollout.in_flight() == ()
+        assert not rollout.drained.is_set()
+        rollout.abort()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
@@ -59,10 +59,7 @@ def calls_in_flight(codes: Iterable[CodeType], since: datetime) -> tuple[CallInF
     wanted = {id(code): code for code in codes}
     if not wanted:
         return ()
-    found: list[tuple[FrameType, str, Any]] = []
-    for thread, frame in _running():
-        if id(frame.f_code) in wanted:
-            found.append((frame, thread, None))
+    found: list[tuple[FrameType, str, Any]] = [(frame, thread, None) for thread, frame in _running(wanted)]
     seen = {id(frame) for frame, *_ in found}
     for o in gc.get_referrers(*wanted.values()):
         name = _FRAMES.get(type(o))
@@ -85,13 +82,19 @@ def calls_in_flight(codes: Iterable[CodeType], since: datetime) -> tuple[CallInF
     return tuple(sorted(calls, key=lambda call: (call.function, call.line, call.thread, call.task)))
 
 
-def _running() -> Iterator[tuple[str, FrameType]]:
+def _running(wanted: Container[int]) -> list[tuple[str, FrameType]]:
+    """The frames on the stacks of threads that run some code, each with the name of the thread."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, top in sys._current_frames().items():
-        frame: FrameType | None = top
-        while frame is not None:
-            yield names.get(ident, str(ident)), frame
-            frame = frame.f_back
+    found: list[tuple[str, FrameType]] = []
+    walked: FrameType | None
+    for ident, walked in sys._current_frames().items():
+        while walked is not None:
+            if id(walked.f_code) in wanted:
+                found.append((names.get(ident, str(ident)), walked))
+            walked = walked.f_back
+    # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
+    del walked
+    return found
 
 
 def _tasks() -> dict[int, str]:
