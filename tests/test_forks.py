@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import inspect
 import sys
@@ -334,6 +335,19 @@ class TestAttributes:
         del o.x
         with pytest.raises(AttributeError):
             _ = o.x
+
+
+class TestForks:
+    def test_can_be_copied_and_asked_for_what_they_stand_for(self, service: Callable[[str], Service]) -> None:
+        running = service(text(0))
+        flow = running.core.seen(thing_of(running.core, 0))
+        next(flow)
+        running.put(text(1))
+        fork = vars(running.core.Thing)["price"]
+        assert isinstance(fork, walk.Fork)
+        assert fork.fget.__name__ == "price"
+        assert type(copy.copy(fork)) is type(fork)
+        assert inspect.signature(running.core.Thing.step) == inspect.signature(lambda self, z, a: None)
 
 
 class TestWhereNothingIsInFlight:

@@ -79,6 +79,8 @@ class _Attribute(walk.Fork):
 
     def __getattr__(self, name: str) -> Any:
         # Who reads the namespace of the class finds this object, and asks it for `fget`, or `__isabstractmethod__`.
+        if name in _Attribute.__slots__:
+            raise AttributeError(name)  # a copy that is being made has nothing yet
         return getattr(self.ways.of(caller(_frame(1))), name)
 
     def __get__(self, o: Any, owner: Any = None) -> Any:
@@ -176,7 +178,8 @@ class Forks:
 
     def needed(self) -> bool:
         """Whether a call is in flight, or forks stand that serve earlier generations."""
-        return bool(self._running) or any(id(cls) in walk.forked for cls, *_ in self._given[0]())
+        standing = bool(walk.forked) and any(id(cls) in walk.forked for cls, *_ in self._given[0]())
+        return standing or bool(self._running)
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
