@@ -345,7 +345,7 @@ class TestForks:
         running.put(text(1))
         fork = vars(running.core.Thing)["price"]
         assert isinstance(fork, walk.Fork)
-        assert fork.fget.__name__ == "price"
+        assert fork.fget.__name__ == "price"  # type: ignore[attr-defined]  # it gives what it stands for
         assert type(copy.copy(fork)) is type(fork)
         assert inspect.signature(running.core.Thing.step) == inspect.signature(lambda self, z, a: None)
 
