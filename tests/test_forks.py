@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hotswap import Patch, Patcher, walk
+from hotswap import Patch, Patcher, settlement, walk
 from hotswap.swap import forks
 
 Make = Callable[..., ModuleType]
@@ -403,6 +403,37 @@ class TestStaging:
         assert [effect for effect in staged.plan.effects if "Thing" in effect.what] == []
         assert is_plain(running.core.Thing)
         assert next(running.core.seen(thing)) == expected(2)
+
+
+class TestCodeThatIsHeld:
+    """By a debugger, by a traceback that somebody keeps: its death does not tell that its calls have ended."""
+
+    @pytest.mark.threads
+    @pytest.mark.parametrize("ends", [True, False])
+    def test_forks_go_when_no_call_is_found(
+        self, service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch, ends: bool
+    ) -> None:
+        monkeypatch.setattr(settlement, "PATROL", 0.02)
+        monkeypatch.setattr(settlement, "FROZEN", 10**9)  # the tests have frozen what they have imported
+        running = service(text(0))
+        thing = thing_of(running.core, 0)
+        code = running.core.seen.__code__
+        flow = running.core.seen(thing)
+        next(flow)
+        rollout = running.put(text(1))
+        if ends:
+            flow.close()
+            assert rollout.drained.wait(30)
+            assert is_plain(running.core.Thing)
+            assert rollout.in_flight() == ()
+        else:
+            assert not rollout.drained.wait(0.2)
+            assert next(flow) == expected(0)
+            assert not is_plain(running.core.Thing)
+        del flow, code
+        gc.collect()
+        assert settled(rollout)
+        assert is_plain(running.core.Thing)
 
 
 class TestInFlight:
