@@ -115,7 +115,6 @@ class Aftermath:
         """Note what was led to new code, or why that failed, and tell it where user code may run."""
         self.settled = settled
         self._settled.set()
-        self.drained.set()
         if settled.led or settled.left or failure:
             facts: dict[str, object] = {
                 "rollout": self.id,

@@ -49,6 +49,7 @@ class Settlement:
         self._clones: list[Reference] = []
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
         self._watched: list[tuple[Rollout, Settling, Drain]] = []
+        self._patrolling = False
 
     def take(self, rollout: Rollout, last: Last, settling: Settling) -> None:
         """Take what has drained. Never waits, and never raises.
@@ -58,7 +59,9 @@ class Settlement:
             last: gives the last swap, if it can be taken back, and the functions of earlier generations.
             settling: what has drained.
         """
-        if not settling.nested:  # there can be no closure that needs its old world until it is settled
+        if (
+            self._closures is None or not settling.nested
+        ):  # there can be no closure that needs its old world until it is settled
             settling.end()
         self._waiting.append((rollout, last, settling))
         try:
@@ -74,9 +77,10 @@ class Settlement:
         lock under which swaps are made.
         """
         self._watched.append((rollout, settling, drain))
-        if len(self._watched) == 1:
+        if not self._patrolling:
             with suppress(RuntimeError):  # no thread can be had: then the death of the code has to tell
                 _thread.start_new_thread(self._patrol, ())
+                self._patrolling = True
 
     def _patrol(self) -> None:
         """Look until there is nothing to look for. In a thread of its own."""
@@ -84,7 +88,8 @@ class Settlement:
             time.sleep(PATROL)
             with self._change:
                 self._watched = [one for one in self._watched if self._is_needed(*one)]
-                if not self._watched:
+                self._patrolling = bool(self._watched)
+                if not self._patrolling:
                     return
 
     def _is_needed(self, rollout: Rollout, settling: Settling, drain: Drain) -> bool:
@@ -109,12 +114,15 @@ class Settlement:
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
                 settling.collapse()
+                self._watched = [one for one in self._watched if one[1] is not settling]
                 try:
                     done.append((rollout, self._settle(*last(), settling), ""))
                 except Exception as error:  # noqa: BLE001 - nobody waits here; the rollout tells
                     done.append((rollout, Settled(), f"{type(error).__name__}: {error}"))
                 if settling.lingering is None:
                     settling.end()
+                if not settling.cancelled:
+                    rollout.drained.set()
         for rollout, settled, reason in done:
             if settled is not None:
                 rollout.settle_down(settled, reason, self._aside)
@@ -131,10 +139,8 @@ class Settlement:
 
     def _settle(self, swap: Swap | None, lineage: Lineage, settling: Settling) -> Settled | None:
         """Lead what old code left behind to what is live now; None if its swap was taken back meanwhile."""
-        if settling.cancelled:
+        if settling.cancelled or self._closures is None:
             return None
-        if self._closures is None:
-            return Settled()
         before, undo, own = swap.way_back(settling) if swap is not None else (None, None, False)
         earlier = [function for _, function in self.known(lineage).functions]
         settled, clones = self._closures.settle(settling, sys.modules, before, undo, earlier, own=own)

@@ -54,7 +54,7 @@ CASES: dict[str, tuple[str, Callable[[], Any]]] = {
     ),
     "how processes are started": (
         "import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)\n",
-        lambda: multiprocessing.get_start_method(allow_none=True),
+        lambda: multiprocessing.get_start_method(),
     ),
     "tracemalloc": ("import tracemalloc\ntracemalloc.start(3)\n", lambda: tracemalloc.is_tracing()),
     "faulthandler": ("import faulthandler\nfaulthandler.disable()\n", faulthandler.is_enabled),

@@ -94,9 +94,13 @@ def _change_policy(policy: Any) -> None:
 
 
 def _start_method() -> str | None:
-    """How processes are started, if anybody has asked for it or said it; nothing is imported for it."""
+    """How processes are started; None: as they are if nobody says it. Nothing is imported for it.
+
+    Whoever makes a pool has `multiprocessing` note the usual way: that is no setting of anybody's.
+    """
     module = sys.modules.get("multiprocessing")
-    return None if module is None else module.get_start_method(allow_none=True)
+    said = None if module is None else module.get_start_method(allow_none=True)
+    return None if module is None or said == module.get_all_start_methods()[0] else said
 
 
 def _change_start_method(method: str | None) -> None:
