@@ -11,10 +11,8 @@ when the queue is empty. Where no thread can be had (WebAssembly, an interpreter
 from __future__ import annotations
 
 import _thread
-import gc
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -22,15 +20,9 @@ from typing import TypeAlias
 
 from hotswap import collector
 from hotswap.rollout import Rollout
-from hotswap.swap import Closures, Drain, Lineage, Reference, Settled, Settling, Swap, calls_in_flight
+from hotswap.swap import Closures, Lineage, Reference, Settled, Settling, Swap
 
 __all__ = ["Settlement", "catch_up"]
-
-PATROL = 5.0
-"""Seconds between two looks for calls in flight, as long as forks stand."""
-
-FROZEN = 5_000
-"""So many frozen objects are the application's: CPython itself freezes some hundred when it starts."""
 
 Last: TypeAlias = Callable[[], tuple[Swap | None, Lineage]]
 
@@ -48,8 +40,6 @@ class Settlement:
         self._closures = Closures() if closures else None
         self._clones: list[Reference] = []
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
-        self._watched: list[tuple[Rollout, Settling, Drain]] = []
-        self._patrolling = False
 
     def take(self, rollout: Rollout, last: Last, settling: Settling) -> None:
         """Take what has drained. Never waits, and never raises.
@@ -70,39 +60,6 @@ class Settlement:
         except RuntimeError:
             _stranded.append(self)
 
-    def watch(self, rollout: Rollout, settling: Settling, drain: Drain) -> None:
-        """Look now and then whether calls are in flight for which forks stand: something else may hold their code.
-
-        A kept traceback, a debugger, coverage of CPython 3.11: the death of the code would not tell. Called under the
-        lock under which swaps are made.
-        """
-        self._watched.append((rollout, settling, drain))
-        if not self._patrolling:
-            with suppress(RuntimeError):  # no thread can be had: then the death of the code has to tell
-                _thread.start_new_thread(self._patrol, ())
-                self._patrolling = True
-
-    def _patrol(self) -> None:
-        """Look until there is nothing to look for. In a thread of its own."""
-        while True:
-            time.sleep(PATROL)
-            with self._change:
-                self._watched = [one for one in self._watched if self._is_needed(*one)]
-                self._patrolling = bool(self._watched)
-                if not self._patrolling:
-                    return
-
-    def _is_needed(self, rollout: Rollout, settling: Settling, drain: Drain) -> bool:
-        """Whether forks still serve calls in flight; if not, they are taken away."""
-        if settling.forks is None:
-            return False
-        # What the application has frozen is not found: there may be suspended calls among it.
-        if gc.get_freeze_count() > FROZEN or calls_in_flight(drain.running, drain.since):
-            return True
-        settling.collapse()
-        rollout.drained.set()
-        return False
-
     def known(self, lineage: Lineage) -> Lineage:
         """Return a lineage that knows the clones which lead to a successor now: later swaps lead them on."""
         return lineage.extended(filter(None, (known() for known in self._clones)), (), (), ())
@@ -114,7 +71,6 @@ class Settlement:
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
                 settling.collapse()
-                self._watched = [one for one in self._watched if one[1] is not settling]
                 try:
                     done.append((rollout, self._settle(*last(), settling), ""))
                 except Exception as error:  # noqa: BLE001 - nobody waits here; the rollout tells

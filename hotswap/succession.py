@@ -35,7 +35,7 @@ from hotswap.generation import (
 from hotswap.rollout import Rollout, State
 from hotswap.settlement import Settlement
 from hotswap.shield import outlast
-from hotswap.swap import Drain, Importers, Leftover, Lineage, Recalled, Settling, Swap, Undone
+from hotswap.swap import Importers, Leftover, Lineage, Recalled, Settling, Swap, Undone
 
 __all__ = ["Succession"]
 
@@ -157,7 +157,7 @@ class Succession:
         versions = {name: patch.version_of(name) or rollout.version for name in roots(patch, before)}
         superseded = self._previous
         rollout.pause = swap.commit(self._drained(rollout))
-        self._went(rollout, swap.drain, swap.settling)
+        rollout.went(swap.drain)
         self._put(versions)
         self._previous = _Previous(rollout, swap, before, mark, imported, self._epochs, entries)
         self.over(rollout)
@@ -305,7 +305,7 @@ class Succession:
                 swap.unmake()
                 swap.close()
             raise
-        self._went(rollout, previous.swap.drain, previous.swap.settling_back)
+        rollout.went(previous.swap.drain)
         self._put(versions)
         self._previous = None
         for name, why in late.dropped.items():
@@ -335,12 +335,6 @@ class Succession:
     def _put(self, versions: Mapping[str, Version]) -> None:
         for name, version in versions.items():
             standing(name).put(version)
-
-    def _went(self, rollout: Rollout, drain: Drain | None, settling: Settling) -> None:
-        """Note what tells of the calls of the generation that has just gone."""
-        rollout.went(drain)
-        if drain is not None and settling.forks is not None:
-            self._settlement.watch(rollout, settling, drain)
 
     def _drained(self, rollout: Rollout) -> Callable[[Settling], None]:
         """Return what is called when the last call of the generation that goes has ended."""

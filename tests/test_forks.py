@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hotswap import Patch, Patcher, settlement, walk
+from hotswap import Patch, Patcher, walk
 from hotswap.swap import forks
+
+pytestmark = pytest.mark.threads  # what has drained is settled in one
 
 Make = Callable[..., ModuleType]
 
@@ -180,7 +182,6 @@ class TestOldCalls:
         assert is_plain(running.core.Thing)
         assert type(vars(running.core.Thing)["step"]) is FunctionType
 
-    @pytest.mark.threads
     def test_in_a_thread(self, service: Callable[[str], Service]) -> None:
         running = service(text(0))
         begun, go_on, found = threading.Event(), threading.Event(), []
@@ -405,37 +406,6 @@ class TestStaging:
         assert next(running.core.seen(thing)) == expected(2)
 
 
-class TestCodeThatIsHeld:
-    """By a debugger, by a traceback that somebody keeps: its death does not tell that its calls have ended."""
-
-    @pytest.mark.threads
-    @pytest.mark.parametrize("ends", [True, False])
-    def test_forks_go_when_no_call_is_found(
-        self, service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch, ends: bool
-    ) -> None:
-        monkeypatch.setattr(settlement, "PATROL", 0.02)
-        monkeypatch.setattr(settlement, "FROZEN", 10**9)  # the tests have frozen what they have imported
-        running = service(text(0))
-        thing = thing_of(running.core, 0)
-        code = running.core.seen.__code__
-        flow = running.core.seen(thing)
-        next(flow)
-        rollout = running.put(text(1))
-        if ends:
-            flow.close()
-            assert rollout.drained.wait(30)
-            assert is_plain(running.core.Thing)
-            assert rollout.in_flight() == ()
-        else:
-            assert not rollout.drained.wait(0.2)
-            assert next(flow) == expected(0)
-            assert not is_plain(running.core.Thing)
-        del flow, code
-        gc.collect()
-        assert settled(rollout)
-        assert is_plain(running.core.Thing)
-
-
 class TestInFlight:
     SOURCE = """
         def helper(): return {n}
@@ -452,7 +422,6 @@ class TestInFlight:
             go_on.wait(30)
     """
 
-    @pytest.mark.threads
     def test_tells_threads_tasks_and_what_is_suspended(self, service: Callable[[str], Service]) -> None:
         running = service(self.SOURCE.format(n=1))
         name = f"{running.name}.core"

@@ -194,6 +194,7 @@ class TestChangesOfTheProgram:
         service.patcher.rollback()
         assert service.live.ROLES == {"wipe": "root"}
 
+    @pytest.mark.threads
     def test_by_another_thread_while_it_is_staged_stay(self, make_package: Make) -> None:
         """The candidate speaks of none of the keys where its import runs, but in a method that does not run."""
         service = served(make_package, "")

@@ -211,6 +211,7 @@ OTHERS: dict[str, Callable[[Any, Any], object]] = {
 }
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("write", OTHERS.values(), ids=list(OTHERS))
 def test_what_another_thread_writes_meanwhile_stays(make_package: Make, write: Callable[[Any, Any], object]) -> None:
     service = Service(make_package, LIVE, IMPORT, LIBRARY)

@@ -7,6 +7,7 @@ whose it is (see `authorship`). It is taken out with everything else (see `holdi
 from __future__ import annotations
 
 import gc
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -114,12 +115,15 @@ def _attributes_of(snapshot: Snapshot, o: Any, place: str) -> Place:
 def _attributes(o: Any, attributes: dict[str, Any], before: list[Any], now: list[Any]) -> dict[str, Any] | None:
     """What the attributes of an object were, by what it referred to; None if that does not tell.
 
-    CPython refers to the values in the order of the names, as `tests/cpython` proves; a new one is added at the end.
+    CPython refers to the values in the order of the names, since 3.14 from the last to the first, as `tests/cpython`
+    proves; a new one is the last.
     Once somebody has asked for the dict, it refers to that, beside them or instead; one that was there is a container.
     """
     values, earlier = (
         [part for part in held if part is not type(o) and part is not attributes] for held in (now, before)
     )
+    if sys.version_info >= (3, 14):
+        values, earlier = values[::-1], earlier[::-1]
     if values and not walk.same_items(values, list(attributes.values())):
         return None
     if len(earlier) > len(attributes) or (not earlier and any(part is attributes for part in before)):

@@ -38,6 +38,9 @@ __all__ = ["Forks", "asked"]
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _CODE: Any = vars(FunctionType)["__code__"]
 _frame = sys._getframe
+_APART = sys.platform != "emscripten"
+"""Whether there are threads, in which forks are taken away. Where there are none, suspended calls do without."""
+
 _DATA = ("__set__", "__delete__")
 _OF_THE_CLASS = frozenset(
     (
@@ -178,12 +181,14 @@ class Forks:
 
     def needed(self) -> bool:
         """Whether a call is in flight, or forks stand that serve earlier generations."""
+        if not _APART:
+            return False
         standing = bool(walk.forked) and any(id(cls) in walk.forked for cls, *_ in self._given[0]())
         return standing or bool(self._running)
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
-        return iter(()) if self._running is None else self._running.probe()
+        return iter(()) if self._running is None or not _APART else self._running.probe()
 
     def ops(self) -> list[Op]:
         """Return the writes that install the forks, over those of the swap."""
