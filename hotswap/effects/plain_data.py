@@ -115,20 +115,40 @@ def _attributes_of(snapshot: Snapshot, o: Any, place: str) -> Place:
 def _attributes(o: Any, attributes: dict[str, Any], before: list[Any], now: list[Any]) -> dict[str, Any] | None:
     """What the attributes of an object were, by what it referred to; None if that does not tell.
 
-    CPython refers to the values in the order of the names, since 3.14 from the last to the first, as `tests/cpython`
-    proves; a new one is the last.
+    CPython refers to the values in the order of the names, as `tests/cpython` proves, and a new one is the last; since
+    3.14 in one that only stays the same.
     Once somebody has asked for the dict, it refers to that, beside them or instead; one that was there is a container.
     """
     values, earlier = (
         [part for part in held if part is not type(o) and part is not attributes] for held in (now, before)
     )
-    if sys.version_info >= (3, 14):
-        values, earlier = values[::-1], earlier[::-1]
+    if sys.version_info >= (3, 14) and values:
+        return _by_identity(attributes, earlier, values)
     if values and not walk.same_items(values, list(attributes.values())):
         return None
     if len(earlier) > len(attributes) or (not earlier and any(part is attributes for part in before)):
         return None
     return dict(zip(attributes, earlier, strict=False))
+
+
+def _by_identity(attributes: dict[str, Any], earlier: list[Any], now: list[Any]) -> dict[str, Any] | None:
+    """The same by which name each value has now; a new one may stand anywhere among those that stayed."""
+    names: dict[int, list[str]] = {}
+    for name, value in attributes.items():
+        names.setdefault(id(value), []).append(name)
+    if any(id(value) not in names for value in now) or len(now) != len(attributes):
+        return None
+    order = [names[id(value)].pop(0) for value in now]
+    if len(order) == len(earlier):
+        return dict(zip(order, earlier, strict=True))
+    left = iter(earlier)
+    wanted = next(left, None)
+    found: dict[str, Any] = {}
+    for name, value in zip(order, now, strict=True):
+        if len(found) < len(earlier) and value is wanted:
+            found[name] = value
+            wanted = next(left, None)
+    return found if len(found) == len(earlier) else None
 
 
 def _entries(container: Any, copy: Any, where: _Where, is_ours: _IsOurs) -> Any:
