@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import copy
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -135,7 +136,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("old", "new"), CASES.values(), ids=list(CASES))
+UNTOLD = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="one is new, one is another: the order of CPython 3.14 does not tell which"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [pytest.param(*case, marks=[UNTOLD] if name == "attributes by a method" else ()) for name, case in CASES.items()],
+    ids=list(CASES),
+)
 class TestOfUnchangedModules:
     def test_is_live_with_the_commit_and_gone_with_a_rollback(self, make_package: Make, old: str, new: str) -> None:
         service, fresh = served(make_package, old), served(make_package, new)
