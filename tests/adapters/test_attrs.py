@@ -178,7 +178,7 @@ class TestAddedFields:
         assert (old.text, middle.text, old.more, middle.more) == ("6", "5", 1, 1)
         last.rollback()
         assert repr(old) == "Point(x=3, tags=[], double=6, text='6', sent='a3sent')"
-        service.apply(OPEN)
+        assert service.apply(OPEN).wait_settled(30)
         assert (repr(old), old) == ("Point(x=3)", service.Point(3))
         assert body(service.Point).keys() == before.keys()
 
