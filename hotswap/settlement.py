@@ -49,9 +49,8 @@ class Settlement:
             last: gives the last swap, if it can be taken back, and the functions of earlier generations.
             settling: what has drained.
         """
-        if (
-            self._closures is None or not settling.nested
-        ):  # there can be no closure that needs its old world until it is settled
+        if self._closures is None or not settling.nested:
+            # There can be no closure that needs its old world until it is settled.
             settling.end()
         self._waiting.append((rollout, last, settling))
         try:

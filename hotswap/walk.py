@@ -62,16 +62,23 @@ MISSING: Any = object()
 class Fork:
     """Stands for an attribute of a class while calls of several generations are in flight: see `hotswap.swap.forks`."""
 
-    __slots__ = ()
+    __slots__ = ("ways",)
+
+    ways: Any
 
     @property
     def newest(self) -> Any:
         """What the attribute is in the newest generation, or `MISSING`."""
-        raise NotImplementedError
+        return self.ways.new
 
 
 forked: dict[int, type] = {}
 """The classes in which forks stand, by their ids."""
+
+
+def inherited(cls: type, name: str, default: Any = None) -> Any:
+    """Return what a class has under a name, of its own or from a class above it, without running any of its code."""
+    return next((class_dict(base)[name] for base in mro(cls) if name in class_dict(base)), default)
 
 
 def is_class(o: object) -> bool:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import enum
-import importlib
-import itertools
-import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from hotswap import Patch, Patcher, Rollout
-
-Make = Callable[..., ModuleType]
-
-_versions = itertools.count(2)
+from tests.test_swap_registries import Make, Service
 
 KINDS = """
 import collections
@@ -48,26 +40,9 @@ def b(): return 1
 """
 
 
-class Service:
-    """A throw-away package, some of whose modules a patch changes."""
-
-    def __init__(self, make: Make, sources: dict[str, str]) -> None:
-        self.package = make({f"{name}.py": text for name, text in sources.items()}).__name__
-        for name in sources:
-            importlib.import_module(f"{self.package}.{name}")
-        self.patcher = Patcher(packages=[self.package])
-
-    def __getattr__(self, name: str) -> Any:
-        return sys.modules[f"{self.package}.{name}"]
-
-    def apply(self, **sources: str) -> Rollout:
-        named = {f"{self.package}.{name}": text for name, text in sources.items()}
-        return self.patcher.apply(Patch.from_sources(named, version=f"{next(_versions)}.0"))
-
-
 @pytest.fixture
 def service(make_package: Make) -> Callable[..., Service]:
-    return lambda **sources: Service(make_package, sources)
+    return lambda **sources: Service(make_package, **sources)
 
 
 def called(table: dict[Any, Any]) -> dict[Any, Any]:

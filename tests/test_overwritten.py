@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import itertools
-import sys
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-from hotswap import Patch, Patcher, Rollout
-
-Make = Callable[..., ModuleType]
-
-_versions = itertools.count(2)
+from tests.test_swap_registries import Make, Service
 
 CONF = """
 LIMIT = 5
@@ -41,31 +32,18 @@ def register(function):
 """
 
 
-class Service:
+class App(Service):
     """A throw-away package: `conf` is left alone, `user` has imported from it, and `app` sets something in it."""
-
-    def __init__(self, make: Make, app: str, more: dict[str, str]) -> None:
-        sources = {"conf": CONF, "app": app, **more}
-        self.package = make({f"{name}.py": text for name, text in sources.items()}).__name__
-        for name in sources:
-            importlib.import_module(f"{self.package}.{name}")
-        self.patcher = Patcher(packages=[self.package])
-
-    def __getattr__(self, name: str) -> Any:
-        return sys.modules[f"{self.package}.{name}"]
-
-    def apply(self, app: str) -> Rollout:
-        return self.patcher.apply(Patch.from_sources({f"{self.package}.app": app}, version=f"{next(_versions)}.0"))
 
     def warnings(self, app: str) -> list[str]:
         """What the plan of a patch says stays, without the package's name, and why."""
-        found = [text.removeprefix(f"{self.package}.") for text in self.apply(app).plan.warnings]
+        found = [text.removeprefix(f"{self.package}.") for text in self.apply(app=app).plan.warnings]
         return [text.partition(":")[0] + ":" + text.partition(":")[2].partition(":")[0] for text in found]
 
 
 @pytest.fixture
 def service(make_package: Make) -> Callable[..., Service]:
-    return lambda app, **more: Service(make_package, app, more)
+    return lambda app, **more: App(make_package, conf=CONF, app=app, **more)
 
 
 GONE = "def f(): return 2\n"
@@ -128,7 +106,7 @@ class TestStatementsThatAreGone:
     def test_constant_that_its_module_states_is_given_back(self, service: Callable[..., Service]) -> None:
         user = "from .conf import LIMIT\ndef limit(): return LIMIT\n"
         running = service("from . import conf\nconf.LIMIT = 50\n", user=user)
-        rollout = running.apply(GONE)
+        rollout = running.apply(app=GONE)
         assert (running.conf.LIMIT, running.user.limit()) == (5, 5)
         assert rollout.plan.warnings == []
         assert f"changed   {running.package}.conf:LIMIT" in str(rollout.plan)
@@ -152,7 +130,7 @@ class TestImportedNames:
     def test_follow_what_a_patch_sets(self, service: Callable[..., Service], statement: str) -> None:
         user = f"{statement}\ndef limit(): return LIMIT\n"
         running = service("from . import conf\nconf.LIMIT = 50\n", user=user)
-        running.apply("from . import conf\nconf.LIMIT = 70\n")
+        running.apply(app="from . import conf\nconf.LIMIT = 70\n")
         assert (running.conf.LIMIT, running.user.limit()) == (70, 70)
         running.patcher.rollback()
         assert (running.conf.LIMIT, running.user.limit()) == (50, 50)
@@ -160,7 +138,7 @@ class TestImportedNames:
     def test_stay_where_the_program_has_bound_them(self, service: Callable[..., Service]) -> None:
         running = service("from . import conf\nconf.LIMIT = 50\n", user="from .conf import LIMIT\n")
         running.user.LIMIT = 1
-        running.apply("from . import conf\nconf.LIMIT = 70\n")
+        running.apply(app="from . import conf\nconf.LIMIT = 70\n")
         assert (running.conf.LIMIT, running.user.LIMIT) == (70, 1)
 
 

@@ -114,7 +114,7 @@ def kept_in(o: Any, step: Step) -> list[Any]:
 
 def _of_class(cls: type, name: str) -> Any:
     """What a class has under a name, if it is no descriptor."""
-    found = next((walk.class_dict(base)[name] for base in walk.mro(cls) if name in walk.class_dict(base)), MISSING)
+    found = walk.inherited(cls, name, MISSING)
     described = any("__get__" in walk.class_dict(base) for base in walk.mro(type(found)))
     return MISSING if described else found
 

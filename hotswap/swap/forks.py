@@ -71,18 +71,16 @@ class _Attribute(walk.Fork):
         ways: what it is for whom; `walk.MISSING` where the class has none of its own.
     """
 
-    __slots__ = ("__weakref__", "cls", "name", "ways")
+    __slots__ = ("__weakref__", "cls", "name")
+
+    ways: Ways
 
     def __init__(self, cls: type, name: str, ways: Ways) -> None:
         self.cls, self.name, self.ways = cls, name, ways
 
-    @property
-    def newest(self) -> Any:
-        return self.ways.new
-
     def __getattr__(self, name: str) -> Any:
         # Who reads the namespace of the class finds this object, and asks it for `fget`, or `__isabstractmethod__`.
-        if name in _Attribute.__slots__:
+        if name in ("__weakref__", "cls", "name", "ways"):
             raise AttributeError(name)  # a copy that is being made has nothing yet
         return getattr(self.ways.of(caller(_frame(1))), name)
 
@@ -146,7 +144,7 @@ class _DataAttribute(_Attribute):
 
 
 def _hook(kind: type, name: str) -> Any:
-    return next((walk.class_dict(base)[name] for base in walk.mro(kind) if name in walk.class_dict(base)), None)
+    return walk.inherited(kind, name)
 
 
 looked_through.add(id(globals()))

@@ -18,7 +18,7 @@ from typing import Any
 
 from hotswap import walk
 
-__all__ = ["Storage", "storages"]
+__all__ = ["Storage", "definition_of", "storages"]
 
 _CHECKS = (isinstance, issubclass, len, max, min, repr, round, sorted, type)
 _KINDS = (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
@@ -55,16 +55,13 @@ def storages(cls: type, name: str) -> list[Storage] | None:
         cls: the class.
         name: the attribute.
     """
-    own = next((walk.class_dict(base)[_SETATTR] for base in walk.mro(cls) if _SETATTR in walk.class_dict(base)), None)
+    own = walk.inherited(cls, _SETATTR)
     if type(own) is FunctionType:
         return _storages_of(own, name)
-    descriptor = next((walk.class_dict(base)[name] for base in walk.mro(cls) if name in walk.class_dict(base)), None)
+    descriptor = walk.inherited(cls, name)
     kind = type(descriptor)
     setter: Any
-    if issubclass(kind, property):
-        setter = _FSET.__get__(descriptor)
-    else:
-        setter = next((walk.class_dict(base)[_SET] for base in walk.mro(kind) if _SET in walk.class_dict(base)), None)
+    setter = _FSET.__get__(descriptor) if issubclass(kind, property) else walk.inherited(kind, _SET)
     definition = _definition(setter)
     arguments = [] if definition is None else [argument.arg for argument in definition.args.args]
     if issubclass(kind, property):
@@ -85,15 +82,23 @@ def _storages_of(setter: FunctionType, name: str) -> list[Storage] | None:
     return reading.found if reading.reads(definition.body) and reading.found else None
 
 
-def _definition(setter: Any) -> ast.FunctionDef | None:
-    if type(setter) is not FunctionType or setter.__closure__ or "__wrapped__" in setter.__dict__:
+def definition_of(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """Return the statement that defines a function; None for what is none, or wraps one, or has no source at hand."""
+    if type(function) is not FunctionType or "__wrapped__" in function.__dict__:
         return None
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(setter)))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return None  # its source is not there
     found = tree.body[0] if tree.body else None
-    return found if isinstance(found, ast.FunctionDef) and found.name == setter.__name__ else None
+    return found if isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
+
+
+def _definition(setter: Any) -> ast.FunctionDef | None:
+    found = definition_of(setter)
+    if not isinstance(found, ast.FunctionDef) or found.name != setter.__name__ or setter.__closure__:
+        return None
+    return found
 
 
 class _Reading:

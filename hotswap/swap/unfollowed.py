@@ -8,9 +8,7 @@ where these are others, and the call may have set them, the plan says that it ha
 from __future__ import annotations
 
 import ast
-import inspect
 import logging
-import textwrap
 from collections.abc import Callable, Container, Iterable, Iterator
 from types import FunctionType
 from typing import Any
@@ -20,6 +18,7 @@ from hotswap.generation import Called
 from hotswap.swap.assignments import MISSING, in_slot, reached
 from hotswap.swap.beside import Beside, told
 from hotswap.swap.plan import Writes
+from hotswap.swap.setters import definition_of
 from hotswap.walk import UNIQUE_NEVER
 
 __all__ = ["unfollowed"]
@@ -102,7 +101,7 @@ def _stored(cls: type, method: str) -> set[str] | None:
     found: set[str] = set()
     known, waiting = {method}, [method]
     while waiting:
-        definition = _definition(cls, waiting.pop())
+        definition = definition_of(walk.inherited(cls, waiting.pop()))
         if definition is None or not definition.args.args or len(known) > _CALLS:
             return None
         own = definition.args.args[0].arg
@@ -128,20 +127,4 @@ def _stored(cls: type, method: str) -> set[str] | None:
 
 
 def _is_method(cls: type, name: str) -> bool:
-    return type(_found(cls, name)) is FunctionType
-
-
-def _definition(cls: type, method: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    function = _found(cls, method)
-    if type(function) is not FunctionType or "__wrapped__" in function.__dict__:
-        return None
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
-        return None  # its source is not there
-    found = tree.body[0] if tree.body else None
-    return found if isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
-
-
-def _found(cls: type, name: str) -> Any:
-    return next((walk.class_dict(base)[name] for base in walk.mro(cls) if name in walk.class_dict(base)), None)
+    return type(walk.inherited(cls, name)) is FunctionType
