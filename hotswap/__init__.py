@@ -33,6 +33,7 @@ from hotswap.generation import keep
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 from hotswap.rollout import Record, Rollout, State
+from hotswap.session import Session, session
 from hotswap.stage import staging
 from hotswap.swap import CallInFlight
 
@@ -56,6 +57,7 @@ __all__ = [
     "Record",
     "RequirementError",
     "Rollout",
+    "Session",
     "SourceError",
     "State",
     "StateError",
@@ -64,5 +66,6 @@ __all__ = [
     "WrongPackageError",
     "__version__",
     "keep",
+    "session",
     "staging",
 ]

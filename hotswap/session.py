@@ -1,0 +1,244 @@
+"""Sessions: a unit of work keeps the generation that it began with, whatever it calls, until it ends.
+
+Each swap of the process ends a period and begins the next. A session refers to the period in which it began, in a
+context variable: so it holds for the tasks, and for the threads that run in a copy of the context, too. A fork asks for
+it; where no fork stands nobody does, and nothing slows down.
+
+Guarantees: a session is of one generation from its first statement to its last, also if a swap is made while it
+begins. A period lives until the last session that began in it, or before it, has ended: a weak reference to it tells.
+Opening and closing a session takes no lock, and may be done on any thread and in any task.
+
+Assumes: setting a variable of a context, and reading an entry of a dict, are one step, with the GIL and without.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar, cast
+
+__all__ = ["Period", "Session", "Turn", "now", "number_here", "session", "turning"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Period:
+    """The time between two swaps of the process. Lives as long as it is present, or a session of it is open.
+
+    Arguments:
+        number: how many swaps there were before it.
+    """
+
+    __slots__ = ("__weakref__", "later", "number")
+
+    later: Period | None
+    """The one that came after it: it is kept, since whoever is older than the one is older than the other."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.later = None
+
+
+_LATER: Any = vars(Period)["later"]
+_PRESENT = "period"
+_present: dict[str, Period] = {_PRESENT: Period(0)}
+_turning = threading.Lock()
+
+
+def now() -> Period:
+    """Return the present period."""
+    return _present[_PRESENT]
+
+
+class Turn(NamedTuple):
+    """The end of a period.
+
+    Attributes:
+        old, new: the one that ends, and the one that begins.
+        ops: the writes that make it so: C functions.
+        undo: those that take it back.
+    """
+
+    old: Period
+    new: Period
+    ops: list[tuple[Any, ...]]
+    undo: list[tuple[Any, ...]]
+
+
+@contextmanager
+def turning() -> Iterator[Turn]:
+    """Prepare the end of the period, in a block in which nobody else can end it."""
+    with _turning:
+        old = now()
+        new = Period(old.number + 1)
+        put: Callable[..., Any] = operator.setitem
+        yield Turn(
+            old,
+            new,
+            [(_LATER.__set__, old, new), (put, _present, _PRESENT, new)],
+            [(put, _present, _PRESENT, old), (_LATER.__set__, old, None)],
+        )
+
+
+class Session:
+    """One unit of work: it keeps the generation that it began with. Use it with `with`, `async with` or as a decorator.
+
+    One that begins within another belongs to it, and keeps the same generation. What it starts and does not wait for
+    has no session any more when the block has ended.
+    """
+
+    __slots__ = ("__weakref__", "_period", "_token", "began", "thread")
+
+    def __init__(self) -> None:
+        self._period: Period | None = None
+        self._token: Token[Session | None] | None = None
+        self.began = 0.0
+        """When it began, in seconds since the epoch."""
+        self.thread = 0
+        """The identity of the thread in which it began."""
+
+    def __enter__(self) -> Session:
+        self._begin()
+        self._token = _current.set(self)
+        return self
+
+    def _begin(self) -> None:
+        if self.began:
+            raise RuntimeError("a session begins once: open another one with hotswap.session()")
+        around = _current.get()
+        period = None if around is None else around._period
+        self._period = now() if period is None else period
+        self.began, self.thread = time.time(), threading.get_ident()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._period = None
+        token = self._token
+        if token is not None:
+            # Closed in another context than it was opened in, as a generator may be that is thrown away: there it
+            # stays, and holds nothing.
+            with suppress(ValueError, RuntimeError):
+                _current.reset(token)
+
+    async def __aenter__(self) -> Session:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: Function) -> Function:
+        """Return a function each call of which is a session of its own."""
+        return cast("Function", _wrapped(function))
+
+    @contextmanager
+    def _aside(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+        """Begin and end, but hold only in the blocks of what this gives: a generator shares its caller's context."""
+
+        @contextmanager
+        def inside() -> Iterator[None]:
+            token = _current.set(self)
+            try:
+                yield
+            finally:
+                _current.reset(token)
+
+        self._begin()
+        try:
+            yield inside
+        finally:
+            self._period = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._period is not None
+
+
+_current: ContextVar[Session | None] = ContextVar("hotswap_session", default=None)
+
+
+def session() -> Session:
+    """Return a session, to be opened: `with hotswap.session(): ...` keeps one generation for one unit of work.
+
+    `async with` does the same, and so does the decorator `@hotswap.session()` for each call of a function, a coroutine
+    function or a generator function.
+    """
+    return Session()
+
+
+def number_here() -> int | None:
+    """Return the number of the period in which the session of the caller began; None if he has none."""
+    held = _current.get()
+    if held is None:
+        return None
+    period = held._period
+    return None if period is None else period.number
+
+
+def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    made: Callable[..., Any]
+    if inspect.iscoroutinefunction(function):
+
+        async def made(*args: Any, **kwargs: Any) -> Any:
+            with Session():
+                return await function(*args, **kwargs)
+
+    elif inspect.isasyncgenfunction(function):
+
+        async def made(*args: Any, **kwargs: Any) -> Any:
+            with Session()._aside() as inside:
+                generator = function(*args, **kwargs)
+                step, given = generator.asend, None
+                while True:
+                    with inside():
+                        try:
+                            value = await step(given)
+                        except StopAsyncIteration:
+                            return
+                    try:
+                        step, given = generator.asend, (yield value)
+                    except GeneratorExit:
+                        with inside():
+                            await generator.aclose()
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - it is the generator's
+                        step, given = generator.athrow, error
+
+    elif inspect.isgeneratorfunction(function):
+
+        def made(*args: Any, **kwargs: Any) -> Any:
+            with Session()._aside() as inside:
+                generator = function(*args, **kwargs)
+                step, given = generator.send, None
+                while True:
+                    with inside():
+                        try:
+                            value = step(given)
+                        except StopIteration as end:
+                            return end.value
+                    try:
+                        step, given = generator.send, (yield value)
+                    except GeneratorExit:
+                        with inside():
+                            generator.close()
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - it is the generator's
+                        step, given = generator.throw, error
+
+    else:
+
+        def made(*args: Any, **kwargs: Any) -> Any:
+            with Session():
+                return function(*args, **kwargs)
+
+    return functools.wraps(function)(made)
