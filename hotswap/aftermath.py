@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from hotswap import events
 from hotswap.patch import Patch
 from hotswap.records import State
-from hotswap.swap import CallInFlight, Drain, Leftover, Settled, calls_in_flight
+from hotswap.swap import CallInFlight, Drain, Leftover, Settled
 
 __all__ = ["Aftermath", "Auditor", "Drained"]
 
@@ -78,6 +78,8 @@ class Aftermath:
     def __init__(self, auditor: Auditor) -> None:
         self._auditor = auditor
         self.settled: Settled | None = None
+        self.handover: float | None = None
+        """Seconds that calls in flight have to finish before unchanged old code calls the new; None: for ever."""
         self.drained = Drained()
         """Says whether the last call of the generation that went has ended, and waits for that."""
         self._settled = threading.Event()
@@ -94,7 +96,7 @@ class Aftermath:
         closures are not among them. It passes over the heap, with the GIL held: ask now and then, not for each request.
         """
         drain = self._drain
-        return () if drain is None else calls_in_flight(drain.running, drain.since)
+        return () if drain is None else tuple(call for _, call in drain.calls())
 
     def wait_settled(self, timeout: float | None = None) -> bool:
         """Wait until the last call of the generation that went has ended, and what it left behind is led to new code.

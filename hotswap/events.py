@@ -35,6 +35,7 @@ EventName: TypeAlias = Literal[
     "rollout.live",
     "rollout.permanent",
     "rollout.rolled_back",
+    "rollout.handed_over",
     "rollout.settled",
     "migration.failed",
     "check.passed",

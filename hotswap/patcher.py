@@ -18,6 +18,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
+from types import EllipsisType
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from packaging.version import Version
@@ -28,7 +29,7 @@ from hotswap.effects import checked_kinds
 from hotswap.errors import HotswapError, OutdatedError, StateError
 from hotswap.generation import Limit
 from hotswap.patch import Patch
-from hotswap.place import Place, Terms
+from hotswap.place import Place, Seconds, Terms
 from hotswap.rollout import Record, Rollout, State
 from hotswap.settlement import Settlement, catch_up
 from hotswap.shield import outlast
@@ -63,6 +64,8 @@ class Patcher:
             they run in the thread that stages. The same holds for what a rollback loads, which goes on without it.
         closures: whether closures that old functions made are found and led to new code, when old calls have ended.
         allow_effects: kinds of import-time effects that patches may leave; one that leaves another is refused.
+        handover: seconds that calls in flight have to finish on old code. What goes on after that (an endless loop)
+            calls new code where the patch did not change its own; 0 hands over at once, None never.
 
     Raises ValueError for names that are no top-level packages, TypeError or ValueError for what is no time limit or no
     kind of effect, WrongPackageError for packages that do not exist.
@@ -76,11 +79,13 @@ class Patcher:
         load_timeout: float | None = 60.0,
         closures: bool = True,
         allow_effects: Iterable[str] = (),
+        handover: float | None = 10.0,
     ) -> None:
         names = checked_packages(packages)
         if load_timeout is not None:
             check_limit(load_timeout, "load_timeout", "a module")
-        self._load_timeout = load_timeout
+        check_wait(handover, "handover")
+        self._load_timeout, self._handover = load_timeout, handover
         self._allow_effects = checked_kinds(allow_effects)
         self._packages = names
         self._check_timeout = check_timeout
@@ -144,27 +149,30 @@ class Patcher:
 
     # --- rollouts ------------------------------------------------------------------------------------------------
 
-    def stage(self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = ()) -> Rollout:
+    def stage(
+        self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = (), handover: Seconds = ...
+    ) -> Rollout:
         """Load a patch side by side with what is live, and plan the swap. Live code is not touched.
 
         Arguments:
             patch: what to stage.
             wait: seconds to wait for another rollout that is in progress; 0 refuses at once, None waits for ever.
             allow_effects: kinds of import-time effects that this patch may leave, besides those of the patcher.
+            handover: seconds, as those of the patcher, for this rollout and its rollback.
 
         Raises BusyError if another rollout is in progress, and a HotswapError that says what is wrong with the patch;
         the process is as it was then.
         """
-        return self._stage(patch, Terms.of(wait, allow_effects))
+        return self._stage(patch, Terms.of(wait, allow_effects, handover))
 
     def _stage(self, patch: Patch, terms: Terms) -> Rollout:
         if not isinstance(patch, Patch):
             raise TypeError(f"a patch is needed, not a {type(patch).__qualname__}: Patch.from_path(...) makes one")
-        check_wait(terms.wait)
         self._place.take(patch.label, terms)
         try:
             with self._change:
                 rollout = Rollout(self, patch, patch.version or Version("0"))
+                rollout.handover = self._handover if isinstance(terms.handover, EllipsisType) else terms.handover
                 self._place.rollout = rollout
         except BaseException:
             self.leave(None)
@@ -178,23 +186,25 @@ class Patcher:
         rollout.staged(candidate, Limit(self._load_timeout, terms.cancelled, self._place.loading))
         return rollout
 
-    def apply(self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = ()) -> Rollout:
+    def apply(
+        self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = (), handover: Seconds = ...
+    ) -> Rollout:
         """Stage, verify and commit a patch.
 
         Arguments and errors are those of `stage`, `Rollout.verify` and `Rollout.commit`. If anything fails, the
         rollout is rejected and the process is as it was.
         """
-        return self._walk(patch, Terms.of(wait, allow_effects), None)
+        return self._walk(patch, Terms.of(wait, allow_effects, handover), None)
 
     async def apply_async(
-        self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = ()
+        self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = (), handover: Seconds = ...
     ) -> Rollout:
         """Do what `apply` does in a thread, so that the event loop goes on; asynchronous checks run on the loop.
 
         If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
         if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
-        terms = Terms.of(wait, allow_effects)
+        terms = Terms.of(wait, allow_effects, handover)
         loop = asyncio.get_running_loop()
         # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
         executor = ThreadPoolExecutor(1, thread_name_prefix="hotswap-apply")

@@ -10,12 +10,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from types import EllipsisType
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from weakref import WeakSet
 
 from hotswap.effects import checked_kinds
 from hotswap.errors import BusyError, StateError
 from hotswap.records import State
+from hotswap.stopping import check_wait
 from hotswap.verification import Visit, is_inside_check
 
 if TYPE_CHECKING:
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
     from hotswap.rollout import Rollout
 
-__all__ = ["Place", "Terms"]
+__all__ = ["Place", "Seconds", "Terms"]
+
+Seconds: TypeAlias = "float | EllipsisType | None"
 
 
 class Terms(NamedTuple):
@@ -33,16 +37,24 @@ class Terms(NamedTuple):
         wait: seconds to wait for the place; 0 refuses at once, None waits for ever.
         cancelled: ends the wait, and what runs; whoever sets it calls `Place.wake`.
         allow_effects: kinds of import-time effects that may be left behind.
+        handover: seconds that calls in flight have to finish; None: for ever; `...`: as the patcher has it.
     """
 
     wait: float | None
     cancelled: threading.Event
     allow_effects: frozenset[str]
+    handover: Seconds = ...
 
     @classmethod
-    def of(cls, wait: float | None, allow_effects: Iterable[str]) -> Terms:
-        """Return terms that nobody has cancelled. Raises TypeError or ValueError for what is no kind of effect."""
-        return cls(wait, threading.Event(), checked_kinds(allow_effects))
+    def of(cls, wait: float | None, allow_effects: Iterable[str], handover: Seconds) -> Terms:
+        """Return terms that nobody has cancelled.
+
+        Raises TypeError or ValueError for what is no time, or no kind of effect.
+        """
+        check_wait(wait)
+        if handover is not ...:
+            check_wait(handover, "handover")
+        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover)
 
 
 _IN_PROGRESS = (State.STAGED, State.VERIFIED)

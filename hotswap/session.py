@@ -1,11 +1,12 @@
 """Sessions: a unit of work keeps the generation that it began with, whatever it calls, until it ends.
 
-Each swap of the process ends a period and begins the next. A session refers to the period in which it began, in a
-context variable: so it holds for the tasks, and for the threads that run in a copy of the context, too. A fork asks for
-it; where no fork stands nobody does, and nothing slows down.
+Each swap of the process ends a period and begins the next. A session knows the period in which it began, and stands in
+a context variable: so it holds for the tasks, and for the threads that run in a copy of the context, too. A fork asks
+for it; where no fork stands nobody does, and nothing slows down.
 
 Guarantees: a session is of one generation from its first statement to its last, also if a swap is made while it
-begins. A period lives until the last session that began in it, or before it, has ended: a weak reference to it tells.
+begins. The keeper of a period lives until the last session that began in it, or before it, has ended: a weak reference
+to it tells.
 Opening and closing a session takes no lock, and may be done on any thread and in any task.
 
 Assumes: setting a variable of a context, and reading an entry of a dict, are one step, with the GIL and without.
@@ -24,31 +25,37 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, cast
 
-__all__ = ["Period", "Session", "Turn", "now", "number_here", "session", "turning"]
+__all__ = ["Keeper", "Period", "Session", "Turn", "now", "number_here", "session", "turning"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Period:
-    """The time between two swaps of the process. Lives as long as it is present, or a session of it is open.
+class Keeper:
+    """Lives as long as its period is present, or a session is open that began in it or before it."""
 
-    Arguments:
-        number: how many swaps there were before it.
-    """
+    __slots__ = ("__weakref__", "later")
 
-    __slots__ = ("__weakref__", "later", "number")
+    later: Keeper | None
+    """That of the next period: whoever is older than the one period is older than the other."""
 
-    later: Period | None
-    """The one that came after it: it is kept, since whoever is older than the one is older than the other."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self) -> None:
         self.later = None
 
 
-_LATER: Any = vars(Period)["later"]
+class Period(NamedTuple):
+    """The time between two swaps of the process.
+
+    Attributes:
+        number: how many swaps there were before it.
+        keeper: is held by the sessions that begin in it.
+    """
+
+    number: int
+    keeper: Keeper
+
+
 _PRESENT = "period"
-_present: dict[str, Period] = {_PRESENT: Period(0)}
+_present: dict[str, Period] = {_PRESENT: Period(0, Keeper())}
 _turning = threading.Lock()
 
 
@@ -77,14 +84,10 @@ def turning() -> Iterator[Turn]:
     """Prepare the end of the period, in a block in which nobody else can end it."""
     with _turning:
         old = now()
-        new = Period(old.number + 1)
+        new = Period(old.number + 1, Keeper())
+        old.keeper.later = new.keeper
         put: Callable[..., Any] = operator.setitem
-        yield Turn(
-            old,
-            new,
-            [(_LATER.__set__, old, new), (put, _present, _PRESENT, new)],
-            [(put, _present, _PRESENT, old), (_LATER.__set__, old, None)],
-        )
+        yield Turn(old, new, [(put, _present, _PRESENT, new)], [(put, _present, _PRESENT, old)])
 
 
 class Session:
@@ -94,10 +97,11 @@ class Session:
     has no session any more when the block has ended.
     """
 
-    __slots__ = ("__weakref__", "_period", "_token", "began", "thread")
+    __slots__ = ("__weakref__", "_keeper", "_number", "_token", "began", "thread")
 
     def __init__(self) -> None:
-        self._period: Period | None = None
+        self._number: int | None = None
+        self._keeper: Keeper | None = None
         self._token: Token[Session | None] | None = None
         self.began = 0.0
         """When it began, in seconds since the epoch."""
@@ -113,14 +117,14 @@ class Session:
         if self.began:
             raise RuntimeError("a session begins once: open another one with hotswap.session()")
         around = _current.get()
-        period = None if around is None else around._period
-        self._period = now() if period is None else period
+        number, keeper = (None, None) if around is None else (around._number, around._keeper)
+        self._number, self._keeper = now() if number is None or keeper is None else (number, keeper)
         self.began, self.thread = time.time(), threading.get_ident()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._period = None
+        self._end()
         token = self._token
         if token is not None:
             # Closed in another context than it was opened in, as a generator may be that is thrown away: there it
@@ -140,6 +144,9 @@ class Session:
         """Return a function each call of which is a session of its own."""
         return cast("Function", _wrapped(function))
 
+    def _end(self) -> None:
+        self._number = self._keeper = None
+
     @contextmanager
     def _aside(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
         """Begin and end, but hold only in the blocks of what this gives: a generator shares its caller's context."""
@@ -156,12 +163,12 @@ class Session:
         try:
             yield inside
         finally:
-            self._period = None
+            self._end()
 
     @property
     def is_open(self) -> bool:
         """Whether it has begun and not ended."""
-        return self._period is not None
+        return self._keeper is not None
 
 
 _current: ContextVar[Session | None] = ContextVar("hotswap_session", default=None)
@@ -179,10 +186,7 @@ def session() -> Session:
 def number_here() -> int | None:
     """Return the number of the period in which the session of the caller began; None if he has none."""
     held = _current.get()
-    if held is None:
-        return None
-    period = held._period
-    return None if period is None else period.number
+    return None if held is None else held._number
 
 
 def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:

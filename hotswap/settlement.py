@@ -19,8 +19,9 @@ from contextlib import AbstractContextManager, suppress
 from typing import TypeAlias
 
 from hotswap import collector
+from hotswap.handover import Handover
 from hotswap.rollout import Rollout
-from hotswap.swap import Closures, Lineage, Reference, Settled, Settling, Swap
+from hotswap.swap import Closures, Drain, Lineage, Reference, Settled, Settling, Swap
 
 __all__ = ["Settlement", "catch_up"]
 
@@ -40,6 +41,18 @@ class Settlement:
         self._closures = Closures() if closures else None
         self._clones: list[Reference] = []
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
+
+    def await_calls(self, rollout: Rollout, drain: Drain | None, settling: Settling) -> None:
+        """Hand the calls over that a swap has left in flight, when their time has come.
+
+        Arguments:
+            rollout: whose swap it is.
+            drain: tells of the calls.
+            settling: has the forks that lead them.
+        """
+        if drain is not None:
+            settling.handover = handover = Handover(rollout, drain, settling, self._change, rollout.handover)
+            handover.begin()
 
     def take(self, rollout: Rollout, last: Last, settling: Settling) -> None:
         """Take what has drained. Never waits, and never raises.
@@ -70,6 +83,8 @@ class Settlement:
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
                 settling.collapse()
+                if settling.handover is not None:
+                    settling.handover.end()
                 try:
                     done.append((rollout, self._settle(*last(), settling), ""))
                 except Exception as error:  # noqa: BLE001 - nobody waits here; the rollout tells

@@ -219,17 +219,17 @@ def check_limit(seconds: object, subject: str, thing: str) -> None:
         )
 
 
-def check_wait(seconds: object) -> None:
+def check_wait(seconds: object, what: str = "wait") -> None:
     """Refuse what is no time to wait: a number of seconds, 0 and more, or None for ever.
 
-    Raises TypeError or ValueError.
+    Raises TypeError or ValueError, which call it as `what` says.
     """
     if seconds is None:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"wait must be a number of seconds or None, not {type(seconds).__qualname__}")
+        raise TypeError(f"{what} must be a number of seconds or None, not {type(seconds).__qualname__}")
     if not 0 <= seconds <= threading.TIMEOUT_MAX:
-        raise ValueError(f"wait must be 0 to {threading.TIMEOUT_MAX:.0f} seconds, or None for ever, not {seconds!r}")
+        raise ValueError(f"{what} must be 0 to {threading.TIMEOUT_MAX:.0f} seconds, or None for ever, not {seconds!r}")
 
 
 def _load() -> Callable[[int, object], int] | None:

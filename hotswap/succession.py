@@ -44,6 +44,8 @@ _MEANWHILE = "it was imported, or imported anew, while the rollback was made"
 
 _STALE = "keeps what it has made of the version that was taken back"
 
+_NOT_HANDED = "calls that do not end are not led to new code"
+
 _DROPPED = "was imported after the swap, in the version that was taken back; who holds things of it keeps them"
 
 
@@ -172,6 +174,7 @@ class Succession:
                 "modules may have been imported from the old version": lambda: self._forget_stragglers(rollout, known),
                 "files of old versions may be left": lambda: self._shelf.retire([mark]),
                 "the version before is kept in memory": superseded.swap.close if superseded else lambda: None,
+                _NOT_HANDED: lambda: self._settlement.await_calls(rollout, swap.drain, swap.settling),
             }
         )
         return None if superseded is None else superseded.rollout
@@ -320,6 +323,9 @@ class Succession:
                 "functions of earlier versions may not follow later patches": lambda: self._follow_back(previous, swap),
                 "files of the old version may be missing": lambda: self._shelf.put_back(previous.mark),
                 "later patches may not know what is live": lambda: self._live.adopt(previous.entries),
+                _NOT_HANDED: lambda: self._settlement.await_calls(
+                    rollout, previous.swap.drain, previous.swap.settling_back
+                ),
                 "what was taken back is kept in memory": previous.swap.close,
                 "files of what was taken back may be left": lambda: self._shelf.retire([]),
             }

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 __all__ = [
     "ENUM_HASH",
+    "FORWARDS",
     "MISSING",
     "UNIQUE_NEVER",
     "Fork",
@@ -32,6 +33,7 @@ __all__ = [
     "is_class",
     "is_class_of",
     "is_container",
+    "is_forwarder",
     "is_hashed_by_name",
     "is_same",
     "is_written_in_c",
@@ -57,6 +59,21 @@ _CONTAINERS = (OrderedDict, dict, set, deque, list)
 
 MISSING: Any = object()
 """Stands for an attribute that a class has not."""
+
+
+class _Mark:
+    def __repr__(self) -> str:
+        return "hotswap: a forwarder"
+
+
+FORWARDS: Any = _Mark()
+"""Ends the constants of the code that leads to a successor: so it is told from other code at the price of one look."""
+
+
+def is_forwarder(code: types.CodeType) -> bool:
+    """Whether code only leads to a successor."""
+    constants = code.co_consts
+    return bool(constants) and constants[-1] is FORWARDS
 
 
 class Fork:

@@ -31,7 +31,7 @@ from pathlib import Path
 from types import CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from hotswap import Patcher, walk
+from hotswap import Patcher, clock, walk
 from hotswap.effects.exits import registered
 from hotswap.generation import worlds
 from hotswap.settlement import Settlement, catch_up
@@ -89,8 +89,18 @@ def _raw_threads() -> int:
     while True:
         frames = list(sys._current_frames().values())
         if not any(_settles(frame) or _begins_or_ends(frame) for frame in frames) or time.monotonic() > deadline:
-            return len(frames)
+            return sum(not _watches_the_time(frame) for frame in frames)
         time.sleep(0)
+
+
+def _watches_the_time(frame: FrameType) -> bool:
+    """Whether a thread is hotswap's clock: it is there as long as a call or a session is waited for."""
+    walked: FrameType | None = frame
+    while walked is not None:
+        if walked.f_globals is clock.__dict__ and walked.f_code.co_name == "_watch":
+            return True
+        walked = walked.f_back
+    return False
 
 
 def collect() -> None:

@@ -64,6 +64,7 @@ class TestNames:
             "rollout.live",
             "rollout.permanent",
             "rollout.rolled_back",
+            "rollout.handed_over",
             "rollout.settled",
             "migration.failed",
             "check.passed",

@@ -363,6 +363,30 @@ class TestWhereNothingIsInFlight:
         running.patcher.rollback()
         assert next(running.core.seen(thing_of(running.core, 2))) == expected(2)
 
+    def test_no_fork_is_made_for_nested_code_that_nobody_holds(
+        self, service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def never(_: object) -> Any:
+            raise AssertionError("a fork is made")
+
+        monkeypatch.setattr(forks.Forks, "ops", never)
+        source = """
+            def sums(n): return {0} + sum(x for x in range(n))
+            def outer():
+                def rows():
+                    def deeper(): yield from (z for z in "")
+                    yield {0}
+                async def answer(): return [a async for a in rows()]
+                return sum(rows())
+            class Thing:
+                def step(self): return (q for q in "")
+            """
+        running = service(textwrap.dedent(source.format(1)))
+        running.put(textwrap.dedent(source.format(2)))
+        assert running.core.outer() == 2
+        running.patcher.rollback()
+        assert running.core.outer() == 1
+
     def test_signatures_are_those_of_the_new(self, service: Callable[[str], Service]) -> None:
         running = service("def function(a, b=1): return a\n")
         old = running.core.function

@@ -16,7 +16,7 @@ import pytest
 
 from hotswap import Patch, Patcher
 from hotswap.errors import CommitError
-from hotswap.generation import ModuleView
+from hotswap.generation import ModuleView, World
 from hotswap.rollout import Rollout
 from hotswap.swap import Swap
 from hotswap.swap.forwarding import SupersededModule, target_of
@@ -491,7 +491,8 @@ class TestWhatIsTold:
 
     def test_a_held_view_of_a_module_that_is_gone_reads_the_old_one(self, make_package: Make) -> None:
         shop = Shop(make_package, {"a.py": "x = 1\n"}, "a")
-        world: Any = type("World", (), {"live": True})()
+        world = World((shop.name,))
+        world.live = True
         view = ModuleView(f"{shop.name}.gone", world, {"v": 1})
         assert view.v == 1
         with pytest.raises(AttributeError, match="has no attribute 'w'"):

@@ -92,18 +92,18 @@ class TestSession:
         assert number_here() is None
 
 
-class TestPeriod:
+class TestKeeper:
     def test_lives_until_the_last_session_has_ended_that_is_as_old(self) -> None:
         swap()
         first = hotswap.session()
         with first:
-            periods = [weakref.ref(now())]
+            keepers = [weakref.ref(now().keeper)]
             swap()
             # Nobody begins in it; but who is older than the one before is older than this one.
-            periods.append(weakref.ref(now()))
+            keepers.append(weakref.ref(now().keeper))
             swap()
-            assert [period() is not None for period in periods] == [True, True]
-        assert [period() for period in periods] == [None, None]
+            assert [keeper() is not None for keeper in keepers] == [True, True]
+        assert [keeper() for keeper in keepers] == [None, None]
 
 
 class TestDecorator:

@@ -8,7 +8,8 @@ from hotswap.generation.earlier import Earlier, EarlierCandidate, Ground
 from hotswap.generation.examination import authorships
 from hotswap.generation.failures import told
 from hotswap.generation.files import Tree
-from hotswap.generation.isolation import GONE, ImportCall, ModuleView, Reason, World, gate, worlds
+from hotswap.generation.import_call import ImportCall
+from hotswap.generation.isolation import GONE, ModuleView, Reason, World, gate, worlds
 from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at

@@ -13,7 +13,8 @@ from hotswap.effects import Survey
 from hotswap.generation.definitions import Kind, analyse, public_names
 from hotswap.generation.files import NamespaceLoader
 from hotswap.generation.finding import find
-from hotswap.generation.isolation import GONE, ImportCall, World, worlds
+from hotswap.generation.import_call import ImportCall
+from hotswap.generation.isolation import GONE, World, worlds
 from hotswap.generation.live import Live, same_value
 from hotswap.generation.shelter import sheltered
 from hotswap.generation.submodules import Submodules

@@ -24,7 +24,8 @@ from hotswap.errors import LoadError
 from hotswap.generation.candidate_world import CandidateWorld
 from hotswap.generation.definitions import Definitions, Kind
 from hotswap.generation.files import Tree
-from hotswap.generation.isolation import GONE, ImportCall, ModuleView, worlds
+from hotswap.generation.import_call import ImportCall
+from hotswap.generation.isolation import GONE, ModuleView, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule
 from hotswap.generation.loading import Candidate

@@ -24,12 +24,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from hotswap.generation.aliases import is_alias, name_of
+from hotswap.generation.import_call import ImportCall
 from hotswap.namespaces import imported, replace_names
 
-__all__ = ["GONE", "ImportCall", "ModuleView", "Reason", "World", "gate", "worlds"]
+__all__ = ["GONE", "ModuleView", "Reason", "World", "gate", "worlds"]
 
 GONE: Any = object()
 """Stands for an attribute of a module, or an entry of `sys.modules`, that was deleted or is not there."""
@@ -38,25 +39,6 @@ worlds: dict[int, World] = {}
 """The registry: id of a module's globals -> the world that its code imports from. A world keeps these globals alive."""
 
 _SENTINEL: dict[str, Any] = {"__name__": "hotswap.probe"}
-
-
-class ImportCall(NamedTuple):
-    """A call of `builtins.__import__`: by an import statement, most often.
-
-    Arguments:
-        original: does it for code that has no world.
-        name, globals_, fromlist, level: as in `builtins.__import__`.
-    """
-
-    original: Callable[..., Any]
-    name: str
-    globals_: Mapping[str, Any]
-    fromlist: Sequence[str]
-    level: int
-
-    def pass_on(self) -> Any:
-        """Do what it does for code that has no world."""
-        return self.original(self.name, self.globals_, None, self.fromlist, self.level)
 
 
 class World:
@@ -79,6 +61,12 @@ class World:
         self.assignments: dict[str, tuple[dict[str, Any], dict[str, Any]]] | None = None
         """Name of a shared module -> (its globals, attributes that are kept aside); None where they are set at once."""
         self.kept: dict[tuple[str, str], Any] | None = None
+        self.keeps: Callable[[FrameType], bool] | None = None
+        """Whether code of this generation still gets what is of it; None: it always does."""
+
+    def holds(self, frame: FrameType | None) -> bool:
+        """Whether the code in a frame gets what is of this generation, and not what is live."""
+        return not self.live and (self.keeps is None or frame is None or self.keeps(frame))
 
     def load(self, name: str) -> None:
         """Make sure that `name` can be found. Raises ModuleNotFoundError if there is no such module."""
@@ -196,7 +184,7 @@ class ModuleView(ModuleType):
 
     def __getattribute__(self, attribute: str) -> Any:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
-        if world.live:
+        if not world.holds(sys._getframe(1)):
             # One that went with its version has no live module: the old one is all there is.
             return _held(facts, name, attribute) if name not in sys.modules else getattr(sys.modules[name], attribute)
         assigned = world.assigned(name)
@@ -233,14 +221,14 @@ class ModuleView(ModuleType):
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
-        if world.live:
-            setattr(sys.modules[name], attribute, value)
-        else:
+        if world.holds(sys._getframe(1)) or name not in sys.modules:
             world.assign(name, facts, attribute, value)
+        else:
+            setattr(sys.modules[name], attribute, value)
 
     def __delattr__(self, attribute: str) -> None:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
-        if world.live:
+        if not world.holds(sys._getframe(1)) and name in sys.modules:
             delattr(sys.modules[name], attribute)
         elif world.assigned(name).get(attribute, facts.get(attribute, GONE)) is GONE:
             raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
@@ -249,7 +237,11 @@ class ModuleView(ModuleType):
 
     def __dir__(self) -> list[str]:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
-        return dir(sys.modules[name]) if world.live else sorted({*facts, *world.assigned(name)})
+        return (
+            dir(sys.modules[name])
+            if not world.holds(sys._getframe(1)) and name in sys.modules
+            else sorted({*facts, *world.assigned(name)})
+        )
 
 
 def _held(facts: dict[str, Any], name: str, attribute: str) -> Any:
@@ -273,7 +265,8 @@ def _world_of(frame: FrameType | None) -> World | None:
     while frame is not None:
         facts = frame.f_globals
         if str(facts.get("__name__")).partition(".")[0] not in _GO_BETWEENS:
-            return worlds.get(id(facts))
+            world = worlds.get(id(facts))
+            return world if world is None or world.keeps is None or world.keeps(frame) else None
         frame = frame.f_back
     return None
 
@@ -303,7 +296,7 @@ class _Gate:
             level: int = 0,
         ) -> Any:
             world = worlds.get(id(globals))
-            if world is not None and globals is not None:
+            if world is not None and globals is not None and (world.keeps is None or world.keeps(sys._getframe(1))):
                 return world.import_(ImportCall(self._import, name, globals, fromlist or (), level))
             if globals is _SENTINEL:
                 self._reached = True

@@ -261,7 +261,8 @@ def _runs(source: str, facts: dict[str, object]) -> bool:
             parts = [item for _, item in walk.class_items(cls)]
         for function in (function for part in parts for function in _functions(part)):
             code = function.__code__
-            if function.__globals__ is facts and code.co_filename == file and _key(code) not in known:
+            own = function.__globals__ is facts and code.co_filename == file and not walk.is_forwarder(code)
+            if own and _key(code) not in known:
                 return False
     return True
 

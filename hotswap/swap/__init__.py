@@ -2,7 +2,7 @@
 
 from hotswap.swap.adapting import Adapter, Facts
 from hotswap.swap.audit import Leftover
-from hotswap.swap.calls import CallInFlight, calls_in_flight
+from hotswap.swap.calls import CallInFlight
 from hotswap.swap.contents import Kept
 from hotswap.swap.drain import Drain
 from hotswap.swap.importers import Importers
@@ -38,6 +38,5 @@ __all__ = [
     "Swap",
     "Undone",
     "Writes",
-    "calls_in_flight",
     "migrate",
 ]

@@ -53,16 +53,19 @@ class Advance(Reversal):
         self.make_ready()
         self._old_world.begin()
         self.drain = drain = drain_of(self._crossings.going, self._old_world, partial(drained, self.settling))
-        forks = self._crossings.forward(self.settling)
+        forks = self._crossings.forward(self.settling, self.settling_back)
         try:
             pause = self._writes.apply(forks)
+            if forks.stand:
+                drain.wait_for(forks.keeper)
+                drain.wait_for_suspended(code for code, _ in self.settling.nested)
         except BaseException:
             self._old_world.end()
             self.unmake()
             raise
         finally:
             forks.landed()
-        self.settling.forks = forks if forks.stand else None
+        self.settling.installed(forks)
         self.settle_in()
         self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
         if drain.drained.is_set():

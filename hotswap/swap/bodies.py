@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap.swap.forwarding import identity_of
+from hotswap.swap.forwarding import code_of, identity_of
 from hotswap.swap.nested import is_nested
 from hotswap.swap.pairs import FunctionPair, Pairing
 
@@ -54,7 +54,7 @@ class Bodies:
 
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:
-            code = self.codes[id(function)] = function.__code__.replace()
+            code = self.codes[id(function)] = code_of(function).replace()
             self._facts[id(function)] = identity_of(function, None if is_nested(code) else code)
 
     def _is_made_by_candidate(self, function: FunctionType) -> bool:
@@ -78,7 +78,7 @@ class Bodies:
 
 
 def _own_code(function: FunctionType) -> CodeType | None:
-    return None if is_nested(function.__code__) else function.__code__.replace()
+    return None if is_nested(function.__code__) else code_of(function).replace()
 
 
 def same_code(old: Any, new: Any) -> bool:
@@ -86,7 +86,7 @@ def same_code(old: Any, new: Any) -> bool:
     old, new = _function_of(old), _function_of(new)
     if type(old) is not FunctionType or type(new) is not FunctionType:
         return old is new
-    return equal_code(old.__code__, new.__code__) and _simple(old.__defaults__) == _simple(new.__defaults__)
+    return equal_code(code_of(old), code_of(new)) and _simple(old.__defaults__) == _simple(new.__defaults__)
 
 
 def _function_of(value: Any) -> Any:

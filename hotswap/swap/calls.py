@@ -10,13 +10,13 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-__all__ = ["CallInFlight", "calls_in_flight"]
+__all__ = ["CallInFlight", "calls_in_flight", "frame_of", "is_over", "suspended", "unused"]
 
 _FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
@@ -49,8 +49,8 @@ class CallInFlight:
         return f"{self.function}, line {self.line}, {where}, since {self.since:%H:%M:%S}"
 
 
-def calls_in_flight(codes: Iterable[CodeType], since: datetime) -> tuple[CallInFlight, ...]:
-    """Return the calls that run some code.
+def calls_in_flight(codes: Iterable[CodeType], since: datetime) -> list[tuple[CodeType, CallInFlight]]:
+    """Return the calls that run some code, each with the code.
 
     Arguments:
         codes: the code.
@@ -58,43 +58,88 @@ def calls_in_flight(codes: Iterable[CodeType], since: datetime) -> tuple[CallInF
     """
     wanted = {id(code): code for code in codes}
     if not wanted:
-        return ()
+        return []
     found: list[tuple[FrameType, str, Any]] = [(frame, thread, None) for thread, frame in _running(wanted)]
     seen = {id(frame) for frame, *_ in found}
-    for o in gc.get_referrers(*wanted.values()):
-        name = _FRAMES.get(type(o))
-        held: FrameType | None = None if name is None else getattr(o, name)
-        if held is not None and id(held) not in seen:  # without a frame it has ended, and is only held
+    for o in suspended(wanted.values()):
+        held = frame_of(o)
+        if held is not None and id(held) not in seen:
             found.append((held, "", o))
     tasks = _tasks() if any(o is not None for *_, o in found) else {}
     calls = [
-        CallInFlight(
-            f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}",
-            frame.f_code.co_filename,
-            frame.f_lineno or frame.f_code.co_firstlineno,
-            thread,
-            tasks.get(id(o), "") if o is not None else "",
-            since,
+        (
+            frame.f_code,
+            CallInFlight(
+                f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}",
+                frame.f_code.co_filename,
+                frame.f_lineno or frame.f_code.co_firstlineno,
+                thread,
+                tasks.get(id(o), "") if o is not None else "",
+                since,
+            ),
         )
         for frame, thread, o in found
     ]
     found.clear()
-    return tuple(sorted(calls, key=lambda call: (call.function, call.line, call.thread, call.task)))
+    return sorted(calls, key=lambda call: (call[1].function, call[1].line, call[1].thread, call[1].task))
+
+
+def unused(codes: Iterable[CodeType]) -> set[int]:
+    """Return the ids of the code that no call runs: somebody else holds it, a debugger or a function of his own.
+
+    It passes over the heap only for what no thread is running.
+    """
+    wanted = {id(code): code for code in codes}
+    for _, frame in _running(wanted):
+        wanted.pop(id(frame.f_code), None)
+    for o in suspended(wanted.values()) if wanted else ():
+        held = frame_of(o)
+        if held is not None:
+            wanted.pop(id(held.f_code), None)
+    return {*wanted}
+
+
+def suspended(codes: Iterable[CodeType]) -> list[Any]:
+    """Return the generators and coroutines that run some code and have not ended."""
+    wanted = list(codes)
+    return [o for o in gc.get_referrers(*wanted) if frame_of(o) is not None] if wanted else []
+
+
+def frame_of(o: object) -> FrameType | None:
+    """Return the frame of a generator or a coroutine that has not ended."""
+    attribute = _FRAMES.get(type(o))
+    return None if attribute is None else getattr(o, attribute)
+
+
+def is_over(o: object) -> bool:
+    """Whether something is a generator or a coroutine that has ended."""
+    return type(o) in _FRAMES and frame_of(o) is None
 
 
 def _running(wanted: Container[int]) -> list[tuple[str, FrameType]]:
     """The frames on the stacks of threads that run some code, each with the name of the thread."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
+    stacks = [(names.get(ident, str(ident)), frame) for ident, frame in sys._current_frames().items()]
+    stacks += [("", frame) for frame in _greenlets()]
     found: list[tuple[str, FrameType]] = []
     walked: FrameType | None
-    for ident, walked in sys._current_frames().items():
+    for name, walked in stacks:
         while walked is not None:
             if id(walked.f_code) in wanted:
-                found.append((names.get(ident, str(ident)), walked))
+                found.append((name, walked))
             walked = walked.f_back
     # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
     del walked
+    stacks.clear()
     return found
+
+
+def _greenlets() -> Iterator[FrameType]:
+    """The frames of greenlets that are switched away from: they are on no stack of a thread."""
+    kind = getattr(sys.modules.get("greenlet"), "greenlet", None)
+    if kind is not None:
+        frames = (o.gr_frame for o in gc.get_objects() if issubclass(type(o), kind))
+        yield from (frame for frame in frames if frame is not None)
 
 
 def _tasks() -> dict[int, str]:

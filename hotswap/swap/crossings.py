@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-from hotswap.swap.bodies import Bodies
+from hotswap.swap.bodies import Bodies, equal_code
 from hotswap.swap.drain import InFlight, OldWorld
-from hotswap.swap.forks import Forks
-from hotswap.swap.nested import is_nested
+from hotswap.swap.forks import Forks, Led
+from hotswap.swap.forwarding import code_of
+from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.settling import Settling
@@ -50,7 +51,8 @@ class Crossings:
         for function in (*self._gone, *self._added):
             writes.hold_code(function)
         writes.late(self._copies)
-        self.there, self.back = (Junction(id(facts) for facts in world.namespaces()) for world in worlds)
+        spaces = [[id(facts) for facts in world.namespaces()] for world in worlds]
+        self.there, self.back = Junction(*spaces), Junction(*spaces[::-1])
 
     def add(self, changed: Iterable[Changed]) -> None:
         """Note attributes that change. The metaclass of a framework may do what it likes with them: it is let alone."""
@@ -77,37 +79,105 @@ class Crossings:
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
 
-    def forward(self, settling: Settling) -> Forks:
-        """Return the forks of the commit. Code is held by them until they have `landed`."""
-        assert settling.cloning is not None, "the clones are made when the swap is prepared"
-        running = InFlight(self.going, self._writes)
-        return Forks(self.there, running, settling.cloning, self._attributes, self._led)
+    def forward(self, settling: Settling, other: Settling) -> Forks:
+        """Return the forks of the commit. Code is held by them until they have `landed`.
 
-    def backward(self, settling: Settling) -> Forks:
+        Arguments:
+            settling: of the generation that goes.
+            other: of the one that comes.
+        """
+        return Forks(
+            self.there, InFlight(self.going, self._writes, settling.nested), settling, _There(self, settling, other)
+        )
+
+    def backward(self, settling: Settling, other: Settling) -> Forks:
         """Return those of the way back."""
-        assert settling.cloning is not None, "the clones are made when the swap is prepared"
-        running = InFlight(self.returning, self._writes)
-        return Forks(self.back, running, settling.cloning, self._attributes_back, self._led_back)
-
-    def _attributes(self) -> Iterator[tuple[type, str, Any, Any]]:
-        return ((one.cls, one.name, one.was, self._translate(one.will)) for one in self._changed)
-
-    def _attributes_back(self) -> Iterator[tuple[type, str, Any, Any]]:
-        return ((one.cls, one.name, self._translate(one.will), one.was) for one in self._changed)
-
-    def _led(self) -> Iterator[tuple[FunctionType, Any, CodeType | None]]:
-        for pair in self._pairing.functions:
-            if not is_nested(self._facts.of(pair.old)["__code__"]):
-                yield pair.old, pair.new, self._code(pair.new)
-
-    def _led_back(self) -> Iterator[tuple[FunctionType, Any, CodeType | None]]:
-        for pair in self._pairing.functions:
-            if self._facts.is_new(pair.made) and not is_nested(self._facts.of(pair.made)["__code__"]):
-                yield pair.made, pair.back, self._code(pair.back)
+        return Forks(
+            self.back, InFlight(self.returning, self._writes, settling.nested), settling, _Back(self, settling, other)
+        )
 
     def _code(self, function: Any) -> CodeType | None:
         facts = self._facts.known(function)
         return None if facts is None else facts["__code__"]
+
+
+class _There:
+    """What a swap changes when it is made.
+
+    Arguments:
+        crossings: know the swap.
+        settling: of the generation that goes.
+        other: of the one that comes.
+    """
+
+    def __init__(self, crossings: Crossings, settling: Settling, other: Settling) -> None:
+        self._of, self._nested = crossings, (settling.nested, other.nested)
+
+    def attributes(self) -> Iterator[Changed]:
+        """Attributes of classes: what they were, and what they will be."""
+        return (one._replace(will=self._of._translate(one.will)) for one in self._of._changed)
+
+    def functions(self) -> Iterator[Led]:
+        """Functions that lead to successors."""
+        methods = _methods(one.will for one in self._of._changed)
+        for pair in self._of._pairing.functions:
+            own = code_of(pair.new) if type(pair.new) is FunctionType else None
+            yield Led(pair.old, pair.new, self._of._code(pair.new), own, id(pair.new) not in methods)
+
+    def successor(self, value: Any) -> Any:
+        """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
+        return self._of._pairing.successors.get(id(value), (None, None))[1]
+
+    def same(self) -> frozenset[int]:
+        """The ids of the code of the generation that goes which is the same in the one that comes."""
+        pairs = ((pair.old, pair.new) for pair in self._of._pairing.functions)
+        return frozenset(_same(pairs, self._of._facts, self._nested))
+
+
+class _Back(_There):
+    """What it changes when it is taken back."""
+
+    def attributes(self) -> Iterator[Changed]:
+        """Attributes of classes: what they were, and what they will be."""
+        return (Changed(one.cls, one.name, one.will, one.was) for one in super().attributes())
+
+    def functions(self) -> Iterator[Led]:
+        """Functions that lead to successors."""
+        facts, methods = self._of._facts, _methods(one.was for one in self._of._changed)
+        for pair in self._of._pairing.functions:
+            if facts.is_new(pair.made):
+                code = self._of._code(pair.back)
+                yield Led(pair.made, pair.back, code, code, id(pair.back) not in methods)
+
+    def successor(self, value: Any) -> Any:
+        """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
+        return next((old for old, new in self._of._pairing.successors.values() if new is value), None)
+
+    def same(self) -> frozenset[int]:
+        """The ids of the code of the generation that goes which is the same in the one that comes."""
+        pairs = ((pair.made, pair.back) for pair in self._of._pairing.functions if self._of._facts.is_new(pair.made))
+        return frozenset(_same(pairs, self._of._facts, self._nested))
+
+
+def _methods(values: Iterable[Any]) -> set[int]:
+    """The ids of functions that only classes lead to: the attributes of those ask who calls already."""
+    return {id(getattr(value, "__func__", value)) for value in values if type(value) in _METHODS}
+
+
+_METHODS = (FunctionType, staticmethod, classmethod)
+
+
+def _same(pairs: Iterable[tuple[Any, Any]], facts: Bodies, nested: tuple[NestedCode, NestedCode]) -> Iterator[int]:
+    for old, new in pairs:
+        if type(old) is FunctionType is type(new):
+            before, after = facts.codes.get(id(old)), facts.known(new)
+            if before is not None and after is not None and equal_code(before, after["__code__"]):
+                yield id(before)
+                yield id(code_of(old))
+    for code, place in nested[0]:
+        found = nested[1].counterpart(place)
+        if found is not None and equal_code(code, found[0]):
+            yield id(code)
 
 
 def _is_own(value: Any, world: OldWorld) -> bool:

@@ -16,19 +16,21 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.generation import ModuleView, Reason, World, gate, worlds
-from hotswap.swap.forwarding import target_of
+from hotswap.session import Keeper, now
+from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, is_over, suspended, unused
+from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Writes, gil_enabled
 
-__all__ = ["Cloning", "Drain", "InFlight", "OldWorld", "drain_of", "running"]
+__all__ = ["Cloning", "Drain", "InFlight", "OldWorld", "copy_outside", "drain_of", "running"]
 
 
 class OldWorld(World):
@@ -120,6 +122,8 @@ class Cloning:
         """Cells that hold an old function: (cell, that function, its clone)."""
         self.functions: list[tuple[FunctionType, FunctionType]] = []
         """The functions that were cloned, each with its clone."""
+        self.wrapped: list[tuple[Any, Any]] = []
+        """The caches and partial objects around such functions, each with its clone."""
 
     def clone(self, value: Any) -> Any:
         """Return what old code gets in place of `value`: a clone, a view, or `value` itself."""
@@ -133,12 +137,16 @@ class Cloning:
             inner = self.clone(value.__wrapped__)
             if inner is not value.__wrapped__:
                 parameters = value.cache_parameters()
-                return self._note(value, functools.lru_cache(**parameters)(inner))
+                return self._wrap(value, functools.lru_cache(**parameters)(inner))
         if kind is functools.partial:
             inner = self.clone(value.func)
             if inner is not value.func:
-                return self._note(value, functools.partial(inner, *value.args, **value.keywords))
+                return self._wrap(value, functools.partial(inner, *value.args, **value.keywords))
         return value
+
+    def _wrap(self, value: Any, clone: Any) -> Any:
+        self.wrapped.append((value, clone))
+        return self._note(value, clone)
 
     def _function(self, function: FunctionType) -> Any:
         code = self._codes.get(id(function))
@@ -150,11 +158,7 @@ class Cloning:
             # A clone of a forwarder would be a circle through a code object, which the collector can't see.
             return self._note(function, target)
         clone = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
-        clone.__kwdefaults__ = function.__kwdefaults__
-        clone.__qualname__ = function.__qualname__
-        clone.__module__ = function.__module__
-        clone.__doc__ = function.__doc__
-        clone.__dict__.update(function.__dict__)
+        copy_outside(function, clone)
         self._note(function, clone)
         self.functions.append((function, clone))
         for cell in function.__closure__ or ():
@@ -170,6 +174,15 @@ class Cloning:
         return clone
 
 
+def copy_outside(function: FunctionType, clone: FunctionType) -> None:
+    """Have a clone tell of itself what the function does."""
+    clone.__kwdefaults__ = function.__kwdefaults__
+    clone.__qualname__ = function.__qualname__
+    clone.__module__ = function.__module__
+    clone.__doc__ = function.__doc__
+    clone.__dict__.update(function.__dict__)
+
+
 class Drain:
     """Tells when the last call of an old generation has ended. Lives until then.
 
@@ -177,17 +190,52 @@ class Drain:
     whichever thread that happened, so `then` must be quick and must not raise.
 
     Assumes: reference counting, or a collection that comes some day. Something else that holds code objects (a
-    debugger, coverage of CPython 3.11) delays it for as long as it does.
+    debugger, coverage of CPython 3.11) delays it until somebody asks it to `let_go_of_unused`.
     """
 
     def __init__(self, codes: Iterable[CodeType], then: Callable[[], None]) -> None:
         self.drained = threading.Event()
         self._then = [then]
-        self._waiting: dict[int, weakref.ref[CodeType]] = {}
+        self._waiting: dict[int, weakref.ref[Any]] = {}
         self._armed = False
         self.since = datetime.now(UTC)
         for code in codes:
             self._waiting[id(code)] = weakref.ref(code, functools.partial(self._died, id(code)))
+
+    def wait_for(self, keeper: Keeper) -> None:
+        """Wait for the sessions of a period, too, and of those before it."""
+        self._waiting[id(keeper)] = weakref.ref(keeper, functools.partial(self._died, id(keeper)))
+
+    def wait_for_suspended(self, codes: Iterable[CodeType]) -> None:
+        """Wait for the generators and coroutines, too, that run nested code now. It passes over the heap."""
+        for o in suspended([code for code in codes if code.co_flags & KIND_FLAGS]):
+            self._waiting[id(o)] = weakref.ref(o, functools.partial(self._died, id(o)))
+
+    def let_go(self, codes: Container[int]) -> None:
+        """Wait no longer for some code: its calls go on with new code, or somebody else holds it.
+
+        Arguments:
+            codes: the ids of the code.
+        """
+        for key, reference in list(self._waiting.items()):
+            frame = frame_of(reference())
+            if key in codes or (frame is not None and id(frame.f_code) in codes):
+                self._waiting.pop(key, None)
+        self._check()
+
+    def let_go_of_unused(self) -> None:
+        """Wait no longer for what somebody holds, but no call runs: code, and coroutines that have ended.
+
+        It may pass over the heap.
+        """
+        for key, reference in list(self._waiting.items()):
+            if is_over(reference()):
+                self._waiting.pop(key, None)
+        self.let_go(unused(self.running))
+
+    def calls(self) -> list[tuple[CodeType, CallInFlight]]:
+        """Return the calls that are waited for, each with its code. It passes over the heap."""
+        return calls_in_flight(self.running, self.since)
 
     def arm(self) -> None:
         """Begin to tell: called when nothing but calls in flight keeps the code."""
@@ -199,9 +247,17 @@ class Drain:
     @property
     def running(self) -> list[CodeType]:
         """The code that calls in flight run; or that somebody else holds."""
-        return [code for reference in list(self._waiting.values()) if (code := reference()) is not None]
+        held = [o for reference in list(self._waiting.values()) if (o := reference()) is not None]
+        frames = [frame for o in held if (frame := frame_of(o)) is not None]
+        return [*(o for o in held if type(o) is CodeType), *{id(f.f_code): f.f_code for f in frames}.values()]
 
-    def _died(self, key: int, _: weakref.ref[CodeType]) -> None:
+    @property
+    def keeper(self) -> Keeper | None:
+        """What open sessions hold."""
+        held = (reference() for reference in list(self._waiting.values()))
+        return next((o for o in held if type(o) is Keeper), None)
+
+    def _died(self, key: int, _: weakref.ref[Any]) -> None:
         self._waiting.pop(key, None)
         self._check()
 
@@ -217,12 +273,15 @@ class Drain:
 
 
 class InFlight:
-    """Tells whether a call of a generation is in flight, also within the one C call of a commit.
+    """Tells whether a call of a generation is in flight, or a session open, also within the one C call of a commit.
 
     A frame, a suspended generator and a coroutine refer to the code that they run; besides, a function does, and what
     the writes hold until the end of the call. So a code object that has more references than that is running, or
     somebody else holds it: that counts as running, too. How many references are usual is read from two code objects of
-    our own that are held the same way.
+    our own that are held the same way. So do sessions refer to the keeper of their period.
+
+    Nested code is held by closures as well, and there may be any number of them. Where a generator or a coroutine may
+    run it, it counts as running with the first of them; what does run is found out after the commit.
 
     Guarantees: `probe` gives an iterator made of C functions only. Where it says no, no thread has run since.
     Assumes: the GIL, and that references are counted at once; elsewhere everything counts as in flight.
@@ -230,34 +289,52 @@ class InFlight:
     Arguments:
         functions: those of the generation, with their code.
         writes: those of the swap; they hold code until their call has ended.
+        nested: the nested code of the generation.
     """
 
-    def __init__(self, functions: Iterable[FunctionType], writes: Writes) -> None:
+    def __init__(self, functions: Iterable[FunctionType], writes: Writes, nested: NestedCode) -> None:
         counts: Counter[int] = Counter()
         alone, held = (
             InFlight.__init__.__code__.replace(co_name="alone"),
             InFlight.__init__.__code__.replace(co_name="held"),
         )
-        self._codes = [alone, held]
+        self._codes: list[Any] = [alone, held]
         self._usual = FunctionType(held, {})
         writes.hold_code(self._usual)
         del alone, held
         for function in {id(function): function for function in functions}.values():
-            code = function.__code__
+            code = code_of(function)
             if not is_nested(code):
                 if not counts[id(code)]:
                     self._codes.append(code)
                 counts[id(code)] += 1
         self._counts = [counts[id(code)] for code in self._codes[2:]]
+        self._codes.append(now().keeper)
+        self._own_nested = NestedCode([FunctionType(_with_generator.__code__.replace(), {"__name__": __name__})])
+        self._nested = [code for code, _ in (*self._own_nested, *nested) if code.co_flags & KIND_FLAGS]
+        inner = Counter(map(id, nested.outer()))
+        self._inner = [inner[id(code)] for code in self._nested[1:]]
 
     def probe(self) -> Iterator[bool]:
-        """Return an iterator that gives for each code object whether it is running; asked while it is read."""
+        """Return an iterator that gives for each code object whether it is running; asked while it is read.
+
+        The last tells of sessions: of those that began in the present period, or before it.
+        """
         alone, usual = map(sys.getrefcount, islice(self._codes, 2))
-        expected = [count * (usual - alone) + alone for count in self._counts]
-        return map(operator.ne, map(sys.getrefcount, islice(self._codes, 2, None)), expected)
+        expected = [*(count * (usual - alone) + alone for count in self._counts), alone + 1]
+        (nested,) = map(sys.getrefcount, islice(self._nested, 1))
+        return chain(
+            map(operator.ne, map(sys.getrefcount, islice(self._codes, 2, None)), expected),
+            map(operator.ne, map(sys.getrefcount, islice(self._nested, 1, None)), [n + nested for n in self._inner]),
+        )
 
     def __bool__(self) -> bool:
         return not gil_enabled() or any(self.probe())
+
+
+def _with_generator() -> Any:
+    """Has nested code that nobody runs."""
+    return (one for one in "")
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -277,7 +354,7 @@ def drain_of(functions: Iterable[FunctionType], world: OldWorld, then: Callable[
         then: called after that, wherever the last call ended; it must be quick, and must not raise. It sees to it that
             the world ends.
     """
-    codes = {id(function.__code__): function.__code__ for function in functions if not is_nested(function.__code__)}
+    codes = {id(code): code for code in map(code_of, functions) if not is_nested(code)}
 
     def drained() -> None:
         world.drained()

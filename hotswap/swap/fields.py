@@ -15,6 +15,7 @@ from types import FunctionType, GetSetDescriptorType
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.forwarding import code_of
 from hotswap.swap.slots import ShadowSlot, is_slot, namespace_of
 
 __all__ = ["FieldValue", "Make", "fields_of", "late_descriptors", "late_fields"]
@@ -118,6 +119,6 @@ def _assigned(cls: type) -> Iterator[str]:
     """The attributes that `__init__` of a class assigns: an ordinary class may become a dataclass."""
     init = walk.class_dict(cls).get("__init__")
     if type(init) is FunctionType and "__dataclass_fields__" not in walk.class_dict(cls):
-        for instruction in dis.get_instructions(init.__code__):
+        for instruction in dis.get_instructions(code_of(init)):
             if instruction.opname == "STORE_ATTR":
                 yield instruction.argval

@@ -3,12 +3,12 @@
 A class stays the class, and a function object that somebody holds leads to the new code. An old call that is under way
 still has to get its own generation's: methods through `self`, properties, constructors, class attributes, and functions
 that it holds in a local. So while old calls are in flight, a changed attribute of a class is a descriptor, and the code
-of an old function asks, too. Who calls is told by the globals of the frame: those of the old modules are old code.
+of an old function asks, too, and so does that of the new one to which names and registries lead. `ways` has the rule.
 
-Guarantees: where no old call is in flight at the commit, no fork is ever installed. A fork of one attribute knows every
-generation that has calls in flight, so that swaps may follow each other quickly. When the last call of the last of them
-has ended, the attribute is plain again, and calls run at their own speed. Everybody else gets the new one, at the price
-of a frame more while it stands.
+Guarantees: where no old call or session is in flight at the commit, no fork is ever installed. A fork of one attribute
+knows every generation that has something in flight, so that swaps may follow each other quickly. When the last call of
+the last of them has ended, the attribute is plain again, and calls run at their own speed. Everybody else gets the new
+one, at the price of a frame more while it stands.
 
 Assumes: the nearest Python frame is the caller. Where a library stands between (a wrapper of `functools` in Python,
 say), its frame is nobody's, and gets the new one. Asking for the frame is safe with the GIL and on free-threaded
@@ -17,137 +17,66 @@ builds; that installing forks and making the swap are one step is so only with t
 
 from __future__ import annotations
 
-import functools
 import inspect
 import operator
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import starmap
 from types import CodeType, FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hotswap import walk
-from hotswap.swap.drain import Cloning, InFlight
-from hotswap.swap.forwarding import forwarder, ways_of
+from hotswap.session import Keeper, Turn
+from hotswap.swap.drain import InFlight, copy_outside
+from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
+from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.plan import Op
-from hotswap.swap.ways import Junction, Ways, caller, looked_through
+from hotswap.swap.ways import Changed, Junction, PrivateWays, Ways
 
-__all__ = ["Forks", "asked"]
+if TYPE_CHECKING:
+    from hotswap.swap.settling import Settling
+
+__all__ = ["Forks", "Led", "asked"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _CODE: Any = vars(FunctionType)["__code__"]
-_frame = sys._getframe
 _APART = sys.platform != "emscripten"
 """Whether there are threads, in which forks are taken away. Where there are none, suspended calls do without."""
 
-_DATA = ("__set__", "__delete__")
-_OF_THE_CLASS = frozenset(
-    (
-        *(
-            "__module__",
-            "__qualname__",
-            "__name__",
-            "__doc__",
-            "__dict__",
-            "__weakref__",
-            "__slots__",
-            "__match_args__",
-        ),
-        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__type_params__"),
-        *("__orig_bases__", "__parameters__", "__firstlineno__", "__static_attributes__", "__abstractmethods__"),
-        *("__hash__", "__slotnames__", "_abc_impl", "__set_name__", "__init_subclass__", "__class_getitem__"),
-    )
-)
-"""What describes a class, or is asked for by whoever makes one below it."""
 
+class Led(NamedTuple):
+    """A function that leads to a successor.
 
-class _Attribute(walk.Fork):
-    """Stands for an attribute of a class, as a descriptor that is no data descriptor.
-
-    Arguments:
-        cls: the class.
-        name: of the attribute.
-        ways: what it is for whom; `walk.MISSING` where the class has none of its own.
+    Attributes:
+        function: the function.
+        successor: what it leads to.
+        shown: the code that the successor has then, if it is a function: the forwarder looks like it.
+        own: the code that it runs.
+        is_front: whether names lead to the successor, so that who has something old in flight comes by it.
     """
 
-    __slots__ = ("__weakref__", "cls", "name")
-
-    ways: Ways
-
-    def __init__(self, cls: type, name: str, ways: Ways) -> None:
-        self.cls, self.name, self.ways = cls, name, ways
-
-    def __getattr__(self, name: str) -> Any:
-        # Who reads the namespace of the class finds this object, and asks it for `fget`, or `__isabstractmethod__`.
-        if name in ("__weakref__", "cls", "name", "ways"):
-            raise AttributeError(name)  # a copy that is being made has nothing yet
-        return getattr(self.ways.of(caller(_frame(1))), name)
-
-    def __get__(self, o: Any, owner: Any = None) -> Any:
-        return self._got(self.ways.of(caller(_frame(1))), o, owner)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # CPython calls `__get__`, `__set__` and `__delete__` of a class without asking for them (`slot_tp_descr_get`).
-        return self.ways.of(caller(_frame(1)))(*args, **kwargs)
-
-    def _got(self, value: Any, o: Any, owner: Any) -> Any:
-        if value is walk.MISSING:
-            value = self._inherited(type(o) if owner is None else owner)
-        getter = _hook(type(value), "__get__")
-        return value if getter is None else getter(value, o, owner)
-
-    def _inherited(self, owner: Any) -> Any:
-        above = walk.mro(owner)
-        for base in above[above.index(self.cls) + 1 :] if self.cls in above else ():
-            if self.name in walk.class_dict(base):
-                return walk.class_dict(base)[self.name]
-        raise AttributeError(f"type object {walk.class_name(self.cls)!r} has no attribute {self.name!r}")
+    function: FunctionType
+    successor: Any
+    shown: CodeType | None
+    own: CodeType | None
+    is_front: bool
 
 
-class _DataAttribute(_Attribute):
-    """The same as a data descriptor, where the attribute is one for somebody: a property."""
+class Given(Protocol):
+    """What a swap changes, in one direction."""
 
-    __slots__ = ()
+    def attributes(self) -> Iterable[Changed]:
+        """Attributes of classes: what they were, and what they will be."""
 
-    def __get__(self, o: Any, owner: Any = None) -> Any:
-        value = self.ways.of(caller(_frame(1)))
-        if o is not None and _hook(type(value), "__set__") is None:
-            facts = walk.instance_dict(o)
-            if facts is not None and self.name in facts:
-                return facts[self.name]
-        return self._got(value, o, owner)
+    def functions(self) -> Iterable[Led]:
+        """Functions that lead to successors."""
 
-    def __set__(self, o: Any, given: Any) -> None:
-        value = self.ways.of(caller(_frame(1)))
-        setter = _hook(type(value), "__set__")
-        if setter is not None:
-            setter(value, o, given)
-        else:
-            self._facts(o)[self.name] = given
+    def successor(self, value: Any) -> Any:
+        """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
 
-    def __delete__(self, o: Any) -> None:
-        value = self.ways.of(caller(_frame(1)))
-        deleter = _hook(type(value), "__delete__")
-        if deleter is not None:
-            deleter(value, o)
-        elif self.name in (facts := self._facts(o)):
-            del facts[self.name]
-        else:
-            raise AttributeError(self.name)
-
-    def _facts(self, o: Any) -> dict[str, Any]:
-        facts = walk.instance_dict(o)
-        if facts is None:
-            raise AttributeError(f"{walk.class_name(type(o))!r} object attribute {self.name!r} is read-only")
-        return facts
-
-
-def _hook(kind: type, name: str) -> Any:
-    return walk.inherited(kind, name)
-
-
-looked_through.add(id(globals()))
+    def same(self) -> frozenset[int]:
+        """The ids of the code of the generation that goes which is the same in the one that comes."""
 
 
 class Forks:
@@ -155,33 +84,38 @@ class Forks:
 
     Arguments:
         junction: the generation that goes.
-        running: tells whether a call of it is in flight.
-        cloning: makes what its code gets.
-        attributes: gives those that the swap changes: class, name, what it was, what it will be; `walk.MISSING`:
-            nothing.
-        functions: those that lead to a successor: the function, the successor, and the code that this has then.
+        running: tells whether a call of it is in flight, or a session open.
+        settling: has made what its code gets.
+        given: what the swap changes.
     """
 
-    def __init__(
-        self,
-        junction: Junction,
-        running: InFlight,
-        cloning: Cloning,
-        attributes: Callable[[], Iterable[tuple[type, str, Any, Any]]],
-        functions: Callable[[], Iterable[tuple[FunctionType, Any, CodeType | None]]],
-    ) -> None:
-        self._junction, self._cloning = junction, cloning
+    def __init__(self, junction: Junction, running: InFlight, settling: Settling, given: Given) -> None:
+        self.junction = junction
+        assert settling.cloning is not None, "the clones are made when the swap is prepared"
+        self._cloning = settling.cloning
+        self._names, self._world = settling.names, settling.world
         self._running: InFlight | None = running
-        self._given: tuple[Callable[[], Iterable[Any]], Callable[[], Iterable[Any]]] = attributes, functions
+        self._given: Given | None = given
+        self._turn: Turn | None = None
         self._held: list[Any] = []
-        self._attributes: list[tuple[type, str]] = []
-        self._functions: list[FunctionType] = []
+        self.fronts = settling.fronts
+
+    def turn(self, turn: Turn) -> None:
+        """Note the period that ends, and the one that begins."""
+        self._turn = turn
+        self.junction.number = turn.new.number
+
+    @property
+    def keeper(self) -> Keeper:
+        """What the sessions of the period that ends hold. To be asked for before they have `landed`."""
+        assert self._turn is not None, "the writes were made"
+        return self._turn.old.keeper
 
     def needed(self) -> bool:
-        """Whether a call is in flight, or forks stand that serve earlier generations."""
-        if not _APART:
+        """Whether a call or a session is in flight, or forks stand that serve earlier generations."""
+        if not _APART or self._given is None:
             return False
-        standing = bool(walk.forked) and any(id(cls) in walk.forked for cls, *_ in self._given[0]())
+        standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._given.attributes())
         return standing or bool(self._running)
 
     def probe(self) -> Iterator[bool]:
@@ -190,43 +124,79 @@ class Forks:
 
     def ops(self) -> list[Op]:
         """Return the writes that install the forks, over those of the swap."""
-        return [*self._fork_attributes(), *self._fork_functions()]
+        assert self._given is not None, "the swap is being made"
+        self.junction.same = self._given.same()
+        self._world.keeps = self.junction.keeps
+        led = list(self._given.functions())
+        return [*self._fork_attributes(self._given.attributes()), *self._fork_functions(led), *self._fork_names(led)]
 
-    def _fork_attributes(self) -> Iterator[Op]:
-        cloning = self._cloning
-        for cls, name, was, will in self._given[0]():
-            if not _is_forked(cls, name, was, will):
+    def _fork_attributes(self, changed: Iterable[Changed]) -> Iterator[Op]:
+        for cls, name, was, will in changed:
+            if not is_forked(cls, name, was, will):
                 continue
             standing = walk.class_space(cls).get(name)
-            before = standing.ways.lasting if isinstance(standing, _Attribute) else []
+            before = standing.ways.lasting if isinstance(standing, Attribute) else []
             self._held.append(standing)  # nothing may die within the one C call
-            ways = Ways([(self._junction, _cloned(was, cloning)), *before], will)
-            guarded = any(_hook(type(value), hook) for _, value in (*ways.old, (None, will)) for hook in _DATA)
-            self._attributes.append((cls, name))
+            ways = Ways([(self.junction, cloned(was, self._cloning)), *before], will, will)
+            for junction, _ in ways.old:
+                junction.attributes.append((cls, name))
             walk.forked.setdefault(id(cls), cls)
-            yield (_SET, cls, name, (_DataAttribute if guarded else _Attribute)(cls, name, ways))
+            yield (_SET, cls, name, attribute_of(cls, name, ways))
 
-    def _fork_functions(self) -> Iterator[Op]:
-        cloning = self._cloning
-        for function, successor, code in self._given[1]():
-            clone = cloning.clone(function)
+    def _fork_functions(self, led: Iterable[Led]) -> Iterator[Op]:
+        fronts: set[int] = set()
+        for function, successor, shown, own, is_front in led:
+            clone = self._cloning.clone(function)
             if clone is function:
                 continue
             standing = ways_of(function.__code__)
-            ways = Ways([(self._junction, clone), *(standing.lasting if standing is not None else [])], successor)
-            self._functions.append(function)
+            old = [(self.junction, clone), *(standing.lasting if standing is not None else [])]
             # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
-            same = code is not None and _signature(code) == _signature(clone.__code__) and not _has_defaults(clone)
-            yield (_CODE.__set__, function, forwarder(function, ways, code, anything=not same))
+            anything = shown is None or not all(_takes(value, shown) for _, value in old)
+            new = successor
+            if is_front and own is not None and type(successor) is FunctionType and id(successor) not in fronts:
+                # Whoever takes it from a registry, or by its name, may have something old in flight, too.
+                fronts.add(id(successor))
+                new = _stand_in(successor, own)
+                ways = Ways([*old, *_returned(successor)], new, None)
+                yield self._forked(successor, ways, own, anything=anything)
+            yield self._forked(function, Ways(old, new, successor), shown, anything=anything)
+
+    def _forked(self, function: FunctionType, ways: Ways, shown: CodeType | None, *, anything: bool) -> Op:
+        for junction, _ in ways.old:
+            junction.functions.append(function)
+        return (_CODE.__set__, function, forwarder(function, ways, shown, anything=anything))
+
+    def _fork_names(self, led: Iterable[Led]) -> Iterator[Op]:
+        """Have old code that has a new session, or is handed over, get the new by the names of its own module."""
+        assert self._given is not None, "the swap is being made"
+        leads = {id(self._cloning.clone(one.function)): one.successor for one in led}
+        wrapped = {id(clone): self._given.successor(value) for value, clone in self._cloning.wrapped}
+        for facts, name, clone in self._names:
+            aim = leads.get(id(clone), wrapped.get(id(clone)))
+            if aim is not None:
+                yield (dict.__setitem__, facts, name, self._front(clone, aim))
+
+    def _front(self, clone: Any, aim: Any) -> Any:
+        known = self.fronts.get(id(clone))
+        if known is not None:
+            return known[1]
+        ways = PrivateWays(self.junction, clone, aim)
+        front: Any = Front(ways)
+        if type(clone) is FunctionType:
+            front = _stand_in(clone, clone.__code__)
+            front.__code__ = forwarder(front, ways, clone.__code__, anything=True)
+        self.fronts[id(clone)] = clone, front
+        return front
 
     @property
     def stand(self) -> bool:
         """Whether forks were installed."""
-        return bool(self._attributes or self._functions)
+        return bool(self.junction.attributes or self.junction.functions)
 
     def landed(self) -> None:
-        """Let go of the code: somebody waits for its death."""
-        self._running, self._given = None, ((lambda: ()), (lambda: ()))
+        """Let go of the code and of the period: somebody waits for their death."""
+        self._running = self._given = self._turn = None
         self._held.clear()
 
     def settle(self) -> None:
@@ -234,32 +204,53 @@ class Forks:
 
         Nobody may make a swap meanwhile. What the calls of another generation still need stays.
         """
-        self._junction.over = True
-        deque(starmap(operator.call, list(self._settled())), maxlen=0)
-        for cls, _ in self._attributes:
+        junction = self.junction
+        junction.over = True
+        deque(starmap(operator.call, list(_settled(junction))), maxlen=0)
+        for cls, _ in junction.attributes:
             if not any(issubclass(type(value), walk.Fork) for value in list(walk.class_space(cls).values())):
                 walk.forked.pop(id(cls), None)
-        self._attributes, self._functions = [], []
+        junction.attributes, junction.functions = [], []
 
-    def _settled(self) -> Iterator[Op]:
-        for cls, name in self._attributes:
-            standing = walk.class_space(cls).get(name)
-            if not isinstance(standing, _Attribute):
-                continue
-            ways = standing.ways
-            ways.old = ways.lasting
-            if not ways.old:
-                yield (_SET, cls, name, None if ways.new is walk.MISSING else ways.new)
-                if ways.new is walk.MISSING:
-                    yield (_DELETE, cls, name)
-        for function in self._functions:
-            standing = ways_of(function.__code__)
-            if standing is None:
-                continue
-            standing.old = standing.lasting
-            if not standing.old:
-                code = standing.new.__code__ if type(standing.new) is FunctionType else None
-                yield (_CODE.__set__, function, forwarder(function, standing.new, code))
+
+def _settled(junction: Junction) -> Iterator[Op]:
+    for cls, name in junction.attributes:
+        standing = walk.class_space(cls).get(name)
+        if not isinstance(standing, Attribute):
+            continue
+        ways = standing.ways
+        ways.old = ways.lasting
+        if not ways.old:
+            yield (_SET, cls, name, None if ways.new is walk.MISSING else ways.new)
+            if ways.new is walk.MISSING:
+                yield (_DELETE, cls, name)
+    for function in junction.functions:
+        leads = ways_of(function.__code__)
+        if leads is None:
+            continue
+        leads.old = leads.lasting
+        if not leads.old:
+            yield (_CODE.__set__, function, _plain(function, leads))
+
+
+def _plain(function: FunctionType, ways: Ways) -> CodeType:
+    """The code of a function that has led some callers elsewhere, and does so no more."""
+    if ways.aim is None:
+        return code_of(function)
+    return forwarder(function, ways.aim, code_of(ways.aim) if type(ways.aim) is FunctionType else None)
+
+
+def _stand_in(function: FunctionType, code: CodeType) -> FunctionType:
+    """Return a function that runs some code as another one would."""
+    made = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    copy_outside(function, made)
+    return made
+
+
+def _returned(successor: FunctionType) -> list[tuple[Junction, Any]]:
+    """The ways of older sessions from a function that comes back: they have led it elsewhere until now."""
+    ways = ways_of(successor.__code__)
+    return [(junction, value) for junction, value in ways.lasting if junction.live] if ways is not None else []
 
 
 def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str, Any]:
@@ -271,9 +262,12 @@ def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str
         outside: what it looks like then.
     """
     standing = ways_of(function.__code__)
-    if standing is None or not standing.lasting:
+    if standing is None or not (standing.lasting or type(standing) is PrivateWays):
         return outside
-    code = forwarder(function, Ways(standing.lasting, aim), outside["__code__"], anything=True)
+    ways = Ways(standing.lasting, aim, aim)
+    if type(standing) is PrivateWays:
+        ways = PrivateWays(standing.junction, standing.value, aim)
+    code = forwarder(function, ways, outside["__code__"], anything=True)
     return {**outside, "__code__": code}
 
 
@@ -284,33 +278,7 @@ def _signature(code: CodeType) -> tuple[Any, ...]:
     return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
 
 
-def _has_defaults(function: FunctionType) -> bool:
-    return bool(function.__defaults__ or function.__kwdefaults__)
-
-
-def _is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
-    """Whether old code is to get another attribute than new code: what makes up the class is the same for everybody."""
-    if name in _OF_THE_CLASS or name.startswith("__dataclass_") or was is will:
-        return False
-    if walk.MISSING in (was, will) and name.startswith("__"):
-        # CPython asks a class for what has no method of that name, and takes no error for an answer.
-        return any(name in walk.class_dict(base) for base in walk.mro(cls)[1:])
-    return True
-
-
-def _cloned(value: Any, cloning: Cloning) -> Any:
-    """What old code gets for what an attribute of a class was: with private clones of the functions in it."""
-    kind = type(value)
-    if kind in (staticmethod, classmethod):
-        inner = cloning.clone(value.__func__)
-        return value if inner is value.__func__ else kind(inner)
-    if kind is property:
-        getter, setter, deleter = (
-            None if f is None else cloning.clone(f) for f in (value.fget, value.fset, value.fdel)
-        )
-        return property(getter, setter, deleter, value.__doc__)
-    if kind is functools.cached_property:
-        made: Any = functools.cached_property(cloning.clone(value.func))
-        made.attrname = value.attrname
-        return made
-    return cloning.clone(value)
+def _takes(value: Any, shown: CodeType) -> bool:
+    """Whether an old function gets from a forwarder with the signature of some code what its caller has passed."""
+    plain = type(value) is FunctionType and not (value.__defaults__ or value.__kwdefaults__)
+    return plain and _signature(value.__code__) == _signature(shown)

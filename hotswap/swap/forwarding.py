@@ -28,6 +28,7 @@ __all__ = [
     "KIND_FLAGS",
     "SupersededModule",
     "closure_facade",
+    "code_of",
     "facade",
     "forwarder",
     "identity_of",
@@ -59,6 +60,7 @@ def forwarder(
         weakly: let it hold `new` by a weak reference.
         anything: let it take any arguments, whatever the signature of `code` is.
     """
+    asked = weakly or issubclass(type(new), Ways)
     if code is not None and not anything:
         count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)
         count += bool(code.co_flags & inspect.CO_VARKEYWORDS)
@@ -68,12 +70,12 @@ def forwarder(
             code.co_argcount,
             code.co_kwonlyargcount,
             code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS),
-            weakly or type(new) is Ways,
+            asked,
         )
         shown: CodeType = code
     else:
         rest = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-        template = _template(("args", "kwargs"), 0, 0, 0, rest, weakly or type(new) is Ways)
+        template = _template(("args", "kwargs"), 0, 0, 0, rest, asked)
         shown = code or old.__code__
     target = weakref.ref(new) if weakly else new
     return template.replace(
@@ -90,18 +92,29 @@ def forwarder(
 
 
 def target_of(code: CodeType) -> Any:
-    """Return what a forwarder calls, or None if the code is not a forwarder."""
-    if not code.co_cellvars and any(name.startswith(_LOCAL) for name in code.co_varnames[-1:]):
-        target = next((constant for constant in code.co_consts if callable(constant)), None)
-        if type(target) is Ways:
-            return target.new
-        return target() if type(target) is weakref.ref else target
-    return None
+    """Return what a forwarder calls; None for other code, and for the fork of a function that leads to itself."""
+    if not walk.is_forwarder(code):
+        return None
+    target = next(constant for constant in code.co_consts if callable(constant))
+    if issubclass(type(target), Ways):
+        return target.aim
+    return target() if type(target) is weakref.ref else target
 
 
 def ways_of(code: CodeType) -> Ways | None:
     """Return the ways that a forwarder asks at each call; None if it asks nobody."""
-    return next((constant for constant in code.co_consts if type(constant) is Ways), None)
+    if not walk.is_forwarder(code):
+        return None
+    return next((constant for constant in code.co_consts if issubclass(type(constant), Ways)), None)
+
+
+def code_of(function: FunctionType) -> CodeType:
+    """Return the code that a function runs for everybody who has nothing old in flight: its own, under a fork."""
+    ways = ways_of(function.__code__)
+    if ways is None or ways.aim is not None:
+        return function.__code__
+    code: CodeType = ways.new.__code__
+    return code
 
 
 @functools.lru_cache(maxsize=1024)
@@ -134,7 +147,7 @@ def _template(
     exec(compile(source, "<hotswap>", "exec", dont_inherit=True), namespace)  # noqa: S102 - our own text, from names
     code: CodeType = namespace["forwarder"].__code__
     # Everything stands on the first line, so that a traceback shows the `def` line of the successor.
-    return code.replace(co_linetable=_flat(code), co_firstlineno=1)
+    return code.replace(co_linetable=_flat(code), co_firstlineno=1, co_consts=(*code.co_consts, walk.FORWARDS))
 
 
 def _flat(code: CodeType) -> bytes:
@@ -287,8 +300,9 @@ class SupersededModule(ModuleType):
 def _meant(module: ModuleType) -> ModuleType:
     """The module that a caller means by an old one: old code its own generation's, everybody else the live one."""
     own = ModuleType.__getattribute__(module, "__dict__")
-    world = worlds.get(id(sys._getframe(2).f_globals))
-    if world is not None and not world.live:
+    frame = sys._getframe(2)
+    world = worlds.get(id(frame.f_globals))
+    if world is not None and world.holds(frame):
         view = world.own.get(own["__name__"])
         if view is not None:
             return view

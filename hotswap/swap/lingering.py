@@ -24,7 +24,7 @@ from typing import Any
 
 from hotswap.generation import ImportCall, World, gate, worlds
 from hotswap.swap.drain import OldWorld
-from hotswap.swap.forwarding import target_of
+from hotswap.swap.forwarding import code_of, target_of
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.parts import functions_of
 
@@ -166,7 +166,7 @@ def _code_in(world: OldWorld, nested: NestedCode) -> Iterator[CodeType]:
         plain[facts["__name__"]].__dict__.update(facts)
     for _, function in functions_of(plain, lambda function: id(function.__globals__) in ours):
         if target_of(function.__code__) is None:
-            yield function.__code__
+            yield code_of(function)
 
 
 def _values_in(world: OldWorld) -> Iterator[Any]:

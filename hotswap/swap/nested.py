@@ -16,7 +16,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.swap.defaults import Header, header_of, parameters
-from hotswap.swap.forwarding import target_of
+from hotswap.swap.forwarding import code_of, target_of
 from hotswap.swap.parts import functions_of
 
 __all__ = ["NestedCode", "Place", "functions_in", "is_nested", "lacking"]
@@ -63,7 +63,7 @@ class NestedCode:
         self._outer: dict[int, CodeType] = {}
         self._headers: dict[int, Header | None] = {}
         for function in functions:
-            code, facts = function.__code__, function.__globals__
+            code, facts = code_of(function), function.__globals__
             module = facts.get("__name__")
             if is_nested(code) or target_of(code) is not None or not isinstance(module, str):
                 continue
@@ -121,6 +121,10 @@ class NestedCode:
             outer = self._outer.get(id(code))
             self._headers[id(code)] = None if outer is None else header_of(outer, code)
         return self._headers[id(code)]
+
+    def outer(self) -> Iterable[CodeType]:
+        """Return the code that each nested code object stands in; it is held once for each."""
+        return self._outer.values()
 
     def __iter__(self) -> Iterator[tuple[CodeType, Place]]:
         return iter(self._by_id.values())

@@ -28,6 +28,8 @@ from typing import Any, Protocol
 
 from hotswap import collector
 from hotswap.effects import Effect
+from hotswap.session import Turn, turning
+from hotswap.swap.forwarding import code_of
 from hotswap.swap.hashing import hashing, quieted
 from hotswap.walk import UNIQUE_NEVER
 
@@ -63,7 +65,10 @@ def has_audit_hook() -> bool | None:
 
 
 class Crossing(Protocol):
-    """What a swap writes beside if calls of the generation that goes are in flight."""
+    """What a swap writes beside if calls or sessions of the generation that goes are in flight."""
+
+    def turn(self, turn: Turn) -> None:
+        """Note the period that ends with it, and the one that begins."""
 
     def needed(self) -> bool:
         """Whether a call is in flight now."""
@@ -130,7 +135,8 @@ class Writes:
         """Keep the code that a function has then: a weak reference to it may have a callback, as the drain has one."""
 
         def late(_: bool) -> tuple[Op, ...]:
-            self.hold(function.__code__)
+            code = code_of(function)
+            self.hold(*((code,) if function.__code__ is code else (code, function.__code__)))
             return ()
 
         self.late(late)
@@ -176,12 +182,21 @@ class Writes:
         return self._run(False, others, crossing)
 
     def _run(self, forward: bool, others: Sequence[Writes], crossing: Crossing | None) -> float:
+        if crossing is None:  # what is settled is no swap
+            return self._made(forward, others, None, None)
+        with turning() as turn:
+            crossing.turn(turn)
+            return self._made(forward, others, crossing, turn)
+
+    def _made(self, forward: bool, others: Sequence[Writes], crossing: Crossing | None, turn: Turn | None) -> float:
         beside = crossing.ops() if crossing is not None and crossing.needed() else None
         ways = [(self, forward), *((writes, True) for writes in others)]
         ops = [op for writes, way in ways for op in writes._first_ops(way)]
         ops += [op for writes, way in ways for op in writes._ops(way)]
         undo = [op for writes, way in ways[::-1] for op in (*writes._first_ops(not way), *writes._ops(not way))]
         undo += [] if forward else self._undo
+        if turn is not None:
+            ops, undo = [*turn.ops, *ops], [*undo, *turn.undo]
         ops, undo = quieted(ops, undo)
         with collector.switched_off():
             try:

@@ -23,6 +23,7 @@ from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.caches import describe_caches, empty_caches
 from hotswap.swap.calling import followed
 from hotswap.swap.classes import transplant, unsupported_class_changes
+from hotswap.swap.clones import leave
 from hotswap.swap.contents import Kept, inside
 from hotswap.swap.crossings import Crossings
 from hotswap.swap.description import describe, left_alone, same_objects
@@ -50,7 +51,7 @@ from hotswap.swap.registers import register
 from hotswap.swap.remaining import remaining
 from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
-from hotswap.swap.settling import Settling, leave
+from hotswap.swap.settling import Settling
 from hotswap.swap.state import is_made, keep_state
 from hotswap.swap.supplements import Wording, supplement
 from hotswap.swap.tables import Tables, earlier, leads_of

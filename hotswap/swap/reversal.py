@@ -163,17 +163,20 @@ class Reversal:
         functions += [] if returning is None else [pair.old for pair in returning._pairing.functions]
         self.drain = drain = drain_of(functions, self._new_world, partial(drained, self.settling_back))
         del functions
-        self._crossings.there.over = True  # its code is about to be live again
-        forks = self._crossings.backward(self.settling_back)
+        self._crossings.there.live = True
+        forks = self._crossings.backward(self.settling_back, self.settling)
         try:
             pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]), crossing=forks)
+            if forks.stand:
+                drain.wait_for(forks.keeper)
+                drain.wait_for_suspended(code for code, _ in self.settling_back.nested)
         except BaseException:
-            self._crossings.there.over = False
+            self._crossings.there.live = False
             self._new_world.unwrap()
             raise
         finally:
             forks.landed()
-        self.settling_back.forks = forks if forks.stand else None
+        self.settling_back.installed(forks)
         self.plan.warnings += outlast(
             {
                 "what old calls had left behind may be led to what was taken back": self.settling.cancel,

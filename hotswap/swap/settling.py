@@ -18,27 +18,28 @@ Assumes: nobody commits or reverts meanwhile; whoever runs it holds the lock for
 
 from __future__ import annotations
 
-import gc
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import CellType, CodeType, FunctionType, ModuleType
-from typing import Any
+from types import CellType, FunctionType, ModuleType
+from typing import Any, Protocol
 
-from hotswap.generation import gate, worlds
+from hotswap.swap.clones import lead_clones
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forks import Forks
-from hotswap.swap.forwarding import closure_facade, facade, identity_of, identity_ops, target_of
+from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, function_of
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
-from hotswap.swap.parts import LRU_CACHE, cell_contents
+from hotswap.swap.parts import cell_contents
 from hotswap.swap.plan import Op, Writes
+from hotswap.swap.ways import Junction, PrivateWays
 
-__all__ = ["Closures", "Settled", "Settling", "leave"]
+__all__ = ["Closures", "Settled", "Settling"]
 
 _SET_CELL = CellType.__dict__["cell_contents"].__set__
+_SET_VALUE: Any = vars(PrivateWays)["value"].__set__
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,13 @@ class Settled:
     duration: float = 0.0
 
 
+class Waiting(Protocol):
+    """Who waits for the calls in flight."""
+
+    def end(self) -> None:
+        """They have drained: wait no longer."""
+
+
 @dataclass
 class Settling:
     """What has to be settled when the calls of one generation have drained. Lives until then.
@@ -73,7 +81,10 @@ class Settling:
         cells: the cells of decorators' wrappers that hold private clones: (cell, original, clone).
         functions: every function that was cloned, with its clone.
         cloning: has made them.
+        fronts: what stands for clones under the names of old modules while something is in flight: id -> (clone, it).
         forks: what the commit has installed beside them, if calls were in flight.
+        junction: tells who gets what, if so.
+        handover: waits for the calls in flight, if there are any.
         cancelled: the swap was taken back.
         lingering: keeps the world for closures that stay old, if there are any.
     """
@@ -84,7 +95,10 @@ class Settling:
     cells: list[tuple[CellType, Any, Any]] = field(default_factory=list)
     functions: list[tuple[FunctionType, FunctionType]] = field(default_factory=list)
     cloning: Cloning | None = None
+    fronts: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     forks: Forks | None = None
+    junction: Junction | None = None
+    handover: Waiting | None = None
     cancelled: bool = False
     lingering: Lingering | None = None
 
@@ -106,13 +120,35 @@ class Settling:
         self.names += other.names
         self.cells += other.cells
         self.functions += other.functions
+        self.fronts |= other.fronts
 
     def cancel(self) -> None:
         """Note that the swap was taken back. The clones run what is live again: they must not keep its code alive."""
         self.cancelled = True
         self.names, self.cells, self.functions = [], [], []
+        self.fronts.clear()
         if self.lingering is not None:
             self.lingering.end()
+
+    def installed(self, forks: Forks) -> None:
+        """Note the forks of the commit, if there are any."""
+        if forks.stand:
+            self.forks, self.junction = forks, forks.junction
+
+    @property
+    def same(self) -> frozenset[int]:
+        """The ids of the code of that generation that is the same in the one that came."""
+        return frozenset() if self.junction is None else self.junction.same
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether unchanged code of that generation calls the new."""
+        return self.junction is not None and self.junction.handed_over
+
+    def hand_over(self) -> None:
+        """Have unchanged code of that generation call the new from now on."""
+        if self.junction is not None:
+            self.junction.handed_over = True
 
     def collapse(self) -> None:
         """Take the forks away: no call of that generation is left. Nobody may make a swap meanwhile."""
@@ -128,45 +164,6 @@ class Settling:
     def end(self) -> None:
         """Everything was led to new code, or never will be: nothing needs the old world any more."""
         self.world.end()
-
-
-def leave(
-    world: OldWorld,
-    codes: Mapping[int, CodeType],
-    settling: Settling,
-    with_them: Settling | None = None,
-) -> tuple[list[Op], list[Op]]:
-    """Return the writes that put private clones and views into the globals of modules, and those that undo it.
-
-    Arguments:
-        world: of the generation that goes: its modules, and what its code imports meanwhile.
-        codes: id of a function -> the copy of its code that its clone runs.
-        settling: notes the clones.
-        with_them: what has to be settled of other modules of that generation, which go in the same commit: their
-            clones are made already, and what they hold of these modules is replaced, too.
-    """
-    others, done = ([], set()) if with_them is None else (with_them.functions, with_them.places)
-    cloning = Cloning(codes, {**world.views, **{id(function): clone for function, clone in others}})
-    originals = {id(wrapper): original for wrapper, original in gate.originals()}
-    there: list[Op] = []
-    back: list[Op] = []
-    for facts in world.namespaces():
-        there.append((dict.__setitem__, worlds, id(facts), world))
-        back.append((dict.pop, worlds, id(facts), None))
-        for name, held in list(facts.items()):
-            if (id(facts), name) in done:
-                continue
-            value = originals.get(id(held), held)  # what a candidate has taken from `importlib` is the wrapper
-            clone = cloning.clone(value)
-            if clone is not value:
-                there.append((dict.__setitem__, facts, name, clone))
-                back.append((dict.__setitem__, facts, name, value))
-                settling.names.append((facts, name, clone))
-    for cell, value, clone in cloning.cells:
-        there.append((_SET_CELL, cell, clone))
-        back.append((_SET_CELL, cell, value))
-    settling.functions, settling.cells, settling.cloning = cloning.functions, cloning.cells, cloning
-    return there, back
 
 
 class Closures:
@@ -233,7 +230,7 @@ class Closures:
             _, unknown = self._made_with[closure].under(live.header(target.__code__))
             if unknown:
                 defaults.append(f"{place} keeps its default of {', '.join(unknown)}: the new one can't be known")
-        clones = _lead_clones(settling, writes, undo if own else None, outsides)
+        clones = lead_clones(settling, writes, undo if own else None, outsides)
         writes.apply()
         self._cells = {}
         if staying:
@@ -331,43 +328,3 @@ def _dress(function: FunctionType, outside: dict[str, Any], writes: Writes) -> N
     now = identity_of(function)
     writes.both(identity_ops(function, outside, now), identity_ops(function, now))
     writes.hold(now)
-
-
-def _lead_clones(
-    settling: Settling, writes: Writes, undo: Writes | None, outsides: Mapping[int, dict[str, Any]]
-) -> list[FunctionType]:
-    """Add the writes that lead clones to where their originals lead now; return the clones.
-
-    `outsides` has those that closures are about to get, by the id of the closure.
-    """
-    # Code that stays old, or is suspended in a closure, goes on with helpers that are old: fresh clones, which nobody
-    # else can have got hold of.
-    fresh = Cloning({id(clone): clone.__code__ for _, clone in settling.functions}, {})
-    ops: list[Op] = []
-    back: list[Op] = []
-    for facts, name, clone in settling.names:
-        if facts.get(name) is clone:
-            ops.append((dict.__setitem__, facts, name, fresh.clone(clone)))
-            back.append((dict.__setitem__, facts, name, clone))
-        if type(clone) is LRU_CACHE:
-            writes.hold([list(part.items()) for part in gc.get_referents(clone) if type(part) is dict])
-            ops.append((clone.cache_clear,))
-    for cell, _, clone in settling.cells:
-        if cell_contents(cell) is clone:
-            ops.append((_SET_CELL, cell, fresh.clone(clone)))
-            back.append((_SET_CELL, cell, clone))
-    led = []
-    for original, clone in settling.functions:
-        aim = target_of(original.__code__)
-        if aim is None:
-            continue  # it is live again
-        now = identity_of(clone)
-        outside = outsides.get(id(aim)) or (identity_of(aim) if type(aim) is FunctionType else None)
-        ops += identity_ops(clone, facade(clone, aim, outside), now)
-        back += identity_ops(clone, now)
-        writes.hold(now)
-        led.append(clone)
-    writes.both(ops, back)
-    if undo is not None:
-        undo.both(ops, back)
-    return led

@@ -1,13 +1,25 @@
-"""Ways: what somebody gets by who asks, while calls of several generations are in flight."""
+"""Ways: what somebody gets by who asks, while calls or sessions of several generations go on.
+
+The one rule, in this order:
+
+1. the caller is old code whose own body was changed: old;
+2. the caller's session began before the swap: old, and else new;
+3. the caller is old code with an unchanged body: old until the handover, then new;
+4. the caller is new code: new;
+5. anybody else: new.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
-__all__ = ["Changed", "Junction", "Ways", "caller", "looked_through"]
+from hotswap import walk
+from hotswap.session import number_here
+
+__all__ = ["Changed", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
 
 _frame = sys._getframe
 
@@ -17,60 +29,129 @@ looked_through: set[int] = set()
 
 
 def caller(frame: FrameType) -> FrameType:
-    """Return the frame that calls: our own are looked through.
+    """Return the frame that calls: our own, and those of forwarders, are looked through.
 
     What a fork has given may have been superseded when it is called: then the code of it asks again.
     """
-    while id(frame.f_globals) in looked_through and frame.f_back is not None:
+    while frame.f_back is not None:
+        if id(frame.f_globals) not in looked_through and not walk.is_forwarder(frame.f_code):
+            break
         frame = frame.f_back
     return frame
 
 
 class Junction:
-    """One generation that has calls in flight, or had.
+    """One generation that has calls or sessions in flight, or had.
 
     Arguments:
         spaces: the ids of the globals of its modules.
+        others: those of the generation that comes.
+
+    Attributes:
+        number: that of the period which began when it went; 0 until then.
+        same: the ids of its code that is the same in the generation that came; the rest is changed, or not known to be.
+        live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
+        handed_over: unchanged code of it calls the new.
+        over: nothing of it is in flight any more.
+        attributes, functions: where forks ask for it.
     """
 
-    __slots__ = ("over", "spaces")
+    __slots__ = ("attributes", "functions", "handed_over", "live", "number", "others", "over", "same", "spaces")
 
-    def __init__(self, spaces: Iterable[int]) -> None:
-        self.spaces = frozenset(spaces)
-        self.over = False
+    def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
+        self.spaces, self.others = frozenset(spaces), frozenset(others)
+        self.number = 0
+        self.same: frozenset[int] = frozenset()
+        self.live = self.handed_over = self.over = False
+        self.attributes: list[tuple[type, str]] = []
+        self.functions: list[FunctionType] = []
 
-    def has(self, frame: FrameType) -> bool:
-        """Whether a frame runs code of that generation."""
-        return id(frame.f_globals) in self.spaces
+    def has(self, code: CodeType, space: int, session: int | None) -> bool:
+        """Whether a caller gets what is of this generation because of the code that calls.
+
+        Arguments:
+            code: the code.
+            space: the id of its globals.
+            session: the number of the period in which the caller's session began; None if there is none.
+        """
+        if space not in self.spaces or self.live:
+            return False
+        return (session is None and not self.handed_over) or id(code) not in self.same
+
+    def keeps(self, frame: FrameType) -> bool:
+        """Whether the code in a frame gets what is of this generation where only its code can have got hold of that.
+
+        What old code has handed to others is called by those on its behalf: they get the old, until the handover.
+        """
+        session, space = number_here(), id(frame.f_globals)
+        if self.has(frame.f_code, space, session):
+            return True
+        if session is not None:
+            return session < self.number
+        return not (self.handed_over or space in self.others)
 
 
 class Ways:
     """What somebody gets by who asks: old generations, the newest first, and what everybody else gets.
 
     As a constant of a forwarder it is called, and gives what is to be called then.
+
+    Arguments:
+        old: what is of old generations.
+        new: what everybody else gets.
+        aim: what a function with these ways leads to; None if these are ways to what it is itself, and `new` runs the
+            code that it would have.
     """
 
-    __slots__ = ("new", "old")
+    __slots__ = ("aim", "new", "old")
 
-    def __init__(self, old: Iterable[tuple[Junction, Any]], new: Any) -> None:
+    def __init__(self, old: Iterable[tuple[Junction, Any]], new: Any, aim: Any) -> None:
         self.old = [(junction, value) for junction, value in old if not junction.over]
         self.new = new
+        self.aim = aim
 
     def of(self, frame: FrameType) -> Any:
         """What the code in a frame gets."""
+        session, space, code = number_here(), id(frame.f_globals), frame.f_code
         for junction, value in self.old:
-            if junction.has(frame):
+            if junction.has(code, space, session):
                 return value
+        if session is not None:
+            for junction, value in reversed(self.old):
+                if session < junction.number:
+                    return value
         return self.new
 
     def __call__(self) -> Any:
         """Return what the caller of a forwarder gets."""
-        return self.of(caller(_frame(2)))
+        return self.of(caller(_frame(1)))
 
     @property
     def lasting(self) -> list[tuple[Junction, Any]]:
-        """The old generations that have calls in flight."""
+        """The old generations that have something in flight."""
         return [(junction, value) for junction, value in self.old if not junction.over]
+
+
+class PrivateWays(Ways):
+    """Ways from what stands in the globals of an old generation: who is neither new code nor in a session gets old.
+
+    They last as long as that code does, which may be longer than anything of it is in flight: closures stay old.
+
+    Arguments:
+        junction: the generation.
+        value: what is of it.
+        aim: what everybody else gets.
+    """
+
+    __slots__ = ("junction", "value")
+
+    def __init__(self, junction: Junction, value: Any, aim: Any) -> None:
+        super().__init__((), aim, aim)
+        self.junction, self.value = junction, value
+
+    def of(self, frame: FrameType) -> Any:
+        """What the code in a frame gets."""
+        return self.value if self.junction.keeps(frame) else self.new
 
 
 class Changed(NamedTuple):

@@ -68,6 +68,14 @@ def imports():
     yield core.helper(2)
     from .core import helper as imported
     yield imported(3)
+def lazy():
+    return (helper(n) for n in range(3))
+def worker():
+    async def inner(pause):
+        first = helper(1)
+        await pause
+        return first, helper(2)
+    return inner
 def by_package():
     yield helper(1)
     yield package.core.helper(2)
@@ -158,6 +166,24 @@ class TestSuspended:
         assert next(suspended) == (1, "old")
         swap(core)
         assert list(suspended) == [(1, "old")]
+
+    def test_generator_expression_that_outlives_the_call_that_made_it(self, core: Any) -> None:
+        rows = core.lazy()
+        assert next(rows) == (0, "old")
+        rollout = swap(core).current
+        assert list(rows) == [(1, "old"), (2, "old")]
+        del rows
+        assert rollout is not None
+        assert rollout.drained.wait(10)
+
+    def test_coroutine_of_a_nested_function_that_outlives_the_call_that_made_it(self, core: Any) -> None:
+        work = core.worker()(Pause())
+        work.send(None)
+        rollout = swap(core).current
+        assert finished(work) == ((1, "old"), (2, "old"))
+        del work
+        assert rollout is not None
+        assert rollout.drained.wait(10)
 
     def test_generator_that_was_not_started(self, core: Any) -> None:
         """It was called in the old version, so it is old work."""

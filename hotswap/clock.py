@@ -1,0 +1,110 @@
+"""A clock: calls are made when their time has come, each in a thread of its own.
+
+Guarantees: asking for a call never waits for one. The thread that watches the time is there only while something is to
+be called, and none that `threading` counts. A forked process begins with nothing to be called.
+
+Assumes: a thread can be had; where none can (WebAssembly, an interpreter that shuts down) nothing is called.
+"""
+
+from __future__ import annotations
+
+import _thread
+import bisect
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+__all__ = ["Alarm", "after"]
+
+
+class Alarm:
+    """A call to be made. Made by `after`."""
+
+    def __init__(self, due: float, call: Callable[[], None]) -> None:
+        self._due, self._call = due, call
+
+    def __lt__(self, other: Alarm) -> bool:
+        return self._due < other._due
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is due."""
+        return self._due - time.monotonic()
+
+    def ring(self) -> None:
+        """Make the call, in a thread of its own."""
+        with suppress(RuntimeError):  # the interpreter shuts down
+            threading.Thread(target=self._call, name="hotswap-handover", daemon=True).start()
+
+    def cancel(self) -> None:
+        """Have it not made, if it was not yet."""
+        _clock.remove(self)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: list[Alarm] = []
+        self._watched = False
+        self._changed = threading.Lock()
+        """Is held, but for moments in which another alarm is the next."""
+        self._changed.acquire()
+
+    def add(self, alarm: Alarm) -> None:
+        with self._lock:
+            bisect.insort(self._due, alarm)
+            if self._watched:
+                self._wake(alarm)
+                return
+            with suppress(RuntimeError):
+                _thread.start_new_thread(self._watch, ())
+                self._watched = True
+
+    def remove(self, alarm: Alarm) -> None:
+        with self._lock:
+            if alarm in self._due:
+                self._wake(alarm)
+                self._due.remove(alarm)
+
+    def _wake(self, alarm: Alarm) -> None:
+        if self._due[0] is alarm and self._changed.locked():
+            self._changed.release()
+
+    def _watch(self) -> None:
+        while True:
+            with self._lock:
+                if not self._due:
+                    self._watched = False
+                    return
+                left = self._due[0].left
+                alarm = self._due.pop(0) if left <= 0 else None
+            if alarm is not None:
+                alarm.ring()
+            else:
+                self._changed.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+
+
+_clock = _Clock()
+
+
+def after(seconds: float, call: Callable[[], None]) -> Alarm:
+    """Have something called, and return what cancels that.
+
+    Arguments:
+        seconds: in how long.
+        call: what is called, in a thread of its own. What it raises goes to `threading.excepthook`.
+    """
+    alarm = Alarm(time.monotonic() + seconds, call)
+    _clock.add(alarm)
+    return alarm
+
+
+def _begin_anew() -> None:
+    global _clock  # noqa: PLW0603 - the child of a fork has none of the threads
+    _clock = _Clock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

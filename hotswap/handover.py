@@ -1,0 +1,105 @@
+"""The handover: calls that do not end are led to new code where it is the same as theirs.
+
+A call in flight has some time to finish on old code. An endless loop never does: a worker that takes jobs, a handler of
+a connection. After that time, code that the patch did not change calls the new; code that it did change stays old until
+it ends, and is named.
+
+Who holds code objects without running them (a debugger, a traceback that is kept) would keep a generation for as long.
+So now and then, and ever more seldom, the calls themselves are looked for: code that nobody runs is waited for no more.
+
+Guarantees: what is handed over is handed over at once, by one store, and told when it has happened. Assumes: threads;
+where there are none (WebAssembly) nothing is handed over.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from contextlib import AbstractContextManager
+
+from hotswap import clock, events
+from hotswap.rollout import Rollout
+from hotswap.swap import Drain, Settling
+
+__all__ = ["Handover"]
+
+_FIRST_LOOK = 1.0
+"""Seconds until calls are looked for the first time; each look comes after twice the time of the one before."""
+
+
+class Handover:
+    """Hands the calls over that one swap has left in flight. Lives until they have drained.
+
+    Arguments:
+        rollout: whose swap it is.
+        drain: tells of the calls.
+        settling: has the forks that lead them.
+        change: the lock under which swaps are made.
+        seconds: how long calls have to finish; None: for ever.
+    """
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        drain: Drain,
+        settling: Settling,
+        change: AbstractContextManager[object],
+        seconds: float | None,
+    ) -> None:
+        self._rollout, self._change = rollout, change
+        # Weakly: nobody wants them any more once the calls have drained.
+        self._drain, self._settling = weakref.ref(drain), weakref.ref(settling)
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self._pause = _FIRST_LOOK
+        self._alarm: clock.Alarm | None = None
+
+    def begin(self) -> None:
+        """Wait, if there is something to be handed over."""
+        drain = self._drain()
+        if drain is not None and not drain.drained.is_set():
+            pause = self._pause
+            if self._until is not None:
+                pause = max(0.0, min(pause, self._until - time.monotonic()))
+            self._alarm = clock.after(pause, self._look)
+
+    def end(self) -> None:
+        """They have drained: wait no longer."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _look(self) -> None:
+        drain, settling = self._drain(), self._settling()
+        if drain is None or settling is None or drain.drained.is_set():
+            return
+        if self._until is not None and time.monotonic() >= self._until:
+            self._until = None
+            if not settling.cancelled:
+                self._hand_over(drain, settling)
+        else:
+            self._pause *= 2
+            with self._change:
+                drain.let_go_of_unused()
+        self.begin()
+
+    def _hand_over(self, drain: Drain, settling: Settling) -> None:
+        with self._change:
+            if settling.cancelled:
+                return
+            calls = drain.calls()
+            settling.hand_over()
+            drain.let_go_of_unused()
+            drain.let_go(settling.same)
+        rollout = self._rollout
+        kept = sorted({str(call) for code, call in calls if id(code) not in settling.same})
+        handed_over = sorted({call.function for code, call in calls if id(code) in settling.same})
+        if handed_over or kept:
+            events.emit(
+                "rollout.handed_over",
+                level="warning" if kept else "info",
+                rollout=rollout.id,
+                patch=rollout.patch.name,
+                version=rollout.patch.version,
+                state=rollout.state,
+                handed_over=handed_over,
+                old=kept,
+            )

@@ -1,0 +1,117 @@
+"""Clones in the globals of old modules: put there by a swap, and led to the new code when old calls have drained."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from types import CellType, CodeType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from hotswap.generation import gate, worlds
+from hotswap.swap.drain import Cloning, OldWorld
+from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of, ways_of
+from hotswap.swap.parts import LRU_CACHE, cell_contents
+from hotswap.swap.plan import Op, Writes
+from hotswap.swap.ways import PrivateWays
+
+if TYPE_CHECKING:
+    from hotswap.swap.settling import Settling
+
+__all__ = ["lead_clones", "leave"]
+
+_SET_CELL = CellType.__dict__["cell_contents"].__set__
+_SET_VALUE: Any = vars(PrivateWays)["value"].__set__
+
+
+def leave(
+    world: OldWorld,
+    codes: Mapping[int, CodeType],
+    settling: Settling,
+    with_them: Settling | None = None,
+) -> tuple[list[Op], list[Op]]:
+    """Return the writes that put private clones and views into the globals of modules, and those that undo it.
+
+    Arguments:
+        world: of the generation that goes: its modules, and what its code imports meanwhile.
+        codes: id of a function -> the copy of its code that its clone runs.
+        settling: notes the clones.
+        with_them: what has to be settled of other modules of that generation, which go in the same commit: their
+            clones are made already, and what they hold of these modules is replaced, too.
+    """
+    others, done = ([], set()) if with_them is None else (with_them.functions, with_them.places)
+    cloning = Cloning(codes, {**world.views, **{id(function): clone for function, clone in others}})
+    originals = {id(wrapper): original for wrapper, original in gate.originals()}
+    there: list[Op] = []
+    back: list[Op] = []
+    for facts in world.namespaces():
+        there.append((dict.__setitem__, worlds, id(facts), world))
+        back.append((dict.pop, worlds, id(facts), None))
+        for name, held in list(facts.items()):
+            if (id(facts), name) in done:
+                continue
+            value = originals.get(id(held), held)  # what a candidate has taken from `importlib` is the wrapper
+            clone = cloning.clone(value)
+            if clone is not value:
+                there.append((dict.__setitem__, facts, name, clone))
+                back.append((dict.__setitem__, facts, name, value))
+                settling.names.append((facts, name, clone))
+    for cell, value, clone in cloning.cells:
+        there.append((_SET_CELL, cell, clone))
+        back.append((_SET_CELL, cell, value))
+    settling.functions, settling.cells, settling.cloning = cloning.functions, cloning.cells, cloning
+    return there, back
+
+
+def lead_clones(
+    settling: Settling, writes: Writes, undo: Writes | None, outsides: Mapping[int, dict[str, Any]]
+) -> list[FunctionType]:
+    """Add the writes that lead clones to where their originals lead now; return the clones.
+
+    `outsides` has those that closures are about to get, by the id of the closure.
+    """
+    # Code that stays old, or is suspended in a closure, goes on with helpers that are old: fresh clones, which nobody
+    # else can have got hold of.
+    fresh = Cloning({id(clone): clone.__code__ for _, clone in settling.functions}, {})
+    ops: list[Op] = []
+    back: list[Op] = []
+    handed = settling.handed_over
+    for facts, name, clone in settling.names:
+        front = settling.fronts.get(id(clone), (clone, clone))[1]
+        held = facts.get(name)
+        if held is clone or held is front:
+            ops.append((dict.__setitem__, facts, name, front if handed else fresh.clone(clone)))
+            back.append((dict.__setitem__, facts, name, front))
+        if type(clone) is LRU_CACHE:
+            writes.hold([list(part.items()) for part in gc.get_referents(clone) if type(part) is dict])
+            ops.append((clone.cache_clear,))
+    for cell, _, clone in settling.cells:
+        if cell_contents(cell) is clone:
+            ops.append((_SET_CELL, cell, fresh.clone(clone)))
+            back.append((_SET_CELL, cell, clone))
+    led = []
+    fronts = settling.fronts
+    for clone, front in fronts.values():
+        ways = ways_of(front.__code__) if type(front) is FunctionType else front.ways
+        if type(ways) is PrivateWays:
+            # Loops that were handed over call it for as long as they run, and closures that stay old, too.
+            ops.append((_SET_VALUE, ways, fresh.clone(clone)))
+            back.append((_SET_VALUE, ways, ways.value))
+            writes.hold(clone)
+        if handed and type(front) is FunctionType:
+            led.append(front)
+    originals = {id(clone): original for original, clone in settling.functions}
+    to_lead = [] if handed else [(originals[key], front) for key, (_, front) in fronts.items() if key in originals]
+    for original, clone in (*settling.functions, *to_lead):
+        aim = target_of(original.__code__)
+        if aim is None:
+            continue  # it is live again
+        now = identity_of(clone)
+        outside = outsides.get(id(aim)) or (identity_of(aim) if type(aim) is FunctionType else None)
+        ops += identity_ops(clone, facade(clone, aim, outside), now)
+        back += identity_ops(clone, now)
+        writes.hold(now)
+        led.append(clone)
+    writes.both(ops, back)
+    if undo is not None:
+        undo.both(ops, back)
+    return led

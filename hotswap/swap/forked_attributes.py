@@ -1,0 +1,181 @@
+"""Attributes of classes that are forks: while old calls are in flight, who asks decides what an attribute is."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from hotswap import walk
+from hotswap.swap.drain import Cloning
+from hotswap.swap.ways import PrivateWays, Ways, caller, looked_through
+
+__all__ = ["Attribute", "Front", "attribute_of", "cloned", "is_forked"]
+
+_frame = sys._getframe
+
+_DATA = ("__set__", "__delete__")
+_OF_THE_CLASS = frozenset(
+    (
+        *(
+            "__module__",
+            "__qualname__",
+            "__name__",
+            "__doc__",
+            "__dict__",
+            "__weakref__",
+            "__slots__",
+            "__match_args__",
+        ),
+        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__type_params__"),
+        *("__orig_bases__", "__parameters__", "__firstlineno__", "__static_attributes__", "__abstractmethods__"),
+        *("__hash__", "__slotnames__", "_abc_impl", "__set_name__"),
+    )
+)
+"""What describes a class, or is asked for by whoever makes one below it."""
+
+
+class Attribute(walk.Fork):
+    """Stands for an attribute of a class, as a descriptor that is no data descriptor.
+
+    Arguments:
+        cls: the class.
+        name: of the attribute.
+        ways: what it is for whom; `walk.MISSING` where the class has none of its own.
+    """
+
+    __slots__ = ("__weakref__", "cls", "name")
+
+    ways: Ways
+
+    def __init__(self, cls: type, name: str, ways: Ways) -> None:
+        self.cls, self.name, self.ways = cls, name, ways
+
+    def __getattr__(self, name: str) -> Any:
+        # Who reads the namespace of the class finds this object, and asks it for `fget`, or `__isabstractmethod__`.
+        if name in ("__weakref__", "cls", "name", "ways"):
+            raise AttributeError(name)  # a copy that is being made has nothing yet
+        return getattr(self.ways.of(caller(_frame(1))), name)
+
+    def __get__(self, o: Any, owner: Any = None) -> Any:
+        return self._got(self.ways.of(caller(_frame(1))), o, owner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what CPython does with `__get__`, `__set__` and `__delete__` of a class: it calls what stands there."""
+        return self.ways.of(caller(_frame(1)))(*args, **kwargs)
+
+    def _got(self, value: Any, o: Any, owner: Any) -> Any:
+        if value is walk.MISSING:
+            value = self._inherited(type(o) if owner is None else owner)
+        getter = _hook(type(value), "__get__")
+        return value if getter is None else getter(value, o, owner)
+
+    def _inherited(self, owner: Any) -> Any:
+        above = walk.mro(owner)
+        for base in above[above.index(self.cls) + 1 :] if self.cls in above else ():
+            if self.name in walk.class_space(base):  # as it stands there: it may be a fork, too
+                return walk.class_space(base)[self.name]
+        raise AttributeError(f"type object {walk.class_name(self.cls)!r} has no attribute {self.name!r}")
+
+
+class DataAttribute(Attribute):
+    """The same as a data descriptor, where the attribute is one for somebody: a property."""
+
+    __slots__ = ()
+
+    def __get__(self, o: Any, owner: Any = None) -> Any:
+        value = self.ways.of(caller(_frame(1)))
+        if o is not None and _hook(type(value), "__set__") is None:
+            facts = walk.instance_dict(o)
+            if facts is not None and self.name in facts:
+                return facts[self.name]
+        return self._got(value, o, owner)
+
+    def __set__(self, o: Any, given: Any) -> None:
+        value = self.ways.of(caller(_frame(1)))
+        setter = _hook(type(value), "__set__")
+        if setter is not None:
+            setter(value, o, given)
+        else:
+            self._facts(o)[self.name] = given
+
+    def __delete__(self, o: Any) -> None:
+        value = self.ways.of(caller(_frame(1)))
+        deleter = _hook(type(value), "__delete__")
+        if deleter is not None:
+            deleter(value, o)
+        elif self.name in (facts := self._facts(o)):
+            del facts[self.name]
+        else:
+            raise AttributeError(self.name)
+
+    def _facts(self, o: Any) -> dict[str, Any]:
+        facts = walk.instance_dict(o)
+        if facts is None:
+            raise AttributeError(f"{walk.class_name(type(o))!r} object attribute {self.name!r} is read-only")
+        return facts
+
+
+def _hook(kind: type, name: str) -> Any:
+    """What a class has under a name; a fork, if one stands there: it asks the caller."""
+    return next((walk.class_space(base)[name] for base in walk.mro(kind) if name in walk.class_space(base)), None)
+
+
+class Front(walk.Fork):
+    """Stands under a name of an old module for what is no function, but is called like one.
+
+    Arguments:
+        ways: what it is for whom.
+    """
+
+    __slots__ = ("__weakref__", "ways")
+
+    def __init__(self, ways: PrivateWays) -> None:
+        self.ways: PrivateWays = ways
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("__weakref__", "ways"):
+            raise AttributeError(name)  # a copy that is being made has nothing yet
+        return getattr(self.ways.of(caller(_frame(1))), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what it is for the caller."""
+        return self.ways.of(caller(_frame(1)))(*args, **kwargs)
+
+
+looked_through.add(id(globals()))
+
+
+def attribute_of(cls: type, name: str, ways: Ways) -> Attribute:
+    """Return what stands for an attribute of a class: a data descriptor if it is one for somebody."""
+    values = (*(value for _, value in ways.old), ways.new)
+    guarded = any(_hook(type(value), hook) for value in values for hook in _DATA)
+    return (DataAttribute if guarded else Attribute)(cls, name, ways)
+
+
+def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
+    """Whether old code is to get another attribute than new code: what makes up the class is the same for everybody."""
+    if name in _OF_THE_CLASS or name.startswith("__dataclass_") or was is will:
+        return False
+    if walk.MISSING in (was, will) and name.startswith("__"):
+        # CPython asks a class for what has no method of that name, and takes no error for an answer.
+        return any(name in walk.class_dict(base) for base in walk.mro(cls)[1:])
+    return True
+
+
+def cloned(value: Any, cloning: Cloning) -> Any:
+    """What old code gets for what an attribute of a class was: with private clones of the functions in it."""
+    kind = type(value)
+    if kind in (staticmethod, classmethod):
+        inner = cloning.clone(value.__func__)
+        return value if inner is value.__func__ else kind(inner)
+    if kind is property:
+        getter, setter, deleter = (
+            None if f is None else cloning.clone(f) for f in (value.fget, value.fset, value.fdel)
+        )
+        return property(getter, setter, deleter, value.__doc__)
+    if kind is functools.cached_property:
+        made: Any = functools.cached_property(cloning.clone(value.func))
+        made.attrname = value.attrname
+        return made
+    return cloning.clone(value)

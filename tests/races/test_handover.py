@@ -1,0 +1,305 @@
+"""The handover: an endless loop is led to the new code where its own is the same, and is named where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import structlog
+
+import hotswap
+from hotswap import Patch, Patcher, walk
+
+pytestmark = pytest.mark.threads  # a clock and what is handed over have some of their own
+
+SOURCE = """
+import functools
+
+LIMIT = "{v}"
+
+def step({more}job=None): return "{v}"
+
+def limit(): return LIMIT
+
+@functools.lru_cache
+def cached(job): return "{v}"
+
+class Worker:
+    def __init__(self, jobs, done): self.jobs, self.done = jobs, done
+    def run(self):
+        while (job := self.jobs.get()) is not None:
+            self.done(self.handle(job))
+    def handle(self, job): return ("{v}", step(), limit(), cached(job))
+    def changed(self):
+        version = "{v}"
+        while (job := self.jobs.get()) is not None:
+            self.done((version, self.handle(job), step(), limit(), Other().kind))
+
+class Other:
+    kind = "{v}"
+
+def run(jobs, done):
+    held, worker = step, Worker(None, None)
+    while (job := jobs.get()) is not None:
+        from .sibling import name
+        from . import sibling
+        done((step(), held(), limit(), cached(job), worker.handle(job), Other.kind, name(), sibling.name()))
+
+def changed(jobs, done):
+    version = "{v}"
+    while (job := jobs.get()) is not None:
+        done((version, step(), limit()))
+
+def rows(jobs):
+    while True:
+        yield step(), limit()
+
+async def serve(jobs, done):
+    while (job := await jobs.get()) is not None:
+        done((step(), limit()))
+
+async def stream(jobs):
+    while (job := await jobs.get()) is not None:
+        yield step(), limit()
+"""
+
+SIBLING = 'def name(): return "{v}"\n'
+
+
+def sources(package: str, version: str, more: str = "") -> dict[str, str]:
+    return {
+        f"{package}.core": SOURCE.format(v=version, more=more),
+        f"{package}.sibling": SIBLING.format(v=version),
+    }
+
+
+class Loop:
+    """A loop in a thread, driven turn by turn."""
+
+    def __init__(self, run: Callable[..., None], *arguments: Any) -> None:
+        self.jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=run, args=(self.jobs, self.done.put), name="loop")
+        self.thread.start()
+
+    def turn(self) -> Any:
+        self.jobs.put(1)
+        return self.done.get(timeout=30)
+
+    def end(self) -> None:
+        self.jobs.put(None)
+        self.thread.join()
+
+
+def flat(found: Any) -> set[str]:
+    return {found} if isinstance(found, str) else {one for part in found for one in flat(part)}
+
+
+class Program:
+    def __init__(self, package: str, handover: float | None) -> None:
+        self.package = package
+        self.patcher = Patcher([package], handover=handover)
+
+    @property
+    def core(self) -> Any:
+        return sys.modules[f"{self.package}.core"]
+
+    def apply(self, version: str, **options: Any) -> hotswap.Rollout:
+        return self.patcher.apply(Patch.from_sources(sources(self.package, version), version=version), **options)
+
+
+@pytest.fixture
+def program(make_package: Callable[..., ModuleType]) -> Iterator[Callable[..., Program]]:
+    def make(handover: float | None = 0) -> Program:
+        first = {name.partition(".")[2] + ".py": text for name, text in sources("x", "1").items()}
+        package = make_package(first).__name__
+        __import__(f"{package}.core")
+        __import__(f"{package}.sibling")
+        return Program(package, handover)
+
+    yield make
+    until = time.monotonic() + 10
+    while walk.forked and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not walk.forked
+
+
+def soon(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+class TestUnchangedLoop:
+    @pytest.mark.parametrize("name", ["run", "method"])
+    def test_calls_the_new_after_the_handover(self, program: Callable[..., Program], name: str) -> None:
+        made = program()
+        run = made.core.run if name == "run" else lambda jobs, done: made_worker(made, jobs, done)
+        loop = Loop(run)
+        try:
+            assert flat(loop.turn()) == {"1"}
+            rollout = made.apply("2")
+            assert rollout.drained.wait(10)
+            assert rollout.in_flight() == ()
+            assert flat(loop.turn()) == {"2"}
+            again = made.apply("3")
+            soon(lambda: again.drained.is_set() and flat(loop.turn()) == {"3"})
+            made.patcher.rollback()
+            soon(lambda: flat(loop.turn()) == {"2"})
+        finally:
+            loop.end()
+
+    def test_goes_on_with_the_old_before_it(self, program: Callable[..., Program]) -> None:
+        made = program(None)
+        loop = Loop(made.core.run)
+        try:
+            rollout = made.apply("2")
+            assert flat(loop.turn()) == {"1"}
+            assert not rollout.drained.wait(1.5)
+            assert flat(loop.turn()) == {"1"}
+            (call,) = rollout.in_flight()
+            assert call.function == f"{made.package}.core:run"
+            assert call.thread == "loop"
+        finally:
+            loop.end()
+        assert rollout.drained.wait(10)
+
+    def test_time_is_that_of_the_rollout(self, program: Callable[..., Program]) -> None:
+        made = program(None)
+        loop = Loop(made.core.run)
+        try:
+            assert made.apply("2", handover=0).drained.wait(10)
+            assert flat(loop.turn()) == {"2"}
+        finally:
+            loop.end()
+
+    def test_is_led_back_by_a_rollback(self, program: Callable[..., Program]) -> None:
+        made = program()
+        made.apply("2")
+        loop = Loop(made.core.run)
+        try:
+            assert flat(loop.turn()) == {"2"}
+            rollout = made.patcher.rollback()
+            assert rollout.drained.wait(10)
+            assert flat(loop.turn()) == {"1"}
+        finally:
+            loop.end()
+
+    def test_that_is_suspended_goes_on_with_the_new(self, program: Callable[..., Program]) -> None:
+        made = program()
+
+        async def work() -> list[set[str]]:
+            jobs: asyncio.Queue[Any] = asyncio.Queue()
+            more: asyncio.Queue[Any] = asyncio.Queue()
+            done: list[Any] = []
+            rows, stream = made.core.rows(None), made.core.stream(more)
+            task = asyncio.create_task(made.core.serve(jobs, done.append))
+            await jobs.put(1)
+            await more.put(1)
+            first = flat(next(rows)) | flat(await anext(stream))
+            for _ in range(10):  # the task has its turn
+                await asyncio.sleep(0)
+            assert done
+            rollout = made.apply("2")
+            assert await rollout.drained.wait_async(10)
+            await jobs.put(1)
+            await more.put(1)
+            second = flat(next(rows)) | flat(await anext(stream))
+            await jobs.put(None)
+            await task
+            return [first | flat(done[0]), second | flat(done[1])]
+
+        assert asyncio.run(work()) == [{"1"}, {"2"}]
+
+
+def made_worker(program: Program, jobs: Any, done: Any) -> None:
+    program.core.Worker(jobs, done).run()
+
+
+class TestChangedLoop:
+    @pytest.mark.parametrize("name", ["changed", "method"])
+    def test_stays_old_and_is_named(self, program: Callable[..., Program], name: str) -> None:
+        made = program()
+        if name == "changed":
+            loop = Loop(made.core.changed)
+        else:
+            loop = Loop(lambda jobs, done: made.core.Worker(jobs, done).changed())
+        beside = Loop(made.core.run)
+        try:
+            with structlog.testing.capture_logs() as logs:
+                rollout = made.apply("2")
+                soon(lambda: [log for log in logs if log["event"] == "rollout.handed_over"])
+            (log,) = [log for log in logs if log["event"] == "rollout.handed_over"]
+            assert log["handed_over"] == [f"{made.package}.core:run"]
+            assert log["log_level"] == "warning"
+            assert len(log["old"]) == 1
+            assert flat(loop.turn()) == {"1"}
+            assert flat(beside.turn()) == {"2"}
+            (call,) = rollout.in_flight()
+            assert call.function.endswith("changed")
+            assert not rollout.drained.is_set()
+            assert flat(made.core.Worker(None, None).handle(1)) == {"2"}
+        finally:
+            loop.end()
+            beside.end()
+        assert rollout.drained.wait(10)
+
+    def test_in_a_new_session_stays_old(self, program: Callable[..., Program]) -> None:
+        made = program()
+        loop = Loop(lambda jobs, done: hotswap.session()(made.core.changed)(jobs, done))
+        try:
+            assert flat(loop.turn()) == {"1"}
+            rollout = made.apply("2")
+            assert not rollout.drained.wait(0.2)
+            assert flat(loop.turn()) == {"1"}
+        finally:
+            loop.end()
+        assert rollout.drained.wait(10)
+
+
+class TestHeldCode:
+    def test_is_waited_for_until_somebody_looks(self, program: Callable[..., Program]) -> None:
+        """A debugger, or a traceback that is kept, holds code that nobody runs."""
+        made = program(None)
+        code = made.core.step.__code__
+        rollout = made.apply("2")
+        assert not rollout.drained.is_set()
+        assert rollout.in_flight() == ()
+        assert rollout.drained.wait(20)
+        assert code.co_name == "step"
+
+    def test_does_not_end_the_wait_for_calls(self, program: Callable[..., Program]) -> None:
+        made = program(None)
+        loop, code, rows = Loop(made.core.changed), made.core.step.__code__, made.core.rows(None)
+        next(rows)
+        try:
+            rollout = made.apply("2")
+            assert not rollout.drained.wait(2.5)
+            assert {call.function.rpartition(":")[2] for call in rollout.in_flight()} == {"changed", "rows"}
+            assert flat(next(rows)) == flat(loop.turn()) == {"1"}
+        finally:
+            loop.end()
+        rows.close()
+        assert rollout.drained.wait(20)
+        assert code.co_name == "step"
+
+
+class TestTime:
+    @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf")])
+    def test_is_a_number_of_seconds(self, program: Callable[..., Program], wrong: float) -> None:
+        with pytest.raises(ValueError, match="handover must be"):
+            Patcher([program().package], handover=wrong)
+
+    def test_is_checked_for_a_rollout_too(self, program: Callable[..., Program]) -> None:
+        made = program()
+        with pytest.raises(TypeError, match="handover must be"):
+            made.apply("2", handover="soon")
+        assert made.core.step() == "1"
