@@ -1,0 +1,95 @@
+"""One WebSocket: the handshake is a unit of work, and then each message is one.
+
+Guarantees: one session is open at a time, or none, and none when the application has returned, however it does. While a
+task waits for the next message nothing is kept of what it did before: a connection that is idle holds no generation.
+Where the task that receives has a session already, which is not one of these, that one goes on, and no other begins.
+
+Assumes: asyncio. A task can set a variable only in its own context, so the session of a message holds for the task that
+received it, and for those that this one starts. Other tasks that are at work on the message before lose that one's
+session when the next is there; they are known to nobody here. On another event loop, tasks can't be told apart here:
+there the handshake alone has a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hotswap.asgi.protocol import Application, Message, Receive, Scope, Send
+from hotswap.session import Session, number_here
+
+__all__ = ["Conversation"]
+
+Task = asyncio.Task[Any]
+
+
+class _Unit(Session):
+    """A session that is not a block: it ends where the next one begins, maybe in another context."""
+
+    __slots__ = ()
+
+    def end(self) -> None:
+        """End it wherever it holds. The variable still leads to it there, and finds that it has ended."""
+        self._period = None
+
+    @classmethod
+    def begun(cls) -> _Unit:
+        """Return one that holds in the context of the caller."""
+        unit = cls()
+        unit.__enter__()
+        # The variable is not set back for each message, since another session may stand on this one by then. The token
+        # would keep the unit before it, and that one's token the one before that.
+        unit._token = None
+        return unit
+
+
+class Conversation:
+    """The sessions of one WebSocket. Lives as long as the application's call for it."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._handshake = _Unit()
+        self._unit = self._handshake
+        self._task: Task | None = None
+        """The task that received the last message; None before the first."""
+        self._over = False
+
+    async def hold(self, app: Application, scope: Scope) -> None:
+        """Call the application."""
+        with self._handshake:  # in the end the variable is what it was before, whatever has been received meanwhile
+            try:
+                await app(scope, self.receive, self.send)
+            finally:
+                self._over = True
+                self._unit.end()
+                self._task = None
+
+    async def receive(self) -> Message:
+        """Return the next message: the unit before it ends, and its own begins, for the task that asks."""
+        task = _current_task()
+        if self._task is not None and (self._task is task or self._task.done()):
+            self._unit.end()
+        message = await self._receive()
+        if message["type"] == "websocket.connect":  # part of the handshake
+            return message
+        self._unit.end()
+        # A task that outlives the application has no session: nobody would end it.
+        if task is not None and not self._over:
+            self._task = task
+            if number_here() is None:
+                self._unit = _Unit.begun()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message. The handshake ends with an acceptance: what follows may go on for ever."""
+        await self._send(message)
+        if message["type"] == "websocket.accept":
+            self._handshake.end()
+
+
+def _current_task() -> Task | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None  # another event loop than asyncio's
