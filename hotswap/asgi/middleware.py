@@ -39,11 +39,10 @@ class SessionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection: called by the server, or by the middleware around this one."""
         kind = scope["type"]
-        by_message = kind == "websocket" and self.websocket == "message"
-        if kind == "http" or (kind == "websocket" and not by_message):
+        if kind == "http" or (kind == "websocket" and self.websocket == "connection"):
             with Session():
                 await self.app(scope, receive, send)
-        elif by_message and number_here() is None:
+        elif kind == "websocket" and number_here() is None:
             await Conversation(receive, send).hold(self.app, scope)
         else:
             await self.app(scope, receive, send)
