@@ -228,7 +228,7 @@ class TestMessages:
 
         def units() -> int:
             gc.collect()
-            return sum(isinstance(o, hotswap.Session) for o in gc.get_objects())
+            return sum(issubclass(type(o), hotswap.Session) for o in gc.get_objects())
 
         assert Server(script).answers(CONNECT, *map(text, "x" * 51)) == 0
 

@@ -60,7 +60,8 @@ class TestFlask:
             return flask.Response(flask.stream_with_context(parts()))
 
         first = now().number
-        assert app.test_client().get("/a").text == f"/a {first} " * 2
+        with app.test_client().get("/a") as response:
+            assert response.text == f"/a {first} " * 2
         assert number_here() is None
 
     def test_a_client_that_keeps_the_context_finds_it(self, app: flask.Flask) -> None:
@@ -70,7 +71,7 @@ class TestFlask:
             return "ok"
 
         with app.test_client() as client:
-            client.get("/")
+            client.get("/").close()
             assert flask.g.found == "here"
             assert number_here() is None
 
@@ -79,6 +80,5 @@ class TestFlask:
         def send() -> Any:
             return flask.send_file(io.BytesIO(b"a file"), mimetype="text/plain")
 
-        response = app.test_client().get("/")
-        assert response.data == b"a file"
-        response.close()
+        with app.test_client().get("/") as response:
+            assert response.data == b"a file"
