@@ -55,9 +55,14 @@ class Parts:
 
     def __init__(self, count: int = 2) -> None:
         self.count = count
+        self.begun: list[int | None] = []
         self.closed: list[int | None] = []
 
     def __iter__(self) -> Iterator[bytes]:
+        self.begun.append(number_here())
+        return self.parts()
+
+    def parts(self) -> Iterator[bytes]:
         for _ in range(self.count):
             yield told()
             swap()
@@ -85,7 +90,7 @@ class TestSession:
         assert list(response) == [f"{first} ".encode()] * 2
         assert contexts[0].run(number_here) == first
         response.close()
-        assert parts.closed == [first]
+        assert (parts.begun, parts.closed) == ([first], [first])
         assert contexts[0].run(number_here) is None
 
     def test_lasts_until_a_response_that_can_not_be_closed_is_exhausted(self) -> None:

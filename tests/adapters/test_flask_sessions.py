@@ -61,7 +61,7 @@ class TestFlask:
 
         first = now().number
         with app.test_client().get("/a") as response:
-            assert response.text == f"/a {first} " * 2
+            assert response.get_data(as_text=True) == f"/a {first} " * 2
         assert number_here() is None
 
     def test_a_client_that_keeps_the_context_finds_it(self, app: flask.Flask) -> None:
