@@ -144,8 +144,53 @@ class TestRequest:
         asyncio.run(run())
         assert server.returned == now().number - 1
 
+    @pytest.mark.parametrize("kind", ["http", "websocket"])
+    @pytest.mark.parametrize("websocket", ["message", "connection"])
+    def test_does_not_hold_for_the_server(self, kind: str, websocket: Any) -> None:
+        """What a server starts while it sends or receives, the next request perhaps, is not part of this one."""
+
+        async def script(receive: Any, send: Any) -> Any:
+            await receive()
+            seen.append(number_here())
+            await send({"type": "any"})
+            seen.append(number_here())
+
+        async def receive() -> Any:
+            seen.append(number_here())
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            seen.append(number_here())
+            seen.append(await asyncio.create_task(there()))
+
+        async def there() -> int | None:
+            return number_here()
+
+        seen: list[int | None] = []
+        asyncio.run(Server(script, kind, websocket=websocket).app({"type": kind}, receive, send))
+        assert seen == [None, now().number, None, None, now().number]
+
+    def test_that_is_joined_holds_for_the_middleware_between(self) -> None:
+        async def script(receive: Any, send: Any) -> Any:
+            await send({"type": "any"})
+
+        def between(app: Any) -> Any:
+            async def middleware(scope: Any, receive: Any, send: Any) -> None:
+                async def sending(message: Any) -> None:
+                    seen.append(number_here())
+                    await send(message)
+
+                await app(scope, receive, sending)
+
+            return middleware
+
+        seen: list[int | None] = []
+        server = Server(script, "http")
+        server.app = SessionMiddleware(between(server.app))
+        server.answers()
+        assert seen == [now().number]
+
     def test_keeps_its_generation_when_the_one_around_it_ends_first(self) -> None:
-        """Servers may start a request in the context of the one before it, whose background tasks still run."""
 
         async def script(receive: Any, send: Any) -> Any:
             await receive()

@@ -1,6 +1,7 @@
 """The way in through ASGI: middleware that gives each request, or message of a WebSocket, a session of its own.
 
-`middleware` is the public face; `conversation` is one WebSocket, message by message; `protocol` names the types.
+`middleware` is the public face; `conversation` is one WebSocket, message by message; `outside` keeps the server out of
+sessions; `protocol` names the types.
 """
 
 from __future__ import annotations

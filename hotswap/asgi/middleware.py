@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from hotswap.asgi.conversation import Conversation
+from hotswap.asgi.outside import receiving_outside, sending_outside
 from hotswap.asgi.protocol import Application, Receive, Scope, Send
 from hotswap.session import Session, number_here
 
@@ -39,10 +40,13 @@ class SessionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection: called by the server, or by the middleware around this one."""
         kind = scope["type"]
+        is_outermost = number_here() is None
+        if is_outermost and kind in ("http", "websocket"):
+            receive, send = receiving_outside(receive), sending_outside(send)
         if kind == "http" or (kind == "websocket" and self.websocket == "connection"):
             with Session():
                 await self.app(scope, receive, send)
-        elif kind == "websocket" and number_here() is None:
+        elif kind == "websocket" and is_outermost:
             await Conversation(receive, send).hold(self.app, scope)
         else:
             await self.app(scope, receive, send)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
+import socket
 import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
+import hotswap
 from hotswap.asgi import SessionMiddleware
 from hotswap.session import now, number_here
 from tests.test_session import swap
@@ -23,6 +27,7 @@ import httpx  # noqa: E402 - the libraries may be missing
 import uvicorn  # noqa: E402
 from fastapi import BackgroundTasks, Depends, FastAPI, WebSocket, WebSocketDisconnect  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
+from starlette.background import BackgroundTask  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 from starlette.requests import Request  # noqa: E402
 from starlette.responses import JSONResponse, Response, StreamingResponse  # noqa: E402
@@ -157,7 +162,7 @@ class TestFastAPI:
 @contextlib.contextmanager
 def served(app: Any) -> Iterator[int]:
     """Serve an application in a thread; gives the port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, ws="websockets-sansio", log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, ws="websockets-sansio", timeout_keep_alive=60, log_config=None))
     started = threading.Event()
     startup = server.startup
 
@@ -205,6 +210,35 @@ class TestBehindAServer:
                     socket.send("next")
                     assert int(socket.recv()) == first + turn
         assert [context.run(number_here) for context in contexts] == [None] * 3
+
+    def test_requests_that_are_sent_ahead_do_not_belong_to_those_before(self) -> None:
+        """The server starts them while it sends the end of the answer before, whose background tasks come only then."""
+
+        async def later() -> None:
+            swap()
+            await asyncio.sleep(0.01)
+
+        async def look(request: Request) -> Response:
+            return JSONResponse(number_here(), background=BackgroundTask(later))
+
+        def sessions() -> int:
+            gc.collect()
+            return sum(issubclass(type(o), hotswap.Session) for o in gc.get_objects())
+
+        app = Starlette(routes=[Route("/", look)], middleware=[Middleware(SessionMiddleware)])
+        before = sessions()
+        with served(app) as port, socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n" * 50)
+            answers = b""
+            first = now().number
+            while answers.count(b"HTTP/1.1 200 OK") < 50 or not answers[-1:].isdigit():
+                answers += connection.recv(65536)
+            deadline = time.monotonic() + 10
+            while sessions() - before > 10:  # the background tasks go on for a moment
+                assert time.monotonic() < deadline
+        numbers = [int(answer.rpartition(b"\r\n")[2]) for answer in answers.split(b"HTTP/1.1 200 OK")[1:]]
+        assert numbers[-1] > first
+        assert len(set(numbers)) > 10
 
     def test_a_client_that_goes_away_ends_the_session(self) -> None:
         async def talk(socket: WebSocket) -> None:
