@@ -24,7 +24,7 @@ METHODS = {
                 bound, made = self.step, self.made_of
                 if not n:
                     return bound(<<|0, >>n), made(<<|0, >>n)
-                return self.walk(n - 1), bound(<<|0, >>n), Shop.step(self, <<|0, >>n), self.kind
+                return self.walk(n - 1), Shop.step(self, <<|0, >>n), self.kind
         SHOP = Shop()
         def run(n): return SHOP.walk(n), "<<old|new>>"
     """,
@@ -191,9 +191,66 @@ def attributes(drive: Drive) -> None:
     drive("run", drive.core.run)
 
 
+DECORATED = {
+    "tools": """
+        import functools
+        def told(<<|z, >>a): return "<<old|new>>", a
+        def through(function):
+            @functools.wraps(function)
+            def wrapper(self, *args):
+                return told(<<|0, >>"wrapper"), function(self, *args)
+            return wrapper
+        def named(<<|z, >>name):
+            def decorate(function):
+                @functools.wraps(function)
+                def wrapper(*args): return "<<old|new>>", name, function(*args)
+                return wrapper
+            return decorate
+        class Counted:
+            def __init__(self, function): self.function = function
+            def __call__(self, *args): return told(<<|0, >>"counted"), self.function(*args)
+    """,
+    "core": """
+        import abc
+        from .tools import Counted, named, through, told
+        class Abstract(abc.ABC):
+            @abc.abstractmethod
+            def go(self, <<|z, >>n): ...
+            def step(self, <<|z, >>n): return self.go(<<|0, >>n), self.here(<<|0, >>n)
+            def here(self, <<|z, >>n): return "above", told(<<|0, >>n)
+        class Thing(Abstract):
+            @through
+            def go(self, <<|z, >>n): return "<<old|new>>", n
+            @staticmethod
+            @named(<<|0, >>"static")
+            def static(<<|z, >>n): return told(<<|0, >>n)
+            @classmethod
+            def again(cls, <<|z, >>n): return cls.static(<<|0, >>n)
+            @property
+            @through
+            def price(self): return "<<old|new>>"
+            <<|def here(self, z, n): return "own">>
+        @named(<<|0, >>"function")
+        def function(<<|z, >>n): return told(<<|0, >>n)
+        @Counted
+        def counted(<<|z, >>n): return told(<<|0, >>n)
+        short = lambda <<|z, >>n: told(<<|0, >>n)
+        def run(n):
+            thing = Thing()
+            found = [thing.step(<<|0, >>n), Thing.again(<<|0, >>n), thing.price]
+            return found, function(<<|0, >>n), counted(<<|0, >>n), short(<<|0, >>n)
+    """,
+}
+
+
+def decorated(drive: Drive) -> None:
+    drive("run", drive.core.run, 1)
+
+
 PROGRAMS = [
     Program("methods", methods, written(METHODS), forked=True),
     Program("super", chain, written(CHAIN), forked=True),
     Program("construction", construction, written(CONSTRUCTION), forked=True),
+    Program("decorated", decorated, written(DECORATED), forked=True),
     Program("attributes", attributes, written(ATTRIBUTES), forked=True),
 ]

@@ -28,8 +28,8 @@ RECURSION = {
 
 
 def recursion(drive: Drive) -> None:
-    drive("run", drive.core.run, 3)
-    drive("again", drive.core.run, 1)
+    drive("run", drive.core.run, 2)
+    drive("again", drive.core.run, 0)
 
 
 MUTUAL = {
@@ -109,12 +109,12 @@ NESTED = {
         def compared(<<|z, >>a): return -helper(<<|0, >>a)
         def lists(n):
             found = [helper(<<|0, >>i) for i in range(n) if test(<<|0, >>i)]
-            found.append({helper(<<|0, >>i): FACTOR for i in range(n)})
-            return found, {helper(<<|0, >>i) for i in range(n)}, sum(helper(<<|0, >>i) for i in range(n))
+            found.append({helper(<<|0, >>n): FACTOR for _ in "a"})
+            return found, {helper(<<|0, >>n) for _ in "a"}, sum(helper(<<|0, >>i) for i in range(n))
         def lambdas(n):
             call = lambda a: helper(<<|0, >>a)
             by = sorted(range(n), key=lambda i: compared(<<|0, >>i))
-            return call(n), by, [*map(lambda i: helper(<<|0, >>i), range(n))]
+            return call(n), by, [*map(lambda i: helper(<<|0, >>i), [n])]
         def nested(n):
             total = 0
             def inner(a):
@@ -122,7 +122,7 @@ NESTED = {
                 total += helper(<<|0, >>a)
                 def deeper(b): return helper(<<|0, >>b) + total
                 return deeper(a)
-            return [inner(i) for i in range(n)], total
+            return inner(n), total
         def default(n, function=helper):
             return function(<<|0, >>n)
         def run(n):
@@ -157,7 +157,7 @@ HELD = {
             function, part, cache = helper, functools.partial(helper, <<|0>>), cached
             decorated, known = wrapped, bound
             found = [function(<<|0, >>a), part(a), cache(<<|0, >>a), decorated(<<|0, >>a)]
-            found += [known(), helper(<<|0, >>a), bound(), cached(<<|0, >>a + 1), wrapped(<<|0, >>a)]
+            found += [known(), bound(), wrapped(<<|0, >>a)]
             found.append(twice(<<|0, >>a))
             found += [*map(function, <<|(0,), >>(a,))]
             return found, wrapped.__wrapped__(<<|0, >>a)
@@ -219,7 +219,7 @@ ERRORS = {
                     raise KeyError(error.kind) from error
             except KeyError as error:
                 return str(error), error.__cause__.told(<<|0>>)
-        def run(n): return caught(<<|0, >>n), caught(<<|0, >>n + 1), chained(<<|0, >>n), "<<old|new>>"
+        def run(n): return caught(<<|0, >>n), chained(<<|0, >>n + 1), "<<old|new>>"
         def out(n): deep.down(<<|0, >>n, 0)
     """,
 }

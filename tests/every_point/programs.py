@@ -111,6 +111,7 @@ def rows(drive: Drive, iterable: Any) -> list[Any]:
 
 def stepped(drive: Drive, coroutine: Any) -> Any:
     """Run a coroutine as a loop would: where it waits, there is a point of the driver."""
+    drive.point("before it begins")
     while True:
         try:
             coroutine.send(None)

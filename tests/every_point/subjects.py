@@ -57,7 +57,7 @@ class Subject:
     Arguments:
         make: the fixture `make_package`.
         program: what is run.
-        thread: who makes the swaps, of `THREADS`.
+        thread: who makes the swaps, of `THREADS`. The other one makes the ways back.
         opcodes: whether each instruction is a point.
 
     Attributes:
@@ -69,7 +69,7 @@ class Subject:
 
     def __init__(self, make: Make, program: Program, thread: str, *, opcodes: bool = False) -> None:
         self._make, self._program, self._opcodes = make, program, opcodes
-        self._act = THREADS[thread]
+        self._act = THREADS[thread], next(act for name, act in THREADS.items() if name != thread)
         self.failures: list[str] = []
         self.tried = 0
         self.pure: list[list[object]] = []
@@ -128,7 +128,13 @@ class Subject:
     def _judge(self, version: int, at: Point, rollout: hotswap.Rollout, swap: Callable[[], object]) -> None:
         """Run it in one version, and have the other one come at a point."""
         self.tried += 1
-        drive, tracer = self._run(at, swap)
+
+        def act() -> None:
+            self._act[version](swap)
+            if rollout._drain is not None and rollout._drain.drained.is_set():
+                rollout.wait_settled(ENDS_WITHIN)  # a thread settles it, which nothing runs into then
+
+        drive, tracer = self._run(at, act)
         wrong = [*self._unsettled(rollout)]
         for label, call, argument in drive.later:
             drive(label, call, argument)
@@ -167,10 +173,9 @@ class Subject:
             yield "forks stand, and nobody needs them"
 
     def _run(
-        self, at: Point | None = None, swap: Callable[[], object] | None = None, *, late: bool = False
+        self, at: Point | None = None, act: Callable[[], None] = lambda: None, *, late: bool = False
     ) -> tuple[Drive, Tracer]:
-        act = self._act
-        tracer = Tracer(self._package, at, (lambda: act(swap)) if swap else (lambda: None), opcodes=self._opcodes)
+        tracer = Tracer(self._package, at, act, opcodes=self._opcodes)
         drive = Drive(self._package, tracer)
 
         def traced() -> None:

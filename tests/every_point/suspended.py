@@ -53,7 +53,7 @@ COROUTINES = {
             await parts.Wait()
             async with parts.Lock(<<|0, >>n) as lock:
                 second = await lock.use(<<|0, >>n)
-            return first, second, [value async for value in stream(<<|0, >>2)], "<<old|new>>"
+            return first, second, [value async for value in stream(<<|0, >>1)], "<<old|new>>"
         async def stream(<<|z, >>n):
             for i in range(n):
                 yield parts.scaled(<<|0, >>i)
@@ -137,7 +137,7 @@ ASYNCIO = {
 
 
 def on_asyncio(drive: Drive) -> None:
-    drive("run", lambda: asyncio.run(drive.core.run(2)))
+    drive("run", lambda: asyncio.run(drive.core.run(1)))
     drive("stream", lambda: asyncio.run(_read(drive, drive.core.stream(1))))
 
 
