@@ -219,7 +219,7 @@ def tests(session: nox.Session) -> None:
     # Staging looks at every module of the process, and a process imports what any of its tests imports: frameworks,
     # HTTP clients, hypothesis. So such tests have processes of their own, or all others would take half as long again.
     suite = ROOT / "tests"
-    large = [suite / name for name in ("property", "test_watching.py", "test_demo.py", "test_shop.py")]
+    large = [suite / name for name in ("property", "every_point", "test_watching.py", "test_demo.py", "test_shop.py")]
     frameworks: dict[str, list[Path]] = {}
     for path in sorted((suite / "adapters").glob("test_*.py")):
         frameworks.setdefault(path.stem.split("_")[1], []).append(path)
