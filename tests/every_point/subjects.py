@@ -142,7 +142,8 @@ class Subject:
         if not tracer.committed:
             wrong.append("the point was not reached: its events are not the same in each run")
         for thread, met in tracer.met.items():
-            if met != self.met[version].get(thread, [])[: len(met)]:
+            # CPython tells of some instructions only now and then (`super().step` on 3.12).
+            if not self._opcodes and met != self.met[version].get(thread, [])[: len(met)]:
                 wrong.append(f"other events than before in {thread}")
         after, _ = self._run(late=True)
         wrong += self._wrong(version, after.outcomes, "after it, ")
