@@ -25,7 +25,7 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, cast
 
-__all__ = ["Keeper", "Period", "Session", "Turn", "now", "number_here", "session", "turning"]
+__all__ = ["Keeper", "Period", "Session", "Turn", "now", "number_here", "outside", "session", "turning"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -124,8 +124,9 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._end()
-        token = self._token
+        self.end()
+        # What it leads to is let go of, too: the context, and the session around.
+        token, self._token = self._token, None
         if token is not None:
             # Closed in another context than it was opened in, as a generator may be that is thrown away: there it
             # stays, and holds nothing.
@@ -144,7 +145,16 @@ class Session:
         """Return a function each call of which is a session of its own."""
         return cast("Function", _wrapped(function))
 
-    def _end(self) -> None:
+    @classmethod
+    def begun(cls) -> Session:
+        """Return one that has begun, and holds in the context of the caller until somebody calls `end`."""
+        made = cls()
+        made._begin()
+        _current.set(made)
+        return made
+
+    def end(self) -> None:
+        """End it, in whatever contexts it holds."""
         self._number = self._keeper = None
 
     @contextmanager
@@ -163,7 +173,7 @@ class Session:
         try:
             yield inside
         finally:
-            self._end()
+            self.end()
 
     @property
     def is_open(self) -> bool:
@@ -181,6 +191,17 @@ def session() -> Session:
     function or a generator function.
     """
     return Session()
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Have no session in a block, whatever is around it: what is done there is not part of the unit of work."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # closed in another context
+            _current.reset(token)
 
 
 def number_here() -> int | None:

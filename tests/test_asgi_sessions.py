@@ -253,7 +253,7 @@ class TestMessages:
             server = Server(script)
             task = asyncio.create_task(server.call(CONNECT, text("one")))
             await turns()
-            period = weakref.ref(now())
+            period = weakref.ref(now().keeper)
             swap()
             assert period() is None
             assert contexts[0].run(number_here) is None
@@ -367,7 +367,7 @@ class TestMessagesInSeveralTasks:
             waiting = asyncio.create_task(receive())
             await asyncio.sleep(0)
             # The tasks have ended, and so have their sessions.
-            period = weakref.ref(now())
+            period = weakref.ref(now().keeper)
             swap()
             seen.append(period())
             waiting.cancel()

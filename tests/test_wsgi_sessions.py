@@ -170,7 +170,7 @@ class TestSession:
         seen: list[int | None] = []
         response = called(app)
         next(response)
-        period = weakref.ref(now())
+        period = weakref.ref(now().keeper)
         swap()
         assert period() is not None
         response.close()

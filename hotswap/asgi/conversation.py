@@ -23,33 +23,13 @@ __all__ = ["Conversation"]
 Task = asyncio.Task[Any]
 
 
-class _Unit(Session):
-    """A session that is not a block: it ends where the next one begins, maybe in another context."""
-
-    __slots__ = ()
-
-    def end(self) -> None:
-        """End it wherever it holds. The variable still leads to it there, and finds that it has ended."""
-        self._period = None
-
-    @classmethod
-    def begun(cls) -> _Unit:
-        """Return one that holds in the context of the caller."""
-        unit = cls()
-        unit.__enter__()
-        # The variable is not set back for each message, since another session may stand on this one by then. The token
-        # would keep the unit before it, and that one's token the one before that.
-        unit._token = None
-        return unit
-
-
 class Conversation:
     """The sessions of one WebSocket. Lives as long as the application's call for it."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._handshake = _Unit()
+        self._handshake = Session()
         self._unit = self._handshake
         self._task: Task | None = None
         """The task that received the last message; None before the first."""
@@ -77,8 +57,9 @@ class Conversation:
         # A task that outlives the application has no session: nobody would end it.
         if task is not None and not self._over:
             self._task = task
+            # The variable is not set back for each message, since another session may stand on this one by then.
             if number_here() is None:
-                self._unit = _Unit.begun()
+                self._unit = Session.begun()
         return message
 
     async def send(self, message: Message) -> None:

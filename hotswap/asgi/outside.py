@@ -7,37 +7,17 @@ request, or keep it in memory.
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from hotswap.asgi.protocol import Message, Receive, Send
-from hotswap.session import Session
+from hotswap.session import outside
 
 __all__ = ["receiving_outside", "sending_outside"]
-
-
-class _Outside(Session):
-    """A block that has no session, within one that has: it is a session that has ended as soon as it begins."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> _Outside:
-        super().__enter__()
-        self._period = None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, traceback)
-        # A context that was copied in the block may live on, and what it leads to must not lead to the session around.
-        self._token = None
 
 
 def receiving_outside(receive: Receive) -> Receive:
     """Return the server's `receive`, to be awaited in a session that does not hold for it."""
 
     async def received() -> Message:
-        with _Outside():
+        with outside():
             return await receive()
 
     return received
@@ -47,7 +27,7 @@ def sending_outside(send: Send) -> Send:
     """Return the server's `send`, to be awaited in a session that does not hold for it."""
 
     async def sent(message: Message) -> None:
-        with _Outside():
+        with outside():
             await send(message)
 
     return sent
