@@ -31,6 +31,9 @@ __all__ = ["EVENT_NAMES", "EventName", "Level", "emit"]
 EventName: TypeAlias = Literal[
     "rollout.staged",
     "rollout.verified",
+    "rollout.armed",
+    "rollout.disarmed",
+    "rollout.misrouted",
     "rollout.rejected",
     "rollout.live",
     "rollout.permanent",

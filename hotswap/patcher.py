@@ -30,6 +30,7 @@ from hotswap.errors import HotswapError, OutdatedError, StateError
 from hotswap.generation import Limit
 from hotswap.patch import Patch
 from hotswap.place import Place, Seconds, Terms
+from hotswap.records import BEFORE_LIVE
 from hotswap.rollout import Record, Rollout, State
 from hotswap.settlement import Settlement, catch_up
 from hotswap.shield import outlast
@@ -243,7 +244,7 @@ class Patcher:
             rollout.take_live(cancelled)
         except BaseException as error:
             with suppress(StateError):  # it may go live, or be rejected, in this very moment
-                if rollout.state in (State.STAGED, State.VERIFIED):  # an interrupt, say
+                if rollout.state in BEFORE_LIVE:  # an interrupt, say
                     rollout.abort(reason=f"interrupted by {type(error).__name__}")
             raise
         return rollout
@@ -344,14 +345,25 @@ class Patcher:
     def go_live(self, rollout: Rollout) -> Rollout | None:
         """Commit a verified rollout, and keep the way back."""
         with self._change, collector.switched_off():
-            if rollout.state is not State.VERIFIED:
+            if rollout.state not in (State.VERIFIED, State.ARMED):
                 raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self.versions)
             superseded = self._succession.advance(rollout)
-            self.move(rollout, (State.VERIFIED,), State.LIVE)
+            self.move(rollout, (State.VERIFIED, State.ARMED), State.LIVE)
             if superseded is None or superseded.state is not State.LIVE:
                 return None
             self.move(superseded, (State.LIVE,), State.PERMANENT, f"superseded by {rollout.label}")
             return superseded
+
+    def arm(self, rollout: Rollout) -> object:
+        """Make the candidate of a verified rollout reachable; return what stands for it in sessions."""
+        with self._change, collector.switched_off():
+            self.move(rollout, (State.VERIFIED,), State.ARMED)
+            return self._succession.arm(rollout)
+
+    def disarm(self, rollout: Rollout) -> None:
+        """Take back what `arm` did."""
+        with self._change:
+            self._succession.disarm(rollout)
 
     def undo(self, rollout: Rollout) -> Undone:
         """Run the inverse migrations of what is live; user code, so not under the lock."""

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from hotswap.effects import checked_kinds
 from hotswap.errors import BusyError, StateError
-from hotswap.records import State
+from hotswap.records import BEFORE_LIVE
 from hotswap.stopping import check_wait
 from hotswap.verification import Visit, is_inside_check
 
@@ -55,9 +55,6 @@ class Terms(NamedTuple):
         if handover is not ...:
             check_wait(handover, "handover")
         return cls(wait, threading.Event(), checked_kinds(allow_effects), handover)
-
-
-_IN_PROGRESS = (State.STAGED, State.VERIFIED)
 
 
 class Place:
@@ -126,7 +123,7 @@ class Place:
         He has no rollout, or one whose journey is over, and he is not at work on it: he is the one who asks, or his
         thread has ended.
         """
-        over = self.rollout is None or self.rollout.state not in _IN_PROGRESS
+        over = self.rollout is None or self.rollout.state not in BEFORE_LIVE
         return self._taken and over and (self._owner is threading.current_thread() or not self._owner.is_alive())
 
     def leave(self, rollout: Rollout | None) -> None:
@@ -140,7 +137,7 @@ class Place:
     def abort(self, reason: str) -> None:
         """Abort the rollout that is in progress, if there is one."""
         progress = self.rollout
-        if progress is not None and progress.state in (State.STAGED, State.VERIFIED):
+        if progress is not None and progress.state in BEFORE_LIVE:
             with suppress(StateError):  # it was rejected meanwhile: either way it is not in progress any more
                 progress.abort(reason)
 

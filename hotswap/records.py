@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from hotswap.verification import Report
 
-__all__ = ["Record", "State"]
+__all__ = ["BEFORE_LIVE", "Record", "State"]
 
 
 class State(enum.StrEnum):
@@ -18,10 +18,15 @@ class State(enum.StrEnum):
 
     STAGED = "staged"
     VERIFIED = "verified"
+    ARMED = "armed"
     LIVE = "live"
     PERMANENT = "permanent"
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
+
+
+BEFORE_LIVE = (State.STAGED, State.VERIFIED, State.ARMED)
+"""The states of a rollout that is in progress."""
 
 
 @dataclass(frozen=True, slots=True)

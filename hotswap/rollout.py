@@ -4,8 +4,13 @@
     staged       verify() passes         verified
                  verify() fails          rejected
                  abort()                 rejected
-    verified     commit()                live
+    verified     arm()                   armed
+                 commit()                live
                  commit() fails          rejected
+                 abort()                 rejected
+    armed        commit()                live
+                 commit() fails          rejected
+                 disarm()                verified
                  abort()                 rejected
     live         confirm()               permanent
                  a later commit          permanent
@@ -21,135 +26,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-import uuid
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Protocol
-
-from packaging.version import Version
 
 from hotswap import events
-from hotswap.aftermath import Aftermath, Auditor
+from hotswap.armed import Armed
 from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Limit
-from hotswap.patch import Patch
-from hotswap.records import Record, State
+from hotswap.journey import Host
+from hotswap.records import BEFORE_LIVE, Record, State
 from hotswap.shield import shielded
-from hotswap.swap import Adapter, Plan, Recalled, Swap, Undone, migrate
-from hotswap.verification import Check, Report, run_checks
+from hotswap.swap import Plan
+from hotswap.verification import run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
 
 
-class Host(Auditor, Protocol):
-    """What a rollout needs of the patcher that owns what is live."""
-
-    def checks(self) -> list[Check]:
-        """The checks to run."""
-
-    def running(self) -> dict[str, Version]:
-        """What is live."""
-
-    def prepare(self, rollout: Rollout) -> Swap:
-        """Make a swap against what is live now. Raises StateError if that is not what the rollout was staged on."""
-
-    def go_live(self, rollout: Rollout) -> Rollout | None:
-        """Commit, and take over the new generation. Returns the rollout whose trial this has ended, if any."""
-
-    def undo(self, rollout: Rollout) -> Undone:
-        """Run the inverse migrations, if the rollout is what is live."""
-
-    def recall(self, rollout: Rollout, undone: Undone) -> Recalled:
-        """Load the old versions of what was imported since. Raises nothing of what goes wrong with them."""
-
-    def go_back(self, rollout: Rollout, reason: str, undone: Undone, recalled: Recalled) -> dict[str, object]:
-        """Revert, and take over the previous generation. Raises StateError if it is not what is live."""
-
-    def refuse_reentry(self, what: str) -> None:
-        """Raise BusyError if the caller is code that the rollout in progress runs."""
-
-    def move(self, rollout: Rollout, allowed: tuple[State, ...], state: State, reason: str | None = None) -> None:
-        """Change state and reason, if the state is one of those allowed, in one step; raises StateError if not."""
-
-    def leave(self, rollout: Rollout) -> None:
-        """Free the place of the rollout in progress: its journey is over, or it is live and has said so."""
-
-    def note(self, rollout: Rollout) -> None:
-        """Write the record of a rollout into the history."""
-
-    def tell(self, rollout: Rollout) -> None:
-        """Tell whoever applied it for somebody else that a rollout was taken back."""
-
-
-class Rollout(Aftermath):
-    """One patch on its way. Made by `Patcher.stage` and `Patcher.apply`.
-
-    Attributes:
-        id: names the rollout in the history and in events.
-        patch: what is rolled out.
-        adapters: those for the frameworks in use, until the rollout is live or over.
-        version: the version that its packages get.
-        state: where it stands.
-        plan: what would change, what can't, and what to know about it; `str(rollout.plan)` is for reading.
-        candidate: the staged modules by name.
-        report: the result of each check with its time; empty before `verify`.
-        pause: seconds that the other threads waited for the last swap of this rollout, or None.
-        reason: why it was rejected or rolled back, or "".
-    """
-
-    def __init__(self, host: Host, patch: Patch, version: Version) -> None:
-        super().__init__(host)
-        self._host: Host = host
-        self.id = uuid.uuid4().hex[:12]
-        self.patch = patch
-        self.version = version
-        self.state: State = State.STAGED
-        self.plan = Plan(patch.label)
-        self.report = Report(())
-        self.pause: float | None = None
-        self.reason = ""
-        self.started = self.changed = datetime.now(UTC)
-        self.adapters: list[Adapter] = []
-        self._candidate: Candidate | None = None
-        self._limit = Limit()
-        self._loading = False
-        self._judging: threading.Event | None = None
-        """Set while checks or migrations run: it stops them."""
-        self._committing = threading.Lock()
-        self._not_ended = [None]
-        self._began = time.perf_counter()
-
-    def __repr__(self) -> str:
-        return f"<Rollout {self.id} {self.label} {self.state}>"
+class Rollout(Armed):
+    """One patch on its way. Made by `Patcher.stage` and `Patcher.apply`."""
 
     def __enter__(self) -> Rollout:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.state in (State.STAGED, State.VERIFIED):
+        if self.state in BEFORE_LIVE:
             self.abort(reason="left without a commit")
-
-    @property
-    def label(self) -> str:
-        """Name and version, for people."""
-        return self.patch.label
-
-    @property
-    def candidate(self) -> Candidate:
-        """The staged modules by name. Raises StateError once the rollout is over."""
-        if self._candidate is None:
-            raise StateError(f"{self!r} has no candidate any more", running=self._host.running())
-        return self._candidate
-
-    @property
-    def record(self) -> Record:
-        """The facts of this moment."""
-        patch = self.patch
-        facts = (self.id, patch.name, patch.version, patch.digest, self.state, self.reason, self.started, self.changed)
-        return Record(*facts, self.report, self.pause)
-
-    # --- the walk ------------------------------------------------------------------------------------------------
 
     def staged(self, candidate: Candidate, limit: Limit) -> None:
         """Load the candidate within a time limit and make the plan. The patcher calls this once.
@@ -241,7 +140,7 @@ class Rollout(Aftermath):
 
     def take_live(self, cancelled: threading.Event) -> None:
         """Do what `commit` does; a migration is given up if it is cancelled."""
-        if self.state is not State.VERIFIED:
+        if self.state not in (State.VERIFIED, State.ARMED):
             raise self._wrong("committed", "call verify() first" if self.state is State.STAGED else "it is too late")
         if not self._committing.acquire(blocking=False):
             raise self._wrong("committed twice", "another thread is at it")
@@ -251,26 +150,15 @@ class Rollout(Aftermath):
         finally:
             self._committing.release()
 
-    def _migrate(self, cancelled: threading.Event) -> None:
-        self._judging = cancelled
-        try:
-            migrate(self.candidate, replace(self._limit, cancelled=cancelled))
-        except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
-            raise self.reject(error) from error.__cause__
-        finally:
-            self._judging = None
-        if self._is(State.REJECTED):  # aborted meanwhile by another thread, which leaves the end to this one
-            self._end()
-            raise self._wrong("committed", f"it was given up while its migrations ran: {self.reason}")
-
     def _commit(self) -> None:
         try:
             superseded, interrupt = self._go_live()
+            self._flipped()
             self._emit("rollout.live", pause=self.pause)
             if superseded is not None:
                 superseded._emit("rollout.permanent")
         finally:
-            if not self._is(State.VERIFIED):
+            if self.state not in BEFORE_LIVE:
                 self._host.leave(self)
         if interrupt is not None:
             raise interrupt
@@ -280,7 +168,7 @@ class Rollout(Aftermath):
         try:
             return shielded(lambda: self._host.go_live(self))
         except StateError as error:
-            if self.state is State.VERIFIED:
+            if self.state in BEFORE_LIVE:
                 raise self.reject(error) from error
             raise
         except HotswapError as error:
@@ -336,65 +224,9 @@ class Rollout(Aftermath):
 
         Raises StateError if it is live, or over.
         """
-        self._host.move(self, (State.STAGED, State.VERIFIED), State.REJECTED, reason or "aborted")
+        self._host.move(self, BEFORE_LIVE, State.REJECTED, reason or "aborted")
         judging = self._judging
         if judging is not None:
             judging.set()
         elif not self._loading:
             self._end()
-
-    # --- inside --------------------------------------------------------------------------------------------------
-
-    def reject(self, error: BaseException) -> BaseException:
-        """Note that the rollout failed, unless it was aborted before; return the error with what is running now."""
-        self._loading = False
-        reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, HotswapError):
-            error.patch = error.patch or self.label
-            error.now_running(self._host.running())
-            reason = error.reason
-        if self.state is not State.REJECTED:
-            self._host.move(self, (State.STAGED, State.VERIFIED), State.REJECTED, reason)
-        if isinstance(error, HotswapError):
-            error.rollout = self.record
-        self._end()
-        return error
-
-    def _end(self) -> None:
-        try:
-            self._not_ended.pop()  # two threads may come here; one of them gets it
-        except IndexError:
-            return
-        candidate, self._candidate, self.adapters = self._candidate, None, []
-        try:
-            _, interrupt = shielded(lambda: None if candidate is None else candidate.discard())
-            self._host.note(self)
-            self._emit("rollout.rejected", level="warning")
-        finally:
-            self._host.leave(self)
-        if interrupt is not None:
-            raise interrupt
-
-    def _is(self, state: State) -> bool:
-        return self.state is state
-
-    def _wrong(self, what: str, advice: str) -> StateError:
-        return StateError(
-            f"a rollout that is {self.state.replace('_', ' ')} can't be {what}",
-            patch=self.label,
-            running=self._host.running(),
-            advice=advice,
-        )
-
-    def _emit(self, event: events.EventName, *, level: events.Level = "info", **facts: object) -> None:
-        events.emit(
-            event,
-            level=level,
-            rollout=self.id,
-            patch=self.patch.name,
-            version=self.patch.version,
-            digest=self.patch.digest,
-            duration=time.perf_counter() - self._began,
-            reason=self.reason,
-            **facts,
-        )

@@ -25,7 +25,20 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, cast
 
-__all__ = ["Keeper", "Period", "Session", "Turn", "now", "number_here", "outside", "session", "turning"]
+__all__ = [
+    "Keeper",
+    "Period",
+    "Session",
+    "Turn",
+    "end_route",
+    "here",
+    "now",
+    "number_here",
+    "outside",
+    "route",
+    "session",
+    "turning",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -93,14 +106,22 @@ def turning() -> Iterator[Turn]:
 class Session:
     """One unit of work: it keeps the generation that it began with. Use it with `with`, `async with` or as a decorator.
 
+    Arguments:
+        about: what the unit of work is about, for the policies of armed rollouts.
+        previews: the armed candidates on which it is, whatever their policies say.
+
     One that begins within another belongs to it, and keeps the same generation. What it starts and does not wait for
     has no session any more when the block has ended.
     """
 
-    __slots__ = ("__weakref__", "_keeper", "_number", "_token", "began", "thread")
+    __slots__ = ("__weakref__", "_keeper", "_token", "about", "began", "number", "previews", "thread")
 
-    def __init__(self) -> None:
-        self._number: int | None = None
+    def __init__(self, about: object = None, previews: tuple[object, ...] = ()) -> None:
+        self.about = about
+        self.number: int | None = None
+        """That of the period in which it began; None if it is not open."""
+        self.previews = previews
+        """The armed candidates on which it is."""
         self._keeper: Keeper | None = None
         self._token: Token[Session | None] | None = None
         self.began = 0.0
@@ -117,8 +138,14 @@ class Session:
         if self.began:
             raise RuntimeError("a session begins once: open another one with hotswap.session()")
         around = _current.get()
-        number, keeper = (None, None) if around is None else (around._number, around._keeper)
-        self._number, self._keeper = now() if number is None or keeper is None else (number, keeper)
+        number, keeper = (None, None) if around is None else (around.number, around._keeper)
+        if around is None or number is None or keeper is None:
+            self.number, self._keeper = now()
+            for candidate, chosen in list(_routes.items()) if _routes else ():
+                if chosen(self.about):
+                    self.previews = (*self.previews, candidate)
+        else:
+            self.number, self._keeper, self.previews = number, keeper, (*around.previews, *self.previews)
         self.began, self.thread = time.time(), threading.get_ident()
 
     def __exit__(
@@ -143,19 +170,19 @@ class Session:
 
     def __call__(self, function: Function) -> Function:
         """Return a function each call of which is a session of its own."""
-        return cast("Function", _wrapped(function))
+        return cast("Function", _wrapped(function, self.about))
 
     @classmethod
-    def begun(cls) -> Session:
+    def begun(cls, about: object) -> Session:
         """Return one that has begun, and holds in the context of the caller until somebody calls `end`."""
-        made = cls()
+        made = cls(about)
         made._begin()
         _current.set(made)
         return made
 
     def end(self) -> None:
         """End it, in whatever contexts it holds."""
-        self._number = self._keeper = None
+        self.number = self._keeper = None
 
     @contextmanager
     def _aside(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
@@ -184,13 +211,34 @@ class Session:
 _current: ContextVar[Session | None] = ContextVar("hotswap_session", default=None)
 
 
-def session() -> Session:
+_routes: dict[object, Callable[[object], bool]] = {}
+
+
+def route(candidate: object, chosen: Callable[[object], bool]) -> None:
+    """Have each session that begins asked whether it is on an armed candidate.
+
+    Arguments:
+        candidate: that of an armed rollout.
+        chosen: gets what the session is about, and says so. It must not raise.
+    """
+    _routes[candidate] = chosen
+
+
+def end_route(candidate: object) -> None:
+    """Ask no more."""
+    _routes.pop(candidate, None)
+
+
+def session(about: object = None) -> Session:
     """Return a session, to be opened: `with hotswap.session(): ...` keeps one generation for one unit of work.
 
     `async with` does the same, and so does the decorator `@hotswap.session()` for each call of a function, a coroutine
     function or a generator function.
+
+    Arguments:
+        about: what the unit of work is about: a request, a job, a customer. The policy of an armed rollout gets it.
     """
-    return Session()
+    return Session(about)
 
 
 @contextmanager
@@ -207,21 +255,27 @@ def outside() -> Iterator[None]:
 def number_here() -> int | None:
     """Return the number of the period in which the session of the caller began; None if he has none."""
     held = _current.get()
-    return None if held is None else held._number
+    return None if held is None else held.number
 
 
-def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+def here() -> Session | None:
+    """Return the session of the caller; None if he has none."""
+    held = _current.get()
+    return None if held is None or held.number is None else held
+
+
+def _wrapped(function: Callable[..., Any], about: object) -> Callable[..., Any]:
     made: Callable[..., Any]
     if inspect.iscoroutinefunction(function):
 
         async def made(*args: Any, **kwargs: Any) -> Any:
-            with Session():
+            with Session(about):
                 return await function(*args, **kwargs)
 
     elif inspect.isasyncgenfunction(function):
 
         async def made(*args: Any, **kwargs: Any) -> Any:
-            with Session()._aside() as inside:
+            with Session(about)._aside() as inside:
                 generator = function(*args, **kwargs)
                 step, given = generator.asend, None
                 while True:
@@ -242,7 +296,7 @@ def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     elif inspect.isgeneratorfunction(function):
 
         def made(*args: Any, **kwargs: Any) -> Any:
-            with Session()._aside() as inside:
+            with Session(about)._aside() as inside:
                 generator = function(*args, **kwargs)
                 step, given = generator.send, None
                 while True:
@@ -263,7 +317,7 @@ def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     else:
 
         def made(*args: Any, **kwargs: Any) -> Any:
-            with Session():
+            with Session(about):
                 return function(*args, **kwargs)
 
     return functools.wraps(function)(made)

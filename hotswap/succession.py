@@ -32,6 +32,7 @@ from hotswap.generation import (
     forget,
     standing,
 )
+from hotswap.records import BEFORE_LIVE
 from hotswap.rollout import Rollout, State
 from hotswap.settlement import Settlement
 from hotswap.shield import outlast
@@ -80,6 +81,7 @@ class Succession:
         self._lineage = Lineage()
         self._hot: dict[str, int] = {}
         self._previous: _Previous | None = None
+        self._armed: tuple[Rollout, Swap] | None = None
         self._staged_on: dict[str, tuple[int, ...]] = {}
 
     # --- what is known ---------------------------------------------------------------------------------------------
@@ -123,6 +125,12 @@ class Succession:
 
     def prepare(self, rollout: Rollout) -> Swap:
         """Make a swap of a rollout's candidate against what is live now. Raises StateError if that has changed."""
+        self._require_present(rollout)
+        lineage = self._settlement.known(self._lineage)
+        return Swap(self._live, rollout.candidate, self._importers, lineage, rollout.adapters)
+
+    def _require_present(self, rollout: Rollout) -> None:
+        """Raise StateError if a rollout was staged on something else than what is live."""
         if self._staged_on.get(rollout.id) != self._epochs:
             raise StateError(
                 "what is live has changed since it was staged",
@@ -140,17 +148,37 @@ class Succession:
                 running=self.versions,
                 advice="stage it again; apply() does so by itself",
             )
-        lineage = self._settlement.known(self._lineage)
-        return Swap(self._live, rollout.candidate, self._importers, lineage, rollout.adapters)
+
+    def arm(self, rollout: Rollout) -> object:
+        """Make the candidate of a rollout reachable; return what stands for it in sessions that are on it."""
+        swap = self._ready(rollout)
+        swap.arm()
+        self._armed = rollout, swap
+        return swap.candidate_mark
+
+    def disarm(self, rollout: Rollout) -> None:
+        """Take that back, unless it is live."""
+        if self._armed is not None and self._armed[0] is rollout:
+            self._armed[1].disarm()
+            if rollout.state not in BEFORE_LIVE:
+                self._armed = None
+
+    def _ready(self, rollout: Rollout) -> Swap:
+        """Return the swap of a rollout, the one that was armed if there is one."""
+        if self._armed is not None and self._armed[0] is rollout:
+            self._require_present(rollout)
+            return self._armed[1]
+        swap = self.prepare(rollout)
+        rollout.plan = swap.plan
+        if not swap.plan.supported:
+            raise UnsupportedChangeError(swap.plan.unsupported, patch=rollout.label)
+        return swap
 
     # --- there and back --------------------------------------------------------------------------------------------
 
     def advance(self, rollout: Rollout) -> Rollout | None:
         """Make the candidate of a rollout live, and keep the way back. Returns the rollout that was live before."""
-        swap = self.prepare(rollout)
-        rollout.plan = swap.plan
-        if not swap.plan.supported:
-            raise UnsupportedChangeError(swap.plan.unsupported, patch=rollout.label)
+        swap = self._ready(rollout)
         before, mark = self.versions, self._shelf.mark()
         imported = frozenset(entry.name for entry in self._live)
         known = imported | swap.new.keys()
@@ -163,6 +191,7 @@ class Succession:
         self._put(versions)
         self._previous = _Previous(rollout, swap, before, mark, imported, self._epochs, entries)
         self.over(rollout)
+        self._armed = None
         rollout.adapters = []
         rollout.plan.warnings += outlast(
             {
@@ -279,7 +308,7 @@ class Succession:
         previous = self._previous
         over = rollout.state not in (State.LIVE, State.PERMANENT)
         if over or previous is None or previous.rollout is not rollout:
-            before_live = rollout.state in (State.STAGED, State.VERIFIED)
+            before_live = rollout.state in BEFORE_LIVE
             raise StateError(
                 f"a rollout that is {rollout.state.replace('_', ' ')} can't be rolled back"
                 + ("" if over else ": it is not what is live, and its previous generation is not kept"),

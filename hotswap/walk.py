@@ -85,8 +85,8 @@ class Fork:
 
     @property
     def newest(self) -> Any:
-        """What the attribute is in the newest generation, or `MISSING`."""
-        return self.ways.new
+        """What the attribute is in the generation that is live, or `MISSING`."""
+        return self.ways.present
 
 
 forked: dict[int, type] = {}

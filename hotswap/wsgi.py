@@ -38,7 +38,7 @@ class SessionMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request: called by the server, or by the middleware around this one."""
         context = contextvars.copy_context()
-        held = Session()
+        held = Session(environ)
         context.run(held.__enter__)
         try:
             response = context.run(self.app, environ, start_response)

@@ -26,20 +26,21 @@ Task = asyncio.Task[Any]
 class Conversation:
     """The sessions of one WebSocket. Lives as long as the application's call for it."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
         self._receive = receive
         self._send = send
-        self._handshake = Session()
+        self._handshake = Session(scope)
         self._unit = self._handshake
         self._task: Task | None = None
         """The task that received the last message; None before the first."""
         self._over = False
 
-    async def hold(self, app: Application, scope: Scope) -> None:
+    async def hold(self, app: Application) -> None:
         """Call the application."""
         with self._handshake:  # in the end the variable is what it was before, whatever has been received meanwhile
             try:
-                await app(scope, self.receive, self.send)
+                await app(self._scope, self.receive, self.send)
             finally:
                 self._over = True
                 self._unit.end()
@@ -59,7 +60,7 @@ class Conversation:
             self._task = task
             # The variable is not set back for each message, since another session may stand on this one by then.
             if number_here() is None:
-                self._unit = Session.begun()
+                self._unit = Session.begun(self._scope)
         return message
 
     async def send(self, message: Message) -> None:

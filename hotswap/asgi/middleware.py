@@ -44,9 +44,9 @@ class SessionMiddleware:
         if is_outermost and kind in ("http", "websocket"):
             receive, send = receiving_outside(receive), sending_outside(send)
         if kind == "http" or (kind == "websocket" and self.websocket == "connection"):
-            with Session():
+            with Session(scope):
                 await self.app(scope, receive, send)
         elif kind == "websocket" and is_outermost:
-            await Conversation(receive, send).hold(self.app, scope)
+            await Conversation(scope, receive, send).hold(self.app)
         else:
             await self.app(scope, receive, send)

@@ -10,6 +10,7 @@ from hotswap.effects import Journal
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import detach
 from hotswap.shield import outlast
+from hotswap.swap.arming import Arming
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.drain import OldWorld, drain_of
@@ -41,6 +42,31 @@ class Advance(Reversal):
     _revisions: Revisions
     _tables: Tables
 
+    _arming: Arming | None = None
+    _is_ready = False
+
+    def arm(self) -> None:
+        """Make the candidate reachable for whoever previews it. Everybody else stays on what is live.
+
+        Raises UnsupportedChangeError as `commit` does; the candidate is spent then, and nothing else was written.
+        """
+        self._redirect()
+        self._writes.seed({id(module.__dict__) for module in self.new.values()})
+        self._arming = self._crossings.arming(self.settling, self.settling_back)
+        self._arming.arm()
+
+    @property
+    def candidate_mark(self) -> object:
+        """What sessions have that are on the armed candidate."""
+        return self._crossings.there
+
+    def disarm(self) -> None:
+        """Take back what `arm` did. Nobody may make a swap meanwhile."""
+        arming, self._arming = self._arming, None
+        if arming is not None:
+            arming.disarm()
+            self._crossings.renew()
+
     def commit(self, drained: Callable[[Settling], None] = Settling.finish) -> float:
         """Make the candidate live. Returns the seconds in which no other thread ran.
 
@@ -65,6 +91,7 @@ class Advance(Reversal):
             raise
         finally:
             forks.landed()
+        self._arming = None  # its forks were part of what goes
         self.settling.installed(forks)
         self.settle_in()
         self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
@@ -74,13 +101,19 @@ class Advance(Reversal):
 
     def make_ready(self) -> None:
         """Rewrite what nobody but the candidate sees. Raises UnsupportedChangeError; nothing else was written then."""
+        self._redirect()
+        self.settling_back.refresh()
+        self._journal.make(self._redirection.translate)
+
+    def _redirect(self) -> None:
+        if self._is_ready:
+            return
         self._tables.lead_twins(self._redirection)
         self._redirection.run()
         if self._redirection.refused:
             raise UnsupportedChangeError(self._redirection.refused, patch=self._candidate.patch.label)
         adopt_children(self._live, self._candidate, self.old)
-        self.settling_back.refresh()
-        self._journal.make(self._redirection.translate)
+        self._is_ready = True
 
     def unmake(self) -> None:
         """Note that the writes were taken back."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
+from hotswap.swap.arming import Arming
 from hotswap.swap.bodies import Bodies, equal_code
 from hotswap.swap.drain import InFlight, OldWorld
 from hotswap.swap.forks import Forks, Led
@@ -54,6 +55,10 @@ class Crossings:
         spaces = [[id(facts) for facts in world.namespaces()] for world in worlds]
         self.there, self.back = Junction(*spaces), Junction(*spaces[::-1])
 
+    def renew(self) -> None:
+        """Begin anew with what tells the generations apart: the old is over, since the candidate was disarmed."""
+        self.there = Junction(self.there.spaces, self.there.others)
+
     def add(self, changed: Iterable[Changed]) -> None:
         """Note attributes that change. The metaclass of a framework may do what it likes with them: it is let alone."""
         self._changed += [one for one in changed if type(one.cls) in (type, abc.ABCMeta)]
@@ -78,6 +83,10 @@ class Crossings:
         self._gone, self._added = [], []
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
+
+    def arming(self, settling: Settling, other: Settling) -> Arming:
+        """Return what makes the candidate reachable before the commit. The arguments are those of `forward`."""
+        return Arming(self.there, _There(self, settling, other))
 
     def forward(self, settling: Settling, other: Settling) -> Forks:
         """Return the forks of the commit. Code is held by them until they have `landed`.

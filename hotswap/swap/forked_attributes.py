@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 from hotswap import walk
-from hotswap.swap.drain import Cloning
 from hotswap.swap.ways import PrivateWays, Ways, caller, looked_through
 
 __all__ = ["Attribute", "Front", "attribute_of", "cloned", "is_forked"]
@@ -163,7 +162,11 @@ def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
     return True
 
 
-def cloned(value: Any, cloning: Cloning) -> Any:
+class _Clones(Protocol):
+    def clone(self, value: Any) -> Any: ...
+
+
+def cloned(value: Any, cloning: _Clones) -> Any:
     """What old code gets for what an attribute of a class was: with private clones of the functions in it."""
     kind = type(value)
     if kind in (staticmethod, classmethod):

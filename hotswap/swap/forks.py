@@ -37,9 +37,10 @@ from hotswap.swap.ways import Changed, Junction, PrivateWays, Ways
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
 
-__all__ = ["Forks", "Led", "asked"]
+__all__ = ["Forks", "Given", "Led", "asked", "settle", "stand_in", "takes"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
+_NUMBER: Any = vars(Junction)["number"]
 _CODE: Any = vars(FunctionType)["__code__"]
 _APART = sys.platform != "emscripten"
 """Whether there are threads, in which forks are taken away. Where there are none, suspended calls do without."""
@@ -100,10 +101,14 @@ class Forks:
         self._held: list[Any] = []
         self.fronts = settling.fronts
 
-    def turn(self, turn: Turn) -> None:
-        """Note the period that ends, and the one that begins."""
+    def turn(self, turn: Turn) -> tuple[Op, Op]:
+        """Note the period that ends, and the one that begins. Returns the write that turns the forks, and its undo.
+
+        Where the generation that comes was armed, its forks stand already: this one store makes it live by them.
+        """
         self._turn = turn
-        self.junction.number = turn.new.number
+        junction = self.junction
+        return (_NUMBER.__set__, junction, turn.new.number), (_NUMBER.__set__, junction, junction.number)
 
     @property
     def keeper(self) -> Keeper:
@@ -135,13 +140,17 @@ class Forks:
             if not is_forked(cls, name, was, will):
                 continue
             standing = walk.class_space(cls).get(name)
-            before = standing.ways.lasting if isinstance(standing, Attribute) else []
+            before = self._before(standing.ways) if isinstance(standing, Attribute) else []
             self._held.append(standing)  # nothing may die within the one C call
             ways = Ways([(self.junction, cloned(was, self._cloning)), *before], will, will)
             for junction, _ in ways.old:
                 junction.attributes.append((cls, name))
             walk.forked.setdefault(id(cls), cls)
             yield (_SET, cls, name, attribute_of(cls, name, ways))
+
+    def _before(self, standing: Ways) -> list[tuple[Junction, Any]]:
+        """The generations before this one that somebody may be on."""
+        return [(junction, value) for junction, value in standing.lasting if junction is not self.junction]
 
     def _fork_functions(self, led: Iterable[Led]) -> Iterator[Op]:
         fronts: set[int] = set()
@@ -150,15 +159,15 @@ class Forks:
             if clone is function:
                 continue
             standing = ways_of(function.__code__)
-            old = [(self.junction, clone), *(standing.lasting if standing is not None else [])]
+            old = [(self.junction, clone), *(self._before(standing) if standing is not None else [])]
             # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
-            anything = shown is None or not all(_takes(value, shown) for _, value in old)
+            anything = shown is None or not all(takes(value, shown) for _, value in old)
             new = successor
             if is_front and own is not None and type(successor) is FunctionType and id(successor) not in fronts:
                 # Whoever takes it from a registry, or by its name, may have something old in flight, too.
                 fronts.add(id(successor))
-                new = _stand_in(successor, own)
-                ways = Ways([*old, *_returned(successor)], new, None)
+                new = stand_in(successor, own)
+                ways = Ways([*old, *_returned(successor)], new, None, new)
                 yield self._forked(successor, ways, own, anything=anything)
             yield self._forked(function, Ways(old, new, successor), shown, anything=anything)
 
@@ -184,7 +193,7 @@ class Forks:
         ways = PrivateWays(self.junction, clone, aim)
         front: Any = Front(ways)
         if type(clone) is FunctionType:
-            front = _stand_in(clone, clone.__code__)
+            front = stand_in(clone, clone.__code__)
             front.__code__ = forwarder(front, ways, clone.__code__, anything=True)
         self.fronts[id(clone)] = clone, front
         return front
@@ -204,13 +213,17 @@ class Forks:
 
         Nobody may make a swap meanwhile. What the calls of another generation still need stays.
         """
-        junction = self.junction
-        junction.over = True
-        deque(starmap(operator.call, list(_settled(junction))), maxlen=0)
-        for cls, _ in junction.attributes:
-            if not any(issubclass(type(value), walk.Fork) for value in list(walk.class_space(cls).values())):
-                walk.forked.pop(id(cls), None)
-        junction.attributes, junction.functions = [], []
+        settle(self.junction)
+
+
+def settle(junction: Junction) -> None:
+    """Take a generation out of the forks, and those away that serve no other one."""
+    junction.over = True
+    deque(starmap(operator.call, list(_settled(junction))), maxlen=0)
+    for cls, _ in junction.attributes:
+        if not any(issubclass(type(value), walk.Fork) for value in list(walk.class_space(cls).values())):
+            walk.forked.pop(id(cls), None)
+    junction.attributes, junction.functions = [], []
 
 
 def _settled(junction: Junction) -> Iterator[Op]:
@@ -240,7 +253,7 @@ def _plain(function: FunctionType, ways: Ways) -> CodeType:
     return forwarder(function, ways.aim, code_of(ways.aim) if type(ways.aim) is FunctionType else None)
 
 
-def _stand_in(function: FunctionType, code: CodeType) -> FunctionType:
+def stand_in(function: FunctionType, code: CodeType) -> FunctionType:
     """Return a function that runs some code as another one would."""
     made = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
     copy_outside(function, made)
@@ -278,7 +291,7 @@ def _signature(code: CodeType) -> tuple[Any, ...]:
     return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
 
 
-def _takes(value: Any, shown: CodeType) -> bool:
+def takes(value: Any, shown: CodeType) -> bool:
     """Whether an old function gets from a forwarder with the signature of some code what its caller has passed."""
     plain = type(value) is FunctionType and not (value.__defaults__ or value.__kwdefaults__)
     return plain and _signature(value.__code__) == _signature(shown)

@@ -111,10 +111,7 @@ def ways_of(code: CodeType) -> Ways | None:
 def code_of(function: FunctionType) -> CodeType:
     """Return the code that a function runs for everybody who has nothing old in flight: its own, under a fork."""
     ways = ways_of(function.__code__)
-    if ways is None or ways.aim is not None:
-        return function.__code__
-    code: CodeType = ways.new.__code__
-    return code
+    return function.__code__ if ways is None or ways.own is None else ways.own.__code__
 
 
 @functools.lru_cache(maxsize=1024)

@@ -20,7 +20,7 @@ import operator
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, starmap
 from types import FunctionType
@@ -67,8 +67,8 @@ def has_audit_hook() -> bool | None:
 class Crossing(Protocol):
     """What a swap writes beside if calls or sessions of the generation that goes are in flight."""
 
-    def turn(self, turn: Turn) -> None:
-        """Note the period that ends with it, and the one that begins."""
+    def turn(self, turn: Turn) -> tuple[Op, Op]:
+        """Note the period that ends with it, and the one that begins. Returns a write for that, and its undo."""
 
     def needed(self) -> bool:
         """Whether a call is in flight now."""
@@ -126,6 +126,16 @@ class Writes:
             first: whether they come before all others, in both directions; otherwise they come after them.
         """
         (self._first if first else self._late).append(writes)
+
+    def seed(self, namespaces: Container[int]) -> None:
+        """Make the first of the writes in some namespaces that nobody else sees, ahead of the rest.
+
+        Arguments:
+            namespaces: the ids of the dicts.
+        """
+        for op in self._first_ops(forward=True):
+            if op[0] in (dict.__setitem__, dict.update) and id(op[1]) in namespaces:
+                op[0](*op[1:])
 
     def hold(self, *objects: Any) -> None:
         """Keep objects alive until the end of the next call, so that nothing dies in it."""
@@ -185,10 +195,12 @@ class Writes:
         if crossing is None:  # what is settled is no swap
             return self._made(forward, others, None, None)
         with turning() as turn:
-            crossing.turn(turn)
-            return self._made(forward, others, crossing, turn)
+            turned, back = crossing.turn(turn)
+            return self._made(forward, others, crossing, ([*turn.ops, turned], [*turn.undo, back]))
 
-    def _made(self, forward: bool, others: Sequence[Writes], crossing: Crossing | None, turn: Turn | None) -> float:
+    def _made(
+        self, forward: bool, others: Sequence[Writes], crossing: Crossing | None, turn: tuple[list[Op], list[Op]] | None
+    ) -> float:
         beside = crossing.ops() if crossing is not None and crossing.needed() else None
         ways = [(self, forward), *((writes, True) for writes in others)]
         ops = [op for writes, way in ways for op in writes._first_ops(way)]
@@ -196,7 +208,7 @@ class Writes:
         undo = [op for writes, way in ways[::-1] for op in (*writes._first_ops(not way), *writes._ops(not way))]
         undo += [] if forward else self._undo
         if turn is not None:
-            ops, undo = [*turn.ops, *ops], [*undo, *turn.undo]
+            ops, undo = [*turn[0], *ops], [*undo, *turn[1]]
         ops, undo = quieted(ops, undo)
         with collector.switched_off():
             try:

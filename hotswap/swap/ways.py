@@ -6,20 +6,21 @@ The one rule, in this order:
 2. the caller's session began before the swap: old, and else new;
 3. the caller is old code with an unchanged body: old until the handover, then new;
 4. the caller is new code: new;
-5. anybody else: new.
+5. anybody else: new; but old as long as the new is armed.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
 from hotswap import walk
-from hotswap.session import number_here
+from hotswap.session import Session, here
 
-__all__ = ["Changed", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
+__all__ = ["ARMED", "Changed", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
 
 _frame = sys._getframe
 
@@ -40,6 +41,10 @@ def caller(frame: FrameType) -> FrameType:
     return frame
 
 
+ARMED = math.inf
+"""Stands for the number of a period that has not begun: every session is older."""
+
+
 class Junction:
     """One generation that has calls or sessions in flight, or had.
 
@@ -48,7 +53,7 @@ class Junction:
         others: those of the generation that comes.
 
     Attributes:
-        number: that of the period which began when it went; 0 until then.
+        number: that of the period which began when it went; `ARMED` as long as it is about to go, and 0 before that.
         same: the ids of its code that is the same in the generation that came; the rest is changed, or not known to be.
         live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
         handed_over: unchanged code of it calls the new.
@@ -60,19 +65,28 @@ class Junction:
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
         self.spaces, self.others = frozenset(spaces), frozenset(others)
-        self.number = 0
+        self.number: float = 0
         self.same: frozenset[int] = frozenset()
         self.live = self.handed_over = self.over = False
         self.attributes: list[tuple[type, str]] = []
         self.functions: list[FunctionType] = []
 
-    def has(self, code: CodeType, space: int, session: int | None) -> bool:
+    @property
+    def armed(self) -> bool:
+        """Whether everybody is on this generation still, but for previews."""
+        return self.number is ARMED
+
+    def older(self, session: Session, number: int) -> bool:
+        """Whether a session is on this generation, or one before it."""
+        return number < self.number and self not in session.previews
+
+    def has(self, code: CodeType, space: int, session: Session | None) -> bool:
         """Whether a caller gets what is of this generation because of the code that calls.
 
         Arguments:
             code: the code.
             space: the id of its globals.
-            session: the number of the period in which the caller's session began; None if there is none.
+            session: that of the caller; None if there is none.
         """
         if space not in self.spaces or self.live:
             return False
@@ -83,11 +97,11 @@ class Junction:
 
         What old code has handed to others is called by those on its behalf: they get the old, until the handover.
         """
-        session, space = number_here(), id(frame.f_globals)
+        session, space = here(), id(frame.f_globals)
         if self.has(frame.f_code, space, session):
             return True
-        if session is not None:
-            return session < self.number
+        if session is not None and (number := session.number) is not None:
+            return self.older(session, number)
         return not (self.handed_over or space in self.others)
 
 
@@ -99,27 +113,40 @@ class Ways:
     Arguments:
         old: what is of old generations.
         new: what everybody else gets.
-        aim: what a function with these ways leads to; None if these are ways to what it is itself, and `new` runs the
-            code that it would have.
+        aim: what a function with these ways leads to; None if it leads to itself.
+        own: the function that runs the code which such a one would have.
     """
 
-    __slots__ = ("aim", "new", "old")
+    __slots__ = ("aim", "new", "old", "own")
 
-    def __init__(self, old: Iterable[tuple[Junction, Any]], new: Any, aim: Any) -> None:
+    def __init__(
+        self, old: Iterable[tuple[Junction, Any]], new: Any, aim: Any, own: FunctionType | None = None
+    ) -> None:
         self.old = [(junction, value) for junction, value in old if not junction.over]
         self.new = new
-        self.aim = aim
+        self.aim, self.own = aim, own
 
     def of(self, frame: FrameType) -> Any:
         """What the code in a frame gets."""
-        session, space, code = number_here(), id(frame.f_globals), frame.f_code
+        session, space, code = here(), id(frame.f_globals), frame.f_code
         for junction, value in self.old:
             if junction.has(code, space, session):
                 return value
-        if session is not None:
+        if session is not None and (number := session.number) is not None:
             for junction, value in reversed(self.old):
-                if session < junction.number:
+                if junction.older(session, number):
                     return value
+        elif self.old:
+            junction, value = self.old[0]
+            if junction.number is ARMED and space not in junction.others:
+                return value
+        return self.new
+
+    @property
+    def present(self) -> Any:
+        """What who has nothing old in flight gets now."""
+        if self.old and self.old[0][0].number is ARMED:
+            return self.old[0][1]
         return self.new
 
     def __call__(self) -> Any:

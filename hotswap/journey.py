@@ -1,0 +1,212 @@
+"""What is known of one patch on its way, and how its journey ends if it is rejected."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from packaging.version import Version
+
+from hotswap import events
+from hotswap.aftermath import Aftermath, Auditor
+from hotswap.errors import HotswapError, StateError
+from hotswap.generation import Candidate, Limit
+from hotswap.patch import Patch
+from hotswap.records import BEFORE_LIVE, Record, State
+from hotswap.session import end_route
+from hotswap.shield import shielded
+from hotswap.swap import Adapter, Plan, Recalled, Swap, Undone, migrate
+from hotswap.verification import Check, Report
+
+__all__ = ["Host", "Journey"]
+
+
+class Host(Auditor, Protocol):
+    """What a rollout needs of the patcher that owns what is live."""
+
+    def checks(self) -> list[Check]:
+        """The checks to run."""
+
+    def running(self) -> dict[str, Version]:
+        """What is live."""
+
+    def prepare(self, rollout: Any, /) -> Swap:
+        """Make a swap against what is live now. Raises StateError if that is not what the rollout was staged on."""
+
+    def go_live(self, rollout: Any, /) -> Any:
+        """Commit, and take over the new generation. Returns the rollout whose trial this has ended, if any."""
+
+    def undo(self, rollout: Any, /) -> Undone:
+        """Run the inverse migrations, if the rollout is what is live."""
+
+    def recall(self, rollout: Any, undone: Undone, /) -> Recalled:
+        """Load the old versions of what was imported since. Raises nothing of what goes wrong with them."""
+
+    def go_back(self, rollout: Any, reason: str, undone: Undone, recalled: Recalled, /) -> dict[str, object]:
+        """Revert, and take over the previous generation. Raises StateError if it is not what is live."""
+
+    def refuse_reentry(self, what: str) -> None:
+        """Raise BusyError if the caller is code that the rollout in progress runs."""
+
+    def arm(self, rollout: Any, /) -> object:
+        """Make the candidate reachable; return what stands for it in the sessions that are on it."""
+
+    def disarm(self, rollout: Any, /) -> None:
+        """Take that back."""
+
+    def move(self, rollout: Any, allowed: tuple[State, ...], state: State, reason: str | None = None, /) -> None:
+        """Change state and reason, if the state is one of those allowed, in one step; raises StateError if not."""
+
+    def leave(self, rollout: Any, /) -> None:
+        """Free the place of the rollout in progress: its journey is over, or it is live and has said so."""
+
+    def note(self, rollout: Any, /) -> None:
+        """Write the record of a rollout into the history."""
+
+    def tell(self, rollout: Any, /) -> None:
+        """Tell whoever applied it for somebody else that a rollout was taken back."""
+
+
+class Journey(Aftermath):
+    """What is known of one patch on its way, and how its journey ends. Lives as long as the rollout.
+
+    Attributes:
+        id: names the rollout in the history and in events.
+        patch: what is rolled out.
+        adapters: those for the frameworks in use, until the rollout is live or over.
+        version: the version that its packages get.
+        state: where it stands.
+        plan: what would change, what can't, and what to know about it; `str(rollout.plan)` is for reading.
+        candidate: the staged modules by name.
+        report: the result of each check with its time; empty before `verify`.
+        pause: seconds that the other threads waited for the last swap of this rollout, or None.
+        reason: why it was rejected or rolled back, or "".
+    """
+
+    def __init__(self, host: Host, patch: Patch, version: Version) -> None:
+        super().__init__(host)
+        self._host: Host = host
+        self.id = uuid.uuid4().hex[:12]
+        self.patch = patch
+        self.version = version
+        self.state: State = State.STAGED
+        self.plan = Plan(patch.label)
+        self.report = Report(())
+        self.pause: float | None = None
+        self.reason = ""
+        self.started = self.changed = datetime.now(UTC)
+        self.adapters: list[Adapter] = []
+        self._candidate: Candidate | None = None
+        self._limit = Limit()
+        self._has_migrated = False
+        self._on_candidate: object | None = None
+        """What stands for the candidate in the sessions that are on it, while it is armed."""
+        self._loading = False
+        self._judging: threading.Event | None = None
+        """Set while checks or migrations run: it stops them."""
+        self._committing = threading.Lock()
+        self._not_ended = [None]
+        self._began = time.perf_counter()
+
+    def __repr__(self) -> str:
+        return f"<Rollout {self.id} {self.label} {self.state}>"
+
+    @property
+    def label(self) -> str:
+        """Name and version, for people."""
+        return self.patch.label
+
+    @property
+    def candidate(self) -> Candidate:
+        """The staged modules by name. Raises StateError once the rollout is over."""
+        if self._candidate is None:
+            raise StateError(f"{self!r} has no candidate any more", running=self._host.running())
+        return self._candidate
+
+    @property
+    def record(self) -> Record:
+        """The facts of this moment."""
+        patch = self.patch
+        facts = (self.id, patch.name, patch.version, patch.digest, self.state, self.reason, self.started, self.changed)
+        return Record(*facts, self.report, self.pause)
+
+    def _migrate(self, cancelled: threading.Event) -> None:
+        if self._has_migrated:  # when it was armed
+            return
+        self._judging = cancelled
+        try:
+            migrate(self.candidate, replace(self._limit, cancelled=cancelled))
+            self._has_migrated = True
+        except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
+            raise self.reject(error) from error.__cause__
+        finally:
+            self._judging = None
+        if self._is(State.REJECTED):  # aborted meanwhile by another thread, which leaves the end to this one
+            self._end()
+            raise self._wrong("committed", f"it was given up while its migrations ran: {self.reason}")
+
+    def reject(self, error: BaseException) -> BaseException:
+        """Note that the rollout failed, unless it was aborted before; return the error with what is running now."""
+        self._loading = False
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, HotswapError):
+            error.patch = error.patch or self.label
+            error.now_running(self._host.running())
+            reason = error.reason
+        if self.state is not State.REJECTED:
+            self._host.move(self, BEFORE_LIVE, State.REJECTED, reason)
+        if isinstance(error, HotswapError):
+            error.rollout = self.record
+        self._end()
+        return error
+
+    def _end(self) -> None:
+        try:
+            self._not_ended.pop()  # two threads may come here; one of them gets it
+        except IndexError:
+            return
+        candidate, self._candidate, self.adapters = self._candidate, None, []
+        try:
+            self._unarmed()
+            _, interrupt = shielded(lambda: None if candidate is None else candidate.discard())
+            self._host.note(self)
+            self._emit("rollout.rejected", level="warning")
+        finally:
+            self._host.leave(self)
+        if interrupt is not None:
+            raise interrupt
+
+    def _unarmed(self) -> None:
+        """Have nobody reach the candidate any more."""
+        candidate, self._on_candidate = self._on_candidate, None
+        if candidate is not None:
+            end_route(candidate)
+            self._host.disarm(self)
+
+    def _is(self, state: State) -> bool:
+        return self.state is state
+
+    def _wrong(self, what: str, advice: str) -> StateError:
+        return StateError(
+            f"a rollout that is {self.state.replace('_', ' ')} can't be {what}",
+            patch=self.label,
+            running=self._host.running(),
+            advice=advice,
+        )
+
+    def _emit(self, event: events.EventName, *, level: events.Level = "info", **facts: object) -> None:
+        events.emit(
+            event,
+            level=level,
+            rollout=self.id,
+            patch=self.patch.name,
+            version=self.patch.version,
+            digest=self.patch.digest,
+            duration=time.perf_counter() - self._began,
+            reason=self.reason,
+            **facts,
+        )

@@ -1,0 +1,105 @@
+"""Arming: both generations are reachable, and everybody is on the old one.
+
+The forks of the functions and of the attributes of classes are installed before the swap, and answer "old" to all but
+code of the candidate and whoever previews it. So installing them, and taking them away, changes nothing for anybody;
+what the swap writes besides (modules, names, data) is written when it is made.
+
+Guarantees: with the GIL, the forks are installed in one C call. Where none is needed for a name, or a class has another
+metaclass, who previews gets the old. Assumes: nobody else swaps the same packages while they are armed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Iterator
+from itertools import starmap
+from types import FunctionType
+from typing import Any
+
+from hotswap import collector, walk
+from hotswap.swap.forked_attributes import Attribute, attribute_of, cloned, is_forked
+from hotswap.swap.forks import Given, settle, stand_in, takes
+from hotswap.swap.forwarding import code_of, forwarder, ways_of
+from hotswap.swap.plan import Op
+from hotswap.swap.ways import ARMED, Junction, Ways
+
+__all__ = ["Arming"]
+
+_SET = type.__setattr__
+_CODE: Any = vars(FunctionType)["__code__"]
+
+
+class _Own:
+    """Gives for a function what runs its code while forks stand in it."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, FunctionType] = {}
+
+    def add(self, function: FunctionType) -> FunctionType:
+        made = self._made[id(function)] = stand_in(function, code_of(function))
+        return made
+
+    def clone(self, value: Any) -> Any:
+        return self._made.get(id(value), value)
+
+
+class Arming:
+    """The forks of an armed candidate. Lives until it is disarmed, or the swap is made.
+
+    Arguments:
+        junction: of the generation that is live.
+        given: what the swap will change.
+    """
+
+    def __init__(self, junction: Junction, given: Given) -> None:
+        self.junction = junction
+        self._given = given
+        self._ways: list[tuple[Ways, Any]] = []
+        self._held: list[Any] = []
+
+    def arm(self) -> None:
+        """Install the forks."""
+        junction = self.junction
+        junction.same = self._given.same()
+        own = _Own()
+        ops = [*self._functions(own), *self._attributes(own)]
+        junction.number = ARMED
+        with collector.switched_off():
+            deque(starmap(operator.call, ops), maxlen=0)
+        self._held.clear()
+
+    def _functions(self, own: _Own) -> Iterator[Op]:
+        for function, successor, shown, _, _ in self._given.functions():
+            standing = ways_of(function.__code__)
+            made = own.add(function)
+            # What it is, also while it stands for others: who looks at it is shown its own signature.
+            ways = Ways([(self.junction, made), *(standing.lasting if standing is not None else [])], successor, None)
+            ways.own = made
+            self._held.append(function.__code__)
+            self._ways.append((ways, made))
+            for junction, _ in ways.old:
+                junction.functions.append(function)
+            anything = shown is None or not takes(made, shown)
+            yield (_CODE.__set__, function, forwarder(function, ways, made.__code__, anything=anything))
+
+    def _attributes(self, own: _Own) -> Iterator[Op]:
+        for cls, name, was, will in self._given.attributes():
+            if not is_forked(cls, name, was, will):
+                continue
+            standing = walk.class_space(cls).get(name)
+            before = standing.ways.lasting if isinstance(standing, Attribute) else []
+            ways = Ways([(self.junction, cloned(was, own)), *before], will, will)
+            self._held.append(standing)
+            self._ways.append((ways, was))
+            for junction, _ in ways.old:
+                junction.attributes.append((cls, name))
+            walk.forked.setdefault(id(cls), cls)
+            yield (_SET, cls, name, attribute_of(cls, name, ways))
+
+    def disarm(self) -> None:
+        """Take the forks away. Nobody may make a swap meanwhile."""
+        for ways, was in self._ways:
+            ways.new = was
+        self._ways.clear()
+        settle(self.junction)

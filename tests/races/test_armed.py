@@ -1,0 +1,277 @@
+"""The armed state: both generations are reachable, everybody is on the old one, and a preview is on the candidate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import structlog
+
+import hotswap
+from hotswap import Patch, Patcher, State, StateError, walk
+from tests.races.test_sessions import API, everything, text
+
+pytestmark = pytest.mark.threads  # what has drained is settled in one
+
+
+class Service:
+    def __init__(self, package: str) -> None:
+        self.package = package
+        self.patcher = Patcher([package])
+        self.api = sys.modules[f"{package}.api"]
+        self.held, self.thing = self.core(), self.core().Thing()
+
+    def core(self) -> Any:
+        return sys.modules[f"{self.package}.core"]
+
+    def everything(self) -> set[str]:
+        return everything(self, self.held, self.thing)  # type: ignore[arg-type]  # it has what is asked for
+
+    def patch(self, version: str, *, more: bool = True, extra: str = "") -> Patch:
+        source = text(version, more=more) + extra
+        return Patch.from_sources({f"{self.package}.core": source}, version=version)
+
+    def armed(self, version: str = "2", policy: Callable[[Any], bool] | None = None, **how: Any) -> hotswap.Rollout:
+        rollout = self.patcher.stage(self.patch(version, **how))
+        rollout.verify()
+        rollout.arm(policy)
+        return rollout
+
+
+@pytest.fixture
+def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
+    package = make_package({"core.py": text("1"), "api.py": API}).__name__
+    __import__(f"{package}.api")
+    made = Service(package)
+    yield made
+    progress = made.patcher.current
+    if progress is not None and progress.state is State.ARMED:
+        progress.abort()
+    elif progress is not None:
+        assert progress.drained.wait(10)
+        assert progress.wait_settled(10)
+    assert not walk.forked
+
+
+def apart(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call something that is in no session, and no preview."""
+    return contextvars.Context().run(call, *arguments)
+
+
+class TestArmed:
+    def test_leaves_everybody_on_the_old(self, service: Service) -> None:
+        rollout = service.armed()
+        assert rollout.state is State.ARMED
+        assert service.everything() == {"1"}
+        with hotswap.session():
+            assert service.everything() == {"1"}
+        assert service.patcher.current is rollout
+
+    def test_preview_is_on_the_candidate_by_what_the_service_holds(self, service: Service) -> None:
+        rollout = service.armed()
+        with rollout.preview():
+            entry, held, thing = service.api.handle(1), service.held, service.thing
+            assert {one for found in entry for one in found} == {"2"}
+            assert held.entry(1) == {"2"}
+            assert {thing.price, thing.kind, *thing.step(1), held.Thing().made} == {"2"}
+            assert isinstance(rollout.candidate[service.core().__name__].Thing(), held.Thing)
+            assert apart(service.everything) == {"1"}
+        assert service.everything() == {"1"}
+
+    def test_preview_holds_for_the_tasks_that_it_starts(self, service: Service) -> None:
+        rollout = service.armed()
+
+        async def work() -> list[str]:
+            async with rollout.preview():
+                inside = asyncio.create_task(service.held.answer(1))
+                beside = asyncio.create_task(service.held.answer(1), context=contextvars.Context())
+                return [await inside, await beside, await asyncio.to_thread(next, service.held.counted())]
+
+        # A coroutine function is asked where it is called: in the preview, for both.
+        assert asyncio.run(work()) == ["2", "2", "2"]
+
+    def test_preview_sees_what_is_kept(self, service: Service, make_package: Callable[..., ModuleType]) -> None:
+        source = "cache = {{}}\nhits = 0\ndef put(key):\n    cache[key] = '{0}'\n    return hits, cache\n"
+        package = make_package({"core.py": source.format("1")}).__name__
+        __import__(f"{package}.core")
+        core = sys.modules[f"{package}.core"]
+        core.hits = 5
+        core.put("a")
+        patcher = Patcher([package])
+        rollout = patcher.stage(Patch.from_sources({f"{package}.core": source.format("2")}, version="2"))
+        rollout.verify()
+        rollout.arm()
+        with rollout.preview():
+            assert core.put("b") == (5, {"a": "1", "b": "2"})
+        core.hits = 6
+        assert core.put("c") == (6, {"a": "1", "b": "2", "c": "1"})
+        rollout.commit()
+        assert core.put("d") == (6, {"a": "1", "b": "2", "c": "1", "d": "2"})
+        assert rollout.drained.wait(10)
+
+    def test_disarming_changes_nothing_for_anybody(self, service: Service) -> None:
+        code = service.core().entry.__code__
+        rollout = service.armed()
+        preview = rollout.preview()
+        with preview:
+            assert service.held.entry(1) == {"2"}
+            rollout.disarm()
+            assert service.held.entry(1) == {"1"}
+        assert rollout.state is State.VERIFIED
+        assert service.everything() == {"1"}
+        assert service.core().entry.__code__ is code
+        assert not walk.forked
+        with pytest.raises(StateError, match="previewed"):
+            rollout.preview()
+        rollout.arm()
+        with rollout.preview():
+            assert service.held.entry(1) == {"2"}
+        rollout.commit()
+        assert service.everything() == {"2"}
+
+    def test_can_be_given_up(self, service: Service) -> None:
+        with service.armed() as rollout:
+            pass
+        assert rollout.state is State.REJECTED
+        assert service.everything() == {"1"}
+        assert not walk.forked
+        assert service.patcher.apply(service.patch("3")).state is State.LIVE
+        assert service.everything() == {"3"}
+
+    def test_commit_flips_everybody_but_old_sessions(self, service: Service) -> None:
+        rollout = service.armed()
+        old, inside = hotswap.session(), contextvars.Context()
+        inside.run(old.__enter__)
+        with rollout.preview():
+            rollout.commit()
+            assert service.everything() == {"2"}
+            assert apart(service.everything) == {"2"}
+            assert inside.run(service.everything) == {"1"}
+            inside.run(old.__exit__, None, None, None)
+        assert rollout.state is State.LIVE
+        assert service.everything() == {"2"}
+        assert rollout.drained.wait(10)
+        service.patcher.rollback()
+        assert service.everything() == {"1"}
+
+    def test_calls_in_flight_at_the_commit_finish_on_the_old(self, service: Service) -> None:
+        done: list[Any] = []
+        rollouts: list[hotswap.Rollout] = []
+
+        def turns() -> Iterator[int]:
+            yield 0
+            rollouts.append(service.armed())
+            yield 1
+            rollouts[0].commit()
+            yield 2
+
+        service.core().changed_loop(turns(), done)
+        assert done == [("1", "1")] * 3
+        assert service.everything() == {"2"}
+
+    def test_candidate_that_fails_to_commit_leaves_all_as_it_was(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rollout = service.armed()
+
+        def fails(*_: object) -> None:
+            raise RuntimeError("no")
+
+        monkeypatch.setattr(rollout.candidate.journal, "make", fails)
+        with pytest.raises(hotswap.CommitError, match="no"):
+            rollout.commit()
+        assert rollout.state is State.REJECTED
+        assert service.everything() == {"1"}
+        assert not walk.forked
+
+    def test_two_packages_are_previewed_each_for_itself(
+        self, service: Service, make_package: Callable[..., ModuleType]
+    ) -> None:
+        other = make_package({"core.py": text("1"), "api.py": API}).__name__
+        __import__(f"{other}.api")
+        second = Service(other)
+        one, two = service.armed(), second.armed()
+        with two.preview():
+            assert second.held.entry(1) == {"2"}
+            assert service.held.entry(1) == {"1"}
+            with one.preview():
+                assert second.held.entry(1) == {"2"}
+                assert service.held.entry(1) == {"2"}
+        two.abort()
+
+    def test_in_states_that_do_not_allow_it(self, service: Service) -> None:
+        rollout = service.patcher.stage(service.patch("2"))
+        with pytest.raises(StateError, match="armed"):
+            rollout.arm()
+        with pytest.raises(StateError):
+            rollout.disarm()
+        rollout.abort()
+
+
+class TestPolicy:
+    def test_routes_sessions_by_what_they_are_about(self, service: Service) -> None:
+        rollout = service.armed(policy=lambda about: about == "canary")
+        with hotswap.session("canary"):
+            assert service.held.entry(1) == {"2"}
+            with hotswap.session("another"):
+                assert service.held.entry(1) == {"2"}
+        with hotswap.session("another"):
+            assert service.held.entry(1) == {"1"}
+        assert hotswap.session("canary")(lambda: service.held.entry(1))() == {"2"}
+        rollout.disarm()
+        with hotswap.session("canary"):
+            assert service.held.entry(1) == {"1"}
+        rollout.abort()
+
+    def test_that_raises_is_told_once_and_says_no(self, service: Service) -> None:
+        def policy(_: object) -> bool:
+            raise KeyError("user")
+
+        with structlog.testing.capture_logs() as logs:
+            service.armed(policy=policy)
+            for _ in range(2):
+                with hotswap.session():
+                    assert service.held.entry(1) == {"1"}
+        told = [log for log in logs if log["event"] == "rollout.misrouted"]
+        assert [log["message"] for log in told] == ["KeyError: 'user'"]
+
+
+@pytest.mark.slow
+class TestArmingUnderLoad:
+    def test_changes_nothing_for_anybody(self, service: Service) -> None:
+        over, wrong = threading.Event(), []
+        present: list[set[str]] = [{"1"}]
+
+        def work() -> None:
+            while not over.is_set():
+                before = present[0]
+                try:
+                    found = {*service.held.entry(1), service.thing.price, *service.thing.step(1), service.thing.kind}
+                except (TypeError, AttributeError) as error:
+                    wrong.append(error)
+                    return
+                if found != before and present[0] is before:
+                    wrong.append(found)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for version in range(2, 8):
+                rollout = service.armed(str(version), more=version % 2 == 0)
+                with rollout.preview():
+                    assert service.held.entry(1) == {str(version)}
+                rollout.disarm()
+                rollout.arm()
+                rollout.abort()
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        assert wrong == []
