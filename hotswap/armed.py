@@ -19,6 +19,7 @@ Policy = Callable[[Any], bool]
 class Armed(Journey):
     """The part of a rollout between verification and the swap. Lives as long as the rollout."""
 
+    _was_armed = False
     _misled = False
     """Whether its policy has failed."""
 
@@ -26,6 +27,9 @@ class Armed(Journey):
         """Make the candidate reachable beside what is live; everybody stays on the old, but for previews.
 
         Calls of what the patch changes cost more as long as it is armed. Migrations run now, not at the commit.
+
+        One that was armed before and taken back since is loaded anew: it may be committed and taken back any number of
+        times.
 
         Arguments:
             policy: gets what each session is about that begins from now on (the ASGI scope, the WSGI environ, or what
@@ -36,6 +40,8 @@ class Armed(Journey):
         be made: the rollout is rejected then.
         """
         self._host.refuse_reentry("arm a patch")
+        if self.state is State.ROLLED_BACK and self._was_armed:
+            self._again()
         if self.state is not State.VERIFIED or not self._committing.acquire(blocking=False):
             raise self._wrong("armed", "call verify() first" if self.state is State.STAGED else "it has to be verified")
         try:
@@ -49,9 +55,14 @@ class Armed(Journey):
                 raise self.reject(failed) from error
         finally:
             self._committing.release()
+        self._was_armed = True
         if policy is not None:
             route(self._on_candidate, lambda about: self._chosen(policy, about))
         self._emit("rollout.armed", policy=policy is not None)
+
+    def _again(self) -> None:
+        self._has_migrated = False
+        self._host.restage(self)
 
     def disarm(self) -> None:
         """Take back what `arm` did: the rollout is verified, and nobody gets the candidate.

@@ -58,6 +58,9 @@ class Host(Auditor, Protocol):
     def disarm(self, rollout: Any, /) -> None:
         """Take that back."""
 
+    def restage(self, rollout: Any, /) -> None:
+        """Load the candidate of a rollout that was taken back anew: it is verified then, or rejected."""
+
     def move(self, rollout: Any, allowed: tuple[State, ...], state: State, reason: str | None = None, /) -> None:
         """Change state and reason, if the state is one of those allowed, in one step; raises StateError if not."""
 
@@ -103,6 +106,7 @@ class Journey(Aftermath):
         self._candidate: Candidate | None = None
         self._limit = Limit()
         self._has_migrated = False
+        self.allow_effects: frozenset[str] = frozenset()
         self._on_candidate: object | None = None
         """What stands for the candidate in the sessions that are on it, while it is armed."""
         self._loading = False

@@ -17,7 +17,7 @@
                  rollback()              rolled_back
     permanent    rollback()              rolled_back      (only the newest, while its previous generation is kept)
     rejected     -                       the end
-    rolled_back  -                       the end
+    rolled_back  arm()                   armed            (only one that was armed before: it is loaded anew)
 
 A rollout that fails while it is staged is rejected before anybody gets it; the history has it.
 """

@@ -60,6 +60,9 @@ class TestNames:
         assert {
             "rollout.staged",
             "rollout.verified",
+            "rollout.armed",
+            "rollout.disarmed",
+            "rollout.misrouted",
             "rollout.rejected",
             "rollout.live",
             "rollout.permanent",

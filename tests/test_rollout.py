@@ -38,9 +38,11 @@ class Service:
         """A rollout that has come to this state."""
         if state is State.STAGED:
             return self.patcher.stage(self.patch(1))
-        if state is State.VERIFIED:
+        if state in (State.VERIFIED, State.ARMED):
             rollout = self.patcher.stage(self.patch(1))
             rollout.verify()
+            if state is State.ARMED:
+                rollout.arm()
             return rollout
         if state is State.REJECTED:
             rollout = self.patcher.stage(self.patch(1))
@@ -63,10 +65,12 @@ def service(make_package: Make) -> Service:
 # What the table at the top of `hotswap/rollout.py` says: step -> the states in which it may be asked for, and the next.
 STEPS: dict[str, tuple[frozenset[State], State]] = {
     "verify": (frozenset({State.STAGED}), State.VERIFIED),
-    "commit": (frozenset({State.VERIFIED}), State.LIVE),
+    "arm": (frozenset({State.VERIFIED}), State.ARMED),
+    "disarm": (frozenset({State.ARMED}), State.VERIFIED),
+    "commit": (frozenset({State.VERIFIED, State.ARMED}), State.LIVE),
     "confirm": (frozenset({State.LIVE}), State.PERMANENT),
     "rollback": (frozenset({State.LIVE, State.PERMANENT}), State.ROLLED_BACK),
-    "abort": (frozenset({State.STAGED, State.VERIFIED}), State.REJECTED),
+    "abort": (frozenset({State.STAGED, State.VERIFIED, State.ARMED}), State.REJECTED),
 }
 
 
@@ -92,7 +96,7 @@ class TestStates:
             assert "running now" in text
         assert len(service.patcher.history()) == before
         assert service.patcher.history()[0].state is rollout.state
-        if rollout.state in (State.STAGED, State.VERIFIED):
+        if rollout.state in (State.STAGED, State.VERIFIED, State.ARMED):
             rollout.abort()
 
     def test_whole_journey(self, service: Service) -> None:

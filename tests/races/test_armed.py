@@ -100,7 +100,7 @@ class TestArmed:
         source = "cache = {{}}\nhits = 0\ndef put(key):\n    cache[key] = '{0}'\n    return hits, cache\n"
         package = make_package({"core.py": source.format("1")}).__name__
         __import__(f"{package}.core")
-        core = sys.modules[f"{package}.core"]
+        core: Any = sys.modules[f"{package}.core"]
         core.hits = 5
         core.put("a")
         patcher = Patcher([package])
@@ -159,6 +159,22 @@ class TestArmed:
         assert rollout.drained.wait(10)
         service.patcher.rollback()
         assert service.everything() == {"1"}
+
+    def test_flips_back_and_forth(self, service: Service) -> None:
+        rollout = service.armed()
+        for _ in range(3):
+            rollout.commit()
+            assert service.everything() == {"2"}
+            rollout.rollback()
+            assert service.everything() == {"1"}
+            assert rollout.state is State.ROLLED_BACK
+            rollout.arm()
+            assert service.everything() == {"1"}
+            with rollout.preview():
+                assert service.held.entry(1) == {"2"}
+        rollout.commit()
+        assert service.everything() == {"2"}
+        assert [record.state for record in service.patcher.history()] == [State.LIVE]
 
     def test_calls_in_flight_at_the_commit_finish_on_the_old(self, service: Service) -> None:
         done: list[Any] = []
@@ -245,7 +261,8 @@ class TestPolicy:
 @pytest.mark.slow
 class TestArmingUnderLoad:
     def test_changes_nothing_for_anybody(self, service: Service) -> None:
-        over, wrong = threading.Event(), []
+        over = threading.Event()
+        wrong: list[Any] = []
         present: list[set[str]] = [{"1"}]
 
         def work() -> None:

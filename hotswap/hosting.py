@@ -1,0 +1,192 @@
+"""Hosting: what rollouts ask of the patcher that owns what is live.
+
+Concurrency. Guarantees: changes of the state of a rollout, and of what is live, are made under one lock, which is held
+for as long as a swap is prepared and committed. User code never runs under it. Assumes: nothing; every entry may be
+called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+from packaging.version import Version
+
+from hotswap import collector
+from hotswap.errors import HotswapError, StateError
+from hotswap.generation import Limit
+from hotswap.place import Place, Terms
+from hotswap.records import Record, State
+from hotswap.rollout import Rollout
+from hotswap.settlement import catch_up
+from hotswap.shield import outlast
+from hotswap.succession import Succession
+from hotswap.swap import Leftover, Recalled, Swap, Undone
+from hotswap.verification import Check
+
+__all__ = ["Hosting"]
+
+_HISTORY = 1000
+"""How many records the history keeps in memory."""
+
+
+class Hosting:
+    """The part of a patcher that serves its rollouts. Lives as long as the patcher."""
+
+    _change: threading.RLock
+    _succession: Succession
+    _place: Place
+    _checks: list[Check]
+    _history: OrderedDict[str, Record]
+    _followers: list[Callable[[Record], None]]
+    _load_timeout: float | None
+    _allow_effects: frozenset[str]
+
+    @property
+    def versions(self) -> dict[str, Version]:
+        """Return what is live, as a mapping from package to version."""
+        return self._succession.versions
+
+    def checks(self) -> list[Check]:
+        """Return the checks to run."""
+        return list(self._checks)
+
+    def running(self) -> dict[str, Version]:
+        """Return what is live."""
+        return self.versions
+
+    def refuse_reentry(self, what: str) -> None:
+        """Raise BusyError if the caller is code that the rollout in progress runs."""
+        self._place.refuse_reentry(what)
+
+    def leave(self, rollout: Rollout | None) -> None:
+        """Free the place of the rollout in progress, if it is this one."""
+        self._place.leave(rollout)
+        catch_up()
+
+    def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
+        """Look who refers to what the swap of a live rollout has dropped."""
+        with self._change:
+            return self._succession.audit(rollout)
+
+    def tell(self, rollout: Rollout) -> None:
+        """Tell those who follow that a rollout was taken back; not under a lock, since they write files and logs."""
+        record = rollout.record
+        for follower in list(self._followers):
+            consequence = "a watched directory may not say that it was rolled back"
+            rollout.plan.warnings += outlast({consequence: partial(follower, record)})
+        catch_up()
+
+    def prepare(self, rollout: Rollout) -> Swap:
+        """Make a swap of a rollout's candidate against what is live now."""
+        # Preparing makes many objects: the collector would walk the whole heap for them, and stop every thread.
+        with self._change, collector.switched_off():
+            return self._succession.prepare(rollout)
+
+    def move(self, rollout: Rollout, allowed: tuple[State, ...], state: State, reason: str | None = None) -> None:
+        """Change state and reason of a rollout, if its state is one of those allowed."""
+        with self._change:
+            if rollout.state not in allowed:
+                raise StateError(
+                    f"the rollout is {rollout.state.replace('_', ' ')}, not {' or '.join(allowed)}",
+                    patch=rollout.label,
+                    running=self.versions,
+                )
+            rollout.state = state
+            if reason is not None:
+                rollout.reason = reason
+            rollout.changed = datetime.now(UTC)
+            if state is State.REJECTED:
+                self._succession.over(rollout)
+            self._history[rollout.id] = rollout.record
+
+    def note(self, rollout: Rollout) -> None:
+        """Write the record of a rollout into the history; free its place if its journey ended before it was live."""
+        with self._change:
+            self._history[rollout.id] = rollout.record
+            while len(self._history) > _HISTORY:
+                self._history.popitem(last=False)
+
+    def go_live(self, rollout: Rollout) -> Rollout | None:
+        """Commit a verified rollout, and keep the way back."""
+        with self._change, collector.switched_off():
+            if rollout.state not in (State.VERIFIED, State.ARMED):
+                raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self.versions)
+            superseded = self._succession.advance(rollout)
+            self.move(rollout, (State.VERIFIED, State.ARMED), State.LIVE)
+            if superseded is None or superseded.state is not State.LIVE:
+                return None
+            self.move(superseded, (State.LIVE,), State.PERMANENT, f"superseded by {rollout.label}")
+            return superseded
+
+    def load(self, rollout: Rollout, terms: Terms) -> None:
+        """Load the candidate of a rollout that has the place, and plan the swap; reject it if that fails."""
+        try:
+            with self._change:
+                self._succession.begin(rollout)
+            candidate = self._succession.candidate(rollout, self._allow_effects | rollout.allow_effects)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
+            raise rollout.reject(error) from error.__cause__
+        rollout.staged(candidate, Limit(self._load_timeout, terms.cancelled, self._place.loading))
+
+    def restage(self, rollout: Rollout) -> None:
+        """Load the candidate of a rollout that was taken back anew. Its checks have passed before: it is verified."""
+        terms = Terms.of(0.0, (), ...)
+        self._place.take(rollout.label, terms)
+        try:
+            self.move(rollout, (State.ROLLED_BACK,), State.STAGED, "")
+            self._place.rollout = rollout
+        except BaseException:
+            self.leave(None)
+            raise
+        self.load(rollout, terms)
+        self.move(rollout, (State.STAGED,), State.VERIFIED)
+
+    def arm(self, rollout: Rollout) -> object:
+        """Make the candidate of a verified rollout reachable; return what stands for it in sessions."""
+        with self._change, collector.switched_off():
+            self.move(rollout, (State.VERIFIED,), State.ARMED)
+            return self._succession.arm(rollout)
+
+    def disarm(self, rollout: Rollout) -> None:
+        """Take back what `arm` did."""
+        with self._change:
+            self._succession.disarm(rollout)
+
+    def undo(self, rollout: Rollout) -> Undone:
+        """Run the inverse migrations of what is live; user code, so not under the lock."""
+        return self._succession.undo(rollout, self._place.loading)
+
+    def recall(self, rollout: Rollout, undone: Undone) -> Recalled:
+        """Load the old versions of what was imported since a rollout went live; user code, so not under the lock."""
+        candidate = None
+        try:
+            with self._change, collector.switched_off():
+                recalled = self._succession.recall(rollout, undone)
+            candidate = recalled.candidate
+            if candidate is not None:
+                candidate.load(Limit(self._load_timeout, inside=self._place.loading))
+        except BaseException as error:
+            if candidate is not None:
+                candidate.discard()
+            if not isinstance(error, Exception):
+                raise
+            why = error.reason if isinstance(error, HotswapError) else f"{type(error).__name__}: {error}"
+            return Recalled(failed=why)  # the way back has to go through
+        return recalled
+
+    def go_back(self, rollout: Rollout, reason: str, undone: Undone, recalled: Recalled) -> dict[str, object]:
+        """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
+        try:
+            with self._change, collector.switched_off():
+                told = self._succession.retreat(rollout, undone, recalled)
+                self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
+        finally:
+            left = recalled.candidate
+            discard = {"what was imported anew for it is left": left.discard} if left is not None else {}
+            rollout.plan.warnings += outlast(discard)  # unless it is live
+        self._place.abort("what it was staged on was rolled back")
+        return told
