@@ -141,6 +141,32 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in (path.rglob("*.py") if path.is_dir() else [path]))
 
 
+GROUPS = 6
+"""Into how many processes the tests go that need none of their own: each takes a second to start."""
+
+
+def suite() -> list[list[Path]]:
+    """The suite in parts, the longest first, so that no core waits for it at the end. A process runs each.
+
+    Staging looks at every module of the process, the tests among them, and a process imports what any of its tests
+    imports: frameworks, HTTP clients, hypothesis. All tests in one process would take half as long again.
+    """
+    folder = ROOT / "tests"
+    # The examples have a session of their own, and so have the minutes of stress; Pyodide is another interpreter.
+    elsewhere = [folder / "test_docs.py", folder / "stress", folder / "pyodide"]
+    longest = folder / "every_point"  # some thousand swaps, told by few lines
+    apart = [folder / name for name in ("property", "test_watching.py", "test_demo.py", "test_shop.py")]
+    frameworks: dict[str, list[Path]] = {}
+    for path in sorted((folder / "adapters").glob("test_*.py")):
+        frameworks.setdefault(path.stem.split("_")[1], []).append(path)
+    others: list[list[Path]] = [[] for _ in range(GROUPS)]
+    for path in sorted(folder.rglob("test_*.py"), key=size_of, reverse=True):
+        if not any(path.is_relative_to(other) for other in (*elsewhere, *apart, longest, folder / "adapters")):
+            min(others, key=lambda part: sum(map(size_of, part))).append(path)
+    parts = [*([path] for path in apart), *frameworks.values(), *others]
+    return [[longest], *sorted(parts, key=lambda part: sum(map(size_of, part)), reverse=True)]
+
+
 def run_together(session: nox.Session, commands: Iterable[Sequence[str]]) -> None:
     """Run commands from an empty folder, one for each core at a time; what each printed is shown when it has ended."""
     env = {key: value for key, value in {**os.environ, **session.env}.items() if value is not None}
@@ -212,28 +238,12 @@ def floors(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite on every supported interpreter that is there, with a process for each core."""
     install_wheel(session, "demo", "test")
-    options = ("-m", "not stress", "--dist", "worksteal", "-n", "auto")
+    chosen = ("-m", "not stress")
     if session.posargs:
-        run_pytest(session, *options)
+        run_pytest(session, *chosen, "--dist", "worksteal", "-n", "auto")
         return
-    # Staging looks at every module of the process, and a process imports what any of its tests imports: frameworks,
-    # HTTP clients, hypothesis. So such tests have processes of their own, or all others would take half as long again.
-    suite = ROOT / "tests"
-    large = [suite / name for name in ("property", "every_point", "test_watching.py", "test_demo.py", "test_shop.py")]
-    frameworks: dict[str, list[Path]] = {}
-    for path in sorted((suite / "adapters").glob("test_*.py")):
-        frameworks.setdefault(path.stem.split("_")[1], []).append(path)
-    # The examples have a session of their own, and so have the minutes of stress.
-    elsewhere = [*large, suite / "adapters", suite / "test_docs.py", suite / "stress"]
-    run_pytest(session, *options, *(f"--ignore={path}" for path in elsewhere))
-    # The longest first, so that no core waits for it at the end.
-    apart = sorted(
-        [*([path] for path in large), *frameworks.values()],
-        key=lambda part: sum(map(size_of, part)),
-        reverse=True,
-    )
-    pytest = (str(Path(session.bin) / "python"), "-m", "pytest", *CONFIG, "-m", "not stress")
-    run_together(session, [(*pytest, *map(str, part)) for part in apart])
+    pytest = (str(Path(session.bin) / "python"), "-m", "pytest", *CONFIG, "-p", "no:xdist", *chosen)
+    run_together(session, [(*pytest, *map(str, part)) for part in suite()])
 
 
 @nox.session(python=MAIN)
