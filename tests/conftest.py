@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import gc
 import importlib
 import itertools
@@ -37,8 +38,8 @@ os.environ.setdefault("HOTSWAP_KEEP_SOURCES", "")  # the suite leaves no files b
 ON_PYODIDE = sys.platform == "emscripten"
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """On Pyodide, leave out what needs threads as a whole; elsewhere, what is only about Pyodide.
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """On Pyodide, leave out what needs threads as a whole, and what other parts run; elsewhere, what is about Pyodide.
 
     The marker alone is not enough there: a module has to be imported before its markers are known, and what those
     modules import (watchdog, an HTTP client, a documentation parser) is not to be had for WebAssembly.
@@ -47,19 +48,27 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         return True if collection_path == Path(__file__).parent / "pyodide" else None
     if collection_path.suffix == ".py" and WHOLLY_THREADED.search(collection_path.read_text(encoding="utf-8")):
         return True
-    return None
+    part, parts = map(int, config.getoption("--part").split("/"))
+    return True if collection_path in _in_other_parts(part, parts) else None
+
+
+@functools.cache
+def _in_other_parts(part: int, parts: int) -> frozenset[Path]:
+    """The files of tests that a part leaves to the others.
+
+    Whole files: what their tests share is made once then, and staging looks at fewer modules.
+    """
+    shares: list[list[Path]] = [[] for _ in range(parts)]
+    texts = {path: path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py")}
+    for path in sorted(texts, key=lambda path: (len(texts[path]), str(path)), reverse=True):
+        if not WHOLLY_THREADED.search(texts[path]):
+            min(shares, key=lambda share: sum(len(texts[path]) for path in share)).append(path)
+    return frozenset(path for share in (*shares[: part - 1], *shares[part:]) for path in share)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--part`: there is no pytest-xdist on Pyodide, so nox starts several interpreters."""
     parser.addoption("--part", default="1/1", help="run one part of the tests: 1/2 and 2/2 together are all of them")
-
-
-@pytest.hookimpl(tryfirst=True)  # before they are shuffled: every part has to count the same way
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of the other parts."""
-    part, parts = map(int, config.getoption("--part").split("/"))
-    items[:] = items[part - 1 :: parts]
 
 
 def pytest_collection_finish() -> None:
