@@ -87,19 +87,25 @@ class Callers:
             thread.join()
 
 
+Race = Callable[[Callable[[Callers], bool]], Callers]
+
+
 @pytest.fixture
-def race(make_package: Callable[..., ModuleType]) -> Callable[[], Callers]:
+def race(make_package: Callable[..., ModuleType]) -> Race:
+    """Swap under callers, until enough is seen of them."""
     name = make_package({"core.py": text(0)}).__name__
     __import__(f"{name}.core")
     patcher = hotswap.Patcher([name])
 
-    def run() -> Callers:
+    def run(enough: Callable[[Callers], bool]) -> Callers:
         with switching(EAGERLY), Callers(f"{name}.core") as callers:
             for version in range(1, SWAPS):
                 if version % 5:
                     patcher.apply(hotswap.Patch.from_sources({f"{name}.core": text(version)}, version=str(version)))
                 else:
                     patcher.rollback()
+                if enough(callers):
+                    break
         return callers
 
     return run
@@ -107,15 +113,13 @@ def race(make_package: Callable[..., ModuleType]) -> Callable[[], Callers]:
 
 @pytest.mark.slow
 class TestLongCalls:
-    def test_are_of_one_version_each(self, race: Callable[[], Callers]) -> None:
-        callers = race()
+    def test_are_of_one_version_each(self, race: Race) -> None:
+        callers = race(lambda _: False)
         assert callers.mixed == []
         assert all(callers.calls.values())
 
-    def test_are_mixtures_if_there_are_no_forks(
-        self, race: Callable[[], Callers], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_are_mixtures_if_there_are_no_forks(self, race: Race, monkeypatch: pytest.MonkeyPatch) -> None:
         """The callers above would see it."""
         monkeypatch.setattr(Forks, "needed", lambda _: False)
         monkeypatch.setattr(Forks, "probe", lambda _: iter(()))
-        assert race().mixed
+        assert race(lambda callers: bool(callers.mixed)).mixed
