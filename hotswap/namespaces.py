@@ -1,4 +1,4 @@
-"""The namespaces of all imported modules: tens of thousands of names, looked through without a loop in Python.
+"""The namespaces of all imported modules: tens of thousands of names, looked through without a Python call for each.
 
 A module may be lazy, or have a `__getattribute__` of its own: it is not asked.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from itertools import compress
 from types import ModuleType
 from typing import Any
 
@@ -66,4 +65,4 @@ def parted(containers: Iterable[Any]) -> Iterator[list[Any]]:
 
 def of_kinds(kinds: frozenset[type], values: list[Any]) -> list[Any]:
     """Return the values of some exact types."""
-    return list(compress(values, map(kinds.__contains__, map(type, values))))
+    return [value for value in values if type(value) in kinds]  # CPython 3.11 and newer take this faster than any `map`
