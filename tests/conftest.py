@@ -192,7 +192,9 @@ def make_package(
             file = root / package / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(source if isinstance(source, bytes) else textwrap.dedent(source).encode())
-        monkeypatch.syspath_prepend(root)
+        if sys.path[0] != str(root):
+            monkeypatch.syspath_prepend(root)
+        importlib.invalidate_caches()  # a folder that has just changed may be as old, to the clock, as the last look
         return importlib.import_module(package)
 
     yield make
