@@ -50,7 +50,10 @@ _CLASS_DICT = type.__dict__["__dict__"]
 
 def temporary_directories() -> list[str]:
     """The directories that generations of this process have on disk."""
-    return sorted(path.name for path in Path(tempfile.gettempdir()).glob(f"hotswap-{os.getpid()}-*"))
+    own = f"hotswap-{os.getpid()}-"
+    # Not by `Path.glob`, which makes a path of each of the thousands that may lie there.
+    with os.scandir(tempfile.gettempdir()) as entries:
+        return sorted(entry.name for entry in entries if entry.name.startswith(own))
 
 
 def _handlers(logger: logging.Logger) -> tuple[int, ...]:
