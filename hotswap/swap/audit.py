@@ -96,12 +96,13 @@ def _journal(root: object) -> tuple[set[int], set[int]]:
     """The ids of the objects that a journal consists of, and those of its containers, which others may see too."""
     found = {id(root)}
     containers: set[int] = set()
+    houses: dict[type, bool] = {}
     stack: list[tuple[Any, bool]] = [(root, True)]
     while stack:
         held, house = stack.pop()
         cells = held.__closure__ or () if type(held) is FunctionType else ()
         for part in (*gc.get_referents(held), *cells):
-            own = _is_of_the_house(part) or (type(part) is CellType and any(part is cell for cell in cells))
+            own = _is_of_the_house(part, houses) or (type(part) is CellType and any(part is cell for cell in cells))
             # A container is the journal's if an object of the house holds it, and so is a tuple in such a container.
             if id(part) in found or id(part) in containers:
                 continue
@@ -111,19 +112,20 @@ def _journal(root: object) -> tuple[set[int], set[int]]:
     return found, containers
 
 
-def _is_of_the_house(value: Any) -> bool:
+def _is_of_the_house(value: Any, houses: dict[type, bool]) -> bool:
+    """Whether an object is one of hotswap. `houses` remembers it of classes: a journal has thousands of few."""
     kind = type(value)
     if kind is functools.partial:
-        return _is_of_the_house(value.func)
-    if kind in (FunctionType, MethodType):
-        return (
-            str(value.__module__).partition(".")[0] == _HOUSE
-            if kind is FunctionType
-            else _is_of_the_house(value.__self__)
-        )
-    if walk.is_class(value) or issubclass(kind, ModuleType):
-        return False
-    return str(walk.class_dict(kind).get("__module__")).partition(".")[0] == _HOUSE
+        return _is_of_the_house(value.func, houses)
+    if kind is FunctionType:
+        return str(value.__module__).partition(".")[0] == _HOUSE
+    if kind is MethodType:
+        return _is_of_the_house(value.__self__, houses)
+    known = houses.get(kind)
+    if known is None:
+        apart = issubclass(kind, (type, ModuleType))
+        known = houses[kind] = not apart and walk.class_home(kind).partition(".")[0] == _HOUSE
+    return known
 
 
 _CONTAINERS = (dict, list, set, tuple, deque)
