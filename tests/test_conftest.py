@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.conftest import _forget_modules
+from tests.conftest import _forget_modules, _in_other_parts
 
 
 class TestForgetModules:
@@ -29,3 +29,11 @@ class TestForgetModules:
             del sys.modules[f"forgotten{name}"]
         _forget_modules(before, tmp_path)
         assert [name for name in sys.modules if name.startswith("forgotten.") or name == "forgotten"] == []
+
+
+class TestParts:
+    def test_each_file_is_run_by_one(self) -> None:
+        left = [_in_other_parts(part, 3) for part in (1, 2, 3)]
+        every = frozenset[Path]().union(*left)
+        assert Path(__file__) in every
+        assert {path: sum(path in others for others in left) for path in every} == dict.fromkeys(every, 2)
