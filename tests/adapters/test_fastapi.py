@@ -307,6 +307,7 @@ def a(got = Depends(deps.depend)): return got
         rollout = service.stage({"deps.py": "def depend(): return 'two'\n"})
         rollout.verify()
         rollout.commit()
+        assert rollout.wait_settled(30)  # it writes too, in a thread of its own, and would meet the error
         app.dependency_overrides[service.package.deps.depend] = lambda: "mine"
         before = dict(app.dependency_overrides)
         with monkeypatch.context() as patched:
