@@ -83,7 +83,7 @@ class Advance(Reversal):
         try:
             pause = self._writes.apply(forks)
             if forks.stand:
-                drain.wait_for(forks.keeper)
+                drain.wait_for(forks.awaited)
                 drain.wait_for_suspended(code for code, _ in self.settling.nested)
         except BaseException:
             self._old_world.end()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FunctionType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.swap.arming import Arming
@@ -16,6 +16,7 @@ from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.settling import Settling
+from hotswap.swap.sharing import Shared
 from hotswap.swap.ways import Changed, Junction
 
 __all__ = ["Crossings"]
@@ -54,6 +55,25 @@ class Crossings:
         writes.late(self._copies)
         spaces = [[id(facts) for facts in world.namespaces()] for world in worlds]
         self.there, self.back = Junction(*spaces), Junction(*spaces[::-1])
+        self._spaces = worlds[0].namespaces()
+        self._shared: Shared | None = None
+
+    def share(self, modules: Mapping[str, ModuleType], rebound: Iterable[str]) -> None:
+        """Note the modules that stay: calls of theirs may be in flight, too.
+
+        Arguments:
+            modules: those modules.
+            rebound: the names in them that the swap binds anew.
+        """
+        self._shared = Shared(modules, {*rebound, *self._names()})
+
+    def _names(self) -> Iterator[str]:
+        """The names by which code may come to what changes."""
+        ours = {id(one.cls) for one in self._changed} | self._pairing.successors.keys()
+        for facts in self._spaces:
+            yield str(facts["__name__"]).rpartition(".")[2]
+            yield from (name for name, value in list(facts.items()) if id(value) in ours)
+        yield from (one.name for one in self._changed)
 
     def renew(self) -> None:
         """Begin anew with what tells the generations apart: the old is over, since the candidate was disarmed."""
@@ -80,6 +100,7 @@ class Crossings:
     def clear(self) -> None:
         """Forget the swap."""
         self._changed.clear()
+        self._spaces, self._shared = [], None
         self._gone, self._added = [], []
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
@@ -95,15 +116,13 @@ class Crossings:
             settling: of the generation that goes.
             other: of the one that comes.
         """
-        return Forks(
-            self.there, InFlight(self.going, self._writes, settling.nested), settling, _There(self, settling, other)
-        )
+        running = InFlight(self.going, self._writes, settling.nested)
+        return Forks(self.there, running, settling, _There(self, settling, other), self._shared)
 
     def backward(self, settling: Settling, other: Settling) -> Forks:
         """Return those of the way back."""
-        return Forks(
-            self.back, InFlight(self.returning, self._writes, settling.nested), settling, _Back(self, settling, other)
-        )
+        running = InFlight(self.returning, self._writes, settling.nested)
+        return Forks(self.back, running, settling, _Back(self, settling, other), self._shared)
 
     def _code(self, function: Any) -> CodeType | None:
         facts = self._facts.known(function)

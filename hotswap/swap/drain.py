@@ -202,9 +202,10 @@ class Drain:
         for code in codes:
             self._waiting[id(code)] = weakref.ref(code, functools.partial(self._died, id(code)))
 
-    def wait_for(self, keeper: Keeper) -> None:
-        """Wait for the sessions of a period, too, and of those before it."""
-        self._waiting[id(keeper)] = weakref.ref(keeper, functools.partial(self._died, id(keeper)))
+    def wait_for(self, others: Iterable[Any]) -> None:
+        """Wait for the death of other things, too: keepers of sessions, and code of modules that stay."""
+        for o in others:
+            self._waiting[id(o)] = weakref.ref(o, functools.partial(self._died, id(o)))
 
     def wait_for_suspended(self, codes: Iterable[CodeType]) -> None:
         """Wait for the generators and coroutines, too, that run nested code now. It passes over the heap."""

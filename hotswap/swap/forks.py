@@ -31,11 +31,12 @@ from hotswap.session import Keeper, Turn
 from hotswap.swap.drain import InFlight, copy_outside
 from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
-from hotswap.swap.plan import Op
+from hotswap.swap.plan import Op, gil_enabled
 from hotswap.swap.ways import Changed, Junction, PrivateWays, Ways
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
+    from hotswap.swap.sharing import Shared
 
 __all__ = ["Forks", "Given", "Led", "asked", "settle", "stand_in", "takes"]
 
@@ -88,15 +89,21 @@ class Forks:
         running: tells whether a call of it is in flight, or a session open.
         settling: has made what its code gets.
         given: what the swap changes.
+        shared: tells of the calls of modules that stay.
     """
 
-    def __init__(self, junction: Junction, running: InFlight, settling: Settling, given: Given) -> None:
+    def __init__(
+        self, junction: Junction, running: InFlight, settling: Settling, given: Given, shared: Shared | None = None
+    ) -> None:
         self.junction = junction
         assert settling.cloning is not None, "the clones are made when the swap is prepared"
         self._cloning = settling.cloning
         self._names, self._world = settling.names, settling.world
         self._running: InFlight | None = running
         self._given: Given | None = given
+        self._shared = shared
+        self._staying: list[FunctionType] = []
+        self._codes: list[CodeType] = []
         self._turn: Turn | None = None
         self._held: list[Any] = []
         self.fronts = settling.fronts
@@ -111,17 +118,23 @@ class Forks:
         return (_NUMBER.__set__, junction, turn.new.number), (_NUMBER.__set__, junction, junction.number)
 
     @property
-    def keeper(self) -> Keeper:
-        """What the sessions of the period that ends hold. To be asked for before they have `landed`."""
+    def awaited(self) -> list[Keeper | CodeType]:
+        """What dies with the sessions of the period that ends, and with the calls of modules that stay.
+
+        To be asked for before they have `landed`.
+        """
         assert self._turn is not None, "the writes were made"
-        return self._turn.old.keeper
+        return [self._turn.old.keeper, *self._codes]
 
     def needed(self) -> bool:
         """Whether a call or a session is in flight, or forks stand that serve earlier generations."""
         if not _APART or self._given is None:
             return False
+        if self._shared is not None:
+            functions = self._shared.in_flight() if gil_enabled() else ()
+            self._staying = [f for f in functions if not walk.is_forwarder(f.__code__)]
         standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._given.attributes())
-        return standing or bool(self._running)
+        return standing or bool(self._staying) or bool(self._running)
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
@@ -133,7 +146,19 @@ class Forks:
         self.junction.same = self._given.same()
         self._world.keeps = self.junction.keeps
         led = list(self._given.functions())
-        return [*self._fork_attributes(self._given.attributes()), *self._fork_functions(led), *self._fork_names(led)]
+        return [
+            *self._copies(),
+            *self._fork_attributes(self._given.attributes()),
+            *self._fork_functions(led),
+            *self._fork_names(led),
+        ]
+
+    def _copies(self) -> list[Op]:
+        """Have what is called from now on in modules that stay be told from what has begun before."""
+        self._codes = [function.__code__ for function in self._staying]
+        for code in self._codes:
+            self.junction.share(code)
+        return [(_CODE.__set__, function, function.__code__.replace()) for function in self._staying]
 
     def _fork_attributes(self, changed: Iterable[Changed]) -> Iterator[Op]:
         for cls, name, was, will in changed:
@@ -207,6 +232,8 @@ class Forks:
         """Let go of the code and of the period: somebody waits for their death."""
         self._running = self._given = self._turn = None
         self._held.clear()
+        self._codes.clear()
+        self._staying.clear()
 
     def settle(self) -> None:
         """Take away what serves nobody any more: the calls of this generation have ended.

@@ -137,8 +137,8 @@ class Settling:
 
     @property
     def same(self) -> frozenset[int]:
-        """The ids of the code of that generation that is the same in the one that came."""
-        return frozenset() if self.junction is None else self.junction.same
+        """The ids of the code of that generation that is the same in the one that came, modules that stay included."""
+        return frozenset() if self.junction is None else self.junction.same.union(self.junction.shared)
 
     @property
     def handed_over(self) -> bool:

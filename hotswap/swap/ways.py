@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import sys
+import weakref
 from collections.abc import Iterable
 from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
@@ -59,9 +60,12 @@ class Junction:
         handed_over: unchanged code of it calls the new.
         over: nothing of it is in flight any more.
         attributes, functions: where forks ask for it.
+        shared: the code of calls that had begun, of modules that stay, as weak references by its ids.
     """
 
-    __slots__ = ("attributes", "functions", "handed_over", "live", "number", "others", "over", "same", "spaces")
+    __slots__ = (
+        *("attributes", "functions", "handed_over", "live", "number", "others", "over", "same", "shared", "spaces"),
+    )
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
         self.spaces, self.others = frozenset(spaces), frozenset(others)
@@ -70,6 +74,12 @@ class Junction:
         self.live = self.handed_over = self.over = False
         self.attributes: list[tuple[type, str]] = []
         self.functions: list[FunctionType] = []
+        self.shared: dict[int, weakref.ref[CodeType]] = {}
+
+    def share(self, code: CodeType) -> None:
+        """Note code of a module that stays: whoever runs it has begun on this generation."""
+        shared, key = self.shared, id(code)
+        shared[key] = weakref.ref(code, lambda _: shared.pop(key, None))
 
     @property
     def armed(self) -> bool:
@@ -88,7 +98,11 @@ class Junction:
             space: the id of its globals.
             session: that of the caller; None if there is none.
         """
-        if space not in self.spaces or self.live:
+        if self.live:
+            return False
+        if id(code) in self.shared:
+            return session is None and not self.handed_over
+        if space not in self.spaces:
             return False
         return (session is None and not self.handed_over) or id(code) not in self.same
 

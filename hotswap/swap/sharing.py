@@ -1,0 +1,68 @@
+"""Sharing: calls in flight of modules that a patch does not change.
+
+Such a module is of both generations: its code is the same before and after. A call of it that has begun on the old
+helpers still goes on with them. To tell it from the calls that begin after the swap, the functions that are running get
+a copy of their code in the swap; who runs the original began before it.
+
+Guarantees: nothing is changed in functions that are not running, or that name nothing that changes. Assumes: the GIL,
+and that references are counted at once. Calls that begin in the few microseconds between the look and the swap are not
+seen: their code works with either generation.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, ModuleType
+
+from hotswap.swap.forwarding import code_of
+from hotswap.swap.nested import functions_in, is_nested
+
+__all__ = ["Shared", "named"]
+
+_known: weakref.WeakKeyDictionary[ModuleType, list[weakref.ref[FunctionType]]] = weakref.WeakKeyDictionary()
+"""The functions of modules, as they were found the first time."""
+
+
+class Shared:
+    """The functions of modules that stay, and the names of what changes for them.
+
+    Arguments:
+        modules: the managed modules that the swap does not replace.
+        names: the names by which code may come to what it does replace.
+    """
+
+    def __init__(self, modules: Mapping[str, ModuleType], names: Iterable[str]) -> None:
+        self._modules = dict(modules)
+        self._names = frozenset(names)
+
+    def in_flight(self) -> list[FunctionType]:
+        """Return the functions that are running, and may come to what changes."""
+        functions = [function for function in self._functions() if not is_nested(function.__code__)]
+        held = Counter(id(code_of(function)) for function in functions)
+        codes = list({id(code): code for code in map(code_of, functions)}.values())
+        usual = FunctionType(Shared.__init__.__code__.replace(), {})
+        codes.append(usual.__code__)  # held by a function and this list, as the others are
+        *counts, alone = map(sys.getrefcount, codes)
+        running = {id(code) for code, count in zip(codes, counts, strict=False) if count > alone - 1 + held[id(code)]}
+        found = [function for function in functions if id(code_of(function)) in running]
+        return [function for function in found if not self._names.isdisjoint(named(code_of(function)))]
+
+    def _functions(self) -> Iterator[FunctionType]:
+        for name, module in self._modules.items():
+            known = _known.get(module)
+            if known is None:
+                known = _known[module] = [*map(weakref.ref, functions_in({name: module}))]
+            yield from (function for reference in known if (function := reference()) is not None)
+
+
+def named(code: CodeType) -> Iterator[str]:
+    """Return the names of globals and attributes that code uses, that of nested code included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            yield from named(constant)
+        elif type(constant) is str and constant.isidentifier():
+            yield constant  # for `getattr`

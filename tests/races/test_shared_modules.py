@@ -1,0 +1,125 @@
+"""Calls in flight of modules that the patch does not change: what they had begun on goes on for them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hotswap import Patch, Patcher, walk
+
+pytestmark = pytest.mark.threads  # what has drained is settled in one
+
+CORE = """
+def quote({more}n): return "{v}"
+
+class Cart:
+    kind = "{v}"
+    def __init__(self): self.made = "{v}"
+    @property
+    def price(self): return "{v}"
+    def total(self, n): return "{v}", quote({pass_}n)
+
+def order(n): return {{"{v}", quote({pass_}n), *Cart().total(n)}}
+"""
+
+API = """
+from . import core
+from .core import Cart, order
+from .core import order as ordered
+
+ROUTES = {"order": core.order}
+
+def handle(pause):
+    cart, route = Cart(), ROUTES["order"]
+    yield {*order(1), *core.order(1), *ordered(1), *route(1), cart.price, cart.made}
+    pause()
+    from .core import order as late
+    yield {*order(1), *core.order(1), *ordered(1), *route(1), cart.price, Cart().made, *cart.total(1), *late(1)}
+
+class View:
+    def get(self, pause):
+        first = order(1)
+        pause()
+        return {*first, *order(1), Cart.kind}
+
+def serve(turns):
+    for _ in turns:
+        yield {*order(1), Cart.kind}
+
+def main(run):
+    return run()
+"""
+
+
+def text(version: str) -> str:
+    more, pass_ = ("z, ", "0, ") if int(version) % 2 == 0 else ("", "")
+    return CORE.format(v=version, more=more, pass_=pass_)
+
+
+class Service:
+    def __init__(self, package: str, handover: float | None = None) -> None:
+        self.package = package
+        self.patcher = Patcher([package], handover=handover)
+
+    @property
+    def api(self) -> Any:
+        return sys.modules[f"{self.package}.api"]
+
+    def apply(self, version: str) -> Any:
+        return self.patcher.apply(Patch.from_sources({f"{self.package}.core": text(version)}, version=version))
+
+
+@pytest.fixture
+def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
+    package = make_package({"core.py": text("1"), "api.py": API}).__name__
+    __import__(f"{package}.api")
+    made = Service(package)
+    yield made
+    until = time.monotonic() + 10
+    while walk.forked and time.monotonic() < until:  # what has drained is settled in a thread
+        time.sleep(0.01)
+    assert not walk.forked
+
+
+class TestUnchangedModule:
+    def test_call_that_is_suspended_goes_on_with_the_old(self, service: Service) -> None:
+        flight = service.api.handle(lambda: None)
+        assert next(flight) == {"1"}
+        service.apply("2")
+        assert next(service.api.handle(lambda: None)) == {"2"}
+        assert next(flight) == {"1"}
+
+    def test_call_that_is_running_goes_on_with_the_old(self, service: Service) -> None:
+        code = service.api.View.get.__code__
+        assert service.api.View().get(lambda: service.apply("2")) == {"1"}
+        assert service.api.View().get(lambda: None) == {"2"}
+        assert service.api.View.get.__code__ == code
+
+    def test_calls_of_several_generations_go_on_each_with_its_own(self, service: Service) -> None:
+        flights = {"1": service.api.serve(range(3))}
+        next(flights["1"])
+        for version in ("2", "3"):
+            service.apply(version)
+            flights[version] = service.api.serve(range(3))
+            next(flights[version])
+        assert {version: next(flight) for version, flight in flights.items()} == {v: {v} for v in flights}
+        service.patcher.rollback()
+        assert {version: next(flight) for version, flight in flights.items()} == {v: {v} for v in flights}
+
+    def test_is_handed_over(self, service: Service) -> None:
+        made = Service(service.package, handover=0)
+        flight = made.api.serve(range(9))
+        assert next(flight) == {"1"}
+        rollout = made.apply("2")
+        assert rollout.drained.wait(10)
+        assert next(flight) == {"2"}
+
+    def test_call_that_names_nothing_that_changes_is_not_waited_for(self, service: Service) -> None:
+        rollout = service.api.main(lambda: service.apply("2"))
+        assert rollout.in_flight() == ()
+        assert rollout.drained.wait(1)
