@@ -52,6 +52,7 @@ class Handover:
         self._until = None if seconds is None else time.monotonic() + seconds
         self._pause = _FIRST_LOOK
         self._alarm: clock.Alarm | None = None
+        self._is_narrow = False
 
     def begin(self) -> None:
         """Wait, if there is something to be handed over."""
@@ -79,7 +80,14 @@ class Handover:
             self._pause *= 2
             with self._change:
                 drain.let_go_of_unused()
+                self._narrow(drain, settling)
         self.begin()
+
+    def _narrow(self, drain: Drain, settling: Settling) -> None:
+        """What goes on now may go on for hours: it keeps the forks that it may come to, and no others."""
+        if settling.handed_over and not self._is_narrow and not drain.drained.is_set() and drain.keeper is None:
+            settling.narrow(drain.frames())
+            self._is_narrow = True
 
     def _hand_over(self, drain: Drain, settling: Settling) -> None:
         with self._change:
@@ -89,6 +97,7 @@ class Handover:
             settling.hand_over()
             drain.let_go_of_unused()
             drain.let_go(settling.same)
+            self._narrow(drain, settling)
         rollout = self._rollout
         kept = sorted({str(call) for code, call in calls if id(code) not in settling.same})
         handed_over = sorted({call.function for code, call in calls if id(code) in settling.same})

@@ -236,8 +236,11 @@ class Service:
         make_steps = program.make()
         suspended = make_steps()
         assert next(suspended) == 1
-        program.apply(source.format(n=2))
+        rollout = program.apply(source.format(n=2), settle=False)
+        assert not rollout.wait_settled(0.1)
         assert list(suspended) == [1]
+        del suspended
+        assert rollout.wait_settled(LIMIT)
         assert list(make_steps()) == [2, 2]
 
     def test_no_closure_is_kept_alive(self, make_package: Make) -> None:

@@ -177,11 +177,13 @@ class TestTheEnd:
         program = Program(make_package, "", "yield 1; from PKG.a import g; yield g()")
         suspended = program.b.make()()
         assert next(suspended) == 1
-        program.leave()
+        program.patcher_settles = False
+        rollout = program.leave()
         assert next(suspended) == "old"
         suspended.close()
         del suspended
-        assert not gate.installed
+        assert rollout.wait_settled(LIMIT)
+        assert until(lambda: not gate.installed)
 
     def test_what_it_has_made_itself_stays_as_old(self, make_package: Make) -> None:
         program = Program(make_package, "", "return lambda: __import__('PKG.a', globals()).a.g()")

@@ -16,7 +16,7 @@ from datetime import datetime
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-__all__ = ["CallInFlight", "calls_in_flight", "frame_of", "is_over", "suspended", "unused"]
+__all__ = ["CallInFlight", "calls_in_flight", "frame_of", "frames_of", "is_over", "suspended", "unused"]
 
 _FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
@@ -109,6 +109,13 @@ def frame_of(o: object) -> FrameType | None:
     """Return the frame of a generator or a coroutine that has not ended."""
     attribute = _FRAMES.get(type(o))
     return None if attribute is None else getattr(o, attribute)
+
+
+def frames_of(codes: Iterable[CodeType]) -> list[FrameType]:
+    """Return the frames that run some code, on a stack or suspended. It passes over the heap."""
+    wanted = {id(code): code for code in codes}
+    held = (frame for o in suspended(wanted.values()) if (frame := frame_of(o)) is not None)
+    return [*(frame for _, frame in _running(wanted)), *held] if wanted else []
 
 
 def is_over(o: object) -> bool:

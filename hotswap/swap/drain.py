@@ -24,7 +24,7 @@ from typing import Any
 
 from hotswap.generation import ModuleView, Reason, World, gate, worlds
 from hotswap.session import Keeper, now
-from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, is_over, suspended, unused
+from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, frames_of, is_over, suspended, unused
 from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
@@ -233,6 +233,10 @@ class Drain:
             if is_over(reference()):
                 self._waiting.pop(key, None)
         self.let_go(unused(self.running))
+
+    def frames(self) -> list[FrameType]:
+        """Return the frames of the calls that are waited for."""
+        return frames_of(self.running)
 
     def calls(self) -> list[tuple[CodeType, CallInFlight]]:
         """Return the calls that are waited for, each with its code. It passes over the heap."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
     from hotswap.swap.sharing import Shared
 
-__all__ = ["Forks", "Given", "Led", "asked", "settle", "stand_in", "takes"]
+__all__ = ["Forks", "Given", "Led", "asked", "release", "settle", "stand_in", "takes"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
@@ -246,29 +246,41 @@ class Forks:
 def settle(junction: Junction) -> None:
     """Take a generation out of the forks, and those away that serve no other one."""
     junction.over = True
-    deque(starmap(operator.call, list(_settled(junction))), maxlen=0)
-    for cls, _ in junction.attributes:
+    attributes, functions = junction.attributes, junction.functions
+    junction.attributes, junction.functions = [], []
+    release(junction, attributes, functions)
+
+
+def release(junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[FunctionType]) -> None:
+    """Take a generation out of some forks, and those away that serve no other one.
+
+    Nobody may make a swap meanwhile.
+    """
+    attributes = list(attributes)
+    deque(starmap(operator.call, list(_released(junction, attributes, functions))), maxlen=0)
+    for cls, _ in attributes:
         if not any(issubclass(type(value), walk.Fork) for value in list(walk.class_space(cls).values())):
             walk.forked.pop(id(cls), None)
-    junction.attributes, junction.functions = [], []
 
 
-def _settled(junction: Junction) -> Iterator[Op]:
-    for cls, name in junction.attributes:
+def _released(
+    junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[FunctionType]
+) -> Iterator[Op]:
+    for cls, name in attributes:
         standing = walk.class_space(cls).get(name)
         if not isinstance(standing, Attribute):
             continue
         ways = standing.ways
-        ways.old = ways.lasting
+        ways.leave(junction)
         if not ways.old:
             yield (_SET, cls, name, None if ways.new is walk.MISSING else ways.new)
             if ways.new is walk.MISSING:
                 yield (_DELETE, cls, name)
-    for function in junction.functions:
+    for function in functions:
         leads = ways_of(function.__code__)
         if leads is None:
             continue
-        leads.old = leads.lasting
+        leads.leave(junction)
         if not leads.old:
             yield (_CODE.__set__, function, _plain(function, leads))
 

@@ -22,7 +22,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import CellType, FunctionType, ModuleType
+from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Protocol
 
 from hotswap.swap.clones import lead_clones
@@ -31,6 +31,7 @@ from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, function_of
+from hotswap.swap.narrowing import narrow, reachable
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import cell_contents
 from hotswap.swap.plan import Op, Writes
@@ -149,6 +150,27 @@ class Settling:
         """Have unchanged code of that generation call the new from now on."""
         if self.junction is not None:
             self.junction.handed_over = True
+
+    def narrow(self, frames: Iterable[FrameType]) -> None:
+        """Keep only the forks that some calls may still come to: they go on for long. Nobody may make a swap meanwhile.
+
+        Arguments:
+            frames: of the calls.
+        """
+        if self.junction is None:
+            return
+        originals = {id(clone): function for function, clone in self.functions}
+        codes: dict[str, list[CodeType]] = {}
+        aliases: dict[int, list[str]] = {}
+        for function, clone in self.functions:
+            codes.setdefault(function.__name__, []).append(clone.__code__)
+        for _, name, clone in self.names:
+            if type(clone) is FunctionType:
+                codes.setdefault(name, []).append(clone.__code__)
+                original = originals[id(clone)]
+                for one in (original, target_of(original.__code__)):
+                    aliases.setdefault(id(one), []).append(name)
+        narrow(self.junction, reachable(frames, codes), aliases)
 
     def collapse(self) -> None:
         """Take the forks away: no call of that generation is left. Nobody may make a swap meanwhile."""

@@ -167,6 +167,10 @@ class Ways:
         """Return what the caller of a forwarder gets."""
         return self.of(caller(_frame(1)))
 
+    def leave(self, junction: Junction) -> None:
+        """Have nobody get what is of a generation any more."""
+        self.old = [(other, value) for other, value in self.lasting if other is not junction]
+
     @property
     def lasting(self) -> list[tuple[Junction, Any]]:
         """The old generations that have something in flight."""

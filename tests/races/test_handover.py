@@ -252,6 +252,55 @@ class TestChangedLoop:
             beside.end()
         assert rollout.drained.wait(10)
 
+    def test_keeps_only_the_forks_that_it_may_come_to(self, program: Callable[..., Program]) -> None:
+        made = program()
+        loop = Loop(made.core.changed)
+        try:
+            rollout = made.apply("2")
+            soon(lambda: not walk.is_forwarder(made.core.cached.__wrapped__.__code__))
+            # It says `step()` and `limit()`, and nothing of classes.
+            assert walk.is_forwarder(made.core.step.__code__)
+            assert walk.is_forwarder(made.core.limit.__code__)
+            for plain in (made.core.run, made.core.rows, made.core.serve):
+                assert not walk.is_forwarder(plain.__code__)
+            kinds = {type(value) for cls in (made.core.Worker, made.core.Other) for value in vars(cls).values()}
+            assert not any(issubclass(kind, walk.Fork) for kind in kinds)
+            assert flat(loop.turn()) == {"1"}
+            assert not rollout.drained.is_set()
+        finally:
+            loop.end()
+        assert rollout.drained.wait(10)
+        assert not walk.is_forwarder(made.core.step.__code__)
+
+    def test_keeps_what_it_comes_to_by_what_it_calls(self, program: Callable[..., Program]) -> None:
+        made = program()
+        loop = Loop(lambda jobs, done: made.core.Worker(jobs, done).changed())
+        try:
+            made.apply("2")
+            soon(lambda: not walk.is_forwarder(made.core.rows.__code__))
+            # `changed` says `handle` and `Other`, and `handle` says `step`, `limit` and `cached`.
+            assert walk.is_forwarder(made.core.step.__code__)
+            assert issubclass(type(vars(made.core.Worker)["handle"]), walk.Fork)
+            assert issubclass(type(vars(made.core.Other)["kind"]), walk.Fork)
+            assert not issubclass(type(vars(made.core.Worker)["run"]), walk.Fork)
+            assert flat(loop.turn()) == {"1"}
+        finally:
+            loop.end()
+
+    def test_with_a_session_of_its_time_keeps_all(self, program: Callable[..., Program]) -> None:
+        made = program()
+        loop = Loop(made.core.changed)
+        try:
+            with hotswap.session():
+                made.apply("2")
+                time.sleep(0.3)
+                assert walk.is_forwarder(made.core.rows.__code__)
+                assert made.core.Other.kind == "1"
+            soon(lambda: not walk.is_forwarder(made.core.rows.__code__))
+            assert flat(loop.turn()) == {"1"}
+        finally:
+            loop.end()
+
     def test_in_a_new_session_stays_old(self, program: Callable[..., Program]) -> None:
         made = program()
         loop = Loop(lambda jobs, done: hotswap.session()(made.core.changed)(jobs, done))
