@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from hotswap import events
 from hotswap.patch import Patch
 from hotswap.records import State
+from hotswap.session import Session, opened
 from hotswap.swap import CallInFlight, Drain, Leftover, Settled
 
 __all__ = ["Aftermath", "Auditor", "Drained"]
@@ -93,10 +94,19 @@ class Aftermath:
         """Return the calls that go on with code of the generation that went with the last swap of this rollout.
 
         Each with its function, file and line, the thread or task, and since when its generation is gone. Calls of
-        closures are not among them. It passes over the heap, with the GIL held: ask now and then, not for each request.
+        closures are not among them, unless they are suspended; `open_sessions` has the sessions. It passes over the
+        heap, with the GIL held: ask now and then, not for each request.
         """
         drain = self._drain
         return () if drain is None else tuple(call for _, call in drain.calls())
+
+    def open_sessions(self) -> tuple[Session, ...]:
+        """Return the sessions that began before the last swap of this rollout and are still open: it waits for them.
+
+        Each says when and in which thread it began, and what it is about. It passes over the heap, as `in_flight` does.
+        """
+        keeper = None if self._drain is None else self._drain.keeper
+        return () if keeper is None else tuple(sorted(opened(keeper), key=lambda session: session.began))
 
     def wait_settled(self, timeout: float | None = None) -> bool:
         """Wait until the last call of the generation that went has ended, and what it left behind is led to new code.

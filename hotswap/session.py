@@ -15,6 +15,7 @@ Assumes: setting a variable of a context, and reading an entry of a dict, are on
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import operator
 import threading
@@ -34,6 +35,7 @@ __all__ = [
     "here",
     "now",
     "number_here",
+    "opened",
     "outside",
     "route",
     "session",
@@ -239,6 +241,18 @@ def session(about: object = None) -> Session:
         about: what the unit of work is about: a request, a job, a customer. The policy of an armed rollout gets it.
     """
     return Session(about)
+
+
+def opened(keeper: Keeper) -> list[Session]:
+    """Return the open sessions of a period, and of those before it. It passes over the heap, once for each period."""
+    found: list[Session] = []
+    keepers = [keeper]
+    while keepers:
+        holders = gc.get_referrers(keepers.pop())
+        found += [one for one in holders if issubclass(type(one), Session) and one.is_open]
+        keepers += [one for one in holders if type(one) is Keeper]
+        del holders
+    return found
 
 
 @contextmanager

@@ -202,6 +202,23 @@ class TestSession:
         service.core().changed_loop(turns(), done)
         assert done == [("1", "1")]
 
+    def test_is_named_while_it_is_waited_for(self, service: Service) -> None:
+        first, second = hotswap.session("one"), hotswap.session("two")
+        contexts = [contextvars.Context() for _ in range(2)]
+        contexts[0].run(first.__enter__)
+        before = service.apply("2")
+        contexts[1].run(second.__enter__)
+        rollout = service.apply("3")
+        with hotswap.session("three"):
+            assert [one.about for one in rollout.open_sessions()] == ["one", "two"]
+            assert [one.about for one in before.open_sessions()] == ["one"]
+        assert first.thread == threading.get_ident()
+        assert first.began <= second.began
+        for context, one in zip(contexts, (first, second), strict=True):
+            context.run(one.__exit__, None, None, None)
+        assert rollout.drained.wait(10)
+        assert rollout.open_sessions() == ()
+
     def test_leaves_nothing(self, service: Service) -> None:
         for version in range(2, 6):
             with hotswap.session():
