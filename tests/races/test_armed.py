@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -56,6 +57,9 @@ def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
     elif progress is not None:
         assert progress.drained.wait(10)
         assert progress.wait_settled(10)
+    until = time.monotonic() + 10
+    while walk.forked and time.monotonic() < until:  # what has drained is settled in a thread
+        time.sleep(0.01)
     assert not walk.forked
 
 
@@ -205,6 +209,40 @@ class TestArmed:
         assert rollout.state is State.REJECTED
         assert service.everything() == {"1"}
         assert not walk.forked
+
+    def test_is_given_up_with_what_it_was_staged_on(self, service: Service) -> None:
+        service.patcher.apply(service.patch("2"))
+        flight = service.core().counted()
+        next(flight)
+        rollout = service.armed("3", more=False)
+        with rollout.preview():
+            assert service.held.entry(1) == {"3"}
+            service.patcher.rollback()
+            # It is a session, too, and began on the second version.
+            assert service.held.entry(1) == {"2"}
+            assert apart(service.held.entry, 1) == {"1"}
+        assert rollout.state is State.REJECTED
+        assert service.everything() == {"1"}
+        del flight
+
+    def test_over_a_generation_that_has_not_drained(self, service: Service) -> None:
+        old, inside = hotswap.session(), contextvars.Context()
+        inside.run(old.__enter__)
+        first = service.patcher.apply(service.patch("2"))
+        rollout = service.armed("3", more=False)
+        assert inside.run(service.everything) == {"1"}
+        assert service.everything() == {"2"}
+        with rollout.preview():
+            assert service.held.entry(1) == {"3"}
+        inside.run(old.__exit__, None, None, None)
+        assert first.drained.wait(10)
+        assert service.everything() == {"2"}
+        with rollout.preview():
+            assert service.held.entry(1) == {"3"}
+        rollout.disarm()
+        assert service.everything() == {"2"}
+        rollout.commit()
+        assert service.everything() == {"3"}
 
     def test_two_packages_are_previewed_each_for_itself(
         self, service: Service, make_package: Callable[..., ModuleType]
