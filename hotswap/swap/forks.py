@@ -153,6 +153,28 @@ class Forks:
             *self._fork_names(led),
         ]
 
+    def standing(self) -> tuple[list[Op], list[Op]]:
+        """Return the writes that lead on what runs in place of functions with forks, and those that put forks back.
+
+        A thread may have got from a fork what it is about to call. It must not run what goes, unseen, after the swap.
+        """
+        there: list[Op] = []
+        back: list[Op] = []
+        assert self._given is not None, "the swap is being made"
+        for function, successor, shown, *_ in self._given.functions():
+            ways = ways_of(function.__code__)
+            if ways is not None:
+                back.append((_CODE.__set__, function, function.__code__))
+                own = ways.own
+                if own is not None:
+                    there.append((_CODE.__set__, own, forwarder(own, successor, shown)))
+                    back.append((_CODE.__set__, own, own.__code__))
+        for cls, name, *_ in self._given.attributes() if walk.forked else ():
+            fork = walk.class_space(cls).get(name)
+            if isinstance(fork, Attribute):
+                back.append((_SET, cls, name, fork))
+        return there, back
+
     def _copies(self) -> list[Op]:
         """Have what is called from now on in modules that stay be told from what has begun before."""
         self._codes = [function.__code__ for function in self._staying]
@@ -194,7 +216,11 @@ class Forks:
                 new = stand_in(successor, own)
                 ways = Ways([*old, *_returned(successor)], new, None, new)
                 yield self._forked(successor, ways, own, anything=anything)
-            yield self._forked(function, Ways(old, new, successor), shown, anything=anything)
+            ways = Ways(old, new, successor)
+            yield self._forked(function, ways, shown, anything=anything)
+            if standing is not None and standing.own is not None:
+                # A call in flight may be about to call what has run in the place of the function.
+                yield self._forked(standing.own, ways, shown, anything=anything)
 
     def _forked(self, function: FunctionType, ways: Ways, shown: CodeType | None, *, anything: bool) -> Op:
         for junction, _ in ways.old:
@@ -283,6 +309,8 @@ def _released(
         leads.leave(junction)
         if not leads.old:
             yield (_CODE.__set__, function, _plain(function, leads))
+            if leads.own is not None:  # who was about to call it comes back to the function
+                yield (_CODE.__set__, leads.own, forwarder(leads.own, function, leads.own.__code__))
 
 
 def _plain(function: FunctionType, ways: Ways) -> CodeType:

@@ -73,6 +73,9 @@ class Crossing(Protocol):
     def needed(self) -> bool:
         """Whether a call is in flight now."""
 
+    def standing(self) -> tuple[Sequence[Op], Sequence[Op]]:
+        """Return the writes that are made in any case, and those that take all back."""
+
     def probe(self) -> Iterator[bool]:
         """Return an iterator that runs no Python code, and gives True if one is in flight when it is read."""
 
@@ -207,6 +210,9 @@ class Writes:
         ops += [op for writes, way in ways for op in writes._ops(way)]
         undo = [op for writes, way in ways[::-1] for op in (*writes._first_ops(not way), *writes._ops(not way))]
         undo += [] if forward else self._undo
+        if crossing is not None:
+            standing, back = crossing.standing()
+            ops, undo = [*ops, *standing], [*undo, *back]
         if turn is not None:
             ops, undo = [*turn[0], *ops], [*undo, *turn[1]]
         ops, undo = quieted(ops, undo)
