@@ -44,7 +44,7 @@ class Drained:
         """Wait for it, and return whether it has happened.
 
         Arguments:
-            timeout: seconds; None waits for ever, which a loop that never ends takes.
+            timeout: seconds; None waits for ever, which a loop takes that never ends, and that the patch has changed.
         """
         return self._event.wait(timeout)
 
@@ -80,7 +80,7 @@ class Aftermath:
         self._auditor = auditor
         self.settled: Settled | None = None
         self.handover: float | None = None
-        """Seconds that calls in flight have to finish before unchanged old code calls the new; None: for ever."""
+        """Seconds that calls in flight have to finish before unchanged old code calls the new; with None, for ever."""
         self.drained = Drained()
         """Says whether the last call of the generation that went has ended, and waits for that."""
         self._settled = threading.Event()
@@ -93,9 +93,9 @@ class Aftermath:
     def in_flight(self) -> tuple[CallInFlight, ...]:
         """Return the calls that go on with code of the generation that went with the last swap of this rollout.
 
-        Each with its function, file and line, the thread or task, and since when its generation is gone. Calls of
-        closures are not among them, unless they are suspended; `open_sessions` has the sessions. It passes over the
-        heap, with the GIL held: ask now and then, not for each request.
+        Each with its function, file and line, the thread or task, and since when its generation is gone. Of closures,
+        generators and coroutines are among them, and plain calls are not; `open_sessions` has the sessions. It passes
+        over the heap, with the GIL held: ask now and then, not for each request.
         """
         drain = self._drain
         return () if drain is None else tuple(call for _, call in drain.calls())
@@ -112,7 +112,7 @@ class Aftermath:
         """Wait until the last call of the generation that went has ended, and what it left behind is led to new code.
 
         Arguments:
-            timeout: seconds; None waits for ever, which a loop that never ends takes.
+            timeout: seconds; None waits for ever, which a loop takes that never ends, and that the patch has changed.
 
         Returns whether it has happened; `settled` says what was done. After a rollback it is about the way back.
         """

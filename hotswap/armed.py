@@ -28,16 +28,17 @@ class Armed(Journey):
 
         Calls of what the patch changes cost more as long as it is armed. Migrations run now, not at the commit.
 
-        One that was armed before and taken back since is loaded anew: it may be committed and taken back any number of
-        times.
+        One that was armed before and taken back since is loaded anew, and its checks are not run again: it may be
+        committed and taken back any number of times.
 
         Arguments:
             policy: gets what each session is about that begins from now on (the ASGI scope, the WSGI environ, or what
                 `hotswap.session` was given), and says whether it is on the candidate. One that raises says no, and is
                 told once. Without a policy none is.
 
-        Raises StateError if the rollout is not verified (nothing was done), and what `commit` raises if the swap can't
-        be made: the rollout is rejected then.
+        Raises StateError if the rollout is not verified, and BusyError if it has to be loaded anew while another one is
+        in progress (nothing was done). Raises what `stage` raises if it can't be loaded anew, and what `commit` raises
+        if the swap can't be made: the rollout is rejected then.
         """
         self._host.refuse_reentry("arm a patch")
         if self.state is State.ROLLED_BACK and self._was_armed:
@@ -67,8 +68,8 @@ class Armed(Journey):
     def disarm(self) -> None:
         """Take back what `arm` did: the rollout is verified, and nobody gets the candidate.
 
-        Who previews it meets the old from then on, also in the middle of his work. Raises StateError if it is not
-        armed.
+        Who previews it meets the old from then on, also in the middle of his work. What he has written into what is
+        live stays. Raises StateError if it is not armed.
         """
         self._host.move(self, (State.ARMED,), State.VERIFIED)
         self._unarmed()
@@ -78,7 +79,8 @@ class Armed(Journey):
         """Return a session on the candidate: `with rollout.preview(): ...` runs the block through what is live.
 
         The functions, classes and objects that the service holds lead to the candidate there, and in the tasks that
-        the block starts. After the commit it is a session of the new generation.
+        the block starts. Names of modules are those of what is live: a constant read there, or a function that only the
+        candidate has. After the commit it is a session of the new generation.
 
         Arguments:
             about: as of `hotswap.session`.

@@ -130,11 +130,11 @@ class Rollout(Armed):
         self._emit("rollout.verified", checks=len(report))
 
     def commit(self) -> None:
-        """Run the migrations, and make the candidate live, all at once.
+        """Run the migrations, unless it was armed, and make the candidate live, all at once.
 
-        Raises StateError if the rollout is not verified (nothing was done), MigrationError if a migration fails,
-        UnsupportedChangeError or CommitError if the swap can't be made: the rollout is rejected then, and the old
-        version is live.
+        Raises StateError if the rollout is neither verified nor armed (nothing was done), MigrationError if a migration
+        fails, UnsupportedChangeError or CommitError if the swap can't be made: the rollout is rejected then, and the
+        old version is live.
         """
         self.take_live(threading.Event())
 

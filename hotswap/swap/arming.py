@@ -4,8 +4,9 @@ The forks of the functions and of the attributes of classes are installed before
 code of the candidate and whoever previews it. So installing them, and taking them away, changes nothing for anybody;
 what the swap writes besides (modules, names, data) is written when it is made.
 
-Guarantees: with the GIL, the forks are installed in one C call. Where none is needed for a name, or a class has another
-metaclass, who previews gets the old. Assumes: nobody else swaps the same packages while they are armed.
+Guarantees: with the GIL, the forks are installed in one C call. Names of modules, and of classes with another
+metaclass, have none: who previews gets the data there of the old, while functions lead him on by their code. Assumes:
+nobody else swaps the same packages while they are armed.
 """
 
 from __future__ import annotations
