@@ -44,9 +44,6 @@ Function = TypeVar("Function", bound=Callable[..., object])
 _STAGINGS = 3
 """How often `apply` stages a patch whose modules the service imports meanwhile."""
 
-_HISTORY = 1000
-"""How many records the history keeps in memory."""
-
 
 class Patcher(Hosting):
     """Patches the packages of a running service. Lives as long as the service.

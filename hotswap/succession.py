@@ -167,7 +167,16 @@ class Succession:
         """Return the swap of a rollout, the one that was armed if there is one."""
         if self._armed is not None and self._armed[0] is rollout:
             self._require_present(rollout)
-            return self._armed[1]
+            swap = self._armed[1]
+            late = sorted(name for name in swap.fresh if name in self._live.modules)
+            if late:
+                raise OutdatedError(
+                    f"{', '.join(late)} {'was' if len(late) == 1 else 'were'} imported since it was armed",
+                    patch=rollout.label,
+                    running=self.versions,
+                    advice="stage it again",
+                )
+            return swap
         swap = self.prepare(rollout)
         rollout.plan = swap.plan
         if not swap.plan.supported:

@@ -32,6 +32,7 @@ class Advance(Reversal):
     """The part of a swap that makes it, and ends it. Lives as long as the swap."""
 
     _adapters: Any
+    _rebind: Callable[[], Any]
     _aims: dict[int, tuple[Reference, Any, Any]]
     _also: dict[int, tuple[Any, Any]]
     _beside: Reversal | None
@@ -77,6 +78,8 @@ class Advance(Reversal):
         then. If a write raises, everything is taken back and the error goes through. The candidate is spent either way.
         """
         self.make_ready()
+        if self._arming is not None:
+            self._rebind()  # of modules that were imported since it was armed
         self._old_world.begin()
         self.drain = drain = drain_of(self._crossings.going, self._old_world, partial(drained, self.settling))
         forks = self._crossings.forward(self.settling, self.settling_back)
@@ -150,5 +153,6 @@ class Advance(Reversal):
         self.old, self.new, self._removed, self._adapters, self._beside = {}, {}, {}, (), None
         self._gone, self._added, self._also = [], [], {}
         self._aims.clear()
+        self._rebind = list
         self._old_world = self._new_world = OldWorld((), {})
         self.settling = self.settling_back = Settling(NestedCode(()), self._old_world)

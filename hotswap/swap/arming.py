@@ -71,7 +71,9 @@ class Arming:
         self._held.clear()
 
     def _functions(self, own: _Own) -> Iterator[Op]:
-        for function, successor, shown, _, _ in self._given.functions():
+        for function, successor, shown, _, _, is_cached in self._given.functions():
+            if is_cached:
+                continue  # it would remember for everybody what a preview got
             standing = ways_of(function.__code__)
             made = own.add(function)
             # What it is, also while it stands for others: who looks at it is shown its own signature.

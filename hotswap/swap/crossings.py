@@ -14,6 +14,7 @@ from hotswap.swap.forks import Forks, Led
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.pairs import Pairing
+from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.settling import Settling
 from hotswap.swap.sharing import Shared
@@ -124,6 +125,15 @@ class Crossings:
         running = InFlight(self.returning, self._writes, settling.nested)
         return Forks(self.back, running, settling, _Back(self, settling, other), self._shared)
 
+    def cached(self) -> set[int]:
+        """The ids of the functions that caches call."""
+        pairs = (
+            *self._pairing.caches,
+            *self._pairing.successors.values(),
+            *((p.old, p.new) for p in self._pairing.functions),
+        )
+        return {id(o.__wrapped__) for pair in pairs for o in pair if type(o) is LRU_CACHE}
+
     def _code(self, function: Any) -> CodeType | None:
         facts = self._facts.known(function)
         return None if facts is None else facts["__code__"]
@@ -147,10 +157,11 @@ class _There:
 
     def functions(self) -> Iterator[Led]:
         """Functions that lead to successors."""
-        methods = _methods(one.will for one in self._of._changed)
+        methods, cached = _methods(one.will for one in self._of._changed), self._of.cached()
         for pair in self._of._pairing.functions:
             own = code_of(pair.new) if type(pair.new) is FunctionType else None
-            yield Led(pair.old, pair.new, self._of._code(pair.new), own, id(pair.new) not in methods)
+            is_cached = id(pair.old) in cached or id(pair.made) in cached
+            yield Led(pair.old, pair.new, self._of._code(pair.new), own, id(pair.new) not in methods, is_cached)
 
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
@@ -171,11 +182,12 @@ class _Back(_There):
 
     def functions(self) -> Iterator[Led]:
         """Functions that lead to successors."""
-        facts, methods = self._of._facts, _methods(one.was for one in self._of._changed)
+        facts, methods, cached = self._of._facts, _methods(one.was for one in self._of._changed), self._of.cached()
         for pair in self._of._pairing.functions:
             if facts.is_new(pair.made):
                 code = self._of._code(pair.back)
-                yield Led(pair.made, pair.back, code, code, id(pair.back) not in methods)
+                is_cached = id(pair.old) in cached or id(pair.made) in cached
+                yield Led(pair.made, pair.back, code, code, id(pair.back) not in methods, is_cached)
 
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""

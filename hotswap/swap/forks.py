@@ -32,7 +32,7 @@ from hotswap.swap.drain import InFlight, copy_outside
 from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.plan import Op, gil_enabled
-from hotswap.swap.ways import Changed, Junction, PrivateWays, Ways
+from hotswap.swap.ways import Changed, CodeWays, Junction, PrivateWays, Ways
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
@@ -56,6 +56,7 @@ class Led(NamedTuple):
         shown: the code that the successor has then, if it is a function: the forwarder looks like it.
         own: the code that it runs.
         is_front: whether names lead to the successor, so that who has something old in flight comes by it.
+        is_cached: whether a cache calls it, or its successor, and would remember for everybody what one session got.
     """
 
     function: FunctionType
@@ -63,6 +64,7 @@ class Led(NamedTuple):
     shown: CodeType | None
     own: CodeType | None
     is_front: bool
+    is_cached: bool
 
 
 class Given(Protocol):
@@ -201,7 +203,7 @@ class Forks:
 
     def _fork_functions(self, led: Iterable[Led]) -> Iterator[Op]:
         fronts: set[int] = set()
-        for function, successor, shown, own, is_front in led:
+        for function, successor, shown, own, is_front, is_cached in led:
             clone = self._cloning.clone(function)
             if clone is function:
                 continue
@@ -210,13 +212,19 @@ class Forks:
             # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
             anything = shown is None or not all(takes(value, shown) for _, value in old)
             new = successor
-            if is_front and own is not None and type(successor) is FunctionType and id(successor) not in fronts:
+            if (
+                is_front
+                and not is_cached
+                and own is not None
+                and type(successor) is FunctionType
+                and id(successor) not in fronts
+            ):
                 # Whoever takes it from a registry, or by its name, may have something old in flight, too.
                 fronts.add(id(successor))
                 new = stand_in(successor, own)
                 ways = Ways([*old, *_returned(successor)], new, None, new)
                 yield self._forked(successor, ways, own, anything=anything)
-            ways = Ways(old, new, successor)
+            ways = (CodeWays if is_cached else Ways)(old, new, successor)
             yield self._forked(function, ways, shown, anything=anything)
             if standing is not None and standing.own is not None:
                 # A call in flight may be about to call what has run in the place of the function.

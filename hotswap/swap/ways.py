@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from hotswap import walk
 from hotswap.session import Session, here
 
-__all__ = ["ARMED", "Changed", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
+__all__ = ["ARMED", "Changed", "CodeWays", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
 
 _frame = sys._getframe
 
@@ -175,6 +175,20 @@ class Ways:
     def lasting(self) -> list[tuple[Junction, Any]]:
         """The old generations that have something in flight."""
         return [(junction, value) for junction, value in self.old if not junction.over]
+
+
+class CodeWays(Ways):
+    """Ways of what a cache calls: only old code gets the old.
+
+    What a session got would be remembered for everybody.
+    """
+
+    __slots__ = ()
+
+    def of(self, frame: FrameType) -> Any:
+        """What the code in a frame gets."""
+        space, code = id(frame.f_globals), frame.f_code
+        return next((value for junction, value in self.old if junction.has(code, space, None)), self.new)
 
 
 class PrivateWays(Ways):

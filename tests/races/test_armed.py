@@ -119,6 +119,33 @@ class TestArmed:
         assert core.put("d") == (6, {"a": "1", "b": "2", "c": "1", "d": "2"})
         assert rollout.drained.wait(10)
 
+    def test_preview_leaves_nothing_in_caches(self, service: Service, make_package: Callable[..., ModuleType]) -> None:
+        source = "import functools\n@functools.lru_cache\ndef rate(n): return '{0}'\ndef ask(n): return rate(n)\n"
+        package = make_package({"core.py": source.format("1")}).__name__
+        __import__(f"{package}.core")
+        core: Any = sys.modules[f"{package}.core"]
+        rollout = Patcher([package]).stage(Patch.from_sources({f"{package}.core": source.format("2")}, version="2"))
+        rollout.verify()
+        rollout.arm()
+        with rollout.preview():
+            assert core.ask(1) == "2"
+            core.rate(1)
+        rollout.abort()
+        assert core.rate(1) == core.ask(1) == "1"
+
+    def test_commit_reaches_what_was_imported_since(self, service: Service) -> None:
+        rollout = service.armed(extra="LIMIT = 7\n")
+        service.held.LIMIT = 5
+        late = ModuleType(f"{service.package}_late")
+        late.entry, late.core = service.core().entry, service.core()  # type: ignore[attr-defined]
+        sys.modules[late.__name__] = late
+        try:
+            rollout.commit()
+            assert late.entry is service.core().entry
+            assert late.core is service.core()
+        finally:
+            del sys.modules[late.__name__]
+
     def test_disarming_changes_nothing_for_anybody(self, service: Service) -> None:
         code = service.core().entry.__code__
         rollout = service.armed()

@@ -219,6 +219,23 @@ class TestSession:
         assert rollout.drained.wait(10)
         assert rollout.open_sessions() == ()
 
+    def test_leaves_nothing_in_caches(self, make_package: Callable[..., ModuleType]) -> None:
+        source = "import functools\n@functools.lru_cache\ndef rate(n): return '{0}'\ndef ask(n): return rate(n)\n"
+        package = make_package({"core.py": source.format("1")}).__name__
+        __import__(f"{package}.core")
+        held: Any = sys.modules[f"{package}.core"]
+        cache = held.rate
+        with hotswap.session():
+            rollout = Patcher([package]).apply(Patch.from_sources({f"{package}.core": source.format("2")}, version="2"))
+            core: Any = sys.modules[f"{package}.core"]
+            assert core.ask(1) == "1"
+            # By its name outside of the package it is the new one: it can't remember for a session alone.
+            assert core.rate(1) == cache(1) == "2"
+            assert core.ask(1) == "1"
+        assert core.rate(1) == core.ask(1) == cache(1) == "2"
+        assert rollout.drained.wait(10)
+        assert core.rate(1) == core.ask(1) == cache(1) == "2"
+
     def test_leaves_nothing(self, service: Service) -> None:
         for version in range(2, 6):
             with hotswap.session():
