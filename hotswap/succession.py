@@ -8,7 +8,7 @@ Assumes that no other patcher swaps the same packages at the same instant; what 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
@@ -139,11 +139,14 @@ class Succession:
                 advice="stage it again",
             )
         self._live.adopt()
-        missed = rollout.candidate.missed()
-        if missed:
-            verb = "was" if len(missed) == 1 else "were"
+        self._require_none(rollout.candidate.missed(), rollout)
+
+    def _require_none(self, late: Collection[str], rollout: Rollout) -> None:
+        """Raise OutdatedError for modules that were imported, in the old version, too late."""
+        if late:
+            verb = "was" if len(late) == 1 else "were"
             raise OutdatedError(
-                f"{', '.join(missed)} {verb} imported, in the old version, since it was staged",
+                f"{', '.join(sorted(late))} {verb} imported, in the old version, since it was staged",
                 patch=rollout.label,
                 running=self.versions,
                 advice="stage it again; apply() does so by itself",
@@ -168,14 +171,7 @@ class Succession:
         if self._armed is not None and self._armed[0] is rollout:
             self._require_present(rollout)
             swap = self._armed[1]
-            late = sorted(name for name in swap.fresh if name in self._live.modules)
-            if late:
-                raise OutdatedError(
-                    f"{', '.join(late)} {'was' if len(late) == 1 else 'were'} imported since it was armed",
-                    patch=rollout.label,
-                    running=self.versions,
-                    advice="stage it again",
-                )
+            self._require_none([name for name in swap.fresh if name in self._live.modules], rollout)
             return swap
         swap = self.prepare(rollout)
         rollout.plan = swap.plan
