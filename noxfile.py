@@ -6,10 +6,13 @@ so that neither it nor a subprocess of a test finds the checkout on `sys.path`.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +24,9 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "floors", "tests", "docs", "pyodide", "interpreters"]
+nox.options.sessions = ["beside", "tests", "rest"]
+BESIDE = ("lint", "types", "floors", "docs", "pyodide", "interpreters")
+"""The sessions that run at the same time as the suite: installing, mypy and Sphinx leave a core idle."""
 
 ROOT = Path(__file__).resolve().parent
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
@@ -205,6 +210,43 @@ def run_together(session: nox.Session, commands: Iterable[Sequence[str]]) -> Non
 
 
 # --- sessions --------------------------------------------------------------------------------------------------------
+
+
+_running: list[tuple[subprocess.Popen[bytes], Path]] = []
+"""The sessions beside the suite, and what they have printed; they end with this process."""
+
+
+@nox.session(venv_backend="none")
+def beside(session: nox.Session) -> None:
+    """Start the other sessions, which run at the same time as the suite."""
+    printed = Path(_dist.name) / "beside.log"
+    command = [sys.executable, "-m", "nox", "--file", str(ROOT / "noxfile.py"), "--sessions", *BESIDE]
+    with printed.open("wb") as file:
+        # A process group of its own, so that it can be ended as a whole.
+        started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    _running.append((started, printed))
+    atexit.register(_end, started)
+    session.log(f"{', '.join(BESIDE)} run beside the suite; `rest` shows what they say")
+
+
+def _end(started: subprocess.Popen[bytes]) -> None:
+    if started.poll() is None:
+        if not hasattr(os, "killpg"):
+            started.terminate()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGTERM)
+
+
+@nox.session(venv_backend="none")
+def rest(session: nox.Session) -> None:
+    """Wait for the other sessions, and show what they have printed."""
+    for started, printed in _running:
+        code = started.wait()
+        sys.stdout.write(printed.read_text(encoding="utf-8", errors="replace"))
+        sys.stdout.flush()
+        if code:
+            session.error("a session beside the suite failed; see above")
 
 
 @nox.session(python=MAIN)
