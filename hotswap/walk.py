@@ -86,7 +86,7 @@ class Fork:
     @property
     def newest(self) -> Any:
         """What the attribute is in the generation that is live, or `MISSING`."""
-        return self.ways.present
+        return self.ways.aim
 
 
 forked: dict[int, type] = {}

@@ -62,7 +62,7 @@ class Arming:
     def arm(self) -> None:
         """Install the forks."""
         junction = self.junction
-        junction.same = self._given.same()
+        junction.same, junction.copies = self._given.same()
         own = _Own()
         ops = [*self._functions(own), *self._attributes(own)]
         junction.number = ARMED
@@ -92,7 +92,7 @@ class Arming:
                 continue
             standing = walk.class_space(cls).get(name)
             before = standing.ways.lasting if isinstance(standing, Attribute) else []
-            ways = Ways([(self.junction, cloned(was, own)), *before], will, will)
+            ways = Ways([(self.junction, cloned(was, own)), *before], will, was)
             self._held.append(standing)
             self._ways.append((ways, was))
             for junction, _ in ways.old:

@@ -157,20 +157,20 @@ class _There:
 
     def functions(self) -> Iterator[Led]:
         """Functions that lead to successors."""
-        methods, cached = _methods(one.will for one in self._of._changed), self._of.cached()
+        cached = self._of.cached()
         for pair in self._of._pairing.functions:
             own = code_of(pair.new) if type(pair.new) is FunctionType else None
             is_cached = id(pair.old) in cached or id(pair.made) in cached
-            yield Led(pair.old, pair.new, self._of._code(pair.new), own, id(pair.new) not in methods, is_cached)
+            yield Led(pair.old, pair.new, self._of._code(pair.new), own, self._of._facts.known(pair.new), is_cached)
 
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
         return self._of._pairing.successors.get(id(value), (None, None))[1]
 
-    def same(self) -> frozenset[int]:
-        """The ids of the code of the generation that goes which is the same in the one that comes."""
+    def same(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The ids of the code that goes and is the same in the generation that comes; and of its copies."""
         pairs = ((pair.old, pair.new) for pair in self._of._pairing.functions)
-        return frozenset(_same(pairs, self._of._facts, self._nested))
+        return _same(pairs, self._of._facts, self._nested)
 
 
 class _Back(_There):
@@ -182,42 +182,37 @@ class _Back(_There):
 
     def functions(self) -> Iterator[Led]:
         """Functions that lead to successors."""
-        facts, methods, cached = self._of._facts, _methods(one.was for one in self._of._changed), self._of.cached()
+        facts, cached = self._of._facts, self._of.cached()
         for pair in self._of._pairing.functions:
             if facts.is_new(pair.made):
                 code = self._of._code(pair.back)
                 is_cached = id(pair.old) in cached or id(pair.made) in cached
-                yield Led(pair.made, pair.back, code, code, id(pair.back) not in methods, is_cached)
+                yield Led(pair.made, pair.back, code, code, facts.known(pair.back), is_cached)
 
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
         return next((old for old, new in self._of._pairing.successors.values() if new is value), None)
 
-    def same(self) -> frozenset[int]:
-        """The ids of the code of the generation that goes which is the same in the one that comes."""
+    def same(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The ids of the code that goes and is the same in the generation that comes; and of its copies."""
         pairs = ((pair.made, pair.back) for pair in self._of._pairing.functions if self._of._facts.is_new(pair.made))
-        return frozenset(_same(pairs, self._of._facts, self._nested))
+        return _same(pairs, self._of._facts, self._nested)
 
 
-def _methods(values: Iterable[Any]) -> set[int]:
-    """The ids of functions that only classes lead to: the attributes of those ask who calls already."""
-    return {id(getattr(value, "__func__", value)) for value in values if type(value) in _METHODS}
-
-
-_METHODS = (FunctionType, staticmethod, classmethod)
-
-
-def _same(pairs: Iterable[tuple[Any, Any]], facts: Bodies, nested: tuple[NestedCode, NestedCode]) -> Iterator[int]:
+def _same(
+    pairs: Iterable[tuple[Any, Any]], facts: Bodies, nested: tuple[NestedCode, NestedCode]
+) -> tuple[frozenset[int], frozenset[int]]:
+    same: set[int] = set()
     for old, new in pairs:
         if type(old) is FunctionType is type(new):
             before, after = facts.codes.get(id(old)), facts.known(new)
             if before is not None and after is not None and equal_code(before, after["__code__"]):
-                yield id(before)
-                yield id(code_of(old))
+                same.update((id(before), id(code_of(old))))
     for code, place in nested[0]:
         found = nested[1].counterpart(place)
         if found is not None and equal_code(code, found[0]):
-            yield id(code)
+            same.add(id(code))
+    return frozenset(same), frozenset(map(id, facts.codes.values()))
 
 
 def _is_own(value: Any, world: OldWorld) -> bool:

@@ -21,7 +21,7 @@ import inspect
 import operator
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import starmap
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -55,7 +55,7 @@ class Led(NamedTuple):
         successor: what it leads to.
         shown: the code that the successor has then, if it is a function: the forwarder looks like it.
         own: the code that it runs.
-        is_front: whether names lead to the successor, so that who has something old in flight comes by it.
+        outside: what the successor looks like then, if it is a function: its defaults, say.
         is_cached: whether a cache calls it, or its successor, and would remember for everybody what one session got.
     """
 
@@ -63,7 +63,7 @@ class Led(NamedTuple):
     successor: Any
     shown: CodeType | None
     own: CodeType | None
-    is_front: bool
+    outside: Mapping[str, Any] | None
     is_cached: bool
 
 
@@ -79,8 +79,8 @@ class Given(Protocol):
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
 
-    def same(self) -> frozenset[int]:
-        """The ids of the code of the generation that goes which is the same in the one that comes."""
+    def same(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The ids of the code that goes and is the same in the generation that comes; and of its copies."""
 
 
 class Forks:
@@ -104,6 +104,7 @@ class Forks:
         self._running: InFlight | None = running
         self._given: Given | None = given
         self._shared = shared
+        self._in_place: dict[int, FunctionType] = {}
         self._staying: list[FunctionType] = []
         self._codes: list[CodeType] = []
         self._turn: Turn | None = None
@@ -145,15 +146,14 @@ class Forks:
     def ops(self) -> list[Op]:
         """Return the writes that install the forks, over those of the swap."""
         assert self._given is not None, "the swap is being made"
-        self.junction.same = self._given.same()
+        self.junction.same, self.junction.copies = self._given.same()
+        if self._shared is not None:
+            self.junction.staying = self._shared.spaces
         self._world.keeps = self.junction.keeps
         led = list(self._given.functions())
-        return [
-            *self._copies(),
-            *self._fork_attributes(self._given.attributes()),
-            *self._fork_functions(led),
-            *self._fork_names(led),
-        ]
+        functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
+        attributes = [*self._fork_attributes(self._given.attributes())]
+        return [*self._copies(), *attributes, *functions, *self._fork_names(led)]
 
     def standing(self) -> tuple[list[Op], list[Op]]:
         """Return the writes that lead on what runs in place of functions with forks, and those that put forks back.
@@ -181,8 +181,9 @@ class Forks:
         """Have what is called from now on in modules that stay be told from what has begun before."""
         self._codes = [function.__code__ for function in self._staying]
         for code in self._codes:
-            self.junction.share(code)
-        return [(_CODE.__set__, function, function.__code__.replace()) for function in self._staying]
+            for one in (code, *_nested(code)):
+                self.junction.share(one)
+        return [(_CODE.__set__, function, _copied(function.__code__)) for function in self._staying]
 
     def _fork_attributes(self, changed: Iterable[Changed]) -> Iterator[Op]:
         for cls, name, was, will in changed:
@@ -191,7 +192,7 @@ class Forks:
             standing = walk.class_space(cls).get(name)
             before = self._before(standing.ways) if isinstance(standing, Attribute) else []
             self._held.append(standing)  # nothing may die within the one C call
-            ways = Ways([(self.junction, cloned(was, self._cloning)), *before], will, will)
+            ways = Ways([(self.junction, cloned(was, self._cloning)), *before], cloned(will, self), will)
             for junction, _ in ways.old:
                 junction.attributes.append((cls, name))
             walk.forked.setdefault(id(cls), cls)
@@ -202,8 +203,7 @@ class Forks:
         return [(junction, value) for junction, value in standing.lasting if junction is not self.junction]
 
     def _fork_functions(self, led: Iterable[Led]) -> Iterator[Op]:
-        fronts: set[int] = set()
-        for function, successor, shown, own, is_front, is_cached in led:
+        for function, successor, shown, own, outside, is_cached in led:
             clone = self._cloning.clone(function)
             if clone is function:
                 continue
@@ -211,17 +211,10 @@ class Forks:
             old = [(self.junction, clone), *(self._before(standing) if standing is not None else [])]
             # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
             anything = shown is None or not all(takes(value, shown) for _, value in old)
-            new = successor
-            if (
-                is_front
-                and not is_cached
-                and own is not None
-                and type(successor) is FunctionType
-                and id(successor) not in fronts
-            ):
+            new = self._in_place.get(id(successor), successor)
+            if new is successor and not is_cached and own is not None and type(successor) is FunctionType:
                 # Whoever takes it from a registry, or by its name, may have something old in flight, too.
-                fronts.add(id(successor))
-                new = stand_in(successor, own)
+                new = self._in_place[id(successor)] = stand_in(successor, own, outside)
                 ways = Ways([*old, *_returned(successor)], new, None, new)
                 yield self._forked(successor, ways, own, anything=anything)
             ways = (CodeWays if is_cached else Ways)(old, new, successor)
@@ -229,6 +222,10 @@ class Forks:
             if standing is not None and standing.own is not None:
                 # A call in flight may be about to call what has run in the place of the function.
                 yield self._forked(standing.own, ways, shown, anything=anything)
+
+    def clone(self, value: Any) -> Any:
+        """Return what runs in the place of a new function."""
+        return self._in_place.get(id(value), value)
 
     def _forked(self, function: FunctionType, ways: Ways, shown: CodeType | None, *, anything: bool) -> Op:
         for junction, _ in ways.old:
@@ -267,6 +264,7 @@ class Forks:
         self._running = self._given = self._turn = None
         self._held.clear()
         self._codes.clear()
+        self._in_place = {}
         self._staying.clear()
 
     def settle(self) -> None:
@@ -307,8 +305,8 @@ def _released(
         ways = standing.ways
         ways.leave(junction)
         if not ways.old:
-            yield (_SET, cls, name, None if ways.new is walk.MISSING else ways.new)
-            if ways.new is walk.MISSING:
+            yield (_SET, cls, name, None if ways.aim is walk.MISSING else ways.aim)
+            if ways.aim is walk.MISSING:
                 yield (_DELETE, cls, name)
     for function in functions:
         leads = ways_of(function.__code__)
@@ -328,10 +326,13 @@ def _plain(function: FunctionType, ways: Ways) -> CodeType:
     return forwarder(function, ways.aim, code_of(ways.aim) if type(ways.aim) is FunctionType else None)
 
 
-def stand_in(function: FunctionType, code: CodeType) -> FunctionType:
-    """Return a function that runs some code as another one would."""
-    made = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+def stand_in(function: FunctionType, code: CodeType, outside: Mapping[str, Any] | None = None) -> FunctionType:
+    """Return a function that runs some code as another one would, whatever that looks like at this moment."""
+    facts: Mapping[str, Any] = outside or {}
+    defaults = facts.get("__defaults__", function.__defaults__)
+    made = FunctionType(code, function.__globals__, function.__name__, defaults, function.__closure__)
     copy_outside(function, made)
+    made.__kwdefaults__ = facts.get("__kwdefaults__", function.__kwdefaults__)
     return made
 
 
@@ -357,6 +358,18 @@ def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str
         ways = PrivateWays(standing.junction, standing.value, aim)
     code = forwarder(function, ways, outside["__code__"], anything=True)
     return {**outside, "__code__": code}
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            yield constant
+            yield from _nested(constant)
+
+
+def _copied(code: CodeType) -> CodeType:
+    """Return a copy of code and of the code that is nested in it: calls of either can be told apart."""
+    return code.replace(co_consts=tuple(_copied(one) if type(one) is CodeType else one for one in code.co_consts))
 
 
 def _signature(code: CodeType) -> tuple[Any, ...]:

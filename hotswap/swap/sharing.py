@@ -6,7 +6,8 @@ a copy of their code in the swap; who runs the original began before it.
 
 Guarantees: nothing is changed in functions that are not running, or that name nothing that changes. Assumes: the GIL,
 and that references are counted at once. Calls that begin in the few microseconds between the look and the swap are not
-seen: their code works with either generation.
+seen: their code works with either generation. Neither are those of closures that no name of a module leads to, once
+the call has ended that made them.
 """
 
 from __future__ import annotations
@@ -38,10 +39,17 @@ class Shared:
         self._modules = dict(modules)
         self._names = frozenset(names)
 
+    @property
+    def spaces(self) -> frozenset[int]:
+        """The ids of the globals of these modules."""
+        return frozenset(id(ModuleType.__getattribute__(module, "__dict__")) for module in self._modules.values())
+
     def in_flight(self) -> list[FunctionType]:
         """Return the functions that are running, and may come to what changes."""
-        functions = [function for function in self._functions() if not is_nested(function.__code__)]
+        functions = list(self._functions())
         held = Counter(id(code_of(function)) for function in functions)
+        # Nested code is held by the code that it stands in, too.
+        held.update({id(code) for code in map(code_of, functions) if is_nested(code)})
         codes = list({id(code): code for code in map(code_of, functions)}.values())
         usual = FunctionType(Shared.__init__.__code__.replace(), {})
         codes.append(usual.__code__)  # held by a function and this list, as the others are

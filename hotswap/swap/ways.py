@@ -7,6 +7,8 @@ The one rule, in this order:
 3. the caller is old code with an unchanged body: old until the handover, then new;
 4. the caller is new code: new;
 5. anybody else: new; but old as long as the new is armed.
+
+Code that is nobody's, and only called on behalf of its caller, is looked through where nothing else tells.
 """
 
 from __future__ import annotations
@@ -42,6 +44,27 @@ def caller(frame: FrameType) -> FrameType:
     return frame
 
 
+_ON_BEHALF = frozenset(
+    (
+        *(
+            "_collections_abc",
+            "_weakrefset",
+            "abc",
+            "ast",
+            "bisect",
+            "codecs",
+            "collections",
+            "configparser",
+            "contextlib",
+        ),
+        *("copy", "copyreg", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fractions", "functools"),
+        *("graphlib", "heapq", "inspect", "json", "json.decoder", "json.encoder", "logging", "numbers", "operator"),
+        *("pickle", "pprint", "random", "re", "reprlib", "shelve", "statistics", "string", "textwrap", "traceback"),
+        *("types", "typing", "warnings", "weakref"),
+    )
+)
+"""Modules of the standard library that call others there and then, and never in a loop of their own."""
+
 ARMED = math.inf
 """Stands for the number of a period that has not begun: every session is older."""
 
@@ -60,17 +83,22 @@ class Junction:
         handed_over: unchanged code of it calls the new.
         over: nothing of it is in flight any more.
         attributes, functions: where forks ask for it.
+        copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
         shared: the code of calls that had begun, of modules that stay, as weak references by its ids.
+        staying: the ids of the globals of these modules.
     """
 
     __slots__ = (
-        *("attributes", "functions", "handed_over", "live", "number", "others", "over", "same", "shared", "spaces"),
+        *("attributes", "copies", "functions", "handed_over", "live", "number", "others", "over", "same", "shared"),
+        *("spaces", "staying"),
     )
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
         self.spaces, self.others = frozenset(spaces), frozenset(others)
         self.number: float = 0
         self.same: frozenset[int] = frozenset()
+        self.copies: frozenset[int] = frozenset()
+        self.staying: frozenset[int] = frozenset()
         self.live = self.handed_over = self.over = False
         self.attributes: list[tuple[type, str]] = []
         self.functions: list[FunctionType] = []
@@ -104,7 +132,19 @@ class Junction:
             return session is None and not self.handed_over
         if space not in self.spaces:
             return False
-        return (session is None and not self.handed_over) or id(code) not in self.same
+        if id(code) not in self.same:
+            return True
+        return session is None and (not self.handed_over or id(code) in self.copies)
+
+    def is_between(self, frame: FrameType) -> bool:
+        """Whether the code in a frame is nobody's, and is called on behalf of whoever calls it.
+
+        Code of modules that stay is, and what the standard library does for others there and then.
+        """
+        facts = frame.f_globals
+        if id(facts) in self.staying:
+            return id(frame.f_code) not in self.shared
+        return facts.get("__name__") in _ON_BEHALF
 
     def keeps(self, frame: FrameType) -> bool:
         """Whether the code in a frame gets what is of this generation where only its code can have got hold of that.
@@ -127,7 +167,8 @@ class Ways:
     Arguments:
         old: what is of old generations.
         new: what everybody else gets.
-        aim: what a function with these ways leads to; None if it leads to itself.
+        aim: what a function with these ways leads to, and None if to itself; of an attribute, what it is when it is
+            plain again.
         own: the function that runs the code which such a one would have.
     """
 
@@ -152,15 +193,14 @@ class Ways:
                     return value
         elif self.old:
             junction, value = self.old[0]
-            if junction.number is ARMED and space not in junction.others:
+            asks: FrameType | None = frame
+            while asks is not None and junction.is_between(asks):
+                asks = None if asks.f_back is None else caller(asks.f_back)
+                for other, kept in self.old if asks is not None else ():
+                    if other.has(asks.f_code, id(asks.f_globals), None):  # type: ignore[union-attr]  # it is one
+                        return kept
+            if junction.number is ARMED and (asks is None or id(asks.f_globals) not in junction.others):
                 return value
-        return self.new
-
-    @property
-    def present(self) -> Any:
-        """What who has nothing old in flight gets now."""
-        if self.old and self.old[0][0].number is ARMED:
-            return self.old[0][1]
         return self.new
 
     def __call__(self) -> Any:

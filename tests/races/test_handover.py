@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -300,6 +301,35 @@ class TestChangedLoop:
             assert flat(loop.turn()) == {"1"}
         finally:
             loop.end()
+
+    def test_stays_old_through_helpers_that_are_the_same(self, make_package: Callable[..., ModuleType]) -> None:
+        source = """
+            def run(jobs, done):
+                while (job := jobs.get()) is not None:
+                    done(("{v}", process((job{more}))))
+            def process(job): return handle(job)
+            def handle(job):
+                (job{names}) = job
+                return "{v}"
+            """
+        texts = [
+            textwrap.dedent(source.format(v="1", more=",", names=",")),
+            textwrap.dedent(source.format(v="2", more=", 0", names=", z")),
+        ]
+        package = make_package({"core.py": texts[0]}).__name__
+        __import__(f"{package}.core")
+        core: Any = sys.modules[f"{package}.core"]
+        loop = Loop(core.run)
+        try:
+            assert loop.turn() == ("1", "1")
+            patch = Patch.from_sources({f"{package}.core": texts[1]}, version="2")
+            rollout = Patcher([package], handover=0).apply(patch)
+            time.sleep(0.3)
+            assert loop.turn() == ("1", "1")
+            assert sys.modules[f"{package}.core"].process((1, 0)) == "2"
+        finally:
+            loop.end()
+        assert rollout.drained.wait(10)
 
     def test_in_a_new_session_stays_old(self, program: Callable[..., Program]) -> None:
         made = program()

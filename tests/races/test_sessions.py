@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
+import textwrap
 import threading
 import time
 import weakref
@@ -201,6 +202,41 @@ class TestSession:
 
         service.core().changed_loop(turns(), done)
         assert done == [("1", "1")]
+
+    def test_keeps_defaults_bound_methods_and_what_stands_in_tables(
+        self, make_package: Callable[..., ModuleType]
+    ) -> None:
+        source = """
+            import functools
+            def fee(x, rate={rate}): return "{v}", rate
+            class Cls:
+                def meth(self, x{more}): return "{v}"
+                @classmethod
+                def made(cls, x{more}): return "{v}"
+                part = functools.partialmethod(meth, 3)
+            """
+        first = textwrap.dedent(source.format(v="1", rate=10, more=""))
+        second = textwrap.dedent(source.format(v="2", rate=20, more=", y=7"))
+        package = make_package({"core.py": first}).__name__
+        __import__(f"{package}.core")
+        core: Any = sys.modules[f"{package}.core"]
+        thing = core.Cls()
+        table = {"bound": thing.meth, "made": core.Cls.made, "fee": core.fee, "part": thing.part}
+
+        def seen() -> set[Any]:
+            return {table["bound"](1), table["made"](1), table["part"](), thing.meth(1), table["fee"](1), core.fee(1)}
+
+        patcher = Patcher([package])
+        with hotswap.session():
+            rollout = patcher.apply(Patch.from_sources({f"{package}.core": second}, version="2"))
+            assert seen() == {"1", ("1", 10)}
+            assert contextvars.Context().run(seen) == {"2", ("2", 20)}
+        with hotswap.session():
+            patcher.rollback()
+            assert seen() == {"2", ("2", 20)}
+            assert contextvars.Context().run(seen) == {"1", ("1", 10)}
+        assert seen() == {"1", ("1", 10)}
+        assert rollout.drained.wait(10)
 
     def test_is_named_while_it_is_waited_for(self, service: Service) -> None:
         first, second = hotswap.session("one"), hotswap.session("two")

@@ -25,6 +25,42 @@ class Cart:
     def total(self, n): return "{v}", quote({pass_}n)
 
 def order(n): return {{"{v}", quote({pass_}n), *Cart().total(n)}}
+
+import functools
+import json
+
+@functools.total_ordering
+class Ordered:
+    def key(self{more_}): return "{v}"
+    def __lt__(self, other): return self.key({zero}) < "2"
+    def __eq__(self, other): return False
+    __hash__ = None
+
+class Encoder(json.JSONEncoder):
+    def default(self, o): return o.key({zero})
+
+def shared():
+    from .api import tell
+    cart = Cart()
+    yield tell(cart), "{v}"
+    yield tell(cart), "{v}"
+
+def ordered():
+    found = [Ordered(), Ordered()]
+    yield sorted(found, key=lambda one: one.key({zero}))[0].key({zero}), "{v}"
+    yield sorted(found, key=lambda one: one.key({zero}))[0].key({zero}), "{v}"
+
+def encoded():
+    encoder = Encoder()
+    yield encoder.encode(Ordered()), "{v}"
+    yield encoder.encode(Ordered()), "{v}"
+
+def total():
+    found = Ordered()
+    yield found >= 1, "{v}"
+    yield found >= 1, "{v}"
+
+WAYS = {{"shared": shared, "sorted": ordered, "json": encoded, "total_ordering": total}}
 """
 
 API = """
@@ -53,12 +89,41 @@ def serve(turns):
 
 def main(run):
     return run()
+
+def ask(n): return order(n)
+def tell(cart): return cart.total(1) if hasattr(cart, "plain") else cart.price
+
+def local(n):
+    def inner():
+        yield min(order(n))
+        yield min(order(n))
+    yield from inner()
+
+def in_class(n):
+    class Local:
+        def rows(self):
+            yield min(order(n))
+            yield Cart().price
+    yield from Local().rows()
+
+def lazy(n):
+    yield from (min(order(n)) for _ in range(2))
+
+def factory():
+    def handler(n):
+        yield min(order(n))
+        yield min(order(n))
+    return handler
+
+handler = factory()
+NESTED = {"local": local, "in_class": in_class, "lazy": lazy, "closure": handler}
 """
 
 
 def text(version: str) -> str:
     more, pass_ = ("z, ", "0, ") if int(version) % 2 == 0 else ("", "")
-    return CORE.format(v=version, more=more, pass_=pass_)
+    more_, zero = (", z", "0") if more else ("", "")
+    return CORE.format(v=version, more=more, pass_=pass_, more_=more_, zero=zero)
 
 
 class Service:
@@ -110,6 +175,23 @@ class TestUnchangedModule:
         assert {version: next(flight) for version, flight in flights.items()} == {v: {v} for v in flights}
         service.patcher.rollback()
         assert {version: next(flight) for version, flight in flights.items()} == {v: {v} for v in flights}
+
+    @pytest.mark.parametrize("name", ["local", "in_class", "lazy", "closure"])
+    def test_nested_call_goes_on_with_the_old(self, service: Service, name: str) -> None:
+        flight = service.api.NESTED[name](1)
+        assert next(flight) == "1"
+        service.apply("2")
+        assert next(service.api.NESTED[name](1)) == "2"
+        assert next(flight) == "1"
+
+    @pytest.mark.parametrize("way", ["shared", "sorted", "json", "total_ordering"])
+    def test_calls_on_behalf_of_old_code_get_the_old(self, service: Service, way: str) -> None:
+        core = sys.modules[f"{service.package}.core"]
+        flight = core.WAYS[way]()
+        first = next(flight)
+        service.apply("2")
+        assert next(flight) == first
+        assert next(sys.modules[f"{service.package}.core"].WAYS[way]()) != first
 
     def test_is_handed_over(self, service: Service) -> None:
         made = Service(service.package, handover=0)
