@@ -82,6 +82,25 @@ class TestCustomers:
 
         with_shop(tmp_path, story)
 
+    def test_a_basket_is_of_one_version_whatever_goes_live_meanwhile(self, tmp_path: Path) -> None:
+        async def story(shop: Shop) -> None:
+            wanted = {"line": ["atlas:2", "kettle:1"] * 100}
+            begun = asyncio.create_task(shop.client.get("/basket", params=wanted))
+            await asyncio.sleep(0)
+            await shop.admin.apply(str(shop.patched(GOOD, "1.3.0")))
+            baskets = [(await begun).json(), (await shop.client.get("/basket", params=wanted)).json()]
+            for basket, version, total, words in zip(
+                baskets, ["1.2.0", "1.3.0"], [9_496 + 5_473, 8_367 + 5_363], ["one tax rate", "a rate"], strict=True
+            ):
+                assert [line["sku"] for line in basket["lines"]] == ["atlas", "kettle"] * 100
+                assert {line["version"] for line in basket["lines"]} == {version}
+                assert basket["total"] == 100 * total
+                assert basket["engine"].startswith(words)
+            for line in ("nothing:1", "atlas:21", "atlas:x", "atlas"):
+                assert (await shop.client.get("/basket", params={"line": line})).status_code == 404
+
+        with_shop(tmp_path, story)
+
 
 class TestOperator:
     def test_only_who_knows_the_token(self, tmp_path: Path) -> None:

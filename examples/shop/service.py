@@ -28,12 +28,14 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from vitals import census, vitals
 
 import hotswap
+from hotswap.asgi import SessionMiddleware
 from shop import QuoteEngine
 from shop.catalog import PRODUCTS
 from shop.live import tick
@@ -56,6 +58,20 @@ async def quotes_are_positive(candidate: Any) -> None:
     quote = candidate["shop.pricing"].quote
     for answer in await asyncio.gather(*(quote(engine.cache, sku, 1) for sku in PRODUCTS)):
         assert answer["total"] > 0, f"{answer['sku']} would cost {answer['total']} cents"
+
+
+async def price_basket(request: Request) -> Response:
+    """`GET /basket?line=atlas:2&line=novel:1`: every line is priced by itself, one after the other.
+
+    These are many calls of the package, with waiting between them, and a patch may go live at any of them. The session
+    of the request keeps it on one version to its end: nobody gets half a basket at the old rates, and half at the new.
+    """
+    asked = [line.partition(":")[::2] for line in request.query_params.getlist("line")]
+    for sku, quantity in asked:
+        if not quantity.isdecimal() or not engine.sells(sku, int(quantity)):
+            return JSONResponse({"error": f"no quote for {quantity} pieces of {sku!r}"}, status_code=404)
+    lines = [await engine.quote(sku, int(quantity)) for sku, quantity in asked]
+    return JSONResponse({"lines": lines, "total": sum(line["total"] for line in lines), "engine": engine.label})
 
 
 def guarded(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -210,10 +226,13 @@ def create_app(drops: Path | None, ready: Callable[[], None]) -> Starlette:
         finally:
             refresher.end()
 
+    # What a customer asks for is of one version; what the operator asks for changes it, and `/live` never ends.
+    of_one_version = [Middleware(SessionMiddleware)]
     app = Starlette(
         routes=[
-            Route("/quote", answer_quote),
-            Route("/products", list_products),
+            Route("/quote", answer_quote, middleware=of_one_version),
+            Route("/basket", price_basket, middleware=of_one_version),
+            Route("/products", list_products, middleware=of_one_version),
             WebSocketRoute("/live", tick),
             Route("/admin/apply", apply, methods=["POST"]),
             Route("/admin/rollback", roll_back, methods=["POST"]),

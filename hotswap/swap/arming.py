@@ -22,6 +22,7 @@ from hotswap import collector, walk
 from hotswap.swap.forked_attributes import Attribute, attribute_of, cloned, is_forked
 from hotswap.swap.forks import Given, settle, stand_in, takes
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
+from hotswap.swap.lineage import Reference
 from hotswap.swap.plan import Op
 from hotswap.swap.ways import ARMED, Junction, Ways
 
@@ -37,8 +38,10 @@ class _Own:
     def __init__(self) -> None:
         self._made: dict[int, FunctionType] = {}
 
-    def add(self, function: FunctionType) -> FunctionType:
-        made = self._made[id(function)] = stand_in(function, code_of(function))
+    def of(self, function: FunctionType) -> FunctionType:
+        made = self._made.get(id(function))
+        if made is None:
+            made = self._made[id(function)] = stand_in(function, code_of(function))
         return made
 
     def clone(self, value: Any) -> Any:
@@ -71,19 +74,19 @@ class Arming:
         self._held.clear()
 
     def _functions(self, own: _Own) -> Iterator[Op]:
-        for function, successor, shown, _, _, is_cached in self._given.functions():
+        for function, was, successor, shown, _, _, is_cached in self._given.functions():
             if is_cached:
                 continue  # it would remember for everybody what a preview got
             standing = ways_of(function.__code__)
-            made = own.add(function)
+            made = own.of(was)
             # What it is, also while it stands for others: who looks at it is shown its own signature.
-            ways = Ways([(self.junction, made), *(standing.lasting if standing is not None else [])], successor, None)
-            ways.own = made
+            old = [(self.junction, made), *(standing.lasting if standing is not None else [])]
+            ways = Ways(old, successor, None, made) if function is was else Ways(old, successor, was)
             self._held.append(function.__code__)
-            self._ways.append((ways, made))
+            self._ways.append((ways, made if function is was else was))
             for junction, _ in ways.old:
-                junction.functions.append(function)
-            anything = shown is None or not takes(made, shown)
+                junction.functions.append(Reference(function))
+            anything = shown is None or not all(takes(value, shown) for _, value in ways.old)
             yield (_CODE.__set__, function, forwarder(function, ways, made.__code__, anything=anything))
 
     def _attributes(self, own: _Own) -> Iterator[Op]:

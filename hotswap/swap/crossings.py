@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -35,6 +35,7 @@ class Crossings:
         translate: gives the living object for a twin.
         worlds: those of the generation that goes, and of the one that comes.
         alone: what has no successor in the one that comes, and no predecessor in the one that goes.
+        ancestors: gives the functions of earlier generations, in a direction: (function, what it leads to, and then).
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Crossings:
         translate: Callable[[Any], Any],
         worlds: tuple[OldWorld, OldWorld],
         alone: tuple[Iterable[Any], Iterable[Any]],
+        ancestors: Callable[[bool], Iterable[tuple[FunctionType, Any, Any]]],
     ) -> None:
         self._pairing, self._facts, self._writes, self._translate = pairing, facts, writes, translate
+        self._ancestors = ancestors
         self._changed: list[Changed] = []
         self._gone, self._added = (
             [f for f in ones if _is_own(f, world)] for ones, world in zip(alone, worlds, strict=True)
@@ -103,6 +106,7 @@ class Crossings:
         self._changed.clear()
         self._spaces, self._shared = [], None
         self._gone, self._added = [], []
+        self._ancestors = lambda _: ()
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
 
@@ -161,7 +165,14 @@ class _There:
         for pair in self._of._pairing.functions:
             own = code_of(pair.new) if type(pair.new) is FunctionType else None
             is_cached = id(pair.old) in cached or id(pair.made) in cached
-            yield Led(pair.old, pair.new, self._of._code(pair.new), own, self._of._facts.known(pair.new), is_cached)
+            facts = self._of._facts.known(pair.new)
+            yield Led(pair.old, pair.old, pair.new, self._of._code(pair.new), own, facts, is_cached)
+        yield from self._earlier(cached, forward=True)
+
+    def _earlier(self, cached: Container[int], *, forward: bool) -> Iterator[Led]:
+        for function, was, then in self._of._ancestors(forward):
+            if type(was) is FunctionType:
+                yield Led(function, was, then, self._of._code(then), None, None, id(was) in cached)
 
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
@@ -187,7 +198,8 @@ class _Back(_There):
             if facts.is_new(pair.made):
                 code = self._of._code(pair.back)
                 is_cached = id(pair.old) in cached or id(pair.made) in cached
-                yield Led(pair.made, pair.back, code, code, facts.known(pair.back), is_cached)
+                yield Led(pair.made, pair.made, pair.back, code, code, facts.known(pair.back), is_cached)
+        yield from self._earlier(cached, forward=False)
 
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""

@@ -31,6 +31,7 @@ from hotswap.session import Keeper, Turn
 from hotswap.swap.drain import InFlight, copy_outside
 from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
+from hotswap.swap.lineage import Reference
 from hotswap.swap.plan import Op, gil_enabled
 from hotswap.swap.ways import Changed, CodeWays, Junction, PrivateWays, Ways
 
@@ -52,6 +53,7 @@ class Led(NamedTuple):
 
     Attributes:
         function: the function.
+        was: that of the generation that goes: it is the same, or what a function of an earlier one leads to.
         successor: what it leads to.
         shown: the code that the successor has then, if it is a function: the forwarder looks like it.
         own: the code that it runs.
@@ -60,6 +62,7 @@ class Led(NamedTuple):
     """
 
     function: FunctionType
+    was: FunctionType
     successor: Any
     shown: CodeType | None
     own: CodeType | None
@@ -163,7 +166,7 @@ class Forks:
         there: list[Op] = []
         back: list[Op] = []
         assert self._given is not None, "the swap is being made"
-        for function, successor, shown, *_ in self._given.functions():
+        for function, _, successor, shown, *_ in self._given.functions():
             ways = ways_of(function.__code__)
             if ways is not None:
                 back.append((_CODE.__set__, function, function.__code__))
@@ -190,7 +193,7 @@ class Forks:
             if not is_forked(cls, name, was, will):
                 continue
             standing = walk.class_space(cls).get(name)
-            before = self._before(standing.ways) if isinstance(standing, Attribute) else []
+            before = self._before(standing.ways if isinstance(standing, Attribute) else None)
             self._held.append(standing)  # nothing may die within the one C call
             ways = Ways([(self.junction, cloned(was, self._cloning)), *before], cloned(will, self), will)
             for junction, _ in ways.old:
@@ -198,26 +201,32 @@ class Forks:
             walk.forked.setdefault(id(cls), cls)
             yield (_SET, cls, name, attribute_of(cls, name, ways))
 
-    def _before(self, standing: Ways) -> list[tuple[Junction, Any]]:
+    def _before(self, standing: Ways | None) -> list[tuple[Junction, Any]]:
         """The generations before this one that somebody may be on."""
-        return [(junction, value) for junction, value in standing.lasting if junction is not self.junction]
+        known = [] if standing is None else standing.lasting
+        return [(junction, value) for junction, value in known if junction is not self.junction]
 
     def _fork_functions(self, led: Iterable[Led]) -> Iterator[Op]:
-        for function, successor, shown, own, outside, is_cached in led:
-            clone = self._cloning.clone(function)
-            if clone is function:
+        for function, was, successor, shown, own, outside, is_cached in led:
+            clone = self._cloning.clone(was)
+            if clone is was:
                 continue
             standing = ways_of(function.__code__)
-            old = [(self.junction, clone), *(self._before(standing) if standing is not None else [])]
-            # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
-            anything = shown is None or not all(takes(value, shown) for _, value in old)
-            new = self._in_place.get(id(successor), successor)
-            if new is successor and not is_cached and own is not None and type(successor) is FunctionType:
+            old = [(self.junction, clone), *self._before(standing)]
+            if (
+                id(successor) not in self._in_place
+                and not is_cached
+                and own is not None
+                and type(successor) is FunctionType
+            ):
                 # Whoever takes it from a registry, or by its name, may have something old in flight, too.
-                new = self._in_place[id(successor)] = stand_in(successor, own, outside)
-                ways = Ways([*old, *_returned(successor)], new, None, new)
-                yield self._forked(successor, ways, own, anything=anything)
-            ways = (CodeWays if is_cached else Ways)(old, new, successor)
+                made = self._in_place[id(successor)] = stand_in(successor, own, outside)
+                ways = Ways(_together(old, self._before(ways_of(successor.__code__))), made, None, made)
+                yield self._forked(successor, ways, own, anything=not _take(ways.old, own))
+            # Not what stands in for it: the successor itself may be led elsewhere while the next one is armed.
+            ways = (CodeWays if is_cached else Ways)(old, successor, successor)
+            # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
+            anything = shown is None or not _take(old, shown)
             yield self._forked(function, ways, shown, anything=anything)
             if standing is not None and standing.own is not None:
                 # A call in flight may be about to call what has run in the place of the function.
@@ -229,13 +238,13 @@ class Forks:
 
     def _forked(self, function: FunctionType, ways: Ways, shown: CodeType | None, *, anything: bool) -> Op:
         for junction, _ in ways.old:
-            junction.functions.append(function)
+            junction.functions.append(Reference(function))
         return (_CODE.__set__, function, forwarder(function, ways, shown, anything=anything))
 
     def _fork_names(self, led: Iterable[Led]) -> Iterator[Op]:
         """Have old code that has a new session, or is handed over, get the new by the names of its own module."""
         assert self._given is not None, "the swap is being made"
-        leads = {id(self._cloning.clone(one.function)): one.successor for one in led}
+        leads = {id(self._cloning.clone(one.was)): one.successor for one in led}
         wrapped = {id(clone): self._given.successor(value) for value, clone in self._cloning.wrapped}
         for facts, name, clone in self._names:
             aim = leads.get(id(clone), wrapped.get(id(clone)))
@@ -283,7 +292,7 @@ def settle(junction: Junction) -> None:
     release(junction, attributes, functions)
 
 
-def release(junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[FunctionType]) -> None:
+def release(junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[Reference]) -> None:
     """Take a generation out of some forks, and those away that serve no other one.
 
     Nobody may make a swap meanwhile.
@@ -296,7 +305,7 @@ def release(junction: Junction, attributes: Iterable[tuple[type, str]], function
 
 
 def _released(
-    junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[FunctionType]
+    junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[Reference]
 ) -> Iterator[Op]:
     for cls, name in attributes:
         standing = walk.class_space(cls).get(name)
@@ -308,9 +317,9 @@ def _released(
             yield (_SET, cls, name, None if ways.aim is walk.MISSING else ways.aim)
             if ways.aim is walk.MISSING:
                 yield (_DELETE, cls, name)
-    for function in functions:
-        leads = ways_of(function.__code__)
-        if leads is None:
+    for reference in functions:
+        function: FunctionType | None = reference()
+        if function is None or (leads := ways_of(function.__code__)) is None:
             continue
         leads.leave(junction)
         if not leads.old:
@@ -336,10 +345,12 @@ def stand_in(function: FunctionType, code: CodeType, outside: Mapping[str, Any] 
     return made
 
 
-def _returned(successor: FunctionType) -> list[tuple[Junction, Any]]:
-    """The ways of older sessions from a function that comes back: they have led it elsewhere until now."""
-    ways = ways_of(successor.__code__)
-    return [(junction, value) for junction, value in ways.lasting if junction.live] if ways is not None else []
+def _together(old: list[tuple[Junction, Any]], more: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
+    """The ways to old generations, the newest first, and those of a function that comes back, which it had itself."""
+    first, *rest = old
+    known = {id(junction) for junction, _ in old}
+    rest += [(junction, value) for junction, value in more if id(junction) not in known]
+    return [first, *sorted(rest, key=lambda way: way[0].number, reverse=True)]
 
 
 def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str, Any]:
@@ -383,3 +394,8 @@ def takes(value: Any, shown: CodeType) -> bool:
     """Whether an old function gets from a forwarder with the signature of some code what its caller has passed."""
     plain = type(value) is FunctionType and not (value.__defaults__ or value.__kwdefaults__)
     return plain and _signature(value.__code__) == _signature(shown)
+
+
+def _take(ways: list[tuple[Junction, Any]], shown: CodeType) -> bool:
+    """Whether all of the old functions do."""
+    return all(takes(value, shown) for _, value in ways)

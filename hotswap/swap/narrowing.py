@@ -17,6 +17,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.swap.forks import release
+from hotswap.swap.lineage import Reference
 from hotswap.swap.sharing import named
 from hotswap.swap.ways import Junction
 
@@ -78,7 +79,10 @@ def narrow(junction: Junction, names: Container[str], aliases: Mapping[int, Iter
             return constructed(cls)
         return name in names or (name.startswith("__") and name.endswith("__"))
 
-    def is_named(function: FunctionType) -> bool:
+    def is_named(reference: Reference) -> bool:
+        function: FunctionType | None = reference()
+        if function is None:
+            return False
         return any(name in names for name in (function.__name__, *aliases.get(id(function), ())))
 
     attributes, functions = junction.attributes, junction.functions

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
@@ -136,7 +136,7 @@ class Swap(Advance):
         self._also = {} if beside is None else beside.ancestors
         leads = {**self._pairing.successors, **self._also, **candidate.leads}
         self._redirection = Redirection(candidate.owned, self.new, twins, leads, aside)
-        sides = (self._old_world, self._new_world), (self._gone, self._added)
+        sides = (self._old_world, self._new_world), (self._gone, self._added), self._ancestors
         self._crossings = Crossings(self._pairing, self._facts, self._writes, self._redirection.translate, *sides)
         self._build()
 
@@ -302,8 +302,8 @@ class Swap(Advance):
                 self._writes.hold_code(made)
         self._writes.late(self._ancestor_writes)
 
-    def _ancestor_writes(self, forward: bool) -> Iterator[Op]:
-        """Point the functions of earlier generations at the newest one, whatever they lead to now."""
+    def _ancestors(self, forward: bool) -> Iterator[tuple[FunctionType, Any, Any]]:
+        """The functions of earlier generations, each with what it leads to before the writes and after them."""
         paired = {id(pair.old) for pair in self._pairing.functions}
         for reference, function in self._before.functions:
             known = self._aims.get(id(function))
@@ -313,7 +313,11 @@ class Swap(Advance):
                 if id(function) in paired or then is target:
                     continue
                 known = self._aims[id(function)] = (reference, target, then)
-            aim = known[2] if forward else known[1]
+            yield (function, *(known[1:] if forward else known[:0:-1]))
+
+    def _ancestor_writes(self, forward: bool) -> Iterator[Op]:
+        """Point the functions of earlier generations at the newest one, whatever they lead to now."""
+        for function, _, aim in self._ancestors(forward):
             self._writes.hold(function, identity_of(function))
             yield from identity_ops(function, asked(function, aim, facade(function, aim, self._facts.known(aim))))
 

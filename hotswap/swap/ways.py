@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from hotswap import walk
 from hotswap.session import Session, here
+from hotswap.swap.lineage import Reference
 
 __all__ = ["ARMED", "Changed", "CodeWays", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
 
@@ -101,7 +102,7 @@ class Junction:
         self.staying: frozenset[int] = frozenset()
         self.live = self.handed_over = self.over = False
         self.attributes: list[tuple[type, str]] = []
-        self.functions: list[FunctionType] = []
+        self.functions: list[Reference] = []
         self.shared: dict[int, weakref.ref[CodeType]] = {}
 
     def share(self, code: CodeType) -> None:
