@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -36,11 +37,13 @@ class Armed(Journey):
                 `hotswap.session` was given), and says whether it is on the candidate. One that raises says no, and is
                 told once. Without a policy none is.
 
-        Raises StateError if the rollout is not verified, and BusyError if it has to be loaded anew while another one is
-        in progress (nothing was done). Raises what `stage` raises if it can't be loaded anew, and what `commit` raises
+        Raises TypeError for what is no policy, StateError if the rollout is not verified, and BusyError if it has to be
+        loaded anew while another one is in progress (nothing was done). Raises what `stage` raises if it can't be loaded anew, and what `commit` raises
         if the swap can't be made: the rollout is rejected then.
         """
         self._host.refuse_reentry("arm a patch")
+        if policy is not None and (not callable(policy) or inspect.iscoroutinefunction(policy)):
+            raise TypeError(f"a policy is a callable that returns whether, and no coroutine function; not {policy!r}")
         if self.state is State.ROLLED_BACK and self._was_armed:
             self._again()
         if self.state is not State.VERIFIED or not self._committing.acquire(blocking=False):

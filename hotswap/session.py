@@ -113,7 +113,7 @@ class Session:
         previews: the armed candidates on which it is, whatever their policies say.
 
     One that begins within another belongs to it, and keeps the same generation. What it starts and does not wait for
-    has no session any more when the block has ended.
+    has no session any more when the block has ended. It begins once: a second time raises RuntimeError.
     """
 
     __slots__ = ("__weakref__", "_keeper", "_token", "about", "began", "number", "previews", "thread")
@@ -171,7 +171,10 @@ class Session:
         self.__exit__(kind, error, traceback)
 
     def __call__(self, function: Function) -> Function:
-        """Return a function each call of which is a session of its own."""
+        """Return a function each call of which is a session of its own.
+
+        A function that returns something to be awaited, and is no coroutine function, has its session until it returns.
+        """
         return cast("Function", _wrapped(function, self.about))
 
     @classmethod
@@ -278,9 +281,14 @@ def here() -> Session | None:
     return None if held is None or held.number is None else held
 
 
-def _wrapped(function: Callable[..., Any], about: object) -> Callable[..., Any]:
-    made: Callable[..., Any]
-    if inspect.iscoroutinefunction(function):
+def _wrapped(function: Any, about: object) -> Any:
+    made: Any
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(_wrapped(function.__func__, about))
+    awaited = inspect.iscoroutinefunction(function)
+    if not (inspect.isroutine(function) or isinstance(function, type)):
+        awaited = awaited or inspect.iscoroutinefunction(type(function).__call__)
+    if awaited:
 
         async def made(*args: Any, **kwargs: Any) -> Any:
             with Session(about):

@@ -178,3 +178,29 @@ class TestDecorator:
 
         began = now().number
         assert asyncio.run(read()) == [(began, None), (began, None)]
+
+    def test_makes_each_call_of_an_object_that_is_awaited_a_session(self) -> None:
+        class Job:
+            async def __call__(self) -> tuple[int | None, int | None]:
+                before = number_here()
+                await asyncio.sleep(0)
+                swap()
+                return before, number_here()
+
+        first, last = asyncio.run(hotswap.session()(Job())())
+        assert first == last == now().number - 1
+
+    def test_goes_around_class_methods_and_static_methods(self) -> None:
+        class Job:
+            @hotswap.session()
+            @classmethod
+            def made(cls) -> tuple[type, int | None]:
+                return cls, number_here()
+
+            @hotswap.session()
+            @staticmethod
+            def run(n: int) -> tuple[int, int | None]:
+                return n, number_here()
+
+        assert Job.made() == (Job, now().number)
+        assert Job.run(1) == Job().run(1) == (1, now().number)

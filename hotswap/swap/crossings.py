@@ -219,11 +219,11 @@ def _same(
         if type(old) is FunctionType is type(new):
             before, after = facts.codes.get(id(old)), facts.known(new)
             if before is not None and after is not None and equal_code(before, after["__code__"]):
-                same.update((id(before), id(code_of(old))))
+                same.update(map(id, (before, code_of(old), after["__code__"], code_of(new))))
     for code, place in nested[0]:
         found = nested[1].counterpart(place)
         if found is not None and equal_code(code, found[0]):
-            same.add(id(code))
+            same.update((id(code), id(found[0])))
     return frozenset(same), frozenset(map(id, facts.codes.values()))
 
 

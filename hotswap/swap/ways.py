@@ -2,7 +2,7 @@
 
 The one rule, in this order:
 
-1. the caller is old code whose own body was changed: old;
+1. the caller is old code whose own body was changed: old; it is new code whose own body was changed: new;
 2. the caller's session began before the swap: old, and else new;
 3. the caller is old code with an unchanged body: old until the handover, then new;
 4. the caller is new code: new;
@@ -79,7 +79,7 @@ class Junction:
 
     Attributes:
         number: that of the period which began when it went; `ARMED` as long as it is about to go, and 0 before that.
-        same: the ids of its code that is the same in the generation that came; the rest is changed, or not known to be.
+        same: the ids of the code that is the same in both generations; the rest is changed, or not known to be.
         live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
         handed_over: unchanged code of it calls the new.
         over: nothing of it is in flight any more.
@@ -184,24 +184,29 @@ class Ways:
 
     def of(self, frame: FrameType) -> Any:
         """What the code in a frame gets."""
+        old = self.old  # another thread may take a generation out meanwhile
+        if not old:
+            return self.new
         session, space, code = here(), id(frame.f_globals), frame.f_code
-        for junction, value in self.old:
+        for junction, value in old:
             if junction.has(code, space, session):
                 return value
+        newest, value = old[0]
+        if space in newest.others and id(code) not in newest.same:
+            return self.new
         if session is not None and (number := session.number) is not None:
-            for junction, value in reversed(self.old):
+            for junction, value in reversed(old):
                 if junction.older(session, number):
                     return value
-        elif self.old:
-            junction, value = self.old[0]
-            asks: FrameType | None = frame
-            while asks is not None and junction.is_between(asks):
-                asks = None if asks.f_back is None else caller(asks.f_back)
-                for other, kept in self.old if asks is not None else ():
-                    if other.has(asks.f_code, id(asks.f_globals), None):  # type: ignore[union-attr]  # it is one
-                        return kept
-            if junction.number is ARMED and (asks is None or id(asks.f_globals) not in junction.others):
-                return value
+            return self.new
+        asks: FrameType | None = frame
+        while asks is not None and newest.is_between(asks):
+            asks = None if asks.f_back is None else caller(asks.f_back)
+            for junction, kept in old if asks is not None else ():
+                if junction.has(asks.f_code, id(asks.f_globals), None):  # type: ignore[union-attr]  # it is one
+                    return kept
+        if newest.number is ARMED and (asks is None or id(asks.f_globals) not in newest.others):
+            return value
         return self.new
 
     def __call__(self) -> Any:

@@ -310,6 +310,18 @@ class TestPolicy:
             assert service.held.entry(1) == {"1"}
         rollout.abort()
 
+    def test_is_a_callable_that_says_so_itself(self, service: Service) -> None:
+        async def policy(_: object) -> bool:
+            return True
+
+        rollout = service.patcher.stage(service.patch("2"))
+        rollout.verify()
+        for wrong in (policy, 0.1):
+            with pytest.raises(TypeError, match="policy"):
+                rollout.arm(wrong)  # type: ignore[arg-type]
+        assert rollout.state is State.VERIFIED
+        rollout.abort()
+
     def test_that_raises_is_told_once_and_says_no(self, service: Service) -> None:
         def policy(_: object) -> bool:
             raise KeyError("user")

@@ -255,6 +255,24 @@ class TestSession:
         assert rollout.drained.wait(10)
         assert rollout.open_sessions() == ()
 
+    def test_new_code_that_was_changed_never_meets_an_old_helper(self, make_package: Callable[..., ModuleType]) -> None:
+        source = """
+            import functools
+            def helper({more}n): return "{v}"
+            @functools.lru_cache
+            def cached(n): return "{v}" + helper({pass_}n)
+            """
+        first = textwrap.dedent(source.format(v="1", more="", pass_=""))
+        second = textwrap.dedent(source.format(v="2", more="z, ", pass_="0, "))
+        package = make_package({"core.py": first}).__name__
+        __import__(f"{package}.core")
+        with hotswap.session():
+            Patcher([package]).apply(Patch.from_sources({f"{package}.core": second}, version="2"))
+            core: Any = sys.modules[f"{package}.core"]
+            assert core.cached(1) == "22"  # a cache is of everybody
+            assert core.helper(1) == "1"
+        assert core.cached(1) == "22"
+
     def test_leaves_nothing_in_caches(self, make_package: Callable[..., ModuleType]) -> None:
         source = "import functools\n@functools.lru_cache\ndef rate(n): return '{0}'\ndef ask(n): return rate(n)\n"
         package = make_package({"core.py": source.format("1")}).__name__
