@@ -38,8 +38,8 @@ class Armed(Journey):
                 told once. Without a policy none is.
 
         Raises TypeError for what is no policy, StateError if the rollout is not verified, and BusyError if it has to be
-        loaded anew while another one is in progress (nothing was done). Raises what `stage` raises if it can't be loaded anew, and what `commit` raises
-        if the swap can't be made: the rollout is rejected then.
+        loaded anew while another one is in progress (nothing was done). Raises what `stage` raises if it can't be
+        loaded anew, and what `commit` raises if the swap can't be made: the rollout is rejected then.
         """
         self._host.refuse_reentry("arm a patch")
         if policy is not None and (not callable(policy) or inspect.iscoroutinefunction(policy)):

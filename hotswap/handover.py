@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 import weakref
 from contextlib import AbstractContextManager
+from functools import partial
 
 from hotswap import clock, events
 from hotswap.rollout import Rollout
@@ -55,7 +56,22 @@ class Handover:
         self._is_narrow = False
 
     def begin(self) -> None:
-        """Wait, if there is something to be handed over."""
+        """Wait, if there is something to be handed over; where there is no time to wait, hand it over."""
+        drain, settling = self._drain(), self._settling()
+        if drain is None or settling is None or drain.drained.is_set():
+            return
+        if self._until is not None and time.monotonic() >= self._until and not settling.cancelled:
+            self._until = None
+            # Who calls this may hold a lock, under which no log handler may run.
+            self._alarm = clock.after(0.0, partial(self._told, *self._hand_over(drain, settling)))
+        else:
+            self._wait()
+
+    def _told(self, handed_over: list[str], kept: list[str]) -> None:
+        self._tell(handed_over, kept)
+        self._wait()
+
+    def _wait(self) -> None:
         drain = self._drain()
         if drain is not None and not drain.drained.is_set():
             pause = self._pause
@@ -75,13 +91,13 @@ class Handover:
         if self._until is not None and time.monotonic() >= self._until:
             self._until = None
             if not settling.cancelled:
-                self._hand_over(drain, settling)
+                self._tell(*self._hand_over(drain, settling))
         else:
             self._pause *= 2
             with self._change:
                 drain.let_go_of_unused()
                 self._narrow(drain, settling)
-        self.begin()
+        self._wait()
 
     def _narrow(self, drain: Drain, settling: Settling) -> None:
         """What goes on now may go on for hours: it keeps the forks that it may come to, and no others."""
@@ -89,18 +105,20 @@ class Handover:
             settling.narrow(drain.frames())
             self._is_narrow = True
 
-    def _hand_over(self, drain: Drain, settling: Settling) -> None:
+    def _hand_over(self, drain: Drain, settling: Settling) -> tuple[list[str], list[str]]:
+        """Do it, and return the functions that were handed over, and the calls that stay old."""
         with self._change:
-            if settling.cancelled:
-                return
             calls = drain.calls()
             settling.hand_over()
+            same = settling.same
             drain.let_go_of_unused()
-            drain.let_go(settling.same)
+            drain.let_go(same)
             self._narrow(drain, settling)
+        kept = sorted({str(call) for code, call in calls if id(code) not in same})
+        return sorted({call.function for code, call in calls if id(code) in same}), kept
+
+    def _tell(self, handed_over: list[str], kept: list[str]) -> None:
         rollout = self._rollout
-        kept = sorted({str(call) for code, call in calls if id(code) not in settling.same})
-        handed_over = sorted({call.function for code, call in calls if id(code) in settling.same})
         if handed_over or kept:
             events.emit(
                 "rollout.handed_over",

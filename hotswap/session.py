@@ -120,6 +120,7 @@ class Session:
 
     def __init__(self, about: object = None, previews: tuple[object, ...] = ()) -> None:
         self.about = about
+        """What the unit of work is about, as it was given."""
         self.number: int | None = None
         """That of the period in which it began; None if it is not open."""
         self.previews = previews

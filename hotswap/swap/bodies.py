@@ -50,12 +50,12 @@ class Bodies:
             self._new.add(id(pair.made))
             self._note(pair.made)
         elif type(pair.new) is FunctionType:
-            self._facts.setdefault(id(pair.new), identity_of(pair.new))
+            self._facts.setdefault(id(pair.new), identity_of(pair.new, code_of(pair.new)))
 
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:
             code = self.codes[id(function)] = code_of(function).replace()
-            self._facts[id(function)] = identity_of(function, None if is_nested(code) else code)
+            self._facts[id(function)] = identity_of(function, code_of(function) if is_nested(code) else code)
 
     def _is_made_by_candidate(self, function: FunctionType) -> bool:
         if id(function.__globals__) in self._globals:
@@ -77,8 +77,9 @@ class Bodies:
         return id(value) in self._new
 
 
-def _own_code(function: FunctionType) -> CodeType | None:
-    return None if is_nested(function.__code__) else code_of(function).replace()
+def _own_code(function: FunctionType) -> CodeType:
+    code = code_of(function)
+    return code if is_nested(code) else code.replace()
 
 
 def same_code(old: Any, new: Any) -> bool:

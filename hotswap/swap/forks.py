@@ -33,11 +33,11 @@ from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, clone
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.lineage import Reference
 from hotswap.swap.plan import Op, gil_enabled
+from hotswap.swap.sharing import Shared, copied, nested_in
 from hotswap.swap.ways import Changed, CodeWays, Junction, PrivateWays, Ways
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
-    from hotswap.swap.sharing import Shared
 
 __all__ = ["Forks", "Given", "Led", "asked", "release", "settle", "stand_in", "takes"]
 
@@ -184,9 +184,9 @@ class Forks:
         """Have what is called from now on in modules that stay be told from what has begun before."""
         self._codes = [function.__code__ for function in self._staying]
         for code in self._codes:
-            for one in (code, *_nested(code)):
+            for one in (code, *nested_in(code)):
                 self.junction.share(one)
-        return [(_CODE.__set__, function, _copied(function.__code__)) for function in self._staying]
+        return [(_CODE.__set__, function, copied(function.__code__)) for function in self._staying]
 
     def _fork_attributes(self, changed: Iterable[Changed]) -> Iterator[Op]:
         for cls, name, was, will in changed:
@@ -369,18 +369,6 @@ def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str
         ways = PrivateWays(standing.junction, standing.value, aim)
     code = forwarder(function, ways, outside["__code__"], anything=True)
     return {**outside, "__code__": code}
-
-
-def _nested(code: CodeType) -> Iterator[CodeType]:
-    for constant in code.co_consts:
-        if type(constant) is CodeType:
-            yield constant
-            yield from _nested(constant)
-
-
-def _copied(code: CodeType) -> CodeType:
-    """Return a copy of code and of the code that is nested in it: calls of either can be told apart."""
-    return code.replace(co_consts=tuple(_copied(one) if type(one) is CodeType else one for one in code.co_consts))
 
 
 def _signature(code: CodeType) -> tuple[Any, ...]:

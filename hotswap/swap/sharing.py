@@ -21,7 +21,7 @@ from types import CodeType, FunctionType, ModuleType
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import functions_in, is_nested
 
-__all__ = ["Shared", "named"]
+__all__ = ["Shared", "copied", "named", "nested_in"]
 
 _known: weakref.WeakKeyDictionary[ModuleType, list[weakref.ref[FunctionType]]] = weakref.WeakKeyDictionary()
 """The functions of modules, as they were found the first time."""
@@ -74,3 +74,16 @@ def named(code: CodeType) -> Iterator[str]:
             yield from named(constant)
         elif type(constant) is str and constant.isidentifier():
             yield constant  # for `getattr`
+
+
+def nested_in(code: CodeType) -> Iterator[CodeType]:
+    """Return the code that is nested in code, however deep."""
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            yield constant
+            yield from nested_in(constant)
+
+
+def copied(code: CodeType) -> CodeType:
+    """Return a copy of code and of the code that is nested in it: calls of either can be told apart."""
+    return code.replace(co_consts=tuple(copied(one) if type(one) is CodeType else one for one in code.co_consts))

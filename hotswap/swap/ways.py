@@ -55,6 +55,7 @@ _ON_BEHALF = frozenset(
             "bisect",
             "codecs",
             "collections",
+            "collections.abc",
             "configparser",
             "contextlib",
         ),

@@ -158,6 +158,15 @@ class TestUnchangedLoop:
         finally:
             loop.end()
 
+    def test_calls_the_new_at_once_where_there_is_no_time(self, program: Callable[..., Program]) -> None:
+        made = program()
+        rows = made.core.rows(None)
+        assert flat(next(rows)) == {"1"}
+        made.apply("2")
+        assert flat(next(rows)) == {"2"}
+        made.patcher.rollback()
+        assert flat(next(rows)) == {"1"}
+
     def test_goes_on_with_the_old_before_it(self, program: Callable[..., Program]) -> None:
         made = program(None)
         loop = Loop(made.core.run)

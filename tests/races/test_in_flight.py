@@ -318,3 +318,64 @@ def test_the_locals_of_whoever_applies_die_when_it_returns(make_package: Callabl
         assert caller()() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("steps", ["22b", "2b2b", "223b", "22b3b"])
+@pytest.mark.parametrize("decorated", ["closure", "partial", "contextmanager", "singledispatch"])
+def test_many_swaps_and_rollbacks_while_a_call_is_in_flight(
+    make_package: Callable[..., ModuleType], steps: str, decorated: str
+) -> None:
+    """What decorators have made is led there and back as plain functions are: each version is whole, also after it."""
+    source = """
+        import contextlib, functools
+        def deco(function):
+            def wrapper(*args): return function(*args)
+            return wrapper
+        def helper({more}n): return "{v}"
+        @deco
+        def closure({more}n): return "{v}"
+        partial = functools.partial(helper)
+        @contextlib.contextmanager
+        def managed({more}n): yield "{v}"
+        def contextmanager({more}n):
+            with managed({pass_}n) as found: return found
+        @functools.singledispatch
+        def singledispatch(n{last}): return "{v}"
+        @singledispatch.register
+        def _(n: int{last}): return "{v}"
+        def start():
+            while True: yield {{{name}({call}), "{v}"}}
+        """
+
+    def text(version: int) -> str:
+        names = [f"z{number}" for number in range(version % 3)]
+        zeros = ["0" for _ in names]
+        single = decorated == "singledispatch"
+        return textwrap.dedent(source).format(
+            v=f"v{version}",
+            more="".join(f"{name}, " for name in names),
+            last="".join(f", {name}" for name in names),
+            pass_="".join(f"{zero}, " for zero in zeros),
+            name=decorated,
+            call=", ".join(["1", *zeros] if single else [*zeros, "1"]),
+        )
+
+    package = make_package({"core.py": text(0)}).__name__
+    core = importlib.import_module(f"{package}.core")
+    patcher = hotswap.Patcher([package], handover=None)
+    flight, live, version = core.start(), [0], 0
+    assert next(flight) == {"v0"}
+    for step in steps:
+        if step == "b":
+            patcher.rollback()
+            live.pop()
+        else:
+            version += 1
+            patcher.apply(hotswap.Patch.from_sources({core.__name__: text(version)}, version=str(version)))
+            live.append(version)
+        assert next(importlib.import_module(core.__name__).start()) == {f"v{live[-1]}"}
+        assert next(flight) == {"v0"}
+    del flight
+    rollout = patcher.current
+    assert rollout is None or rollout.drained.wait(10)
+    assert next(importlib.import_module(core.__name__).start()) == {f"v{live[-1]}"}
