@@ -361,7 +361,7 @@ def interpreters(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def stress(session: nox.Session) -> None:
-    """A thousand swaps under load: minutes, in subprocesses."""
+    """A thousand swaps under load, and long requests through five hundred: minutes, most of it in subprocesses."""
     install_wheel(session, "demo", "test")
     run_pytest(session, "-m", "stress", "-o", "timeout=1800")
 

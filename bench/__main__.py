@@ -16,19 +16,23 @@ from typing import Any
 if not __package__:  # `python bench` from elsewhere: the installed hotswap is measured, the checkout comes last
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+from bench.arming import arming
 from bench.calls import calls
 from bench.delivery import delivery
+from bench.draining import draining
 from bench.pauses import pauses
 from bench.programs import programs
+from bench.sessions import sessions
+from bench.states import states
 from bench.tables import tables
 
 
 def main() -> int:
     """Measure, and print tables in Markdown or one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller heaps: under 40 seconds")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller heaps: under a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--only", choices=("calls", "pauses", "delivery"), help="measure only this")
+    parser.add_argument("--only", choices=("calls", "generations", "pauses", "delivery"), help="measure only this")
     options = parser.parse_args()
     quick = options.quick
     logging.disable(logging.CRITICAL)  # thousands of rollouts tell what they do
@@ -47,6 +51,13 @@ def main() -> int:
                 heaps=(10_000, 200_000) if quick else (10_000, 2_000_000),
                 repeat=3 if quick else 5,
             )
+        if options.only in (None, "generations"):
+            rounds, count = (11, 10_000) if quick else (51, 30_000)
+            found["states"] = states(folder, rounds=rounds, count=count)
+            found["arming"] = arming(folder, modules=(10, 100) if quick else (10, 100, 768), repeat=3 if quick else 7)
+            found["sessions"] = sessions(rounds=rounds, count=count // 3)
+            heaps = (10_000, 200_000) if quick else (10_000, 2_000_000)
+            found["draining"] = draining(folder, heaps=heaps, repeat=5 if quick else 15)
         if options.only in (None, "calls"):
             found["calls"] = calls(
                 folder, rounds=11 if quick else 51, count=10_000 if quick else 30_000, many=300 if quick else 2_000

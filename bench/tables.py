@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bench.arming import Arming
+from bench.draining import Draining
 from bench.measuring import Ratio, Spread
 from bench.pauses import Pause
 
@@ -16,6 +18,9 @@ def tables(found: Mapping[str, Any]) -> str:
     parts = [f"{found['machine']}, {found['seconds']} s{', quick' if found['quick'] else ''}"]
     if "calls" in found:
         parts.append(_calls(found["calls"]))
+    if "states" in found:
+        parts += [_states(found["states"]), _arming(found["arming"])]
+        parts += [_sessions(found["sessions"]), _draining(found["draining"])]
     if "pauses" in found:
         parts.append(_pauses(found["pauses"]))
     if "delivery" in found:
@@ -97,3 +102,48 @@ def _reached(found: Mapping[str, Mapping[str, bool | None]]) -> str:
     said = {True: "yes", False: "no", None: "not installed"}
     rows = [[what, *(said[found[tool][what]] for tool in found)] for what in next(iter(found.values()))]
     return f"What one edit reaches\n\n{_table(['what', *found], rows)}"
+
+
+def _states(found: Mapping[str, Mapping[str, Ratio]]) -> str:
+    states = [state for state in next(iter(found.values())) if state != "before"]
+    rows = [
+        [way, f"{ratios['before'].nanoseconds:.0f} ns", *(_more(ratios[state], ratios["before"]) for state in states)]
+        for way, ratios in found.items()
+    ]
+    title = "Time of a call while two generations are reachable, as a multiple of the same before: median (more)"
+    return f"{title}\n\n{_table(['call', 'before', *states], rows)}"
+
+
+def _more(ratio: Ratio, base: Ratio) -> str:
+    return f"{ratio.ratio.median:.2f} ({ratio.nanoseconds - base.nanoseconds:+.0f} ns)"
+
+
+def _arming(found: Iterable[Arming]) -> str:
+    head = [
+        "modules",
+        "`arm()`",
+        "`disarm()`",
+        "pause of the flip",
+        "pause of a plain commit",
+        "`commit()`, armed",
+        "`commit()`, plain",
+    ]
+    rows = [
+        [str(one.modules), *map(_spread, (one.arm, one.disarm, one.flip, one.plain, one.commit, one.plain_commit))]
+        for one in found
+    ]
+    return f"Arming, disarming and the flip: median (worst)\n\n{_table(head, rows)}"
+
+
+def _sessions(found: Mapping[str, Mapping[str, Ratio]]) -> str:
+    rows = [
+        [what, f"{both['without'].nanoseconds:.0f} ns", _more(both["with"], both["without"])]
+        for what, both in found.items()
+    ]
+    return f"A session, while nothing is patched: median (more)\n\n{_table(['unit of work', 'without', 'with'], rows)}"
+
+
+def _draining(found: Iterable[Draining]) -> str:
+    head = ["objects on the heap", "closures in the module", "after the last call", "after the last session"]
+    rows = [[f"{one.heap:,}", "yes" if one.closures else "no", *map(_spread, (one.call, one.session))] for one in found]
+    return f"From the end of what is old until `drained`: median (worst)\n\n{_table(head, rows)}"

@@ -153,7 +153,7 @@ class Hosting:
 
     def disarm(self, rollout: Rollout) -> None:
         """Take back what `arm` did."""
-        with self._change:
+        with self._change, collector.switched_off():
             self._succession.disarm(rollout)
 
     def undo(self, rollout: Rollout) -> Undone:

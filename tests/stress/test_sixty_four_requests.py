@@ -49,7 +49,7 @@ PATIENCE = 60.0
 GROWTH = 6 * 1024 * 1024
 """How much resident memory may grow in the last four fifths of the swaps, in bytes.
 
-Over the network 2 MB were seen, most of it the history, which is kept on purpose.
+Over the network 2.5 MB were seen in 400 swaps, the history among them, which is kept on purpose.
 """
 
 # --- what the versions of the example look like ---

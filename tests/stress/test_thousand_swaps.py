@@ -140,7 +140,10 @@ async def settled_as(admin: Admin, before: dict[str, Any]) -> dict[str, Any]:
 
 
 async def ridden(folder: Path) -> Ride:
-    """Swap and swap again: one cycle without a load, all the others under it."""
+    """Swap and swap again under load; after the first cycle the load rests, and what there is then is noted.
+
+    That cycle is under load, too: what calls in flight have needed is kept as long as its generation.
+    """
     ride = Ride()
     drops = folder / "drops"
     drops.mkdir()
@@ -151,9 +154,12 @@ async def ridden(folder: Path) -> Ride:
             Admin.connected(service.url, service.token) as admin,
             ride.feed.following(service.url),
         ):
-            await cycled(admin, course, folder, ride)
-            ride.before = await settled(admin)
             versions = Course.tariffs(2 * SWAPS + 2 * len(CYCLE))
+            async with load_on(service.url, folder, log, connections=CONNECTIONS, versions=versions) as load:
+                await load.first_report()
+                await cycled(admin, course, folder, ride)
+                await load.stop()
+            ride.before = await settled(admin)
             async with load_on(service.url, folder, log, connections=CONNECTIONS, versions=versions) as load:
                 await load.first_report()
                 for number in itertools.count(1):

@@ -1,0 +1,78 @@
+"""What it takes to arm a candidate, to disarm it, and to flip it, against a plain commit of the same patch."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import hotswap
+from bench.measuring import Spread, spread
+from bench.programs import Program
+
+__all__ = ["Arming", "arming"]
+
+SOURCE = """
+def function(a, b=1):
+    return a, {n}
+def other(a, *, b=1):
+    return a, {n}
+class Class:
+    def __init__(self, a):
+        self.a = a, {n}
+    def method(self, a, b=1):
+        return a, {n}
+    @property
+    def price(self):
+        return {n}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Arming:
+    """Seconds, for a package of so many modules, all of which change; each has two functions, and a class of three.
+
+    `flip` is the one C call of the commit of an armed candidate, `plain` that of one that was not armed. `commit` and
+    `plain_commit` are all of `commit()`, most of which other threads run beside.
+    """
+
+    modules: int
+    arm: Spread
+    disarm: Spread
+    flip: Spread
+    plain: Spread
+    commit: Spread
+    plain_commit: Spread
+
+
+def arming(folder: Path, *, modules: tuple[int, ...], repeat: int) -> list[Arming]:
+    """Return the times for each number of modules: a plain commit and an armed one in turns."""
+    return [_measure(folder, count, repeat if count < 500 else 3) for count in modules]
+
+
+def _timed(step: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began
+
+
+def _measure(folder: Path, modules: int, repeat: int) -> Arming:
+    program = Program(folder, SOURCE, modules=modules)
+    patcher = hotswap.Patcher([program.name])
+    patcher.apply(program.next_patch())
+    found: dict[str, list[float]] = {field.name: [] for field in fields(Arming)[1:]}
+    for _ in range(repeat):
+        for is_armed in (False, True):
+            gc.collect()  # retired generations are garbage in circles
+            rollout = patcher.stage(program.next_patch())
+            rollout.verify()
+            if is_armed:
+                found["arm"].append(_timed(rollout.arm))
+                found["disarm"].append(_timed(rollout.disarm))
+                rollout.arm()
+            found["commit" if is_armed else "plain_commit"].append(_timed(rollout.commit))
+            found["flip" if is_armed else "plain"].append(rollout.pause or 0.0)
+            assert rollout.drained.wait(60)
+    return Arming(modules, **{name: spread(taken) for name, taken in found.items()})
