@@ -220,7 +220,7 @@ _running: list[tuple[subprocess.Popen[bytes], Path]] = []
 def beside(session: nox.Session) -> None:
     """Start the other sessions, which run at the same time as the suite."""
     printed = Path(_dist.name) / "beside.log"
-    command = [sys.executable, "-m", "nox", "--file", str(ROOT / "noxfile.py"), "--sessions", *BESIDE]
+    command = [sys.executable, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), "--sessions", *BESIDE]
     with printed.open("wb") as file:
         # A process group of its own, so that it can be ended as a whole.
         started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
