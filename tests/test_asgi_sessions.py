@@ -16,6 +16,8 @@ from hotswap.asgi import SessionMiddleware
 from hotswap.session import now, number_here
 from tests.test_session import swap
 
+pytestmark = pytest.mark.threads  # `asyncio.run` can't wait on Pyodide
+
 Script = Callable[[Any, Any], Awaitable[Any]]
 
 CONNECT = {"type": "websocket.connect"}

@@ -60,6 +60,7 @@ class TestSession:
         assert not held.is_open
         assert number_here() is None
 
+    @pytest.mark.threads  # `asyncio.run` can't wait on Pyodide
     def test_holds_for_the_tasks_that_it_starts(self) -> None:
         async def work() -> int | None:
             return number_here()
@@ -119,6 +120,7 @@ class TestDecorator:
             assert first == last == now().number - 1
         assert number_here() is None
 
+    @pytest.mark.threads  # `asyncio.run` can't wait on Pyodide
     def test_makes_each_call_of_a_coroutine_function_a_session(self) -> None:
         @hotswap.session()
         async def job() -> tuple[int | None, int | None]:
@@ -162,6 +164,7 @@ class TestDecorator:
         next(generator)
         assert generator.throw(KeyError()) == ("caught", now().number)
 
+    @pytest.mark.threads  # `asyncio.run` can't wait on Pyodide
     def test_holds_in_an_asynchronous_generator_and_not_for_who_reads_it(self) -> None:
         @hotswap.session()
         async def rows() -> AsyncIterator[int | None]:
@@ -179,6 +182,7 @@ class TestDecorator:
         began = now().number
         assert asyncio.run(read()) == [(began, None), (began, None)]
 
+    @pytest.mark.threads  # `asyncio.run` can't wait on Pyodide
     def test_makes_each_call_of_an_object_that_is_awaited_a_session(self) -> None:
         class Job:
             async def __call__(self) -> tuple[int | None, int | None]:

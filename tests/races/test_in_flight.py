@@ -320,6 +320,7 @@ def test_the_locals_of_whoever_applies_die_when_it_returns(make_package: Callabl
         gc.enable()
 
 
+@pytest.mark.threads  # without them there are no forks
 @pytest.mark.parametrize("steps", ["22b", "2b2b", "223b", "22b3b"])
 @pytest.mark.parametrize("decorated", ["closure", "partial", "contextmanager", "singledispatch"])
 def test_many_swaps_and_rollbacks_while_a_call_is_in_flight(
