@@ -284,6 +284,8 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run_pytest(session, *chosen, "--dist", "worksteal", "-n", "auto")
         return
+    if session.python != MAIN:
+        session.env["HOTSWAP_EVERY_NTH_POINT"] = "3"
     pytest = (str(Path(session.bin) / "python"), "-m", "pytest", *CONFIG, "-p", "no:xdist", *chosen)
     run_together(session, [(*pytest, *map(str, part)) for part in suite()])
 
