@@ -6,6 +6,7 @@ import asyncio
 import copy
 import gc
 import inspect
+import operator
 import sys
 import textwrap
 import threading
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hotswap import Patch, Patcher, walk
+from hotswap import CommitError, Patch, Patcher, walk
 from hotswap.swap import forks
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
@@ -349,6 +350,27 @@ class TestForks:
         assert fork.fget.__name__ == "price"  # type: ignore[attr-defined]  # it gives what it stands for
         assert type(copy.copy(fork)) is type(fork)
         assert inspect.signature(running.core.Thing.step) == inspect.signature(lambda self, z, a: None)
+
+
+class TestACommitThatFails:
+    def test_in_the_middle_of_its_writes_leaves_the_forks_of_earlier_swaps(
+        self, service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        running = service(text(0))
+        flight = running.core.seen(thing_of(running.core, 0))
+        assert next(flight) == expected(0)
+        running.put(text(1))
+        original = forks.Forks.ops
+
+        def ops(self: forks.Forks) -> list[Any]:
+            return [*original(self), (operator.truediv, 1, 0)]
+
+        with monkeypatch.context() as patched:
+            patched.setattr(forks.Forks, "ops", ops)
+            with pytest.raises(CommitError, match="ZeroDivisionError"):
+                running.put(text(2))
+        assert next(flight) == expected(0)
+        assert next(running.core.seen(thing_of(running.core, 1))) == expected(1)
 
 
 class TestWhereNothingIsInFlight:
