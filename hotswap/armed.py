@@ -10,7 +10,7 @@ from typing import Any
 from hotswap.errors import CommitError, HotswapError
 from hotswap.journey import Journey
 from hotswap.records import State
-from hotswap.session import Session, end_route, route
+from hotswap.session import Session, route
 
 __all__ = ["Armed", "Policy"]
 
@@ -103,9 +103,3 @@ class Armed(Journey):
                 self._misled = True
                 self._emit("rollout.misrouted", level="error", message=f"{type(error).__name__}: {error}")
             return False
-
-    def _flipped(self) -> None:
-        """Note that the candidate is live: every session is on it."""
-        candidate, self._on_candidate = self._on_candidate, None
-        if candidate is not None:
-            end_route(candidate)

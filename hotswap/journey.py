@@ -186,10 +186,15 @@ class Journey(Aftermath):
 
     def _unarmed(self) -> None:
         """Have nobody reach the candidate any more."""
+        if self._turned_off():
+            self._host.disarm(self)
+
+    def _turned_off(self) -> bool:
+        """Have no session begin on the candidate any more; return whether it was armed."""
         candidate, self._on_candidate = self._on_candidate, None
         if candidate is not None:
             end_route(candidate)
-            self._host.disarm(self)
+        return candidate is not None
 
     def _is(self, state: State) -> bool:
         return self.state is state

@@ -153,7 +153,7 @@ class Rollout(Armed):
     def _commit(self) -> None:
         try:
             superseded, interrupt = self._go_live()
-            self._flipped()
+            self._turned_off()
             self._emit("rollout.live", pause=self.pause)
             if superseded is not None:
                 superseded._emit("rollout.permanent")

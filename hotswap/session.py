@@ -193,18 +193,9 @@ class Session:
     @contextmanager
     def _aside(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
         """Begin and end, but hold only in the blocks of what this gives: a generator shares its caller's context."""
-
-        @contextmanager
-        def inside() -> Iterator[None]:
-            token = _current.set(self)
-            try:
-                yield
-            finally:
-                _current.reset(token)
-
         self._begin()
         try:
-            yield inside
+            yield functools.partial(_holding, self)
         finally:
             self.end()
 
@@ -260,14 +251,18 @@ def opened(keeper: Keeper) -> list[Session]:
 
 
 @contextmanager
-def outside() -> Iterator[None]:
-    """Have no session in a block, whatever is around it: what is done there is not part of the unit of work."""
-    token = _current.set(None)
+def _holding(held: Session | None) -> Iterator[None]:
+    token = _current.set(held)
     try:
         yield
     finally:
         with suppress(ValueError):  # closed in another context
             _current.reset(token)
+
+
+def outside() -> AbstractContextManager[None]:
+    """Have no session in a block, whatever is around it: what is done there is not part of the unit of work."""
+    return _holding(None)
 
 
 def number_here() -> int | None:

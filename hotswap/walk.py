@@ -26,6 +26,7 @@ __all__ = [
     "class_items",
     "class_name",
     "class_space",
+    "codes_in",
     "descendants",
     "fact",
     "forked",
@@ -68,6 +69,14 @@ class _Mark:
 
 FORWARDS: Any = _Mark()
 """Ends the constants of the code that leads to a successor: so it is told from other code at the price of one look."""
+
+
+def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Return code, and the code that is nested in it, however deep."""
+    yield code
+    for constant in code.co_consts:
+        if type(constant) is types.CodeType:
+            yield from codes_in(constant)
 
 
 def is_forwarder(code: types.CodeType) -> bool:

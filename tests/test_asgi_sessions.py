@@ -68,6 +68,17 @@ async def accept(receive: Any, send: Any) -> None:
     await send(ACCEPT)
 
 
+async def two_receptions(receive: Any, send: Any) -> Any:
+    """Receive twice, and tell in which session each time; a swap comes between receiving and looking."""
+    await accept(receive, send)
+    seen = []
+    for _ in range(2):
+        await receive()
+        swap()
+        seen.append(number_here())
+    return seen
+
+
 async def turns() -> None:
     """Let other tasks go as far as they can: none of them waits for anything but a message."""
     for _ in range(20):
@@ -448,17 +459,8 @@ class TestMessagesAndOtherSessions:
 
     @pytest.mark.parametrize("around", ["message", "connection"])
     def test_belong_to_the_middleware_around(self, around: Any) -> None:
-        async def script(receive: Any, send: Any) -> Any:
-            await accept(receive, send)
-            seen = []
-            for _ in range(2):
-                await receive()
-                swap()
-                seen.append(number_here())
-            return seen
-
         first = now().number
-        server = Server(script)
+        server = Server(two_receptions)
         server.app = SessionMiddleware(server.app, websocket=around)
         assert server.answers(CONNECT, text("one"), GONE) == [first, first + (around == "message")]
 
@@ -482,17 +484,8 @@ class TestMessagesAndOtherSessions:
 
 class TestConnection:
     def test_is_one_session(self) -> None:
-        async def script(receive: Any, send: Any) -> Any:
-            await accept(receive, send)
-            seen = []
-            for _ in range(2):
-                await receive()
-                swap()
-                seen.append(number_here())
-            return seen
-
         first = now().number
-        assert Server(script, websocket="connection").answers(CONNECT, text("one"), GONE) == [first, first]
+        assert Server(two_receptions, websocket="connection").answers(CONNECT, text("one"), GONE) == [first, first]
 
     def test_is_one_of_two_units(self) -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -28,7 +28,6 @@ import signal
 import sqlite3
 import sys
 import threading
-import time
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -40,8 +39,8 @@ from typing import Any
 import pytest
 
 import hotswap
-from hotswap import walk
 from hotswap.swap.forwarding import target_of
+from tests.races.threads import forks_go
 
 STAGES = (1, 2, 3, 4, 3, 5)
 """What is live, stage by stage; where it falls, the last rollout was taken back."""
@@ -1075,9 +1074,7 @@ class TestRetargeting:
         """Every old function carries the newest function in its code: a hundred versions make no chain."""
         held: dict[str, list[Any]] = {kind: [] for kind in self.KINDS}
         for _, core in throwaway.history():
-            until = time.monotonic() + 10
-            while walk.forked and time.monotonic() < until:  # a stand-in is given out as long as something is in flight
-                time.sleep(0.01)
+            assert forks_go()  # a stand-in is given out as long as something is in flight
             for kind, olds in held.items():
                 live = KINDS[kind].get(core)
                 for old in olds:

@@ -64,9 +64,9 @@ class World:
         self.keeps: Callable[[FrameType], bool] | None = None
         """Whether code of this generation still gets what is of it; None: it always does."""
 
-    def holds(self, frame: FrameType | None) -> bool:
+    def holds(self, frame: FrameType) -> bool:
         """Whether the code in a frame gets what is of this generation, and not what is live."""
-        return not self.live and (self.keeps is None or frame is None or self.keeps(frame))
+        return not self.live and (self.keeps is None or self.keeps(frame))
 
     def load(self, name: str) -> None:
         """Make sure that `name` can be found. Raises ModuleNotFoundError if there is no such module."""
@@ -266,7 +266,7 @@ def _world_of(frame: FrameType | None) -> World | None:
         facts = frame.f_globals
         if str(facts.get("__name__")).partition(".")[0] not in _GO_BETWEENS:
             world = worlds.get(id(facts))
-            return world if world is None or world.keeps is None or world.keeps(frame) else None
+            return world if world is not None and world.holds(frame) else None
         frame = frame.f_back
     return None
 
@@ -296,7 +296,7 @@ class _Gate:
             level: int = 0,
         ) -> Any:
             world = worlds.get(id(globals))
-            if world is not None and globals is not None and (world.keeps is None or world.keeps(sys._getframe(1))):
+            if world is not None and globals is not None and world.holds(sys._getframe(1)):
                 return world.import_(ImportCall(self._import, name, globals, fromlist or (), level))
             if globals is _SENTINEL:
                 self._reached = True

@@ -251,9 +251,9 @@ def _runs(source: str, facts: dict[str, object]) -> bool:
     except (SyntaxError, ValueError):
         return False
     imported = _outdated_bytecode(file, facts.get("__cached__"))
-    if imported is not None and {*map(_key, _nested(imported))} != {*map(_key, _nested(body))}:
+    if imported is not None and {*map(_key, walk.codes_in(imported))} != {*map(_key, walk.codes_in(body))}:
         return False
-    known = {_key(code) for code in _nested(body)}
+    known = {_key(code) for code in walk.codes_in(body)}
     for value in list(facts.values()):
         parts = [value]
         cls: Any = value
@@ -305,13 +305,6 @@ def _constant(value: object) -> object:
         items = [_constant(item) for item in value]
         return type(value).__name__, tuple(sorted(items, key=repr) if isinstance(value, frozenset) else items)
     return type(value).__name__, repr(value)
-
-
-def _nested(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if inspect.iscode(constant):
-            yield from _nested(constant)
 
 
 def _told_by(distributions: Iterable[importlib.metadata.Distribution]) -> Version | None:

@@ -19,17 +19,13 @@ from types import FunctionType
 from typing import Any
 
 from hotswap import collector, walk
-from hotswap.swap.forked_attributes import Attribute, attribute_of, cloned, is_forked
-from hotswap.swap.forks import Given, settle, stand_in, takes
-from hotswap.swap.forwarding import code_of, forwarder, ways_of
-from hotswap.swap.lineage import Reference
+from hotswap.swap.forked_attributes import Attribute, cloned, is_forked
+from hotswap.swap.forks import Given, fork_attribute, fork_function, settle, stand_in
+from hotswap.swap.forwarding import code_of, ways_of
 from hotswap.swap.plan import Op
 from hotswap.swap.ways import ARMED, Junction, Ways
 
 __all__ = ["Arming"]
-
-_SET = type.__setattr__
-_CODE: Any = vars(FunctionType)["__code__"]
 
 
 class _Own:
@@ -84,10 +80,7 @@ class Arming:
             ways = Ways(old, successor, None, made) if function is was else Ways(old, successor, was)
             self._held.append(function.__code__)
             self._ways.append((ways, made if function is was else was))
-            for junction, _ in ways.old:
-                junction.functions.append(Reference(function))
-            anything = shown is None or not all(takes(value, shown) for _, value in ways.old)
-            yield (_CODE.__set__, function, forwarder(function, ways, made.__code__, anything=anything))
+            yield fork_function(function, ways, shown, made.__code__)
 
     def _attributes(self, own: _Own) -> Iterator[Op]:
         for cls, name, was, will in self._given.attributes():
@@ -98,10 +91,7 @@ class Arming:
             ways = Ways([(self.junction, cloned(was, own)), *before], will, was)
             self._held.append(standing)
             self._ways.append((ways, was))
-            for junction, _ in ways.old:
-                junction.attributes.append((cls, name))
-            walk.forked.setdefault(id(cls), cls)
-            yield (_SET, cls, name, attribute_of(cls, name, ways))
+            yield fork_attribute(cls, name, ways)
 
     def disarm(self) -> None:
         """Take the forks away. Nobody may make a swap meanwhile."""

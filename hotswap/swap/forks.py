@@ -33,13 +33,13 @@ from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, clone
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.lineage import Reference
 from hotswap.swap.plan import Op, gil_enabled
-from hotswap.swap.sharing import Shared, copied, nested_in
+from hotswap.swap.sharing import Shared, copied
 from hotswap.swap.ways import Changed, CodeWays, Junction, PrivateWays, Ways
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
 
-__all__ = ["Forks", "Given", "Led", "asked", "release", "settle", "stand_in", "takes"]
+__all__ = ["Forks", "Given", "Led", "asked", "fork_attribute", "fork_function", "release", "settle", "stand_in"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
@@ -184,7 +184,7 @@ class Forks:
         """Have what is called from now on in modules that stay be told from what has begun before."""
         self._codes = [function.__code__ for function in self._staying]
         for code in self._codes:
-            for one in (code, *nested_in(code)):
+            for one in walk.codes_in(code):
                 self.junction.share(one)
         return [(_CODE.__set__, function, copied(function.__code__)) for function in self._staying]
 
@@ -196,10 +196,7 @@ class Forks:
             before = self._before(standing.ways if isinstance(standing, Attribute) else None)
             self._held.append(standing)  # nothing may die within the one C call
             ways = Ways([(self.junction, cloned(was, self._cloning)), *before], cloned(will, self), will)
-            for junction, _ in ways.old:
-                junction.attributes.append((cls, name))
-            walk.forked.setdefault(id(cls), cls)
-            yield (_SET, cls, name, attribute_of(cls, name, ways))
+            yield fork_attribute(cls, name, ways)
 
     def _before(self, standing: Ways | None) -> list[tuple[Junction, Any]]:
         """The generations before this one that somebody may be on."""
@@ -222,24 +219,17 @@ class Forks:
                 # Whoever takes it from a registry, or by its name, may have something old in flight, too.
                 made = self._in_place[id(successor)] = stand_in(successor, own, outside)
                 ways = Ways(_together(old, self._before(ways_of(successor.__code__))), made, None, made)
-                yield self._forked(successor, ways, own, anything=not _take(ways.old, own))
+                yield fork_function(successor, ways, own)
             # Not what stands in for it: the successor itself may be led elsewhere while the next one is armed.
             ways = (CodeWays if is_cached else Ways)(old, successor, successor)
-            # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
-            anything = shown is None or not _take(old, shown)
-            yield self._forked(function, ways, shown, anything=anything)
+            yield fork_function(function, ways, shown)
             if standing is not None and standing.own is not None:
                 # A call in flight may be about to call what has run in the place of the function.
-                yield self._forked(standing.own, ways, shown, anything=anything)
+                yield fork_function(standing.own, ways, shown)
 
     def clone(self, value: Any) -> Any:
         """Return what runs in the place of a new function."""
         return self._in_place.get(id(value), value)
-
-    def _forked(self, function: FunctionType, ways: Ways, shown: CodeType | None, *, anything: bool) -> Op:
-        for junction, _ in ways.old:
-            junction.functions.append(Reference(function))
-        return (_CODE.__set__, function, forwarder(function, ways, shown, anything=anything))
 
     def _fork_names(self, led: Iterable[Led]) -> Iterator[Op]:
         """Have old code that has a new session, or is handed over, get the new by the names of its own module."""
@@ -282,6 +272,30 @@ class Forks:
         Nobody may make a swap meanwhile. What the calls of another generation still need stays.
         """
         settle(self.junction)
+
+
+def fork_attribute(cls: type, name: str, ways: Ways) -> Op:
+    """Return the write that makes an attribute of a class a fork; each generation of the ways knows it then."""
+    for junction, _ in ways.old:
+        junction.attributes.append((cls, name))
+    walk.forked.setdefault(id(cls), cls)
+    return (_SET, cls, name, attribute_of(cls, name, ways))
+
+
+def fork_function(function: FunctionType, ways: Ways, shown: CodeType | None, looks: CodeType | None = None) -> Op:
+    """Return the write that makes a function a fork; each generation of the ways knows it then.
+
+    Arguments:
+        function: the function.
+        ways: what it is for whom.
+        shown: the code of the new one, if that is a function.
+        looks: the code that it looks like; that of the new one by default.
+    """
+    for junction, _ in ways.old:
+        junction.functions.append(Reference(function))
+    # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
+    anything = shown is None or not all(_takes(value, shown) for _, value in ways.old)
+    return (_CODE.__set__, function, forwarder(function, ways, looks or shown, anything=anything))
 
 
 def settle(junction: Junction) -> None:
@@ -378,12 +392,7 @@ def _signature(code: CodeType) -> tuple[Any, ...]:
     return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
 
 
-def takes(value: Any, shown: CodeType) -> bool:
+def _takes(value: Any, shown: CodeType) -> bool:
     """Whether an old function gets from a forwarder with the signature of some code what its caller has passed."""
     plain = type(value) is FunctionType and not (value.__defaults__ or value.__kwdefaults__)
     return plain and _signature(value.__code__) == _signature(shown)
-
-
-def _take(ways: list[tuple[Junction, Any]], shown: CodeType) -> bool:
-    """Whether all of the old functions do."""
-    return all(takes(value, shown) for _, value in ways)

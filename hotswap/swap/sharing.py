@@ -18,10 +18,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 
+from hotswap import walk
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import functions_in, is_nested
 
-__all__ = ["Shared", "copied", "named", "nested_in"]
+__all__ = ["Shared", "copied", "named"]
 
 _known: weakref.WeakKeyDictionary[ModuleType, list[weakref.ref[FunctionType]]] = weakref.WeakKeyDictionary()
 """The functions of modules, as they were found the first time."""
@@ -68,20 +69,10 @@ class Shared:
 
 def named(code: CodeType) -> Iterator[str]:
     """Return the names of globals and attributes that code uses, that of nested code included."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if type(constant) is CodeType:
-            yield from named(constant)
-        elif type(constant) is str and constant.isidentifier():
-            yield constant  # for `getattr`
-
-
-def nested_in(code: CodeType) -> Iterator[CodeType]:
-    """Return the code that is nested in code, however deep."""
-    for constant in code.co_consts:
-        if type(constant) is CodeType:
-            yield constant
-            yield from nested_in(constant)
+    for one in walk.codes_in(code):
+        yield from one.co_names
+        # What `getattr` is given is a constant.
+        yield from (value for value in one.co_consts if type(value) is str and value.isidentifier())
 
 
 def copied(code: CodeType) -> CodeType:

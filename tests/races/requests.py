@@ -19,7 +19,8 @@ from collections.abc import Callable, Generator, Iterable
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from hotswap import Patch, Patcher, asgi, walk, wsgi
+from hotswap import Patch, Patcher, asgi, wsgi
+from tests.races.threads import Crowd, forks_go
 
 __all__ = ["CYCLE", "Clients", "Service"]
 
@@ -228,11 +229,8 @@ class Service:
     def settled(self) -> bool:
         """Whether all that was old has drained, and no fork is left."""
         rollout = self.patcher.current
-        until = time.monotonic() + SETTLES_WITHIN
         drained = rollout is None or (rollout.drained.wait(SETTLES_WITHIN) and rollout.wait_settled(SETTLES_WITHIN))
-        while walk.forked and time.monotonic() < until:
-            time.sleep(0.01)
-        return drained and not walk.forked
+        return forks_go(SETTLES_WITHIN) and drained
 
     def functions(self) -> int:
         """How many functions of the package there are, of all generations, after a collection."""
@@ -251,7 +249,7 @@ def _bare(app: Any) -> Any:
     return app
 
 
-class Clients:
+class Clients(Crowd):
     """So many clients in tasks, and as many in threads: each sends one request after the other, until the block ends.
 
     Attributes:
@@ -263,9 +261,7 @@ class Clients:
         self.answers: list[Answer] = []
         self.failed: list[Exception] = []
         self._service, self._number = service, number
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._loop)]
-        self._threads += [threading.Thread(target=self._call) for _ in range(number)]
+        super().__init__([self._loop, *[self._call] * number])
 
     def _loop(self) -> None:
         async def clients() -> None:
@@ -274,7 +270,7 @@ class Clients:
         asyncio.run(clients())
 
     async def _ask(self) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             sent: list[Any] = []
 
             async def send(message: Any, sent: list[Any] = sent) -> None:
@@ -292,7 +288,7 @@ class Clients:
                 self._note(began, [sent[-1]["body"]])
 
     def _call(self) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             began = len(self._service.lives)
             try:
                 response = self._service.wsgi({}, lambda status, headers: None)
@@ -303,16 +299,6 @@ class Clients:
 
     def _note(self, began: int, response: Iterable[bytes]) -> None:
         self.answers.append(Answer(set(json.loads(b"".join(response))), began, len(self._service.lives)))
-
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     @property
     def mixed(self) -> list[Any]:

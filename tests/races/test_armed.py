@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -17,6 +15,7 @@ import structlog
 import hotswap
 from hotswap import Patch, Patcher, State, StateError, walk
 from tests.races.test_sessions import API, everything, text
+from tests.races.threads import Crowd, forks_go
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
 
@@ -57,10 +56,7 @@ def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
     elif progress is not None:
         assert progress.drained.wait(10)
         assert progress.wait_settled(10)
-    until = time.monotonic() + 10
-    while walk.forked and time.monotonic() < until:  # what has drained is settled in a thread
-        time.sleep(0.01)
-    assert not walk.forked
+    assert forks_go()
 
 
 def apart(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -338,12 +334,11 @@ class TestPolicy:
 @pytest.mark.slow
 class TestArmingUnderLoad:
     def test_changes_nothing_for_anybody(self, service: Service) -> None:
-        over = threading.Event()
         wrong: list[Any] = []
         present: list[set[str]] = [{"1"}]
 
         def work() -> None:
-            while not over.is_set():
+            while not crowd.over.is_set():
                 before = present[0]
                 try:
                     found = {*service.held.entry(1), service.thing.price, *service.thing.step(1), service.thing.kind}
@@ -353,10 +348,8 @@ class TestArmingUnderLoad:
                 if found != before and present[0] is before:
                     wrong.append(found)
 
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        try:
+        crowd = Crowd([work] * 3)
+        with crowd:
             for version in range(2, 8):
                 rollout = service.armed(str(version), more=version % 2 == 0)
                 with rollout.preview():
@@ -364,8 +357,4 @@ class TestArmingUnderLoad:
                 rollout.disarm()
                 rollout.arm()
                 rollout.abort()
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
         assert wrong == []

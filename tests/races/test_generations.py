@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 import hotswap
 from hotswap.swap.forks import Forks
-from tests.races.threads import EAGERLY, switching
+from tests.races.threads import EAGERLY, Crowd, switching
 
 pytestmark = pytest.mark.threads
 
@@ -53,19 +53,18 @@ def text(version: int) -> str:
     return SOURCE.format(v="odd" if version % 2 else "even", more=more, pass_=pass_, len=1 + version % 2)
 
 
-class Callers:
+class Callers(Crowd):
     """Threads that call again and again. `mixed` are calls that saw two versions, or failed."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.calls = dict.fromkeys(("odd", "even"), 0)
         self.mixed: list[Any] = []
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(THREADS)]
+        super().__init__(partial(self._call, number) for number in range(THREADS))
 
     def _call(self, number: int) -> None:
         pause = (lambda: time.sleep(0.005)) if number % 2 else (lambda: None)
-        while not self._over.is_set():
+        while not self.over.is_set():
             try:
                 found = sys.modules[self.name].run(pause)
             except (TypeError, AttributeError) as error:
@@ -75,16 +74,6 @@ class Callers:
                 self.calls[found.pop()] += 1
             else:
                 self.mixed.append(found)
-
-    def __enter__(self) -> Callers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
 
 Race = Callable[[Callable[[Callers], bool]], Callers]

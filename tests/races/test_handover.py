@@ -17,6 +17,7 @@ import structlog
 
 import hotswap
 from hotswap import Patch, Patcher, walk
+from tests.races.threads import forks_go
 
 pytestmark = pytest.mark.threads  # a clock and what is handed over have some of their own
 
@@ -126,10 +127,7 @@ def program(make_package: Callable[..., ModuleType]) -> Iterator[Callable[..., P
         return Program(package, handover)
 
     yield make
-    until = time.monotonic() + 10
-    while walk.forked and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not walk.forked
+    assert forks_go()
 
 
 def soon(condition: Callable[[], object]) -> None:

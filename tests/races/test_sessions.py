@@ -7,7 +7,6 @@ import contextvars
 import sys
 import textwrap
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
@@ -17,6 +16,7 @@ import pytest
 
 import hotswap
 from hotswap import Patch, Patcher, walk
+from tests.races.threads import Crowd, forks_go
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
 
@@ -92,10 +92,7 @@ def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
         patcher=Patcher([package]), core=lambda: sys.modules[f"{package}.core"], api=sys.modules[f"{package}.api"]
     )
     yield made
-    until = time.monotonic() + 10
-    while walk.forked and time.monotonic() < until:  # what has drained is settled in a thread
-        time.sleep(0.01)
-    assert not walk.forked
+    assert forks_go()
 
 
 def everything(service: Service, held: ModuleType, thing: Any) -> set[str]:
@@ -306,12 +303,12 @@ class TestSession:
 @pytest.mark.slow
 class TestManySessions:
     def test_are_of_one_version_each(self, service: Service) -> None:
-        over, counts = threading.Event(), {"odd": 0, "even": 0}
+        counts = {"odd": 0, "even": 0}
         mixed: list[Any] = []
         held, thing = service.core(), service.core().Thing()
 
         def work() -> None:
-            while not over.is_set():
+            while not crowd.over.is_set():
                 try:
                     with hotswap.session():
                         found = {*service.api.handle(1)[0], *held.entry(1), thing.price, service.core().step()}
@@ -323,18 +320,12 @@ class TestManySessions:
                     mixed.append(found)
                 counts["odd" if int(found.pop()) % 2 else "even"] += 1
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        try:
+        crowd = Crowd([work] * 4)
+        with crowd:
             for version in range(2, 14):
                 service.apply(str(version), more=version % 2 == 0)
                 if version % 5 == 0:
                     service.patcher.rollback()
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
         assert mixed == []
         assert all(counts.values())
         rollout = service.patcher.current

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from hotswap import Patch, Patcher, walk
+from hotswap import Patch, Patcher
+from tests.races.threads import forks_go
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
 
@@ -145,10 +145,7 @@ def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
     __import__(f"{package}.api")
     made = Service(package)
     yield made
-    until = time.monotonic() + 10
-    while walk.forked and time.monotonic() < until:  # what has drained is settled in a thread
-        time.sleep(0.01)
-    assert not walk.forked
+    assert forks_go()
 
 
 class TestUnchangedModule:

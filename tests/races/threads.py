@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
 import pytest
 
 import hotswap.swap.plan
+from hotswap import walk
 
 THREADS = 2
 EAGERLY = 1e-6
@@ -22,6 +24,40 @@ EAGERLY = 1e-6
 
 PAUSE = 0.001
 """Seconds between two steps otherwise."""
+
+
+def forks_go(within: float = 10.0) -> bool:
+    """Wait until no fork stands, and return whether it is so: what has drained is settled in a thread.
+
+    Arguments:
+        within: seconds to wait.
+    """
+    until = time.monotonic() + within
+    while walk.forked and time.monotonic() < until:
+        time.sleep(0.01)
+    return not walk.forked
+
+
+class Crowd:
+    """Threads that do something until the block is left.
+
+    Arguments:
+        works: what each of them does, until `over` is set.
+    """
+
+    def __init__(self, works: Iterable[Callable[[], None]]) -> None:
+        self.over = threading.Event()
+        self._threads = [threading.Thread(target=work) for work in works]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self._threads:
+            thread.join()
 
 
 class Repeaters:
