@@ -18,6 +18,7 @@ import pytest
 
 from hotswap import CommitError, Patch, Patcher, walk
 from hotswap.swap import forks
+from hotswap.swap.forwarding import ways_of
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
 
@@ -350,6 +351,36 @@ class TestForks:
         assert fork.fget.__name__ == "price"  # type: ignore[attr-defined]  # it gives what it stands for
         assert type(copy.copy(fork)) is type(fork)
         assert inspect.signature(running.core.Thing.step) == inspect.signature(lambda self, z, a: None)
+
+
+class TestWhatAThreadHasGotFromAFork:
+    """It may be switched out between that and the call: what it has got is taken here by hand."""
+
+    def test_leads_to_the_next_version_when_that_is_live(self, service: Callable[[str], Service]) -> None:
+        running = service(text(0))
+        flight = running.core.seen(thing_of(running.core, 0))
+        next(flight)
+        running.put(text(1))
+        ways = ways_of(running.core.helper.__code__)
+        assert ways is not None
+        got = ways.new
+        assert got(0, 1) == ("v1", 1)
+        running.put(text(2))
+        assert got(1) == ("v2", 1)
+        assert next(flight) == expected(0)
+
+    def test_leads_to_the_function_when_the_fork_is_gone(self, service: Callable[[str], Service]) -> None:
+        running = service(text(0))
+        flight = running.core.seen(thing_of(running.core, 0))
+        next(flight)
+        rollout = running.put(text(1))
+        ways = ways_of(running.core.helper.__code__)
+        assert ways is not None
+        got = ways.new
+        del flight, ways
+        assert settled(rollout)
+        running.put(text(3))  # with the signature of the first patch, as the caller knows it
+        assert got(0, 1) == ("v3", 1)
 
 
 class TestACommitThatFails:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -266,6 +267,25 @@ class TestArmed:
         assert service.everything() == {"2"}
         rollout.commit()
         assert service.everything() == {"3"}
+
+    def test_is_outdated_when_a_module_of_it_is_imported_meanwhile(
+        self, make_package: Callable[..., ModuleType]
+    ) -> None:
+        files = {"core.py": "def step(): return '1'\n", "late.py": "from .core import step\nVERSION = '1'\n"}
+        package = make_package(files).__name__
+        core: Any = importlib.import_module(f"{package}.core")
+        texts = {
+            f"{package}.core": "from . import late\ndef step(): return '2'\n",
+            f"{package}.late": "VERSION = '2'\n",
+        }
+        rollout = Patcher([package]).stage(Patch.from_sources(texts, version="2"))
+        rollout.verify()
+        rollout.arm()
+        late: Any = importlib.import_module(f"{package}.late")
+        with pytest.raises(hotswap.OutdatedError, match="late was imported"):
+            rollout.commit()
+        assert rollout.state is State.REJECTED
+        assert (late.VERSION, core.step()) == ("1", "1")
 
     def test_two_packages_are_previewed_each_for_itself(
         self, service: Service, make_package: Callable[..., ModuleType]

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.threads  # a clock and what is handed over have some of
 
 SOURCE = """
 import functools
+import importlib
+from . import sibling as near
 
 LIMIT = "{v}"
 
@@ -52,7 +54,12 @@ def run(jobs, done):
     while (job := jobs.get()) is not None:
         from .sibling import name
         from . import sibling
-        done((step(), held(), limit(), cached(job), worker.handle(job), Other.kind, name(), sibling.name()))
+        modules = name(), sibling.name(), near.name()
+        done((step(), held(), limit(), cached(job), worker.handle(job), Other.kind, modules))
+
+def imports(jobs, done):
+    while jobs.get() is not None:
+        done(importlib.import_module(".sibling", __package__))
 
 def changed(jobs, done):
     version = "{v}"
@@ -259,6 +266,19 @@ class TestChangedLoop:
             loop.end()
             beside.end()
         assert rollout.drained.wait(10)
+
+    def test_beside_one_that_is_handed_over_leaves_that_one_to_the_new_modules(
+        self, program: Callable[..., Program]
+    ) -> None:
+        made = program()
+        loop, beside = Loop(made.core.changed), Loop(made.core.imports)
+        try:
+            made.apply("2")
+            assert beside.turn() is sys.modules[f"{made.package}.sibling"]
+            assert flat(loop.turn()) == {"1"}
+        finally:
+            loop.end()
+            beside.end()
 
     def test_keeps_only_the_forks_that_it_may_come_to(self, program: Callable[..., Program]) -> None:
         made = program()

@@ -171,18 +171,20 @@ class TestSuspended:
         rows = core.lazy()
         assert next(rows) == (0, "old")
         rollout = swap(core).current
+        assert rollout is not None
+        assert not rollout.drained.wait(0.2)
         assert list(rows) == [(1, "old"), (2, "old")]
         del rows
-        assert rollout is not None
         assert rollout.drained.wait(10)
 
     def test_coroutine_of_a_nested_function_that_outlives_the_call_that_made_it(self, core: Any) -> None:
         work = core.worker()(Pause())
         work.send(None)
         rollout = swap(core).current
+        assert rollout is not None
+        assert not rollout.drained.wait(0.2)
         assert finished(work) == ((1, "old"), (2, "old"))
         del work
-        assert rollout is not None
         assert rollout.drained.wait(10)
 
     def test_generator_that_was_not_started(self, core: Any) -> None:

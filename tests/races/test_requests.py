@@ -68,6 +68,9 @@ STORIES = (
     "apply, arm and commit, roll back",
     "arm and commit, arm and commit, end, roll back, apply",
     "apply, confirm, apply, roll back, end, end, apply",
+    "apply, roll back, apply, roll back",
+    "apply, apply, roll back, apply, roll back",
+    "apply, roll back, apply, apply, roll back, apply",
 )
 """What is done while sessions of all generations are open; `end` ends the oldest."""
 
