@@ -369,6 +369,20 @@ class TestWhatAThreadHasGotFromAFork:
         assert got(1) == ("v2", 1)
         assert next(flight) == expected(0)
 
+    def test_leads_to_the_next_version_when_that_needs_no_forks(self, service: Callable[[str], Service]) -> None:
+        functions = "def helper({more}a): return ('{v}', a)\ndef seen():\n    while True: yield helper({pass_}1)\n"
+        running = service(functions.format(v="v0", more="", pass_=""))
+        flight = running.core.seen()
+        next(flight)
+        running.put(functions.format(v="v1", more="z, ", pass_="0, "))
+        ways = ways_of(running.core.helper.__code__)
+        assert ways is not None
+        got = ways.new
+        assert got(0, 1) == ("v1", 1)
+        running.put(functions.format(v="v2", more="", pass_=""))  # only a call of the first is in flight
+        assert got(1) == ("v2", 1)
+        assert next(flight) == ("v0", 1)
+
     def test_leads_to_the_function_when_the_fork_is_gone(self, service: Callable[[str], Service]) -> None:
         running = service(text(0))
         flight = running.core.seen(thing_of(running.core, 0))
