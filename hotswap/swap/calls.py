@@ -13,10 +13,20 @@ import threading
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType
 from typing import Any
 
-__all__ = ["CallInFlight", "calls_in_flight", "frame_of", "frames_of", "is_over", "suspended", "unused"]
+__all__ = [
+    "CallInFlight",
+    "calls_in_flight",
+    "frame_of",
+    "frames_of",
+    "is_over",
+    "running_frames",
+    "running_in",
+    "suspended",
+    "unused",
+]
 
 _FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
@@ -59,7 +69,7 @@ def calls_in_flight(codes: Iterable[CodeType], since: datetime) -> list[tuple[Co
     wanted = {id(code): code for code in codes}
     if not wanted:
         return []
-    found: list[tuple[FrameType, str, Any]] = [(frame, thread, None) for thread, frame in _running(wanted)]
+    found: list[tuple[FrameType, str, Any]] = [(frame, thread, None) for thread, frame in running_frames(wanted)]
     seen = {id(frame) for frame, *_ in found}
     for o in suspended(wanted.values()):
         held = frame_of(o)
@@ -90,7 +100,7 @@ def unused(codes: Iterable[CodeType]) -> set[int]:
     It passes over the heap only for what no thread is running.
     """
     wanted = {id(code): code for code in codes}
-    for _, frame in _running(wanted):
+    for _, frame in running_frames(wanted):
         wanted.pop(id(frame.f_code), None)
     for o in suspended(wanted.values()) if wanted else ():
         held = frame_of(o)
@@ -115,7 +125,7 @@ def frames_of(codes: Iterable[CodeType]) -> list[FrameType]:
     """Return the frames that run some code, on a stack or suspended. It passes over the heap."""
     wanted = {id(code): code for code in codes}
     held = (frame for o in suspended(wanted.values()) if (frame := frame_of(o)) is not None)
-    return [*(frame for _, frame in _running(wanted)), *held] if wanted else []
+    return [*(frame for _, frame in running_frames(wanted)), *held] if wanted else []
 
 
 def is_over(o: object) -> bool:
@@ -123,8 +133,27 @@ def is_over(o: object) -> bool:
     return type(o) in _FRAMES and frame_of(o) is None
 
 
-def _running(wanted: Container[int]) -> list[tuple[str, FrameType]]:
-    """The frames on the stacks of threads that run some code, each with the name of the thread."""
+def running_in(module: ModuleType) -> Iterator[tuple[str, str]]:
+    """Yield the threads that run code of a module now: (thread, function and line)."""
+    facts = module.__dict__
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    walked: FrameType | None
+    for ident, walked in sys._current_frames().items():
+        while walked is not None:
+            if walked.f_globals is facts:
+                yield names.get(ident, str(ident)), f"{walked.f_code.co_qualname}, line {walked.f_lineno},"
+                break
+            walked = walked.f_back
+    # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
+    del walked
+
+
+def running_frames(wanted: Container[int]) -> list[tuple[str, FrameType]]:
+    """Return the frames on the stacks of threads that run some code, each with the name of the thread.
+
+    Arguments:
+        wanted: the ids of the code.
+    """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     stacks = [(names.get(ident, str(ident)), frame) for ident, frame in sys._current_frames().items()]
     stacks += [("", frame) for frame in _greenlets()]
@@ -143,8 +172,10 @@ def _running(wanted: Container[int]) -> list[tuple[str, FrameType]]:
 
 def _greenlets() -> Iterator[FrameType]:
     """The frames of greenlets that are switched away from: they are on no stack of a thread."""
-    kind = getattr(sys.modules.get("greenlet"), "greenlet", None)
-    if kind is not None:
+    greenlet = sys.modules.get("greenlet")
+    kind = getattr(greenlet, "greenlet", None)
+    threads = getattr(getattr(greenlet, "_greenlet", None), "get_total_main_greenlets", lambda: 1)
+    if kind is not None and threads():  # many import it who never use it; a pass over the heap takes its time
         frames = (o.gr_frame for o in gc.get_objects() if issubclass(type(o), kind))
         yield from (frame for frame in frames if frame is not None)
 

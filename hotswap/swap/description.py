@@ -14,8 +14,8 @@ from typing import Any
 from hotswap import walk
 from hotswap.generation import Candidate, Definitions, Kind
 from hotswap.swap.bodies import equal_code, same_code
+from hotswap.swap.calls import running_in
 from hotswap.swap.defaults import parameters
-from hotswap.swap.drain import running
 from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.importers import Importers
 from hotswap.swap.migration import HOOKS
@@ -62,7 +62,7 @@ def describe(
     plan.warnings += dict.fromkeys(_closures_left(*nested))
     plan.warnings += _still_imported(plan, importers, _passed_on(definitions[0], old, new), new)
     for name, module in old.items():
-        for thread, place in running(module):
+        for thread, place in running_in(module):
             plan.warnings.append(
                 f"thread {thread} is running {place} in {name}: that call goes on in the old body and with the old "
                 f"functions of its module; classes are shared, so their methods are the new ones from the swap on"

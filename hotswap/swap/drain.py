@@ -29,8 +29,9 @@ from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Writes, gil_enabled
+from hotswap.swap.stacks import Stacks, is_running
 
-__all__ = ["Cloning", "Drain", "InFlight", "OldWorld", "copy_outside", "drain_of", "running"]
+__all__ = ["Cloning", "Drain", "InFlight", "OldWorld", "copy_outside", "drain_of"]
 
 
 class OldWorld(World):
@@ -197,6 +198,7 @@ class Drain:
         self.drained = threading.Event()
         self._then = [then]
         self._waiting: dict[int, weakref.ref[Any]] = {}
+        self._stacks = Stacks(self._check)
         self._armed = False
         self.since = datetime.now(UTC)
         for code in codes:
@@ -207,10 +209,15 @@ class Drain:
         for o in others:
             self._waiting[id(o)] = weakref.ref(o, functools.partial(self._died, id(o)))
 
-    def wait_for_suspended(self, codes: Iterable[CodeType]) -> None:
-        """Wait for the generators and coroutines, too, that run nested code now. It passes over the heap."""
+    def wait_for_nested(self, codes: Iterable[CodeType]) -> None:
+        """Wait for what runs nested code now, too: generators, coroutines, and plain calls on the stacks of threads.
+
+        It passes over the heap.
+        """
+        codes = list(codes)
         for o in suspended([code for code in codes if code.co_flags & KIND_FLAGS]):
             self._waiting[id(o)] = weakref.ref(o, functools.partial(self._died, id(o)))
+        self._stacks.wait_for(codes)
 
     def let_go(self, codes: Container[int]) -> None:
         """Wait no longer for some code: its calls go on with new code, or somebody else holds it.
@@ -222,6 +229,7 @@ class Drain:
             frame = frame_of(reference())
             if key in codes or (frame is not None and id(frame.f_code) in codes):
                 self._waiting.pop(key, None)
+        self._stacks.let_go(codes)
         self._check()
 
     def let_go_of_unused(self) -> None:
@@ -254,7 +262,8 @@ class Drain:
         """The code that calls in flight run; or that somebody else holds."""
         held = [o for reference in list(self._waiting.values()) if (o := reference()) is not None]
         frames = [frame for o in held if (frame := frame_of(o)) is not None]
-        return [*(o for o in held if type(o) is CodeType), *{id(f.f_code): f.f_code for f in frames}.values()]
+        codes = (*(o for o in held if type(o) is CodeType), *(f.f_code for f in frames), *self._stacks.codes)
+        return list({id(code): code for code in codes}.values())
 
     @property
     def keeper(self) -> Keeper | None:
@@ -267,7 +276,7 @@ class Drain:
         self._check()
 
     def _check(self) -> None:
-        if self._armed and not self._waiting:
+        if self._armed and not self._waiting and not self._stacks:
             try:
                 then = self._then.pop()  # two code objects may die at once, on two threads; one of them gets it
             except IndexError:
@@ -286,9 +295,11 @@ class InFlight:
     our own that are held the same way. So do sessions refer to the keeper of their period.
 
     Nested code is held by closures as well, and there may be any number of them. Where a generator or a coroutine may
-    run it, it counts as running with the first of them; what does run is found out after the commit.
+    run it, it counts as running with the first of them; what does run is found out after the commit. Plain calls of it
+    are found on the stacks of threads.
 
-    Guarantees: `probe` gives an iterator made of C functions only. Where it says no, no thread has run since.
+    Guarantees: `probe` gives an iterator made of C functions only. Where it says no, no thread has run since; but a
+    plain call of nested code may have begun in the microseconds between the look at the stacks and the one C call.
     Assumes: the GIL, and that references are counted at once; elsewhere everything counts as in flight.
 
     Arguments:
@@ -317,14 +328,19 @@ class InFlight:
         self._codes.append(now().keeper)
         self._own_nested = NestedCode([FunctionType(_with_generator.__code__.replace(), {"__name__": __name__})])
         self._nested = [code for code, _ in (*self._own_nested, *nested) if code.co_flags & KIND_FLAGS]
+        self._plain = [code for code, _ in nested if not code.co_flags & KIND_FLAGS]
         inner = Counter(map(id, nested.outer()))
         self._inner = [inner[id(code)] for code in self._nested[1:]]
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator that gives for each code object whether it is running; asked while it is read.
 
-        The last tells of sessions: of those that began in the present period, or before it.
+        The last tells of sessions: of those that began in the present period, or before it. For plain calls of nested
+        code the stacks of threads are looked at now.
         """
+        return iter((True,)) if is_running(self._plain) else self._counted()
+
+    def _counted(self) -> Iterator[bool]:
         alone, usual = map(sys.getrefcount, islice(self._codes, 2))
         expected = [*(count * (usual - alone) + alone for count in self._counts), alone + 1]
         (nested,) = map(sys.getrefcount, islice(self._nested, 1))
@@ -334,7 +350,7 @@ class InFlight:
         )
 
     def __bool__(self) -> bool:
-        return not gil_enabled() or any(self.probe())
+        return not gil_enabled() or any(self._counted())
 
 
 def _with_generator() -> Any:
@@ -366,18 +382,3 @@ def drain_of(functions: Iterable[FunctionType], world: OldWorld, then: Callable[
         then()
 
     return Drain(codes.values(), drained)
-
-
-def running(module: ModuleType) -> Iterator[tuple[str, str]]:
-    """The threads that run code of a module now: (thread, function and line)."""
-    facts = module.__dict__
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    walked: FrameType | None
-    for ident, walked in sys._current_frames().items():
-        while walked is not None:
-            if walked.f_globals is facts:
-                yield names.get(ident, str(ident)), f"{walked.f_code.co_qualname}, line {walked.f_lineno},"
-                break
-            walked = walked.f_back
-    # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
-    del walked

@@ -169,7 +169,7 @@ class Reversal:
             pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]), crossing=forks)
             if forks.stand:
                 drain.wait_for(forks.awaited)
-                drain.wait_for_suspended(code for code, _ in self.settling_back.nested)
+                drain.wait_for_nested(code for code, _ in self.settling_back.nested)
         except BaseException:
             self._crossings.there.live = False
             self._new_world.unwrap()
