@@ -14,6 +14,7 @@ from hotswap.swap.arming import Arming
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.drain import OldWorld, drain_of
+from hotswap.swap.forks import APART
 from hotswap.swap.lineage import Reference
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.pairs import Pairing
@@ -87,6 +88,7 @@ class Advance(Reversal):
             pause = self._writes.apply(forks)
             if forks.stand:
                 drain.wait_for(forks.awaited)
+            if forks.stand or not APART:
                 drain.wait_for_nested(code for code, _ in self.settling.nested)
         except BaseException:
             self._old_world.end()

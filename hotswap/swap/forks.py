@@ -39,12 +39,23 @@ from hotswap.swap.ways import Changed, CodeWays, Junction, PrivateWays, Ways
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
 
-__all__ = ["Forks", "Given", "Led", "asked", "fork_attribute", "fork_function", "release", "settle", "stand_in"]
+__all__ = [
+    "APART",
+    "Forks",
+    "Given",
+    "Led",
+    "asked",
+    "fork_attribute",
+    "fork_function",
+    "release",
+    "settle",
+    "stand_in",
+]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
 _CODE: Any = vars(FunctionType)["__code__"]
-_APART = sys.platform != "emscripten"
+APART = sys.platform != "emscripten"
 """Whether there are threads, in which forks are taken away. Where there are none, suspended calls do without."""
 
 
@@ -134,7 +145,7 @@ class Forks:
 
     def needed(self) -> bool:
         """Whether a call or a session is in flight, or forks stand that serve earlier generations."""
-        if not _APART or self._given is None:
+        if not APART or self._given is None:
             return False
         if self._shared is not None:
             functions = self._shared.in_flight() if gil_enabled() else ()
@@ -144,7 +155,7 @@ class Forks:
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
-        return iter(()) if self._running is None or not _APART else self._running.probe()
+        return iter(()) if self._running is None or not APART else self._running.probe()
 
     def ops(self) -> list[Op]:
         """Return the writes that install the forks, over those of the swap."""

@@ -265,8 +265,8 @@ class Closures:
         """The closures that run nested code, or led to it until now."""
         for function in nested.referrers():
             place = nested.place(function.__code__)
-            if place is None:
-                continue
+            if place is None or not place.can_be_held:
+                continue  # a generator that is suspended holds the function that it runs, since CPython 3.14
             owner = self._owners.get(function)
             if owner is None:
                 self._made_with.setdefault(function, MadeWith.of(function, nested.header(function.__code__)))
