@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from hotswap.clock import HAS_THREADS
 from hotswap.effects import Journal
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import detach
@@ -14,7 +15,6 @@ from hotswap.swap.arming import Arming
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.drain import OldWorld, drain_of
-from hotswap.swap.forks import APART
 from hotswap.swap.lineage import Reference
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.pairs import Pairing
@@ -88,7 +88,7 @@ class Advance(Reversal):
             pause = self._writes.apply(forks)
             if forks.stand:
                 drain.wait_for(forks.awaited)
-            if forks.stand or not APART:
+            if forks.stand or not HAS_THREADS:
                 drain.wait_for_nested(code for code, _ in self.settling.nested)
         except BaseException:
             self._old_world.end()

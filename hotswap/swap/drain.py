@@ -22,6 +22,7 @@ from itertools import chain, islice
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
+from hotswap.clock import HAS_THREADS
 from hotswap.generation import ModuleView, Reason, World, gate, worlds
 from hotswap.session import Keeper, now
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, frames_of, is_over, suspended, unused
@@ -217,7 +218,8 @@ class Drain:
         codes = list(codes)
         for o in suspended([code for code in codes if code.co_flags & KIND_FLAGS]):
             self._waiting[id(o)] = weakref.ref(o, functools.partial(self._died, id(o)))
-        self._stacks.wait_for(codes)
+        if HAS_THREADS:  # in one of them the stacks are looked at
+            self._stacks.wait_for(codes)
 
     def let_go(self, codes: Container[int]) -> None:
         """Wait no longer for some code: its calls go on with new code, or somebody else holds it.

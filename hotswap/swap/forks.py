@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import inspect
 import operator
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import starmap
@@ -27,6 +26,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hotswap import walk
+from hotswap.clock import HAS_THREADS
 from hotswap.session import Keeper, Turn
 from hotswap.swap.drain import InFlight, copy_outside
 from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
@@ -39,24 +39,11 @@ from hotswap.swap.ways import Changed, CodeWays, Junction, PrivateWays, Ways
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
 
-__all__ = [
-    "APART",
-    "Forks",
-    "Given",
-    "Led",
-    "asked",
-    "fork_attribute",
-    "fork_function",
-    "release",
-    "settle",
-    "stand_in",
-]
+__all__ = ["Forks", "Given", "Led", "asked", "fork_attribute", "fork_function", "release", "settle", "stand_in"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
 _CODE: Any = vars(FunctionType)["__code__"]
-APART = sys.platform != "emscripten"
-"""Whether there are threads, in which forks are taken away. Where there are none, suspended calls do without."""
 
 
 class Led(NamedTuple):
@@ -145,8 +132,8 @@ class Forks:
 
     def needed(self) -> bool:
         """Whether a call or a session is in flight, or forks stand that serve earlier generations."""
-        if not APART or self._given is None:
-            return False
+        if not HAS_THREADS or self._given is None:
+            return False  # forks are taken away in a thread; where there is none, suspended calls do without
         if self._shared is not None:
             functions = self._shared.in_flight() if gil_enabled() else ()
             self._staying = [f for f in functions if not walk.is_forwarder(f.__code__)]
@@ -155,7 +142,7 @@ class Forks:
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
-        return iter(()) if self._running is None or not APART else self._running.probe()
+        return iter(()) if self._running is None or not HAS_THREADS else self._running.probe()
 
     def ops(self) -> list[Op]:
         """Return the writes that install the forks, over those of the swap."""

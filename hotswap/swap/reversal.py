@@ -9,6 +9,7 @@ from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hotswap.clock import HAS_THREADS
 from hotswap.generation import (
     Candidate,
     Definitions,
@@ -24,7 +25,6 @@ from hotswap.swap.adapting import Adapter
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.crossings import Crossings
 from hotswap.swap.drain import Drain, OldWorld, drain_of
-from hotswap.swap.forks import APART
 from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.migration import Undone, bring_back, undo
@@ -170,7 +170,7 @@ class Reversal:
             pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]), crossing=forks)
             if forks.stand:
                 drain.wait_for(forks.awaited)
-            if forks.stand or not APART:
+            if forks.stand or not HAS_THREADS:
                 drain.wait_for_nested(code for code, _ in self.settling_back.nested)
         except BaseException:
             self._crossings.there.live = False
