@@ -153,7 +153,7 @@ EVERY_NTH_POINT = 10
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
 ONCE = ("test_demo.py", "test_docs_codes.py", "test_events.py", "test_house.py", "test_shop.py", "test_watching.py")
-"""What no interpreter sees otherwise than another: the house, files, the log, and programs in processes of their own."""
+"""What no interpreter sees otherwise: the house, files, the log, and programs in processes of their own."""
 
 TOGETHER = ("attrs", "click", "discovery", "ordering", "overlay", "route", "typer")
 """Adapters whose tests take less time than a process to start, and whose frameworks are small."""
