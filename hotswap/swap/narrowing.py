@@ -72,7 +72,8 @@ def narrow(junction: Junction, names: Container[str], aliases: Mapping[int, Iter
     by_instance = any(name in names for name in _ANY_CLASS)
 
     def constructed(cls: type) -> bool:
-        return by_instance or any(walk.class_name(c).rpartition(".")[2] in names for c in walk.descendants(cls))
+        own = (cls, *walk.descendants(cls))
+        return by_instance or any(walk.class_name(c).rpartition(".")[2] in names for c in own)
 
     def stays(cls: type, name: str) -> bool:
         if name in _CONSTRUCTORS:
