@@ -87,7 +87,7 @@ class Advance(Reversal):
             pause = self._writes.apply(forks)
             if forks.stand:
                 drain.wait_for(forks.awaited)
-                drain.wait_for_suspended(code for code, _ in self.settling.nested)
+                drain.wait_for_suspended([*forks.nested, *(code for code, _ in self.settling.nested)])
         except BaseException:
             self._old_world.end()
             self.unmake()

@@ -16,8 +16,8 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
-from hotswap.swap.forks import release
 from hotswap.swap.lineage import Reference
+from hotswap.swap.releasing import release
 from hotswap.swap.sharing import named
 from hotswap.swap.ways import Junction
 

@@ -169,9 +169,10 @@ class Reversal:
             pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]), crossing=forks)
             if forks.stand:
                 drain.wait_for(forks.awaited)
-                drain.wait_for_suspended(code for code, _ in self.settling_back.nested)
+                drain.wait_for_suspended([*forks.nested, *(code for code, _ in self.settling_back.nested)])
         except BaseException:
             self._crossings.there.live = False
+            self._new_world.reclaim()
             self._new_world.unwrap()
             raise
         finally:
@@ -180,6 +181,7 @@ class Reversal:
         self.plan.warnings += outlast(
             {
                 "what old calls had left behind may be led to what was taken back": self.settling.cancel,
+                "calls in flight of unchanged modules may meet the next version": self._crossings.came_back,
                 "effects of the import may have stayed": self._take_effects_back,
                 "typing may remember dropped classes": forget_aliases,
                 "abstract classes may remember dropped ones": lambda: forget_twins(

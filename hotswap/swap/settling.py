@@ -25,10 +25,12 @@ from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Protocol
 
-from hotswap.swap.clones import lead_clones
+from hotswap.swap.adrift import Stray, note
+from hotswap.swap.clones import lead_back, lead_clones
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
+from hotswap.swap.handing import hand_over
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, function_of
 from hotswap.swap.narrowing import narrow, reachable
@@ -124,12 +126,25 @@ class Settling:
         self.fronts |= other.fronts
 
     def cancel(self) -> None:
-        """Note that the swap was taken back. The clones run what is live again: they must not keep its code alive."""
+        """Note that the swap was taken back. The clones run what is live again."""
         self.cancelled = True
-        self.names, self.cells, self.functions = [], [], []
-        self.fronts.clear()
+        for original, clone in self.functions:
+            note(Stray(clone.__code__, original, original.__globals__))
+        self.names, self.cells = [], []
+        if self.junction is None or self.junction.over:
+            self.lead_back()
         if self.lingering is not None:
             self.lingering.end()
+
+    def lead_back(self) -> list[FunctionType]:
+        """Lead what somebody may have got hold of to what is live, once the swap was taken back and all has drained.
+
+        Nobody may make a swap meanwhile. Returns what was led.
+        """
+        led = lead_back(self)
+        self.functions = []
+        self.fronts.clear()
+        return led
 
     def installed(self, forks: Forks) -> None:
         """Note the forks of the commit, if there are any."""
@@ -146,10 +161,15 @@ class Settling:
         """Whether unchanged code of that generation calls the new."""
         return self.junction is not None and self.junction.handed_over
 
-    def hand_over(self) -> None:
-        """Have unchanged code of that generation call the new from now on."""
+    def hand_over(self, running: Iterable[CodeType], modules: Mapping[str, ModuleType]) -> None:
+        """Have unchanged code of that generation call the new from now on. Nobody may make a swap meanwhile.
+
+        Arguments:
+            running: the code that calls in flight run.
+            modules: the live modules.
+        """
         if self.junction is not None:
-            self.junction.handed_over = True
+            hand_over(self.junction, self.nested, running, modules)
 
     def narrow(self, frames: Iterable[FrameType]) -> None:
         """Keep only the forks that some calls may still come to: they go on for long. Nobody may make a swap meanwhile.
