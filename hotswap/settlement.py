@@ -63,9 +63,11 @@ class Settlement:
             last: gives the last swap, if it can be taken back, and the functions of earlier generations.
             settling: what has drained.
         """
-        if self._closures is None or not settling.nested:
-            # There can be no closure that needs its old world until it is settled.
-            settling.end()
+        if settling.junction is None:  # no call was in flight that could have begun another one
+            settling.over()
+            if self._closures is None or not settling.nested:
+                # There can be no closure that needs its old world until it is settled.
+                settling.end()
         self._waiting.append((rollout, last, settling))
         try:
             # `Thread.start` takes a lock of `threading`, which whoever was interrupted here may have: this doesn't.
@@ -83,6 +85,9 @@ class Settlement:
         with self._change, collector.switched_off():
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
+                if settling.goes_on():
+                    continue
+                settling.over()
                 settling.collapse()
                 if settling.handover is not None:
                     settling.handover.end()

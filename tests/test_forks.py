@@ -19,6 +19,7 @@ import pytest
 from hotswap import CommitError, Patch, Patcher, walk
 from hotswap.swap import forks
 from hotswap.swap.forwarding import ways_of
+from tests.races.threads import forks_go
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
 
@@ -276,6 +277,7 @@ class TestOldCalls:
         assert next(running.core.seen(thing)) == expected(0)
         del newer, oldest
         assert settled(rollout)
+        assert forks_go()  # those of the oldest, too
         assert is_plain(running.core.Thing)
         assert next(running.core.seen(thing)) == expected(0)
 

@@ -205,8 +205,9 @@ def copy_outside(function: FunctionType, clone: FunctionType) -> None:
 class Drain:
     """Tells when the last call of an old generation has ended. Lives until then.
 
-    Guarantees: `drained` is set, and `then` called, exactly once, after the last of the code objects has died; on
-    whichever thread that happened, so `then` must be quick and must not raise.
+    Guarantees: `then` is called exactly once after the last of the code objects has died; on whichever thread that
+    happened, so `then` must be quick and must not raise. Calls that old calls have begun meanwhile run code of clones,
+    which hold it: who is called looks for those, and has it wait `again`, or ends it.
 
     Assumes: reference counting, or a collection that comes some day. Something else that holds code objects (a
     debugger, coverage of CPython 3.11) delays it until somebody asks it to `let_go_of_unused`.
@@ -214,7 +215,10 @@ class Drain:
 
     def __init__(self, codes: Iterable[CodeType], then: Callable[[], None]) -> None:
         self.drained = threading.Event()
+        self._call: Callable[[], None] | None = then
         self._then = [then]
+        self.begun: Callable[[], list[CodeType]] = list
+        """Gives the code that calls run which old calls have begun, if there are any."""
         self._waiting: dict[int, weakref.ref[Any]] = {}
         self._armed = False
         self.since = datetime.now(UTC)
@@ -253,13 +257,38 @@ class Drain:
                 self._waiting.pop(key, None)
         self.let_go(unused(self.running))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is waited for now."""
+        return self._armed and not self._waiting
+
+    def again(self, others: Iterable[Any]) -> bool:
+        """Wait once more, for the death of other things. Returns whether there are any."""
+        self.wait_for(others)
+        if self.is_over or self._call is None:
+            return False
+        self._then.append(self._call)
+        _armed.add(self)
+        self._check()
+        return True
+
+    def end(self) -> None:
+        """Note that nothing of the generation is in flight any more."""
+        self._call, self.begun = None, list
+        _armed.discard(self)
+        self.drained.set()
+
     def frames(self) -> list[FrameType]:
         """Return the frames of the calls that are waited for."""
         return frames_of(self.running)
 
-    def calls(self) -> list[tuple[CodeType, CallInFlight]]:
-        """Return the calls that are waited for, each with its code. It passes over the heap."""
-        return calls_in_flight(self.running, self.since)
+    def calls(self, *, begun: bool = False) -> list[tuple[CodeType, CallInFlight]]:
+        """Return the calls that are waited for, each with its code. It passes over the heap.
+
+        Arguments:
+            begun: whether to return those, too, that such calls have begun.
+        """
+        return calls_in_flight([*self.running, *(self.begun() if begun else ())], self.since)
 
     def arm(self) -> None:
         """Begin to tell: called when nothing but calls in flight keeps the code."""
@@ -291,7 +320,6 @@ class Drain:
                 then = self._then.pop()  # two code objects may die at once, on two threads; one of them gets it
             except IndexError:
                 return
-            self.drained.set()
             _armed.discard(self)
             then()
 
@@ -302,28 +330,21 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def drain_of(functions: Iterable[FunctionType], world: OldWorld, then: Callable[[], None]) -> Drain:
+def drain_of(functions: Iterable[FunctionType], then: Callable[[], None]) -> Drain:
     """Watch the code of a generation that goes: when no call of it is left, what it left behind can be settled.
 
     Code that stands inside other code is not waited for: closures that somebody registered long ago hold it.
 
     Arguments:
         functions: the functions of that generation.
-        world: what their code imports meanwhile.
-        then: called after that, wherever the last call ended; it must be quick, and must not raise. It sees to it that
-            the world ends.
+        then: called after that, wherever the last call ended; it must be quick, and must not raise.
     """
     own = [(function, code) for function in functions if not is_nested(code := code_of(function))]
     codes = {id(code): code for _, code in own}
     codes.update((id(stray.code), stray.code) for stray in strays(function for function, _ in own))
     for function, code in own:  # when it comes back, its calls are known by that
         note(Stray(code, function, function.__globals__))
-
-    def drained() -> None:
-        world.drained()
-        then()
-
-    return Drain(codes.values(), drained)
+    return Drain(codes.values(), then)
 
 
 def running(module: ModuleType) -> Iterator[tuple[str, str]]:

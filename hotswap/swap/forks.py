@@ -29,7 +29,6 @@ from hotswap.swap.adrift import Stray
 from hotswap.swap.drain import copy_outside
 from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
-from hotswap.swap.lineage import Reference
 from hotswap.swap.plan import Op, gil_enabled
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
@@ -298,7 +297,7 @@ class Forks:
 def fork_attribute(cls: type, name: str, ways: Ways) -> Op:
     """Return the write that makes an attribute of a class a fork; each generation of the ways knows it then."""
     for junction, _ in ways.old:
-        junction.attributes.append((cls, name))
+        junction.attributes[id(cls), name] = cls, name
     walk.forked.setdefault(id(cls), cls)
     return (_SET, cls, name, attribute_of(cls, name, ways))
 
@@ -313,7 +312,7 @@ def fork_function(function: FunctionType, ways: Ways, shown: CodeType | None, lo
         looks: the code that it looks like; that of the new one by default.
     """
     for junction, _ in ways.old:
-        junction.functions.append(Reference(function))
+        junction.fork(function)
     # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
     anything = shown is None or not all(_takes(value, shown) for _, value in ways.old)
     return (_CODE.__set__, function, forwarder(function, ways, looks or shown, anything=anything))

@@ -24,8 +24,9 @@ _CODE = vars(FunctionType)["__code__"]
 def settle(junction: Junction) -> None:
     """Take a generation out of the forks, and those away that serve no other one."""
     junction.over = True
-    attributes, functions = junction.attributes, junction.functions
-    junction.attributes, junction.functions = [], []
+    attributes, functions = list(junction.attributes.values()), list(junction.functions.values())
+    junction.attributes.clear()
+    junction.functions.clear()
     release(junction, attributes, functions)
 
 

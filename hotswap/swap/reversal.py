@@ -161,7 +161,7 @@ class Reversal:
         self._new_world.begin()
         functions = self._crossings.returning
         functions += [] if returning is None else [pair.old for pair in returning._pairing.functions]
-        self.drain = drain = drain_of(functions, self._new_world, partial(drained, self.settling_back))
+        self.drain = drain = drain_of(functions, partial(drained, self.settling_back))
         del functions
         self._crossings.there.live = True
         forks = self._crossings.backward(self.settling_back, self.settling)
@@ -177,7 +177,7 @@ class Reversal:
             raise
         finally:
             forks.landed()
-        self.settling_back.installed(forks)
+        self.settling_back.installed(forks, drain)
         self.plan.warnings += outlast(
             {
                 "what old calls had left behind may be led to what was taken back": self.settling.cancel,
@@ -192,7 +192,7 @@ class Reversal:
                 "what calls in flight leave behind is not led back": drain.arm,
             }
         )
-        if drain.drained.is_set():
+        if drain.is_over and not self.settling_back.goes_on():
             self.settling_back.collapse()  # as when the swap was made
         return pause
 

@@ -22,12 +22,14 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Protocol
 
 from hotswap.swap.adrift import Stray, note
+from hotswap.swap.begun import begun, outlasting
 from hotswap.swap.clones import lead_back, lead_clones
-from hotswap.swap.drain import Cloning, OldWorld
+from hotswap.swap.drain import Cloning, Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
 from hotswap.swap.handing import hand_over
@@ -87,7 +89,8 @@ class Settling:
         fronts: what stands for clones under the names of old modules while something is in flight: id -> (clone, it).
         forks: what the commit has installed beside them, if calls were in flight.
         junction: tells who gets what, if so.
-        handover: waits for the calls in flight, if there are any.
+        drain: waits for the calls in flight.
+        handover: hands them over, if there are any.
         cancelled: the swap was taken back.
         lingering: keeps the world for closures that stay old, if there are any.
     """
@@ -101,7 +104,9 @@ class Settling:
     fronts: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     forks: Forks | None = None
     junction: Junction | None = None
+    drain: Drain | None = None
     handover: Waiting | None = None
+    _nested_too: bool = True
     cancelled: bool = False
     lingering: Lingering | None = None
 
@@ -146,10 +151,29 @@ class Settling:
         self.fronts.clear()
         return led
 
-    def installed(self, forks: Forks) -> None:
-        """Note the forks of the commit, if there are any."""
+    def installed(self, forks: Forks, drain: Drain) -> None:
+        """Note what waits for the calls in flight, and the forks of the commit, if there are any."""
+        self.drain = drain
         if forks.stand:
             self.forks, self.junction = forks, forks.junction
+            drain.begun = partial(begun, self.functions)
+
+    def goes_on(self) -> bool:
+        """Whether calls go on that old calls have begun; they are waited for then. Nobody may make a swap meanwhile."""
+        drain, junction = self.drain, self.junction
+        if drain is None or junction is None or self.cancelled or drain.drained.is_set():
+            return False
+        if not drain.is_over:
+            return True
+        first, self._nested_too = self._nested_too, False
+        return drain.again(outlasting(junction, self.functions, self.nested, nested_too=first))
+
+    def over(self) -> None:
+        """The last call has ended. Never waits, and may be called again."""
+        self.world.drained()
+        drain, self.drain = self.drain, None
+        if drain is not None:
+            drain.end()
 
     @property
     def same(self) -> frozenset[int]:
@@ -200,6 +224,9 @@ class Settling:
 
     def finish(self) -> None:
         """Take the forks away, and end: where nobody settles what drains."""
+        if self.goes_on():
+            return
+        self.over()
         self.collapse()
         self.end()
 

@@ -84,7 +84,7 @@ class Junction:
         live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
         handed_over: unchanged code of it calls the new.
         over: nothing of it is in flight any more.
-        attributes, functions: where forks ask for it.
+        attributes, functions: where forks ask for it, each by its id: one that goes on for hours sees many swaps.
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
         shared: the code of calls that had begun, of modules that stay, as weak references by its ids.
         owners: the functions of which that is the code, by its ids.
@@ -105,11 +105,16 @@ class Junction:
         self.copies: frozenset[int] = frozenset()
         self.staying: frozenset[int] = frozenset()
         self.live = self.handed_over = self.over = False
-        self.attributes: list[tuple[type, str]] = []
-        self.functions: list[Reference] = []
+        self.attributes: dict[tuple[int, str], tuple[type, str]] = {}
+        self.functions: dict[int, Reference] = {}
         self.shared: dict[int, weakref.ref[CodeType]] = {}
         self.owners: dict[int, Reference] = {}
         self.strays: dict[int, weakref.ref[CodeType]] = {}
+
+    def fork(self, function: FunctionType) -> None:
+        """Note a function that is a fork of this generation, as long as somebody holds it."""
+        functions, key = self.functions, id(function)
+        functions[key] = Reference(function, lambda _: functions.pop(key, None))
 
     def share(self, code: CodeType, function: FunctionType) -> None:
         """Note code of a function of a module that stays: whoever runs it has begun on this generation."""
@@ -124,12 +129,12 @@ class Junction:
         """Note the code that clones run.
 
         Arguments:
-            codes: that of each function, and that of its clone.
+            codes: code of each function, and that of its clone.
         """
         pairs = [(id(code), id(copy)) for code, copy in codes]
-        copies = {copy for _, copy in pairs}
-        same = (self.same - copies) | {copy for code, copy in pairs if code in self.same}
-        self.same, self.copies = frozenset(same), frozenset(copies)
+        copies = frozenset(copy for _, copy in pairs)
+        same = frozenset(copy for code, copy in pairs if code in self.same)
+        self.same, self.copies = self.same - copies | same, self.copies | copies
 
     def keep(self, code: CodeType) -> None:
         """Have calls that run some code stay old for as long as they last: there is nothing to hand them over to."""
