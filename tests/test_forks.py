@@ -10,7 +10,6 @@ import operator
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ import pytest
 from hotswap import CommitError, Patch, Patcher, walk
 from hotswap.swap import forks
 from hotswap.swap.forwarding import ways_of
+from tests.races.threads import forks_go
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
 
@@ -161,13 +161,6 @@ def settled(rollout: Any) -> bool:
     return bool(rollout.wait_settled(30))
 
 
-def comes_true(reached: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 30
-    while not reached() and time.monotonic() < deadline:
-        time.sleep(0)
-    return reached()
-
-
 def is_plain(cls: type) -> bool:
     values = list(walk.class_space(cls).values())
     return id(cls) not in walk.forked and not any(issubclass(type(value), walk.Fork) for value in values)
@@ -284,8 +277,8 @@ class TestOldCalls:
         assert next(running.core.seen(thing)) == expected(0)
         del newer, oldest
         assert settled(rollout)
-        # That was the way back. The way there, which the oldest call kept, settles in a thread of its own.
-        assert comes_true(lambda: is_plain(running.core.Thing))
+        assert forks_go()  # those of the oldest, too
+        assert is_plain(running.core.Thing)
         assert next(running.core.seen(thing)) == expected(0)
 
 

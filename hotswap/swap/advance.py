@@ -82,14 +82,14 @@ class Advance(Reversal):
         if self._arming is not None:
             self._rebind()  # of modules that were imported since it was armed
         self._old_world.begin()
-        self.drain = drain = drain_of(self._crossings.going, self._old_world, partial(drained, self.settling))
+        self.drain = drain = drain_of(self._crossings.going, partial(drained, self.settling))
         forks = self._crossings.forward(self.settling, self.settling_back)
         try:
             pause = self._writes.apply(forks)
             if forks.stand:
                 drain.wait_for(forks.awaited)
             if forks.stand or not HAS_THREADS:
-                drain.wait_for_nested(code for code, _ in self.settling.nested)
+                drain.wait_for_nested([*forks.nested, *(code for code, _ in self.settling.nested)])
         except BaseException:
             self._old_world.end()
             self.unmake()
@@ -97,10 +97,10 @@ class Advance(Reversal):
         finally:
             forks.landed()
         self._arming = None  # its forks were part of what goes
-        self.settling.installed(forks)
+        self.settling.installed(forks, drain)
         self.settle_in()
         self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
-        if drain.drained.is_set():
+        if drain.is_over and not self.settling.goes_on():
             self.settling.collapse()  # somebody held code for a moment: nobody has to see that
         return pause
 

@@ -20,9 +20,10 @@ from typing import Any
 
 from hotswap import collector, walk
 from hotswap.swap.forked_attributes import Attribute, cloned, is_forked
-from hotswap.swap.forks import Given, fork_attribute, fork_function, settle, stand_in
+from hotswap.swap.forks import Given, fork_attribute, fork_function, stand_in
 from hotswap.swap.forwarding import code_of, ways_of
 from hotswap.swap.plan import Op
+from hotswap.swap.releasing import settle
 from hotswap.swap.ways import ARMED, Junction, Ways
 
 __all__ = ["Arming"]
@@ -61,7 +62,9 @@ class Arming:
     def arm(self) -> None:
         """Install the forks."""
         junction = self.junction
-        junction.same, junction.copies = self._given.same()
+        junction.same = self._given.same()
+        for stray in self._given.strays():
+            junction.stray(stray.code)
         own = _Own()
         ops = [*self._functions(own), *self._attributes(own)]
         junction.number = ARMED

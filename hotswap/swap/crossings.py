@@ -7,15 +7,17 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.arming import Arming
 from hotswap.swap.bodies import Bodies, equal_code
-from hotswap.swap.drain import InFlight, OldWorld
+from hotswap.swap.drain import OldWorld
 from hotswap.swap.forks import Forks, Led
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Op, Writes
+from hotswap.swap.probing import InFlight
 from hotswap.swap.settling import Settling
 from hotswap.swap.sharing import Shared
 from hotswap.swap.ways import Changed, Junction
@@ -101,6 +103,14 @@ class Crossings:
         """Those whose calls may be in flight when it is taken back."""
         return [*(pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made)), *self._added]
 
+    def came_back(self) -> None:
+        """Note that calls of modules that stay, which began before the swap, are of what is live again."""
+        there = self.there
+        for key, reference in list(there.shared.items()):
+            code, function = reference(), there.owners[key]()
+            if code is not None and function is not None:
+                note(Stray(code, function, function.__globals__))
+
     def clear(self) -> None:
         """Forget the swap."""
         self._changed.clear()
@@ -178,10 +188,17 @@ class _There:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
         return self._of._pairing.successors.get(id(value), (None, None))[1]
 
-    def same(self) -> tuple[frozenset[int], frozenset[int]]:
-        """The ids of the code that goes and is the same in the generation that comes; and of its copies."""
+    def same(self) -> frozenset[int]:
+        """The ids of the code that goes and is the same in the generation that comes."""
         pairs = ((pair.old, pair.new) for pair in self._of._pairing.functions)
-        return _same(pairs, self._of._facts, self._nested)
+        return _same(pairs, self._of._facts, self._nested, self.strays())
+
+    def strays(self) -> list[Stray]:
+        """The code that calls of what goes run besides."""
+        return [*strays([*self._going(), *(code for code, _ in self._nested[0])])]
+
+    def _going(self) -> list[FunctionType]:
+        return self._of.going
 
 
 class _Back(_There):
@@ -205,15 +222,21 @@ class _Back(_There):
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
         return next((old for old, new in self._of._pairing.successors.values() if new is value), None)
 
-    def same(self) -> tuple[frozenset[int], frozenset[int]]:
-        """The ids of the code that goes and is the same in the generation that comes; and of its copies."""
+    def same(self) -> frozenset[int]:
+        """The ids of the code that goes and is the same in the generation that comes."""
         pairs = ((pair.made, pair.back) for pair in self._of._pairing.functions if self._of._facts.is_new(pair.made))
-        return _same(pairs, self._of._facts, self._nested)
+        return _same(pairs, self._of._facts, self._nested, self.strays())
+
+    def _going(self) -> list[FunctionType]:
+        return self._of.returning
 
 
 def _same(
-    pairs: Iterable[tuple[Any, Any]], facts: Bodies, nested: tuple[NestedCode, NestedCode]
-) -> tuple[frozenset[int], frozenset[int]]:
+    pairs: Iterable[tuple[Any, Any]],
+    facts: Bodies,
+    nested: tuple[NestedCode, NestedCode],
+    besides: Iterable[Stray],
+) -> frozenset[int]:
     same: set[int] = set()
     for old, new in pairs:
         if type(old) is FunctionType is type(new):
@@ -224,7 +247,13 @@ def _same(
         found = nested[1].counterpart(place)
         if found is not None and equal_code(code, found[0]):
             same.update((id(code), id(found[0])))
-    return frozenset(same), frozenset(map(id, facts.codes.values()))
+    # What runs besides is equal to the code of its body.
+    same.update(id(code) for code, body, _ in besides if id(_code_of(body)) in same)
+    return frozenset(same)
+
+
+def _code_of(body: Any) -> CodeType:
+    return body if type(body) is CodeType else code_of(body)
 
 
 def _is_own(value: Any, world: OldWorld) -> bool:

@@ -21,7 +21,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import worlds
+from hotswap.generation import asking, between, world_of
 from hotswap.swap.ways import Ways
 
 __all__ = [
@@ -44,6 +44,8 @@ _HELD = "hotswap: what is held for the code"
 """A key of `__kwdefaults__` that can be no parameter."""
 
 Op = tuple[Any, ...]
+
+between.add(id(globals()))
 
 
 def forwarder(
@@ -297,9 +299,9 @@ class SupersededModule(ModuleType):
 def _meant(module: ModuleType) -> ModuleType:
     """The module that a caller means by an old one: old code its own generation's, everybody else the live one."""
     own = ModuleType.__getattribute__(module, "__dict__")
-    frame = sys._getframe(2)
-    world = worlds.get(id(frame.f_globals))
-    if world is not None and world.holds(frame):
+    frame = asking()
+    world = world_of(frame, id(frame.f_globals))
+    if world is not None:
         view = world.own.get(own["__name__"])
         if view is not None:
             return view

@@ -162,7 +162,7 @@ class Reversal:
         self._new_world.begin()
         functions = self._crossings.returning
         functions += [] if returning is None else [pair.old for pair in returning._pairing.functions]
-        self.drain = drain = drain_of(functions, self._new_world, partial(drained, self.settling_back))
+        self.drain = drain = drain_of(functions, partial(drained, self.settling_back))
         del functions
         self._crossings.there.live = True
         forks = self._crossings.backward(self.settling_back, self.settling)
@@ -171,17 +171,19 @@ class Reversal:
             if forks.stand:
                 drain.wait_for(forks.awaited)
             if forks.stand or not HAS_THREADS:
-                drain.wait_for_nested(code for code, _ in self.settling_back.nested)
+                drain.wait_for_nested([*forks.nested, *(code for code, _ in self.settling_back.nested)])
         except BaseException:
             self._crossings.there.live = False
+            self._new_world.reclaim()
             self._new_world.unwrap()
             raise
         finally:
             forks.landed()
-        self.settling_back.installed(forks)
+        self.settling_back.installed(forks, drain)
         self.plan.warnings += outlast(
             {
                 "what old calls had left behind may be led to what was taken back": self.settling.cancel,
+                "calls in flight of unchanged modules may meet the next version": self._crossings.came_back,
                 "effects of the import may have stayed": self._take_effects_back,
                 "typing may remember dropped classes": forget_aliases,
                 "abstract classes may remember dropped ones": lambda: forget_twins(
@@ -192,7 +194,7 @@ class Reversal:
                 "what calls in flight leave behind is not led back": drain.arm,
             }
         )
-        if drain.drained.is_set():
+        if drain.is_over and not self.settling_back.goes_on():
             self.settling_back.collapse()  # as when the swap was made
         return pause
 
