@@ -5,8 +5,8 @@ in flight at the swap, the clones get other copies of their code. What they ran 
 runs it, as that of the functions did; and so on, until no call has been begun in between.
 
 Guarantees: nothing is waited for that nobody runs. Assumes: nobody makes a swap meanwhile. A thread that has been told
-to call a clone, and has not begun to, is not seen; neither are plain calls of closures. A clone that somebody else has
-got hold of, and calls all the time, is waited for as long.
+to call a clone, and has not begun to, is not seen. A clone that somebody else has got hold of, and calls all the time,
+is waited for as long.
 """
 
 from __future__ import annotations

@@ -272,9 +272,16 @@ class Drain:
         """Whether nothing is waited for now."""
         return self._armed and not self._waiting and not self._stacks
 
-    def again(self, others: Iterable[Any]) -> bool:
-        """Wait once more, for the death of other things. Returns whether there are any."""
+    def again(self, others: Iterable[Any], plain: Iterable[CodeType]) -> bool:
+        """Wait once more. Returns whether there is anything to wait for.
+
+        Arguments:
+            others: for the death of these.
+            plain: for the end of the plain calls of this nested code that threads are in now.
+        """
         self.wait_for(others)
+        if HAS_THREADS:
+            self._stacks.wait_for(plain)
         if self.is_over or self._call is None:
             return False
         self._then.append(self._call)

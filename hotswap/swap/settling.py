@@ -166,7 +166,9 @@ class Settling:
         if not drain.is_over:
             return True
         first, self._nested_too = self._nested_too, False
-        return drain.again(outlasting(junction, self.functions, self.nested, nested_too=first))
+        same = junction.same if junction.handed_over else ()
+        plain = [code for code, _ in self.nested if id(code) not in same] if first else []
+        return drain.again(outlasting(junction, self.functions, self.nested, nested_too=first), plain)
 
     def over(self) -> None:
         """The last call has ended. Never waits, and may be called again."""

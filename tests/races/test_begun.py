@@ -86,6 +86,21 @@ def thread(jobs, done):
     made.start()
     yield made
 
+def closure(jobs, done):
+    yield
+    made = threading.Thread(target=lambda: serve(jobs, done) or [None for _ in (1,)])
+    made.start()
+    yield made
+
+def local(jobs, done):
+    def work():
+        while jobs.get() is not None:
+            done({{*Tool({pass_}1).step({pass_}1), helper({pass_}1)}})
+    yield
+    made = threading.Thread(target=work)
+    made.start()
+    yield made
+
 def task(jobs):
     yield
     yield asyncio.ensure_future(work(jobs))
@@ -163,17 +178,25 @@ class TestBegunCalls:
         del inner
         assert rollout.drained.wait(20)
 
-    def test_thread(self, program: Callable[..., Program]) -> None:
+    @pytest.mark.parametrize(
+        ("how", "named"),
+        [
+            ("thread", {"serve"}),
+            ("closure", {"serve", "closure.<locals>.<lambda>"}),
+            ("local", {"local.<locals>.work"}),
+        ],
+    )
+    def test_thread(self, program: Callable[..., Program], how: str, named: set[str]) -> None:
         made = program()
         jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        rollout, thread = made.begin("thread", jobs, done.put)
+        rollout, thread = made.begin(how, jobs, done.put)
         try:
             for _ in range(3):
                 jobs.put(1)
                 assert done.get(timeout=20) == {"1"}
                 assert not rollout.drained.wait(0.1)
-            assert functions(rollout) == {"serve"}
+            assert functions(rollout) == named
         finally:
             jobs.put(None)
             thread.join()
