@@ -70,7 +70,7 @@ class Arming:
         self._held.clear()
 
     def _functions(self, own: _Own) -> Iterator[Op]:
-        for function, was, successor, shown, _, _, is_cached in self._given.functions():
+        for function, was, successor, shown, _, outside, is_cached in self._given.functions():
             if is_cached:
                 continue  # it would remember for everybody what a preview got
             standing = ways_of(function.__code__)
@@ -80,7 +80,7 @@ class Arming:
             ways = Ways(old, successor, None, made) if function is was else Ways(old, successor, was)
             self._held.append(function.__code__)
             self._ways.append((ways, made if function is was else was))
-            yield fork_function(function, ways, shown, made.__code__)
+            yield fork_function(function, ways, shown, made.__code__, outside)
 
     def _attributes(self, own: _Own) -> Iterator[Op]:
         for cls, name, was, will in self._given.attributes():

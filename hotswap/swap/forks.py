@@ -17,7 +17,6 @@ builds; that installing forks and making the swap are one step is so only with t
 
 from __future__ import annotations
 
-import inspect
 import operator
 import sys
 from collections import deque
@@ -30,9 +29,10 @@ from hotswap import walk
 from hotswap.session import Keeper, Turn
 from hotswap.swap.drain import InFlight, copy_outside
 from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
-from hotswap.swap.forwarding import code_of, forwarder, ways_of
+from hotswap.swap.forwarding import code_of, forwarder, takes, ways_of
 from hotswap.swap.lineage import Reference
-from hotswap.swap.plan import Op, gil_enabled
+from hotswap.swap.order import Beside, Op
+from hotswap.swap.plan import gil_enabled
 from hotswap.swap.sharing import Shared, copied
 from hotswap.swap.ways import Changed, CodeWays, Junction, PrivateWays, Ways
 
@@ -146,8 +146,8 @@ class Forks:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
         return iter(()) if self._running is None or not _APART else self._running.probe()
 
-    def ops(self) -> list[Op]:
-        """Return the writes that install the forks, over those of the swap."""
+    def ops(self) -> Beside:
+        """Return the writes that install the forks, in the place of those of the swap."""
         assert self._given is not None, "the swap is being made"
         self.junction.same, self.junction.copies = self._given.same()
         if self._shared is not None:
@@ -156,7 +156,7 @@ class Forks:
         led = list(self._given.functions())
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
         attributes = [*self._fork_attributes(self._given.attributes())]
-        return [*self._copies(), *attributes, *functions, *self._fork_names(led)]
+        return Beside([*self._copies(), *functions, *attributes], [*self._fork_names(led)])
 
     def standing(self) -> tuple[list[Op], list[Op]]:
         """Return the writes that lead on what runs in place of functions with forks, and those that put forks back.
@@ -282,7 +282,13 @@ def fork_attribute(cls: type, name: str, ways: Ways) -> Op:
     return (_SET, cls, name, attribute_of(cls, name, ways))
 
 
-def fork_function(function: FunctionType, ways: Ways, shown: CodeType | None, looks: CodeType | None = None) -> Op:
+def fork_function(
+    function: FunctionType,
+    ways: Ways,
+    shown: CodeType | None,
+    looks: CodeType | None = None,
+    outside: Mapping[str, Any] | None = None,
+) -> Op:
     """Return the write that makes a function a fork; each generation of the ways knows it then.
 
     Arguments:
@@ -290,11 +296,13 @@ def fork_function(function: FunctionType, ways: Ways, shown: CodeType | None, lo
         ways: what it is for whom.
         shown: the code of the new one, if that is a function.
         looks: the code that it looks like; that of the new one by default.
+        outside: what the new one looks like, if the function does not have its defaults.
     """
     for junction, _ in ways.old:
         junction.functions.append(Reference(function))
     # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
-    anything = shown is None or not all(_takes(value, shown) for _, value in ways.old)
+    anything = shown is None or not all(takes(value, shown) for _, value in ways.old)
+    anything = anything or (outside is not None and bool(outside["__defaults__"] or outside["__kwdefaults__"]))
     return (_CODE.__set__, function, forwarder(function, ways, looks or shown, anything=anything))
 
 
@@ -383,16 +391,3 @@ def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str
         ways = PrivateWays(standing.junction, standing.value, aim)
     code = forwarder(function, ways, outside["__code__"], anything=True)
     return {**outside, "__code__": code}
-
-
-def _signature(code: CodeType) -> tuple[Any, ...]:
-    """What a caller may pass."""
-    rest = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
-
-
-def _takes(value: Any, shown: CodeType) -> bool:
-    """Whether an old function gets from a forwarder with the signature of some code what its caller has passed."""
-    plain = type(value) is FunctionType and not (value.__defaults__ or value.__kwdefaults__)
-    return plain and _signature(value.__code__) == _signature(shown)

@@ -31,11 +31,11 @@ from hotswap.effects import Effect
 from hotswap.session import Turn, turning
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.hashing import hashing, quieted
+from hotswap.swap.order import Beside, Op, in_order
 from hotswap.walk import UNIQUE_NEVER
 
 __all__ = ["Change", "Crossing", "Fate", "NameChange", "Op", "Plan", "Writes", "gil_enabled", "has_audit_hook"]
 
-Op = tuple[Any, ...]
 _MISSING: Any = object()
 _ITEMS = (dict.__setitem__, dict.pop)
 _CLOCK: Op = (time.perf_counter,)
@@ -79,7 +79,7 @@ class Crossing(Protocol):
     def probe(self) -> Iterator[bool]:
         """Return an iterator that runs no Python code, and gives True if one is in flight when it is read."""
 
-    def ops(self) -> Sequence[Op]:
+    def ops(self) -> Beside:
         """Return the writes."""
 
 
@@ -199,39 +199,43 @@ class Writes:
             return self._made(forward, others, None, None)
         with turning() as turn:
             turned, back = crossing.turn(turn)
-            return self._made(forward, others, crossing, ([*turn.ops, turned], [*turn.undo, back]))
+            return self._made(forward, others, crossing, ([turned, *turn.ops], [*turn.undo, back]))
 
     def _made(
         self, forward: bool, others: Sequence[Writes], crossing: Crossing | None, turn: tuple[list[Op], list[Op]] | None
     ) -> float:
         beside = crossing.ops() if crossing is not None and crossing.needed() else None
         ways = [(self, forward), *((writes, True) for writes in others)]
-        ops = [op for writes, way in ways for op in writes._first_ops(way)]
-        ops += [op for writes, way in ways for op in writes._ops(way)]
+        carried = [op for writes, way in ways for op in writes._first_ops(way)]
+        ops = [op for writes, way in ways for op in writes._ops(way)]
         undo = [op for writes, way in ways[::-1] for op in (*writes._first_ops(not way), *writes._ops(not way))]
         undo += [] if forward else self._undo
+        turned: list[Op] = []
         if crossing is not None:
             standing, back = crossing.standing()
             ops, undo = [*ops, *standing], [*undo, *back]
         if turn is not None:
-            ops, undo = [*turn[0], *ops], [*undo, *turn[1]]
-        ops, undo = quieted(ops, undo)
+            turned, undo = turn[0], [*undo, *turn[1]]
+
+        def made(beside: Beside) -> list[Op]:
+            # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.
+            return [_CLOCK, *quieted(in_order(carried, turned, ops, beside), undo)[0], _CLOCK]
+
         with collector.switched_off():
             try:
-                # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.
                 done: Sequence[Any] = ()
                 if crossing is not None and beside is None:
                     # All, or nothing if a call has begun meanwhile: that is asked within the one C call.
-                    either = ([_CLOCK, *ops, _CLOCK], ()).__getitem__
+                    either = (made(Beside()), ()).__getitem__
                     done = deque(starmap(operator.call, chain.from_iterable(map(either, map(any, [crossing.probe()])))))
-                    beside = () if done else crossing.ops()
+                    beside = Beside() if done else crossing.ops()
                 if not done:
-                    done = deque(starmap(operator.call, [_CLOCK, *ops, *(beside or ()), _CLOCK]))
+                    done = deque(starmap(operator.call, made(beside or Beside())))
             except BaseException:
-                deque(starmap(operator.call, undo), maxlen=0)
+                deque(starmap(operator.call, quieted(undo, ops)[0]), maxlen=0)
                 raise
             pause = float(done[-1] - done[0])
-        _let_go(ops, undo, *(writes._held for writes in (self, *others)))
+        _let_go(carried, ops, undo, *(writes._held for writes in (self, *others)))
         return pause
 
     def _first_ops(self, forward: bool) -> list[Op]:
