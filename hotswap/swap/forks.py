@@ -79,6 +79,9 @@ class Given(Protocol):
     def functions(self) -> Iterable[Led]:
         """Functions that lead to successors."""
 
+    def waiting(self) -> Iterable[tuple[FunctionType, Any, CodeType, Mapping[str, Any]]]:
+        """Functions of the candidate that lead to what is live, each with that, and its own code and outside."""
+
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
 

@@ -126,7 +126,7 @@ class Settling:
     def cancel(self) -> None:
         """Note that the swap was taken back. The clones run what is live again: they must not keep its code alive."""
         self.cancelled = True
-        self.names, self.cells, self.functions = [], [], []
+        self.names, self.cells, self.functions, self.cloning = [], [], [], None
         self.fronts.clear()
         if self.lingering is not None:
             self.lingering.end()
