@@ -135,7 +135,7 @@ class Settling:
         self.cancelled = True
         for original, clone in self.functions:
             note(Stray(clone.__code__, original, original.__globals__))
-        self.names, self.cells = [], []
+        self.names, self.cells, self.cloning = [], [], None
         if self.junction is None or self.junction.over:
             self.lead_back()
         if self.lingering is not None:

@@ -122,6 +122,16 @@ class Junction:
         _note(self.shared, code)
         self.owners[id(code)] = Reference(function)
 
+    def follow(self, last: Junction) -> None:
+        """Note what another one has known of calls of modules that stay: it goes once more."""
+        for key, known in list(last.shared.items()):
+            code, owner = known(), last.owners.get(key)
+            function = None if owner is None else owner()
+            if code is not None and function is not None:
+                self.share(code, function)
+            elif code is not None:
+                self.stray(code)
+
     def stray(self, code: CodeType) -> None:
         """Note code that no function of this generation has, and that is of it."""
         _note(self.strays, code)
