@@ -94,8 +94,7 @@ class Advance(Reversal):
             self._look_for_names()  # modules may have been imported since it was armed
         self._old_world.begin()
         self.drain = drain = drain_of(self._crossings.going, partial(drained, self.settling))
-        forks = self._crossings.forward(self.settling, self.settling_back)
-        self._crossings.back.live = again  # it is about to be
+        forks = self._crossings.forward(self.settling, self.settling_back, again=again)
         try:
             pause = self._writes.apply(forks, again=again)
             if forks.stand:
@@ -105,7 +104,6 @@ class Advance(Reversal):
             if self._is_warm:
                 self._went(drain, forward=True)
         except BaseException:
-            self._crossings.back.live = False
             self._old_world.end()
             self.unmake()
             raise

@@ -154,22 +154,24 @@ class Crossings:
         """Return what makes the candidate reachable before the commit. The arguments are those of `forward`."""
         return Arming(self.there, _There(self, settling, other))
 
-    def forward(self, settling: Settling, other: Settling) -> Forks:
+    def forward(self, settling: Settling, other: Settling, *, again: bool) -> Forks:
         """Return the forks of the commit. Code is held by them until they have `landed`.
 
         Arguments:
             settling: of the generation that goes.
             other: of the one that comes.
+            again: whether that one has been live before.
         """
         self._flight.clear()
         running = InFlight(self.going, self._flight, settling.nested)
-        return Forks(self.there, running, settling, _There(self, settling, other), self._shared)
+        coming = self.back if again else None
+        return Forks(self.there, running, settling, _There(self, settling, other), self._shared, coming)
 
     def backward(self, settling: Settling, other: Settling) -> Forks:
         """Return those of the way back."""
         self._flight.clear()
         running = InFlight(self.returning, self._flight, settling.nested)
-        return Forks(self.back, running, settling, _Back(self, settling, other), self._shared)
+        return Forks(self.back, running, settling, _Back(self, settling, other), self._shared, self.there)
 
     def cached(self) -> set[int]:
         """The ids of the functions that caches call."""

@@ -42,6 +42,7 @@ __all__ = ["Forks", "Given", "Led", "asked", "fork_attribute", "fork_function", 
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
+_LIVE: Any = vars(Junction)["live"]
 _CODE: Any = vars(FunctionType)["__code__"]
 
 
@@ -98,12 +99,19 @@ class Forks:
         settling: has made what its code gets.
         given: what the swap changes.
         shared: tells of the calls of modules that stay.
+        coming: the generation that comes, if it has been live before.
     """
 
     def __init__(
-        self, junction: Junction, running: InFlight, settling: Settling, given: Given, shared: Shared | None = None
+        self,
+        junction: Junction,
+        running: InFlight,
+        settling: Settling,
+        given: Given,
+        shared: Shared | None = None,
+        coming: Junction | None = None,
     ) -> None:
-        self.junction = junction
+        self.junction, self._coming = junction, coming
         assert settling.cloning is not None, "the clones are made when the swap is prepared"
         self._cloning = settling.cloning
         self._names, self._world = settling.names, settling.world
@@ -119,14 +127,21 @@ class Forks:
         self._held: list[Any] = []
         self.fronts = settling.fronts
 
-    def turn(self, turn: Turn) -> tuple[Op, Op]:
-        """Note the period that ends, and the one that begins. Returns the write that turns the forks, and its undo.
+    def turn(self, turn: Turn) -> tuple[list[Op], list[Op]]:
+        """Note the period that ends, and the one that begins. Returns the writes that turn the forks, and their undo.
 
-        Where the generation that comes was armed, its forks stand already: this one store makes it live by them.
+        Where the generation that comes was armed, its forks stand already: the first store makes it live by them. Where
+        it comes back, calls of it that have been in flight since it went are nobody's old calls from the second on. Not
+        a moment before: until then what they ask for is that of the other.
         """
         self._turn = turn
-        junction = self.junction
-        return (_NUMBER.__set__, junction, turn.new.number), (_NUMBER.__set__, junction, junction.number)
+        junction, coming = self.junction, self._coming
+        ops: list[Op] = [(_NUMBER.__set__, junction, turn.new.number)]
+        undo: list[Op] = [(_NUMBER.__set__, junction, junction.number)]
+        if coming is not None:
+            ops.append((_LIVE.__set__, coming, True))
+            undo.append((_LIVE.__set__, coming, coming.live))
+        return ops, undo
 
     @property
     def awaited(self) -> list[Keeper | CodeType]:

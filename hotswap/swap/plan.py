@@ -68,8 +68,8 @@ def has_audit_hook() -> bool | None:
 class Crossing(Protocol):
     """What a swap writes beside if calls or sessions of the generation that goes are in flight."""
 
-    def turn(self, turn: Turn) -> tuple[Op, Op]:
-        """Note the period that ends with it, and the one that begins. Returns a write for that, and its undo."""
+    def turn(self, turn: Turn) -> tuple[list[Op], list[Op]]:
+        """Note the period that ends with it, and the one that begins. Returns writes for that, and their undo."""
 
     def needed(self) -> bool:
         """Whether a call is in flight now."""
@@ -221,7 +221,7 @@ class Writes:
             return self._made(forward, others, None, None, again=again)
         with turning() as turn:
             turned, back = crossing.turn(turn)
-            return self._made(forward, others, crossing, ([turned, *turn.ops], [*turn.undo, back]), again=again)
+            return self._made(forward, others, crossing, ([*turned, *turn.ops], [*turn.undo, *back]), again=again)
 
     def _made(
         self,

@@ -147,7 +147,6 @@ class Reversal(Renewal):
         functions += [] if returning is None else [pair.old for pair in returning._pairing.functions]
         self.drain = drain = drain_of(functions, partial(drained, self.settling_back))
         del functions
-        self._crossings.there.live = True
         forks = self._crossings.backward(self.settling_back, self.settling)
         try:
             pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]), crossing=forks)
@@ -158,7 +157,6 @@ class Reversal(Renewal):
             if self._is_warm:
                 self._went(drain, forward=False)
         except BaseException:
-            self._crossings.there.live = False
             self._new_world.reclaim()
             self._new_world.unwrap()
             raise

@@ -19,6 +19,7 @@ import pytest
 
 import hotswap
 from hotswap.settlement import catch_up
+from hotswap.swap.plan import Writes
 from tests.conftest import unhooked
 
 BEFORE = """
@@ -390,3 +391,43 @@ def test_many_swaps_and_rollbacks_while_a_call_is_in_flight(
     rollout = patcher.current
     assert rollout is None or rollout.drained.wait(10)
     assert next(importlib.import_module(core.__name__).start()) == {f"v{live[-1]}"}
+
+
+@pytest.mark.threads  # without them there are no forks
+def test_a_call_is_old_until_the_very_swap_that_brings_its_version_back(
+    make_package: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its version is about to be live again, and is not yet: what it asks for right before that is not the other's."""
+    source = """
+        class Thing:
+            def kind(self): return "{v}"
+        def helper({more}): return "{v}"
+        def start():
+            while True: yield {{helper({pass_}), Thing().kind(), "{v}"}}
+        """
+    old, new = (textwrap.dedent(source).format(v=v, more="z" * n, pass_="0" * n) for n, v in enumerate(("old", "new")))
+    package = make_package({"core.py": old}).__name__
+    core = importlib.import_module(f"{package}.core")
+    rollout = hotswap.Patcher([package], handover=None).stage(
+        hotswap.Patch.from_sources({core.__name__: new}, version="2")
+    )
+    rollout.verify()
+    rollout.arm()
+    flight = core.start()
+    seen = [next(flight)]
+    made = Writes._made
+
+    def looked(*args: Any, **kwargs: Any) -> float:
+        seen.append(next(flight))
+        return made(*args, **kwargs)
+
+    monkeypatch.setattr(Writes, "_made", looked)
+    for _ in range(3):
+        rollout.commit()
+        seen.append(next(flight))
+        rollout.rollback()
+        seen.append(next(flight))
+    assert len(seen) > 12
+    assert all(one == {"old"} for one in seen)
+    flight.close()
+    assert drained(rollout)
