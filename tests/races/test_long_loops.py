@@ -133,6 +133,7 @@ def test_a_loop_that_is_handed_over_from_patch_to_patch_keeps_none(make_package:
     assert forks_go()
 
 
+@pytest.mark.slow  # of staging
 def test_nothing_is_left_of_two_hundred_generations(make_package: Callable[..., ModuleType]) -> None:
     """Each has a call in flight when it goes, that ends some patches later; after the last of them one is left."""
     made = Program(make_package)
