@@ -16,8 +16,10 @@ from functools import partial
 from packaging.version import Version
 
 from hotswap import collector
-from hotswap.errors import HotswapError, StateError
+from hotswap.effects import checked_kinds
+from hotswap.errors import HotswapError, ManifestError, StateError
 from hotswap.generation import Limit
+from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
@@ -25,7 +27,7 @@ from hotswap.settlement import catch_up
 from hotswap.shield import outlast
 from hotswap.succession import Succession
 from hotswap.swap import Leftover, Recalled, Swap, Undone
-from hotswap.verification import Check
+from hotswap.verification import Check, named_checks
 
 __all__ = ["Hosting"]
 
@@ -40,6 +42,7 @@ class Hosting:
     _succession: Succession
     _place: Place
     _checks: list[Check]
+    _check_timeout: float
     _history: OrderedDict[str, Record]
     _followers: list[Callable[[Record], None]]
     _load_timeout: float | None
@@ -50,9 +53,9 @@ class Hosting:
         """Return what is live, as a mapping from package to version."""
         return self._succession.versions
 
-    def checks(self) -> list[Check]:
-        """Return the checks to run."""
-        return list(self._checks)
+    def checks(self, patch: Patch) -> list[Check]:
+        """Return the checks to run: the patcher's, and those that the patch's manifest names."""
+        return [*self._checks, *named_checks(patch.checks, self._check_timeout)]
 
     def running(self) -> dict[str, Version]:
         """Return what is live."""
@@ -127,7 +130,8 @@ class Hosting:
         try:
             with self._change:
                 self._succession.begin(rollout)
-            candidate = self._succession.candidate(rollout, self._allow_effects | rollout.allow_effects)
+            allowed = self._allow_effects | rollout.allow_effects | _allowed_by(rollout.patch)
+            candidate = self._succession.candidate(rollout, allowed)
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise rollout.reject(error) from error.__cause__
         rollout.staged(candidate, Limit(self._load_timeout, terms.cancelled, self._place.loading))
@@ -190,3 +194,12 @@ class Hosting:
             rollout.plan.warnings += outlast(discard)  # unless it is live
         self._place.abort("what it was staged on was rolled back")
         return told
+
+
+def _allowed_by(patch: Patch) -> frozenset[str]:
+    """The kinds of effects that a manifest allows. They are judged here: the artifact knows nothing of effects."""
+    try:
+        return checked_kinds(patch.allow_effects)
+    except ValueError as error:
+        advice = "mend its hotswap.toml; docs/reference/manifest.md has every key"
+        raise ManifestError(str(error), patch=patch.label, advice=advice) from None

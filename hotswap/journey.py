@@ -28,8 +28,8 @@ __all__ = ["Host", "Journey"]
 class Host(Auditor, Protocol):
     """What a rollout needs of the patcher that owns what is live."""
 
-    def checks(self) -> list[Check]:
-        """The checks to run."""
+    def checks(self, patch: Patch, /) -> list[Check]:
+        """The checks to run on the candidate of a patch."""
 
     def running(self) -> dict[str, Version]:
         """What is live."""
@@ -136,7 +136,7 @@ class Journey(Aftermath):
         """The facts of this moment."""
         patch = self.patch
         facts = (self.id, patch.name, patch.version, patch.digest, self.state, self.reason, self.started, self.changed)
-        return Record(*facts, self.report, self.pause)
+        return Record(*facts, self.report, self.pause, patch.note)
 
     def _migrate(self, cancelled: threading.Event) -> None:
         if self._has_migrated:  # when it was armed

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hotswap.errors import HotswapError, PatchError, SourceError, WheelError
+from hotswap.errors import HotswapError, ManifestError, PatchError, SourceError, WheelError
 
 __all__ = ["FAILED", "LIVE", "Failure", "Outcome", "read_marker", "write_marker"]
 
@@ -142,7 +142,7 @@ class Failure:
 _UNREADABLE = "UnreadableError"
 
 # Errors that say something about the dropped bytes and nothing about the process that met them.
-_WRONG = frozenset(error.__name__ for error in (PatchError, SourceError, WheelError))
+_WRONG = frozenset(error.__name__ for error in (ManifestError, PatchError, SourceError, WheelError))
 
 _ROLLED_BACK = "rolled_back"
 _IGNORED = "ignored"
