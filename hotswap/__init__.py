@@ -39,6 +39,7 @@ from hotswap.rollout import Record, Rollout, State
 from hotswap.session import Session, session
 from hotswap.stage import staging
 from hotswap.swap import CallInFlight
+from hotswap.trust import Trust
 
 __version__ = "0.1.0"
 
@@ -66,6 +67,7 @@ __all__ = [
     "SourceError",
     "State",
     "StateError",
+    "Trust",
     "TrustError",
     "UnsupportedChangeError",
     "WheelError",

@@ -16,8 +16,9 @@ from functools import partial
 from packaging.version import Version
 
 from hotswap import collector
+from hotswap.admission import roots
 from hotswap.effects import checked_kinds
-from hotswap.errors import HotswapError, ManifestError, StateError
+from hotswap.errors import DowngradeError, HotswapError, ManifestError, StateError
 from hotswap.generation import Limit
 from hotswap.patch import Patch
 from hotswap.place import Place, Terms
@@ -27,6 +28,7 @@ from hotswap.settlement import catch_up
 from hotswap.shield import outlast
 from hotswap.succession import Succession
 from hotswap.swap import Leftover, Recalled, Swap, Undone
+from hotswap.trust import Memory
 from hotswap.verification import Check, named_checks
 
 __all__ = ["Hosting"]
@@ -43,6 +45,7 @@ class Hosting:
     _place: Place
     _checks: list[Check]
     _check_timeout: float
+    _memory: Memory
     _history: OrderedDict[str, Record]
     _followers: list[Callable[[Record], None]]
     _load_timeout: float | None
@@ -119,6 +122,9 @@ class Hosting:
             if rollout.state not in (State.VERIFIED, State.ARMED):
                 raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self.versions)
             superseded = self._succession.advance(rollout)
+            given = {root: rollout.patch.version_of(root) for root in roots(rollout.patch, self.versions)}
+            known = {root: version for root, version in given.items() if version is not None}
+            self._memory.note((rollout.given, rollout.patch.digest), known)
             self.move(rollout, (State.VERIFIED, State.ARMED), State.LIVE)
             if superseded is None or superseded.state is not State.LIVE:
                 return None
@@ -131,10 +137,18 @@ class Hosting:
             with self._change:
                 self._succession.begin(rollout)
             allowed = self._allow_effects | rollout.allow_effects | _allowed_by(rollout.patch)
-            candidate = self._succession.candidate(rollout, allowed)
+            candidate = self._succession.candidate(rollout, allowed, partial(self._may_be_older, rollout))
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise rollout.reject(error) from error.__cause__
         rollout.staged(candidate, Limit(self._load_timeout, terms.cancelled, self._place.loading))
+
+    def _may_be_older(self, rollout: Rollout, patch: Patch) -> bool:
+        if rollout.older == "undo" and not any(map(self._memory.seen, (rollout.given, patch.digest))):
+            raise DowngradeError(
+                f"{patch.version} was never live here, so nothing can be undone to it",
+                advice="give the patch a newer version, or undo to what the history has",
+            )
+        return rollout.older != "never"
 
     def restage(self, rollout: Rollout) -> None:
         """Load the candidate of a rollout that was taken back anew. Its checks have passed before: it is verified."""

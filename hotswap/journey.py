@@ -80,6 +80,8 @@ class Journey(Aftermath):
     Attributes:
         id: names the rollout in the history and in events.
         patch: what is rolled out.
+        given: the digest of the patch as it was given; it may have got a version since.
+        older: whether it may be older than what is live: `never`, `undo` (if it was live here before), `always`.
         adapters: those for the frameworks in use, until the rollout is live or over.
         version: the version that its packages get.
         state: where it stands.
@@ -107,6 +109,8 @@ class Journey(Aftermath):
         self._limit = Limit()
         self._has_migrated = False
         self.allow_effects: frozenset[str] = frozenset()
+        self.older = "never"
+        self.given = patch.digest
         self._on_candidate: object | None = None
         """What stands for the candidate in the sessions that are on it, while it is armed."""
         self._loading = False
