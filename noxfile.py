@@ -160,7 +160,7 @@ def suite() -> list[list[Path]]:
     # The examples have a session of their own, and so have the minutes of stress; Pyodide is another interpreter.
     elsewhere = [folder / "test_docs.py", folder / "stress", folder / "pyodide"]
     longest = folder / "every_point"  # some thousand swaps, told by few lines
-    apart = [folder / name for name in ("property", "test_watching.py", "test_demo.py", "test_shop.py")]
+    apart = [folder / name for name in ("property", "hostile", "test_watching.py", "test_demo.py", "test_shop.py")]
     frameworks: dict[str, list[Path]] = {}
     for path in sorted((folder / "adapters").glob("test_*.py")):
         frameworks.setdefault(path.stem.split("_")[1], []).append(path)

@@ -134,9 +134,9 @@ class TestSignatures:
             now: Callable[[Any], datetime]
 
         monkeypatch.setattr(policy, "datetime", Clock)
-        Clock.now = staticmethod(lambda zone: end - timedelta(seconds=1))  # type: ignore[assignment]
+        Clock.now = staticmethod(lambda zone: end - timedelta(seconds=1))
         self.check(Comment(expires=end))
-        Clock.now = staticmethod(lambda zone: end)  # type: ignore[assignment]
+        Clock.now = staticmethod(lambda zone: end)
         refused("expired", lambda: self.check(Comment(expires=end)))
 
 
@@ -247,7 +247,7 @@ class TestReading:
                 (drops / "evil").rename(drops / "shop.py")
             return real(path, *arguments, **options)
 
-        monkeypatch.setattr(reading.os, "open", racing)
+        monkeypatch.setattr(os, "open", racing)
         refused("changed-meanwhile", lambda: self.receive(drops))
 
     def test_a_file_that_becomes_a_link_before_it_is_opened(
@@ -263,7 +263,7 @@ class TestReading:
                 (drops / "shop.py").symlink_to(tmp_path / "secret")
             return real(path, *arguments, **options)
 
-        monkeypatch.setattr(reading.os, "open", racing)
+        monkeypatch.setattr(os, "open", racing)
         with pytest.raises(OSError, match="symbolic links"):
             self.receive(drops)
 
@@ -283,7 +283,7 @@ class TestReading:
                 path.write_bytes(data)
             return real(descriptor)
 
-        monkeypatch.setattr(reading.os, "fstat", racing)
+        monkeypatch.setattr(os, "fstat", racing)
         refused("changed-meanwhile", lambda: self.receive(drops))
 
     def test_leaves_no_descriptor(self, drops: Path) -> None:
