@@ -52,7 +52,7 @@ from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
 from hotswap.watching.outcome import Outcome
 from hotswap.watching.reports import report
-from hotswap.watching.scanning import OPEN, SETTLE, Bounds, Drop, Scanner, is_passed_by, look_at
+from hotswap.watching.scanning import OPEN, SETTLE, Drop, Scanner, is_passed_by, look_at
 
 if TYPE_CHECKING:
     from hotswap.patch import Patch
@@ -108,7 +108,7 @@ class Watch:
         self._apply, self._running = apply, running
         self._ledger = ledger_of(apply if patcher is None else patcher, self.directory)
         self._gate = None if gate is None else gate(self.directory)
-        self._bounds = OPEN if self._gate is None else Bounds(links=False, most=self._gate.trust.max_files)
+        self._bounds = OPEN if self._gate is None else self._gate.bounds
         self._scanner = Scanner(self.directory, settle, bounds=self._bounds)
         self._bell = threading.Event()
         self._stopping = threading.Event()

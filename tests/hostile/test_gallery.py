@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.hostile.gallery import GALLERY, IGNORED, LONG, NOTHING, PENDING, Exhibit, World, soon, taken, world_of
+from tests.signing import MALLORY
 
 pytestmark = [pytest.mark.threads, pytest.mark.skipif(os.name == "nt", reason="owners, modes, links, pipes")]
 
@@ -58,6 +59,47 @@ def test_does_not_run(exhibit: Exhibit, package: ModuleType, tmp_path: Path) -> 
     assert not world.witness.exists()
     live = [record for record in world.patcher.history() if record.state in ("live", "permanent")]
     assert [record.version for record in live].count(world.patcher.versions[world.name]) == 1
+
+
+class TestMarkers:
+    """Whoever drops something may also put something into the place where its marker will be."""
+
+    @pytest.fixture
+    def world(self, package: ModuleType, tmp_path: Path) -> Iterator[World]:
+        with world_of(package, tmp_path) as made:
+            yield made
+
+    def refused(self, world: World, lay: Callable[[Path], object]) -> Path:
+        wheel = world.wheel()
+        trap = world.drops / f"{wheel.name}.failed"
+        lay(trap)
+        outcome = world.watch.wait_for(world.put(wheel, MALLORY), LONG)
+        assert outcome.code == "key-unknown"
+        taken(world)
+        return trap
+
+    def test_that_are_pipes(self, world: World) -> None:
+        assert self.refused(world, os.mkfifo).is_file()
+
+    def test_that_are_folders(self, world: World) -> None:
+        assert self.refused(world, Path.mkdir).is_dir()
+
+    def test_that_are_links(self, world: World) -> None:
+        target = world.aside / "precious"
+        target.write_text("untouched")
+        trap = self.refused(world, lambda path: path.symlink_to(target))
+        assert not trap.is_symlink()
+        assert target.read_text() == "untouched"
+
+    def test_that_lead_to_something_endless(self, world: World) -> None:
+        self.refused(world, lambda path: path.symlink_to("/dev/zero"))
+
+    def test_that_are_endless(self, world: World) -> None:
+        def large(path: Path) -> None:
+            with path.open("wb") as file:
+                file.truncate(2**40)
+
+        self.refused(world, large)
 
 
 def test_there_are_enough_of_them_each_with_its_own_reason() -> None:
