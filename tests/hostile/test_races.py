@@ -87,7 +87,7 @@ def test_a_file_that_grows(world: World, seconds: int) -> None:
 def test_a_file_that_may_not_be_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = world.wheel("1.1")
     wheel.chmod(0)
-    if os.geteuid() == 0:  # who may read everything; the answer that anybody else gets is given by hand
+    if os.access(wheel, os.R_OK):  # root may read everything; the answer that anybody else gets is given by hand
         real = os.open
 
         def denying(path: Any, *arguments: Any, **options: Any) -> int:
