@@ -147,11 +147,23 @@ def size_of(path: Path) -> int:
 
 
 GROUPS = 6
-"""Into how many processes the tests go that need none of their own: each takes a second to start."""
+"""Into how many processes the tests go that need none of their own: each takes seconds to start."""
+
+EVERY_NTH_POINT = 10
+"""Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
+
+ONCE = ("test_demo.py", "test_docs_codes.py", "test_events.py", "test_house.py", "test_shop.py", "test_watching.py")
+"""What no interpreter sees otherwise: the house, files, the log, and programs in processes of their own."""
+
+TOGETHER = ("attrs", "click", "discovery", "ordering", "overlay", "route", "typer")
+"""Adapters whose tests take less time than a process to start, and whose frameworks are small."""
 
 
-def suite() -> list[list[Path]]:
+def suite(*, once: bool) -> list[list[Path]]:
     """The suite in parts, the longest first, so that no core waits for it at the end. A process runs each.
+
+    Arguments:
+        once: with what is run on one interpreter only.
 
     Staging looks at every module of the process, the tests among them, and a process imports what any of its tests
     imports: frameworks, HTTP clients, hypothesis. All tests in one process would take half as long again.
@@ -159,11 +171,14 @@ def suite() -> list[list[Path]]:
     folder = ROOT / "tests"
     # The examples have a session of their own, and so have the minutes of stress; Pyodide is another interpreter.
     elsewhere = [folder / "test_docs.py", folder / "stress", folder / "pyodide"]
+    elsewhere += [] if once else [folder / name for name in ONCE]
     longest = folder / "every_point"  # some thousand swaps, told by few lines
     apart = [folder / name for name in ("property", "hostile", "test_watching.py", "test_demo.py", "test_shop.py")]
+    apart = [path for path in apart if path not in elsewhere]
     frameworks: dict[str, list[Path]] = {}
     for path in sorted((folder / "adapters").glob("test_*.py")):
-        frameworks.setdefault(path.stem.split("_")[1], []).append(path)
+        framework = path.stem.split("_")[1]
+        frameworks.setdefault("together" if framework in TOGETHER else framework, []).append(path)
     others: list[list[Path]] = [[] for _ in range(GROUPS)]
     for path in sorted(folder.rglob("test_*.py"), key=size_of, reverse=True):
         if not any(path.is_relative_to(other) for other in (*elsewhere, *apart, longest, folder / "adapters")):
@@ -285,9 +300,9 @@ def tests(session: nox.Session) -> None:
         run_pytest(session, *chosen, "--dist", "worksteal", "-n", "auto")
         return
     if session.python != MAIN:
-        session.env["HOTSWAP_EVERY_NTH_POINT"] = "3"
+        session.env["HOTSWAP_EVERY_NTH_POINT"] = str(EVERY_NTH_POINT)
     pytest = (str(Path(session.bin) / "python"), "-m", "pytest", *CONFIG, "-p", "no:xdist", *chosen)
-    run_together(session, [(*pytest, *map(str, part)) for part in suite()])
+    run_together(session, [(*pytest, *map(str, part)) for part in suite(once=session.python == MAIN)])
 
 
 @nox.session(python=MAIN)

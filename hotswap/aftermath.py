@@ -98,7 +98,7 @@ class Aftermath:
         over the heap, with the GIL held: ask now and then, not for each request.
         """
         drain = self._drain
-        return () if drain is None else tuple(call for _, call in drain.calls())
+        return () if drain is None else tuple(call for _, call in drain.calls(begun=True))
 
     def open_sessions(self) -> tuple[Session, ...]:
         """Return the sessions that began before the last swap of this rollout and are still open: it waits for them.

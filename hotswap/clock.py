@@ -11,12 +11,16 @@ from __future__ import annotations
 import _thread
 import bisect
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["Alarm", "after"]
+__all__ = ["HAS_THREADS", "Alarm", "after"]
+
+HAS_THREADS = sys.platform not in ("emscripten", "wasi")
+"""Whether this platform has threads."""
 
 
 class Alarm:

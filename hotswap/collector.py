@@ -5,13 +5,13 @@ as long as the heap is large. So it is off while a candidate is loaded, while a 
 what was made meanwhile is collected afterwards, when the program next makes objects.
 
 Guarantees: blocks may overlap in several threads; when the last one ends, the collector is on again if the program had
-it on, also if an interrupt (Ctrl-C, the end of a time limit) comes at the very edge of a block. Nobody is disturbed by
-being looked at: a tuple that is being built in another thread must not be held by anybody else, or its builder fails
-with a `SystemError` (`tests/cpython` proves it), and `gc.get_objects` holds everything. So it is asked, and what it
-says is sorted, in one C call; of tuples only the identities leave that call.
+it on, or has switched it on meanwhile, also if an interrupt (Ctrl-C, the end of a time limit) comes at the very edge of
+a block. Nobody is disturbed by being looked at: a tuple that is being built in another thread must not be held by
+anybody else, or its builder fails with a `SystemError` (`tests/cpython` proves it), and `gc.get_objects` holds
+everything. So it is asked, and what it says is sorted, in one C call; of tuples only the identities leave that call.
 
-Assumes: nobody else switches the collector meanwhile; who does gets what he asked for. That no other thread runs within
-the C call holds with the GIL only.
+Assumes: nobody else switches the collector off meanwhile, for that can't be told from our having done so: it is on
+again afterwards. That no other thread runs within the C call holds with the GIL only.
 """
 
 from __future__ import annotations
@@ -33,25 +33,27 @@ class _Switch:
         # Reentrant: a collection that begins while it is held may run a finalizer that comes here.
         self._lock = threading.RLock()
         self._held: set[int] = set()
-        self._wanted = True
+        self._found: set[bool | None] = set()
+        """Whether it was on, as each hold has found it."""
 
     @property
     def wanted(self) -> bool:
         with self._lock:
-            return self._wanted if self._held else gc.isenabled()
+            return gc.isenabled() or (bool(self._held) and True in self._found)
 
     def hold(self, key: int) -> None:
         with self._lock:
             if not self._held:
-                self._wanted = gc.isenabled()
+                self._found.clear()
             self._held.add(key)
-            gc.disable()
+            # One C call: the program may switch it on at any time, and what is not seen here would be lost.
+            self._found.update(map(operator.call, (gc.isenabled, gc.disable)))
 
     def release(self, key: int) -> None:
         """End a hold; may be called again, if it is not known how far the first call came."""
         with self._lock:
             if key in self._held:
-                if len(self._held) == 1 and self._wanted:
+                if len(self._held) == 1 and True in self._found:
                     gc.enable()
                 self._held.discard(key)
 

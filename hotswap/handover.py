@@ -13,6 +13,7 @@ where there are none (WebAssembly) nothing is handed over.
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from contextlib import AbstractContextManager
@@ -109,9 +110,9 @@ class Handover:
         """Do it, and return the functions that were handed over, and the calls that stay old."""
         with self._change:
             calls = drain.calls()
-            settling.hand_over()
-            same = settling.same
             drain.let_go_of_unused()
+            settling.hand_over(drain.running, sys.modules)
+            same = settling.same
             drain.let_go(same)
             self._narrow(drain, settling)
         kept = sorted({str(call) for code, call in calls if id(code) not in same})

@@ -14,8 +14,9 @@ import _thread
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
+from types import FunctionType
 from typing import TypeAlias
 
 from hotswap import collector
@@ -62,9 +63,11 @@ class Settlement:
             last: gives the last swap, if it can be taken back, and the functions of earlier generations.
             settling: what has drained.
         """
-        if self._closures is None or not settling.nested:
-            # There can be no closure that needs its old world until it is settled.
-            settling.end()
+        if settling.junction is None:  # no call was in flight that could have begun another one
+            settling.over()
+            if self._closures is None or not settling.nested:
+                # There can be no closure that needs its old world until it is settled.
+                settling.end()
         self._waiting.append((rollout, last, settling))
         try:
             # `Thread.start` takes a lock of `threading`, which whoever was interrupted here may have: this doesn't.
@@ -82,6 +85,9 @@ class Settlement:
         with self._change, collector.switched_off():
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
+                if settling.goes_on():
+                    continue
+                settling.over()
                 settling.collapse()
                 if settling.handover is not None:
                     settling.handover.end()
@@ -109,13 +115,20 @@ class Settlement:
 
     def _settle(self, swap: Swap | None, lineage: Lineage, settling: Settling) -> Settled | None:
         """Lead what old code left behind to what is live now; None if its swap was taken back meanwhile."""
+        if settling.cancelled:
+            self._know(settling.lead_back())
         if settling.cancelled or self._closures is None:
             return None
         before, undo, own = swap.way_back(settling) if swap is not None else (None, None, False)
         earlier = [function for _, function in self.known(lineage).functions]
         settled, clones = self._closures.settle(settling, sys.modules, before, undo, earlier, own=own)
-        self._clones = [*(known for known in self._clones if known() is not None), *map(Reference, clones)]
+        self._know(clones)
         return settled
+
+    def _know(self, clones: Iterable[FunctionType]) -> None:
+        """Have later swaps lead functions on, too: they lead to what is live, and somebody may hold them."""
+        known = {id(clone): clone for clone in filter(None, (reference() for reference in self._clones))}
+        self._clones = [*map(Reference, {**known, **{id(clone): clone for clone in clones}}.values())]
 
 
 _stranded: deque[Settlement] = deque()

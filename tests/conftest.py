@@ -160,7 +160,11 @@ def process_left_as_found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     _forget_modules(modules, tmp_path_factory.getbasetemp())
     importlib.invalidate_caches()
     linecache.clearcache()
-    assert _collecting(), "the test left the collector switched off"
+    held, on = not _collecting(), collector.is_wanted()
+    if not on:
+        gc.enable()  # without it, and with all that is frozen, nobody knows what a candidate has created
+    assert not held, "the test left something of ours that holds the collector"
+    assert on, "the test left the collector switched off"
     assert not left, f"the test left threads behind: {', '.join(thread.name for thread in left)}"
     assert not hooked, "the test left something else in builtins.__import__ than it found"
 

@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -242,6 +242,21 @@ class Service:
         del suspended
         assert rollout.wait_settled(LIMIT)
         assert list(make_steps()) == [2, 2]
+
+    def test_what_runs_a_generator_expression_hinders_none(self, make_package: Make) -> None:
+        """Its parameter has no name that could be written. CPython 3.14 shows it as long as the generator is there."""
+        source = REGISTER + "def lazy(): return (helper() for n in 'ab')\n"
+        program = Program(make_package, source.format(n=1))
+        held = program.make(0)
+        (code,) = (constant for constant in program.lazy.__code__.co_consts if type(constant) is CodeType)
+        expression = FunctionType(code, program.package.__dict__)
+        del code
+        rollout = program.apply(source.format(n=2).replace("'ab'", "'abc'"))
+        assert held() == (2, 2, 1)
+        assert rollout.settled is not None
+        assert rollout.settled.led == (f"{program.name}:make.<locals>.callback",)
+        assert rollout.settled.left == ()
+        del expression
 
     def test_no_closure_is_kept_alive(self, make_package: Make) -> None:
         program = Program(make_package, REGISTER.format(n=1))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
+from types import FrameType, ModuleType
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,12 @@ def wanted(request: pytest.FixtureRequest) -> Iterator[bool]:
     after = gc.isenabled()
     (gc.enable if before else gc.disable)()
     assert after is request.param
+
+
+@pytest.fixture
+def left_on() -> Iterator[None]:
+    yield
+    gc.enable()
 
 
 class TestSwitch:
@@ -38,6 +47,49 @@ class TestSwitch:
         assert collector.is_wanted() is wanted
         second.__exit__(None, None, None)
         assert gc.isenabled() is wanted
+
+    @pytest.mark.usefixtures("left_on")
+    def test_may_be_switched_on_by_the_program_meanwhile(self) -> None:
+        """As in ``gc.disable(); ...; gc.enable()`` while two swaps settle in threads."""
+        first, second = collector.switched_off(), collector.switched_off()
+        gc.disable()
+        with first:
+            gc.enable()
+            assert collector.is_wanted()
+            with second:
+                assert not gc.isenabled()
+                assert collector.is_wanted()
+        assert gc.isenabled()
+
+    @pytest.mark.usefixtures("left_on")
+    def test_may_be_switched_on_by_the_program_at_any_moment(self) -> None:
+        """Another thread may run between any two lines of the way in: here it switches the collector on at the n-th."""
+        hold, before = type(collector._switch).hold.__code__, sys.gettrace()
+        lost: list[int] = []
+        for n in itertools.count():
+            lines = itertools.count()
+            reached: list[int] = []
+
+            def trace(frame: FrameType, event: str, _: object, then: Callable[[], int] = lines.__next__) -> Any:
+                if frame.f_code is not hold:
+                    return None
+                if event == "line" and then() == n:  # noqa: B023 - it is over before the next turn
+                    reached.append(n)  # noqa: B023
+                    gc.enable()
+                return trace
+
+            gc.disable()
+            sys.settrace(trace)
+            try:
+                with collector.switched_off():
+                    pass
+            finally:
+                sys.settrace(before)
+            if not reached:
+                break
+            lost += [n] * (not gc.isenabled())
+        assert n > 3
+        assert lost == []
 
     def test_is_put_back_after_an_error(self, wanted: bool) -> None:
         with pytest.raises(KeyError), collector.switched_off():

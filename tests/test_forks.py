@@ -19,6 +19,8 @@ import pytest
 from hotswap import CommitError, Patch, Patcher, walk
 from hotswap.swap import forks
 from hotswap.swap.forwarding import ways_of
+from hotswap.swap.order import Beside
+from tests.races.threads import forks_go
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
 
@@ -276,6 +278,7 @@ class TestOldCalls:
         assert next(running.core.seen(thing)) == expected(0)
         del newer, oldest
         assert settled(rollout)
+        assert forks_go()  # those of the oldest, too
         assert is_plain(running.core.Thing)
         assert next(running.core.seen(thing)) == expected(0)
 
@@ -407,8 +410,9 @@ class TestACommitThatFails:
         running.put(text(1))
         original = forks.Forks.ops
 
-        def ops(self: forks.Forks) -> list[Any]:
-            return [*original(self), (operator.truediv, 1, 0)]
+        def ops(self: forks.Forks) -> Beside:
+            made = original(self)
+            return made._replace(names=[*made.names, (operator.truediv, 1, 0)])
 
         with monkeypatch.context() as patched:
             patched.setattr(forks.Forks, "ops", ops)

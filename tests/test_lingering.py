@@ -228,7 +228,7 @@ class TestTheEnd:
         program.patcher_settles = False
         held = program.b.make()
         program.leave()
-        assert not gate.installed
+        assert until(lambda: not gate.installed)
         with pytest.raises(ImportError):
             held()
 

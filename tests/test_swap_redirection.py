@@ -367,7 +367,7 @@ class TestLeftovers:
     ) -> None:
         source = "X = types.ModuleType('compat')\nX.n, X.r, X.rs, X.made = {n}, Rate, [Rate], Rate()"
         program = Program(make_package, source)
-        rate, collecting = program.Rate, gc.isenabled()
+        rate = program.Rate
         gc.disable()
         gc.freeze()  # as a service does that switches the collector off
         try:
@@ -376,8 +376,7 @@ class TestLeftovers:
             assert [made.n, made.r, *made.rs, type(made.made)] == [2, rate, rate, rate]
             assert rollout.audit() == ()
         finally:
-            if collecting:
-                gc.enable()
+            gc.enable()
 
     def test_staging_writes_nothing(self, make_package: Make) -> None:
         source = "class Fresh{n}(Rate): pass\nX = [{n}, Rate, Fresh{n}(), Rate(), (Rate,), {Rate: 1}]"

@@ -776,7 +776,6 @@ class TestCandidateIsReleased:
         monkeypatch.setattr(stopping.Worker, "_leave", leave_late)
         candidate = Tree(shop=ModuleType("shop"))
         gone = weakref.ref(candidate)
-        enabled = gc.isenabled()
         gc.disable()
         try:
             function = check_async if "async" in kind else check
@@ -790,6 +789,5 @@ class TestCandidateIsReleased:
                 service.call(turn())
             assert gone() is None
         finally:
-            if enabled:
-                gc.enable()
+            gc.enable()
         assert report.passed is ("passes" in kind)

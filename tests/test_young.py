@@ -19,7 +19,6 @@ class Made:
 
 @pytest.fixture(params=["collector on", "collector off", "collector off and objects frozen"])
 def circumstances(request: pytest.FixtureRequest) -> Iterator[str]:
-    collecting = gc.isenabled()
     gc.unfreeze()
     if "off" in request.param:
         gc.disable()
@@ -29,8 +28,7 @@ def circumstances(request: pytest.FixtureRequest) -> Iterator[str]:
     yield request.param
     after = gc.isenabled(), gc.get_freeze_count() > 10_000, list(gc.callbacks)
     gc.freeze()
-    if collecting:
-        gc.enable()
+    gc.enable()
     assert after == before
 
 
@@ -108,8 +106,7 @@ class TestBystanders:
         gc.unfreeze()
         gc.disable()
         try:
-            if collecting:
-                gc.enable()
+            gc.enable()
             with watch_young() as young:
                 bystander = Made()
                 gc.collect(0)  # noted before it grows older

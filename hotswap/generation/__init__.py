@@ -1,6 +1,7 @@
 """Generations: what is live, and candidates that are loaded beside it."""
 
 from hotswap.generation.aliases import is_alias, name_of
+from hotswap.generation.belonging import asking, between, later, world_of
 from hotswap.generation.beside import Assigned, Called, Step, assigned_in, called_in
 from hotswap.generation.comparison import made_anew, unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
@@ -51,8 +52,10 @@ __all__ = [
     "Young",
     "added_places",
     "analyse",
+    "asking",
     "assigned_in",
     "authorships",
+    "between",
     "called_in",
     "changed_modules",
     "detach",
@@ -62,6 +65,7 @@ __all__ = [
     "is_alias",
     "is_place",
     "keep",
+    "later",
     "made_anew",
     "managed",
     "name_of",
@@ -78,5 +82,6 @@ __all__ = [
     "value_at",
     "watch_young",
     "with_places",
+    "world_of",
     "worlds",
 ]

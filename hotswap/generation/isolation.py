@@ -27,6 +27,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from hotswap.generation.aliases import is_alias, name_of
+from hotswap.generation.belonging import asking, between, world_of, worlds
 from hotswap.generation.import_call import ImportCall
 from hotswap.namespaces import imported, replace_names
 
@@ -35,10 +36,9 @@ __all__ = ["GONE", "ModuleView", "Reason", "World", "gate", "worlds"]
 GONE: Any = object()
 """Stands for an attribute of a module, or an entry of `sys.modules`, that was deleted or is not there."""
 
-worlds: dict[int, World] = {}
-"""The registry: id of a module's globals -> the world that its code imports from. A world keeps these globals alive."""
-
 _SENTINEL: dict[str, Any] = {"__name__": "hotswap.probe"}
+
+between.add(id(globals()))
 
 
 class World:
@@ -184,7 +184,11 @@ class ModuleView(ModuleType):
 
     def __getattribute__(self, attribute: str) -> Any:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
-        if not world.holds(sys._getframe(1)):
+        frame = asking()
+        if not world.holds(frame):
+            other = world_of(frame, id(frame.f_globals))
+            if other is not None and name in other.own:  # a call that was handed over, to what is not live any more
+                return getattr(other.own[name], attribute)
             # One that went with its version has no live module: the old one is all there is.
             return _held(facts, name, attribute) if name not in sys.modules else getattr(sys.modules[name], attribute)
         assigned = world.assigned(name)
@@ -221,14 +225,14 @@ class ModuleView(ModuleType):
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
-        if world.holds(sys._getframe(1)) or name not in sys.modules:
+        if world.holds(asking()) or name not in sys.modules:
             world.assign(name, facts, attribute, value)
         else:
             setattr(sys.modules[name], attribute, value)
 
     def __delattr__(self, attribute: str) -> None:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
-        if not world.holds(sys._getframe(1)) and name in sys.modules:
+        if not world.holds(asking()) and name in sys.modules:
             delattr(sys.modules[name], attribute)
         elif world.assigned(name).get(attribute, facts.get(attribute, GONE)) is GONE:
             raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
@@ -239,7 +243,7 @@ class ModuleView(ModuleType):
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
         return (
             dir(sys.modules[name])
-            if not world.holds(sys._getframe(1)) and name in sys.modules
+            if not world.holds(asking()) and name in sys.modules
             else sorted({*facts, *world.assigned(name)})
         )
 
@@ -265,8 +269,7 @@ def _world_of(frame: FrameType | None) -> World | None:
     while frame is not None:
         facts = frame.f_globals
         if str(facts.get("__name__")).partition(".")[0] not in _GO_BETWEENS:
-            world = worlds.get(id(facts))
-            return world if world is not None and world.holds(frame) else None
+            return world_of(frame, id(facts))
         frame = frame.f_back
     return None
 
@@ -295,8 +298,8 @@ class _Gate:
             fromlist: Sequence[str] | None = (),
             level: int = 0,
         ) -> Any:
-            world = worlds.get(id(globals))
-            if world is not None and globals is not None and world.holds(sys._getframe(1)):
+            world = world_of(sys._getframe(1), id(globals))
+            if world is not None and globals is not None:
                 return world.import_(ImportCall(self._import, name, globals, fromlist or (), level))
             if globals is _SENTINEL:
                 self._reached = True

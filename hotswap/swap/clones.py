@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotswap.generation import gate, worlds
 from hotswap.swap.drain import Cloning, OldWorld
-from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of, ways_of
+from hotswap.swap.forwarding import code_of, facade, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.ways import PrivateWays
@@ -17,7 +17,7 @@ from hotswap.swap.ways import PrivateWays
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
 
-__all__ = ["lead_clones", "leave"]
+__all__ = ["lead_back", "lead_clones", "leave"]
 
 _SET_CELL = CellType.__dict__["cell_contents"].__set__
 _SET_VALUE: Any = vars(PrivateWays)["value"].__set__
@@ -62,6 +62,24 @@ def leave(
     return there, back
 
 
+def lead_back(settling: Settling) -> list[FunctionType]:
+    """Have clones, and what stands for them, lead to what their originals are or lead to; return them.
+
+    Somebody may have got hold of one before the swap was taken back.
+    """
+    led: list[FunctionType] = []
+    for original, clone in settling.functions:
+        aim = target_of(original.__code__)
+        aim = original if aim is None else aim
+        outside = identity_of(aim, code_of(aim)) if type(aim) is FunctionType else None
+        front = settling.fronts.get(id(clone), (clone, clone))[1]
+        for one in {id(one): one for one in (clone, front) if type(one) is FunctionType}.values():
+            for write, *arguments in identity_ops(one, facade(one, aim, outside), identity_of(one)):
+                write(*arguments)
+            led.append(one)
+    return led
+
+
 def lead_clones(
     settling: Settling, writes: Writes, undo: Writes | None, outsides: Mapping[int, dict[str, Any]]
 ) -> list[FunctionType]:
@@ -74,7 +92,8 @@ def lead_clones(
     fresh = Cloning({id(clone): clone.__code__ for _, clone in settling.functions}, {})
     ops: list[Op] = []
     back: list[Op] = []
-    handed = settling.handed_over
+    # Where nobody runs in its namespaces they need not lead on: by way of them each generation would keep the next.
+    handed = settling.junction is not None and settling.handed_over and settling.junction.leads_on
     for facts, name, clone in settling.names:
         front = settling.fronts.get(id(clone), (clone, clone))[1]
         held = facts.get(name)

@@ -11,27 +11,25 @@ suspended generator or coroutine that runs it: a weak reference tells, with no p
 from __future__ import annotations
 
 import functools
-import operator
 import sys
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import chain, islice
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap.generation import ModuleView, Reason, World, gate, worlds
-from hotswap.session import Keeper, now
+from hotswap.clock import HAS_THREADS
+from hotswap.generation import ModuleView, Reason, World, gate, later, worlds
+from hotswap.session import Keeper
+from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, frames_of, is_over, suspended, unused
 from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
-from hotswap.swap.plan import Writes, gil_enabled
-from hotswap.swap.stacks import Stacks, is_running
+from hotswap.swap.stacks import Stacks
 
-__all__ = ["Cloning", "Drain", "InFlight", "OldWorld", "copy_outside", "drain_of"]
+__all__ = ["Cloning", "Drain", "OldWorld", "copy_outside", "drain_of"]
 
 
 class OldWorld(World):
@@ -44,6 +42,8 @@ class OldWorld(World):
         super().__init__(packages)
         self.keys: list[int] = []
         """The ids of the globals under which this world is registered."""
+        self.lent: dict[int, dict[str, Any]] = {}
+        """Globals of earlier generations, of which calls were handed over to this one."""
         self.last: list[Callable[[], None]] = []
         """What is to be done when the last call has ended; quick, and raising nothing."""
         self.modules: dict[str, ModuleType] = {}
@@ -73,6 +73,23 @@ class OldWorld(World):
         """Its code is about to be that of an old generation."""
         self.reasons.append(Reason())
 
+    def lend(self, facts: dict[str, Any]) -> None:
+        """Have calls that run in the globals of an earlier generation find this one: they were handed over to it."""
+        key = id(facts)
+        if key not in self.keys and key not in self.lent:
+            self.lent[key] = facts
+            later[key] = (self, *later.get(key, ()))
+
+    def reclaim(self) -> None:
+        """Undo `lend`. Never waits, and may be called again."""
+        lent, self.lent = self.lent, {}
+        for key in lent:
+            left = tuple(world for world in later.get(key, ()) if world is not self)
+            if left:
+                later[key] = left
+            else:
+                later.pop(key, None)
+
     def drained(self) -> None:
         """The last call has ended."""
         last, self.last = self.last, []
@@ -85,6 +102,7 @@ class OldWorld(World):
             # A module that is live again, or waits for a later drain, has another world by now.
             if worlds.get(key) is self:
                 worlds.pop(key, None)
+        self.reclaim()
         self.live = True
         self.own, self.views, self.modules, self.nested = {}, {}, {}, None
         self.unwrap()
@@ -112,7 +130,7 @@ class Cloning:
     """Makes the private clones of one generation's functions.
 
     Arguments:
-        codes: id of a function -> the copy of its code that clones run and that a rollback puts back.
+        codes: id of a function -> the copy of its code that a rollback puts back; clones get copies of that.
         views: id of an old module -> what old code gets in its place.
     """
 
@@ -158,6 +176,8 @@ class Cloning:
             # A function of an earlier generation, in an object that is kept: what it led to until now is old enough.
             # A clone of a forwarder would be a circle through a code object, which the collector can't see.
             return self._note(function, target)
+        # A copy for itself: a rollback gives the function another one, so that calls of either can be told apart.
+        code = code.replace()
         clone = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
         copy_outside(function, clone)
         self._note(function, clone)
@@ -187,8 +207,9 @@ def copy_outside(function: FunctionType, clone: FunctionType) -> None:
 class Drain:
     """Tells when the last call of an old generation has ended. Lives until then.
 
-    Guarantees: `drained` is set, and `then` called, exactly once, after the last of the code objects has died; on
-    whichever thread that happened, so `then` must be quick and must not raise.
+    Guarantees: `then` is called exactly once after the last of the code objects has died; on whichever thread that
+    happened, so `then` must be quick and must not raise. Calls that old calls have begun meanwhile run code of clones,
+    which hold it: who is called looks for those, and has it wait `again`, or ends it.
 
     Assumes: reference counting, or a collection that comes some day. Something else that holds code objects (a
     debugger, coverage of CPython 3.11) delays it until somebody asks it to `let_go_of_unused`.
@@ -196,7 +217,10 @@ class Drain:
 
     def __init__(self, codes: Iterable[CodeType], then: Callable[[], None]) -> None:
         self.drained = threading.Event()
+        self._call: Callable[[], None] | None = then
         self._then = [then]
+        self.begun: Callable[[], list[CodeType]] = list
+        """Gives the code that calls run which old calls have begun, if there are any."""
         self._waiting: dict[int, weakref.ref[Any]] = {}
         self._stacks = Stacks(self._check)
         self._armed = False
@@ -217,7 +241,8 @@ class Drain:
         codes = list(codes)
         for o in suspended([code for code in codes if code.co_flags & KIND_FLAGS]):
             self._waiting[id(o)] = weakref.ref(o, functools.partial(self._died, id(o)))
-        self._stacks.wait_for(codes)
+        if HAS_THREADS:  # in one of them the stacks are looked at
+            self._stacks.wait_for(codes)
 
     def let_go(self, codes: Container[int]) -> None:
         """Wait no longer for some code: its calls go on with new code, or somebody else holds it.
@@ -242,13 +267,45 @@ class Drain:
                 self._waiting.pop(key, None)
         self.let_go(unused(self.running))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is waited for now."""
+        return self._armed and not self._waiting and not self._stacks
+
+    def again(self, others: Iterable[Any], plain: Iterable[CodeType]) -> bool:
+        """Wait once more. Returns whether there is anything to wait for.
+
+        Arguments:
+            others: for the death of these.
+            plain: for the end of the plain calls of this nested code that threads are in now.
+        """
+        self.wait_for(others)
+        if HAS_THREADS:
+            self._stacks.wait_for(plain)
+        if self.is_over or self._call is None:
+            return False
+        self._then.append(self._call)
+        _armed.add(self)
+        self._check()
+        return True
+
+    def end(self) -> None:
+        """Note that nothing of the generation is in flight any more."""
+        self._call, self.begun = None, list
+        _armed.discard(self)
+        self.drained.set()
+
     def frames(self) -> list[FrameType]:
         """Return the frames of the calls that are waited for."""
         return frames_of(self.running)
 
-    def calls(self) -> list[tuple[CodeType, CallInFlight]]:
-        """Return the calls that are waited for, each with its code. It passes over the heap."""
-        return calls_in_flight(self.running, self.since)
+    def calls(self, *, begun: bool = False) -> list[tuple[CodeType, CallInFlight]]:
+        """Return the calls that are waited for, each with its code. It passes over the heap.
+
+        Arguments:
+            begun: whether to return those, too, that such calls have begun.
+        """
+        return calls_in_flight([*self.running, *(self.begun() if begun else ())], self.since)
 
     def arm(self) -> None:
         """Begin to tell: called when nothing but calls in flight keeps the code."""
@@ -260,7 +317,7 @@ class Drain:
     @property
     def running(self) -> list[CodeType]:
         """The code that calls in flight run; or that somebody else holds."""
-        held = [o for reference in list(self._waiting.values()) if (o := reference()) is not None]
+        held = self.waiting
         frames = [frame for o in held if (frame := frame_of(o)) is not None]
         codes = (*(o for o in held if type(o) is CodeType), *(f.f_code for f in frames), *self._stacks.codes)
         return list({id(code): code for code in codes}.values())
@@ -268,94 +325,25 @@ class Drain:
     @property
     def keeper(self) -> Keeper | None:
         """What open sessions hold."""
-        held = (reference() for reference in list(self._waiting.values()))
-        return next((o for o in held if type(o) is Keeper), None)
+        return next((o for o in self.waiting if type(o) is Keeper), None)
+
+    @property
+    def waiting(self) -> list[Any]:
+        """What is waited for: code, generators and coroutines, and keepers of sessions."""
+        return [o for reference in list(self._waiting.values()) if (o := reference()) is not None]
 
     def _died(self, key: int, _: weakref.ref[Any]) -> None:
         self._waiting.pop(key, None)
         self._check()
 
     def _check(self) -> None:
-        if self._armed and not self._waiting and not self._stacks:
+        if self.is_over:
             try:
                 then = self._then.pop()  # two code objects may die at once, on two threads; one of them gets it
             except IndexError:
                 return
-            self.drained.set()
             _armed.discard(self)
             then()
-
-
-class InFlight:
-    """Tells whether a call of a generation is in flight, or a session open, also within the one C call of a commit.
-
-    A frame, a suspended generator and a coroutine refer to the code that they run; besides, a function does, and what
-    the writes hold until the end of the call. So a code object that has more references than that is running, or
-    somebody else holds it: that counts as running, too. How many references are usual is read from two code objects of
-    our own that are held the same way. So do sessions refer to the keeper of their period.
-
-    Nested code is held by closures as well, and there may be any number of them. Where a generator or a coroutine may
-    run it, it counts as running with the first of them; what does run is found out after the commit. Plain calls of it
-    are found on the stacks of threads.
-
-    Guarantees: `probe` gives an iterator made of C functions only. Where it says no, no thread has run since; but a
-    plain call of nested code may have begun in the microseconds between the look at the stacks and the one C call.
-    Assumes: the GIL, and that references are counted at once; elsewhere everything counts as in flight.
-
-    Arguments:
-        functions: those of the generation, with their code.
-        writes: those of the swap; they hold code until their call has ended.
-        nested: the nested code of the generation.
-    """
-
-    def __init__(self, functions: Iterable[FunctionType], writes: Writes, nested: NestedCode) -> None:
-        counts: Counter[int] = Counter()
-        alone, held = (
-            InFlight.__init__.__code__.replace(co_name="alone"),
-            InFlight.__init__.__code__.replace(co_name="held"),
-        )
-        self._codes: list[Any] = [alone, held]
-        self._usual = FunctionType(held, {})
-        writes.hold_code(self._usual)
-        del alone, held
-        for function in {id(function): function for function in functions}.values():
-            code = code_of(function)
-            if not is_nested(code):
-                if not counts[id(code)]:
-                    self._codes.append(code)
-                counts[id(code)] += 1
-        self._counts = [counts[id(code)] for code in self._codes[2:]]
-        self._codes.append(now().keeper)
-        self._own_nested = NestedCode([FunctionType(_with_generator.__code__.replace(), {"__name__": __name__})])
-        self._nested = [code for code, _ in (*self._own_nested, *nested) if code.co_flags & KIND_FLAGS]
-        self._plain = [code for code, _ in nested if not code.co_flags & KIND_FLAGS]
-        inner = Counter(map(id, nested.outer()))
-        self._inner = [inner[id(code)] for code in self._nested[1:]]
-
-    def probe(self) -> Iterator[bool]:
-        """Return an iterator that gives for each code object whether it is running; asked while it is read.
-
-        The last tells of sessions: of those that began in the present period, or before it. For plain calls of nested
-        code the stacks of threads are looked at now.
-        """
-        return iter((True,)) if is_running(self._plain) else self._counted()
-
-    def _counted(self) -> Iterator[bool]:
-        alone, usual = map(sys.getrefcount, islice(self._codes, 2))
-        expected = [*(count * (usual - alone) + alone for count in self._counts), alone + 1]
-        (nested,) = map(sys.getrefcount, islice(self._nested, 1))
-        return chain(
-            map(operator.ne, map(sys.getrefcount, islice(self._codes, 2, None)), expected),
-            map(operator.ne, map(sys.getrefcount, islice(self._nested, 1, None)), [n + nested for n in self._inner]),
-        )
-
-    def __bool__(self) -> bool:
-        return not gil_enabled() or any(self._counted())
-
-
-def _with_generator() -> Any:
-    """Has nested code that nobody runs."""
-    return (one for one in "")
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -364,21 +352,18 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def drain_of(functions: Iterable[FunctionType], world: OldWorld, then: Callable[[], None]) -> Drain:
+def drain_of(functions: Iterable[FunctionType], then: Callable[[], None]) -> Drain:
     """Watch the code of a generation that goes: when no call of it is left, what it left behind can be settled.
 
     Code that stands inside other code is not waited for: closures that somebody registered long ago hold it.
 
     Arguments:
         functions: the functions of that generation.
-        world: what their code imports meanwhile.
-        then: called after that, wherever the last call ended; it must be quick, and must not raise. It sees to it that
-            the world ends.
+        then: called after that, wherever the last call ended; it must be quick, and must not raise.
     """
-    codes = {id(code): code for code in map(code_of, functions) if not is_nested(code)}
-
-    def drained() -> None:
-        world.drained()
-        then()
-
-    return Drain(codes.values(), drained)
+    own = [(function, code) for function in functions if not is_nested(code := code_of(function))]
+    codes = {id(code): code for _, code in own}
+    codes.update((id(stray.code), stray.code) for stray in strays(function for function, _ in own))
+    for function, code in own:  # when it comes back, its calls are known by that
+        note(Stray(code, function, function.__globals__))
+    return Drain(codes.values(), then)

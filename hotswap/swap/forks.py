@@ -17,35 +17,32 @@ builds; that installing forks and making the swap are one step is so only with t
 
 from __future__ import annotations
 
-import inspect
-import operator
-import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import starmap
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hotswap import walk
+from hotswap.clock import HAS_THREADS
 from hotswap.session import Keeper, Turn
-from hotswap.swap.drain import InFlight, copy_outside
+from hotswap.swap.adrift import Stray
+from hotswap.swap.drain import copy_outside
 from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
-from hotswap.swap.forwarding import code_of, forwarder, ways_of
-from hotswap.swap.lineage import Reference
-from hotswap.swap.plan import Op, gil_enabled
+from hotswap.swap.forwarding import code_of, forwarder, takes, ways_of
+from hotswap.swap.order import Beside, Op
+from hotswap.swap.plan import gil_enabled
+from hotswap.swap.probing import InFlight
+from hotswap.swap.releasing import settle
 from hotswap.swap.sharing import Shared, copied
 from hotswap.swap.ways import Changed, CodeWays, Junction, PrivateWays, Ways
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
 
-__all__ = ["Forks", "Given", "Led", "asked", "fork_attribute", "fork_function", "release", "settle", "stand_in"]
+__all__ = ["Forks", "Given", "Led", "asked", "fork_attribute", "fork_function", "stand_in"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
 _CODE: Any = vars(FunctionType)["__code__"]
-_APART = sys.platform != "emscripten"
-"""Whether there are threads, in which forks are taken away. Where there are none, suspended calls do without."""
 
 
 class Led(NamedTuple):
@@ -79,11 +76,17 @@ class Given(Protocol):
     def functions(self) -> Iterable[Led]:
         """Functions that lead to successors."""
 
+    def waiting(self) -> Iterable[tuple[FunctionType, Any, CodeType, Mapping[str, Any]]]:
+        """Functions of the candidate that lead to what is live, each with that, and its own code and outside."""
+
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
 
-    def same(self) -> tuple[frozenset[int], frozenset[int]]:
-        """The ids of the code that goes and is the same in the generation that comes; and of its copies."""
+    def same(self) -> frozenset[int]:
+        """The ids of the code that goes and is the same in the generation that comes."""
+
+    def strays(self) -> list[Stray]:
+        """The code that calls of what goes run, and that none of its functions has."""
 
 
 class Forks:
@@ -109,6 +112,8 @@ class Forks:
         self._shared = shared
         self._in_place: dict[int, FunctionType] = {}
         self._staying: list[FunctionType] = []
+        self._begun: list[Stray] = []
+        self._strays: list[Stray] = []
         self._codes: list[CodeType] = []
         self._turn: Turn | None = None
         self._held: list[Any] = []
@@ -132,31 +137,43 @@ class Forks:
         assert self._turn is not None, "the writes were made"
         return [self._turn.old.keeper, *self._codes]
 
+    @property
+    def nested(self) -> list[CodeType]:
+        """The nested code, of earlier generations, that generators and coroutines of this one run."""
+        return [code for code, body, _ in self._strays if type(body) is CodeType]
+
     def needed(self) -> bool:
         """Whether a call or a session is in flight, or forks stand that serve earlier generations."""
-        if not _APART or self._given is None:
-            return False
+        if not HAS_THREADS or self._given is None:
+            return False  # forks are taken away in a thread; where there is none, suspended calls do without
         if self._shared is not None:
             functions = self._shared.in_flight() if gil_enabled() else ()
             self._staying = [f for f in functions if not walk.is_forwarder(f.__code__)]
+            self._begun = self._shared.begun()
+        self._strays = self._given.strays()
         standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._given.attributes())
-        return standing or bool(self._staying) or bool(self._running)
+        return standing or bool(self._staying or self._begun or self._strays) or bool(self._running)
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
-        return iter(()) if self._running is None or not _APART else self._running.probe()
+        return iter(()) if self._running is None or not HAS_THREADS else self._running.probe()
 
-    def ops(self) -> list[Op]:
-        """Return the writes that install the forks, over those of the swap."""
+    def ops(self) -> Beside:
+        """Return the writes that install the forks, in the place of those of the swap."""
         assert self._given is not None, "the swap is being made"
-        self.junction.same, self.junction.copies = self._given.same()
+        self.junction.same = self._given.same()
         if self._shared is not None:
             self.junction.staying = self._shared.spaces
         self._world.keeps = self.junction.keeps
+        for stray in self._strays:
+            self.junction.stray(stray.code)
+            self._world.lend(stray.facts)
         led = list(self._given.functions())
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
         attributes = [*self._fork_attributes(self._given.attributes())]
-        return [*self._copies(), *attributes, *functions, *self._fork_names(led)]
+        names = [*self._fork_names(led)]
+        self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
+        return Beside([*self._copies(), *functions, *attributes], names)
 
     def standing(self) -> tuple[list[Op], list[Op]]:
         """Return the writes that lead on what runs in place of functions with forks, and those that put forks back.
@@ -182,10 +199,13 @@ class Forks:
 
     def _copies(self) -> list[Op]:
         """Have what is called from now on in modules that stay be told from what has begun before."""
-        self._codes = [function.__code__ for function in self._staying]
-        for code in self._codes:
-            for one in walk.codes_in(code):
-                self.junction.share(one)
+        self._codes = [*(function.__code__ for function in self._staying), *(stray.code for stray in self._begun)]
+        for function in self._staying:
+            for one in walk.codes_in(function.__code__):
+                self.junction.share(one, function)
+        for code, body, _ in self._begun:
+            if type(body) is FunctionType:
+                self.junction.share(code, body)
         return [(_CODE.__set__, function, copied(function.__code__)) for function in self._staying]
 
     def _fork_attributes(self, changed: Iterable[Changed]) -> Iterator[Op]:
@@ -265,6 +285,7 @@ class Forks:
         self._codes.clear()
         self._in_place = {}
         self._staying.clear()
+        self._begun, self._strays = [], []
 
     def settle(self) -> None:
         """Take away what serves nobody any more: the calls of this generation have ended.
@@ -277,12 +298,18 @@ class Forks:
 def fork_attribute(cls: type, name: str, ways: Ways) -> Op:
     """Return the write that makes an attribute of a class a fork; each generation of the ways knows it then."""
     for junction, _ in ways.old:
-        junction.attributes.append((cls, name))
+        junction.attributes[id(cls), name] = cls, name
     walk.forked.setdefault(id(cls), cls)
     return (_SET, cls, name, attribute_of(cls, name, ways))
 
 
-def fork_function(function: FunctionType, ways: Ways, shown: CodeType | None, looks: CodeType | None = None) -> Op:
+def fork_function(
+    function: FunctionType,
+    ways: Ways,
+    shown: CodeType | None,
+    looks: CodeType | None = None,
+    outside: Mapping[str, Any] | None = None,
+) -> Op:
     """Return the write that makes a function a fork; each generation of the ways knows it then.
 
     Arguments:
@@ -290,63 +317,14 @@ def fork_function(function: FunctionType, ways: Ways, shown: CodeType | None, lo
         ways: what it is for whom.
         shown: the code of the new one, if that is a function.
         looks: the code that it looks like; that of the new one by default.
+        outside: what the new one looks like, if the function does not have its defaults.
     """
     for junction, _ in ways.old:
-        junction.functions.append(Reference(function))
+        junction.fork(function)
     # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
-    anything = shown is None or not all(_takes(value, shown) for _, value in ways.old)
+    anything = shown is None or not all(takes(value, shown) for _, value in ways.old)
+    anything = anything or (outside is not None and bool(outside["__defaults__"] or outside["__kwdefaults__"]))
     return (_CODE.__set__, function, forwarder(function, ways, looks or shown, anything=anything))
-
-
-def settle(junction: Junction) -> None:
-    """Take a generation out of the forks, and those away that serve no other one."""
-    junction.over = True
-    attributes, functions = junction.attributes, junction.functions
-    junction.attributes, junction.functions = [], []
-    release(junction, attributes, functions)
-
-
-def release(junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[Reference]) -> None:
-    """Take a generation out of some forks, and those away that serve no other one.
-
-    Nobody may make a swap meanwhile.
-    """
-    attributes = list(attributes)
-    deque(starmap(operator.call, list(_released(junction, attributes, functions))), maxlen=0)
-    for cls, _ in attributes:
-        if not any(issubclass(type(value), walk.Fork) for value in list(walk.class_space(cls).values())):
-            walk.forked.pop(id(cls), None)
-
-
-def _released(
-    junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[Reference]
-) -> Iterator[Op]:
-    for cls, name in attributes:
-        standing = walk.class_space(cls).get(name)
-        if not isinstance(standing, Attribute):
-            continue
-        ways = standing.ways
-        ways.leave(junction)
-        if not ways.old:
-            yield (_SET, cls, name, None if ways.aim is walk.MISSING else ways.aim)
-            if ways.aim is walk.MISSING:
-                yield (_DELETE, cls, name)
-    for reference in functions:
-        function: FunctionType | None = reference()
-        if function is None or (leads := ways_of(function.__code__)) is None:
-            continue
-        leads.leave(junction)
-        if not leads.old:
-            yield (_CODE.__set__, function, _plain(function, leads))
-            if leads.own is not None:  # who was about to call it comes back to the function
-                yield (_CODE.__set__, leads.own, forwarder(leads.own, function, leads.own.__code__))
-
-
-def _plain(function: FunctionType, ways: Ways) -> CodeType:
-    """The code of a function that has led some callers elsewhere, and does so no more."""
-    if ways.aim is None:
-        return code_of(function)
-    return forwarder(function, ways.aim, code_of(ways.aim) if type(ways.aim) is FunctionType else None)
 
 
 def stand_in(function: FunctionType, code: CodeType, outside: Mapping[str, Any] | None = None) -> FunctionType:
@@ -383,16 +361,3 @@ def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str
         ways = PrivateWays(standing.junction, standing.value, aim)
     code = forwarder(function, ways, outside["__code__"], anything=True)
     return {**outside, "__code__": code}
-
-
-def _signature(code: CodeType) -> tuple[Any, ...]:
-    """What a caller may pass."""
-    rest = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
-
-
-def _takes(value: Any, shown: CodeType) -> bool:
-    """Whether an old function gets from a forwarder with the signature of some code what its caller has passed."""
-    plain = type(value) is FunctionType and not (value.__defaults__ or value.__kwdefaults__)
-    return plain and _signature(value.__code__) == _signature(shown)

@@ -21,7 +21,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import worlds
+from hotswap.generation import asking, between, world_of
 from hotswap.swap.ways import Ways
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "forwarder",
     "identity_of",
     "identity_ops",
+    "takes",
     "target_of",
     "ways_of",
 ]
@@ -44,6 +45,8 @@ _HELD = "hotswap: what is held for the code"
 """A key of `__kwdefaults__` that can be no parameter."""
 
 Op = tuple[Any, ...]
+
+between.add(id(globals()))
 
 
 def forwarder(
@@ -89,6 +92,19 @@ def forwarder(
         co_filename=shown.co_filename,
         co_firstlineno=shown.co_firstlineno,
     )
+
+
+def _signature(code: CodeType) -> tuple[Any, ...]:
+    """What a caller may pass."""
+    rest = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
+
+
+def takes(value: Any, shown: CodeType) -> bool:
+    """Whether an old function gets from a forwarder with the signature of some code what its caller has passed."""
+    plain = type(value) is FunctionType and not (value.__defaults__ or value.__kwdefaults__)
+    return plain and _signature(value.__code__) == _signature(shown)
 
 
 def target_of(code: CodeType) -> Any:
@@ -297,9 +313,9 @@ class SupersededModule(ModuleType):
 def _meant(module: ModuleType) -> ModuleType:
     """The module that a caller means by an old one: old code its own generation's, everybody else the live one."""
     own = ModuleType.__getattribute__(module, "__dict__")
-    frame = sys._getframe(2)
-    world = worlds.get(id(frame.f_globals))
-    if world is not None and world.holds(frame):
+    frame = asking()
+    world = world_of(frame, id(frame.f_globals))
+    if world is not None:
         view = world.own.get(own["__name__"])
         if view is not None:
             return view

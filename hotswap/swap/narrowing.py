@@ -16,8 +16,8 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
-from hotswap.swap.forks import release
 from hotswap.swap.lineage import Reference
+from hotswap.swap.releasing import release
 from hotswap.swap.sharing import named
 from hotswap.swap.ways import Junction
 
@@ -72,7 +72,8 @@ def narrow(junction: Junction, names: Container[str], aliases: Mapping[int, Iter
     by_instance = any(name in names for name in _ANY_CLASS)
 
     def constructed(cls: type) -> bool:
-        return by_instance or any(walk.class_name(c).rpartition(".")[2] in names for c in walk.descendants(cls))
+        own = (cls, *walk.descendants(cls))
+        return by_instance or any(walk.class_name(c).rpartition(".")[2] in names for c in own)
 
     def stays(cls: type, name: str) -> bool:
         if name in _CONSTRUCTORS:
@@ -85,11 +86,10 @@ def narrow(junction: Junction, names: Container[str], aliases: Mapping[int, Iter
             return False
         return any(name in names for name in (function.__name__, *aliases.get(id(function), ())))
 
-    attributes, functions = junction.attributes, junction.functions
-    junction.attributes = [one for one in attributes if stays(*one)]
-    junction.functions = [one for one in functions if is_named(one)]
-    release(
-        junction,
-        [one for one in attributes if not stays(*one)],
-        [one for one in functions if not is_named(one)],
-    )
+    attributes = {key: one for key, one in list(junction.attributes.items()) if not stays(*one)}
+    functions = {key: one for key, one in list(junction.functions.items()) if not is_named(one)}
+    for key in attributes:
+        del junction.attributes[key]
+    for number in functions:
+        junction.functions.pop(number, None)  # it may have gone meanwhile
+    release(junction, attributes.values(), functions.values())

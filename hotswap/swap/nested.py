@@ -115,6 +115,10 @@ class NestedCode:
         found = self._by_id.get(id(code))
         return found[1] if found is not None else None
 
+    def facts(self, place: Place) -> dict[str, Any]:
+        """Return the globals in which the code of a place runs."""
+        return self._globals[place.module]
+
     def header(self, code: CodeType) -> Header | None:
         """Return the defaults that a nested code object is given where it stands; None if they can't be told."""
         if id(code) not in self._headers:  # there may be thousands of closures of one place

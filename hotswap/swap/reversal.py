@@ -9,20 +9,17 @@ from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hotswap.clock import HAS_THREADS
 from hotswap.generation import (
-    Candidate,
     Definitions,
     Earlier,
     EarlierCandidate,
     Late,
-    Live,
     managed,
     worlds,
 )
 from hotswap.shield import outlast
 from hotswap.swap.adapting import Adapter
-from hotswap.swap.bodies import Bodies
-from hotswap.swap.crossings import Crossings
 from hotswap.swap.drain import Drain, OldWorld, drain_of
 from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage
@@ -31,11 +28,11 @@ from hotswap.swap.nested import NestedCode
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import take_back
-from hotswap.swap.plan import Plan, Writes
+from hotswap.swap.plan import Writes
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
+from hotswap.swap.renewal import Renewal
 from hotswap.swap.settling import Settling
 from hotswap.swap.standing_in import clashes, stand_ins
-from hotswap.swap.state import Keeping
 
 if TYPE_CHECKING:
     from hotswap.swap.preparation import Swap
@@ -51,27 +48,14 @@ class Recalled(NamedTuple):
     failed: str = ""
 
 
-class Reversal:
+class Reversal(Renewal):
     """The part of a swap that takes it back. Lives as long as the swap."""
 
-    plan: Plan
-    old: dict[str, ModuleType]
-    new: dict[str, ModuleType]
-    settling: Settling
-    settling_back: Settling
-    _live: Live
-    _candidate: Candidate
     _importers: Importers
     _before: Lineage
-    _removed: dict[str, ModuleType]
     _definitions: tuple[dict[str, Definitions], dict[str, Definitions]]
-    _new_world: OldWorld
-    _writes: Writes
     _pairing: Pairing
-    _keeping: Keeping
-    _facts: Bodies
     _added: list[Any]
-    _crossings: Crossings
     drain: Drain | None = None
     """Tells of the calls of the generation that went last by this swap."""
 
@@ -161,7 +145,7 @@ class Reversal:
         self._new_world.begin()
         functions = self._crossings.returning
         functions += [] if returning is None else [pair.old for pair in returning._pairing.functions]
-        self.drain = drain = drain_of(functions, self._new_world, partial(drained, self.settling_back))
+        self.drain = drain = drain_of(functions, partial(drained, self.settling_back))
         del functions
         self._crossings.there.live = True
         forks = self._crossings.backward(self.settling_back, self.settling)
@@ -169,17 +153,22 @@ class Reversal:
             pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]), crossing=forks)
             if forks.stand:
                 drain.wait_for(forks.awaited)
-                drain.wait_for_nested(code for code, _ in self.settling_back.nested)
+            if forks.stand or not HAS_THREADS:
+                drain.wait_for_nested([*forks.nested, *(code for code, _ in self.settling_back.nested)])
+            if self._is_warm:
+                self._went(drain, forward=False)
         except BaseException:
             self._crossings.there.live = False
+            self._new_world.reclaim()
             self._new_world.unwrap()
             raise
         finally:
             forks.landed()
-        self.settling_back.installed(forks)
+        self.settling_back.installed(forks, drain)
         self.plan.warnings += outlast(
             {
                 "what old calls had left behind may be led to what was taken back": self.settling.cancel,
+                "calls in flight of unchanged modules may meet the next version": self._crossings.came_back,
                 "effects of the import may have stayed": self._take_effects_back,
                 "typing may remember dropped classes": forget_aliases,
                 "abstract classes may remember dropped ones": lambda: forget_twins(
@@ -190,7 +179,7 @@ class Reversal:
                 "what calls in flight leave behind is not led back": drain.arm,
             }
         )
-        if drain.drained.is_set():
+        if drain.is_over and not self.settling_back.goes_on():
             self.settling_back.collapse()  # as when the swap was made
         return pause
 
@@ -214,7 +203,7 @@ class Reversal:
 
     def way_back(self, settling: Settling) -> tuple[NestedCode, Writes, bool]:
         """Return what is live if this swap is taken back, its writes, and whether a settling is its own."""
-        return self.settling.nested, self._writes, settling is self.settling
+        return self.settling.nested, self._settled, settling is self.settling
 
     def lineage_after_revert(self) -> Lineage:
         """Return the lineage that holds once the swap has been taken back."""

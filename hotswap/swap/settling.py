@@ -22,13 +22,17 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Protocol
 
-from hotswap.swap.clones import lead_clones
-from hotswap.swap.drain import Cloning, OldWorld
+from hotswap.swap.adrift import Stray, note
+from hotswap.swap.begun import begun, outlasting
+from hotswap.swap.clones import lead_back, lead_clones
+from hotswap.swap.drain import Cloning, Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
+from hotswap.swap.handing import hand_over
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, function_of
 from hotswap.swap.narrowing import narrow, reachable
@@ -85,7 +89,8 @@ class Settling:
         fronts: what stands for clones under the names of old modules while something is in flight: id -> (clone, it).
         forks: what the commit has installed beside them, if calls were in flight.
         junction: tells who gets what, if so.
-        handover: waits for the calls in flight, if there are any.
+        drain: waits for the calls in flight.
+        handover: hands them over, if there are any.
         cancelled: the swap was taken back.
         lingering: keeps the world for closures that stay old, if there are any.
     """
@@ -99,7 +104,9 @@ class Settling:
     fronts: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     forks: Forks | None = None
     junction: Junction | None = None
+    drain: Drain | None = None
     handover: Waiting | None = None
+    _nested_too: bool = True
     cancelled: bool = False
     lingering: Lingering | None = None
 
@@ -124,17 +131,50 @@ class Settling:
         self.fronts |= other.fronts
 
     def cancel(self) -> None:
-        """Note that the swap was taken back. The clones run what is live again: they must not keep its code alive."""
+        """Note that the swap was taken back. The clones run what is live again."""
         self.cancelled = True
-        self.names, self.cells, self.functions = [], [], []
-        self.fronts.clear()
+        for original, clone in self.functions:
+            note(Stray(clone.__code__, original, original.__globals__))
+        self.names, self.cells, self.cloning = [], [], None
+        if self.junction is None or self.junction.over:
+            self.lead_back()
         if self.lingering is not None:
             self.lingering.end()
 
-    def installed(self, forks: Forks) -> None:
-        """Note the forks of the commit, if there are any."""
+    def lead_back(self) -> list[FunctionType]:
+        """Lead what somebody may have got hold of to what is live, once the swap was taken back and all has drained.
+
+        Nobody may make a swap meanwhile. Returns what was led.
+        """
+        led = lead_back(self)
+        self.functions = []
+        self.fronts.clear()
+        return led
+
+    def installed(self, forks: Forks, drain: Drain) -> None:
+        """Note what waits for the calls in flight, and the forks of the commit, if there are any."""
+        self.drain = drain
         if forks.stand:
             self.forks, self.junction = forks, forks.junction
+            drain.begun = partial(begun, self.functions)
+
+    def goes_on(self) -> bool:
+        """Whether calls go on that old calls have begun; they are waited for then. Nobody may make a swap meanwhile."""
+        drain, junction = self.drain, self.junction
+        if drain is None or junction is None or self.cancelled or drain.drained.is_set():
+            return False
+        if not drain.is_over:
+            return True
+        first, self._nested_too = self._nested_too, False
+        plain = [code for code, _ in self.nested if first and not (junction.handed_over and id(code) in junction.same)]
+        return drain.again(outlasting(junction, self.functions, self.nested, nested_too=first), plain)
+
+    def over(self) -> None:
+        """The last call has ended. Never waits, and may be called again."""
+        self.world.drained()
+        drain, self.drain = self.drain, None
+        if drain is not None:
+            drain.end()
 
     @property
     def same(self) -> frozenset[int]:
@@ -146,10 +186,15 @@ class Settling:
         """Whether unchanged code of that generation calls the new."""
         return self.junction is not None and self.junction.handed_over
 
-    def hand_over(self) -> None:
-        """Have unchanged code of that generation call the new from now on."""
+    def hand_over(self, running: Iterable[CodeType], modules: Mapping[str, ModuleType]) -> None:
+        """Have unchanged code of that generation call the new from now on. Nobody may make a swap meanwhile.
+
+        Arguments:
+            running: the code that calls in flight run.
+            modules: the live modules.
+        """
         if self.junction is not None:
-            self.junction.handed_over = True
+            hand_over(self.junction, self.nested, running, modules)
 
     def narrow(self, frames: Iterable[FrameType]) -> None:
         """Keep only the forks that some calls may still come to: they go on for long. Nobody may make a swap meanwhile.
@@ -180,6 +225,9 @@ class Settling:
 
     def finish(self) -> None:
         """Take the forks away, and end: where nobody settles what drains."""
+        if self.goes_on():
+            return
+        self.over()
         self.collapse()
         self.end()
 
@@ -265,8 +313,8 @@ class Closures:
         """The closures that run nested code, or led to it until now."""
         for function in nested.referrers():
             place = nested.place(function.__code__)
-            if place is None:
-                continue
+            if place is None or not place.can_be_held:
+                continue  # a generator that is suspended holds the function that it runs, since CPython 3.14
             owner = self._owners.get(function)
             if owner is None:
                 self._made_with.setdefault(function, MadeWith.of(function, nested.header(function.__code__)))

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 
 from hotswap import walk
+from hotswap.swap.adrift import Stray, strays
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import functions_in, is_nested
 
@@ -58,6 +59,10 @@ class Shared:
         running = {id(code) for code, count in zip(codes, counts, strict=False) if count > alone - 1 + held[id(code)]}
         found = [function for function in functions if id(code_of(function)) in running]
         return [function for function in found if not self._names.isdisjoint(named(code_of(function)))]
+
+    def begun(self) -> list[Stray]:
+        """Return the code of calls that have begun before an earlier swap, were led on since, and may come there."""
+        return [stray for stray in strays(self._functions()) if not self._names.isdisjoint(named(stray.code))]
 
     def _functions(self) -> Iterator[FunctionType]:
         for name, module in self._modules.items():

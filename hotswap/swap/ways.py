@@ -83,16 +83,20 @@ class Junction:
         same: the ids of the code that is the same in both generations; the rest is changed, or not known to be.
         live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
         handed_over: unchanged code of it calls the new.
+        leads_on: there is such code in its own globals, and a call runs it.
         over: nothing of it is in flight any more.
-        attributes, functions: where forks ask for it.
+        attributes, functions: where forks ask for it, each by its id: one that goes on for hours sees many swaps.
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
         shared: the code of calls that had begun, of modules that stay, as weak references by its ids.
+        owners: the functions of which that is the code, by its ids.
         staying: the ids of the globals of these modules.
+        strays: other code that calls of this generation run, in globals of an earlier one or of its own: no function of
+            it has it.
     """
 
     __slots__ = (
-        *("attributes", "copies", "functions", "handed_over", "live", "number", "others", "over", "same", "shared"),
-        *("spaces", "staying"),
+        *("attributes", "copies", "functions", "handed_over", "leads_on", "live", "number", "others", "over"),
+        *("owners", "same", "shared", "spaces", "staying", "strays"),
     )
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
@@ -101,15 +105,53 @@ class Junction:
         self.same: frozenset[int] = frozenset()
         self.copies: frozenset[int] = frozenset()
         self.staying: frozenset[int] = frozenset()
-        self.live = self.handed_over = self.over = False
-        self.attributes: list[tuple[type, str]] = []
-        self.functions: list[Reference] = []
+        self.live = self.handed_over = self.leads_on = self.over = False
+        self.attributes: dict[tuple[int, str], tuple[type, str]] = {}
+        self.functions: dict[int, Reference] = {}
         self.shared: dict[int, weakref.ref[CodeType]] = {}
+        self.owners: dict[int, Reference] = {}
+        self.strays: dict[int, weakref.ref[CodeType]] = {}
 
-    def share(self, code: CodeType) -> None:
-        """Note code of a module that stays: whoever runs it has begun on this generation."""
-        shared, key = self.shared, id(code)
-        shared[key] = weakref.ref(code, lambda _: shared.pop(key, None))
+    def fork(self, function: FunctionType) -> None:
+        """Note a function that is a fork of this generation, as long as somebody holds it."""
+        functions, key = self.functions, id(function)
+        functions[key] = Reference(function, lambda _: functions.pop(key, None))
+
+    def share(self, code: CodeType, function: FunctionType) -> None:
+        """Note code of a function of a module that stays: whoever runs it has begun on this generation."""
+        _note(self.shared, code)
+        self.owners[id(code)] = Reference(function)
+
+    def follow(self, last: Junction) -> None:
+        """Note what another one has known of calls of modules that stay: it goes once more."""
+        for key, known in list(last.shared.items()):
+            code, owner = known(), last.owners.get(key)
+            function = None if owner is None else owner()
+            if code is not None and function is not None:
+                self.share(code, function)
+            elif code is not None:
+                self.stray(code)
+
+    def stray(self, code: CodeType) -> None:
+        """Note code that no function of this generation has, and that is of it."""
+        _note(self.strays, code)
+
+    def copied(self, codes: Iterable[tuple[CodeType, CodeType]]) -> None:
+        """Note the code that clones run.
+
+        Arguments:
+            codes: code of each function, and that of its clone.
+        """
+        pairs = [(id(code), id(copy)) for code, copy in codes]
+        copies = frozenset(copy for _, copy in pairs)
+        same = frozenset(copy for code, copy in pairs if code in self.same)
+        self.same, self.copies = self.same - copies | same, self.copies | copies
+
+    def keep(self, code: CodeType) -> None:
+        """Have calls that run some code stay old for as long as they last: there is nothing to hand them over to."""
+        if self.shared.pop(id(code), None) is not None:
+            self.stray(code)
+        self.same -= {id(code)}
 
     @property
     def armed(self) -> bool:
@@ -132,7 +174,7 @@ class Junction:
             return False
         if id(code) in self.shared:
             return session is None and not self.handed_over
-        if space not in self.spaces:
+        if space not in self.spaces and id(code) not in self.strays:
             return False
         if id(code) not in self.same:
             return True
@@ -159,6 +201,11 @@ class Junction:
         if session is not None and (number := session.number) is not None:
             return self.older(session, number)
         return not (self.handed_over or space in self.others)
+
+
+def _note(known: dict[int, weakref.ref[CodeType]], code: CodeType) -> None:
+    key = id(code)
+    known[key] = weakref.ref(code, lambda _: known.pop(key, None))
 
 
 class Ways:

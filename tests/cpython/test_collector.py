@@ -23,23 +23,19 @@ def pytest_set_aside() -> Iterator[None]:
 
 @pytest.fixture
 def collector_off() -> Iterator[None]:
-    collecting = gc.isenabled()
     gc.disable()
     gc.collect(0)
     yield
-    if collecting:
-        gc.enable()
+    gc.enable()
 
 
 @pytest.fixture
 def frozen() -> Iterator[None]:
-    collecting = gc.isenabled()
     gc.disable()
     gc.freeze()
     yield
     gc.unfreeze()
-    if collecting:
-        gc.enable()
+    gc.enable()
 
 
 class TestYoungestGeneration:
@@ -50,14 +46,12 @@ class TestYoungestGeneration:
 
     def test_hides_what_existed(self) -> None:
         old = Made()
-        collecting = gc.isenabled()
         gc.disable()
         try:
             gc.collect(0)
             assert not any(o is old for o in gc.get_objects(generation=0))
         finally:
-            if collecting:
-                gc.enable()
+            gc.enable()
 
     @pytest.mark.usefixtures("collector_off")
     def test_is_as_short_as_what_is_young(self) -> None:

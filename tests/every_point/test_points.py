@@ -5,7 +5,7 @@ is run again for each of them, and the other version takes the place of the one 
 everything changes at once, so that a call of one version that meets anything of the other fails, or shows it.
 
 ``HOTSWAP_EVERY_OPCODE=1`` makes a point of each instruction; that takes ten times as long.
-``HOTSWAP_EVERY_NTH_POINT=3`` takes each third one.
+``HOTSWAP_EVERY_NTH_POINT=10`` takes each tenth one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.threads, pytest.mark.slow]
 
 OPCODES = "HOTSWAP_EVERY_OPCODE" in os.environ
 EVERY = int(os.environ.get("HOTSWAP_EVERY_NTH_POINT", "1"))
-"""CI takes each third point on all interpreters but one, which takes them all."""
+"""CI takes each tenth point on all interpreters but one, which takes them all."""
 ROOMS = (functions, classes, suspended, handed_out, service)
 PROGRAMS: list[Program] = [program for room in ROOMS for program in room.PROGRAMS]
 

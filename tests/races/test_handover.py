@@ -315,6 +315,32 @@ class TestChangedLoop:
         finally:
             loop.end()
 
+    def test_keeps_the_constructors_of_the_classes_that_it_names(self, make_package: Callable[..., ModuleType]) -> None:
+        source = """
+            class Named:
+                def __init__(self, {more}n): self.made = "{v}"
+            class Below(Named):
+                pass
+            class Other:
+                def __init__(self, {more}n): self.made = "{v}"
+            def rows():
+                while True:
+                    yield "{v}", Named({pass_}1).made, Below({pass_}1).made
+            """
+        one, two = (
+            textwrap.dedent(source.format(v=v, more="z, " * n, pass_="0, " * n)) for v, n in (("1", 0), ("2", 1))
+        )
+        name = f"{make_package({'core.py': one}).__name__}.core"
+        __import__(name)
+        rows, other = sys.modules[name].rows(), sys.modules[name].Other
+        assert flat(next(rows)) == {"1"}
+        rollout = Patcher([name.partition(".")[0]], handover=0).apply(Patch.from_sources({name: two}, version="2"))
+        soon(lambda: not issubclass(type(vars(other)["__init__"]), walk.Fork))  # it is narrow: nothing names that one
+        assert flat(next(rows)) == {"1"}
+        assert flat(next(sys.modules[name].rows())) == {"2"}
+        rows.close()
+        assert rollout.drained.wait(20)
+
     def test_with_a_session_of_its_time_keeps_all(self, program: Callable[..., Program]) -> None:
         made = program()
         loop = Loop(made.core.changed)

@@ -1,0 +1,73 @@
+"""Releasing: forks are taken away once they serve nobody."""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import starmap
+from types import CodeType, FunctionType
+
+from hotswap import walk
+from hotswap.swap.forked_attributes import Attribute
+from hotswap.swap.forwarding import code_of, forwarder, ways_of
+from hotswap.swap.lineage import Reference
+from hotswap.swap.plan import Op
+from hotswap.swap.ways import Junction, Ways
+
+__all__ = ["release", "settle"]
+
+_SET, _DELETE = type.__setattr__, type.__delattr__
+_CODE = vars(FunctionType)["__code__"]
+
+
+def settle(junction: Junction) -> None:
+    """Take a generation out of the forks, and those away that serve no other one."""
+    junction.over = True
+    attributes, functions = list(junction.attributes.values()), list(junction.functions.values())
+    junction.attributes.clear()
+    junction.functions.clear()
+    release(junction, attributes, functions)
+
+
+def release(junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[Reference]) -> None:
+    """Take a generation out of some forks, and those away that serve no other one.
+
+    Nobody may make a swap meanwhile.
+    """
+    attributes = list(attributes)
+    deque(starmap(operator.call, list(_released(junction, attributes, functions))), maxlen=0)
+    for cls, _ in attributes:
+        if not any(issubclass(type(value), walk.Fork) for value in list(walk.class_space(cls).values())):
+            walk.forked.pop(id(cls), None)
+
+
+def _released(
+    junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[Reference]
+) -> Iterator[Op]:
+    for cls, name in attributes:
+        standing = walk.class_space(cls).get(name)
+        if not isinstance(standing, Attribute):
+            continue
+        ways = standing.ways
+        ways.leave(junction)
+        if not ways.old:
+            yield (_SET, cls, name, None if ways.aim is walk.MISSING else ways.aim)
+            if ways.aim is walk.MISSING:
+                yield (_DELETE, cls, name)
+    for reference in functions:
+        function: FunctionType | None = reference()
+        if function is None or (leads := ways_of(function.__code__)) is None:
+            continue
+        leads.leave(junction)
+        if not leads.old:
+            yield (_CODE.__set__, function, _plain(function, leads))
+            if leads.own is not None:  # who was about to call it comes back to the function
+                yield (_CODE.__set__, leads.own, forwarder(leads.own, function, leads.own.__code__))
+
+
+def _plain(function: FunctionType, ways: Ways) -> CodeType:
+    """The code of a function that has led some callers elsewhere, and does so no more."""
+    if ways.aim is None:
+        return code_of(function)
+    return forwarder(function, ways.aim, code_of(ways.aim) if type(ways.aim) is FunctionType else None)
