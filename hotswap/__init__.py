@@ -17,14 +17,17 @@ from hotswap.errors import (
     DowngradeError,
     HotswapError,
     LoadError,
+    ManifestError,
     MigrationError,
     NothingToRollBackError,
     OutdatedError,
     PatchError,
     PlanError,
     RequirementError,
+    SignatureError,
     SourceError,
     StateError,
+    TrustError,
     UnsupportedChangeError,
     WheelError,
     WrongPackageError,
@@ -36,6 +39,7 @@ from hotswap.rollout import Record, Rollout, State
 from hotswap.session import Session, session
 from hotswap.stage import staging
 from hotswap.swap import CallInFlight
+from hotswap.trust import Trust
 
 __version__ = "0.1.0"
 
@@ -47,6 +51,7 @@ __all__ = [
     "DowngradeError",
     "HotswapError",
     "LoadError",
+    "ManifestError",
     "MigrationError",
     "NothingToRollBackError",
     "OutdatedError",
@@ -58,9 +63,12 @@ __all__ = [
     "RequirementError",
     "Rollout",
     "Session",
+    "SignatureError",
     "SourceError",
     "State",
     "StateError",
+    "Trust",
+    "TrustError",
     "UnsupportedChangeError",
     "WheelError",
     "WrongPackageError",

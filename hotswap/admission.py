@@ -107,18 +107,19 @@ def _numbered(root: str, live: Version, counts: dict[str, int]) -> Version:
     return Version(f"{base}{'.' if local else '+'}hot.{counts[given]}")
 
 
-def admit(patch: Patch, live: Live, versions: Mapping[str, Version]) -> None:
+def admit(patch: Patch, live: Live, versions: Mapping[str, Version], *, may_be_older: bool = False) -> None:
     """Refuse a patch that must not even be loaded.
 
     Arguments:
         patch: the patch, with the versions that it gives to its packages.
         live: the managed modules as they run now.
         versions: what is live.
+        may_be_older: whether it may be older than that.
 
     Raises DowngradeError, RequirementError or SourceError.
     """
     given = {root: patch.version_of(root) or versions[root] for root in roots(patch, versions)}
-    older = [root for root in given if given[root] < versions[root]]
+    older = [] if may_be_older else [root for root in given if given[root] < versions[root]]
     same = [root for root in given if given[root] == versions[root]]
     # A folder of packages may hold some that are as they are live: these keep their version.
     if older or len(same) == len(given) or not all(_is_live(root, patch, live) for root in same):

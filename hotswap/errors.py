@@ -19,14 +19,17 @@ __all__ = [
     "DowngradeError",
     "HotswapError",
     "LoadError",
+    "ManifestError",
     "MigrationError",
     "NothingToRollBackError",
     "OutdatedError",
     "PatchError",
     "PlanError",
     "RequirementError",
+    "SignatureError",
     "SourceError",
     "StateError",
+    "TrustError",
     "UnsupportedChangeError",
     "WheelError",
     "WrongPackageError",
@@ -42,6 +45,7 @@ class HotswapError(Exception):
         patch: name and version of the patch concerned, such as ``"shop 1.2.1"``.
         running: what is live now, a mapping from package to version.
         advice: one sentence that says what to do about it.
+        code: one word for machines, where one type of error has several causes.
 
     All arguments are kept as attributes of the same names. The process is as it was before the call.
     `rollout` is the record of the rollout that this error ended, or None where there was none.
@@ -57,6 +61,7 @@ class HotswapError(Exception):
         patch: str | None = None,
         running: Mapping[str, Version | str] | None = None,
         advice: str | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -64,6 +69,7 @@ class HotswapError(Exception):
         self.patch = patch
         self.running: dict[str, str] | None = None
         self.advice = advice
+        self.code = code
         if running is not None:
             self.now_running(running)
 
@@ -106,6 +112,21 @@ class SourceError(PatchError):
 
 class WheelError(PatchError):
     """The wheel is damaged or unsafe: truncated, RECORD does not match, a path leads outside. Nothing was executed."""
+
+
+class ManifestError(PatchError):
+    """The `hotswap.toml` of the patch can't be used: not TOML, unknown keys, wrong types. Nothing was executed."""
+
+
+class TrustError(HotswapError):
+    """What was dropped may not run here, because the policy (`Trust`) says so. Nothing of it was executed.
+
+    `code` is one of the list in docs/reference/errors.md.
+    """
+
+
+class SignatureError(TrustError):
+    """The signature of what was dropped is missing, wrong, or no longer valid. Nothing of it was executed."""
 
 
 class RequirementError(HotswapError):

@@ -16,8 +16,11 @@ from functools import partial
 from packaging.version import Version
 
 from hotswap import collector
-from hotswap.errors import HotswapError, StateError
+from hotswap.admission import roots
+from hotswap.effects import checked_kinds
+from hotswap.errors import DowngradeError, HotswapError, ManifestError, StateError
 from hotswap.generation import Limit
+from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
@@ -25,7 +28,8 @@ from hotswap.settlement import catch_up
 from hotswap.shield import outlast
 from hotswap.succession import Succession
 from hotswap.swap import Leftover, Recalled, Swap, Undone
-from hotswap.verification import Check
+from hotswap.trust import Memory
+from hotswap.verification import Check, named_checks
 
 __all__ = ["Hosting"]
 
@@ -40,6 +44,8 @@ class Hosting:
     _succession: Succession
     _place: Place
     _checks: list[Check]
+    _check_timeout: float
+    _memory: Memory
     _history: OrderedDict[str, Record]
     _followers: list[Callable[[Record], None]]
     _load_timeout: float | None
@@ -50,9 +56,9 @@ class Hosting:
         """Return what is live, as a mapping from package to version."""
         return self._succession.versions
 
-    def checks(self) -> list[Check]:
-        """Return the checks to run."""
-        return list(self._checks)
+    def checks(self, patch: Patch) -> list[Check]:
+        """Return the checks to run: the patcher's, and those that the patch's manifest names."""
+        return [*self._checks, *named_checks(patch.checks, self._check_timeout)]
 
     def running(self) -> dict[str, Version]:
         """Return what is live."""
@@ -116,6 +122,9 @@ class Hosting:
             if rollout.state not in (State.VERIFIED, State.ARMED):
                 raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self.versions)
             superseded = self._succession.advance(rollout)
+            given = {root: rollout.patch.version_of(root) for root in roots(rollout.patch, self.versions)}
+            known = {root: version for root, version in given.items() if version is not None}
+            self._memory.note((rollout.given, rollout.patch.digest), known)
             self.move(rollout, (State.VERIFIED, State.ARMED), State.LIVE)
             if superseded is None or superseded.state is not State.LIVE:
                 return None
@@ -127,10 +136,19 @@ class Hosting:
         try:
             with self._change:
                 self._succession.begin(rollout)
-            candidate = self._succession.candidate(rollout, self._allow_effects | rollout.allow_effects)
+            allowed = self._allow_effects | rollout.allow_effects | _allowed_by(rollout.patch)
+            candidate = self._succession.candidate(rollout, allowed, partial(self._may_be_older, rollout))
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise rollout.reject(error) from error.__cause__
         rollout.staged(candidate, Limit(self._load_timeout, terms.cancelled, self._place.loading))
+
+    def _may_be_older(self, rollout: Rollout, patch: Patch) -> bool:
+        if rollout.older == "undo" and not any(map(self._memory.seen, (rollout.given, patch.digest))):
+            raise DowngradeError(
+                f"{patch.version} was never live here, so nothing can be undone to it",
+                advice="give the patch a newer version, or undo to what the history has",
+            )
+        return rollout.older != "never"
 
     def restage(self, rollout: Rollout) -> None:
         """Load the candidate of a rollout that was taken back anew. Its checks have passed before: it is verified."""
@@ -190,3 +208,12 @@ class Hosting:
             rollout.plan.warnings += outlast(discard)  # unless it is live
         self._place.abort("what it was staged on was rolled back")
         return told
+
+
+def _allowed_by(patch: Patch) -> frozenset[str]:
+    """The kinds of effects that a manifest allows. They are judged here: the artifact knows nothing of effects."""
+    try:
+        return checked_kinds(patch.allow_effects)
+    except ValueError as error:
+        advice = "mend its hotswap.toml; docs/reference/manifest.md has every key"
+        raise ManifestError(str(error), patch=patch.label, advice=advice) from None

@@ -28,8 +28,8 @@ __all__ = ["Host", "Journey"]
 class Host(Auditor, Protocol):
     """What a rollout needs of the patcher that owns what is live."""
 
-    def checks(self) -> list[Check]:
-        """The checks to run."""
+    def checks(self, patch: Patch, /) -> list[Check]:
+        """The checks to run on the candidate of a patch."""
 
     def running(self) -> dict[str, Version]:
         """What is live."""
@@ -80,6 +80,8 @@ class Journey(Aftermath):
     Attributes:
         id: names the rollout in the history and in events.
         patch: what is rolled out.
+        given: the digest of the patch as it was given; it may have got a version since.
+        older: whether it may be older than what is live: `never`, `undo` (if it was live here before), `always`.
         adapters: those for the frameworks in use, until the rollout is live or over.
         version: the version that its packages get.
         state: where it stands.
@@ -107,6 +109,8 @@ class Journey(Aftermath):
         self._limit = Limit()
         self._has_migrated = False
         self.allow_effects: frozenset[str] = frozenset()
+        self.older = "never"
+        self.given = patch.digest
         self._on_candidate: object | None = None
         """What stands for the candidate in the sessions that are on it, while it is armed."""
         self._loading = False
@@ -136,7 +140,7 @@ class Journey(Aftermath):
         """The facts of this moment."""
         patch = self.patch
         facts = (self.id, patch.name, patch.version, patch.digest, self.state, self.reason, self.started, self.changed)
-        return Record(*facts, self.report, self.pause)
+        return Record(*facts, self.report, self.pause, patch.note)
 
     def _migrate(self, cancelled: threading.Event) -> None:
         if self._has_migrated:  # when it was armed

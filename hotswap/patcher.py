@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from os import PathLike
 from types import EllipsisType
 from typing import TYPE_CHECKING, TypeVar, overload
@@ -26,12 +27,13 @@ from hotswap.effects import checked_kinds
 from hotswap.errors import OutdatedError, StateError
 from hotswap.hosting import Hosting
 from hotswap.patch import Patch
-from hotswap.place import Place, Seconds, Terms
+from hotswap.place import Older, Place, Seconds, Terms
 from hotswap.records import BEFORE_LIVE
 from hotswap.rollout import Record, Rollout
 from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
 from hotswap.succession import Succession
+from hotswap.trust import Memory, Trust, checked_trust
 from hotswap.verification import Check
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Patcher(Hosting):
         allow_effects: kinds of import-time effects that patches may leave; one that leaves another is refused.
         handover: seconds that calls in flight have to finish on old code. What goes on after that (an endless loop)
             calls new code where the patch did not change its own; 0 hands over at once, None never.
+        trust: the policy for what comes from watched directories, unless `watch` gets another; None: all of it is
+            applied. What is given to `apply` is as trusted as the code that does so.
 
     Raises ValueError for names that are no top-level packages, TypeError or ValueError for what is no time limit or no
     kind of effect, WrongPackageError for packages that do not exist.
@@ -73,6 +77,7 @@ class Patcher(Hosting):
         closures: bool = True,
         allow_effects: Iterable[str] = (),
         handover: float | None = 10.0,
+        trust: Trust | None = None,
     ) -> None:
         names = checked_packages(packages)
         if load_timeout is not None:
@@ -89,6 +94,8 @@ class Patcher(Hosting):
         self._succession = Succession(names, Settlement(self._change, closures=closures))
         self._place = Place(self, self.running)
         self._followers: list[Callable[[Record], None]] = []
+        self._trust = checked_trust(trust)
+        self._memory = Memory(None if trust is None else trust.seen)
 
     def __repr__(self) -> str:
         return f"<Patcher of {', '.join(f'{name} {version}' for name, version in self.versions.items())}>"
@@ -138,7 +145,13 @@ class Patcher(Hosting):
     # --- rollouts ------------------------------------------------------------------------------------------------
 
     def stage(
-        self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = (), handover: Seconds = ...
+        self,
+        patch: Patch,
+        *,
+        wait: float | None = 0.0,
+        allow_effects: Iterable[str] = (),
+        handover: Seconds = ...,
+        undo: bool = False,
     ) -> Rollout:
         """Load a patch side by side with what is live, and plan the swap. Live code is not touched.
 
@@ -147,11 +160,12 @@ class Patcher(Hosting):
             wait: seconds to wait for another rollout that is in progress; 0 refuses at once, None waits for ever.
             allow_effects: kinds of import-time effects that this patch may leave, besides those of the patcher.
             handover: seconds, as those of the patcher, for this rollout and its rollback.
+            undo: the patch was live here before, and may be older than what is live.
 
         Raises BusyError if another rollout is in progress, and a HotswapError that says what is wrong with the patch;
         the process is as it was then.
         """
-        return self._stage(patch, Terms.of(wait, allow_effects, handover))
+        return self._stage(patch, Terms.of(wait, allow_effects, handover, _older(undo)))
 
     def _stage(self, patch: Patch, terms: Terms) -> Rollout:
         if not isinstance(patch, Patch):
@@ -161,7 +175,7 @@ class Patcher(Hosting):
             with self._change:
                 rollout = Rollout(self, patch, patch.version or Version("0"))
                 rollout.handover = self._handover if isinstance(terms.handover, EllipsisType) else terms.handover
-                rollout.allow_effects = terms.allow_effects
+                rollout.allow_effects, rollout.older = terms.allow_effects, terms.older
                 self._place.rollout = rollout
         except BaseException:
             self.leave(None)
@@ -170,24 +184,36 @@ class Patcher(Hosting):
         return rollout
 
     def apply(
-        self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = (), handover: Seconds = ...
+        self,
+        patch: Patch,
+        *,
+        wait: float | None = 0.0,
+        allow_effects: Iterable[str] = (),
+        handover: Seconds = ...,
+        undo: bool = False,
     ) -> Rollout:
         """Stage, verify and commit a patch.
 
         Arguments and errors are those of `stage`, `Rollout.verify` and `Rollout.commit`. If anything fails, the
         rollout is rejected and the process is as it was.
         """
-        return self._walk(patch, Terms.of(wait, allow_effects, handover), None)
+        return self._walk(patch, Terms.of(wait, allow_effects, handover, _older(undo)), None)
 
     async def apply_async(
-        self, patch: Patch, *, wait: float | None = 0.0, allow_effects: Iterable[str] = (), handover: Seconds = ...
+        self,
+        patch: Patch,
+        *,
+        wait: float | None = 0.0,
+        allow_effects: Iterable[str] = (),
+        handover: Seconds = ...,
+        undo: bool = False,
     ) -> Rollout:
         """Do what `apply` does in a thread, so that the event loop goes on; asynchronous checks run on the loop.
 
         If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
         if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
-        terms = Terms.of(wait, allow_effects, handover)
+        terms = Terms.of(wait, allow_effects, handover, _older(undo))
         loop = asyncio.get_running_loop()
         # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
         executor = ThreadPoolExecutor(1, thread_name_prefix="hotswap-apply")
@@ -249,15 +275,31 @@ class Patcher(Hosting):
         newest.rollback(reason)
         return newest
 
-    def watch(self, directory: str | PathLike[str], *, interval: float = 2.0) -> Watch:
+    def watch(self, directory: str | PathLike[str], *, interval: float = 2.0, trust: Trust | None = None) -> Watch:
         """Return a context manager that applies what is dropped into a directory.
 
         Arguments:
             directory: where patches are dropped; it is made if it is missing.
             interval: seconds between full looks at it, besides those that the file system asks for.
+            trust: the policy for what is dropped there; that of the patcher by default.
         """
-        from hotswap.watching import Watch, follow  # a way in that few need, and the only import that points up
+        from hotswap.watching import Gate, Watch, follow  # a way in that few need, and the only import that points up
 
         if follow not in self._followers:
             self._followers.append(follow)
-        return Watch(lambda patch: self.apply(patch), directory, interval=interval, patcher=self, running=self.running)
+        policy = self._trust if trust is None else checked_trust(trust)
+        return Watch(
+            partial(self._apply_dropped, "always" if policy is not None and policy.downgrade else "never"),
+            directory,
+            interval=interval,
+            patcher=self,
+            running=self.running,
+            gate=None if policy is None else partial(Gate, policy, self._memory, self.running),
+        )
+
+    def _apply_dropped(self, older: Older, patch: Patch) -> Rollout:
+        return self.apply(patch) if older == "never" else self._walk(patch, Terms.of(0.0, (), ..., older), None)
+
+
+def _older(undo: bool) -> Older:
+    return "undo" if undo else "never"

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import EllipsisType
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from weakref import WeakSet
 
 from hotswap.effects import checked_kinds
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from hotswap.rollout import Rollout
 
-__all__ = ["Place", "Seconds", "Terms"]
+__all__ = ["Older", "Place", "Seconds", "Terms"]
 
+Older: TypeAlias = 'Literal["never", "undo", "always"]'
 Seconds: TypeAlias = "float | EllipsisType | None"
 
 
@@ -38,15 +39,17 @@ class Terms(NamedTuple):
         cancelled: ends the wait, and what runs; whoever sets it calls `Place.wake`.
         allow_effects: kinds of import-time effects that may be left behind.
         handover: seconds that calls in flight have to finish; None: for ever; `...`: as the patcher has it.
+        older: whether the patch may be older than what is live: never, where it was live here before, or always.
     """
 
     wait: float | None
     cancelled: threading.Event
     allow_effects: frozenset[str]
     handover: Seconds = ...
+    older: Older = "never"
 
     @classmethod
-    def of(cls, wait: float | None, allow_effects: Iterable[str], handover: Seconds) -> Terms:
+    def of(cls, wait: float | None, allow_effects: Iterable[str], handover: Seconds, older: Older = "never") -> Terms:
         """Return terms that nobody has cancelled.
 
         Raises TypeError or ValueError for what is no time, or no kind of effect.
@@ -54,7 +57,7 @@ class Terms(NamedTuple):
         check_wait(wait)
         if handover is not ...:
             check_wait(handover, "handover")
-        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover)
+        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover, older)
 
 
 class Place:

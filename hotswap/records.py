@@ -35,7 +35,8 @@ class Record:
 
     `version` is None for a patch that had none and was refused before it got one. `started` and `finished` are times
     in UTC, `finished` being when the state was reached. `pause` is how long, in seconds, the other threads waited for
-    the swap (of a rolled back rollout: for the way back), or None if nothing was swapped.
+    the swap (of a rolled back rollout: for the way back), or None if nothing was swapped. `note` is what the patch's
+    manifest says for the history.
     """
 
     id: str
@@ -48,3 +49,4 @@ class Record:
     finished: datetime
     report: Report
     pause: float | None
+    note: str = ""

@@ -100,7 +100,8 @@ class Rollout(Armed):
             raise self._wrong("verified", "it has to be staged")
         self._judging = cancelled
         try:
-            report = run_checks(self._host.checks(), self.candidate, loop=loop, token=self._host, cancelled=cancelled)
+            checks = self._host.checks(self.patch)
+            report = run_checks(checks, self.candidate, loop=loop, token=self._host, cancelled=cancelled)
         finally:
             self._judging = None
         self.report = report

@@ -32,6 +32,7 @@ from hotswap.generation import (
     forget,
     standing,
 )
+from hotswap.patch import Patch
 from hotswap.records import BEFORE_LIVE
 from hotswap.rollout import Rollout, State
 from hotswap.settlement import Settlement
@@ -111,12 +112,14 @@ class Succession:
         """Forget a rollout that will not go live."""
         self._staged_on.pop(rollout.id, None)
 
-    def candidate(self, rollout: Rollout, allow_effects: frozenset[str]) -> Candidate:
-        """Admit the patch of a rollout, and lay out its files. Nothing of it is executed."""
+    def candidate(
+        self, rollout: Rollout, allow_effects: frozenset[str], may_be_older: Callable[[Patch], bool]
+    ) -> Candidate:
+        """Admit the patch of a rollout, if need be an older one, and lay out its files. Nothing of it is executed."""
         patch = resolve(rollout.patch, self._live)
         rollout.patch = patch.with_versions(versions_for(patch, self.versions, self._hot))
         version = rollout.version = rollout.patch.version or rollout.version
-        admit(rollout.patch, self._live, self.versions)
+        admit(rollout.patch, self._live, self.versions, may_be_older=may_be_older(rollout.patch))
         paths = self._shelf.base_paths(self._live)
         regular = {entry.name for entry in self._live if entry.package and not entry.namespace}
         tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths, regular)

@@ -391,6 +391,7 @@ class TestOutcome:
             "error": None,
             "process": os.getpid(),
             "rolled_out": apply.patches[0].digest,
+            "code": None,
         }
         assert outcome.applied
         assert by_hand.outcomes == {path.name: outcome}
@@ -413,6 +414,7 @@ class TestOutcome:
             "error": "DowngradeError",
             "process": os.getpid(),
             "rolled_out": None,
+            "code": None,
         }
         assert not outcome.applied
         assert markers(drops) == [f"{path.name}.failed"]

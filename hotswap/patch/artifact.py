@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,11 +15,13 @@ from packaging.version import Version
 from hotswap.errors import PatchError, RequirementError, SourceError
 from hotswap.patch import requirements
 from hotswap.patch.contents import Contents, as_version, listed, reason_of
-from hotswap.patch.folders import read_folder, read_module
+from hotswap.patch.digests import digest_of
+from hotswap.patch.folders import module_of, read_folder, read_module
+from hotswap.patch.manifest import Manifest
 from hotswap.patch.names import checked_module, locate, named, path_for, tops, unsafe
-from hotswap.patch.overrides import checked_overrides, moved_overrides, override_parts
+from hotswap.patch.overrides import checked_overrides, moved_overrides
 from hotswap.patch.sources import SourceFile, complaint, encode
-from hotswap.patch.wheel import read_wheel
+from hotswap.patch.wheel import read_wheel, wheel_of
 
 __all__ = ["Patch"]
 
@@ -47,11 +48,17 @@ class Patch:
     requires_python: SpecifierSet | None = None
     """Versions of Python that it runs on, from its metadata."""
     requires: tuple[Requirement, ...] = ()
-    """What has to be installed, from its metadata."""
+    """What has to be installed, from its metadata and its manifest."""
     keep: frozenset[str] = frozenset()
     """Data, as ``module:name`` or ``module:Class.attribute``, that stays although its definition changed."""
     replace: frozenset[str] = frozenset()
     """Data that is made anew although its definition did not change."""
+    allow_effects: frozenset[str] = frozenset()
+    """Kinds of import-time effects that it may leave, from its manifest."""
+    checks: tuple[str, ...] = ()
+    """Checks to run besides those of the patcher, as ``module:function``, from its manifest."""
+    note: str = ""
+    """What its manifest says for the history."""
     versions: Mapping[str, Version] = field(default_factory=dict)
     """Top-level package or module -> its version, where not all of the patch have one; what it lacks states none."""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -76,6 +83,8 @@ class Patch:
             "files": MappingProxyType(files),
             "complete": frozenset(self.complete),
             "requires": tuple(self.requires),
+            "allow_effects": frozenset(self.allow_effects),
+            "checks": tuple(self.checks),
             "versions": MappingProxyType(dict(self.versions)),
             "metadata": MappingProxyType(dict(self.metadata)),
             "sources": MappingProxyType(sources),
@@ -83,7 +92,7 @@ class Patch:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "digest", _digest(self))
+        object.__setattr__(self, "digest", digest_of(self))
 
     # --- making one --------------------------------------------------------------------------------------------------
 
@@ -114,13 +123,45 @@ class Patch:
         """
         wanted = None if version is None else as_version(version)
         place = Path(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 - resolve() would lose the name of a link
-        contents = _read(place, module)
+        return cls._of(_read(place, module), wanted, keep, replace, {"origin": str(place)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str, *, manifest: bytes | None = None) -> Patch:
+        """Make a patch of the bytes of one file, wherever they came from; nothing of it is executed.
+
+        Arguments:
+            data: the bytes of a ``.py`` file or a wheel.
+            name: of the file: it says which module it is (``shop.pricing.py``), or which wheel.
+            manifest: the bytes of the ``hotswap.toml`` that lies beside a wheel.
+
+        Raises what `from_path` does.
+        """
+        if name.endswith(".whl"):
+            return cls._of(wheel_of(data, name, manifest), None, (), (), {})
+        if not name.endswith(".py") or manifest is not None:
+            raise PatchError(
+                f"{name} is no {'wheel' if manifest is not None else '.py file and no wheel'}",
+                advice="give a wheel (.whl), or a .py file, which has no manifest",
+            )
+        return cls._of(module_of(data, Path(name), name.removesuffix(".py")), None, (), (), {})
+
+    @classmethod
+    def _of(
+        cls,
+        contents: Contents,
+        wanted: Version | None,
+        keep: Collection[str],
+        replace: Collection[str],
+        origin: Mapping[str, str],
+    ) -> Patch:
         if contents.kind == "wheel" and wanted not in {None, contents.version}:
             raise PatchError(
-                f"version {wanted} was asked for, but {place.name} is version {contents.version}",
+                f"version {wanted} was asked for, but {Path(origin['origin']).name} is version {contents.version}",
                 patch=f"{contents.name} {contents.version}",
                 advice="leave the version out, or give the wheel that was meant",
             )
+        said = contents.manifest or Manifest()
+        wanted = wanted or said.version
         return cls(
             name=contents.name,
             version=contents.version if wanted is None else wanted,
@@ -128,10 +169,13 @@ class Patch:
             files=contents.files,
             complete=contents.complete,
             requires_python=contents.requires_python,
-            requires=contents.requires,
-            keep=keep,  # type: ignore[arg-type]  # checked and frozen there
-            replace=replace,  # type: ignore[arg-type]  # as above
-            metadata={"origin": str(place), "kind": contents.kind},
+            requires=(*contents.requires, *said.requirements),
+            keep=_joined(keep, said.keep),
+            replace=_joined(replace, said.replace),
+            allow_effects=said.allow_effects,
+            checks=said.checks,
+            note=said.note,
+            metadata={**origin, "kind": contents.kind},
         )
 
     @classmethod
@@ -284,6 +328,11 @@ class Patch:
         return f"<Patch {self.label}, {len(self.sources)} modules, sha256 {self.digest[:12]}>"
 
 
+def _joined(given: Collection[str], said: frozenset[str]) -> frozenset[str]:
+    # What is no collection of names is told by the check of all that is kept and replaced.
+    return frozenset({*given, *said}) if said and not isinstance(given, str) else given  # type: ignore[return-value]
+
+
 def _read(path: Path, module: str | None) -> Contents:
     try:
         if not path.exists():
@@ -323,31 +372,3 @@ def _moved(path: str, patch: Patch, old: str, new: str) -> str | None:
     if path.startswith(f"{before}/") or (extension == path and "/__init__." not in path):
         return after + path[len(before) :]
     return None
-
-
-def _digest(patch: Patch) -> str:
-    """Hash a patch so that no two patches share their input: each part goes with its length before it."""
-    whole = hashlib.sha256()
-    for part in _parts(patch):
-        whole.update(b"%d:" % len(part))
-        whole.update(part)
-    return whole.hexdigest()
-
-
-def _parts(patch: Patch) -> Iterator[bytes]:
-    also = [*(["overrides"] if patch.keep or patch.replace else []), *(["versions"] if patch.versions else [])]
-    yield ", with ".join(["hotswap patch 1", *([" and ".join(also)] if also else [])]).encode()
-    yield patch.name.encode(errors="surrogatepass")
-    yield b"" if patch.version is None else str(patch.version).encode()
-    yield b"%d" % len(patch.complete)
-    for name in sorted(patch.complete):
-        yield name.encode(errors="surrogatepass")
-    yield from override_parts(patch.keep, patch.replace)
-    if patch.versions:
-        yield b"versions"
-        yield b"%d" % len(patch.versions)
-        yield from (f"{name} {version}".encode() for name, version in sorted(patch.versions.items()))
-    for path, data in patch.files.items():
-        # A file name that is not valid in the file system's encoding has surrogates in Python.
-        yield path.encode(errors="surrogatepass")
-        yield data

@@ -7,12 +7,16 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from hotswap.errors import PatchError
+
+if TYPE_CHECKING:
+    from hotswap.patch.manifest import Manifest
 
 __all__ = ["MAX_SIZE", "Contents", "as_version", "listed", "read_file"]
 
@@ -37,6 +41,8 @@ class Contents:
     requires: tuple[Requirement, ...] = ()
     versions: Mapping[str, Version] = field(default_factory=dict)
     """Top-level name -> what it says of itself, where not all that was read has one version."""
+    manifest: Manifest | None = None
+    """What its `hotswap.toml` says, where it has one."""
 
 
 def listed(subject: str, issues: Sequence[str]) -> str:

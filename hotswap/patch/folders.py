@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotswap.errors import PatchError
 from hotswap.patch.contents import MAX_SIZE, Contents, listed, read_file, reason_of
+from hotswap.patch.manifest import MANIFEST, Manifest, parse_manifest
 from hotswap.patch.metadata import DIST_INFO, Metadata, choose, parse_metadata
 from hotswap.patch.names import checked_module, is_litter, locate, module_at, named, path_for, tops, unsafe
 from hotswap.patch.sources import stated_version
 
-__all__ = ["read_folder", "read_module"]
+__all__ = ["module_of", "read_folder", "read_module"]
 
 _INIT = "__init__.py"
 
 
 def read_module(path: Path, module: str | None) -> Contents:
     """Return a single source file as a part of its package; its name is given, or said by where it lies."""
+    return module_of(None, path, module, _around(path.parent))
+
+
+def module_of(data: bytes | None, path: Path, module: str | None, around: Sequence[str] = ()) -> Contents:
+    """Return a single source file as a part of its package.
+
+    Arguments:
+        data: its bytes; None: they are read from `path`.
+        path: where it came from.
+        module: its dotted name; None: the names of the packages around it and its own say it.
+        around: the packages that it lies in, from the outermost.
+    """
     stem = path.name.removesuffix(".py")
-    around = _around(path.parent)
     name, package = named(module if module is not None else ".".join([*around, stem]))
     place = path_for(name, package=package or stem == "__init__")
     if module_at(place) is None or name == "__init__":
         raise PatchError(
             f"{path} does not say to which package it belongs", advice=f"name it: module='shop.{name}', for instance"
         )
-    data, top = read_file(path, MAX_SIZE), name.partition(".")[0]
+    data, top = read_file(path, MAX_SIZE) if data is None else data, name.partition(".")[0]
     # What a module deeper in a package calls its version is not that of the package; a bare name may be one.
     whole = name == top and (bool(around) or module is not None or "." in stem)
     return Contents("file", top, stated_version(data) if whole else None, {place: data}, frozenset())
@@ -59,13 +71,16 @@ def _package(path: Path, module: str | None) -> Contents:
     listing = _Listing(os.path.realpath(path))
     listing.walk(str(path), name.replace(".", "/"))
     files = listing.read(path)
-    sources, _ = locate(files)
+    sources, extensions = locate(files)
     _not_empty(path, listing, sources)
+    manifest = _manifest(files, f"{name.replace('.', '/')}/{MANIFEST}", path)
+    if manifest is not None:
+        manifest.hold_against([*sources, *extensions], None, str(path / MANIFEST))
     top = name.partition(".")[0]
     # Without its __init__.py it is a portion of a package, not the whole.
     whole = name == top and path_for(top, package=True) in files
     version = stated_version(files[path_for(top, package=True)]) if whole else None
-    return Contents("package", top, version, files, frozenset({top} if whole else ()))
+    return Contents("package", top, version, files, frozenset({top} if whole else ()), manifest=manifest)
 
 
 def _packages(path: Path) -> Contents:
@@ -91,6 +106,9 @@ def _packages(path: Path) -> Contents:
     _not_empty(path, listing, modules)
     # A package without __init__.py may lie in other places too: this is a portion of it, not the whole.
     whole = frozenset(module for module in modules if "." not in module)
+    manifest = _manifest(files, MANIFEST, path)
+    if manifest is not None:
+        manifest.hold_against(modules, None, str(path / MANIFEST))
     info = choose({name: _below(files, name) for name in infos}, tops(modules))
     if info is None:
         names = tops(modules)
@@ -98,11 +116,17 @@ def _packages(path: Path) -> Contents:
         stated = {name: version for name, version in said.items() if version is not None}
         agreed = len(set(said.values())) == 1
         highest = max(stated.values(), default=None)
-        return Contents("folder", "+".join(names), highest, files, whole, versions={} if agreed else stated)
+        versions = {} if agreed else stated
+        return Contents("folder", "+".join(names), highest, files, whole, versions=versions, manifest=manifest)
     metadata = _usable(path, info, parse_metadata(files[f"{info}/METADATA"]))
-    return Contents(
-        "folder", metadata.name, metadata.version, files, whole, metadata.requires_python, metadata.requires
-    )
+    if manifest is not None:
+        manifest.hold_against(modules, metadata.version, str(path / MANIFEST))
+    needs = (metadata.requires_python, metadata.requires)
+    return Contents("folder", metadata.name, metadata.version, files, whole, *needs, manifest=manifest)
+
+
+def _manifest(files: Mapping[str, bytes], place: str, path: Path) -> Manifest | None:
+    return parse_manifest(files[place], str(path / MANIFEST)) if place in files else None
 
 
 def _child(listing: _Listing, entry: os.DirEntry[str]) -> None:

@@ -22,13 +22,14 @@ from packaging.tags import Tag, sys_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from hotswap.errors import RequirementError, WheelError
+from hotswap.errors import ManifestError, RequirementError, WheelError
 from hotswap.patch.contents import MAX_SIZE, Contents, listed, read_file
+from hotswap.patch.manifest import MANIFEST, MAX_MANIFEST, Manifest, parse_manifest
 from hotswap.patch.metadata import DIST_INFO, Metadata, parse_metadata, stands_for
 from hotswap.patch.names import is_litter, locate, unsafe
 from hotswap.patch.records import check_record
 
-__all__ = ["MAX_RATIO", "RATIO_FROM", "read_wheel"]
+__all__ = ["MAX_RATIO", "RATIO_FROM", "read_wheel", "wheel_of"]
 
 MAX_RATIO = 100
 """How many times larger than the file its contents may be; zeros reach 1,000, real code about 10."""
@@ -51,15 +52,28 @@ _UNREADABLE = (
 
 
 def read_wheel(path: Path) -> Contents:
+    """Return the contents of a wheel, and of the manifest `NAME.toml` beside it.
+
+    Raises `WheelError` and `RequirementError`, as `wheel_of` does, and `ManifestError`.
+    """
+    beside = path.with_name(f"{path.name}.toml")
+    return wheel_of(read_file(path, MAX_SIZE), path.name, read_file(beside, MAX_MANIFEST) if beside.exists() else None)
+
+
+def wheel_of(data: bytes, file: str, beside: bytes | None = None) -> Contents:
     """Return the contents of a wheel.
+
+    Arguments:
+        data: its bytes.
+        file: its name.
+        beside: the bytes of the manifest that lies beside it, if there is one.
 
     Raises `WheelError` that names everything that is wrong with it, and `RequirementError` for a wheel that is sound
     but was built for another interpreter or system.
     """
-    data = read_file(path, MAX_SIZE)
     issues: list[str] = []
-    name, version, tags = _stated(path.name, issues)
-    files, broken = _unpacked(data, path.name, issues)
+    name, version, tags = _stated(file, issues)
+    files, broken = _unpacked(data, file, issues)
     info, metadata = _described(files, name, version, issues)
     if info is not None:
         issues += check_record(info, files, broken)
@@ -70,12 +84,25 @@ def read_wheel(path: Path) -> Contents:
         issues.append("holds no Python module")
     misfit = _misfit(tags)
     if issues or metadata is None or metadata.version is None:
-        _refuse(path.name, [*issues, *misfit])
+        _refuse(file, [*issues, *misfit])
     if misfit:
         raise RequirementError(misfit, patch=f"{metadata.name} {metadata.version}")
+    manifest = _manifest(files, f"{info}/{MANIFEST}", beside, file)
+    if manifest is not None:
+        manifest.hold_against([*sources, *extensions], metadata.version, f"the manifest of {file}")
     # A package without __init__.py is shared with other distributions: this wheel has its own portion of it only.
     whole = frozenset(module for module in (*sources, *extensions) if "." not in module)
-    return Contents("wheel", metadata.name, metadata.version, files, whole, metadata.requires_python, metadata.requires)
+    needs = (metadata.requires_python, metadata.requires)
+    return Contents("wheel", metadata.name, metadata.version, files, whole, *needs, manifest=manifest)
+
+
+def _manifest(files: dict[str, bytes], place: str, beside: bytes | None, file: str) -> Manifest | None:
+    """Return what the wheel says of itself; what lies beside it becomes one of its files, and so part of the digest."""
+    if beside is not None:
+        if place in files:
+            raise ManifestError(f"{file} has two manifests: {place} in it, and {file}.toml beside", advice="drop one")
+        files[place] = beside
+    return parse_manifest(files[place], f"the manifest of {file}") if place in files else None
 
 
 def _refuse(file: str, issues: list[str]) -> NoReturn:

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 
 from packaging.version import Version
 
-from hotswap.errors import BusyError, HotswapError, PatchError
+from hotswap.errors import BusyError, HotswapError, PatchError, TrustError
 from hotswap.patch import Patch
 from hotswap.rollout import Record, Rollout
 from hotswap.stopping import is_interrupt
+from hotswap.trust import Waiting
+from hotswap.watching.gate import Gate
 from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.scanning import Drop, digest_of
 
@@ -47,13 +49,20 @@ class Taken:
         return (self.version is None, self.version or _NO_VERSION, self.drop.name)
 
 
-def take(drop: Drop, running: Callable[[], Mapping[str, Version]] | None = None) -> Taken:
+def take(
+    drop: Drop, running: Callable[[], Mapping[str, Version]] | None = None, gate: Gate | None = None
+) -> Taken | Waiting:
     """Read the bytes of a drop. Never raises an Exception: a drop that makes no patch is a failure to report.
 
     Arguments:
         drop: what was dropped.
         running: returns what is live; a failure says that too.
+        gate: the policy that it has to pass; None: everything passes.
+
+    Returns what it lacks instead, where that may still come.
     """
+    if gate is not None:
+        return _take_through(gate, drop, running)
     try:
         if drop.look.odd is not None:
             raise PatchError(drop.look.odd)
@@ -61,14 +70,26 @@ def take(drop: Drop, running: Callable[[], Mapping[str, Version]] | None = None)
         module = drop.path.stem if drop.path.suffix == ".py" else None
         patch = Patch.from_path(drop.path, module=module)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the drop, it is the drop's outcome
-        if running is not None and isinstance(error, HotswapError):
-            error.now_running(running())
-        failure = _failure(error)
+        failure = _failure(error, running)
         try:
             return Taken(drop, digest_of(drop.path), None, failure)
         except OSError as unreadable:
             return Taken(drop, drop.look.stamp, None, Failure.unreadable(unreadable))
     return Taken(drop, patch.digest, patch, None)
+
+
+def _take_through(gate: Gate, drop: Drop, running: Callable[[], Mapping[str, Version]] | None) -> Taken | Waiting:
+    try:
+        if drop.look.odd is not None and drop.look.many:
+            raise TrustError(drop.look.odd, code="too-many-files", advice="drop less, or raise Trust(max_files=...)")
+        found = gate.take(drop.name)
+    except OSError as unreadable:
+        return Taken(drop, drop.look.stamp, None, Failure.unreadable(unreadable))
+    except Exception as error:  # noqa: BLE001 - as in `take`
+        # By its looks and not by its bytes: it may be refused for its signature, its owner, or what lies beside it, and
+        # has to be judged again when those are other ones.
+        return Taken(drop, drop.look.stamp, None, _failure(error, running))
+    return found if isinstance(found, Waiting) else Taken(drop, found.digest, found, None)
 
 
 def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, Rollout | None]:
@@ -122,11 +143,14 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, R
         process=os.getpid(),
         time=datetime.now(UTC),
         rolled_out=None if record is None else record.digest,
+        code=failure.code,
         traceback=failure.traceback,
     )
     return outcome, None
 
 
-def _failure(error: BaseException) -> Failure:
+def _failure(error: BaseException, running: Callable[[], Mapping[str, Version]] | None = None) -> Failure:
+    if running is not None and isinstance(error, HotswapError):
+        error.now_running(running())
     # Our own errors say all there is to say; where a stranger's error comes from, only its traceback tells.
     return Failure.of(error, None if isinstance(error, HotswapError) else traceback.format_exc())

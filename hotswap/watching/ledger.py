@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from hotswap.events import emit
-from hotswap.watching.outcome import FAILED, LIVE, Outcome, read_marker, write_marker
+from hotswap.watching.outcome import FAILED, LIVE, PENDING, Outcome, read_marker, write_marker
 from hotswap.watching.scanning import Drop, Look
 
 if TYPE_CHECKING:
@@ -108,9 +108,16 @@ class Ledger:
         self._complain(outcome, trouble)
         return outcome, news
 
-    def ignore(self, outcome: Outcome) -> None:
-        """Say beside a file that it is ignored; it does not count among the outcomes."""
+    def tell(self, outcome: Outcome) -> None:
+        """Say beside a file that it is ignored, or what it waits for; that does not count among the outcomes."""
         self._complain(outcome, self._mark(outcome))
+
+    def waits_no_more(self, name: str) -> None:
+        """Take back what was said of a drop that waited: it has gone away."""
+        try:
+            (self.directory / f"{name}{PENDING}").unlink(missing_ok=True)
+        except OSError as error:
+            emit("drop.unmarked", level="warning", directory=self.directory, drop=name, reason=error)
 
     def take_back(self, record: Record) -> None:
         """Note that a rollout was rolled back, if it came from a drop in this directory and this process."""

@@ -1,7 +1,8 @@
 """What became of a drop, and the marker file beside it that says so.
 
 `NAME.live` stands beside a drop that is live, `NAME.failed` beside one that did not go live, was rolled back, or is
-ignored; never both. A marker is a report: removing one undoes nothing and starts nothing in the process that wrote it.
+ignored; never both. `NAME.pending` says what a drop waits for, such as its signature, and goes when it has come. A
+marker is a report: removing one undoes nothing and starts nothing in the process that wrote it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hotswap.errors import HotswapError, PatchError, SourceError, WheelError
+from hotswap.errors import HotswapError, ManifestError, PatchError, SourceError, WheelError
 
-__all__ = ["FAILED", "LIVE", "Failure", "Outcome", "read_marker", "write_marker"]
+__all__ = ["FAILED", "LIVE", "PENDING", "Failure", "Outcome", "read_marker", "write_marker"]
 
 LIVE = ".live"
 FAILED = ".failed"
+PENDING = ".pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,13 @@ class Outcome:
             make no patch; empty for what is ignored, which is not read.
         version: the version that went live, or the one that was refused, where it is known.
         rollout: the id of the rollout, where it came to one.
-        state: the state of the rollout: `live`, `rejected`, or `rolled_back`; or `ignored`, where there was none.
+        state: the state of the rollout: `live`, `rejected`, or `rolled_back`; where there was none, `ignored` or
+            `pending`.
         reason: what was done, or what was refused and why, in one line.
         error: the type of the error, `None` where the drop went live or is ignored.
         process: the id of the process in which this happened.
         time: when, in UTC.
+        code: why, as one word, where the error has several causes.
         rolled_out: the digest of what was rolled out, as the history has it, where it came to a rollout; not `digest`
             where the drop had no version, since the version that it got is part of it.
         traceback: for the log, where the error was none of hotswap's; not in the marker.
@@ -52,12 +56,13 @@ class Outcome:
     process: int
     time: datetime
     rolled_out: str | None = None
+    code: str | None = None
     traceback: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def applied(self) -> bool:
         """Whether the drop went live, and was not rolled back."""
-        return self.error is None and self.state not in (_ROLLED_BACK, _IGNORED)
+        return self.error is None and self.state not in (_ROLLED_BACK, _IGNORED, _PENDING)
 
     @property
     def final(self) -> bool:
@@ -83,6 +88,11 @@ class Outcome:
     def ignored(cls, name: str, reason: str) -> Outcome:
         """The outcome of a file that is no drop, now."""
         return cls(name, "", None, None, _IGNORED, reason, None, os.getpid(), datetime.now(UTC))
+
+    @classmethod
+    def pending(cls, name: str, reason: str) -> Outcome:
+        """What is to be said of a drop that waits for something, now."""
+        return cls(name, "", None, None, _PENDING, reason, None, os.getpid(), datetime.now(UTC))
 
     def same_as(self, other: Outcome | None) -> bool:
         """Whether both say the same, whenever it happened."""
@@ -117,6 +127,7 @@ class Failure:
     error: str
     reason: str
     traceback: str | None = None
+    code: str | None = None
 
     @classmethod
     def of(cls, error: BaseException, traceback: str | None = None) -> Failure:
@@ -129,7 +140,7 @@ class Failure:
         # "2 unsupported changes:" introduces what follows; everything else is a clause of its own.
         text = "".join(line + (" " if line.endswith(":") else "; ") for line in lines).rstrip("; ")
         if isinstance(error, HotswapError) and text:
-            return cls(name, text, traceback)
+            return cls(name, text, traceback, error.code)
         return cls(name, f"{name}: {text}" if text else f"{name}, without a message", traceback)
 
     @classmethod
@@ -142,19 +153,25 @@ class Failure:
 _UNREADABLE = "UnreadableError"
 
 # Errors that say something about the dropped bytes and nothing about the process that met them.
-_WRONG = frozenset(error.__name__ for error in (PatchError, SourceError, WheelError))
+_WRONG = frozenset(error.__name__ for error in (ManifestError, PatchError, SourceError, WheelError))
 
 _ROLLED_BACK = "rolled_back"
 _IGNORED = "ignored"
+_PENDING = "pending"
 
 
 def write_marker(directory: Path, outcome: Outcome) -> None:
-    """Put the outcome beside its drop, as `NAME.live` or `NAME.failed`, and remove the other of the two.
+    """Put the outcome beside its drop, as `NAME.live`, `NAME.failed` or `NAME.pending`, and remove what is over.
+
+    What waits may be live in other bytes: then that marker stays.
 
     A reader sees the old marker or the new one, never a part of one. Raises OSError; then the markers are as they were,
     or both are there.
     """
-    chosen, other = (LIVE, FAILED) if outcome.applied else (FAILED, LIVE)
+    if outcome.state == _PENDING:
+        chosen, others = PENDING, [FAILED]
+    else:
+        chosen, others = (LIVE, [FAILED, PENDING]) if outcome.applied else (FAILED, [LIVE, PENDING])
     temporary = directory / f".hotswap-{uuid.uuid4().hex}.tmp"
     try:
         # "x": nobody's file is overwritten. Not `tempfile`: its files are private, and operators read markers.
@@ -167,7 +184,8 @@ def write_marker(directory: Path, outcome: Outcome) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    (directory / f"{outcome.drop}{other}").unlink(missing_ok=True)
+    for other in others:
+        (directory / f"{outcome.drop}{other}").unlink(missing_ok=True)
 
 
 def read_marker(directory: Path, drop: str, suffix: str) -> Outcome | None:

@@ -23,6 +23,8 @@ def report(outcome: Outcome, duration: float) -> None:
         "reason": outcome.reason,
         "duration": round(duration, 6),
     }
+    if outcome.code is not None:
+        facts["code"] = outcome.code
     if outcome.applied:
         emit("drop.applied", level="info", **facts)
     elif outcome.error is None:  # Who follows the log rolled it back before anybody knew of it.

@@ -14,18 +14,20 @@ Concurrency: a `Scanner` belongs to whoever has the turn (see `watch`); the func
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hotswap.watching.outcome import FAILED, LIVE
+from hotswap.trust import SUFFIX as SIGNATURE
+from hotswap.watching.outcome import FAILED, LIVE, PENDING
 
-__all__ = ["SETTLE", "Drop", "Ignored", "Look", "Scanner", "digest_of", "is_passed_by", "look_at"]
+__all__ = ["OPEN", "SETTLE", "Bounds", "Drop", "Ignored", "Look", "Scanner", "digest_of", "is_passed_by", "look_at"]
 
 SETTLE = 0.2
 """Seconds between two looks that must agree before a drop is taken."""
@@ -36,12 +38,29 @@ _COARSE = 2.0
 _UNFINISHED = ("~", ".tmp", ".part", ".swp", ".crdownload")
 _FILES = (".py", ".whl")
 _ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar", ".zip", ".egg", ".pyc", ".pyz", ".so", ".pyd")
+_OURS = (LIVE, FAILED, PENDING, SIGNATURE)
+_BESIDE = (SIGNATURE, ".toml", f".toml{SIGNATURE}")
 _ORDINARY = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
 def is_passed_by(name: str) -> bool:
     """Whether a file or folder of this name is never a drop, whatever it holds."""
-    return name.startswith((".", "_")) or name.endswith((*_UNFINISHED, LIVE, FAILED))
+    return name.startswith((".", "_")) or name.endswith((*_UNFINISHED, *_OURS))
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far a look may go. With the bounds of a policy, nothing that was dropped sends it through the whole disk.
+
+    `links` says whether a drop may be a symbolic link, `most` how many files and folders in it are looked at.
+    """
+
+    links: bool = True
+    most: int | None = None
+
+
+OPEN = Bounds()
+"""No bounds: where everything that is dropped is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +69,8 @@ class Look:
 
     `stamp` changes when any path, size, time or inode in it does; `newest` is the latest time in it, in seconds since
     the epoch; `odd` says what in it can't be read: a pipe could block for ever, and a link to the directory of the
-    drops would be read with our own markers in it. `identity` is that of the file or folder itself, (st_dev, st_ino):
+    drops would be read with our own markers in it. `many` says that there is too much in
+    it. `identity` is that of the file or folder itself, (st_dev, st_ino):
     another one means that somebody dropped it again.
     """
 
@@ -58,6 +78,7 @@ class Look:
     newest: float
     odd: str | None
     identity: tuple[int, int]
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +144,14 @@ def _leads_back(path: Path) -> bool:
     return any(os.path.samestat(target, above.stat()) for above in (here, *here.parents))
 
 
-def look_at(path: Path) -> Look:
-    """Look at a drop from outside. Raises OSError where there is nothing."""
+def look_at(path: Path, bounds: Bounds = OPEN) -> Look:
+    """Look at a drop, and at what lies beside it, from outside. Raises OSError where there is nothing."""
     hashed = hashlib.sha256()
     newest, odd, identity = 0.0, None, (0, 0)
-    for inside, _, facts in _entries(path, strict=False):
+    for number, (inside, _, facts) in enumerate(_within(path, bounds)):
+        if bounds.most is not None and number > bounds.most:
+            odd = f"it has more than {bounds.most:,} files and folders"
+            return Look(hashed.hexdigest(), newest, odd, identity, many=True)
         # The inode and the change time catch what size and time of modification alone would miss: another file renamed
         # into its place, and a time that was set back.
         seen = (inside, stat.S_IFMT(facts.st_mode), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
@@ -139,7 +163,18 @@ def look_at(path: Path) -> Look:
             odd = f"{inside.lstrip('/') or path.name} is neither a file nor a folder"
         elif not inside and stat.S_ISLNK(facts.st_mode):
             odd = f"{path.name} is a link that leads back to where it lies"
+    for suffix in _BESIDE:
+        with contextlib.suppress(OSError):  # it is not there: what comes later changes the look
+            facts = path.with_name(f"{path.name}{suffix}").lstat()
+            hashed.update(repr((suffix, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)).encode())
+            newest = max(newest, facts.st_mtime, facts.st_ctime)
     return Look(hashed.hexdigest(), newest, odd, identity)
+
+
+def _within(path: Path, bounds: Bounds) -> Iterable[tuple[str, Path, os.stat_result]]:
+    if not bounds.links and path.is_symlink():
+        return [("", path, path.lstat())]  # what it leads to is nobody's business
+    return _entries(path, strict=False)
 
 
 def digest_of(path: Path) -> str:
@@ -169,11 +204,19 @@ class Scanner:
         directory: where to look; it may be missing, then nothing is found.
         settle: seconds between two looks that must agree.
         clock: seconds that only rise.
+        bounds: how far looks may go.
 
     `present` are the names of the drops that were there at the last look, None where the directory could not be read.
     """
 
-    def __init__(self, directory: Path, settle: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settle: float,
+        clock: Callable[[], float] = time.monotonic,
+        bounds: Bounds = OPEN,
+    ) -> None:
+        self._bounds = bounds
         self._directory = directory
         self._settle = settle
         self._clock = clock
@@ -199,7 +242,7 @@ class Scanner:
         for name in names or ():
             path = self._directory / name
             try:
-                look = look_at(path)
+                look = look_at(path, self._bounds)
             except OSError as error:
                 if isinstance(error, FileNotFoundError):
                     gone.add(name)
@@ -283,8 +326,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _passed_by(entry: os.DirEntry[str]) -> Ignored | None:
     """Why an entry is no drop, or None where nobody would think that it is one."""
     name, small = entry.name, entry.name.lower()
-    if name.startswith(".") or name.endswith((*_UNFINISHED, LIVE, FAILED)) or name == "__pycache__":
+    if name.startswith(".") or name.endswith((*_UNFINISHED, *_OURS)) or name == "__pycache__":
         return None
+    if name.endswith(".whl.toml"):
+        return None  # the manifest of a wheel
     if name.startswith("_"):
         meant = small.endswith((*_FILES, *_ARCHIVES)) or _is_folder(entry)
         return Ignored(name, "names that begin with _ are passed by; rename it", meant)

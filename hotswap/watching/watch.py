@@ -34,7 +34,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -44,17 +44,20 @@ from packaging.version import Version
 
 from hotswap.errors import BusyError, HotswapError, StateError
 from hotswap.events import Level, emit
+from hotswap.trust import Waiting
 from hotswap.watching.attempt import Taken, attempt, take
 from hotswap.watching.claims import claim, release
+from hotswap.watching.delays import Delays
 from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
-from hotswap.watching.outcome import Failure, Outcome
+from hotswap.watching.outcome import Outcome
 from hotswap.watching.reports import report
-from hotswap.watching.scanning import SETTLE, Drop, Scanner, is_passed_by, look_at
+from hotswap.watching.scanning import OPEN, SETTLE, Bounds, Drop, Scanner, is_passed_by, look_at
 
 if TYPE_CHECKING:
     from hotswap.patch import Patch
     from hotswap.rollout import Rollout
+    from hotswap.watching.gate import Gate
 
 __all__ = ["Watch"]
 
@@ -81,6 +84,7 @@ class Watch:
         settle: seconds for which a drop must look the same before it is taken.
         patcher: whose memory of earlier drops this is; `apply` by default.
         running: returns what is live, a version for each package; None where nobody knows.
+        gate: makes the gate that drops have to pass, for the directory; None: everything passes.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Watch:
         settle: float = SETTLE,
         patcher: object = None,
         running: Callable[[], Mapping[str, Version]] | None = None,
+        gate: Callable[[Path], Gate] | None = None,
     ) -> None:
         for name, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
             if not (math.isfinite(seconds) and least <= seconds <= threading.TIMEOUT_MAX):
@@ -102,7 +107,9 @@ class Watch:
         self.interval = interval
         self._apply, self._running = apply, running
         self._ledger = ledger_of(apply if patcher is None else patcher, self.directory)
-        self._scanner = Scanner(self.directory, settle)
+        self._gate = None if gate is None else gate(self.directory)
+        self._bounds = OPEN if self._gate is None else Bounds(links=False, most=self._gate.trust.max_files)
+        self._scanner = Scanner(self.directory, settle, bounds=self._bounds)
         self._bell = threading.Event()
         self._stopping = threading.Event()
         self._doorbell = Doorbell(self.directory, self._bell.set)
@@ -113,7 +120,7 @@ class Watch:
         self._turn: object | None = None
         self._turn_thread: int | None = None
         self._settled: dict[str, str] = {}  # name -> stamp of the bytes that came to something
-        self._waiting: dict[str, tuple[str, str]] = {}  # name -> digest, and why; replaced, never changed
+        self._delays = Delays(self._ledger)
 
     # --- what a user sees ---
 
@@ -131,7 +138,8 @@ class Watch:
         """Begin to watch. Drops that are there already are taken like new ones.
 
         Raises HotswapError where the directory can't be made or read, or is watched already in this process, or where
-        there are no threads; StateError where this watch is running. Nothing is left behind then.
+        there are no threads, TrustError where others can write to it and the policy forbids that; StateError where this
+        watch is running. Nothing is left behind then.
         """
         if self._thread is not None:
             here = "already running" if self._pid == os.getpid() else f"the one that process {self._pid} was running"
@@ -139,6 +147,12 @@ class Watch:
         if sys.platform in ("emscripten", "wasi"):
             raise HotswapError("this platform has no threads, so nothing can be watched", advice="call watch.scan()")
         claim(self, self.directory)
+        try:
+            if self._gate is not None:
+                self._gate.check_directory()
+        except BaseException:
+            release(self, self.directory)
+            raise
         self._pid = os.getpid()
         self._stopping.clear()
         self._bell.clear()
@@ -223,7 +237,7 @@ class Watch:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                stamp = look_at(self.directory / name).stamp
+                stamp = look_at(self.directory / name, self._bounds).stamp
             except OSError:
                 stamp = None
             with self._changed:
@@ -237,11 +251,11 @@ class Watch:
                 self._bell.set()
                 self._changed.wait(min(left, self.interval))
         last = self._ledger.outcomes.get(name)
-        waiting = self._waiting.get(name)
+        waiting = self._delays.reason(name)
         if stamp is None:
             because = "there is no such drop"
         elif waiting is not None:
-            because = waiting[1]
+            because = waiting
         elif last is not None and not last.final:
             because = last.reason
         else:
@@ -290,41 +304,47 @@ class Watch:
     def _pass(self, *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
         outcomes: list[Outcome] = []
         with self._turn_taken():
+            if self._gate is not None and self._gate.closed():
+                return (), None
             drops, due = self._scanner.scan(everything=everything)
             present = self._scanner.present
             if present is not None:
                 self._ledger.gone(present)
-                self._waiting = {name: why for name, why in self._waiting.items() if name in present}
+                self._delays.only(present)
                 with self._changed:  # What comes back has come to nothing yet, even if it looks the same.
                     self._settled = {name: stamp for name, stamp in self._settled.items() if name in present}
             for other in self._scanner.ignored():
                 level: Level = "warning" if other.meant else "info"
                 emit("drop.ignored", level=level, directory=self.directory, drop=other.name, reason=other.reason)
                 if other.meant:
-                    self._ledger.ignore(Outcome.ignored(other.name, other.reason))
+                    self._ledger.tell(Outcome.ignored(other.name, other.reason))
             taken = [one for drop in drops if (one := self._take(drop)) is not None]
             taken.sort(key=lambda one: one.order)
             for number, one in enumerate(taken):
                 if self._stopping.is_set():
                     break
-                if not _unchanged(one.drop):
+                if not self._unchanged(one.drop):
                     continue  # These bytes are half of something, or history: the new ones settle.
                 try:
                     outcomes.append(self._finish(one))
                 except BusyError as busy:  # No verdict. The later ones wait too, or they would overtake it.
-                    self._wait(busy, taken[number:])
+                    self._delays.busy(busy, taken[number:])
                     due = _RETRY if due is None else min(due, _RETRY)
                     break
-                self._waiting = {name: why for name, why in self._waiting.items() if name != one.drop.name}
+                self._delays.over(one.drop.name)
         return tuple(outcomes), due
 
     def _take(self, drop: Drop) -> Taken | None:
-        """Read the drop's bytes, once; None where they are dealt with."""
-        taken = take(drop, self._running)
+        """Read the drop's bytes, once; None where they are dealt with, or wait for what has to come with them."""
+        taken = take(drop, self._running, self._gate)
+        if isinstance(taken, Waiting):
+            self._delays.lacking(drop.name, taken.reason)
+            return None
         known = self._ledger.recall(drop.name, taken.digest)
         again = self._ledger.came_again(drop)
         if known is None or (again and known.passing):
             return replace(taken, again=again)
+        self._delays.over(drop.name)
         if again:
             self._ledger.refuse(known, drop)
         else:
@@ -335,20 +355,23 @@ class Watch:
     def _finish(self, taken: Taken) -> Outcome:
         """Apply what was taken, and report: to the memory and beside the drop, then in the log."""
         began = time.monotonic()
-        outcome, news = self._ledger.enter(taken, *attempt(self._apply, taken))
+        outcome, news = self._ledger.enter(taken, *attempt(self._admitted, taken))
         if news:
             report(outcome, time.monotonic() - began)
         if outcome.final:
             self._publish(taken.drop)
         return outcome
 
-    def _wait(self, busy: BusyError, waiting: Sequence[Taken]) -> None:
-        """Note, and tell once, that these drops wait until the patcher is free."""
-        reason = Failure.of(busy).reason
-        new = [one for one in waiting if self._waiting.get(one.drop.name, ("", ""))[0] != one.digest]
-        self._waiting = {**self._waiting, **{one.drop.name: (one.digest, reason) for one in waiting}}
-        for one in new:
-            emit("drop.waiting", drop=one.drop.name, version=one.version, digest=one.digest, reason=reason)
+    def _admitted(self, patch: Patch) -> Rollout:
+        if self._gate is not None:  # now, and not when it was read: an earlier drop may have gone live meanwhile
+            self._gate.admit(patch)
+        return self._apply(patch)
+
+    def _unchanged(self, drop: Drop) -> bool:
+        try:
+            return look_at(drop.path, self._bounds) == drop.look
+        except OSError:
+            return False
 
     # --- what is known ---
 
@@ -367,10 +390,3 @@ class Watch:
     def _refuse_elsewhere(self) -> None:
         if self._pid != os.getpid():
             raise StateError(f"this watch belongs to process {self._pid}, not to this one", advice="start one here")
-
-
-def _unchanged(drop: Drop) -> bool:
-    try:
-        return look_at(drop.path) == drop.look
-    except OSError:
-        return False
