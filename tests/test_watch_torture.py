@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from watchdog.events import FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
-from hotswap.watching import Watch
-from tests.test_watching import LONG, NEVER, Recorder, marker, put
+from tests.test_watching import LONG, NEVER, Recorder, Watch, marker, put
 
 pytestmark = pytest.mark.threads
 
@@ -115,7 +115,7 @@ class TestLostEvents:
 class TestWatchdogAsItIs:
     """What the doorbell is built around: if watchdog mends one of these, it can be simpler."""
 
-    def observed(self, drops: Path, handle: Callable[[object], None]) -> Observer:  # type: ignore[valid-type]
+    def observed(self, drops: Path, handle: Callable[[object], None]) -> BaseObserver:
         class Handler(FileSystemEventHandler):
             def on_any_event(self, event: object) -> None:
                 handle(event)

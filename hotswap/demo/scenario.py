@@ -295,8 +295,12 @@ class Bench:
         if step.wheel:
             built = write_wheel(self._dropped, step.patch_version, self._aside)
         else:
-            built = write_folder(self._dropped, self._aside / f"shop-{step.patch_version}")
-        return built.rename(self._drops / built.name)
+            manifest = {"hotswap.toml": f'version = "{step.patch_version}"\n'.encode()}
+            built = write_folder({**self._dropped, **manifest}, self._aside / f"shop-{step.patch_version}")
+        dropped = built.rename(self._drops / built.name)
+        if not step.wheel:
+            dropped.with_name(f"{dropped.name}.go").touch()
+        return dropped
 
     def went_live(self) -> None:
         """The last drop is what the next one is made from."""

@@ -1,10 +1,10 @@
 """A directory whose drops are applied: `with patcher.watch("drops/"): ...`.
 
-`watch` is the public face and the worker thread; `scanning` finds what is dropped and waits until it is whole; `gate`
-asks the policy, where there is one; `delays` has what waits for a busy patcher or for its signature; `attempt` reads
-and applies one drop; `outcome` is what became of it, and the marker file that says so; `ledger` keeps the outcomes of
-each directory and patcher; `reports` tells them to the log; `claims` gives a directory to one watch at a time;
-`doorbell` rings when something stirs.
+`watch` is the public face and the worker thread, `turn` lets one pass at a time through, and `passes` makes it;
+`scanning` finds what is dropped and waits until it is whole; `gate` asks the policy, where there is one; `delays` has
+what waits for a busy patcher or for what has to come with it; `attempt` reads and applies one drop; `outcome` is what
+became of it, and the marker file that says so; `ledger` keeps the outcomes of each directory and patcher; `reports`
+tells them to the log; `claims` gives a directory to one watch at a time; `doorbell` rings when something stirs.
 """
 
 from __future__ import annotations

@@ -26,33 +26,28 @@ threads; where there are none, `scan` can be called by hand.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import math
 import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from packaging.version import Version
 
-from hotswap.errors import BusyError, HotswapError, StateError
-from hotswap.events import Level, emit
-from hotswap.trust import Waiting
-from hotswap.watching.attempt import Taken, attempt, take
+from hotswap.errors import HotswapError, StateError
+from hotswap.events import emit
 from hotswap.watching.claims import claim, release
-from hotswap.watching.delays import Delays
 from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
 from hotswap.watching.outcome import Outcome
-from hotswap.watching.reports import report
-from hotswap.watching.scanning import OPEN, SETTLE, Bounds, Drop, Scanner, is_passed_by, look_at
+from hotswap.watching.passes import Passes
+from hotswap.watching.scanning import SETTLE, Bounds, is_passed_by, look_at
+from hotswap.watching.turn import Turn
 
 if TYPE_CHECKING:
     from hotswap.patch import Patch
@@ -63,11 +58,6 @@ __all__ = ["Watch"]
 
 _GAP = 0.05
 """Seconds between two passes at least: a file that is written for minutes rings all the time."""
-
-_RETRY = 0.2
-"""Seconds until drops that wait for a busy patcher are tried again."""
-
-_turn_held: contextvars.ContextVar[object] = contextvars.ContextVar("hotswap.watching.turn", default=None)
 
 
 class _NoOutcomeError(HotswapError, TimeoutError):
@@ -85,6 +75,7 @@ class Watch:
         patcher: whose memory of earlier drops this is; `apply` by default.
         running: returns what is live, a version for each package; None where nobody knows.
         gate: makes the gate that drops have to pass, for the directory; None: everything passes.
+        single_files: whether `.py` files are taken; where there is a gate, its policy says so instead.
     """
 
     def __init__(
@@ -97,6 +88,7 @@ class Watch:
         patcher: object = None,
         running: Callable[[], Mapping[str, Version]] | None = None,
         gate: Callable[[Path], Gate] | None = None,
+        single_files: bool = False,
     ) -> None:
         for name, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
             if not (math.isfinite(seconds) and least <= seconds <= threading.TIMEOUT_MAX):
@@ -105,22 +97,29 @@ class Watch:
                 )
         self.directory = Path(os.path.abspath(directory))  # noqa: PTH100 - a later chdir must not move it, links stay
         self.interval = interval
-        self._apply, self._running = apply, running
         self._ledger = ledger_of(apply if patcher is None else patcher, self.directory)
         self._gate = None if gate is None else gate(self.directory)
-        self._bounds = OPEN if self._gate is None else Bounds(links=False, most=self._gate.trust.max_files)
-        self._scanner = Scanner(self.directory, settle, bounds=self._bounds)
+        self._bounds = (
+            Bounds(single_files=single_files)
+            if self._gate is None
+            else Bounds(links=False, most=self._gate.trust.max_files)
+        )
         self._bell = threading.Event()
         self._stopping = threading.Event()
         self._doorbell = Doorbell(self.directory, self._bell.set)
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
-        # Guards the three below, for moments; no user code, file or log is touched while it is held.
-        self._changed = threading.Condition()
-        self._turn: object | None = None
-        self._turn_thread: int | None = None
-        self._settled: dict[str, str] = {}  # name -> stamp of the bytes that came to something
-        self._delays = Delays(self._ledger)
+        self._turn = Turn()
+        self._passes = Passes(
+            self.directory,
+            apply,
+            self._ledger,
+            settle=settle,
+            bounds=self._bounds,
+            running=running,
+            gate=self._gate,
+            stopping=self._stopping,
+        )
 
     # --- what a user sees ---
 
@@ -183,15 +182,15 @@ class Watch:
         if self._pid != os.getpid():
             self._doorbell.forget()
             return
-        self._refuse_inside("stop")
+        self._turn.refuse_inside("stop")
         self._stopping.set()
         self._bell.set()
         thread.join()
-        with self._changed:
-            self._changed.wait_for(lambda: self._turn is None)  # A `scan` that another thread began.
+        self._turn.wait_until_free()  # A `scan` that another thread began.
+        with self._turn.changed:
             last = self._thread is thread
             self._thread = None
-            self._changed.notify_all()
+            self._turn.changed.notify_all()
         if last:
             self._stopping.clear()
             release(self, self.directory)
@@ -215,7 +214,7 @@ class Watch:
         Returns the outcomes of this pass. Raises BusyError when it is called from within a rollout of this watch.
         """
         self._refuse_elsewhere()
-        self._refuse_inside("scan")
+        self._turn.refuse_inside("scan")
         outcomes, _ = self._pass(everything=True)
         return outcomes
 
@@ -240,8 +239,8 @@ class Watch:
                 stamp = look_at(self.directory / name, self._bounds).stamp
             except OSError:
                 stamp = None
-            with self._changed:
-                if stamp is not None and self._settled.get(name) == stamp:
+            with self._turn.changed:
+                if stamp is not None and self._passes.settled.get(name) == stamp:
                     return self._ledger.outcomes[name]
                 if not self.alive:
                     raise StateError(f"the watch of {self.directory} is not running, so nothing becomes of {name}")
@@ -249,9 +248,9 @@ class Watch:
                 if left <= 0:
                     break
                 self._bell.set()
-                self._changed.wait(min(left, self.interval))
+                self._turn.changed.wait(min(left, self.interval))
         last = self._ledger.outcomes.get(name)
-        waiting = self._delays.reason(name)
+        waiting = self._passes.delays.reason(name)
         if stamp is None:
             because = "there is no such drop"
         elif waiting is not None:
@@ -285,107 +284,13 @@ class Watch:
             return self.interval
         return self.interval if due is None else min(due, self.interval)
 
-    @contextlib.contextmanager
-    def _turn_taken(self) -> Iterator[None]:
-        """Have the turn: one pass at a time. Not a lock: nothing but a pass, and `stop`, waits for it."""
-        turn = object()
-        with self._changed:
-            self._changed.wait_for(lambda: self._turn is None)
-            self._turn, self._turn_thread = turn, threading.get_ident()
-        token = _turn_held.set(turn)
-        try:
-            yield
-        finally:
-            _turn_held.reset(token)
-            with self._changed:
-                self._turn = self._turn_thread = None
-                self._changed.notify_all()
-
     def _pass(self, *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
-        outcomes: list[Outcome] = []
-        with self._turn_taken():
-            if self._gate is not None and self._gate.closed():
-                return (), None
-            drops, due = self._scanner.scan(everything=everything)
-            present = self._scanner.present
-            if present is not None:
-                self._ledger.gone(present)
-                self._delays.only(present)
-                with self._changed:  # What comes back has come to nothing yet, even if it looks the same.
-                    self._settled = {name: stamp for name, stamp in self._settled.items() if name in present}
-            for other in self._scanner.ignored():
-                level: Level = "warning" if other.meant else "info"
-                emit("drop.ignored", level=level, directory=self.directory, drop=other.name, reason=other.reason)
-                if other.meant:
-                    self._ledger.tell(Outcome.ignored(other.name, other.reason))
-            taken = [one for drop in drops if (one := self._take(drop)) is not None]
-            taken.sort(key=lambda one: one.order)
-            for number, one in enumerate(taken):
-                if self._stopping.is_set():
-                    break
-                if not self._unchanged(one.drop):
-                    continue  # These bytes are half of something, or history: the new ones settle.
-                try:
-                    outcomes.append(self._finish(one))
-                except BusyError as busy:  # No verdict. The later ones wait too, or they would overtake it.
-                    self._delays.busy(busy, taken[number:])
-                    due = _RETRY if due is None else min(due, _RETRY)
-                    break
-                self._delays.over(one.drop.name)
-        return tuple(outcomes), due
+        with self._turn.taken():
+            return self._passes.make(self._tell, everything=everything)
 
-    def _take(self, drop: Drop) -> Taken | None:
-        """Read the drop's bytes, once; None where they are dealt with, or wait for what has to come with them."""
-        taken = take(drop, self._running, self._gate)
-        if isinstance(taken, Waiting):
-            self._delays.lacking(drop.name, taken.reason)
-            return None
-        known = self._ledger.recall(drop.name, taken.digest)
-        again = self._ledger.came_again(drop)
-        if known is None or (again and known.passing):
-            return replace(taken, again=again)
-        self._delays.over(drop.name)
-        if again:
-            self._ledger.refuse(known, drop)
-        else:
-            self._ledger.stays(known, drop)
-        self._publish(drop)
-        return None
-
-    def _finish(self, taken: Taken) -> Outcome:
-        """Apply what was taken, and report: to the memory and beside the drop, then in the log."""
-        began = time.monotonic()
-        outcome, news = self._ledger.enter(taken, *attempt(self._admitted, taken))
-        if news:
-            report(outcome, time.monotonic() - began)
-        if outcome.final:
-            self._publish(taken.drop)
-        return outcome
-
-    def _admitted(self, patch: Patch) -> Rollout:
-        if self._gate is not None:  # now, and not when it was read: an earlier drop may have gone live meanwhile
-            self._gate.admit(patch)
-        return self._apply(patch)
-
-    def _unchanged(self, drop: Drop) -> bool:
-        try:
-            return look_at(drop.path, self._bounds) == drop.look
-        except OSError:
-            return False
-
-    # --- what is known ---
-
-    def _publish(self, drop: Drop) -> None:
-        self._scanner.handled(drop)
-        with self._changed:
-            self._settled[drop.name] = drop.look.stamp
-            self._changed.notify_all()
-
-    # --- what is refused ---
-
-    def _refuse_inside(self, what: str) -> None:
-        if self._turn is not None and (self._turn is _turn_held.get() or self._turn_thread == threading.get_ident()):
-            raise BusyError(f"{what}() was called from within a rollout of the same watch, and would wait for itself")
+    def _tell(self) -> None:
+        with self._turn.changed:
+            self._turn.changed.notify_all()
 
     def _refuse_elsewhere(self) -> None:
         if self._pid != os.getpid():
