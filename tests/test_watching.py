@@ -41,6 +41,7 @@ from hotswap.errors import (
 from hotswap.patch import Patch
 from hotswap.watching import SETTLE, Outcome, doorbell, ledger, scanning
 from hotswap.watching import Watch as StrictWatch
+from hotswap.watching.seats import own_name
 
 if TYPE_CHECKING:
     from hotswap.rollout import Rollout
@@ -531,6 +532,7 @@ class TestOutcome:
             "state": "live",
             "error": None,
             "process": os.getpid(),
+            "name": own_name(),
             "rolled_out": apply.patches[0].digest,
             "code": None,
         }
@@ -554,6 +556,7 @@ class TestOutcome:
             "reason": "shop 1.1.0: it is too old; running now: shop 1.2.0; what to do: wait",
             "error": "DowngradeError",
             "process": os.getpid(),
+            "name": own_name(),
             "rolled_out": None,
             "code": None,
         }

@@ -78,6 +78,15 @@ class Passes:
 
         Returns the outcomes, and the seconds until something waiting is due, None where nothing waits.
         """
+        with self._ledger.seat.taken():  # as long as the watch is running, it has one
+            return self._make(settled, everything=everything)
+
+    def _make(self, settled: Callable[[], None], *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
+        seat = self._ledger.seat
+        seat.tell()
+        if self._ledger.move():
+            self.delays.tell_again()
+        seat.clear()
         outcomes: list[Outcome] = []
         if self._gate is not None and self._gate.closed():
             return (), None
@@ -91,7 +100,7 @@ class Passes:
         for other in self._scanner.ignored():
             level: Level = "warning" if other.meant else "info"
             emit("drop.ignored", level=level, directory=self._directory, drop=other.name, reason=other.reason)
-            if other.meant:
+            if other.meant and not seat.infix:  # it is the same for all
                 self._ledger.tell(Outcome.ignored(other.name, other.reason))
         taken = [one for drop in drops if (one := self._take(drop, settled)) is not None]
         taken.sort(key=lambda one: one.order)

@@ -18,8 +18,8 @@ Guarantees
   only another pass waits for. `outcomes`, `alive` and `wait_for` never do.
 - After the context ends there is no thread, no file descriptor, and no pass in progress.
 
-Assumes that `os.replace` is atomic in the directory, and that one process writes markers there (of several, the last
-one to finish is the one whose marker stands; they don't disturb each other otherwise). After `os.fork()` the child has
+Assumes that `os.replace` is atomic in the directory. Several processes may watch it: each reports under its own name
+(`seats`). After `os.fork()` the child has
 no thread: there the watch is not alive, and leaving its context does nothing. Works on every interpreter that has
 threads; where there are none, `scan` can be called by hand.
 """
@@ -47,6 +47,7 @@ from hotswap.watching.ledger import ledger_of
 from hotswap.watching.outcome import Outcome
 from hotswap.watching.passes import Passes
 from hotswap.watching.scanning import SETTLE, Bounds, is_passed_by, look_at
+from hotswap.watching.seats import checked_name
 from hotswap.watching.turn import Turn
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Watch:
         running: returns what is live, a version for each package; None where nobody knows.
         gate: makes the gate that drops have to pass, for the directory; None: everything passes.
         single_files: whether `.py` files are taken; where there is a gate, its policy says so instead.
+        name: what this process is called, where several watch the directory; None: by its host and its id.
     """
 
     def __init__(
@@ -89,14 +91,16 @@ class Watch:
         running: Callable[[], Mapping[str, Version]] | None = None,
         gate: Callable[[Path], Gate] | None = None,
         single_files: bool = False,
+        name: str | None = None,
     ) -> None:
-        for name, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
+        for what, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
             if not (math.isfinite(seconds) and least <= seconds <= threading.TIMEOUT_MAX):
                 raise HotswapError(
-                    f"a watch can't have {name}={seconds!r}", advice="give a positive number of seconds, such as 2.0"
+                    f"a watch can't have {what}={seconds!r}", advice="give a positive number of seconds, such as 2.0"
                 )
         self.directory = Path(os.path.abspath(directory))  # noqa: PTH100 - a later chdir must not move it, links stay
         self.interval = interval
+        self.name = None if name is None else checked_name(name)
         self._ledger = ledger_of(apply if patcher is None else patcher, self.directory)
         self._gate = None if gate is None else gate(self.directory)
         self._bounds = (
@@ -153,6 +157,8 @@ class Watch:
             release(self, self.directory)
             raise
         self._pid = os.getpid()
+        self._ledger.seat.name = self.name
+        self._ledger.seat.keep()
         self._stopping.clear()
         self._bell.clear()
         thread = threading.Thread(target=self._work, name=f"hotswap-watch-{self.directory.name}", daemon=True)
@@ -164,6 +170,7 @@ class Watch:
         except BaseException as error:
             self._thread = None
             self._doorbell.close()
+            self._ledger.leave()
             release(self, self.directory)
             if isinstance(error, RuntimeError):
                 raise HotswapError(f"the thread that watches {self.directory} can't be started ({error})") from error
@@ -193,6 +200,7 @@ class Watch:
             self._turn.changed.notify_all()
         if last:
             self._stopping.clear()
+            self._ledger.leave()
             release(self, self.directory)
             emit("watch.stopped", level="info", directory=str(self.directory))
 
