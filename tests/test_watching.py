@@ -1305,7 +1305,7 @@ class TestWatching:
 
         apply.effect = effect
         watch = Watch(apply, drops, NEVER, settle=0.0)
-        watch._turn.changed = changed = TellingCondition()
+        watch.turn.changed = changed = TellingCondition()
         with watch:
             put(drops, "shop.py")
             assert entered.wait(LONG)
@@ -1368,7 +1368,7 @@ class TestWaiting:
 
     def test_ends_when_the_watch_does(self, drops: Path, apply: Recorder) -> None:
         watch = Watch(apply, drops)
-        watch._turn.changed = changed = TellingCondition()
+        watch.turn.changed = changed = TellingCondition()
         watch.start()
         errors: list[BaseException] = []
 
@@ -1632,59 +1632,6 @@ class TestStopping:
             with Watch(apply, drops) as watch:
                 raise ZeroDivisionError
         assert not watch.alive
-
-
-FORK = """
-import os, sys, threading, warnings
-from types import SimpleNamespace
-from hotswap.errors import StateError
-from hotswap.watching import Watch
-
-warnings.simplefilter("ignore", DeprecationWarning)  # A fork of a process with threads is what this is about.
-applied = []
-
-def apply(patch):
-    applied.append(patch.name)
-    return SimpleNamespace(id="r1", patch=patch, version="1.0", state="live")
-
-with Watch(apply, sys.argv[1], 0.05, settle=0.0, single_files=True) as watch:
-    watch.wait_for("one.py", 20)
-    child = os.fork()
-    if child == 0:
-        try:
-            assert not watch.alive
-            assert list(watch.outcomes) == ["one.py"]
-            for refused in (watch.scan, watch.start, lambda: watch.wait_for("one.py", 20)):
-                try:
-                    refused()
-                except StateError:
-                    continue
-                raise AssertionError(refused)
-            watch.stop()
-            assert not watch.alive
-            with Watch(apply, sys.argv[1], 0.05, settle=0.0, single_files=True) as own:
-                assert own.alive
-                assert own.wait_for("one.py", 20).applied  # Inherited: what was live is live here.
-            assert applied == ["one"]
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    assert watch.alive
-    os.rename(os.path.join(sys.argv[1], "two.txt"), os.path.join(sys.argv[1], "two.py"))
-    watch.wait_for("two.py", 20)
-print(*applied)
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-class TestFork:
-    def test_a_child_has_no_watch_and_may_have_its_own(self, drops: Path) -> None:
-        put(drops, "one.py")
-        put(drops, "two.txt")
-        assert run(FORK, str(drops)) == ["one two"]
 
 
 class TestWithAPatcher:

@@ -50,10 +50,19 @@ class Turn:
             self._holder, self._thread = holder, threading.get_ident()
         return holder
 
+    def hold(self, timeout: float) -> object | None:
+        """Take the turn, unless the caller has it: None then, and where that took too long."""
+        return None if self.inside() else self.take(timeout)
+
+    def renew(self) -> None:
+        """Begin anew in a forked child, where nobody has the turn and nobody holds a lock."""
+        self.changed = threading.Condition()
+        self._holder = self._thread = None
+
     def give_back(self, holder: object) -> None:
         """Give the turn back, if this is who has it."""
         with self.changed:
-            if self._holder is holder:
+            if holder is not None and self._holder is holder:
                 self._holder = self._thread = None
                 self.changed.notify_all()
 

@@ -19,9 +19,9 @@ Guarantees
 - After the context ends there is no thread, no file descriptor, and no pass in progress.
 
 Assumes that `os.replace` is atomic in the directory. Several processes may watch it: each reports under its own name
-(`seats`). After `os.fork()` the child has
-no thread: there the watch is not alive, and leaving its context does nothing. Works on every interpreter that has
-threads; where there are none, `scan` can be called by hand.
+(`seats`). In the child of
+a fork, a watch that was running goes on (`children`). Works on every interpreter that has threads; where there are
+none, `scan` can be called by hand.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from packaging.version import Version
 
 from hotswap.errors import HotswapError, StateError
 from hotswap.events import emit
-from hotswap.watching.claims import claim, release
+from hotswap.watching import children
+from hotswap.watching.claims import claim, inherit, release
 from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
 from hotswap.watching.outcome import Outcome
@@ -110,10 +111,11 @@ class Watch:
         )
         self._bell = threading.Event()
         self._stopping = threading.Event()
-        self._doorbell = Doorbell(self.directory, self._bell.set)
+        self._doorbell = Doorbell(self.directory, self._ring)
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
-        self._turn = Turn()
+        self.turn = Turn()
+        """Who makes a pass; for who forks."""
         self._passes = Passes(
             self.directory,
             apply,
@@ -161,14 +163,13 @@ class Watch:
         self._ledger.seat.keep()
         self._stopping.clear()
         self._bell.clear()
-        thread = threading.Thread(target=self._work, name=f"hotswap-watch-{self.directory.name}", daemon=True)
         try:
             self._doorbell.tend()
             emit("watch.started", level="info", directory=str(self.directory), interval=self.interval)
-            self._thread = thread
-            thread.start()
+            self._begin()
         except BaseException as error:
             self._thread = None
+            children.ends(self)
             self._doorbell.close()
             self._ledger.leave()
             release(self, self.directory)
@@ -177,27 +178,49 @@ class Watch:
             raise
         return self
 
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"hotswap-watch-{self.directory.name}", daemon=True)
+        self._thread = thread
+        children.goes_on(self)
+        thread.start()
+
+    def go_on(self) -> None:
+        """Go on in a forked child, with a thread, an observer and a name of its own. Only `children` calls it."""
+        self._pid = os.getpid()
+        self._doorbell.forget()
+        self._bell, self._stopping = threading.Event(), threading.Event()
+        self._passes.stopping = self._stopping
+        self._ledger.inherit()
+        inherit(self, self.directory)
+        try:
+            self._begin()
+        except RuntimeError as error:
+            self._thread = None
+            release(self, self.directory)
+            emit("watch.failed", level="error", directory=self.directory, reason=error, traceback=None)
+
     def stop(self) -> None:
         """Stop watching. Waits for a rollout in progress; drops that wait their turn are left for the next watch.
 
         Raises BusyError when it is called from within that rollout (by a check, say). A watch that isn't running, or
-        was started by the parent of a forked process, is left as it is.
+        did not go on in this process, which was forked in the middle of a rollout, is left as it is.
         """
         thread = self._thread
         if thread is None:
             return
+        children.ends(self)
         if self._pid != os.getpid():
             self._doorbell.forget()
             return
-        self._turn.refuse_inside("stop")
+        self.turn.refuse_inside("stop")
         self._stopping.set()
         self._bell.set()
         thread.join()
-        self._turn.wait_until_free()  # A `scan` that another thread began.
-        with self._turn.changed:
+        self.turn.wait_until_free()  # A `scan` that another thread began.
+        with self.turn.changed:
             last = self._thread is thread
             self._thread = None
-            self._turn.changed.notify_all()
+            self.turn.changed.notify_all()
         if last:
             self._stopping.clear()
             self._ledger.leave()
@@ -222,7 +245,7 @@ class Watch:
         Returns the outcomes of this pass. Raises BusyError when it is called from within a rollout of this watch.
         """
         self._refuse_elsewhere()
-        self._turn.refuse_inside("scan")
+        self.turn.refuse_inside("scan")
         outcomes, _ = self._pass(everything=True)
         return outcomes
 
@@ -247,7 +270,7 @@ class Watch:
                 stamp = look_at(self.directory / name, self._bounds).stamp
             except OSError:
                 stamp = None
-            with self._turn.changed:
+            with self.turn.changed:
                 if stamp is not None and self._passes.settled.get(name) == stamp:
                     return self._ledger.outcomes[name]
                 if not self.alive:
@@ -256,7 +279,7 @@ class Watch:
                 if left <= 0:
                     break
                 self._bell.set()
-                self._turn.changed.wait(min(left, self.interval))
+                self.turn.changed.wait(min(left, self.interval))
         last = self._ledger.outcomes.get(name)
         waiting = self._passes.delays.reason(name)
         if stamp is None:
@@ -273,6 +296,7 @@ class Watch:
 
     def _work(self) -> None:
         try:
+            self._ledger.seat.keep()  # of a forked child, whose parent has the one that it had
             while not self._stopping.is_set():
                 self._bell.clear()  # Before the pass: what rings during it is heard after it.
                 pause = self._round()
@@ -280,6 +304,9 @@ class Watch:
                 self._bell.wait(max(pause - _GAP, 0.0))
         finally:
             self._doorbell.close()
+
+    def _ring(self) -> None:
+        self._bell.set()
 
     def _round(self) -> float:
         """Tend the doorbell, make one pass; give the seconds until the next. Never raises."""
@@ -293,12 +320,12 @@ class Watch:
         return self.interval if due is None else min(due, self.interval)
 
     def _pass(self, *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
-        with self._turn.taken():
+        with self.turn.taken():
             return self._passes.make(self._tell, everything=everything)
 
     def _tell(self) -> None:
-        with self._turn.changed:
-            self._turn.changed.notify_all()
+        with self.turn.changed:
+            self.turn.changed.notify_all()
 
     def _refuse_elsewhere(self) -> None:
         if self._pid != os.getpid():
