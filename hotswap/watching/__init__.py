@@ -6,6 +6,7 @@ what waits for a busy patcher or for what has to come with it; `attempt` reads a
 became of it, and the marker file that says so; `ledger` keeps the outcomes of each directory and patcher; `reports`
 tells them to the log; `claims` gives a directory to one watch of a process at a time, `seats` gives each process a name
 to report under, `children` has a watch go on after a fork; `doorbell` rings when something stirs.
+`pushing` is the other end: it puts a drop into the directory, whole.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 from hotswap.watching.gate import Gate
 from hotswap.watching.ledger import follow
 from hotswap.watching.outcome import Outcome
+from hotswap.watching.pushing import Pushed, push
 from hotswap.watching.scanning import SETTLE
 from hotswap.watching.watch import Watch
 
-__all__ = ["SETTLE", "Gate", "Outcome", "Watch", "follow"]
+__all__ = ["SETTLE", "Gate", "Outcome", "Pushed", "Watch", "follow", "push"]

@@ -116,8 +116,9 @@ def _observe(directory: Path, ring: Callable[[], None]) -> BaseObserver:
     ]
     observer = Observer()
     try:
-        # Resolved, because inotify would watch the link itself.
-        observer.schedule(Bell(), str(directory.resolve()), recursive=True, event_filter=stirring)
+        # Resolved, because inotify would watch the link itself. Not what lies deeper: a folder is complete when its
+        # marker comes, and watchdog's thread trips over folders that move while it begins to observe them.
+        observer.schedule(Bell(), str(directory.resolve()), recursive=False, event_filter=stirring)
         observer.start()
     except BaseException:
         _end(observer)
