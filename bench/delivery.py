@@ -90,7 +90,7 @@ def _drop(folder: Path, repeat: int) -> list[float]:
     patcher = hotswap.Patcher([program.name])
     drops = folder / f"{program.name}-drops"
     taken = []
-    with patcher.watch(drops):
+    with patcher.watch(drops, single_files=True):
         for number in range(2, repeat + 2):
             ready = folder / "ready.py"
             ready.write_text(program.source(number))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 
 import hotswap
@@ -12,7 +13,10 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 is success, 2 is a command line that makes no sense."""
+    """Run one command and return its exit status: 0 is success, 2 is a command line that makes no sense.
+
+    Of a push: 1 if it failed, or the drop did somewhere; 3 if not everybody said in time what became of it.
+    """
     parser = argparse.ArgumentParser(prog="hotswap", description="Patch a running Python service.")
     parser.add_argument("--version", action="version", version=f"hotswap {hotswap.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -38,7 +42,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="N",
         help="how many keep-alive connections ask at once (default: %(default)s)",
     )
+    pushing = commands.add_parser(
+        "push",
+        help="drop a patch into a watched directory, safely",
+        description="Write a patch aside in a watched directory and rename it into its place; its signature and its "
+        "manifest go with it. The exit status is 0 if it was dropped, and, with --wait, is live in all processes that "
+        "watch; 1 if that failed; 3 if not all of them said in time what became of it.",
+    )
+    pushing.add_argument("source", metavar="FILE", help="a wheel, a .py file, or a folder with a hotswap.toml")
+    pushing.add_argument("directory", metavar="DIR", help="the directory that is watched")
+    pushing.add_argument(
+        "--wait", type=seconds, metavar="SECONDS", help="wait until it is known what became of it, and print that"
+    )
     options = parser.parse_args(argv)
+    if options.command == "push":
+        return push(options.source, options.directory, options.wait)
 
     from hotswap import demo as demonstration
 
@@ -47,6 +65,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         seconds_per_step=options.seconds_per_step,
         connections=options.connections,
     )
+
+
+def push(source: str, directory: str, wait: float | None) -> int:
+    """Drop a patch, and say what became of it if somebody waits for that."""
+    from hotswap import watching
+
+    try:
+        pushed = watching.push(source, directory)
+    except hotswap.HotswapError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"dropped {pushed.path}\n")
+    if wait is None:
+        return 0
+    outcomes, complete = pushed.wait(wait)
+    for outcome in outcomes:
+        sys.stdout.write(f"{outcome.name or outcome.process}: {outcome.reason}\n")
+    if not all(outcome.applied for outcome in outcomes):
+        return 1
+    if complete:
+        return 0
+    lacks = pushed.waits_for()
+    who = "not everybody has" if outcomes else "nobody has"
+    sys.stdout.write(f"{who} said in {wait:g} s what became of it{f': {lacks}' if lacks else ''}\n")
+    return 3
 
 
 def positive(text: str) -> int:

@@ -275,13 +275,25 @@ class Patcher(Hosting):
         newest.rollback(reason)
         return newest
 
-    def watch(self, directory: str | PathLike[str], *, interval: float = 2.0, trust: Trust | None = None) -> Watch:
+    def watch(
+        self,
+        directory: str | PathLike[str],
+        *,
+        interval: float = 2.0,
+        trust: Trust | None = None,
+        single_files: bool = False,
+        name: str | None = None,
+    ) -> Watch:
         """Return a context manager that applies what is dropped into a directory.
 
         Arguments:
             directory: where patches are dropped; it is made if it is missing.
             interval: seconds between full looks at it, besides those that the file system asks for.
             trust: the policy for what is dropped there; that of the patcher by default.
+            single_files: whether single ``.py`` files are taken, not only wheels and folders; where there is a policy,
+                its ``kinds`` say so instead.
+            name: what this process is called, where several watch the directory and each reports under its own name; by
+                default by its host and its id.
         """
         from hotswap.watching import Gate, Watch, follow  # a way in that few need, and the only import that points up
 
@@ -295,6 +307,8 @@ class Patcher(Hosting):
             patcher=self,
             running=self.running,
             gate=None if policy is None else partial(Gate, policy, self._memory, self.running),
+            single_files=single_files,
+            name=name,
         )
 
     def _apply_dropped(self, older: Older, patch: Patch) -> Rollout:

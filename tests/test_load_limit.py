@@ -114,7 +114,7 @@ class TestLimit:
 
     def test_a_bad_drop_does_not_end_a_watch(self, service: Service, tmp_path: Path) -> None:
         drops = tmp_path / "drops"
-        with service.patcher.watch(drops) as watch:
+        with service.patcher.watch(drops, single_files=True) as watch:
             (drops / f"{service.name}.a.py").write_text("while True: pass\n")
             assert watch.wait_for(f"{service.name}.a.py", LONG).error == "LoadError"
             (drops / f"{service.name}.b.py").write_text("LIVE = 2\n")

@@ -544,6 +544,7 @@ class TestWatches:
             (folder / "__init__.py").write_text("PRICE = 3\n")
             (folder / "hotswap.toml").write_text("version = '1.1'\nnote = 'from a folder'\n")
             folder.rename(tmp_path / "others" / folder.name)
+            (tmp_path / "others" / f"{folder.name}.go").touch()
             assert watch.wait_for(folder.name, LONG).applied
         assert shop.package.PRICE == 3
         assert shop.patcher.history()[0].note == "from a folder"
@@ -551,6 +552,7 @@ class TestWatches:
     def test_tell_of_the_folder_that_was_dropped(self, shop: Shop, tmp_path: Path) -> None:
         with shop.patcher.watch(tmp_path / "others", trust=Trust(unsigned=True, kinds=["folder"])) as watch:
             (tmp_path / "others" / "empty").mkdir()
+            (tmp_path / "others" / "empty.go").touch()
             outcome = watch.wait_for("empty", LONG)
         assert outcome.reason.startswith(f"the folder {tmp_path / 'others' / 'empty'} is empty")
 

@@ -39,7 +39,9 @@ from hotswap.errors import (
     WrongPackageError,
 )
 from hotswap.patch import Patch
-from hotswap.watching import SETTLE, Outcome, Watch, doorbell, ledger, scanning
+from hotswap.watching import SETTLE, Outcome, doorbell, ledger, scanning
+from hotswap.watching import Watch as StrictWatch
+from hotswap.watching.seats import own_name
 
 if TYPE_CHECKING:
     from hotswap.rollout import Rollout
@@ -88,6 +90,13 @@ class Recorder:
         self.effect = effect
 
 
+class Watch(StrictWatch):
+    """A watch that takes single files, since they are what most of these tests drop."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **{"single_files": True, **named})
+
+
 @pytest.fixture
 def apply() -> Recorder:
     return Recorder()
@@ -113,12 +122,16 @@ def put(directory: Path, name: str, content: str | bytes = "PRICE = 1\n") -> Pat
     return temporary.replace(directory / name)
 
 
-def put_folder(directory: Path, name: str, files: dict[str, str]) -> Path:
+def put_folder(directory: Path, name: str, files: dict[str, str], *, go: bool = True) -> Path:
+    """Drop a folder with a manifest, and its marker after it."""
     temporary = directory / f".{name}.tmp"
-    for path, content in files.items():
+    for path, content in {"hotswap.toml": "", **files}.items():
         (temporary / path).parent.mkdir(parents=True, exist_ok=True)
         (temporary / path).write_text(content)
-    return temporary.rename(directory / name)
+    folder = temporary.rename(directory / name)
+    if go:
+        (directory / f"{name}.go").touch()
+    return folder
 
 
 def wheel(name: str, version: str, files: dict[str, str]) -> tuple[str, bytes]:
@@ -146,7 +159,7 @@ def put_wheel(directory: Path, name: str, version: str) -> Path:
     return put(directory, file, data)
 
 
-def settle(watch: Watch) -> tuple[Outcome, ...]:
+def settle(watch: StrictWatch) -> tuple[Outcome, ...]:
     """Two looks, so that what is there has settled; the outcomes of both."""
     return watch.scan() + watch.scan()
 
@@ -221,6 +234,7 @@ class TestWhatIsTaken:
             "README.md",
             "shop.py.live",
             "shop.py.failed",
+            "shop.go",
         ],
     )
     def test_not_these_files(self, name: str, drops: Path, by_hand: Watch, apply: Recorder) -> None:
@@ -247,6 +261,134 @@ class TestWhatIsTaken:
 
     def test_a_missing_directory_holds_nothing(self, tmp_path: Path, apply: Recorder) -> None:
         assert settle(Watch(apply, tmp_path / "not there", settle=0.0)) == ()
+
+
+class TestFolders:
+    """A folder can't be renamed into the place of another, and whoever copies one does so file by file."""
+
+    def test_wait_for_their_marker(self, drops: Path, by_hand: Watch, apply: Recorder, events: list[Any]) -> None:
+        folder = put_folder(drops, "shop", {"__init__.py": "X = 1\n"}, go=False)
+        for _ in range(2):
+            assert settle(by_hand) == ()
+        facts = marker(folder, "pending")
+        assert facts["state"] == "pending"
+        assert facts["reason"].startswith("shop is a folder: waiting for an empty file shop.go beside it")
+        assert [(event["event"], event["reason"]) for event in events] == [("drop.waiting", facts["reason"])]
+        (drops / "shop.go").touch()
+        assert [outcome.drop for outcome in settle(by_hand)] == ["shop"]
+        assert sorted(path.name for path in drops.iterdir()) == ["shop", "shop.go", "shop.live"]
+        assert settle(by_hand) == ()
+        assert apply.count == 1
+
+    @pytest.mark.parametrize("change", ["write", "add", "remove", "rename"])
+    def test_that_changed_wait_for_a_new_marker(
+        self, change: str, drops: Path, by_hand: Watch, apply: Recorder
+    ) -> None:
+        folder = put_folder(drops, "shop", {"__init__.py": "", "prices.py": "X = 1\n", "other.py": ""})
+        settle(by_hand)
+        self.wait_for_the_clock(folder)
+        old = folder / "prices.py"
+        if change == "write":
+            old.write_text("X = 2\n")
+            os.utime(old, ns=(0, 0))  # as whoever copies with the times of the original
+        elif change == "add":
+            (folder / "new.py").write_text("Y = 1\n")
+        elif change == "remove":
+            old.unlink()
+        else:
+            old.rename(folder / "cost.py")
+        assert settle(by_hand) == ()
+        assert "touch shop.go" in marker(folder, "pending")["reason"]
+        assert marker(folder, "live")["state"] == "live"  # What was live before is, in its old bytes.
+        (drops / "shop.go").touch()
+        assert [outcome.applied for outcome in settle(by_hand)] == [True]
+        assert not (drops / "shop.pending").exists()
+        assert apply.count == 2
+
+    def test_stop_nothing_else_while_they_wait(self, drops: Path, by_hand: Watch, apply: Recorder) -> None:
+        put_folder(drops, "shop", {"__init__.py": ""}, go=False)
+        put(drops, "tax.py")
+        assert [outcome.drop for outcome in settle(by_hand)] == ["tax.py"]
+
+    def test_that_another_one_took_the_place_of_wait(self, drops: Path, by_hand: Watch) -> None:
+        """The marker was for the folder that is gone."""
+        folder = put_folder(drops, "shop", {"__init__.py": ""})
+        settle(by_hand)
+        self.wait_for_the_clock(folder)
+        folder.rename(drops / ".old")
+        put_folder(drops, "shop", {"__init__.py": "X = 2\n"}, go=False)
+        assert settle(by_hand) == ()
+        assert "touch shop.go" in marker(folder, "pending")["reason"]
+
+    def test_that_wait_are_told_when_somebody_asks(self, drops: Path, apply: Recorder) -> None:
+        put_folder(drops, "shop", {"__init__.py": ""}, go=False)
+        with Watch(apply, drops, 0.05, settle=0.0) as watch:
+            deadline = time.monotonic() + LONG
+            while not (drops / "shop.pending").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            with pytest.raises(TimeoutError, match=r"waiting for an empty file shop\.go"):
+                watch.wait_for("shop", 0.1)
+
+    def test_need_a_manifest(self, drops: Path, by_hand: Watch, apply: Recorder) -> None:
+        folder = put_folder(drops, "shop", {"__init__.py": ""})
+        (folder / "hotswap.toml").unlink()
+        (drops / "shop.go").touch()
+        (outcome,) = settle(by_hand)
+        assert outcome.error == "PatchError"
+        assert outcome.reason.startswith("shop is a folder without a hotswap.toml")
+        assert apply.patches == []
+        (folder / "hotswap.toml").write_text("version = '1.3'\n")
+        (drops / "shop.go").touch()
+        assert [again.version for again in settle(by_hand)] == ["1.3"]
+
+    def test_of_packages_need_one_at_their_top(self, drops: Path, by_hand: Watch) -> None:
+        put_folder(drops, "both", {"shop/__init__.py": "", "tax/__init__.py": ""})
+        folder = put_folder(drops, "inside", {"shop/__init__.py": "", "shop/hotswap.toml": ""})
+        (folder / "hotswap.toml").unlink()
+        (drops / "inside.go").touch()
+        assert {outcome.drop: outcome.applied for outcome in settle(by_hand)} == {"both": True, "inside": False}
+
+    def wait_for_the_clock(self, folder: Path) -> None:
+        """File systems take the time of the last tick: let the next change have a later one."""
+        mark, first = folder.with_name(".mark"), folder.with_name(f"{folder.name}.go").stat().st_ctime_ns
+        deadline = time.monotonic() + LONG
+        while not mark.exists() or mark.stat().st_ctime_ns <= first:
+            assert time.monotonic() < deadline
+            mark.touch()
+
+
+class TestSingleFiles:
+    def test_are_taken_only_if_that_is_allowed(self, drops: Path, apply: Recorder, events: list[Any]) -> None:
+        path = put(drops, "shop.py")
+        strict = StrictWatch(apply, drops, settle=0.0, running=lambda: {"shop": Version("1.2")})
+        (outcome,) = settle(strict)
+        assert settle(strict) == ()
+        assert (outcome.error, outcome.code) == ("TrustError", "kind-refused")
+        facts = marker(path, "failed")
+        assert facts["reason"] == outcome.reason
+        assert "single_files=True" in outcome.reason
+        assert "running now: shop 1.2" in outcome.reason
+        assert [event["event"] for event in events] == ["drop.failed"]
+        assert apply.patches == []
+        assert [outcome.applied for outcome in settle(Watch(apply, drops, settle=0.0))] == [True]
+
+    def test_are_not_read(self, drops: Path, apply: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(drops, "shop.py")
+
+        def refuse(*args: Any, **named: Any) -> Any:
+            raise AssertionError("it was read")
+
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        monkeypatch.setattr(Patch, "from_path", refuse)
+        assert [outcome.code for outcome in settle(StrictWatch(apply, drops, settle=0.0))] == ["kind-refused"]
+
+    def test_a_patcher_refuses_them_by_default(self, make_package: Callable[..., Any], drops: Path) -> None:
+        package = make_package({"__init__.py": "PRICE = 1\n"})
+        with hotswap.Patcher([package.__name__]).watch(drops) as watch:
+            put(drops, f"{package.__name__}.py", "PRICE = 2\n")
+            assert watch.wait_for(f"{package.__name__}.py", LONG).code == "kind-refused"
+        assert package.PRICE == 1
 
 
 class TestSettling:
@@ -390,6 +532,7 @@ class TestOutcome:
             "state": "live",
             "error": None,
             "process": os.getpid(),
+            "name": own_name(),
             "rolled_out": apply.patches[0].digest,
             "code": None,
         }
@@ -413,6 +556,7 @@ class TestOutcome:
             "reason": "shop 1.1.0: it is too old; running now: shop 1.2.0; what to do: wait",
             "error": "DowngradeError",
             "process": os.getpid(),
+            "name": own_name(),
             "rolled_out": None,
             "code": None,
         }
@@ -468,6 +612,7 @@ class TestOutcome:
 
     def test_an_empty_folder(self, drops: Path, by_hand: Watch) -> None:
         (drops / "shop").mkdir()
+        (drops / "shop.go").touch()
         (outcome,) = settle(by_hand)
         assert outcome.error == "PatchError"
 
@@ -478,6 +623,7 @@ class TestOutcome:
     ) -> None:
         """Its marker lies in what it leads to, and so changed what the drop looked like, for ever."""
         (drops / name).symlink_to(name if target == "itself" else target)
+        (drops / f"{name}.go").touch()
         for _ in range(3):
             settle(by_hand)
         if target == "itself" and name == "loop":  # No folder, and no file that would be taken.
@@ -493,6 +639,7 @@ class TestOutcome:
     def test_a_pipe_is_not_read(self, name: str, drops: Path, by_hand: Watch) -> None:
         (drops / name).parent.mkdir(exist_ok=True)
         os.mkfifo(drops / name)
+        (drops / "shop.go").touch()
         (outcome,) = settle(by_hand)
         assert outcome.error == "PatchError"
         assert "neither a file nor a folder" in outcome.reason
@@ -801,7 +948,7 @@ def apply(patch):
         raise getattr(errors, sys.argv[2])("no")
     return SimpleNamespace(id="r1", patch=patch, version="1.2.1", state="live")
 
-watch = Watch(apply, sys.argv[1], settle=0.0)
+watch = Watch(apply, sys.argv[1], settle=0.0, single_files=True)
 watch.scan()
 watch.scan()
 for name, outcome in sorted(watch.outcomes.items()):
@@ -861,7 +1008,7 @@ class TestRolledBack:
 
     def test_the_marker_and_the_log_say_so(self, name: str, drops: Path, events: list[Any]) -> None:
         patcher = hotswap.Patcher([name])
-        with patcher.watch(drops) as watch:
+        with patcher.watch(drops, single_files=True) as watch:
             drop = put(drops, f"{name}.py", self.SOURCE)
             live = watch.wait_for(drop.name, LONG)
             assert live.applied
@@ -879,7 +1026,7 @@ class TestRolledBack:
 
     def test_also_when_nobody_watches_any_more(self, name: str, drops: Path) -> None:
         patcher = hotswap.Patcher([name])
-        with patcher.watch(drops) as watch:
+        with patcher.watch(drops, single_files=True) as watch:
             drop = put(drops, f"{name}.py", self.SOURCE)
             assert watch.wait_for(drop.name, LONG).applied
         del watch
@@ -901,7 +1048,7 @@ class TestRolledBack:
 
     def test_the_drop_before_it_stays_live(self, name: str, drops: Path) -> None:
         patcher = hotswap.Patcher([name])
-        with patcher.watch(drops) as watch:
+        with patcher.watch(drops, single_files=True) as watch:
             drop = put(drops, f"{name}.py", self.SOURCE)
             watch.wait_for(drop.name, LONG)
             folder = put_folder(drops, name, {"__init__.py": "def quote():\n    return 3\n"})
@@ -911,7 +1058,7 @@ class TestRolledBack:
 
     def test_a_new_process_does_not_apply_it_again(self, name: str, drops: Path) -> None:
         patcher = hotswap.Patcher([name])
-        with patcher.watch(drops) as watch:
+        with patcher.watch(drops, single_files=True) as watch:
             drop = put(drops, f"{name}.py", self.SOURCE)
             watch.wait_for(drop.name, LONG)
         patcher.rollback()
@@ -923,7 +1070,7 @@ class TestRolledBack:
         self, name: str, drops: Path, events: list[Any]
     ) -> None:
         patcher = hotswap.Patcher([name])
-        with patcher.watch(drops) as watch:
+        with patcher.watch(drops, single_files=True) as watch:
             drop = put(drops, f"{name}.py", self.SOURCE)
             watch.wait_for(drop.name, LONG)
         drop.with_name(f"{drop.name}.failed").mkdir()
@@ -1037,8 +1184,11 @@ class TestWatching:
             folder = drops / "shop"
             folder.mkdir()
             (folder / "__init__.py").write_text("X = 1\n")
+            (folder / "hotswap.toml").touch()
+            (drops / "shop.go").touch()
             apply.wait(1)
             (folder / "__init__.py").write_text("X = 22\n")
+            (drops / "shop.go").touch()
             apply.wait(2)
         assert apply.patches[-1].files["shop/__init__.py"] == b"X = 22\n"
 
@@ -1155,7 +1305,7 @@ class TestWatching:
 
         apply.effect = effect
         watch = Watch(apply, drops, NEVER, settle=0.0)
-        watch._changed = changed = TellingCondition()
+        watch.turn.changed = changed = TellingCondition()
         with watch:
             put(drops, "shop.py")
             assert entered.wait(LONG)
@@ -1218,7 +1368,7 @@ class TestWaiting:
 
     def test_ends_when_the_watch_does(self, drops: Path, apply: Recorder) -> None:
         watch = Watch(apply, drops)
-        watch._changed = changed = TellingCondition()
+        watch.turn.changed = changed = TellingCondition()
         watch.start()
         errors: list[BaseException] = []
 
@@ -1426,7 +1576,7 @@ class TestStarting:
             sys.modules["watchdog"] = None
             from hotswap.watching import Watch
             done = lambda patch: SimpleNamespace(id="r1", patch=patch, version="1.0", state="live")
-            with Watch(done, sys.argv[1], 0.01, settle=0.0) as watch:
+            with Watch(done, sys.argv[1], 0.01, settle=0.0, single_files=True) as watch:
                 print(watch.wait_for("shop.py", 20).applied)
             """
         put(drops, "shop.py")
@@ -1484,59 +1634,6 @@ class TestStopping:
         assert not watch.alive
 
 
-FORK = """
-import os, sys, threading, warnings
-from types import SimpleNamespace
-from hotswap.errors import StateError
-from hotswap.watching import Watch
-
-warnings.simplefilter("ignore", DeprecationWarning)  # A fork of a process with threads is what this is about.
-applied = []
-
-def apply(patch):
-    applied.append(patch.name)
-    return SimpleNamespace(id="r1", patch=patch, version="1.0", state="live")
-
-with Watch(apply, sys.argv[1], 0.05, settle=0.0) as watch:
-    watch.wait_for("one.py", 20)
-    child = os.fork()
-    if child == 0:
-        try:
-            assert not watch.alive
-            assert list(watch.outcomes) == ["one.py"]
-            for refused in (watch.scan, watch.start, lambda: watch.wait_for("one.py", 20)):
-                try:
-                    refused()
-                except StateError:
-                    continue
-                raise AssertionError(refused)
-            watch.stop()
-            assert not watch.alive
-            with Watch(apply, sys.argv[1], 0.05, settle=0.0) as own:
-                assert own.alive
-                assert own.wait_for("one.py", 20).applied  # Inherited: what was live is live here.
-            assert applied == ["one"]
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    assert watch.alive
-    os.rename(os.path.join(sys.argv[1], "two.txt"), os.path.join(sys.argv[1], "two.py"))
-    watch.wait_for("two.py", 20)
-print(*applied)
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-class TestFork:
-    def test_a_child_has_no_watch_and_may_have_its_own(self, drops: Path) -> None:
-        put(drops, "one.py")
-        put(drops, "two.txt")
-        assert run(FORK, str(drops)) == ["one two"]
-
-
 class TestWithAPatcher:
     """The whole way: bytes in a directory become running code, or a reason why not."""
 
@@ -1564,7 +1661,7 @@ class TestWithAPatcher:
         def source(version: str, body: str) -> str:
             return f"__version__ = {version!r}\ndef quote(amount):\n    return {body}\n"
 
-        with patcher.watch(drops) as watch:
+        with patcher.watch(drops, single_files=True) as watch:
             put_folder(drops, name, {"__init__.py": source("1.3.0", "amount * 3")})
             good = watch.wait_for(name, LONG)
             assert (good.applied, good.version, good.state) == (True, "1.3.0", "live"), good
@@ -1595,7 +1692,7 @@ class TestWithAPatcher:
     def test_a_bare_file_gets_the_live_version_and_a_local_part(self, shop: Any, drops: Path) -> None:
         pricing = importlib.import_module(f"{shop.__name__}.pricing")
         patcher = hotswap.Patcher([shop.__name__])
-        with patcher.watch(drops) as watch:
+        with patcher.watch(drops, single_files=True) as watch:
             put(drops, "pricing.py", "def price():\n    return 2\n")
             outcome = watch.wait_for("pricing.py", LONG)
         assert outcome.version == "1.2.0+hot.1"
@@ -1635,7 +1732,7 @@ class TestWithAPatcher:
         def prices_are_small(candidate: Any) -> None:
             assert candidate[f"{name}.pricing"].price() < 50, "too much"
 
-        with patcher.watch(drops) as watch:
+        with patcher.watch(drops, single_files=True) as watch:
             put(drops, "pricing.py", "def price():\n    return 2\n")
             assert watch.wait_for("pricing.py", LONG).applied
             put(drops, f"{name}.pricing.py", "def price():\n    return 99\n")
@@ -1668,14 +1765,14 @@ class TestWithAPatcher:
     def test_a_second_patcher_tries_for_itself(
         self, shop: Any, drops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with hotswap.Patcher([shop.__name__]).watch(drops) as watch:
+        with hotswap.Patcher([shop.__name__]).watch(drops, single_files=True) as watch:
             put(drops, "other.py", "X = 2\n")
             assert watch.wait_for("other.py", LONG).error == "WrongPackageError"
         (tmp_path / "elsewhere").mkdir()
         (tmp_path / "elsewhere" / "other.py").write_text("X = 1\n")
         monkeypatch.syspath_prepend(tmp_path / "elsewhere")
         other = importlib.import_module("other")
-        with hotswap.Patcher(["other"]).watch(drops) as watch:
+        with hotswap.Patcher(["other"]).watch(drops, single_files=True) as watch:
             assert watch.wait_for("other.py", LONG).applied
         assert sys.modules["other"].X == 2
         assert other.X == 2

@@ -24,6 +24,7 @@ from hotswap.demo.screen import Progress, Screen
 from hotswap.demo.steps import STEPS, Outcome, Step, StepResult
 from hotswap.demo.summary import Summary, judged
 from hotswap.demo.tariffs import VERSIONS
+from hotswap.watching import push
 
 __all__ = ["BrokenError", "Service", "load_on", "play", "service_running"]
 
@@ -295,8 +296,9 @@ class Bench:
         if step.wheel:
             built = write_wheel(self._dropped, step.patch_version, self._aside)
         else:
-            built = write_folder(self._dropped, self._aside / f"shop-{step.patch_version}")
-        return built.rename(self._drops / built.name)
+            manifest = {"hotswap.toml": f'version = "{step.patch_version}"\n'.encode()}
+            built = write_folder({**self._dropped, **manifest}, self._aside / f"shop-{step.patch_version}")
+        return push(built, self._drops).path
 
     def went_live(self) -> None:
         """The last drop is what the next one is made from."""

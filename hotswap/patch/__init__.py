@@ -7,10 +7,12 @@ mapping of module names to sources; nothing of it is executed here, and its byte
 from __future__ import annotations
 
 from hotswap.patch.artifact import Patch
+from hotswap.patch.manifest import MANIFEST
 from hotswap.patch.sources import SourceFile, compiled, decode, parse, stated_version
 from hotswap.patch.words import Name, Place, Text, Unit, Word, split, told, words_of
 
 __all__ = [
+    "MANIFEST",
     "Name",
     "Patch",
     "Place",

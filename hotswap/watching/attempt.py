@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from packaging.version import Version
 
 from hotswap.errors import BusyError, HotswapError, PatchError, TrustError
-from hotswap.patch import Patch
+from hotswap.patch import MANIFEST, Patch
 from hotswap.rollout import Record, Rollout
 from hotswap.stopping import is_interrupt
 from hotswap.trust import Waiting
 from hotswap.watching.gate import Gate
 from hotswap.watching.outcome import Failure, Outcome
-from hotswap.watching.scanning import Drop, digest_of
+from hotswap.watching.scanning import GO, Drop, digest_of
 
 __all__ = ["Taken", "attempt", "take"]
 
@@ -50,7 +50,11 @@ class Taken:
 
 
 def take(
-    drop: Drop, running: Callable[[], Mapping[str, Version]] | None = None, gate: Gate | None = None
+    drop: Drop,
+    running: Callable[[], Mapping[str, Version]] | None = None,
+    gate: Gate | None = None,
+    *,
+    single_files: bool = True,
 ) -> Taken | Waiting:
     """Read the bytes of a drop. Never raises an Exception: a drop that makes no patch is a failure to report.
 
@@ -58,17 +62,21 @@ def take(
         drop: what was dropped.
         running: returns what is live; a failure says that too.
         gate: the policy that it has to pass; None: everything passes.
+        single_files: whether a `.py` file may be dropped, where there is no policy that says so.
 
     Returns what it lacks instead, where that may still come.
     """
     if gate is not None:
         return _take_through(gate, drop, running)
+    if drop.path.suffix == ".py" and not single_files:
+        return Taken(drop, drop.look.stamp, None, _failure(_single_file(drop.name), running))
     try:
         if drop.look.odd is not None:
             raise PatchError(drop.look.odd)
         # A drop directory is no package, whatever lies in it: the name of the file says which module it is.
         module = drop.path.stem if drop.path.suffix == ".py" else None
         patch = Patch.from_path(drop.path, module=module)
+        _check_manifest(patch, drop)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the drop, it is the drop's outcome
         failure = _failure(error, running)
         try:
@@ -83,6 +91,8 @@ def _take_through(gate: Gate, drop: Drop, running: Callable[[], Mapping[str, Ver
         if drop.look.odd is not None and drop.look.many:
             raise TrustError(drop.look.odd, code="too-many-files", advice="drop less, or raise Trust(max_files=...)")
         found = gate.take(drop.name)
+        if not isinstance(found, Waiting):
+            _check_manifest(found, drop)
     except OSError as unreadable:
         return Taken(drop, drop.look.stamp, None, Failure.unreadable(unreadable))
     except Exception as error:  # noqa: BLE001 - as in `take`
@@ -90,6 +100,26 @@ def _take_through(gate: Gate, drop: Drop, running: Callable[[], Mapping[str, Ver
         # has to be judged again when those are other ones.
         return Taken(drop, drop.look.stamp, None, _failure(error, running))
     return found if isinstance(found, Waiting) else Taken(drop, found.digest, found, None)
+
+
+def _single_file(name: str) -> TrustError:
+    return TrustError(
+        f"{name} is a single file, and only wheels and folders are taken here",
+        code="kind-refused",
+        advice="build a wheel; or allow single files, with patcher.watch(..., single_files=True)",
+    )
+
+
+def _check_manifest(patch: Patch, drop: Drop) -> None:
+    """Raise PatchError for a folder without a manifest: any folder could be a drop, this one is meant as one."""
+    if patch.metadata.get("kind") not in ("folder", "package"):
+        return
+    own = f"{drop.name}/{MANIFEST}"
+    if not any(path in (MANIFEST, own) or path.endswith(f"/{own}") for path in patch.files):
+        raise PatchError(
+            f"{drop.name} is a folder without a {MANIFEST}",
+            advice=f"put one into it, with its version; touch {drop.name}{GO} after that",
+        )
 
 
 def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, Rollout | None]:

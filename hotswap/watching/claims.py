@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hotswap.errors import HotswapError
 
-__all__ = ["claim", "release"]
+__all__ = ["claim", "inherit", "release"]
 
 _claims: dict[Path, tuple[object, int]] = {}
 """Who watches a directory, and in which process: a forked child may watch what its parent does."""
@@ -24,6 +24,11 @@ def claim(watch: object, directory: Path) -> None:
     _prepare(directory)
     if _claims.get(directory, (None, 0))[1] == os.getpid():
         raise HotswapError(f"{directory} is watched already in this process", advice="stop the other watch first")
+    _claims[directory] = (watch, os.getpid())
+
+
+def inherit(watch: object, directory: Path) -> None:
+    """Keep a directory in a forked child, where the same watch goes on."""
     _claims[directory] = (watch, os.getpid())
 
 

@@ -54,6 +54,11 @@ class Delays:
             self._ledger.tell(Outcome.pending(name, reason))
             emit("drop.waiting", drop=name, version=None, digest="", reason=reason)
 
+    def tell_again(self) -> None:
+        """Say beside the drops once more what they lack: this process reports under another name now."""
+        for name, reason in self._pending.items():
+            self._ledger.tell(Outcome.pending(name, reason))
+
     def over(self, name: str) -> None:
         """Note that a drop does not wait any more."""
         if name in self._waiting:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotswap.events import emit
+from hotswap.watching.mounts import remote_kind
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
@@ -63,6 +64,9 @@ class Doorbell:
             self._report(f"changes can't be observed ({type(error).__name__}: {error}); only rescans find drops")
             return
         self._trouble = None
+        kind = remote_kind(self._directory)
+        if kind is not None:
+            self._report(f"it is on a file system ({kind}) that does not tell of what others change; rescans find that")
         if again:
             emit("watch.recovered", level="info", directory=self._directory)
             self._ring()  # What came between the last scan and now made no sound.
@@ -116,8 +120,9 @@ def _observe(directory: Path, ring: Callable[[], None]) -> BaseObserver:
     ]
     observer = Observer()
     try:
-        # Resolved, because inotify would watch the link itself.
-        observer.schedule(Bell(), str(directory.resolve()), recursive=True, event_filter=stirring)
+        # Resolved, because inotify would watch the link itself. Not what lies deeper: a folder is complete when its
+        # marker comes, and watchdog's thread trips over folders that move while it begins to observe them.
+        observer.schedule(Bell(), str(directory.resolve()), recursive=False, event_filter=stirring)
         observer.start()
     except BaseException:
         _end(observer)

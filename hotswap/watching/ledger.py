@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 from hotswap.events import emit
 from hotswap.watching.outcome import FAILED, LIVE, PENDING, Outcome, read_marker, write_marker
 from hotswap.watching.scanning import Drop, Look
+from hotswap.watching.seats import Seat
 
 if TYPE_CHECKING:
     from hotswap.rollout import Record, Rollout
@@ -37,6 +38,42 @@ class Ledger:
     looks: dict[str, Look] = field(default_factory=dict)
     # Not a plain lock: a signal handler may roll back in the thread that is writing a marker.
     lock: threading.RLock = field(default_factory=threading.RLock)
+    seat: Seat = field(init=False)
+    # The infix under which the outcomes stand in the directory; None where they have to be told anew.
+    told_as: str | None = None
+
+    def __post_init__(self) -> None:
+        self.seat = _registry.seat_of(self.directory)
+
+    def move(self) -> bool:
+        """Tell the outcomes of all present drops again, if this process reports under another name than before.
+
+        Returns whether it does.
+        """
+        with self.lock:
+            infix = self.seat.infix
+            moved, self.told_as = self.told_as != infix, infix
+            if not moved:
+                return False
+            known = [self.outcomes[name] for name in self.looks if name in self.outcomes]
+            troubles = [(one, self._mark(one)) for one in known if one.process == os.getpid()]
+        for outcome, trouble in troubles:
+            self._complain(outcome, trouble)
+        return True
+
+    def leave(self) -> None:
+        """Give the seat back. What was told under another name than the plain one will be cleared away."""
+        if self.seat.infix:
+            self.told_as = None
+        self.seat.leave()
+
+    def inherit(self) -> None:
+        """Begin anew in a forked child: what was live in the parent is live here, and this process says so itself."""
+        self.lock = threading.RLock()
+        self.outcomes = MappingProxyType(
+            {name: replace(outcome, process=os.getpid()) for name, outcome in self.outcomes.items()}
+        )
+        self.told_as = None
 
     def recall(self, name: str, digest: str) -> Outcome | None:
         """What the same bytes under this name came to, as far as it holds for this process; None where it is open."""
@@ -55,7 +92,8 @@ class Ledger:
         before = self.looks.get(drop.name)
         if before is None or before.identity != drop.look.identity:
             return True
-        markers = (self.directory / f"{drop.name}{kind}" for kind in (LIVE, FAILED))
+        infix = self.seat.infix
+        markers = (self.directory / f"{drop.name}{infix}{kind}" for kind in (LIVE, FAILED))
         return before != drop.look and not any(marker.exists() for marker in markers)
 
     def gone(self, present: frozenset[str]) -> None:
@@ -66,8 +104,11 @@ class Ledger:
     def stays(self, known: Outcome, drop: Drop) -> None:
         """Note that a drop came to nothing new."""
         with self.lock:
+            adopted = drop.name not in self.outcomes
             self.remember(known)
             self.looks[drop.name] = drop.look
+            trouble = self._mark(known) if adopted and self.seat.infix else None  # each process says it itself
+        self._complain(known, trouble)
 
     def refuse(self, known: Outcome, drop: Drop) -> None:
         """Note that a drop came again and is not applied again, and say so beside it and in the log."""
@@ -110,12 +151,14 @@ class Ledger:
 
     def tell(self, outcome: Outcome) -> None:
         """Say beside a file that it is ignored, or what it waits for; that does not count among the outcomes."""
-        self._complain(outcome, self._mark(outcome))
+        with self.lock:
+            trouble = self._mark(outcome)
+        self._complain(outcome, trouble)
 
     def waits_no_more(self, name: str) -> None:
         """Take back what was said of a drop that waited: it has gone away."""
         try:
-            (self.directory / f"{name}{PENDING}").unlink(missing_ok=True)
+            (self.directory / f"{name}{self.seat.infix}{PENDING}").unlink(missing_ok=True)
         except OSError as error:
             emit("drop.unmarked", level="warning", directory=self.directory, drop=name, reason=error)
 
@@ -142,7 +185,8 @@ class Ledger:
 
     def _mark(self, outcome: Outcome) -> OSError | None:
         try:
-            write_marker(self.directory, outcome)
+            with self.seat.taken(), self.seat.lock:
+                write_marker(self.directory, replace(outcome, name=self.seat.called), self.seat.infix)
         except OSError as error:
             return error
         return None
@@ -167,7 +211,12 @@ class _Registry:
 
     def __init__(self) -> None:
         self.ledgers: WeakKeyDictionary[object, dict[Path, Ledger]] = WeakKeyDictionary()
+        self.seats: dict[Path, Seat] = {}
         self.lock = threading.RLock()  # A signal handler may roll back in the thread that holds it.
+
+    def seat_of(self, directory: Path) -> Seat:
+        with self.lock:
+            return self.seats.setdefault(directory, Seat(directory))
 
     def all(self) -> list[Ledger]:
         with self.lock:
@@ -189,12 +238,14 @@ def follow(record: Record) -> None:
         ledger.take_back(record)
 
 
-def _renew_locks() -> None:
+def _begin_anew() -> None:
     _registry.lock = threading.RLock()
+    for seat in _registry.seats.values():
+        seat.forget()
     for ledger in _registry.all():
         ledger.lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    # Another thread of the parent may have held one, and does not exist in the child.
-    os.register_at_fork(after_in_child=_renew_locks)
+    # Another thread of the parent may have held a lock, and does not exist in the child.
+    os.register_at_fork(after_in_child=_begin_anew)

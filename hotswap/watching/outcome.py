@@ -1,8 +1,9 @@
 """What became of a drop, and the marker file beside it that says so.
 
 `NAME.live` stands beside a drop that is live, `NAME.failed` beside one that did not go live, was rolled back, or is
-ignored; never both. `NAME.pending` says what a drop waits for, such as its signature, and goes when it has come. A
-marker is a report: removing one undoes nothing and starts nothing in the process that wrote it.
+ignored; never both. `NAME.pending` says what a drop waits for, such as its signature, and goes when it has come. Of
+several processes that watch one directory, one writes these; each other writes `NAME.PROCESS.live` and so on (`seats`).
+A marker is a report: removing one undoes nothing and starts nothing in the process that wrote it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Outcome:
         code: why, as one word, where the error has several causes.
         rolled_out: the digest of what was rolled out, as the history has it, where it came to a rollout; not `digest`
             where the drop had no version, since the version that it got is part of it.
+        name: what the process is called among those that watch the directory; where it is told, in the marker.
         traceback: for the log, where the error was none of hotswap's; not in the marker.
     """
 
@@ -58,6 +60,7 @@ class Outcome:
     time: datetime
     rolled_out: str | None = None
     code: str | None = None
+    name: str | None = field(default=None, compare=False)
     traceback: str | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -106,7 +109,9 @@ class Outcome:
 
     def to_json(self) -> str:
         """The content of the marker file."""
-        facts = {**asdict(self), "time": self.time.isoformat()}
+        # What a person looks for comes first.
+        facts = {"drop": self.drop, "state": self.state, "reason": self.reason, **asdict(self)}
+        facts["time"] = self.time.isoformat()
         del facts["traceback"]
         return json.dumps(facts, indent=2) + "\n"
 
@@ -163,10 +168,11 @@ _LONGEST = 256 * 1024
 _PENDING = "pending"
 
 
-def write_marker(directory: Path, outcome: Outcome) -> None:
+def write_marker(directory: Path, outcome: Outcome, infix: str = "") -> None:
     """Put the outcome beside its drop, as `NAME.live`, `NAME.failed` or `NAME.pending`, and remove what is over.
 
-    What waits may be live in other bytes: then that marker stays.
+    `infix` stands behind the name, for who reports under another. What waits may be live in other bytes: then that
+    marker stays.
 
     A reader sees the old marker or the new one, never a part of one. Raises OSError; then the markers are as they were,
     or both are there.
@@ -182,13 +188,13 @@ def write_marker(directory: Path, outcome: Outcome) -> None:
             file.write(outcome.to_json())
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(directory / f"{outcome.drop}{chosen}")
+        temporary.replace(directory / f"{outcome.drop}{infix}{chosen}")
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
     for other in others:
-        (directory / f"{outcome.drop}{other}").unlink(missing_ok=True)
+        (directory / f"{outcome.drop}{infix}{other}").unlink(missing_ok=True)
 
 
 def read_marker(directory: Path, drop: str, suffix: str) -> Outcome | None:

@@ -1,9 +1,10 @@
 """Finding what is dropped, and waiting until it is whole.
 
-What it takes: every `*.py` file, every `*.whl` and every folder directly in the directory. What it passes by: names
-that begin with `.` or `_`, names that end as half-made files do (`~`, `.tmp`, `.part`, `.swp`, `.crdownload`), our own
-markers, and everything else, such as the `4913` that an editor writes to try a directory. Of what may have been meant
-as a drop (not of hidden, half-made or own files), `ignored` tells once that it is passed by.
+What it takes: every `*.py` file, every `*.whl` and every folder directly in the directory; a folder only once
+`NAME.go` stands beside it, made after the last change in it. What it passes by: names that begin with `.` or `_`, names
+that end as half-made files do (`~`, `.tmp`, `.part`, `.swp`, `.crdownload`), our own markers, and everything else, such
+as the `4913` that an editor writes to try a directory. Of what may have been meant as a drop (not of hidden, half-made
+or own files), `ignored` tells once that it is passed by.
 
 A drop that is still being written must not be taken. Nothing tells from outside when a writer has finished, so a drop
 is taken when two successive looks at it, at least `SETTLE` seconds apart, see the same. A writer that pauses longer
@@ -27,7 +28,19 @@ from pathlib import Path
 from hotswap.trust import SUFFIX as SIGNATURE
 from hotswap.watching.outcome import FAILED, LIVE, PENDING
 
-__all__ = ["OPEN", "SETTLE", "Bounds", "Drop", "Ignored", "Look", "Scanner", "digest_of", "is_passed_by", "look_at"]
+__all__ = [
+    "GO",
+    "OPEN",
+    "SETTLE",
+    "Bounds",
+    "Drop",
+    "Ignored",
+    "Look",
+    "Scanner",
+    "digest_of",
+    "is_passed_by",
+    "look_at",
+]
 
 SETTLE = 0.2
 """Seconds between two looks that must agree before a drop is taken."""
@@ -38,7 +51,10 @@ _COARSE = 2.0
 _UNFINISHED = ("~", ".tmp", ".part", ".swp", ".crdownload")
 _FILES = (".py", ".whl")
 _ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar", ".zip", ".egg", ".pyc", ".pyz", ".so", ".pyd")
-_OURS = (LIVE, FAILED, PENDING, SIGNATURE)
+GO = ".go"
+"""What a name ends with that says that the folder beside it is complete."""
+
+_OURS = (LIVE, FAILED, PENDING, SIGNATURE, GO)
 _BESIDE = (SIGNATURE, ".toml", f".toml{SIGNATURE}")
 _ORDINARY = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
@@ -53,10 +69,12 @@ class Bounds:
     """How far a look may go. With the bounds of a policy, nothing that was dropped sends it through the whole disk.
 
     `links` says whether a drop may be a symbolic link, `most` how many files and folders in it are looked at.
+    `single_files` says whether a `.py` file is read at all.
     """
 
     links: bool = True
     most: int | None = None
+    single_files: bool = True
 
 
 OPEN = Bounds()
@@ -71,7 +89,7 @@ class Look:
     the epoch; `odd` says what in it can't be read: a pipe could block for ever, and a link to the directory of the
     drops would be read with our own markers in it. `many` says that there is too much in
     it. `identity` is that of the file or folder itself, (st_dev, st_ino):
-    another one means that somebody dropped it again.
+    another one means that somebody dropped it again. `lacks` says what a folder waits for: its `NAME.go`.
     """
 
     stamp: str
@@ -79,6 +97,7 @@ class Look:
     odd: str | None
     identity: tuple[int, int]
     many: bool = False
+    lacks: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +167,7 @@ def look_at(path: Path, bounds: Bounds = OPEN) -> Look:
     """Look at a drop, and at what lies beside it, from outside. Raises OSError where there is nothing."""
     hashed = hashlib.sha256()
     newest, odd, identity = 0.0, None, (0, 0)
+    folder, changed = False, 0
     for number, (inside, _, facts) in enumerate(_within(path, bounds)):
         if bounds.most is not None and number > bounds.most:
             odd = f"it has more than {bounds.most:,} files and folders"
@@ -157,18 +177,35 @@ def look_at(path: Path, bounds: Bounds = OPEN) -> Look:
         seen = (inside, stat.S_IFMT(facts.st_mode), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
         hashed.update(repr(seen).encode())
         newest = max(newest, facts.st_mtime, facts.st_ctime)
+        changed = max(changed, _changed(facts))
         if not inside:
-            identity = (facts.st_dev, facts.st_ino)
+            identity, folder = (facts.st_dev, facts.st_ino), stat.S_ISDIR(facts.st_mode)
         if odd is None and stat.S_IFMT(facts.st_mode) not in _ORDINARY:
             odd = f"{inside.lstrip('/') or path.name} is neither a file nor a folder"
         elif not inside and stat.S_ISLNK(facts.st_mode):
             odd = f"{path.name} is a link that leads back to where it lies"
-    for suffix in _BESIDE:
+    go: int | None = None
+    for suffix in (*_BESIDE, *((GO,) if folder else ())):
         with contextlib.suppress(OSError):  # it is not there: what comes later changes the look
             facts = path.with_name(f"{path.name}{suffix}").lstat()
             hashed.update(repr((suffix, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)).encode())
             newest = max(newest, facts.st_mtime, facts.st_ctime)
-    return Look(hashed.hexdigest(), newest, odd, identity)
+            go = _changed(facts) if suffix == GO else None
+    return Look(hashed.hexdigest(), newest, odd, identity, lacks=_lacking(path.name, changed, go) if folder else None)
+
+
+def _changed(facts: os.stat_result) -> int:
+    """When something last changed, in a time that nobody can set: copies bear the old time of modification."""
+    return facts.st_ctime_ns if os.name == "posix" else facts.st_mtime_ns
+
+
+def _lacking(name: str, changed: int, go: int | None) -> str | None:
+    """What a folder waits for that was changed then, and whose `NAME.go` is of that time, if there is one."""
+    if go is None:
+        return f"{name} is a folder: waiting for an empty file {name}{GO} beside it, which says that it is complete"
+    if go < changed:
+        return f"{name} was changed after {name}{GO} was made: touch {name}{GO} when the folder is complete again"
+    return None
 
 
 def _within(path: Path, bounds: Bounds) -> Iterable[tuple[str, Path, os.stat_result]]:

@@ -18,41 +18,38 @@ Guarantees
   only another pass waits for. `outcomes`, `alive` and `wait_for` never do.
 - After the context ends there is no thread, no file descriptor, and no pass in progress.
 
-Assumes that `os.replace` is atomic in the directory, and that one process writes markers there (of several, the last
-one to finish is the one whose marker stands; they don't disturb each other otherwise). After `os.fork()` the child has
-no thread: there the watch is not alive, and leaving its context does nothing. Works on every interpreter that has
-threads; where there are none, `scan` can be called by hand.
+Assumes that `os.replace` is atomic in the directory. Several processes may watch it: each reports under its own name
+(`seats`). In the child of
+a fork, a watch that was running goes on (`children`). Works on every interpreter that has threads; where there are
+none, `scan` can be called by hand.
 """
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import math
 import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from packaging.version import Version
 
-from hotswap.errors import BusyError, HotswapError, StateError
-from hotswap.events import Level, emit
-from hotswap.trust import Waiting
-from hotswap.watching.attempt import Taken, attempt, take
-from hotswap.watching.claims import claim, release
-from hotswap.watching.delays import Delays
+from hotswap.errors import HotswapError, StateError
+from hotswap.events import emit
+from hotswap.watching import children
+from hotswap.watching.claims import claim, inherit, release
 from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
 from hotswap.watching.outcome import Outcome
-from hotswap.watching.reports import report
-from hotswap.watching.scanning import OPEN, SETTLE, Drop, Scanner, is_passed_by, look_at
+from hotswap.watching.passes import Passes
+from hotswap.watching.scanning import SETTLE, Bounds, is_passed_by, look_at
+from hotswap.watching.seats import checked_name
+from hotswap.watching.turn import Turn
 
 if TYPE_CHECKING:
     from hotswap.patch import Patch
@@ -63,11 +60,6 @@ __all__ = ["Watch"]
 
 _GAP = 0.05
 """Seconds between two passes at least: a file that is written for minutes rings all the time."""
-
-_RETRY = 0.2
-"""Seconds until drops that wait for a busy patcher are tried again."""
-
-_turn_held: contextvars.ContextVar[object] = contextvars.ContextVar("hotswap.watching.turn", default=None)
 
 
 class _NoOutcomeError(HotswapError, TimeoutError):
@@ -85,6 +77,8 @@ class Watch:
         patcher: whose memory of earlier drops this is; `apply` by default.
         running: returns what is live, a version for each package; None where nobody knows.
         gate: makes the gate that drops have to pass, for the directory; None: everything passes.
+        single_files: whether `.py` files are taken; where there is a gate, its policy says so instead.
+        name: what this process is called, where several watch the directory; None: by its host and its id.
     """
 
     def __init__(
@@ -97,30 +91,37 @@ class Watch:
         patcher: object = None,
         running: Callable[[], Mapping[str, Version]] | None = None,
         gate: Callable[[Path], Gate] | None = None,
+        single_files: bool = False,
+        name: str | None = None,
     ) -> None:
-        for name, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
+        for what, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
             if not (math.isfinite(seconds) and least <= seconds <= threading.TIMEOUT_MAX):
                 raise HotswapError(
-                    f"a watch can't have {name}={seconds!r}", advice="give a positive number of seconds, such as 2.0"
+                    f"a watch can't have {what}={seconds!r}", advice="give a positive number of seconds, such as 2.0"
                 )
         self.directory = Path(os.path.abspath(directory))  # noqa: PTH100 - a later chdir must not move it, links stay
         self.interval = interval
-        self._apply, self._running = apply, running
+        self.name = None if name is None else checked_name(name)
         self._ledger = ledger_of(apply if patcher is None else patcher, self.directory)
         self._gate = None if gate is None else gate(self.directory)
-        self._bounds = OPEN if self._gate is None else self._gate.bounds
-        self._scanner = Scanner(self.directory, settle, bounds=self._bounds)
+        self._bounds = Bounds(single_files=single_files) if self._gate is None else self._gate.bounds
         self._bell = threading.Event()
         self._stopping = threading.Event()
-        self._doorbell = Doorbell(self.directory, self._bell.set)
+        self._doorbell = Doorbell(self.directory, self._ring)
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
-        # Guards the three below, for moments; no user code, file or log is touched while it is held.
-        self._changed = threading.Condition()
-        self._turn: object | None = None
-        self._turn_thread: int | None = None
-        self._settled: dict[str, str] = {}  # name -> stamp of the bytes that came to something
-        self._delays = Delays(self._ledger)
+        self.turn = Turn()
+        """Who makes a pass; for who forks."""
+        self._passes = Passes(
+            self.directory,
+            apply,
+            self._ledger,
+            settle=settle,
+            bounds=self._bounds,
+            running=running,
+            gate=self._gate,
+            stopping=self._stopping,
+        )
 
     # --- what a user sees ---
 
@@ -154,46 +155,71 @@ class Watch:
             release(self, self.directory)
             raise
         self._pid = os.getpid()
+        self._ledger.seat.name = self.name
+        self._ledger.seat.keep()
         self._stopping.clear()
         self._bell.clear()
-        thread = threading.Thread(target=self._work, name=f"hotswap-watch-{self.directory.name}", daemon=True)
         try:
             self._doorbell.tend()
             emit("watch.started", level="info", directory=str(self.directory), interval=self.interval)
-            self._thread = thread
-            thread.start()
+            self._begin()
         except BaseException as error:
             self._thread = None
+            children.ends(self)
             self._doorbell.close()
+            self._ledger.leave()
             release(self, self.directory)
             if isinstance(error, RuntimeError):
                 raise HotswapError(f"the thread that watches {self.directory} can't be started ({error})") from error
             raise
         return self
 
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"hotswap-watch-{self.directory.name}", daemon=True)
+        self._thread = thread
+        children.goes_on(self)
+        thread.start()
+
+    def go_on(self) -> None:
+        """Go on in a forked child, with a thread, an observer and a name of its own. Only `children` calls it."""
+        self._pid = os.getpid()
+        self._doorbell.forget()
+        self._bell, self._stopping = threading.Event(), threading.Event()
+        self._passes.stopping = self._stopping
+        self._ledger.inherit()
+        inherit(self, self.directory)
+        try:
+            self._begin()
+        except RuntimeError as error:
+            self._thread = None
+            release(self, self.directory)
+            emit("watch.failed", level="error", directory=self.directory, reason=error, traceback=None)
+
     def stop(self) -> None:
         """Stop watching. Waits for a rollout in progress; drops that wait their turn are left for the next watch.
 
         Raises BusyError when it is called from within that rollout (by a check, say). A watch that isn't running, or
-        was started by the parent of a forked process, is left as it is.
+        did not go on in this process, which was forked in the middle of a rollout, is left as it is.
         """
         thread = self._thread
         if thread is None:
             return
+        children.ends(self)
         if self._pid != os.getpid():
             self._doorbell.forget()
             return
-        self._refuse_inside("stop")
+        self.turn.refuse_inside("stop")
         self._stopping.set()
         self._bell.set()
         thread.join()
-        with self._changed:
-            self._changed.wait_for(lambda: self._turn is None)  # A `scan` that another thread began.
+        self.turn.wait_until_free()  # A `scan` that another thread began.
+        with self.turn.changed:
             last = self._thread is thread
             self._thread = None
-            self._changed.notify_all()
+            self.turn.changed.notify_all()
         if last:
             self._stopping.clear()
+            self._ledger.leave()
             release(self, self.directory)
             emit("watch.stopped", level="info", directory=str(self.directory))
 
@@ -215,7 +241,7 @@ class Watch:
         Returns the outcomes of this pass. Raises BusyError when it is called from within a rollout of this watch.
         """
         self._refuse_elsewhere()
-        self._refuse_inside("scan")
+        self.turn.refuse_inside("scan")
         outcomes, _ = self._pass(everything=True)
         return outcomes
 
@@ -240,8 +266,8 @@ class Watch:
                 stamp = look_at(self.directory / name, self._bounds).stamp
             except OSError:
                 stamp = None
-            with self._changed:
-                if stamp is not None and self._settled.get(name) == stamp:
+            with self.turn.changed:
+                if stamp is not None and self._passes.settled.get(name) == stamp:
                     return self._ledger.outcomes[name]
                 if not self.alive:
                     raise StateError(f"the watch of {self.directory} is not running, so nothing becomes of {name}")
@@ -249,9 +275,9 @@ class Watch:
                 if left <= 0:
                     break
                 self._bell.set()
-                self._changed.wait(min(left, self.interval))
+                self.turn.changed.wait(min(left, self.interval))
         last = self._ledger.outcomes.get(name)
-        waiting = self._delays.reason(name)
+        waiting = self._passes.delays.reason(name)
         if stamp is None:
             because = "there is no such drop"
         elif waiting is not None:
@@ -266,6 +292,7 @@ class Watch:
 
     def _work(self) -> None:
         try:
+            self._ledger.seat.keep()  # of a forked child, whose parent has the one that it had
             while not self._stopping.is_set():
                 self._bell.clear()  # Before the pass: what rings during it is heard after it.
                 pause = self._round()
@@ -273,6 +300,9 @@ class Watch:
                 self._bell.wait(max(pause - _GAP, 0.0))
         finally:
             self._doorbell.close()
+
+    def _ring(self) -> None:
+        self._bell.set()
 
     def _round(self) -> float:
         """Tend the doorbell, make one pass; give the seconds until the next. Never raises."""
@@ -285,107 +315,13 @@ class Watch:
             return self.interval
         return self.interval if due is None else min(due, self.interval)
 
-    @contextlib.contextmanager
-    def _turn_taken(self) -> Iterator[None]:
-        """Have the turn: one pass at a time. Not a lock: nothing but a pass, and `stop`, waits for it."""
-        turn = object()
-        with self._changed:
-            self._changed.wait_for(lambda: self._turn is None)
-            self._turn, self._turn_thread = turn, threading.get_ident()
-        token = _turn_held.set(turn)
-        try:
-            yield
-        finally:
-            _turn_held.reset(token)
-            with self._changed:
-                self._turn = self._turn_thread = None
-                self._changed.notify_all()
-
     def _pass(self, *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
-        outcomes: list[Outcome] = []
-        with self._turn_taken():
-            if self._gate is not None and self._gate.closed():
-                return (), None
-            drops, due = self._scanner.scan(everything=everything)
-            present = self._scanner.present
-            if present is not None:
-                self._ledger.gone(present)
-                self._delays.only(present)
-                with self._changed:  # What comes back has come to nothing yet, even if it looks the same.
-                    self._settled = {name: stamp for name, stamp in self._settled.items() if name in present}
-            for other in self._scanner.ignored():
-                level: Level = "warning" if other.meant else "info"
-                emit("drop.ignored", level=level, directory=self.directory, drop=other.name, reason=other.reason)
-                if other.meant:
-                    self._ledger.tell(Outcome.ignored(other.name, other.reason))
-            taken = [one for drop in drops if (one := self._take(drop)) is not None]
-            taken.sort(key=lambda one: one.order)
-            for number, one in enumerate(taken):
-                if self._stopping.is_set():
-                    break
-                if not self._unchanged(one.drop):
-                    continue  # These bytes are half of something, or history: the new ones settle.
-                try:
-                    outcomes.append(self._finish(one))
-                except BusyError as busy:  # No verdict. The later ones wait too, or they would overtake it.
-                    self._delays.busy(busy, taken[number:])
-                    due = _RETRY if due is None else min(due, _RETRY)
-                    break
-                self._delays.over(one.drop.name)
-        return tuple(outcomes), due
+        with self.turn.taken():
+            return self._passes.make(self._tell, everything=everything)
 
-    def _take(self, drop: Drop) -> Taken | None:
-        """Read the drop's bytes, once; None where they are dealt with, or wait for what has to come with them."""
-        taken = take(drop, self._running, self._gate)
-        if isinstance(taken, Waiting):
-            self._delays.lacking(drop.name, taken.reason)
-            return None
-        known = self._ledger.recall(drop.name, taken.digest)
-        again = self._ledger.came_again(drop)
-        if known is None or (again and known.passing):
-            return replace(taken, again=again)
-        self._delays.over(drop.name)
-        if again:
-            self._ledger.refuse(known, drop)
-        else:
-            self._ledger.stays(known, drop)
-        self._publish(drop)
-        return None
-
-    def _finish(self, taken: Taken) -> Outcome:
-        """Apply what was taken, and report: to the memory and beside the drop, then in the log."""
-        began = time.monotonic()
-        outcome, news = self._ledger.enter(taken, *attempt(self._admitted, taken))
-        if news:
-            report(outcome, time.monotonic() - began)
-        if outcome.final:
-            self._publish(taken.drop)
-        return outcome
-
-    def _admitted(self, patch: Patch) -> Rollout:
-        if self._gate is not None:  # now, and not when it was read: an earlier drop may have gone live meanwhile
-            self._gate.admit(patch)
-        return self._apply(patch)
-
-    def _unchanged(self, drop: Drop) -> bool:
-        try:
-            return look_at(drop.path, self._bounds) == drop.look
-        except OSError:
-            return False
-
-    # --- what is known ---
-
-    def _publish(self, drop: Drop) -> None:
-        self._scanner.handled(drop)
-        with self._changed:
-            self._settled[drop.name] = drop.look.stamp
-            self._changed.notify_all()
-
-    # --- what is refused ---
-
-    def _refuse_inside(self, what: str) -> None:
-        if self._turn is not None and (self._turn is _turn_held.get() or self._turn_thread == threading.get_ident()):
-            raise BusyError(f"{what}() was called from within a rollout of the same watch, and would wait for itself")
+    def _tell(self) -> None:
+        with self.turn.changed:
+            self.turn.changed.notify_all()
 
     def _refuse_elsewhere(self) -> None:
         if self._pid != os.getpid():

@@ -1,0 +1,166 @@
+"""One pass over a directory: what has settled is read, what is new is applied, and what became of it is told.
+
+Concurrency: a pass belongs to whoever has the turn. `apply` runs user code, so no lock is held while it runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from hotswap.errors import BusyError
+from hotswap.events import Level, emit
+from hotswap.trust import Waiting
+from hotswap.watching.attempt import Taken, attempt, take
+from hotswap.watching.delays import Delays
+from hotswap.watching.ledger import Ledger
+from hotswap.watching.outcome import Outcome
+from hotswap.watching.reports import report
+from hotswap.watching.scanning import Bounds, Drop, Scanner, look_at
+
+if TYPE_CHECKING:
+    from hotswap.patch import Patch
+    from hotswap.rollout import Rollout
+    from hotswap.watching.gate import Gate
+
+__all__ = ["Passes"]
+
+_RETRY = 0.2
+"""Seconds until drops that wait for a busy patcher are tried again."""
+
+
+class Passes:
+    """Makes passes over the directory of a watch; lives as long as that.
+
+    Arguments:
+        directory: where drops lie.
+        apply: called with each patch; returns the rollout, or raises.
+        ledger: what is known of drops.
+        settle: seconds for which a drop must look the same before it is taken.
+        bounds: how far a look may go, and whether single files are taken.
+        running: returns what is live; None where nobody knows.
+        gate: the policy that drops have to pass; None: everything passes.
+        stopping: set when no other drop is to be begun.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        apply: Callable[[Patch], Rollout],
+        ledger: Ledger,
+        *,
+        settle: float,
+        bounds: Bounds,
+        running: Callable[[], Mapping[str, Version]] | None,
+        gate: Gate | None,
+        stopping: threading.Event,
+    ) -> None:
+        self._directory, self._apply, self._ledger = directory, apply, ledger
+        self._bounds, self._running, self._gate = bounds, running, gate
+        self._scanner = Scanner(directory, settle, bounds=bounds)
+        self.stopping = stopping
+        self.delays = Delays(ledger)
+        self.settled: Mapping[str, str] = {}
+        """Name -> stamp of the bytes that came to something; replaced, never changed."""
+
+    def make(self, settled: Callable[[], None], *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
+        """Make a pass.
+
+        Arguments:
+            settled: called whenever a drop has come to something.
+            everything: also read drops that look as they did when they came to something.
+
+        Returns the outcomes, and the seconds until something waiting is due, None where nothing waits.
+        """
+        with self._ledger.seat.taken():  # as long as the watch is running, it has one
+            return self._make(settled, everything=everything)
+
+    def _make(self, settled: Callable[[], None], *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
+        seat = self._ledger.seat
+        seat.tell()
+        if self._ledger.move():
+            self.delays.tell_again()
+        seat.clear()
+        outcomes: list[Outcome] = []
+        if self._gate is not None and self._gate.closed():
+            return (), None
+        drops, due = self._scanner.scan(everything=everything)
+        present = self._scanner.present
+        if present is not None:
+            self._ledger.gone(present)
+            self.delays.only(present)
+            # What comes back has come to nothing yet, even if it looks the same.
+            self.settled = {name: stamp for name, stamp in self.settled.items() if name in present}
+        for other in self._scanner.ignored():
+            level: Level = "warning" if other.meant else "info"
+            emit("drop.ignored", level=level, directory=self._directory, drop=other.name, reason=other.reason)
+            if other.meant and not seat.infix:  # it is the same for all
+                self._ledger.tell(Outcome.ignored(other.name, other.reason))
+        taken = [one for drop in drops if (one := self._take(drop, settled)) is not None]
+        taken.sort(key=lambda one: one.order)
+        for number, one in enumerate(taken):
+            if self.stopping.is_set():
+                break
+            if not self._unchanged(one.drop):
+                continue  # These bytes are half of something, or history: the new ones settle.
+            try:
+                outcomes.append(self._finish(one, settled))
+            except BusyError as busy:  # No verdict. The later ones wait too, or they would overtake it.
+                self.delays.busy(busy, taken[number:])
+                due = _RETRY if due is None else min(due, _RETRY)
+                break
+            self.delays.over(one.drop.name)
+        return tuple(outcomes), due
+
+    def _take(self, drop: Drop, settled: Callable[[], None]) -> Taken | None:
+        """Read the drop's bytes, once; None where they are dealt with, or wait for what has to come with them."""
+        if drop.look.lacks is not None:
+            self.delays.lacking(drop.name, drop.look.lacks)
+            return None
+        taken = take(drop, self._running, self._gate, single_files=self._bounds.single_files)
+        if isinstance(taken, Waiting):
+            self.delays.lacking(drop.name, taken.reason)
+            return None
+        known = self._ledger.recall(drop.name, taken.digest)
+        again = self._ledger.came_again(drop)
+        if known is None or (again and known.passing):
+            return replace(taken, again=again)
+        self.delays.over(drop.name)
+        if again:
+            self._ledger.refuse(known, drop)
+        else:
+            self._ledger.stays(known, drop)
+        self._publish(drop, settled)
+        return None
+
+    def _finish(self, taken: Taken, settled: Callable[[], None]) -> Outcome:
+        """Apply what was taken, and report: to the memory and beside the drop, then in the log."""
+        began = time.monotonic()
+        outcome, news = self._ledger.enter(taken, *attempt(self._admitted, taken))
+        if news:
+            report(outcome, time.monotonic() - began)
+        if outcome.final:
+            self._publish(taken.drop, settled)
+        return outcome
+
+    def _admitted(self, patch: Patch) -> Rollout:
+        if self._gate is not None:  # now, and not when it was read: an earlier drop may have gone live meanwhile
+            self._gate.admit(patch)
+        return self._apply(patch)
+
+    def _unchanged(self, drop: Drop) -> bool:
+        try:
+            return look_at(drop.path, self._bounds) == drop.look
+        except OSError:
+            return False
+
+    def _publish(self, drop: Drop, settled: Callable[[], None]) -> None:
+        self._scanner.handled(drop)
+        self.settled = {**self.settled, drop.name: drop.look.stamp}
+        settled()
