@@ -22,9 +22,11 @@ from hotswap.errors import (
     OutdatedError,
     PatchError,
     PlanError,
+    QuarantinedError,
     RequirementError,
     SourceError,
     StateError,
+    StoreError,
     UnsupportedChangeError,
     WheelError,
     WrongPackageError,
@@ -35,11 +37,13 @@ from hotswap.patcher import Patcher
 from hotswap.rollout import Record, Rollout, State
 from hotswap.session import Session, session
 from hotswap.stage import staging
+from hotswap.store import Boot, Store, boot
 from hotswap.swap import CallInFlight
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Boot",
     "BusyError",
     "CallInFlight",
     "CheckFailedError",
@@ -54,6 +58,7 @@ __all__ = [
     "PatchError",
     "Patcher",
     "PlanError",
+    "QuarantinedError",
     "Record",
     "RequirementError",
     "Rollout",
@@ -61,10 +66,13 @@ __all__ = [
     "SourceError",
     "State",
     "StateError",
+    "Store",
+    "StoreError",
     "UnsupportedChangeError",
     "WheelError",
     "WrongPackageError",
     "__version__",
+    "boot",
     "keep",
     "session",
     "staging",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import hotswap
 
@@ -12,7 +13,10 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 is success, 2 is a command line that makes no sense."""
+    """Run one command and return its exit status: 0 is success, 2 is a command line that makes no sense.
+
+    What a program raises that `run` runs goes through.
+    """
     parser = argparse.ArgumentParser(prog="hotswap", description="Patch a running Python service.")
     parser.add_argument("--version", action="version", version=f"hotswap {hotswap.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -38,7 +42,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="N",
         help="how many keep-alive connections ask at once (default: %(default)s)",
     )
+
+    run = commands.add_parser(
+        "run",
+        help="run a program on what is permanent in a store",
+        description="Do what `python PROGRAM` does, after hotswap.boot(): imports load what is permanent in the store.",
+    )
+    run.add_argument("--store", metavar="DIR", help="the store (default: the environment variable HOTSWAP_STORE)")
+    run.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as after `python -m`")
+    run.add_argument("program", metavar="PROGRAM", help="a script, or a folder or archive with a __main__.py")
+    run.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="for the program")
     options = parser.parse_args(argv)
+
+    if options.command == "run":
+        from hotswap.launch import launch
+
+        if not options.module and not Path(options.program).exists():
+            parser.error(f"there is no {options.program}")
+        launch(options.program, options.arguments, module=options.module, store=options.store)
+        return 0
 
     from hotswap import demo as demonstration
 

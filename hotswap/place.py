@@ -38,15 +38,20 @@ class Terms(NamedTuple):
         cancelled: ends the wait, and what runs; whoever sets it calls `Place.wake`.
         allow_effects: kinds of import-time effects that may be left behind.
         handover: seconds that calls in flight have to finish; None: for ever; `...`: as the patcher has it.
+        by, why: who has it rolled out, and what for.
     """
 
     wait: float | None
     cancelled: threading.Event
     allow_effects: frozenset[str]
     handover: Seconds = ...
+    by: str = ""
+    why: str = ""
 
     @classmethod
-    def of(cls, wait: float | None, allow_effects: Iterable[str], handover: Seconds) -> Terms:
+    def of(
+        cls, wait: float | None, allow_effects: Iterable[str], handover: Seconds, by: str = "", why: str = ""
+    ) -> Terms:
         """Return terms that nobody has cancelled.
 
         Raises TypeError or ValueError for what is no time, or no kind of effect.
@@ -54,7 +59,7 @@ class Terms(NamedTuple):
         check_wait(wait)
         if handover is not ...:
             check_wait(handover, "handover")
-        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover)
+        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover, by, why)
 
 
 class Place:

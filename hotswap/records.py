@@ -23,6 +23,8 @@ class State(enum.StrEnum):
     PERMANENT = "permanent"
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
+    DIED = "died"
+    """In the history only: it was on trial, or on its way there, when an earlier process ended."""
 
 
 BEFORE_LIVE = (State.STAGED, State.VERIFIED, State.ARMED)
@@ -35,7 +37,8 @@ class Record:
 
     `version` is None for a patch that had none and was refused before it got one. `started` and `finished` are times
     in UTC, `finished` being when the state was reached. `pause` is how long, in seconds, the other threads waited for
-    the swap (of a rolled back rollout: for the way back), or None if nothing was swapped.
+    the swap (of a rolled back rollout: for the way back), or None if nothing was swapped. `by` and `why` say who made
+    it, and what for.
     """
 
     id: str
@@ -48,3 +51,5 @@ class Record:
     finished: datetime
     report: Report
     pause: float | None
+    by: str = ""
+    why: str = ""

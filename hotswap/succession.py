@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from hotswap.adapters import adapters
 from hotswap.admission import admit, resolve, roots, versions_for
-from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
+from hotswap.errors import OutdatedError, StateError, UnsupportedChangeError
 from hotswap.generation import (
     Candidate,
     EarlierCandidate,
@@ -28,6 +28,7 @@ from hotswap.generation import (
     Shelf,
     ShelfMark,
     Tree,
+    booted,
     epochs,
     forget,
     standing,
@@ -77,7 +78,7 @@ class Succession:
         self._settlement = settlement
         self._live = Live(packages)
         self._importers = Importers(packages)
-        self._shelf = Shelf()
+        self._shelf = Shelf(booted(packages))
         self._lineage = Lineage()
         self._hot: dict[str, int] = {}
         self._previous: _Previous | None = None
@@ -116,7 +117,8 @@ class Succession:
         patch = resolve(rollout.patch, self._live)
         rollout.patch = patch.with_versions(versions_for(patch, self.versions, self._hot))
         version = rollout.version = rollout.patch.version or rollout.version
-        admit(rollout.patch, self._live, self.versions)
+        if not rollout.silent:
+            admit(rollout.patch, self._live, self.versions)
         paths = self._shelf.base_paths(self._live)
         regular = {entry.name for entry in self._live if entry.package and not entry.namespace}
         tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths, regular)
@@ -388,10 +390,9 @@ class Succession:
             raise StateError("only what went live last can be audited", patch=rollout.label, running=self.versions)
         return self._previous.swap.audit()
 
-    def nothing_to_take_back(self) -> NothingToRollBackError:
-        """The error for whoever asks for a rollback when there is none to be had."""
-        return NothingToRollBackError(
-            "there is no previous generation to go back to",
-            running=self.versions,
-            advice="only the last rollout can be taken back, once",
-        )
+    def burn(self) -> None:
+        """Forget the way back."""
+        previous, self._previous = self._previous, None
+        if previous is not None:
+            previous.swap.close()
+            self._shelf.retire([])

@@ -2,12 +2,13 @@
 
 from hotswap.generation.aliases import is_alias, name_of
 from hotswap.generation.beside import Assigned, Called, Step, assigned_in, called_in
+from hotswap.generation.booted import BootedFinder, booted
 from hotswap.generation.comparison import made_anew, unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
 from hotswap.generation.earlier import Earlier, EarlierCandidate, Ground
 from hotswap.generation.examination import authorships
 from hotswap.generation.failures import told
-from hotswap.generation.files import Tree
+from hotswap.generation.files import PatchFinder, Tree
 from hotswap.generation.import_call import ImportCall
 from hotswap.generation.isolation import GONE, ModuleView, Reason, World, gate, worlds
 from hotswap.generation.kept import keep, registry
@@ -27,6 +28,7 @@ __all__ = [
     "PLACE",
     "Assigned",
     "Binding",
+    "BootedFinder",
     "Called",
     "Candidate",
     "Definitions",
@@ -40,6 +42,7 @@ __all__ = [
     "Live",
     "LiveModule",
     "ModuleView",
+    "PatchFinder",
     "Reason",
     "Selection",
     "Shelf",
@@ -53,6 +56,7 @@ __all__ = [
     "analyse",
     "assigned_in",
     "authorships",
+    "booted",
     "called_in",
     "changed_modules",
     "detach",
