@@ -31,20 +31,17 @@ def launch(program: str, arguments: Sequence[str], *, module: bool = False, stor
     Raises whatever the program raises, and ImportError or OSError if there is no such program.
     """
     file = program if module else os.path.abspath(program)  # noqa: PTH100 - as Python says it, links and all
-    safe = sys.flags.safe_path
-    if not safe and sys.path:  # it leads to whoever has started us
-        sys.path[0] = os.getcwd() if module else str(Path(program).resolve().parent)
+    named = module or not Path(file).is_file()  # a folder or an archive has a module of that name
     sys.argv[:] = [program, *arguments]
-    if not module and not Path(program).is_file():
-        boot(store)
-        runpy.run_path(program, run_name="__main__")  # it puts a folder or an archive on the path itself
-        return
+    if not sys.flags.safe_path and sys.path:  # it leads to whoever has started us
+        sys.path[0] = str(Path.cwd()) if module else file if named else str(Path(file).resolve().parent)
     main = ModuleType("__main__")
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
     boot(store)
-    if module:
-        runpy._run_module_as_main(program)  # type: ignore[attr-defined]  # what `python -m` calls
+    if named:
+        # What `python -m` calls.
+        runpy._run_module_as_main(program if module else "__main__", module)  # type: ignore[attr-defined]
         return
     loader = importlib.machinery.SourceFileLoader("__main__", file)
     main.__file__, main.__loader__ = file, loader

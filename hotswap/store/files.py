@@ -45,7 +45,7 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-        os.replace(aside, path)
+        aside.replace(path)
     except BaseException:
         with suppress(OSError):  # what is left aside is swept later
             aside.unlink()
