@@ -133,13 +133,16 @@ class TestJournal:
 
     def test_says_live_before_it_is(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
         package, patcher = service
-        rollout, told = patcher.stage(patch(package, 1)), []
+        rollout = patcher.stage(patch(package, 1))
+        told: list[Any] = []
         rollout.verify()
         advance = patcher._succession.advance
-        patcher._succession.advance = lambda *a: (  # type: ignore[method-assign]
-            told.append((query(store, "SELECT state, generation FROM rollout"), package.a.quote())),
-            advance(*a),
-        )[1]
+
+        def looked_at(made: Any) -> Any:
+            told.append((query(store, "SELECT state, generation FROM rollout"), package.a.quote()))
+            return advance(made)
+
+        patcher._succession.advance = looked_at  # type: ignore[method-assign]
         rollout.commit()
         (((state, generation),), quote) = told[0]
         assert (state, quote, package.a.quote()) == ("live", 0, 1)

@@ -142,9 +142,10 @@ def _make(connection: sqlite3.Connection, path: Path) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             break
-        except sqlite.OperationalError:  # SQLite does not wait for others here
-            if time.monotonic() > until:
+        except sqlite.OperationalError as error:
+            if error.sqlite_errorcode != sqlite.SQLITE_BUSY or time.monotonic() > until:
                 raise
+            # SQLite does not wait for others here.
             time.sleep(_PAUSE)
     connection.execute("BEGIN IMMEDIATE")
     try:
