@@ -142,7 +142,7 @@ class TestJournal:
             told.append((query(store, "SELECT state, generation FROM rollout"), package.a.quote()))
             return advance(made)
 
-        patcher._succession.advance = looked_at  # type: ignore[method-assign]
+        patcher._succession.advance = looked_at  # type: ignore[method-assign,assignment]
         rollout.commit()
         (((state, generation),), quote) = told[0]
         assert (state, quote, package.a.quote()) == ("live", 0, 1)

@@ -234,7 +234,7 @@ def judge(scenario: str, mode: int, status: int, told: list[list[Any]], after: l
     if came not in allowed:
         yield f"{came} came up, and not one of {sorted(allowed)}"
     if scenario == "drop":
-        running, states = next((line[1:] for line in after if line[0] == "drop"), (None, []))
+        running, states = next((line[1:] for line in after if line[0] == "drop"), (None, [""]))
         if running != 9 or states.count("permanent") != 1 or set(states) - {"permanent", "died", "rejected"}:
             yield f"the drop: {running} runs, and the history has {states}"
     if ["done", "confirm", 50, 50] not in after:

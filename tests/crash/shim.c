@@ -47,7 +47,9 @@ static int point(const char *what) {
     long now = __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST);
     if (now == target) strncpy(last, what, sizeof last - 1);
     if (now == target && mode == KILL) kill(getpid(), SIGKILL);
-    if ((now == target && mode == FAIL_ONCE) || (now >= target && mode == FAIL_ON)) {
+    /* On a full disk what takes no room goes on. */
+    int takes_room = strcmp(what, "fsync") && strcmp(what, "unlink") && strcmp(what, "rename");
+    if ((now == target && mode == FAIL_ONCE) || (now >= target && mode == FAIL_ON && takes_room)) {
         errno = reason;
         return 1;
     }

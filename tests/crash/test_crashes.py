@@ -28,7 +28,7 @@ SCENARIOS = ("first", "above", "home", "drop", "dead")
 LIMIT = 900.0
 
 # Every how many points: a share that takes less than a minute on two cores, spread over all scenarios and faults.
-SHARES = {"kill": 7, "torn": 31, "io": 37, "full": 61}
+SHARES = {"kill": 11, "torn": 31, "io": 37, "full": 61}
 
 
 @pytest.fixture(scope="module")
