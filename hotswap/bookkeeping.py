@@ -17,6 +17,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -41,7 +42,11 @@ def whoever() -> str:
         account = getpass.getuser()
     except (KeyError, ImportError, OSError):  # an account without a name, as in containers
         account = str(os.getuid()) if hasattr(os, "getuid") else "?"
-    return f"{account}@{socket.gethostname()}, process {os.getpid()}"
+    try:
+        host = socket.gethostname()
+    except OSError:  # WebAssembly has no hosts
+        host = sys.platform
+    return f"{account}@{host}, process {os.getpid()}"
 
 
 class Books:
@@ -135,6 +140,7 @@ class Books:
     def take_back(self, rollout: Rollout, reason: str) -> None:
         """Note that a rollout is about to be taken back."""
         if self._store is not None:
+            rollout.actor = rollout.actor or whoever()
             entry = self._entry(rollout)
             self._later(replace(entry, state=str(State.ROLLED_BACK), reason=reason, changed=now()))
 

@@ -123,6 +123,12 @@ class TestJournal:
         (report,) = query(store, "SELECT json_extract(report, '$[0].name', '$[0].verdict') FROM rollout")
         assert report == ('["fine","passed"]',)
 
+    def test_has_who_took_it_back_if_nobody_says_it(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
+        package, patcher = service
+        patcher.apply(patch(package, 1), by="ann").rollback()
+        ((who,),) = query(store, "SELECT \"by\" FROM step WHERE state = 'rolled_back'")
+        assert f"process {os.getpid()}" in who
+
     def test_has_what_was_rejected(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
         package, patcher = service
         with pytest.raises(LoadError):

@@ -126,7 +126,7 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
                 advice="install that hotswap, or move the store away",
             )
         return True
-    if application or version or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+    if application or version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise StoreError(f"{path} is a database of something else", advice=_AWAY)
     return False
 

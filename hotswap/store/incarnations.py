@@ -11,6 +11,7 @@ import atexit
 import os
 import socket
 import sys
+import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -58,6 +59,8 @@ class Incarnation:
 _here: dict[Path, Incarnation] = {}
 """This process in each of the stores that it writes into."""
 
+_one_at_a_time = [threading.Lock()]
+
 
 def incarnation(folder: Path, ended: Callable[[Incarnation], None]) -> Incarnation:
     """Return this process, as a store knows it.
@@ -68,11 +71,12 @@ def incarnation(folder: Path, ended: Callable[[Incarnation], None]) -> Incarnati
 
     Raises OSError if there can be no lock.
     """
-    found = _here.get(folder)
-    if found is None:
-        found = _here.setdefault(folder, Incarnation(folder))
-        atexit.register(_end, found, ended)
-    return found
+    with _one_at_a_time[0]:
+        found = _here.get(folder)
+        if found is None:
+            found = _here[folder] = Incarnation(folder)
+            atexit.register(_end, found, ended)
+        return found
 
 
 def _end(incarnation: Incarnation, ended: Callable[[Incarnation], None]) -> None:
@@ -117,6 +121,7 @@ def _lock(handle: int) -> bool:
 
 
 def _forked() -> None:
+    _one_at_a_time[0] = threading.Lock()  # another thread of the parent may have held it
     for inherited in _here.values():
         inherited.drop()
     _here.clear()

@@ -19,7 +19,7 @@ CREATE TABLE incarnation (
     started  TEXT NOT NULL,
     ended    TEXT,
     how      TEXT
-) STRICT;
+);
 CREATE TABLE rollout (
     number      INTEGER PRIMARY KEY AUTOINCREMENT,
     id          TEXT NOT NULL UNIQUE,
@@ -44,7 +44,7 @@ CREATE TABLE rollout (
     before      TEXT NOT NULL,
     after       TEXT NOT NULL,
     report      TEXT NOT NULL
-) STRICT;
+);
 CREATE INDEX rollout_state ON rollout(state);
 CREATE TABLE step (
     number  INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,20 +53,20 @@ CREATE TABLE step (
     at      TEXT NOT NULL,
     "by"    TEXT NOT NULL,
     reason  TEXT NOT NULL
-) STRICT;
+);
 CREATE INDEX step_rollout ON step(rollout);
 CREATE TABLE standing (
     package TEXT PRIMARY KEY,
     rollout TEXT NOT NULL REFERENCES rollout(id),
     since   TEXT NOT NULL
-) STRICT;
+);
 CREATE TABLE death (
     digest      TEXT PRIMARY KEY,
     label       TEXT NOT NULL,
     count       INTEGER NOT NULL,
     last        TEXT NOT NULL,
     quarantined TEXT
-) STRICT;
+);
 CREATE VIEW history AS
     SELECT number, started, changed, name, version, state, "by", why, reason, pause, id, digest
     FROM rollout ORDER BY number DESC;

@@ -1,8 +1,8 @@
 """A service is killed, or its disk fails, at the points of its rollouts, and is started again.
 
 A point is whatever it does to a file below its folder: each write, fsync, rename, truncation, creation and removal,
-SQLite's own among them. `shim.c` counts them, and `driver.py` runs the lives. What came up is permanent and whole, the journal
-is consistent, a drop is neither lost nor applied twice, and it goes on from there.
+SQLite's own among them. `shim.c` counts them, and `driver.py` runs the lives. What came up is permanent and whole, the
+journal is consistent, a drop is neither lost nor applied twice, and it goes on from there.
 """
 
 from __future__ import annotations
