@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import faulthandler
 import importlib
 import json
 import logging
@@ -140,6 +141,7 @@ def child(work: Callable[[Callable[..., None]], None]) -> tuple[int, list[list[A
             os.write(writer, json.dumps(facts).encode() + b"\n")
 
         status = 1
+        faulthandler.dump_traceback_later(2 * LIMIT, exit=True)  # a life that hangs is a failure, and says where
         try:
             work(tell)
             status = 0

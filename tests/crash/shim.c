@@ -100,12 +100,12 @@ int close(int fd) {
 }
 ssize_t write(int fd, const void *data, size_t size) {
     REAL(ssize_t, write, int, const void *, size_t);
-    GUARDED(marked(fd), "write", real(fd, data, torn(size)));
+    GUARDED(marked(fd), "write", real(fd, data, counted ? torn(size) : size));
 }
 #define PWRITE(name) \
     ssize_t name(int fd, const void *data, size_t size, off_t place) { \
         REAL(ssize_t, name, int, const void *, size_t, off_t); \
-        GUARDED(marked(fd), "pwrite", real(fd, data, torn(size), place)); \
+        GUARDED(marked(fd), "pwrite", real(fd, data, counted ? torn(size) : size, place)); \
     }
 PWRITE(pwrite)
 PWRITE(pwrite64)
