@@ -17,6 +17,7 @@ if not __package__:  # `python bench` from elsewhere: the installed hotswap is m
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from bench.arming import arming, warm
+from bench.booting import booting
 from bench.calls import calls
 from bench.delivery import delivery
 from bench.draining import draining
@@ -32,7 +33,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller heaps: under a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--only", choices=("calls", "generations", "pauses", "delivery"), help="measure only this")
+    parser.add_argument(
+        "--only", choices=("booting", "calls", "generations", "pauses", "delivery"), help="measure only this"
+    )
     options = parser.parse_args()
     quick = options.quick
     logging.disable(logging.CRITICAL)  # thousands of rollouts tell what they do
@@ -44,6 +47,8 @@ def main() -> int:
     with programs() as folder:
         if options.only in (None, "delivery"):
             found["delivery"], found["reached"] = delivery(folder, repeat=5 if quick else 15)
+        if options.only in (None, "booting"):
+            found["booting"] = booting(folder, modules=20 if quick else 100, repeat=5 if quick else 15)
         if options.only in (None, "pauses"):
             found["pauses"] = pauses(
                 folder,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.arming import Arming, Warm
+from bench.booting import Booting
 from bench.draining import Draining
 from bench.measuring import Ratio, Spread
 from bench.pauses import Pause
@@ -25,6 +26,8 @@ def tables(found: Mapping[str, Any]) -> str:
         parts.append(_pauses(found["pauses"]))
     if "delivery" in found:
         parts += [_delivery(found["delivery"]), _reached(found["reached"])]
+    if "booting" in found:
+        parts.append(_booting(found["booting"]))
     return "\n\n".join(parts)
 
 
@@ -46,6 +49,15 @@ def _calls(found: Mapping[str, Mapping[str, Ratio]]) -> str:
         rows.append([way, f"{base.nanoseconds:.0f} ns", *cells, f"{extra:+.0f} ns"])
     title = "Time of a call, as a multiple of the same code never managed: median (quartiles)"
     return f"{title}\n\n{_table(['call', 'never managed', *states, 'after 10, more than never'], rows)}"
+
+
+def _booting(found: Iterable[Booting]) -> str:
+    head = ["start", "first line to last import", "times no boot", "the whole process, times no boot"]
+    rows = [
+        [one.what, _seconds(one.seconds.median), f"{one.ratio.median:.2f}", f"{one.process.median:.2f}"]
+        for one in found
+    ]
+    return f"Start-up time in fresh processes\n\n{_table(head, rows)}"
 
 
 def _seconds(value: float) -> str:

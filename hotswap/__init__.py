@@ -23,10 +23,12 @@ from hotswap.errors import (
     OutdatedError,
     PatchError,
     PlanError,
+    QuarantinedError,
     RequirementError,
     SignatureError,
     SourceError,
     StateError,
+    StoreError,
     TrustError,
     UnsupportedChangeError,
     WheelError,
@@ -38,12 +40,14 @@ from hotswap.patcher import Patcher
 from hotswap.rollout import Record, Rollout, State
 from hotswap.session import Session, session
 from hotswap.stage import staging
+from hotswap.store import Boot, Store, boot
 from hotswap.swap import CallInFlight
 from hotswap.trust import Trust
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Boot",
     "BusyError",
     "CallInFlight",
     "CheckFailedError",
@@ -59,6 +63,7 @@ __all__ = [
     "PatchError",
     "Patcher",
     "PlanError",
+    "QuarantinedError",
     "Record",
     "RequirementError",
     "Rollout",
@@ -67,12 +72,15 @@ __all__ = [
     "SourceError",
     "State",
     "StateError",
+    "Store",
+    "StoreError",
     "Trust",
     "TrustError",
     "UnsupportedChangeError",
     "WheelError",
     "WrongPackageError",
     "__version__",
+    "boot",
     "keep",
     "session",
     "staging",

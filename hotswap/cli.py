@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import hotswap
 
@@ -16,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 is success, 2 is a command line that makes no sense.
 
     Of a push: 1 if it failed, or the drop did somewhere; 3 if not everybody said in time what became of it.
+    What a program raises that `run` runs goes through.
     """
     parser = argparse.ArgumentParser(prog="hotswap", description="Patch a running Python service.")
     parser.add_argument("--version", action="version", version=f"hotswap {hotswap.__version__}")
@@ -54,9 +56,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     pushing.add_argument(
         "--wait", type=seconds, metavar="SECONDS", help="wait until it is known what became of it, and print that"
     )
+
+    run = commands.add_parser(
+        "run",
+        help="run a program on what is permanent in a store",
+        description="Do what `python PROGRAM` does, after hotswap.boot(): imports load what is permanent in the store.",
+    )
+    run.add_argument("--store", metavar="DIR", help="the store (default: the environment variable HOTSWAP_STORE)")
+    run.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as after `python -m`")
+    run.add_argument("program", metavar="PROGRAM", help="a script, or a folder or archive with a __main__.py")
+    run.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="for the program")
     options = parser.parse_args(argv)
     if options.command == "push":
         return push(options.source, options.directory, options.wait)
+
+    if options.command == "run":
+        from hotswap.launch import launch
+
+        if not options.module and not Path(options.program).exists():
+            parser.error(f"there is no {options.program}")
+        launch(options.program, options.arguments, module=options.module, store=options.store)
+        return 0
 
     from hotswap import demo as demonstration
 

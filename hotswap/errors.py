@@ -25,10 +25,12 @@ __all__ = [
     "OutdatedError",
     "PatchError",
     "PlanError",
+    "QuarantinedError",
     "RequirementError",
     "SignatureError",
     "SourceError",
     "StateError",
+    "StoreError",
     "TrustError",
     "UnsupportedChangeError",
     "WheelError",
@@ -215,6 +217,21 @@ class OutdatedError(StateError):
 
     Its candidate was not compared with them. The rollout is rejected, nothing live was touched; `Patcher.apply` stages
     it again by itself.
+    """
+
+
+class StoreError(HotswapError):
+    """The store can't be read or written (a full disk, an I/O error, no database of hotswap's); the cause is chained.
+
+    Nothing goes live that is not durable: the rollout is rejected, nothing live was touched. From `confirm`: it stays
+    on trial.
+    """
+
+
+class QuarantinedError(HotswapError):
+    """The process died within the trial of this patch, as often as it may. Nothing was executed.
+
+    `Store.release(digest)` lets it be applied again.
     """
 
 

@@ -17,15 +17,17 @@ from packaging.version import Version
 
 from hotswap import collector
 from hotswap.admission import roots
+from hotswap.bookkeeping import Books
 from hotswap.effects import checked_kinds
 from hotswap.errors import DowngradeError, HotswapError, ManifestError, StateError
 from hotswap.generation import Candidate, Limit
+from hotswap.homecoming import Back, Resumed
 from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
 from hotswap.settlement import catch_up
-from hotswap.shield import outlast
+from hotswap.shield import outlast, shielded
 from hotswap.succession import Succession
 from hotswap.swap import Leftover, Recalled, Swap, Undone
 from hotswap.trust import Memory
@@ -43,6 +45,7 @@ class Hosting:
     _change: threading.RLock
     _succession: Succession
     _place: Place
+    _books: Books
     _checks: list[Check]
     _check_timeout: float
     _memory: Memory
@@ -50,6 +53,8 @@ class Hosting:
     _followers: list[Callable[[Record], None]]
     _load_timeout: float | None
     _allow_effects: frozenset[str]
+    _handover: float | None
+    _resumed: Resumed | None
 
     @property
     def versions(self) -> dict[str, Version]:
@@ -71,6 +76,7 @@ class Hosting:
     def leave(self, rollout: Rollout | None) -> None:
         """Free the place of the rollout in progress, if it is this one."""
         self._place.leave(rollout)
+        self._books.tell()
         catch_up()
 
     def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
@@ -84,6 +90,7 @@ class Hosting:
         for follower in list(self._followers):
             consequence = "a watched directory may not say that it was rolled back"
             rollout.plan.warnings += outlast({consequence: partial(follower, record)})
+        self._books.tell()
         catch_up()
 
     def prepare(self, rollout: Rollout) -> Swap:
@@ -107,28 +114,45 @@ class Hosting:
             rollout.changed = datetime.now(UTC)
             if state is State.REJECTED:
                 self._succession.over(rollout)
-            self._history[rollout.id] = rollout.record
+            if not rollout.silent:
+                self._history[rollout.id] = rollout.record
+                self._books.note(rollout)
+
+    def confirm(self, rollout: Rollout) -> None:
+        """Make a live rollout permanent, as soon as that is durable."""
+        with self._change:
+            if rollout.state is State.LIVE:
+                self._books.confirm(rollout)
+            self.move(rollout, (State.LIVE,), State.PERMANENT)
+            self._books.tidy()
+        self._books.tell()
 
     def note(self, rollout: Rollout) -> None:
         """Write the record of a rollout into the history; free its place if its journey ended before it was live."""
         with self._change:
-            self._history[rollout.id] = rollout.record
+            if not rollout.silent:
+                self._history[rollout.id] = rollout.record
+                self._books.note(rollout)
             while len(self._history) > _HISTORY:
                 self._history.popitem(last=False)
 
     def go_live(self, rollout: Rollout) -> Rollout | None:
-        """Commit a verified rollout, and keep the way back."""
+        """Commit a verified rollout, and keep the way back. What is about to become live is durable before it is."""
+        self._books.keep(rollout, self.versions)
         with self._change, collector.switched_off():
             if rollout.state not in (State.VERIFIED, State.ARMED):
                 raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self.versions)
+            self._books.intend(rollout)
             superseded = self._succession.advance(rollout)
             given = {root: rollout.patch.version_of(root) for root in roots(rollout.patch, self.versions)}
             known = {root: version for root, version in given.items() if version is not None}
             self._memory.note((rollout.given, rollout.patch.digest), known)
+            self._resumed = None
             self.move(rollout, (State.VERIFIED, State.ARMED), State.LIVE)
             if superseded is None or superseded.state is not State.LIVE:
                 return None
             self.move(superseded, (State.LIVE,), State.PERMANENT, f"superseded by {rollout.label}")
+            self._books.tidy()
             return superseded
 
     def load(self, rollout: Rollout, terms: Terms) -> None:
@@ -136,6 +160,7 @@ class Hosting:
         try:
             with self._change:
                 self._succession.begin(rollout)
+                self._books.begin(rollout)
             allowed = self._allow_effects | rollout.allow_effects | _allowed_by(rollout.patch)
             candidate = self._succession.candidate(rollout, allowed, partial(self._may_be_older, rollout))
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
@@ -223,7 +248,13 @@ class Hosting:
         """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
         try:
             with self._change, collector.switched_off():
-                told = self._succession.retreat(rollout, undone, recalled)
+                if self._succession.newest is rollout:
+                    self._books.take_back(rollout, reason)
+                try:
+                    told = self._succession.retreat(rollout, undone, recalled)
+                except BaseException:
+                    self._books.note(rollout)
+                    raise
                 self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
         finally:
             left = recalled.candidate
@@ -231,6 +262,52 @@ class Hosting:
             rollout.plan.warnings += outlast(discard)  # unless it is live
         self._place.abort("what it was staged on was rolled back")
         return told
+
+
+    def go_home(self, rollout: Resumed, reason: str, patience: float) -> Rollout:
+        """Have the version before the one on which this process came up go live. Returns what stands for the swap.
+
+        A rollout in progress is aborted: what it was staged on is gone. Raises what a rollout raises that is rejected,
+        and NothingToRollBackError if that version is not kept: the rollout stays permanent then.
+        """
+        self._place.abort("what it was staged on was rolled back")
+        terms = Terms.of(patience, (), ...)
+        self._place.take(rollout.label, terms)
+        try:
+            if self._resumed is not rollout:
+                raise StateError(
+                    "it is not what is live, and the version before it is not kept",
+                    patch=rollout.label,
+                    running=self.versions,
+                )
+            back = Back(self, self._books.earlier())
+            back.handover = self._handover
+            self._place.rollout = back
+        except BaseException:
+            self.leave(None)
+            raise
+        self.load(back, terms)
+        self.move(back, (State.STAGED,), State.VERIFIED)
+        with self._change:
+            self._books.take_back(rollout, reason)
+        try:
+            back.take_live(terms.cancelled)
+        except BaseException:
+            if back.state is not State.LIVE:  # an interrupt comes when it is live
+                with self._change:
+                    self._books.note(rollout)
+                raise
+        finally:
+            _, interrupt = shielded(lambda: self._went_home(rollout, back, reason))
+        if interrupt is not None:
+            raise interrupt
+        return back
+
+    def _went_home(self, rollout: Resumed, back: Rollout, reason: str) -> None:
+        with self._change:
+            if back.state is State.LIVE:
+                self._succession.burn()
+                self.move(rollout, (State.PERMANENT,), State.ROLLED_BACK, reason)
 
 
 def _allowed_by(patch: Patch) -> frozenset[str]:

@@ -76,6 +76,9 @@ class Host(Auditor, Protocol):
     def move(self, rollout: Any, allowed: tuple[State, ...], state: State, reason: str | None = None, /) -> None:
         """Change state and reason, if the state is one of those allowed, in one step; raises StateError if not."""
 
+    def confirm(self, rollout: Any, /) -> None:
+        """Make a live rollout permanent, as soon as that is durable."""
+
     def leave(self, rollout: Any, /) -> None:
         """Free the place of the rollout in progress: its journey is over, or it is live and has said so."""
 
@@ -102,13 +105,21 @@ class Journey(Aftermath):
         report: the result of each check with its time; empty before `verify`.
         pause: seconds that the other threads waited for the last swap of this rollout, or None.
         reason: why it was rejected or rolled back, or "".
+        by, why: who made it, and what for.
+        actor: who did the last thing with it, if it was somebody else.
+        given: the digest of the patch as it was given; its own is another if it got a name or a version here.
     """
+
+    silent = False
+    """Whether it is nobody's rollout, but the way back to what was before one."""
 
     def __init__(self, host: Host, patch: Patch, version: Version) -> None:
         super().__init__(host)
         self._host: Host = host
         self.id = uuid.uuid4().hex[:12]
         self.patch = patch
+        self.given = patch.digest
+        self.by = self.why = self.actor = ""
         self.version = version
         self.state: State = State.STAGED
         self.plan = Plan(patch.label)
@@ -152,7 +163,7 @@ class Journey(Aftermath):
         """The facts of this moment."""
         patch = self.patch
         facts = (self.id, patch.name, patch.version, patch.digest, self.state, self.reason, self.started, self.changed)
-        return Record(*facts, self.report, self.pause, patch.note)
+        return Record(*facts, self.report, self.pause, patch.note, self.by, self.why)
 
     def _migrate(self, cancelled: threading.Event) -> None:
         if self._has_migrated:  # when it was armed

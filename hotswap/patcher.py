@@ -23,15 +23,18 @@ from typing import TYPE_CHECKING, TypeVar, overload
 from packaging.version import Version
 
 from hotswap.admission import checked_packages
+from hotswap.bookkeeping import Books, whoever
 from hotswap.effects import checked_kinds
-from hotswap.errors import OutdatedError, StateError
+from hotswap.errors import NothingToRollBackError, OutdatedError, StateError
+from hotswap.homecoming import Resumed
 from hotswap.hosting import Hosting
 from hotswap.patch import Patch
 from hotswap.place import Older, Place, Seconds, Terms
-from hotswap.records import BEFORE_LIVE
+from hotswap.records import BEFORE_LIVE, State
 from hotswap.rollout import Record, Rollout
 from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
+from hotswap.store import Store
 from hotswap.succession import Succession
 from hotswap.trust import Memory, Trust, checked_trust
 from hotswap.verification import Check
@@ -43,6 +46,8 @@ __all__ = ["Patcher"]
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
+_HISTORY = 1000
+
 _STAGINGS = 3
 """How often `apply` stages a patch whose modules the service imports meanwhile."""
 
@@ -53,6 +58,8 @@ class Patcher(Hosting):
     Arguments:
         packages: the top-level packages or modules that may be patched. They are adopted as they are imported;
             nothing has to be prepared in them.
+        store: a folder, or a `Store`: what is about to become live is made durable there before it is live, and
+            `hotswap.boot` brings up what became permanent. Without one, nothing survives the process.
         check_timeout: seconds that a check may take, unless it says otherwise.
         load_timeout: seconds that the module bodies of a patch may take together. They run in a thread of their own,
             which is stopped when time is up, or left behind; the rollout is rejected. With None there is no limit, and
@@ -72,6 +79,7 @@ class Patcher(Hosting):
         self,
         packages: Sequence[str],
         *,
+        store: str | PathLike[str] | Store | None = None,
         check_timeout: float = 30.0,
         load_timeout: float | None = 60.0,
         closures: bool = True,
@@ -91,11 +99,23 @@ class Patcher(Hosting):
         self._history: OrderedDict[str, Record] = OrderedDict()
         # `_change` guards what is live and the states of rollouts; `_place` the right to have a rollout in progress.
         self._change = threading.RLock()
+        self._books = Books(Store(store) if isinstance(store, (str, PathLike)) else store, names)
         self._succession = Succession(names, Settlement(self._change, closures=closures))
         self._place = Place(self, self.running)
         self._followers: list[Callable[[Record], None]] = []
         self._trust = checked_trust(trust)
         self._memory = Memory(None if trust is None else trust.seen)
+        self._resumed = self._resume()
+
+    def _resume(self) -> Resumed | None:
+        entry = self._books.resumed
+        patch = None if entry is None else self._books.patch_of(entry)
+        if entry is None or patch is None:
+            return None
+        rollout = Resumed(self, patch, patch.version or Version("0"))
+        rollout.id = entry.id
+        self._books.resume(rollout)
+        return rollout
 
     def __repr__(self) -> str:
         return f"<Patcher of {', '.join(f'{name} {version}' for name, version in self.versions.items())}>"
@@ -105,12 +125,18 @@ class Patcher(Hosting):
     @property
     def current(self) -> Rollout | None:
         """The rollout in progress, else the one that is live, else None."""
-        return self._place.rollout or (self._succession.newest)
+        return self._place.rollout or self._succession.newest or self._resumed
 
     def history(self) -> tuple[Record, ...]:
-        """Return the facts of every rollout, newest first; the last thousand are kept."""
+        """Return the facts of every rollout, newest first; the last thousand are kept.
+
+        With a store, those of other processes and of earlier ones are among them.
+        """
         with self._change:
-            return tuple(reversed(self._history.values()))
+            known = tuple(reversed(self._history.values()))
+        found = self._books.history(known, _HISTORY)
+        self._books.tell()
+        return found
 
     # --- checks --------------------------------------------------------------------------------------------------
 
@@ -152,6 +178,8 @@ class Patcher(Hosting):
         allow_effects: Iterable[str] = (),
         handover: Seconds = ...,
         undo: bool = False,
+        by: str = "",
+        why: str = "",
     ) -> Rollout:
         """Load a patch side by side with what is live, and plan the swap. Live code is not touched.
 
@@ -161,11 +189,13 @@ class Patcher(Hosting):
             allow_effects: kinds of import-time effects that this patch may leave, besides those of the patcher.
             handover: seconds, as those of the patcher, for this rollout and its rollback.
             undo: the patch was live here before, and may be older than what is live.
+            by: who has it rolled out, for the history; without it, the account, host and process.
+            why: what for, for the history.
 
         Raises BusyError if another rollout is in progress, and a HotswapError that says what is wrong with the patch;
         the process is as it was then.
         """
-        return self._stage(patch, Terms.of(wait, allow_effects, handover, _older(undo)))
+        return self._stage(patch, Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why))
 
     def _stage(self, patch: Patch, terms: Terms) -> Rollout:
         if not isinstance(patch, Patch):
@@ -176,6 +206,7 @@ class Patcher(Hosting):
                 rollout = Rollout(self, patch, patch.version or Version("0"))
                 rollout.handover = self._handover if isinstance(terms.handover, EllipsisType) else terms.handover
                 rollout.allow_effects, rollout.older = terms.allow_effects, terms.older
+                rollout.by, rollout.why = terms.by or whoever(), terms.why
                 self._place.rollout = rollout
         except BaseException:
             self.leave(None)
@@ -191,13 +222,15 @@ class Patcher(Hosting):
         allow_effects: Iterable[str] = (),
         handover: Seconds = ...,
         undo: bool = False,
+        by: str = "",
+        why: str = "",
     ) -> Rollout:
         """Stage, verify and commit a patch.
 
         Arguments and errors are those of `stage`, `Rollout.verify` and `Rollout.commit`. If anything fails, the
         rollout is rejected and the process is as it was.
         """
-        return self._walk(patch, Terms.of(wait, allow_effects, handover, _older(undo)), None)
+        return self._walk(patch, Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why), None)
 
     async def apply_async(
         self,
@@ -207,13 +240,15 @@ class Patcher(Hosting):
         allow_effects: Iterable[str] = (),
         handover: Seconds = ...,
         undo: bool = False,
+        by: str = "",
+        why: str = "",
     ) -> Rollout:
         """Do what `apply` does in a thread, so that the event loop goes on; asynchronous checks run on the loop.
 
         If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
         if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
-        terms = Terms.of(wait, allow_effects, handover, _older(undo))
+        terms = Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why)
         loop = asyncio.get_running_loop()
         # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
         executor = ThreadPoolExecutor(1, thread_name_prefix="hotswap-apply")
@@ -257,22 +292,28 @@ class Patcher(Hosting):
             raise
         return rollout
 
-    def rollback(self, *, reason: str = "") -> Rollout:
+    def rollback(self, *, reason: str = "", by: str = "") -> Rollout:
         """Go back to the previous generation, and return the rollout that was taken back.
 
-        A rollout in progress is aborted: what it was staged on is gone.
+        A rollout in progress is aborted: what it was staged on is gone. In a process that came up on a patched version
+        the one before it comes from the store, or from the code on disk.
 
         Arguments:
             reason: why, for the history and the log.
+            by: who takes it back, for the journal; without it, the account, host and process.
 
         Raises NothingToRollBackError if there is no previous generation, BusyError within a check.
         """
         self._place.refuse_reentry("roll back")
         with self._change:  # a commit that is just being made is waited for
-            newest = self._succession.newest
-        if newest is None:
-            raise self._succession.nothing_to_take_back()
-        newest.rollback(reason)
+            newest = self._succession.newest or self._resumed
+        if newest is None or newest.state is State.ROLLED_BACK:
+            raise NothingToRollBackError(
+                "there is no previous generation to go back to",
+                running=self.versions,
+                advice="only the last rollout can be taken back, once",
+            )
+        newest.rollback(reason, by=by)
         return newest
 
     def watch(
@@ -300,8 +341,9 @@ class Patcher(Hosting):
         if follow not in self._followers:
             self._followers.append(follow)
         policy = self._trust if trust is None else checked_trust(trust)
+        older: Older = "always" if policy is not None and policy.downgrade else "never"
         return Watch(
-            partial(self._apply_dropped, "always" if policy is not None and policy.downgrade else "never"),
+            partial(self._apply_dropped, older, str(directory)),
             directory,
             interval=interval,
             patcher=self,
@@ -311,8 +353,11 @@ class Patcher(Hosting):
             name=name,
         )
 
-    def _apply_dropped(self, older: Older, patch: Patch) -> Rollout:
-        return self.apply(patch) if older == "never" else self._walk(patch, Terms.of(0.0, (), ..., older), None)
+    def _apply_dropped(self, older: Older, directory: str, patch: Patch) -> Rollout:
+        resumed = self._resumed
+        if resumed is not None and self._books.stood(patch.digest):
+            return resumed  # it is live, or below what is live, since before this process began
+        return self._walk(patch, Terms.of(0.0, (), ..., older, why=f"dropped into {directory}"), None)
 
 
 def _older(undo: bool) -> Older:

@@ -40,6 +40,7 @@ class Terms(NamedTuple):
         allow_effects: kinds of import-time effects that may be left behind.
         handover: seconds that calls in flight have to finish; None: for ever; `...`: as the patcher has it.
         older: whether the patch may be older than what is live: never, where it was live here before, or always.
+        by, why: who has it rolled out, and what for.
     """
 
     wait: float | None
@@ -47,9 +48,20 @@ class Terms(NamedTuple):
     allow_effects: frozenset[str]
     handover: Seconds = ...
     older: Older = "never"
+    by: str = ""
+    why: str = ""
 
     @classmethod
-    def of(cls, wait: float | None, allow_effects: Iterable[str], handover: Seconds, older: Older = "never") -> Terms:
+    def of(
+        cls,
+        wait: float | None,
+        allow_effects: Iterable[str],
+        handover: Seconds,
+        older: Older = "never",
+        *,
+        by: str = "",
+        why: str = "",
+    ) -> Terms:
         """Return terms that nobody has cancelled.
 
         Raises TypeError or ValueError for what is no time, or no kind of effect.
@@ -57,7 +69,7 @@ class Terms(NamedTuple):
         check_wait(wait)
         if handover is not ...:
             check_wait(handover, "handover")
-        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover, older)
+        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover, older, by, why)
 
 
 class Place:

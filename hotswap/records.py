@@ -23,6 +23,8 @@ class State(enum.StrEnum):
     PERMANENT = "permanent"
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
+    DIED = "died"
+    """In the history only: it was on trial, or on its way there, when an earlier process ended."""
 
 
 BEFORE_LIVE = (State.STAGED, State.VERIFIED, State.ARMED)
@@ -36,7 +38,7 @@ class Record:
     `version` is None for a patch that had none and was refused before it got one. `started` and `finished` are times
     in UTC, `finished` being when the state was reached. `pause` is how long, in seconds, the other threads waited for
     the swap (of a rolled back rollout: for the way back), or None if nothing was swapped. `note` is what the patch's
-    manifest says for the history.
+    manifest says for the history; `by` and `why` say who made it, and what for.
     """
 
     id: str
@@ -50,3 +52,5 @@ class Record:
     report: Report
     pause: float | None
     note: str = ""
+    by: str = ""
+    why: str = ""

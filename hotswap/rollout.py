@@ -188,15 +188,19 @@ class Rollout(Armed):
             raise self.reject(failed) from error
 
     def confirm(self) -> None:
-        """End the trial: the rollout is permanent. Raises StateError if it is not live."""
-        self._host.move(self, (State.LIVE,), State.PERMANENT)
+        """End the trial: the rollout is permanent. A store has it come up after a restart from now on.
+
+        Raises StateError if it is not live, and StoreError if that can't be made to last: it stays on trial then.
+        """
+        self._host.confirm(self)
         self._emit("rollout.permanent")
 
-    def rollback(self, reason: str = "") -> None:
+    def rollback(self, reason: str = "", *, by: str = "") -> None:
         """Take the swap back: the previous generation is live again, all at once.
 
         Arguments:
             reason: why, for the history and the log.
+            by: who takes it back, for the journal; without it, the account, host and process.
 
         Inverse migrations run first, and modules that were imported since are loaded in their old version. What fails
         there does not stop it: the values are those from before the swap, as `reason` says; a module is dropped.
@@ -206,6 +210,7 @@ class Rollout(Armed):
         """
         self._host.refuse_reentry("roll back")
         told = reason or "rolled back on request"
+        self.actor = by
         try:
             undone = self._host.undo(self)
             recalled = self._host.recall(self, undone)

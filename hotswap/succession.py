@@ -14,13 +14,14 @@ from packaging.version import Version
 
 from hotswap.adapters import adapters
 from hotswap.admission import admit, resolve, roots, versions_for
-from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
+from hotswap.errors import OutdatedError, StateError, UnsupportedChangeError
 from hotswap.generation import (
     Candidate,
     Live,
     Shelf,
     ShelfMark,
     Tree,
+    booted,
     forget,
     standing,
 )
@@ -55,7 +56,7 @@ class Succession(Returning):
         self._settlement = settlement
         self._live = Live(packages)
         self._importers = Importers(packages)
-        self._shelf = Shelf()
+        self._shelf = Shelf(booted(packages))
         self._lineage = Lineage()
         self._hot: dict[str, int] = {}
         self._previous: Previous | None = None
@@ -136,7 +137,8 @@ class Succession(Returning):
         patch = resolve(rollout.patch, self._live)
         rollout.patch = patch.with_versions(versions_for(patch, self.versions, self._hot))
         version = rollout.version = rollout.patch.version or rollout.version
-        admit(rollout.patch, self._live, self.versions, may_be_older=may_be_older(rollout.patch))
+        if not rollout.silent:
+            admit(rollout.patch, self._live, self.versions, may_be_older=may_be_older(rollout.patch))
         paths = self._shelf.base_paths(self._live)
         regular = {entry.name for entry in self._live if entry.package and not entry.namespace}
         tree = Tree(rollout.patch, self._packages, version, self._shelf.tree, paths, regular)
@@ -358,10 +360,9 @@ class Succession(Returning):
             raise StateError("only what went live last can be audited", patch=rollout.label, running=self.versions)
         return self._previous.swap.audit()
 
-    def nothing_to_take_back(self) -> NothingToRollBackError:
-        """The error for whoever asks for a rollback when there is none to be had."""
-        return NothingToRollBackError(
-            "there is no previous generation to go back to",
-            running=self.versions,
-            advice="only the last rollout can be taken back, once",
-        )
+    def burn(self) -> None:
+        """Forget the way back."""
+        previous, self._previous = self._previous, None
+        if previous is not None:
+            previous.swap.close()
+            self._shelf.retire([])

@@ -3,12 +3,13 @@
 from hotswap.generation.aliases import is_alias, name_of
 from hotswap.generation.belonging import asking, between, later, world_of
 from hotswap.generation.beside import Assigned, Called, Step, assigned_in, called_in
+from hotswap.generation.booted import BootedFinder, booted
 from hotswap.generation.comparison import made_anew, unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
 from hotswap.generation.earlier import Earlier, EarlierCandidate, Ground
 from hotswap.generation.examination import authorships
 from hotswap.generation.failures import told
-from hotswap.generation.files import Tree
+from hotswap.generation.files import PatchFinder, Tree
 from hotswap.generation.import_call import ImportCall
 from hotswap.generation.isolation import GONE, ModuleView, Reason, World, gate, worlds
 from hotswap.generation.kept import keep, registry
@@ -28,6 +29,7 @@ __all__ = [
     "PLACE",
     "Assigned",
     "Binding",
+    "BootedFinder",
     "Called",
     "Candidate",
     "Definitions",
@@ -41,6 +43,7 @@ __all__ = [
     "Live",
     "LiveModule",
     "ModuleView",
+    "PatchFinder",
     "Reason",
     "Selection",
     "Shelf",
@@ -56,6 +59,7 @@ __all__ = [
     "assigned_in",
     "authorships",
     "between",
+    "booted",
     "called_in",
     "changed_modules",
     "detach",

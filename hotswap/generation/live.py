@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 
 from hotswap import walk
 from hotswap.generation.aliases import home_of, is_alias
+from hotswap.generation.booted import BootedFinder
 from hotswap.generation.definitions import Definitions, analyse
 from hotswap.generation.files import PatchLoader
 from hotswap.patch import compiled
@@ -339,7 +340,14 @@ def _top_level(distribution: importlib.metadata.Distribution) -> set[str]:
 
 
 def live_version(package: str) -> Version:
-    """Return the version of an imported package: its own `__version__`, else that of its distribution, else 0."""
+    """Return the version of an imported package: its own `__version__`, else that of its distribution, else 0.
+
+    A process that was booted on a patch has the version of the patch, whatever its sources say.
+    """
+    for finder in sys.meta_path:
+        tree = finder.tree if isinstance(finder, BootedFinder) else None
+        if tree is not None and package in tree.roots:
+            return tree.versions[package]
     module = sys.modules.get(package)
     if module is not None and issubclass(type(module), ModuleType):
         told = ModuleType.__getattribute__(module, "__dict__").get("__version__")

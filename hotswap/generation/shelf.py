@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec, PathFinder
 
+from hotswap.generation.booted import BootedFinder
 from hotswap.generation.files import PatchFinder, Tree
 from hotswap.generation.live import Live, LiveModule
 from hotswap.generation.paths import places_of
@@ -61,13 +62,21 @@ class Shelf:
     """Keeps the trees. Lives as long as a patcher, which calls it under its lock.
 
     The finder is on `sys.meta_path` only while a patch is live; modules that are imported already never ask it.
+
+    Arguments:
+        booted: the finder of the generation on which the process came up, if that was patched.
     """
 
-    def __init__(self) -> None:
-        self._finder = PatchFinder()
+    def __init__(self, booted: BootedFinder | None = None) -> None:
+        self._finder = PatchFinder() if booted is None else booted
         self._origins: dict[str, Tree] = {}
         self._trees: list[Tree] = []
         self._bases: dict[str, list[str]] = {}
+        if booted is not None and booted.tree is not None:
+            booted.taken = True
+            self._origins = dict.fromkeys(booted.tree.sources, booted.tree)
+            self._trees = [booted.tree]
+            self._bases = {package: places for package, places in booted.places.items() if places}
 
     @property
     def tree(self) -> Tree | None:

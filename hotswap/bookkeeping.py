@@ -1,0 +1,304 @@
+"""Bookkeeping: what a patcher writes into its store, and when.
+
+    what                       before or after it happens     if it can't be written
+    a patch is loaded          before                         the rollout is rejected
+    the swap                   before                         the rollout is rejected
+    the trial ends (confirm)   before                         it stays on trial
+    a rollback                 before                         it is made all the same; the news is owed
+    anything else              after                          the news is owed
+
+What is owed goes with the next thing that is written. Until then a restart may bring up what was permanent before.
+
+Guarantees: nothing is live that the store does not know. Assumes: the patcher's lock, but for `keep` and `history`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from packaging.version import Version
+
+from hotswap.errors import NothingToRollBackError, QuarantinedError, StoreError
+from hotswap.events import emit
+from hotswap.generation import booted
+from hotswap.patch import Patch
+from hotswap.records import Record, State
+from hotswap.rollout import Rollout
+from hotswap.store import Entry, Store, as_patch, fingerprint, look_for_dead, now, on_disk, over
+from hotswap.verification import CheckResult, Report, Verdict
+
+__all__ = ["Books", "whoever"]
+
+
+def whoever() -> str:
+    """Who acts, if nobody says it: account, host and process."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, ImportError, OSError):  # an account without a name, as in containers
+        account = str(os.getuid()) if hasattr(os, "getuid") else "?"
+    try:
+        host = socket.gethostname()
+    except OSError:  # WebAssembly has no hosts
+        host = sys.platform
+    return f"{account}@{host}, process {os.getpid()}"
+
+
+class Books:
+    """What a patcher writes into its store; without one, nothing. Lives as long as the patcher.
+
+    Arguments:
+        store: the store, or None.
+        packages: the managed packages.
+    """
+
+    def __init__(self, store: Store | None, packages: Sequence[str]) -> None:
+        self._store = store
+        self._base: dict[str, str] = {}
+        self._kept: dict[str, Entry] = {}
+        self._owed: dict[str, Entry] = {}
+        self._written: dict[str, Entry] = {}
+        self._troubles: list[Exception] = []
+        self._head: str | None = None
+        """The id of the rollout that is live; None while nothing is patched."""
+        self.resumed: Entry | None = None
+        """The permanent rollout on which this process came up."""
+        if store is None:
+            return
+        finder = booted(packages)
+        self._base = {package: fingerprint(package) for package in packages}
+        told: list[str] = []  # each of them is an event already
+        look_for_dead(store, told)
+        try:
+            if finder is not None:
+                self.resumed = store.journal.entry(finder.rollout)
+                self._head = finder.rollout
+            elif missed := {name: entry for name, entry in store.journal.standing().items() if name in packages}:
+                labels = ", ".join(sorted({entry.label for entry in missed.values()}))
+                why = f"{labels} is permanent, and this process did not come up on it: was hotswap.boot() called first?"
+                emit("store.troubled", level="warning", store=store.folder, reason=why, running="the code on disk")
+        except StoreError as error:
+            self._troubles.append(error)
+        self.tell()
+
+    # --- before ------------------------------------------------------------------------------------------------------
+
+    def begin(self, rollout: Rollout) -> None:
+        """Note that a patch is about to be loaded. Raises QuarantinedError or StoreError."""
+        if self._store is None or rollout.silent:
+            return
+        self._store.check_owner()
+        why = self._store.quarantined().get(rollout.given)
+        if why is not None:
+            raise QuarantinedError(
+                f"it is quarantined: {why}",
+                advice=f"mend it and give it a newer version; Store({str(self._store.folder)!r})"
+                f".release({rollout.given!r}) lets it be applied again",
+            )
+        self._write(self._entry(rollout))
+
+    def keep(self, rollout: Rollout, before: Mapping[str, Version]) -> None:
+        """Keep the files of a rollout that is about to go live. Raises StoreError.
+
+        Arguments:
+            rollout: it has its candidate.
+            before: the versions that are live.
+        """
+        if self._store is None or rollout.silent:
+            return
+        patch, tree = rollout.patch, rollout.candidate.tree
+        generation = as_patch(tree, patch.name)
+        self._store.patches.put(patch)
+        self._store.patches.put(generation)
+        roots = sorted(tree.roots)
+        self._kept[rollout.id] = replace(
+            self._entry(rollout),
+            generation=generation.digest,
+            packages=tuple(roots),
+            base={root: self._base[root] for root in roots},
+            before={root: str(before[root]) for root in roots},
+            after={root: str(tree.versions[root]) for root in roots},
+        )
+
+    def intend(self, rollout: Rollout) -> None:
+        """Note that a rollout is about to go live. Raises StoreError."""
+        if self._store is not None and not rollout.silent:
+            entry = replace(self._entry(rollout), state=str(State.LIVE), below=self._head, changed=now())
+            self._write(entry)
+            self._kept[rollout.id] = entry
+
+    def confirm(self, rollout: Rollout) -> None:
+        """Note that a rollout is about to be permanent. Raises StoreError."""
+        if self._store is not None:
+            self._write(replace(self._entry(rollout), state=str(State.PERMANENT), changed=now()))
+
+    def take_back(self, rollout: Rollout, reason: str) -> None:
+        """Note that a rollout is about to be taken back."""
+        if self._store is not None:
+            rollout.actor = rollout.actor or whoever()
+            entry = self._entry(rollout)
+            self._later(replace(entry, state=str(State.ROLLED_BACK), reason=reason, changed=now()))
+
+    # --- after -------------------------------------------------------------------------------------------------------
+
+    def note(self, rollout: Rollout) -> None:
+        """Note what has become of a rollout."""
+        if self._store is None or rollout.silent:
+            return
+        if rollout.state is State.LIVE:
+            self._head, self.resumed = rollout.id, None
+        elif rollout.state is State.ROLLED_BACK:
+            self._head = self._entry(rollout).below
+        self._later(self._entry(rollout))
+        if rollout.state in (State.REJECTED, State.ROLLED_BACK):
+            self._kept.pop(rollout.id, None)
+            self._written.pop(rollout.id, None)
+
+    def tidy(self) -> None:
+        """Forget what is over and old."""
+        if self._store is not None:
+            try:
+                self._store.tidy()
+            except StoreError as error:
+                self._troubles.append(error)
+
+    def tell(self) -> None:
+        """Tell what could not be written; not under a lock."""
+        while self._store is not None and self._troubles:
+            error, owed = self._troubles.pop(0), sorted(entry.label for entry in self._owed.values())
+            emit("store.troubled", level="error", store=self._store.folder, reason=error, owed=owed)
+
+    def _later(self, entry: Entry) -> None:
+        if _unchanged(entry, self._written.get(entry.id)):
+            return
+        self._owed[entry.id] = entry
+        try:
+            self._write()
+        except StoreError as error:
+            self._troubles.append(error)
+
+    def _write(self, *entries: Entry) -> None:
+        assert self._store is not None
+        owed = {name: entry for name, entry in self._owed.items() if name not in {entry.id for entry in entries}}
+        self._store.journal.write(*owed.values(), *entries)
+        self._owed.clear()
+        for entry in (*owed.values(), *entries):
+            self._written[entry.id] = entry
+
+    def _entry(self, rollout: Rollout) -> Entry:
+        """What is known of a rollout, as the journal has it."""
+        record = rollout.record
+        facts = {
+            "id": record.id,
+            "name": record.name,
+            "version": None if record.version is None else str(record.version),
+            "state": str(record.state),
+            "reason": record.reason,
+            "by": rollout.by,
+            "why": rollout.why,
+            "actor": rollout.actor or rollout.by,
+            "started": record.started.isoformat(timespec="milliseconds"),
+            "changed": record.finished.isoformat(timespec="milliseconds"),
+            "pause": record.pause,
+            "origin": rollout.patch.metadata.get("origin"),
+            "given": rollout.given,
+            "digest": record.digest,
+            "report": tuple(
+                {"name": one.name, "verdict": str(one.verdict), "duration": one.duration, "message": one.message}
+                for one in record.report
+            ),
+        }
+        known = self._kept.get(rollout.id)
+        return Entry(**facts) if known is None else replace(known, **facts)  # type: ignore[arg-type]  # as above
+
+    # --- what is known -----------------------------------------------------------------------------------------------
+
+    def resume(self, rollout: Rollout) -> None:
+        """Have a rollout be the permanent one on which this process came up."""
+        assert self.resumed is not None
+        entry = self._kept[rollout.id] = self.resumed
+        rollout.given, rollout.by, rollout.why, rollout.reason = entry.given, entry.by, entry.why, entry.reason
+        rollout.started, rollout.changed = map(datetime.fromisoformat, (entry.started, entry.changed))
+        rollout.report, rollout.pause = _report(entry), entry.pause
+
+    def patch_of(self, entry: Entry) -> Patch | None:
+        """Return the patch of a rollout, or None where it is not kept."""
+        assert self._store is not None
+        try:
+            return self._store.patches.get(entry.digest)
+        except StoreError as error:
+            self._troubles.append(error)
+            return None
+
+    def stood(self, digest: str) -> bool:
+        """Return whether a patch is what this process came up on, or below it."""
+        entry = self.resumed
+        try:
+            while entry is not None and self._store is not None:
+                if digest in (entry.given, entry.digest):
+                    return True
+                entry = None if entry.below is None else self._store.journal.entry(entry.below)
+        except StoreError as error:
+            self._troubles.append(error)
+        return False
+
+    def earlier(self) -> Patch:
+        """Return what was live before the rollout on which this process came up, as one patch.
+
+        Raises NothingToRollBackError if it is not kept.
+        """
+        assert self._store is not None
+        assert self.resumed is not None
+        entry, below = self.resumed, None
+        try:
+            if entry.below is not None:
+                found = self._store.journal.entry(entry.below)
+                if found is None or found.generation is None:
+                    raise StoreError("the store does not have the version below it any more")
+                below = self._store.patches.get(found.generation)
+            versions = {name: Version(version) for name, version in entry.before.items()}
+            return over(below, [on_disk(package) for package in entry.packages], versions, entry.name)
+        except StoreError as error:
+            raise NothingToRollBackError(
+                f"the generation before can't be had: {error.reason}",
+                patch=entry.label,
+                advice="apply the older code as a patch with a newer version, or move the store away and restart",
+            ) from error
+
+    def history(self, known: Iterable[Record], limit: int) -> tuple[Record, ...]:
+        """Return the records of a patcher, newest first, with those of other processes."""
+        mine = {record.id: record for record in known}
+        if self._store is not None:
+            try:
+                entries = self._store.journal.entries(limit)
+            except StoreError as error:
+                self._troubles.append(error)
+                entries = []
+            others = [_record(entry) for entry in entries if entry.id not in mine]
+            return tuple(sorted([*mine.values(), *others], key=lambda record: record.started, reverse=True)[:limit])
+        return tuple(mine.values())
+
+
+def _unchanged(entry: Entry, written: Entry | None) -> bool:
+    """Whether an entry says what was written before, but for the time at which it says so."""
+    return written is not None and replace(written, changed=entry.changed) == entry
+
+
+def _report(entry: Entry) -> Report:
+    return Report(
+        tuple(
+            CheckResult(one["name"], Verdict(one["verdict"]), one["duration"], one["message"]) for one in entry.report
+        )
+    )
+
+
+def _record(entry: Entry) -> Record:
+    started, changed = map(datetime.fromisoformat, (entry.started, entry.changed))
+    version = None if entry.version is None else Version(entry.version)
+    facts = (entry.id, entry.name, version, entry.digest, State(entry.state), entry.reason, started, changed)
+    return Record(*facts, _report(entry), entry.pause, by=entry.by, why=entry.why)

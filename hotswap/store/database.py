@@ -1,0 +1,161 @@
+"""The database of the journal: opened for one short transaction at a time.
+
+Nothing stays open between two of them. So there is nothing that a fork could duplicate, and the write-ahead log is
+folded into the one file as soon as nobody is at work.
+
+Guarantees: a transaction is made as a whole and lasts, or is not made (`synchronous=FULL`). Assumes: locks, as SQLite
+needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotswap.errors import StoreError
+from hotswap.store.files import make_folder, secure_folder
+from hotswap.store.schema import APPLICATION, SCHEMA, VERSION
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["reading", "writing"]
+
+_BUSY = 5.0
+"""Seconds to wait for other processes that write."""
+
+_PAUSE = 0.01
+
+_AWAY = "move the folder away, or name another one; the service starts on the code on disk"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Make one transaction; the database is made if it is missing. Raises StoreError; nothing was written then."""
+    import sqlite3 as sqlite
+
+    with _told(path):
+        make_folder(path.parent)
+        new = not path.exists()
+        connection = _connected(path)
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            _make(connection, path)
+            if new:
+                secure_folder(path.parent)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        finally:
+            try:
+                connection.close()
+            except sqlite.Error:
+                # What was committed is in the log already; folding it in is left to the next one.
+                del connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Read a database; None if there is none. Raises StoreError if it can't be read or is somebody else's.
+
+    On a read-only file system, where SQLite can't share memory with others, a copy is read.
+    """
+    if not path.exists():
+        yield None
+        return
+    with _told(path):
+        if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+            with closing(_connected(path)) as connection:
+                yield connection if _is_ours(connection, path) else None
+            return
+        with tempfile.TemporaryDirectory(prefix="hotswap-store-") as folder:
+            copy = Path(folder, path.name)
+            for suffix in ("", "-wal"):
+                if Path(f"{path}{suffix}").exists():
+                    shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+            with closing(_connected(copy)) as connection:
+                yield connection if _is_ours(connection, path) else None
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Have whatever SQLite and the system raise say what to do."""
+    try:
+        import sqlite3 as sqlite
+    except ImportError as error:
+        raise StoreError("this Python has no sqlite3, which a store needs", advice="leave store= out") from error
+    try:
+        yield
+    except sqlite.DatabaseError as error:
+        wrong = type(error) is sqlite.DatabaseError  # a subclass says that something did not work this time
+        advice = _AWAY if wrong else "see to the disk, and to who else has it open; then try again"
+        raise StoreError(f"the journal {path} can't be used: {error}", advice=advice) from error
+    except sqlite.Error as error:
+        raise StoreError(f"the journal {path} can't be used: {error}") from error
+    except OSError as error:
+        raise StoreError(f"the store {path.parent} can't be used: {error}", advice="see to the disk") from error
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    import sqlite3 as sqlite
+
+    connection = sqlite.connect(path, timeout=_BUSY, isolation_level=None)
+    connection.row_factory = sqlite.Row
+    return connection
+
+
+def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether a database has our schema; not if it is empty. Raises StoreError for that of somebody else."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application == APPLICATION:
+        if version > VERSION:
+            raise StoreError(
+                f"the journal {path} was written by a newer hotswap (schema {version}; this one knows {VERSION})",
+                advice="install that hotswap, or move the store away",
+            )
+        return True
+    if application or version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise StoreError(f"{path} is a database of something else", advice=_AWAY)
+    return False
+
+
+def _make(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the schema, unless it is there."""
+    import sqlite3 as sqlite
+
+    if _is_ours(connection, path):
+        return
+    until = time.monotonic() + _BUSY
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite.OperationalError as error:
+            if error.sqlite_errorcode != sqlite.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            # SQLite does not wait for others here.
+            time.sleep(_PAUSE)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not _is_ours(connection, path):
+            for statement in SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id={APPLICATION}")
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,248 @@
+"""The journal: what became of every rollout, and what comes up after a restart.
+
+    a row says     a dead process leaves it as    what comes up
+    staged, ...    died                           what was permanent
+    live           died                           what was permanent
+    permanent      permanent                      it, or what a later one has put above it
+    rejected       rejected                       what was permanent
+    rolled_back    rolled_back                    what it lay over
+
+A row says `live` before the swap is made: what is about to become live is durable before it is live. Each change is one
+transaction, in which what comes up changes with the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotswap.errors import StoreError
+from hotswap.store.database import reading, writing
+from hotswap.store.entries import COLUMNS, ON_TRIAL, Died, Entry
+from hotswap.store.incarnations import Incarnation, alive, incarnation
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["Journal", "now"]
+
+_TRIES = 2
+"""Deaths within the trial of a patch after which it is quarantined."""
+
+_COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
+_UPSERT = f"""
+    INSERT INTO rollout (incarnation, {_COLUMNS}) VALUES (?, {", ".join("?" * len(COLUMNS))})
+    ON CONFLICT (id) DO UPDATE SET {", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS if name != "id")}
+"""  # noqa: S608 - made of the names of our own columns
+_TRIAL = ", ".join(f"'{state}'" for state in ON_TRIAL)
+
+
+def now() -> str:
+    """The time, as the journal writes it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Journal:
+    """The journal of a store. Lives as long as the store; any number of threads and processes may use it.
+
+    Arguments:
+        folder: of the store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "journal.db"
+        self._locks = folder / "running"
+
+    # --- what is known -----------------------------------------------------------------------------------------------
+
+    def entries(self, limit: int) -> list[Entry]:
+        """Return the newest rollouts, newest first. Raises StoreError."""
+        return self._select("ORDER BY number DESC LIMIT ?", limit)
+
+    def entry(self, name: str) -> Entry | None:
+        """Return what is known of one rollout. Raises StoreError."""
+        return next(iter(self._select("WHERE id = ?", name)), None)
+
+    def standing(self) -> dict[str, Entry]:
+        """Return what comes up after a restart: package -> its permanent rollout. Raises StoreError."""
+        with reading(self.path) as connection:
+            rows = connection.execute("SELECT package, rollout FROM standing").fetchall() if connection else []
+        return {package: entry for package, name in rows if (entry := self.entry(name)) is not None}
+
+    def quarantined(self) -> dict[str, str]:
+        """Return the digests of patches that are quarantined, each with why. Raises StoreError."""
+        query = "SELECT digest, quarantined FROM death WHERE quarantined IS NOT NULL ORDER BY last"
+        with reading(self.path) as connection:
+            return dict(connection.execute(query).fetchall()) if connection else {}
+
+    def _select(self, how: str, *values: object) -> list[Entry]:
+        with reading(self.path) as connection:
+            query = f"SELECT {_COLUMNS} FROM rollout {how}"  # noqa: S608 - our own columns and clauses
+            return [Entry.of(row) for row in connection.execute(query, values)] if connection else []
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def write(self, *entries: Entry) -> None:
+        """Write what has become of some rollouts, in one transaction. Raises StoreError; nothing was written then."""
+        with writing(self.path) as connection:
+            self._here(connection)
+            for entry in entries:
+                self._put(connection, entry)
+
+    def _here(self, connection: sqlite3.Connection) -> str:
+        """Return the id of this process, and have the journal know it."""
+        here = incarnation(self._locks, self._ended)
+        # Not by what is remembered: the transaction that wrote it may have been taken back.
+        connection.execute(
+            "INSERT INTO incarnation (id, pid, host, program, started) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (here.id, here.pid, here.host, here.program, now()),
+        )
+        return here.id
+
+    def _put(self, connection: sqlite3.Connection, entry: Entry) -> None:
+        mine = incarnation(self._locks, self._ended).id
+        was = connection.execute("SELECT state FROM rollout WHERE id = ?", (entry.id,)).fetchone()
+        connection.execute(_UPSERT, (mine, *entry.row()))
+        if was is None or was["state"] != entry.state:
+            self._step(connection, entry.id, entry.state, entry.changed, entry.actor, entry.reason)
+        if entry.state == "permanent":
+            for package in entry.packages:
+                self._stand(connection, package, entry.id)
+            connection.execute("DELETE FROM death WHERE digest = ?", (entry.given,))
+        elif entry.state == "rolled_back":
+            self._give_back(connection, entry)
+
+    def _give_back(self, connection: sqlite3.Connection, entry: Entry) -> None:
+        """Have what a rollout lay over come up, where it stands, or the same code as another process has made live."""
+        query = "SELECT package FROM standing JOIN rollout ON rollout.id = rollout WHERE generation IS ? OR id = ?"
+        stood = [row["package"] for row in connection.execute(query, (entry.generation, entry.id))]
+        below = self._row(connection, entry.below)
+        for package in stood:
+            if below is not None and package in below.packages:
+                self._stand(connection, package, below.id)
+            else:
+                connection.execute("DELETE FROM standing WHERE package = ?", (package,))
+
+    def _row(self, connection: sqlite3.Connection, name: str | None) -> Entry | None:
+        row = connection.execute(f"SELECT {_COLUMNS} FROM rollout WHERE id = ?", (name,)).fetchone()  # noqa: S608
+        return None if row is None else Entry.of(row)
+
+    def _stand(self, connection: sqlite3.Connection, package: str, name: str) -> None:
+        connection.execute(
+            "INSERT INTO standing VALUES (?, ?, ?) ON CONFLICT (package) DO UPDATE SET rollout = excluded.rollout, "
+            "since = excluded.since WHERE rollout != excluded.rollout",
+            (package, name, now()),
+        )
+
+    def _step(self, connection: sqlite3.Connection, name: str, state: str, at: str, by: str, reason: str) -> None:
+        connection.execute(
+            'INSERT INTO step (rollout, state, at, "by", reason) VALUES (?, ?, ?, ?, ?)', (name, state, at, by, reason)
+        )
+
+    def overtaken(self, packages: Iterable[str]) -> None:
+        """Note that another deployment was installed: what stands for these packages comes up no more."""
+        with writing(self.path) as connection:
+            connection.executemany("DELETE FROM standing WHERE package = ?", [(package,) for package in packages])
+
+    # --- who has died ------------------------------------------------------------------------------------------------
+
+    def bury(self) -> list[Died]:
+        """Look which processes have died; what they had on trial has died with them, and counts once for each look.
+
+        Returns what has died. Raises StoreError; nothing was written then.
+        """
+        with reading(self.path) as connection:
+            if connection is None or not self._dead(connection):
+                return []
+        with writing(self.path) as connection:
+            found: dict[str, Died] = {}
+            for row in self._dead(connection):
+                self._bury(connection, row, found)
+            return list(found.values())
+
+    def _dead(self, connection: sqlite3.Connection) -> Sequence[sqlite3.Row]:
+        query = f"""
+            SELECT * FROM incarnation WHERE how IS NULL
+            OR (how = 'ended' AND id IN (SELECT incarnation FROM rollout WHERE state IN ({_TRIAL})))
+        """  # noqa: S608 - our own words
+        return [row for row in connection.execute(query).fetchall() if not alive(self._locks, row["id"])]
+
+    def _bury(self, connection: sqlite3.Connection, row: sqlite3.Row, found: dict[str, Died]) -> None:
+        clean = row["how"] == "ended"
+        what = "ended" if clean else "died"
+        reason = f"the process {row['pid']} on {row['host']} {what} within its trial"
+        if not clean:
+            connection.execute("UPDATE incarnation SET how = 'died' WHERE id = ?", (row["id"],))
+        query = f"SELECT {_COLUMNS} FROM rollout WHERE incarnation = ? AND state IN ({_TRIAL})"  # noqa: S608
+        for entry in map(Entry.of, connection.execute(query, (row["id"],)).fetchall()):
+            update = "UPDATE rollout SET state = 'died', reason = ?, changed = ? WHERE id = ?"
+            connection.execute(update, (reason, now(), entry.id))
+            self._step(connection, entry.id, "died", now(), "", reason)
+            known = found.get(entry.given)
+            if known is None and not clean:
+                found[entry.given] = Died(entry.label, entry.given, reason, self._count(connection, entry))
+            elif known is None:
+                found[entry.given] = Died(entry.label, entry.given, reason, False)
+        lock = self._locks / row["id"]
+        lock.unlink(missing_ok=True)
+
+    def _count(self, connection: sqlite3.Connection, entry: Entry) -> bool:
+        """Count a death; return whether the patch is quarantined."""
+        connection.execute(
+            "INSERT INTO death (digest, label, count, last) VALUES (?, ?, 1, ?) "
+            "ON CONFLICT (digest) DO UPDATE SET count = count + 1, last = excluded.last",
+            (entry.given, entry.label, now()),
+        )
+        (count,) = connection.execute("SELECT count FROM death WHERE digest = ?", (entry.given,)).fetchone()
+        if count < _TRIES:
+            return False
+        why = f"the process died {count} times within its trial, last at {now()}"
+        connection.execute("UPDATE death SET quarantined = ? WHERE digest = ?", (why, entry.given))
+        return True
+
+    def release(self, digest: str) -> bool:
+        """Let a patch be applied again; return whether it had died. Raises StoreError."""
+        with writing(self.path) as connection:
+            return connection.execute("DELETE FROM death WHERE digest = ?", (digest,)).rowcount > 0
+
+    def _ended(self, here: Incarnation) -> None:
+        """Note that this process ends in good order; there is nobody left to tell if that can't be written."""
+        try:
+            if self.path.exists():
+                with writing(self.path) as connection:
+                    query = "UPDATE incarnation SET ended = ?, how = 'ended' WHERE id = ?"
+                    connection.execute(query, (now(), here.id))
+        except StoreError:
+            # The process looks as if it had died, which is the careful way to look at it.
+            return
+
+    # --- retention ---------------------------------------------------------------------------------------------------
+
+    def forget(self, keep: int, before: str, forgotten: Callable[[Entry], object] = lambda _: None) -> set[str]:
+        """Forget what is over and old; return the digests of all patches that the rest speaks of.
+
+        Arguments:
+            keep: how many rollouts are kept, the newest.
+            before: older ones are not kept, as `now` writes it.
+            forgotten: called with each that is forgotten.
+
+        What stands, what that lies over, and what is on trial is kept in any case. Raises StoreError.
+        """
+        with writing(self.path) as connection:
+            needed = {row[0] for row in connection.execute("SELECT rollout FROM standing")}
+            query = f"SELECT id, below FROM rollout WHERE id IN (SELECT rollout FROM standing) OR state IN ({_TRIAL})"  # noqa: S608
+            for row in connection.execute(query):
+                needed |= {row["id"], row["below"]}
+            over = f"SELECT {_COLUMNS}, number FROM rollout ORDER BY number DESC"  # noqa: S608 - as above
+            for place, row in enumerate(connection.execute(over).fetchall()):
+                if row["id"] not in needed and (place >= keep or row["changed"] < before):
+                    connection.execute("DELETE FROM step WHERE rollout = ?", (row["id"],))
+                    connection.execute("DELETE FROM rollout WHERE id = ?", (row["id"],))
+                    forgotten(Entry.of(row))
+            connection.execute(
+                "DELETE FROM incarnation WHERE how IS NOT NULL AND id NOT IN (SELECT incarnation FROM rollout)"
+            )
+            wanted = connection.execute("SELECT digest, generation FROM rollout").fetchall()
+            return {digest for row in wanted for digest in row if digest is not None}
