@@ -35,6 +35,9 @@ from hotswap.verification import CheckResult, Report, Verdict
 
 __all__ = ["Books", "whoever"]
 
+_EVERY = 1_000_000
+"""More rollouts than a journal keeps."""
+
 
 def whoever() -> str:
     """Who acts, if nobody says it: account, host and process."""
@@ -201,6 +204,7 @@ class Books:
             "reason": record.reason,
             "by": rollout.by,
             "why": rollout.why,
+            "note": rollout.patch.note,
             "actor": rollout.actor or rollout.by,
             "started": record.started.isoformat(timespec="milliseconds"),
             "changed": record.finished.isoformat(timespec="milliseconds"),
@@ -246,6 +250,21 @@ class Books:
         except StoreError as error:
             self._troubles.append(error)
         return False
+
+    def lived(self) -> list[tuple[tuple[str, str], dict[str, Version]]]:
+        """Return what was live here, or about to be: the digests of each patch, and the versions of its packages."""
+        if self._store is None:
+            return []
+        try:
+            entries = self._store.journal.entries(_EVERY)
+        except StoreError as error:
+            self._troubles.append(error)
+            return []
+        went = [entry for entry in entries if entry.generation is not None]
+        return [
+            ((entry.given, entry.digest), {name: Version(version) for name, version in entry.after.items()})
+            for entry in went
+        ]
 
     def earlier(self) -> Patch:
         """Return what was live before the rollout on which this process came up, as one patch.
@@ -301,4 +320,4 @@ def _record(entry: Entry) -> Record:
     started, changed = map(datetime.fromisoformat, (entry.started, entry.changed))
     version = None if entry.version is None else Version(entry.version)
     facts = (entry.id, entry.name, version, entry.digest, State(entry.state), entry.reason, started, changed)
-    return Record(*facts, _report(entry), entry.pause, by=entry.by, why=entry.why)
+    return Record(*facts, _report(entry), entry.pause, entry.note, entry.by, entry.why)

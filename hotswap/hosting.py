@@ -263,7 +263,6 @@ class Hosting:
         self._place.abort("what it was staged on was rolled back")
         return told
 
-
     def go_home(self, rollout: Resumed, reason: str, patience: float) -> Rollout:
         """Have the version before the one on which this process came up go live. Returns what stands for the swap.
 

@@ -104,7 +104,9 @@ class Patcher(Hosting):
         self._place = Place(self, self.running)
         self._followers: list[Callable[[Record], None]] = []
         self._trust = checked_trust(trust)
-        self._memory = Memory(None if trust is None else trust.seen)
+        self._memory = Memory(None if trust is None else trust.seen, self._stood)
+        for digests, versions in self._books.lived():
+            self._memory.note(digests, versions)
         self._resumed = self._resume()
 
     def _resume(self) -> Resumed | None:
@@ -353,9 +355,12 @@ class Patcher(Hosting):
             name=name,
         )
 
+    def _stood(self, digest: str) -> bool:
+        return self._resumed is not None and self._books.stood(digest)
+
     def _apply_dropped(self, older: Older, directory: str, patch: Patch) -> Rollout:
         resumed = self._resumed
-        if resumed is not None and self._books.stood(patch.digest):
+        if resumed is not None and self._stood(patch.digest):
             return resumed  # it is live, or below what is live, since before this process began
         return self._walk(patch, Terms.of(0.0, (), ..., older, why=f"dropped into {directory}"), None)
 

@@ -22,6 +22,7 @@ class Entry:
         name, version: of the patch.
         state, reason: as those of the rollout.
         by, why: who made it, and what for.
+        note: what the patch's manifest says for the history.
         actor: who did the last thing with it.
         started, changed: ISO 8601, in UTC.
         pause: seconds that other threads waited for its last swap.
@@ -42,6 +43,7 @@ class Entry:
     reason: str
     by: str
     why: str
+    note: str = ""
     actor: str
     started: str
     changed: str

@@ -30,6 +30,7 @@ CREATE TABLE rollout (
     reason      TEXT NOT NULL,
     "by"        TEXT NOT NULL,
     why         TEXT NOT NULL,
+    note        TEXT NOT NULL,
     actor       TEXT NOT NULL,
     started     TEXT NOT NULL,
     changed     TEXT NOT NULL,
@@ -68,6 +69,6 @@ CREATE TABLE death (
     quarantined TEXT
 );
 CREATE VIEW history AS
-    SELECT number, started, changed, name, version, state, "by", why, reason, pause, id, digest
+    SELECT number, started, changed, name, version, state, "by", why, note, reason, pause, id, digest
     FROM rollout ORDER BY number DESC;
 """

@@ -16,10 +16,11 @@ class Memory:
 
     Arguments:
         seen: tells of a digest whether it was live here before, in an earlier process; None: nobody knows.
+        stood: tells of a digest whether it is what this process came up on; None: it came up on the code on disk.
     """
 
-    def __init__(self, seen: Callable[[str], bool] | None = None) -> None:
-        self._earlier = seen
+    def __init__(self, seen: Callable[[str], bool] | None = None, stood: Callable[[str], bool] | None = None) -> None:
+        self._earlier, self._stood = seen, stood
         self._digests: set[str] = set()
         self._highest: dict[str, Version] = {}
 
@@ -36,6 +37,10 @@ class Memory:
     def seen(self, digest: str) -> bool:
         """Whether a patch of this digest was live here."""
         return digest in self._digests or (self._earlier is not None and bool(self._earlier(digest)))
+
+    def stood(self, digest: str) -> bool:
+        """Whether this process came up on a patch of this digest: that it lies there still asks for nothing."""
+        return self._stood is not None and self._stood(digest)
 
     def highest(self, package: str) -> Version | None:
         """The highest version of a package that a patch made live in this process."""
