@@ -19,7 +19,7 @@ if not __package__:  # `python bench` from elsewhere: the installed hotswap is m
 from bench.arming import arming, warm
 from bench.booting import booting
 from bench.calls import calls
-from bench.delivery import delivery
+from bench.delivery import delivery, idle
 from bench.draining import draining
 from bench.pauses import pauses
 from bench.programs import programs
@@ -47,6 +47,7 @@ def main() -> int:
     with programs() as folder:
         if options.only in (None, "delivery"):
             found["delivery"], found["reached"] = delivery(folder, repeat=5 if quick else 15)
+            found["idle"] = idle(folder, counts=(0, 100, 1_000), seconds=4 if quick else 20)
         if options.only in (None, "booting"):
             found["booting"] = booting(folder, modules=20 if quick else 100, repeat=5 if quick else 15)
         if options.only in (None, "pauses"):

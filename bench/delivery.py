@@ -10,16 +10,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hotswap
 from bench.calls import CORE
 from bench.measuring import Spread, spread
 from bench.programs import Program
+from hotswap.watching import Watch
 
-__all__ = ["EDITED", "USER", "Edit", "answers", "delivery", "seconds_until", "write_next"]
+__all__ = ["EDITED", "USER", "Edit", "Idle", "answers", "delivery", "idle", "seconds_until", "write_next"]
 
 USER = """
 from PROGRAM.core import function, Class, VERSION
@@ -28,7 +31,7 @@ instance = Class(1)
 held = (function, instance.again)
 """
 EDITED = CORE.replace("return a\nclass", "return {n}\nclass")
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 def _jurigged_says(repeat: int) -> dict[str, Any] | None:
@@ -97,6 +100,48 @@ def _drop(folder: Path, repeat: int) -> list[float]:
             ready.replace(drops / "core.py")
             taken.append(seconds_until(lambda number=number: function(0) == number))  # type: ignore[misc]
     return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What a watch costs while nothing happens: seconds of a core in each second, and what it would cost to list alone.
+
+    `listings` says as how much as that: a rescan takes as long as so many bare listings with the facts of each entry.
+    """
+
+    drops: int
+    share: float
+    rescan: float
+    listings: float
+
+
+def idle(folder: Path, *, counts: Sequence[int], seconds: float, interval: float = 2.0) -> list[Idle]:
+    """Measure a watch whose directory holds drops that are all dealt with, at the usual interval."""
+
+    def apply(patch: hotswap.Patch) -> Any:
+        return SimpleNamespace(id="r1", patch=patch, version="1.0", state="live")
+
+    found = []
+    for count in counts:
+        drops = folder / f"idle-{count}"
+        drops.mkdir()
+        for number in range(count):
+            (drops / f"module_{number}.py").write_text(f"X = {number}\n")
+            os.utime(drops / f"module_{number}.py", (0, 0))
+        with Watch(apply, drops, interval, settle=0.0, single_files=True) as watch:
+            seconds_until(lambda count=count: len(watch.outcomes) == count)  # type: ignore[misc]
+            time.sleep(2 * interval + 2.0)  # what was written a moment ago is read once more
+            began, used = time.perf_counter(), time.process_time()
+            time.sleep(seconds)
+            share = (time.process_time() - used) / (time.perf_counter() - began)
+            began = time.process_time()
+            for _ in range(10):
+                for entry in os.scandir(drops):
+                    entry.stat()
+            listing = (time.process_time() - began) / 10
+        rescan = share * interval
+        found.append(Idle(count, share, rescan, rescan / max(listing, 1e-6)))
+    return found
 
 
 def write_next(program: Program, number: int) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.arming import Arming, Warm
 from bench.booting import Booting
+from bench.delivery import Idle
 from bench.draining import Draining
 from bench.measuring import Ratio, Spread
 from bench.pauses import Pause
@@ -28,6 +29,8 @@ def tables(found: Mapping[str, Any]) -> str:
         parts += [_delivery(found["delivery"]), _reached(found["reached"])]
     if "booting" in found:
         parts.append(_booting(found["booting"]))
+    if "idle" in found:
+        parts.append(_idle(found["idle"]))
     return "\n\n".join(parts)
 
 
@@ -106,8 +109,22 @@ def _pauses(found: Iterable[Pause]) -> str:
 
 
 def _delivery(found: Mapping[str, Spread | None]) -> str:
-    rows = [[way, _spread(taken) if taken else "not installed"] for way, taken in found.items()]
-    return f"From a change to live code: median (worst)\n\n{_table(['way', 'time'], rows)}"
+    base = next(taken for taken in found.values() if taken)  # what the patcher itself takes
+    rows = [
+        [way, _spread(taken), f"{taken.median / base.median:.2g}"] if taken else [way, "not installed", ""]
+        for way, taken in found.items()
+    ]
+    title = "From a change to live code: median (worst), and as a multiple of `patcher.apply`"
+    return f"{title}\n\n{_table(['way', 'time', 'multiple'], rows)}"
+
+
+def _idle(found: Iterable[Idle]) -> str:
+    rows = [
+        [f"{one.drops:,}", f"{one.share:.2%}", _seconds(one.rescan), f"{one.listings:.1f}" if one.drops else ""]
+        for one in found
+    ]
+    head = ["drops that lie there", "of one core", "a rescan", "as a multiple of a bare listing"]
+    return f"A watch while nothing happens\n\n{_table(head, rows)}"
 
 
 def _reached(found: Mapping[str, Mapping[str, bool | None]]) -> str:

@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -1398,9 +1399,8 @@ class TestTheDirectoryChanges:
         with Watch(apply, drops, 0.01, settle=0.0) as watch:
             put(drops, "one.py")
             watch.wait_for("one.py", LONG)
-            for path in drops.iterdir():
-                path.unlink()
-            drops.rmdir()
+            drops.rename(drops.with_name("old"))
+            shutil.rmtree(drops.with_name("old"))
             drops.mkdir()
             put(drops, "two.py")
             apply.wait(2)

@@ -21,7 +21,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,8 +163,14 @@ def _leads_back(path: Path) -> bool:
     return any(os.path.samestat(target, above.stat()) for above in (here, *here.parents))
 
 
-def look_at(path: Path, bounds: Bounds = OPEN) -> Look:
-    """Look at a drop, and at what lies beside it, from outside. Raises OSError where there is nothing."""
+def look_at(path: Path, bounds: Bounds = OPEN, names: Container[str] | None = None) -> Look:
+    """Look at a drop, and at what lies beside it, from outside. Raises OSError where there is nothing.
+
+    Arguments:
+        path: the drop.
+        bounds: how far to look.
+        names: what lies in the directory, where that is known: nothing else is looked for then.
+    """
     hashed = hashlib.sha256()
     newest, odd, identity = 0.0, None, (0, 0)
     folder, changed = False, 0
@@ -186,6 +192,8 @@ def look_at(path: Path, bounds: Bounds = OPEN) -> Look:
             odd = f"{path.name} is a link that leads back to where it lies"
     go: int | None = None
     for suffix in (*_BESIDE, *((GO,) if folder else ())):
+        if names is not None and f"{path.name}{suffix}" not in names:
+            continue
         with contextlib.suppress(OSError):  # it is not there: what comes later changes the look
             facts = path.with_name(f"{path.name}{suffix}").lstat()
             hashed.update(repr((suffix, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)).encode())
@@ -209,8 +217,9 @@ def _lacking(name: str, changed: int, go: int | None) -> str | None:
 
 
 def _within(path: Path, bounds: Bounds) -> Iterable[tuple[str, Path, os.stat_result]]:
-    if not bounds.links and path.is_symlink():
-        return [("", path, path.lstat())]  # what it leads to is nobody's business
+    facts = path.lstat()
+    if stat.S_ISREG(facts.st_mode) or (not bounds.links and stat.S_ISLNK(facts.st_mode)):
+        return [("", path, facts)]  # most drops are one file; and what a link leads to may be nobody's business
     return _entries(path, strict=False)
 
 
@@ -274,12 +283,12 @@ class Scanner:
         drops: list[Drop] = []
         due: float | None = None
         seen: dict[str, _Seen] = {}
-        names, others = self._listing()
+        names, others, everything_there = self._listing()
         gone: set[str] = set()
         for name in names or ():
             path = self._directory / name
             try:
-                look = look_at(path, self._bounds)
+                look = look_at(path, self._bounds, everything_there)
             except OSError as error:
                 if isinstance(error, FileNotFoundError):
                     gone.add(name)
@@ -327,8 +336,8 @@ class Scanner:
         if known is not None and known.look == drop.look and drop.certain:
             known.handled = True
 
-    def _listing(self) -> tuple[list[str] | None, list[Ignored]]:
-        """The names of the drops, and what is passed by without being hidden, half-made or ours.
+    def _listing(self) -> tuple[list[str] | None, list[Ignored], Container[str]]:
+        """The names of the drops, what is passed by without being hidden, half-made or ours, and all names.
 
         No names at all, None, where the directory could not be read: that says nothing about what lies in it.
         """
@@ -336,9 +345,9 @@ class Scanner:
             with os.scandir(self._directory) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
-            return [], []  # The directory is missing for now; whoever tends the doorbell reports that.
+            return [], [], ()  # The directory is missing for now; whoever tends the doorbell reports that.
         except OSError:
-            return None, []
+            return None, [], ()
         names: list[str] = []
         others: list[Ignored] = []
         for entry in entries:
@@ -346,7 +355,7 @@ class Scanner:
                 names.append(entry.name)
             elif (other := _passed_by(entry)) is not None:
                 others.append(other)
-        return names, others
+        return names, others, {entry.name for entry in entries}
 
 
 def _is_drop(entry: os.DirEntry[str]) -> bool:
