@@ -68,6 +68,8 @@ class Settlement:
             if self._closures is None or not settling.nested:
                 # There can be no closure that needs its old world until it is settled.
                 settling.end()
+        else:
+            settling.world.ended()
         self._waiting.append((rollout, last, settling))
         try:
             # `Thread.start` takes a lock of `threading`, which whoever was interrupted here may have: this doesn't.

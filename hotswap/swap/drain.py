@@ -45,7 +45,7 @@ class OldWorld(World):
         self.lent: dict[int, dict[str, Any]] = {}
         """Globals of earlier generations, of which calls were handed over to this one."""
         self.last: list[Callable[[], None]] = []
-        """What is to be done when the last call has ended; quick, and raising nothing."""
+        """What is to be done when calls have ended; quick, and raising nothing."""
         self.modules: dict[str, ModuleType] = {}
         self.reasons: list[Reason] = []
         """Why imports are wrapped, from `begin` on."""
@@ -90,11 +90,15 @@ class OldWorld(World):
             else:
                 later.pop(key, None)
 
+    def ended(self) -> None:
+        """The calls have ended that were in flight; others that they have begun may go on."""
+        for act in self.last:
+            act()
+
     def drained(self) -> None:
         """The last call has ended."""
-        last, self.last = self.last, []
-        for act in last:
-            act()
+        self.ended()
+        self.last = []
 
     def end(self) -> None:
         """Nothing old is left: who still holds a view gets to what is live. Never waits, and may be called again."""

@@ -1,8 +1,9 @@
 """Stragglers: values that calls in flight rebind in the namespace of a generation that is not live any more.
 
 A call that began before the swap stores its globals (``global hits; hits += 1``) where its function was defined, in the
-old module. When the last such call has ended, what it has rebound is carried after the rest, if nobody has rebound the
-same name in the live module since: then nothing is lost. If somebody has, the live value stays.
+old module. When such calls have ended, what they have rebound is carried after the rest, if nobody has rebound the same
+name in the live module since: then nothing is lost. If somebody has, the live value stays. Calls that they have begun
+may go on: what these rebind is carried when they have ended, too.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ class Straggler:
         self._carried[forward] = {name: value for name, value in values.items() if value is not _MISSING}
 
     def settle(self, forward: bool) -> None:
-        """Carry what was rebound since: the last call in flight has ended. Runs on any thread, and does not raise."""
+        """Carry what was rebound since: calls in flight have ended. Runs on any thread, and does not raise."""
         origin, destination = self._namespaces if forward else self._namespaces[::-1]
-        carried = self._carried.pop(forward, None)
+        carried = self._carried.get(forward)
         live = sys.modules.get(self._module)
         if carried is None or not issubclass(type(live), ModuleType):
             return
@@ -60,7 +61,7 @@ class Straggler:
             now = origin.get(name, _MISSING)
             plain = now is not _MISSING and type(now) not in _CLONED and not issubclass(type(now), ModuleType)
             if plain and now is not value and destination.get(name, _MISSING) is value:
-                destination[name] = now
+                destination[name] = carried[name] = now
         for name in self._drift(forward):
             if name not in carried and type(origin.get(name)) not in _CLONED:
-                destination[name] = origin[name]
+                destination[name] = carried[name] = origin[name]
