@@ -173,7 +173,7 @@ def suite(*, once: bool) -> list[list[Path]]:
     elsewhere = [folder / "test_docs.py", folder / "stress", folder / "pyodide"]
     elsewhere += [] if once else [folder / name for name in ONCE]
     longest = folder / "every_point"  # some thousand swaps, told by few lines
-    apart = [folder / name for name in ("property", "test_watching.py", "test_demo.py", "test_shop.py")]
+    apart = [folder / name for name in ("property", "hostile", "test_watching.py", "test_demo.py", "test_shop.py")]
     apart = [path for path in apart if path not in elsewhere]
     frameworks: dict[str, list[Path]] = {}
     for path in sorted((folder / "adapters").glob("test_*.py")):

@@ -16,7 +16,7 @@ from typing import Any
 if not __package__:  # `python bench` from elsewhere: the installed hotswap is measured, the checkout comes last
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from bench.arming import arming
+from bench.arming import arming, warm
 from bench.calls import calls
 from bench.delivery import delivery, idle
 from bench.draining import draining
@@ -56,6 +56,7 @@ def main() -> int:
             rounds, count = (11, 10_000) if quick else (51, 30_000)
             found["states"] = states(folder, rounds=rounds, count=count)
             found["arming"] = arming(folder, modules=(10, 100) if quick else (10, 100, 768), repeat=3 if quick else 7)
+            found["warm"] = warm(folder, modules=(1, 10, 100), repeat=3 if quick else 7)
             found["sessions"] = sessions(rounds=rounds, count=count // 3)
             heaps = (10_000, 200_000) if quick else (10_000, 2_000_000)
             found["draining"] = draining(folder, heaps=heaps, repeat=5 if quick else 15)

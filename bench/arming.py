@@ -6,13 +6,14 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import hotswap
 from bench.measuring import Spread, spread
 from bench.programs import Program
 
-__all__ = ["Arming", "arming"]
+__all__ = ["Arming", "Warm", "arming", "warm"]
 
 SOURCE = """
 def function(a, b=1):
@@ -45,6 +46,53 @@ class Arming:
     plain: Spread
     commit: Spread
     plain_commit: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """Seconds, for the same package, of a rollout that is flipped back and forth; and as parts of a cold `apply`.
+
+    `commit` and `rollback` are all of the call, `there` and `back` the pauses in it.
+    """
+
+    modules: int
+    apply: Spread
+    commit: Spread
+    rollback: Spread
+    there: Spread
+    back: Spread
+    commit_to_apply: float
+    rollback_to_apply: float
+
+
+def warm(folder: Path, *, modules: tuple[int, ...], repeat: int) -> list[Warm]:
+    """Return the times for each number of modules: a cold `apply` and warm flips in turns."""
+    return [_flipped(folder, count, repeat) for count in modules]
+
+
+def _flipped(folder: Path, modules: int, repeat: int) -> Warm:
+    program = Program(folder, SOURCE, modules=modules)
+    patcher = hotswap.Patcher([program.name])
+    patcher.apply(program.next_patch())
+    found: dict[str, list[float]] = {field.name: [] for field in fields(Warm)[1:6]}
+    for _ in range(repeat):
+        gc.collect()
+        patch = program.next_patch()
+        found["apply"].append(_timed(partial(patcher.apply, patch)))
+        rollout = patcher.stage(program.next_patch())
+        rollout.verify()
+        rollout.arm()
+        rollout.commit()
+        rollout.rollback()
+        for call, pause in ((rollout.commit, "there"), (rollout.rollback, "back")):
+            assert rollout.wait_settled(60)
+            found[call.__name__].append(_timed(call))
+            found[pause].append(rollout.pause or 0.0)
+        assert rollout.wait_settled(60)
+    taken = {name: spread(times) for name, times in found.items()}
+    cold = taken["apply"].median
+    there, back = (taken[name].median / cold for name in ("commit", "rollback"))
+    return Warm(modules, **taken, commit_to_apply=there, rollback_to_apply=back)
 
 
 def arming(folder: Path, *, modules: tuple[int, ...], repeat: int) -> list[Arming]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.arming import Arming
+from bench.arming import Arming, Warm
 from bench.delivery import Idle
 from bench.draining import Draining
 from bench.measuring import Ratio, Spread
@@ -20,7 +20,7 @@ def tables(found: Mapping[str, Any]) -> str:
     if "calls" in found:
         parts.append(_calls(found["calls"]))
     if "states" in found:
-        parts += [_states(found["states"]), _arming(found["arming"])]
+        parts += [_states(found["states"]), _arming(found["arming"]), _warm(found["warm"])]
         parts += [_sessions(found["sessions"]), _draining(found["draining"])]
     if "pauses" in found:
         parts.append(_pauses(found["pauses"]))
@@ -150,6 +150,22 @@ def _arming(found: Iterable[Arming]) -> str:
         for one in found
     ]
     return f"Arming, disarming and the flip: median (worst)\n\n{_table(head, rows)}"
+
+
+def _warm(found: Iterable[Warm]) -> str:
+    head = ["modules", "`apply`, cold", "`commit()`, warm", "`rollback()`, warm", "pause there", "pause back"]
+    rows = [
+        [
+            str(one.modules),
+            _spread(one.apply),
+            f"{_spread(one.commit)}, {one.commit_to_apply:.2f} of it",
+            f"{_spread(one.rollback)}, {one.rollback_to_apply:.2f} of it",
+            _spread(one.there),
+            _spread(one.back),
+        ]
+        for one in found
+    ]
+    return f"Flipping a warm rollout back and forth: median (worst)\n\n{_table(head, rows)}"
 
 
 def _sessions(found: Mapping[str, Mapping[str, Ratio]]) -> str:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from hotswap.errors import CommitError, HotswapError
+from hotswap.errors import CommitError, HotswapError, OutdatedError
 from hotswap.journey import Journey
 from hotswap.records import State
 from hotswap.session import Session, route
@@ -29,8 +29,8 @@ class Armed(Journey):
 
         Calls of what the patch changes cost more as long as it is armed. Migrations run now, not at the commit.
 
-        One that was armed before and taken back since is loaded anew, and its checks are not run again: it may be
-        committed and taken back any number of times.
+        One that was armed before and taken back since may be armed, committed and taken back any number of times, and
+        its checks are not run again. Its candidate is the same one if it was kept, and else is loaded anew.
 
         Arguments:
             policy: gets what each session is about that begins from now on (the ASGI scope, the WSGI environ, or what
@@ -65,8 +65,17 @@ class Armed(Journey):
         self._emit("rollout.armed", policy=policy is not None)
 
     def _again(self) -> None:
+        if self._host.is_warm(self):
+            try:
+                return self._warm_up()
+            except OutdatedError:  # a module of the patch was imported since
+                self._host.let_go(self)
         self._has_migrated = False
-        self._host.restage(self)
+        return self._host.restage(self)
+
+    def _warm_up(self) -> None:
+        """Have the candidate be one again that was live. Raises if it can't be, and the state stays then."""
+        self._candidate = self._host.warm(self)
 
     def disarm(self) -> None:
         """Take back what `arm` did: the rollout is verified, and nobody gets the candidate.

@@ -19,7 +19,7 @@ from hotswap import collector
 from hotswap.admission import roots
 from hotswap.effects import checked_kinds
 from hotswap.errors import DowngradeError, HotswapError, ManifestError, StateError
-from hotswap.generation import Limit
+from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.records import Record, State
@@ -149,6 +149,29 @@ class Hosting:
                 advice="give the patch a newer version, or undo to what the history has",
             )
         return rollout.older != "never"
+
+    def is_warm(self, rollout: Rollout) -> bool:
+        """Whether a rollout that was taken back can be made live again without being loaded anew."""
+        with self._change:
+            return self._succession.is_warm(rollout)
+
+    def let_go(self, rollout: Rollout) -> bool:
+        """Let go of the candidate of a rollout that was taken back; return whether it was kept."""
+        with self._change:
+            return rollout.state is State.ROLLED_BACK and self._succession.let_go(rollout)
+
+    def warm(self, rollout: Rollout) -> Candidate:
+        """Have a rollout that was taken back be in progress again: it is verified then. Returns its candidate."""
+        self._place.take(rollout.label, Terms.of(0.0, (), ...))
+        try:
+            with self._change:
+                candidate = self._succession.warm(rollout)
+                self.move(rollout, (State.ROLLED_BACK,), State.VERIFIED, "")
+                self._place.rollout = rollout
+        except BaseException:
+            self.leave(None)
+            raise
+        return candidate
 
     def restage(self, rollout: Rollout) -> None:
         """Load the candidate of a rollout that was taken back anew. Its checks have passed before: it is verified."""

@@ -61,6 +61,18 @@ class Host(Auditor, Protocol):
     def restage(self, rollout: Any, /) -> None:
         """Load the candidate of a rollout that was taken back anew: it is verified then, or rejected."""
 
+    def is_warm(self, rollout: Any, /) -> bool:
+        """Whether a rollout that was taken back can be made live again without being loaded anew."""
+
+    def warm(self, rollout: Any, /) -> Candidate:
+        """Have such a rollout be in progress again: it is verified then. Raises BusyError, StateError, OutdatedError.
+
+        Returns its candidate. Nothing was done if it raises.
+        """
+
+    def let_go(self, rollout: Any, /) -> bool:
+        """Let go of the candidate of a rollout that was taken back; return whether it was kept."""
+
     def move(self, rollout: Any, allowed: tuple[State, ...], state: State, reason: str | None = None, /) -> None:
         """Change state and reason, if the state is one of those allowed, in one step; raises StateError if not."""
 

@@ -17,7 +17,9 @@
                  rollback()              rolled_back
     permanent    rollback()              rolled_back      (only the newest, while its previous generation is kept)
     rejected     -                       the end
-    rolled_back  arm()                   armed            (only one that was armed before: it is loaded anew)
+    rolled_back  commit()                live             (only one that is warm: its candidate is kept)
+                 arm()                   armed            (only one that was armed before; loaded anew if not warm)
+                 abort()                 rolled_back      (only one that is warm: its candidate is let go of)
 
 A rollout that fails while it is staged is rejected before anybody gets it; the history has it.
 """
@@ -133,14 +135,21 @@ class Rollout(Armed):
     def commit(self) -> None:
         """Run the migrations, unless it was armed, and make the candidate live, all at once.
 
+        One that was armed before, and taken back since, goes live again as it was, as long as its candidate is kept:
+        nothing is loaded, and no check is run.
+
         Raises StateError if the rollout is neither verified nor armed (nothing was done), MigrationError if a migration
         fails, UnsupportedChangeError or CommitError if the swap can't be made: the rollout is rejected then, and the
-        old version is live.
+        old version is live. One that was taken back stays as it is if its candidate is not kept or what is live has
+        changed since (StateError), a module of the patch was imported since (OutdatedError), or another rollout is in
+        progress (BusyError).
         """
         self.take_live(threading.Event())
 
     def take_live(self, cancelled: threading.Event) -> None:
         """Do what `commit` does; a migration is given up if it is cancelled."""
+        if self.state is State.ROLLED_BACK:
+            self._warm_up()
         if self.state not in (State.VERIFIED, State.ARMED):
             raise self._wrong("committed", "call verify() first" if self.state is State.STAGED else "it is too late")
         if not self._committing.acquire(blocking=False):
@@ -223,8 +232,12 @@ class Rollout(Armed):
         While its modules are loaded, or its checks or migrations run, in another thread, the place stays taken until
         they have ended; checks and migrations are stopped as if their time were up.
 
+        The candidate of one that was taken back is let go of, if it was kept: it can't be committed again.
+
         Raises StateError if it is live, or over.
         """
+        if self._host.let_go(self):
+            return
         self._host.move(self, BEFORE_LIVE, State.REJECTED, reason or "aborted")
         judging = self._judging
         if judging is not None:

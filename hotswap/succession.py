@@ -7,11 +7,8 @@ Assumes that no other patcher swaps the same packages at the same instant; what 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
-from typing import NamedTuple
 
 from packaging.version import Version
 
@@ -20,20 +17,16 @@ from hotswap.admission import admit, resolve, roots, versions_for
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError, UnsupportedChangeError
 from hotswap.generation import (
     Candidate,
-    EarlierCandidate,
-    Ground,
-    Late,
     Live,
-    LiveModule,
     Shelf,
     ShelfMark,
     Tree,
-    epochs,
     forget,
     standing,
 )
 from hotswap.patch import Patch
 from hotswap.records import BEFORE_LIVE
+from hotswap.returning import Previous, Returning, Warm
 from hotswap.rollout import Rollout, State
 from hotswap.settlement import Settlement
 from hotswap.shield import outlast
@@ -42,8 +35,6 @@ from hotswap.swap import Importers, Leftover, Lineage, Recalled, Settling, Swap,
 __all__ = ["Succession"]
 
 
-_MEANWHILE = "it was imported, or imported anew, while the rollback was made"
-
 _STALE = "keeps what it has made of the version that was taken back"
 
 _NOT_HANDED = "calls that do not end are not led to new code"
@@ -51,21 +42,7 @@ _NOT_HANDED = "calls that do not end are not led to new code"
 _DROPPED = "was imported after the swap, in the version that was taken back; who holds things of it keeps them"
 
 
-class _Previous(NamedTuple):
-    """What it takes to go back from the live rollout to the generation before it."""
-
-    rollout: Rollout
-    swap: Swap
-    versions: Mapping[str, Version]
-    mark: ShelfMark
-    known: frozenset[str]
-    """The managed modules that were imported before the swap was made."""
-    epochs: tuple[int, ...]
-    entries: Mapping[str, LiveModule]
-    """What was known of the modules that the swap has replaced."""
-
-
-class Succession:
+class Succession(Returning):
     """What is live of some packages, and the generation before it. Lives as long as its patcher.
 
     Arguments:
@@ -81,8 +58,9 @@ class Succession:
         self._shelf = Shelf()
         self._lineage = Lineage()
         self._hot: dict[str, int] = {}
-        self._previous: _Previous | None = None
+        self._previous: Previous | None = None
         self._armed: tuple[Rollout, Swap] | None = None
+        self._warm: Warm | None = None
         self._staged_on: dict[str, tuple[int, ...]] = {}
 
     # --- what is known ---------------------------------------------------------------------------------------------
@@ -97,10 +75,6 @@ class Succession:
         """The rollout that is live and can be taken back, or None."""
         return self._previous.rollout if self._previous else None
 
-    @property
-    def _epochs(self) -> tuple[int, ...]:
-        return epochs(self._packages)
-
     # --- before a swap ---------------------------------------------------------------------------------------------
 
     def begin(self, rollout: Rollout) -> None:
@@ -111,6 +85,49 @@ class Succession:
     def over(self, rollout: Rollout) -> None:
         """Forget a rollout that will not go live."""
         self._staged_on.pop(rollout.id, None)
+        self.let_go(rollout)
+        armed = self._armed
+        if armed is not None and armed[0] is rollout and rollout.state not in BEFORE_LIVE and not armed[1].is_armed:
+            self._armed = None
+            if armed[1].was_live:
+                armed[1].close()
+
+    def is_warm(self, rollout: Rollout) -> bool:
+        """Whether a rollout that was taken back can be made live again without being loaded anew."""
+        return self._warm is not None and self._warm.rollout is rollout
+
+    def warm(self, rollout: Rollout) -> Candidate:
+        """Return the candidate of a rollout that was taken back.
+
+        Raises StateError if it is not warm, or if what is live has changed since, and OutdatedError if a module of the
+        patch was imported since.
+        """
+        warm = self._warm
+        if warm is None or warm.rollout is not rollout:
+            raise StateError(
+                "a rollout that was rolled back can't be committed: its candidate is not kept",
+                patch=rollout.label,
+                running=self.versions,
+                advice="arm() loads it anew, if it was armed before; or stage the patch again",
+            )
+        self._require_unchanged(rollout, warm.candidate, warm.swap)
+        return warm.candidate
+
+    def let_go(self, rollout: Rollout | None = None) -> bool:
+        """Let go of the candidate that is warm, if there is one, and of this rollout; return whether there was."""
+        warm = self._warm
+        if warm is None or (rollout is not None and warm.rollout is not rollout):
+            return False
+        self._warm = None
+        warm.swap.close()
+        self._shelf.retire(self._marks())
+        return True
+
+    def _marks(self) -> list[ShelfMark]:
+        """Whose files are kept, besides those of what is live."""
+        kept = [] if self._previous is None else [self._previous.mark]
+        trees = [warm.candidate.tree for warm in (self._warm,) if warm is not None]
+        return kept + [ShelfMark(tree, {}) for tree in trees]
 
     def candidate(
         self, rollout: Rollout, allow_effects: frozenset[str], may_be_older: Callable[[Patch], bool]
@@ -134,6 +151,9 @@ class Succession:
 
     def _require_present(self, rollout: Rollout) -> None:
         """Raise StateError if a rollout was staged on something else than what is live."""
+        self._require_unchanged(rollout, rollout.candidate)
+
+    def _require_unchanged(self, rollout: Rollout, candidate: Candidate, swap: Swap | None = None) -> None:
         if self._staged_on.get(rollout.id) != self._epochs:
             raise StateError(
                 "what is live has changed since it was staged",
@@ -142,7 +162,9 @@ class Succession:
                 advice="stage it again",
             )
         self._live.adopt()
-        self._require_none(rollout.candidate.missed(), rollout)
+        self._require_none(candidate.missed(), rollout)
+        if swap is not None:
+            self._require_none([name for name in swap.fresh if name in self._live.modules], rollout)
 
     def _require_none(self, late: Collection[str], rollout: Rollout) -> None:
         """Raise OutdatedError for modules that were imported, in the old version, too late."""
@@ -158,24 +180,28 @@ class Succession:
     def arm(self, rollout: Rollout) -> object:
         """Make the candidate of a rollout reachable; return what stands for it in sessions that are on it."""
         swap = self._ready(rollout)
+        if not self.is_warm(rollout):
+            self.let_go()
         swap.arm()
-        self._armed = rollout, swap
+        self._armed, self._warm = (rollout, swap), None
         return swap.candidate_mark
 
     def disarm(self, rollout: Rollout) -> None:
         """Take that back, unless it is live."""
         if self._armed is not None and self._armed[0] is rollout:
-            self._armed[1].disarm()
+            swap = self._armed[1]
+            swap.disarm()
             if rollout.state not in BEFORE_LIVE:
                 self._armed = None
+                if swap.was_live:
+                    swap.close()
 
     def _ready(self, rollout: Rollout) -> Swap:
         """Return the swap of a rollout, the one that was armed if there is one."""
-        if self._armed is not None and self._armed[0] is rollout:
-            self._require_present(rollout)
-            swap = self._armed[1]
-            self._require_none([name for name in swap.fresh if name in self._live.modules], rollout)
-            return swap
+        known = self._armed if self._armed is not None else self._warm and self._warm[:2]
+        if known is not None and known[0] is rollout:
+            self._require_unchanged(rollout, rollout.candidate, known[1])
+            return known[1]
         swap = self.prepare(rollout)
         rollout.plan = swap.plan
         if not swap.plan.supported:
@@ -194,10 +220,14 @@ class Succession:
         patch = rollout.patch
         versions = {name: patch.version_of(name) or rollout.version for name in roots(patch, before)}
         superseded = self._previous
+        if swap.was_live:
+            rollout.unsettle()
         rollout.pause = swap.commit(self._drained(rollout))
+        if self.is_warm(rollout):
+            self._warm = None
         rollout.went(swap.drain)
         self._put(versions)
-        self._previous = _Previous(rollout, swap, before, mark, imported, self._epochs, entries)
+        self._previous = Previous(rollout, swap, before, mark, imported, self._epochs, entries)
         self.over(rollout)
         self._armed = None
         rollout.adapters = []
@@ -209,6 +239,7 @@ class Succession:
                 "functions of earlier versions may not follow later patches": lambda: self._follow(swap),
                 "later patches may not know what is live": lambda: self._learn(rollout, swap),
                 "modules may have been imported from the old version": lambda: self._forget_stragglers(rollout, known),
+                "the candidate of a rollout that was taken back is kept in memory": self.let_go,
                 "files of old versions may be left": lambda: self._shelf.retire([mark]),
                 "the version before is kept in memory": superseded.swap.close if superseded else lambda: None,
                 _NOT_HANDED: lambda: self._settlement.await_calls(rollout, swap.drain, swap.settling),
@@ -232,75 +263,6 @@ class Succession:
             names = ", ".join(stragglers)
             sentence = "was imported from the old version while the swap was made; it will be imported anew"
             rollout.plan.warnings.append(f"{names} {sentence}")
-
-    def undo(self, rollout: Rollout, inside: Callable[[], AbstractContextManager[None]]) -> Undone:
-        """Run the inverse migrations of the live rollout, in the block that `inside` makes.
-
-        They are code of users, so this is the one method that is not called under the lock.
-        """
-        previous = self._previous
-        return previous.swap.undo(inside) if previous is not None and previous.rollout is rollout else Undone()
-
-    def recall(self, rollout: Rollout, undone: Undone) -> Recalled:
-        """Lay out the old versions of what was imported since a rollout went live. Nothing of it is executed.
-
-        Arguments:
-            rollout: that is to be taken back.
-            undone: what its inverse migrations have to write.
-        """
-        previous = self._previous
-        if previous is None or previous.rollout is not rollout or previous.epochs != self._epochs:
-            return Recalled()  # `retreat` says why
-        self._live.adopt()
-        late = self._late(previous)
-        specs = {**late.returning, **late.moved}
-        packages = {name for name, spec in specs.items() if spec.submodule_search_locations is not None}
-        texts = {name: (text, name in packages) for name, text in late.texts.items()}
-        if not texts:
-            return Recalled()
-        tree, known = previous.mark.tree, {entry.name for entry in self._live} - late.returning.keys()
-        ground = Ground(
-            late.returning,
-            known,
-            lambda name: self._shelf.spec(name, tree),
-            os.sep if tree is None else tree.directory,
-            frozenset() if tree is None else tree.complete,
-        )
-        version = next(iter(previous.versions.values()))
-        allow, used = rollout.candidate.journal.allowed, adapters()
-        gone = {name: self._live.modules[name].module for name in late.dropped}
-        earlier = previous.swap.earlier(undone, gone)
-        candidate = EarlierCandidate(self._live, texts, version, ground, earlier, used, allow)
-        return Recalled(candidate if candidate.changed else None, used)
-
-    def _late(self, previous: _Previous) -> Late:
-        return self._shelf.late(previous.mark, previous.known, previous.swap.fresh, self._live)
-
-    def _returning(self, previous: _Previous, recalled: Recalled) -> tuple[Swap | None, Late]:
-        """Make the swap to the old versions of what was imported since; return what is left without one, too."""
-        late, candidate = self._late(previous), recalled.candidate
-        if candidate is None:
-            return None, late.without(dict.fromkeys(late.returning, recalled.failed or _MEANWHILE))
-        failed = {name: why for name, why in candidate.failed.items() if name in late.returning}
-        failed |= dict.fromkeys(late.returning.keys() - candidate.replaced.keys() - failed.keys(), _MEANWHILE)
-        left = late.without(failed)
-        live = ((name, self._live.get(name)) for name in candidate.modules if name in candidate.replaced)
-        if any(entry is None or entry.module is not candidate.replaced[name] for name, entry in live):
-            return None, late.without(dict.fromkeys(late.returning, _MEANWHILE))
-        if not candidate.modules:
-            return None, left
-        lineage = self._settlement.known(self._lineage)
-        try:
-            swap = Swap(self._live, candidate, self._importers, lineage, recalled.adapters, previous.swap)
-            why = "; ".join(map(str, swap.plan.unsupported)) or previous.swap.clash(swap)
-            if not why:
-                swap.make_ready()
-                return swap, left
-            swap.close()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the way back has to go through
-            why = f"{type(error).__name__}: {error}"
-        candidate.failed |= {name: why for name in candidate.modules if name not in late.returning}
-        return None, late.without(dict.fromkeys(late.returning, why))
 
     def retreat(self, rollout: Rollout, undone: Undone, recalled: Recalled) -> dict[str, object]:
         """Take the live rollout back, with what its inverse migrations have to write.
@@ -334,7 +296,9 @@ class Succession:
                 advice="take back what that patcher applied first; one patcher for a package is best",
             )
         self._live.adopt()
+        previous.swap.renew_back()
         swap, late = self._returning(previous, recalled)
+        stays = previous.swap.is_warm and recalled.candidate is None and not (late.dropped or late.moved)
         rollout.unsettle()
         versions = {name: previous.versions[name] for name in roots(rollout.patch, previous.versions)}
         returned = [] if swap is None else sorted(swap.new)
@@ -348,6 +312,9 @@ class Succession:
         rollout.went(previous.swap.drain)
         self._put(versions)
         self._previous = None
+        if stays:
+            self._warm = Warm(rollout, previous.swap, rollout.candidate)
+            self._staged_on[rollout.id] = self._epochs
         for name, why in late.dropped.items():
             rollout.plan.warnings.append(f"{name} {_DROPPED}: {why}")
         for name, why in recalled.candidate.failed.items() if recalled.candidate is not None else ():
@@ -363,13 +330,13 @@ class Succession:
                 _NOT_HANDED: lambda: self._settlement.await_calls(
                     rollout, previous.swap.drain, previous.swap.settling_back
                 ),
-                "what was taken back is kept in memory": previous.swap.close,
-                "files of what was taken back may be left": lambda: self._shelf.retire([]),
+                "what was taken back is kept in memory": previous.swap.close if not stays else lambda: None,
+                "files of what was taken back may be left": lambda: self._shelf.retire(self._marks()),
             }
         )
         return {"returned": returned, "dropped": sorted(late.dropped)} if returned or late.dropped else {}
 
-    def _follow_back(self, previous: _Previous, returning: Swap | None) -> None:
+    def _follow_back(self, previous: Previous, returning: Swap | None) -> None:
         self._lineage = previous.swap.lineage_after_revert()
         if returning is not None:
             self._follow(returning, self._lineage)

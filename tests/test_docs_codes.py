@@ -54,11 +54,13 @@ class TestErrors:
 class TestCodesOfErrors:
     def test_each_is_told(self) -> None:
         """Every `code=` of an error stands in a table of errors.md, and nothing else does."""
-        found = set()
+        found: set[str] = set()
         for path in sorted(path for room in ("trust", "watching") for path in (ROOT / "hotswap" / room).glob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.keyword) and node.arg == "code" and not isinstance(node.value, ast.Attribute):
-                    found |= {"file", "directory"} if not isinstance(node.value, ast.Constant) else {node.value.value}
+                    found |= (
+                        {"file", "directory"} if not isinstance(node.value, ast.Constant) else {str(node.value.value)}
+                    )
         owners = {f"{what}-{wrong}" for what in found & {"file", "directory"} for wrong in ("owner", "writable")}
         text = (REFERENCE / "errors.md").read_text(encoding="utf-8")
         cells = re.findall(r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \|", text, re.MULTILINE)

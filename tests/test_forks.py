@@ -19,6 +19,7 @@ import pytest
 from hotswap import CommitError, Patch, Patcher, walk
 from hotswap.swap import forks
 from hotswap.swap.forwarding import ways_of
+from hotswap.swap.order import Beside
 from tests.races.threads import forks_go
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
@@ -409,8 +410,9 @@ class TestACommitThatFails:
         running.put(text(1))
         original = forks.Forks.ops
 
-        def ops(self: forks.Forks) -> list[Any]:
-            return [*original(self), (operator.truediv, 1, 0)]
+        def ops(self: forks.Forks) -> Beside:
+            made = original(self)
+            return made._replace(names=[*made.names, (operator.truediv, 1, 0)])
 
         with monkeypatch.context() as patched:
             patched.setattr(forks.Forks, "ops", ops)

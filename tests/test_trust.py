@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -134,9 +136,9 @@ class TestSignatures:
             now: Callable[[Any], datetime]
 
         monkeypatch.setattr(policy, "datetime", Clock)
-        Clock.now = staticmethod(lambda zone: end - timedelta(seconds=1))  # type: ignore[assignment]
+        Clock.now = staticmethod(lambda zone: end - timedelta(seconds=1))
         self.check(Comment(expires=end))
-        Clock.now = staticmethod(lambda zone: end)  # type: ignore[assignment]
+        Clock.now = staticmethod(lambda zone: end)
         refused("expired", lambda: self.check(Comment(expires=end)))
 
 
@@ -247,7 +249,7 @@ class TestReading:
                 (drops / "evil").rename(drops / "shop.py")
             return real(path, *arguments, **options)
 
-        monkeypatch.setattr(reading.os, "open", racing)
+        monkeypatch.setattr(os, "open", racing)
         refused("changed-meanwhile", lambda: self.receive(drops))
 
     def test_a_file_that_becomes_a_link_before_it_is_opened(
@@ -263,7 +265,7 @@ class TestReading:
                 (drops / "shop.py").symlink_to(tmp_path / "secret")
             return real(path, *arguments, **options)
 
-        monkeypatch.setattr(reading.os, "open", racing)
+        monkeypatch.setattr(os, "open", racing)
         with pytest.raises(OSError, match="symbolic links"):
             self.receive(drops)
 
@@ -283,7 +285,7 @@ class TestReading:
                 path.write_bytes(data)
             return real(descriptor)
 
-        monkeypatch.setattr(reading.os, "fstat", racing)
+        monkeypatch.setattr(os, "fstat", racing)
         refused("changed-meanwhile", lambda: self.receive(drops))
 
     def test_leaves_no_descriptor(self, drops: Path) -> None:
@@ -295,6 +297,13 @@ class TestReading:
         refused("not-a-file", lambda: self.receive(drops))
         refused("link-symbolic", lambda: self.receive(drops, "shop"))
         assert before == (len(list(table.iterdir())) if before else 0)
+
+    @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="there is no such device")
+    def test_a_device_is_not_opened(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with reading.opened(Path("/dev"), None) as devices:
+            monkeypatch.setattr(os, "open", lambda *_, **__: pytest.fail("it was opened"))
+            error = refused("not-a-file", lambda: devices.read("null", reading.Limits(1, 1, None)))
+        assert error.reason == "null is a character device"
 
     def test_a_revoked_file_is_known_by_its_bytes(self, drops: Path) -> None:
         """By what `sha256sum` says of it: that is what an operator has at hand."""
@@ -369,6 +378,23 @@ class TestPlaces:
             refused("directory-owner", lambda: Trust(unsigned=True).check_directory(drops))
             Trust(unsigned=True, owners=[54321]).check_directory(drops)
         Trust(unsigned=True, owners=None).check_directory(drops)
+
+    def test_the_library_can_be_imported_elsewhere(self, tmp_path: Path) -> None:
+        """Windows and Pyodide lack what POSIX has; that is told when a policy asks for it, and not before."""
+        code = f"""
+import os
+for name in ("geteuid", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):
+    delattr(os, name)
+import hotswap
+policy = hotswap.Trust(unsigned=True)
+try:
+    policy.check_directory({str(tmp_path)!r})
+except hotswap.HotswapError as error:
+    print(error.advice)
+hotswap.Trust(unsigned=True, owners=None).check_directory({str(tmp_path)!r})
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert "owners=None" in done.stdout
 
     def test_without_owners_and_modes_the_platform_says_so(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ownership, "SUPPORTED", False)
@@ -447,6 +473,17 @@ class TestWatches:
         assert shop.watch.wait_for(wheel.name, LONG).applied
         assert not pending.exists()
         assert wheel.with_name(f"{wheel.name}.live").exists()
+
+    def test_wait_for_a_busy_patcher_once_it_is_signed(self, shop: Shop) -> None:
+        wheel = shop.wheel("1.1", 2, None)
+        pending = wheel.with_name(f"{wheel.name}.pending")
+        shop.until(pending.exists)
+        other = Patch.from_sources({f"{shop.package.__name__}.other": "X = 1\n"})
+        with shop.patcher.stage(other):
+            sign(wheel)
+            shop.until(lambda: not pending.exists())
+            assert shop.package.PRICE == 1
+        assert shop.watch.wait_for(wheel.name, LONG).applied
 
     def test_forget_what_goes_away_unsigned(self, shop: Shop) -> None:
         wheel = shop.wheel("1.1", 2, None)

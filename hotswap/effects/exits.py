@@ -67,6 +67,8 @@ class Exits:
 
 
 class _Registered(Deed):
+    once = True  # nobody knows what it was registered with
+
     def __init__(self, function: Any, before: list[Any]) -> None:
         name = getattr(function, "__qualname__", None) if hasattr(type(function), "__code__") else None
         what = name or walk.class_name(type(function))

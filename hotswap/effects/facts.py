@@ -78,6 +78,9 @@ class Deed:
     silent = False
     """Whether nobody has to be told."""
 
+    once = False
+    """Whether it can't be made again after it was taken back."""
+
     def __init__(self, kind: str, what: str, outcome: Outcome = Outcome.LEFT) -> None:
         self.kind, self.what, self.outcome = kind, what, outcome
 

@@ -261,6 +261,11 @@ class Journal:
         """What is registered with living abstract classes, and in weak dicts of values."""
         return [deed for deed in self.deeds if isinstance(deed, (Registration, WeakValues))]
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether something in it can be made but once."""
+        return any(deed.once for deed in self.deeds)
+
     def make(self, living: Callable[[Any], Any]) -> None:
         """Make again what was taken back. Raises what a setting raises; all is taken back then.
 

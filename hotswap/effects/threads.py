@@ -101,6 +101,8 @@ class _Thread(Deed):
         employer: for which it works; only one of several threads has it.
     """
 
+    once = True
+
     def __init__(self, name: str, place: str, promise: str, employer: Employer | None) -> None:
         super().__init__("threads", f"thread {name} is still running{place and f' {place}'}; {promise}")
         self._employer = employer
@@ -163,6 +165,8 @@ def tasks(young: Iterable[object], ran: Container[int], inside: Container[int]) 
 
 
 class _Task(Deed):
+    once = True
+
     def __init__(self, what: str, coroutine: Any, task: Any) -> None:
         super().__init__("tasks", what)
         self._coroutine, self._task = coroutine, task

@@ -231,12 +231,18 @@ class Candidate(Mapping[str, ModuleType]):
 
     def settle_in(self) -> None:
         """Note that this generation is live: its code imports like everybody else's from now on."""
-        self.world.live = True
+        back, self.world.live = self.world.live, True
         self.discarded = True
         self.owned, self.classes, self.shelters = [], [], ()
         self.fenced, self._before = [], ({}, ())
         self.units.clear()
-        gate.release()
+        if not back:
+            gate.release()
+
+    def come_back(self) -> None:
+        """Be a candidate once more: it was live, and was taken back. Nothing is executed."""
+        self.world.live = self.discarded = False
+        gate.hold()
 
     def __getitem__(self, name: str) -> ModuleType:
         if name not in self.modules and name not in self.removed and self._staged(name):

@@ -170,7 +170,8 @@ class Shelf:
             modules: the names of the modules that were loaded from it.
             removed: the names of the modules that it took away.
         """
-        self._trees.append(tree)
+        if tree not in self._trees:  # it may come back
+            self._trees.append(tree)
         self._origins.update(dict.fromkeys(modules, tree))
         for name in removed:
             self._origins.pop(name, None)

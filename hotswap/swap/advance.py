@@ -33,7 +33,6 @@ class Advance(Reversal):
     """The part of a swap that makes it, and ends it. Lives as long as the swap."""
 
     _adapters: Any
-    _rebind: Callable[[], Any]
     _aims: dict[int, tuple[Reference, Any, Any]]
     _also: dict[int, tuple[Any, Any]]
     _beside: Reversal | None
@@ -53,6 +52,9 @@ class Advance(Reversal):
         Raises UnsupportedChangeError as `commit` does; the candidate is spent then, and nothing else was written.
         """
         self._redirect()
+        if self._candidate.world.live:
+            self._come_back()
+        self.keep_warm()
         self._writes.seed({id(module.__dict__) for module in self.new.values()})
         self._arming = self._crossings.arming(self.settling, self.settling_back)
         self._arming.arm()
@@ -61,6 +63,11 @@ class Advance(Reversal):
     def candidate_mark(self) -> object:
         """What sessions have that are on the armed candidate."""
         return self._crossings.there
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether forks lead to the candidate."""
+        return self._arming is not None
 
     def disarm(self) -> None:
         """Take back what `arm` did. Nobody may make a swap meanwhile."""
@@ -78,27 +85,38 @@ class Advance(Reversal):
         Raises UnsupportedChangeError if an object of the candidate can't be led to a living class: nothing was written
         then. If a write raises, everything is taken back and the error goes through. The candidate is spent either way.
         """
+        again, armed = self._was_live, self._arming is not None
+        if again and not armed:
+            self._put_back()
+            self._renew()
         self.make_ready()
-        if self._arming is not None:
-            self._rebind()  # of modules that were imported since it was armed
+        if armed:
+            self._look_for_names()  # modules may have been imported since it was armed
         self._old_world.begin()
         self.drain = drain = drain_of(self._crossings.going, partial(drained, self.settling))
         forks = self._crossings.forward(self.settling, self.settling_back)
+        self._crossings.back.live = again  # it is about to be
         try:
-            pause = self._writes.apply(forks)
+            pause = self._writes.apply(forks, again=again)
             if forks.stand:
                 drain.wait_for(forks.awaited)
             if forks.stand or not HAS_THREADS:
                 drain.wait_for_nested([*forks.nested, *(code for code, _ in self.settling.nested)])
+            if self._is_warm:
+                self._went(drain, forward=True)
         except BaseException:
+            self._crossings.back.live = False
             self._old_world.end()
             self.unmake()
             raise
         finally:
             forks.landed()
-        self._arming = None  # its forks were part of what goes
+        self._arming, self._was_live = None, True  # its forks were part of what goes
         self.settling.installed(forks, drain)
-        self.settle_in()
+        if again:
+            self._settle_in_again()
+        else:
+            self.settle_in()
         self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
         if drain.is_over and not self.settling.goes_on():
             self.settling.collapse()  # somebody held code for a moment: nobody has to see that
@@ -107,7 +125,8 @@ class Advance(Reversal):
     def make_ready(self) -> None:
         """Rewrite what nobody but the candidate sees. Raises UnsupportedChangeError; nothing else was written then."""
         self._redirect()
-        self.settling_back.refresh()
+        if not self._was_live:
+            self.settling_back.refresh()
         self._journal.make(self._redirection.translate)
 
     def _redirect(self) -> None:
@@ -139,12 +158,26 @@ class Advance(Reversal):
             }
         )
 
+    def _settle_in_again(self) -> None:
+        """Note the same of what had been live before."""
+        self.plan.warnings += outlast(
+            {
+                "what calls in flight had left behind may be led to what was live": self.settling_back.cancel,
+                "effects of the import may not be taken back by a rollback": self._journal.settle,
+                "new modules may see old ones": self._candidate.settle_in,
+                "typing may remember dropped classes": forget_aliases,
+                "abstract classes may remember old answers": forget_answers,
+            }
+        )
+
     def audit(self) -> tuple[Leftover, ...]:
         """Look who refers to what was dropped in this swap, besides the swap itself."""
         return audit(self._redirection.dropped(), self)
 
     def close(self) -> None:
         """Forget the way back: the swap was taken back, or a later one has taken its place."""
+        self._is_warm = False
+        self._cool()
         self._candidate.forget()
         self._writes.clear()
         self._tables.clear()
@@ -155,6 +188,6 @@ class Advance(Reversal):
         self.old, self.new, self._removed, self._adapters, self._beside = {}, {}, {}, (), None
         self._gone, self._added, self._also = [], [], {}
         self._aims.clear()
-        self._rebind = list
+        self._rebind = dict
         self._old_world = self._new_world = OldWorld((), {})
         self.settling = self.settling_back = Settling(NestedCode(()), self._old_world)

@@ -66,14 +66,14 @@ class Arming:
         for stray in self._given.strays():
             junction.stray(stray.code)
         own = _Own()
-        ops = [*self._functions(own), *self._attributes(own)]
+        ops = [*self._functions(own), *self._waiting(own), *self._attributes(own)]
         junction.number = ARMED
         with collector.switched_off():
             deque(starmap(operator.call, ops), maxlen=0)
         self._held.clear()
 
     def _functions(self, own: _Own) -> Iterator[Op]:
-        for function, was, successor, shown, _, _, is_cached in self._given.functions():
+        for function, was, successor, shown, _, outside, is_cached in self._given.functions():
             if is_cached:
                 continue  # it would remember for everybody what a preview got
             standing = ways_of(function.__code__)
@@ -83,7 +83,17 @@ class Arming:
             ways = Ways(old, successor, None, made) if function is was else Ways(old, successor, was)
             self._held.append(function.__code__)
             self._ways.append((ways, made if function is was else was))
-            yield fork_function(function, ways, shown, made.__code__)
+            yield fork_function(function, ways, shown, made.__code__, outside)
+
+    def _waiting(self, own: _Own) -> Iterator[Op]:
+        """The candidate's own functions, if it was live before: somebody may have kept them, and is on the old now."""
+        for made, back, code, outside in self._given.waiting():
+            standing = ways_of(made.__code__)
+            old = [(self.junction, own.clone(back)), *(standing.lasting if standing is not None else [])]
+            ways = Ways(old, stand_in(made, code, outside), back)
+            self._held.append(made.__code__)
+            self._ways.append((ways, back))
+            yield fork_function(made, ways, None)
 
     def _attributes(self, own: _Own) -> Iterator[Op]:
         for cls, name, was, will in self._given.attributes():

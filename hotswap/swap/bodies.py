@@ -31,6 +31,9 @@ class Bodies:
 
     def __init__(self, pairing: Pairing, new: Mapping[str, ModuleType], owned: Container[int]) -> None:
         self.codes: dict[int, CodeType] = {}
+        """Id of a function -> the copy of its code that its private clones run."""
+        self.held: set[int] = set()
+        """The ids of the code that is noted here, and of copies of it."""
         self._facts: dict[int, dict[str, Any]] = {}
         self._globals = {id(module.__dict__) for module in new.values()}
         self._owned = owned
@@ -52,10 +55,20 @@ class Bodies:
         elif type(pair.new) is FunctionType:
             self._facts.setdefault(id(pair.new), identity_of(pair.new, code_of(pair.new)))
 
+    def hold(self, code: CodeType) -> None:
+        """Note code that is held for as long as the swap may be made."""
+        if not is_nested(code):
+            self.held.add(id(code))
+
+    def renew(self) -> None:
+        """Have private clones run other copies: calls of theirs can be told from those of earlier ones."""
+        self.codes = {key: code.replace() for key, code in self.codes.items()}
+
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:
             code = self.codes[id(function)] = code_of(function).replace()
             self._facts[id(function)] = identity_of(function, code_of(function) if is_nested(code) else code)
+            self.hold(code)
 
     def _is_made_by_candidate(self, function: FunctionType) -> bool:
         if id(function.__globals__) in self._globals:

@@ -92,7 +92,8 @@ def lead_clones(
     fresh = Cloning({id(clone): clone.__code__ for _, clone in settling.functions}, {})
     ops: list[Op] = []
     back: list[Op] = []
-    handed = settling.handed_over
+    # Where nobody runs in its namespaces they need not lead on: by way of them each generation would keep the next.
+    handed = settling.junction is not None and settling.handed_over and settling.junction.leads_on
     for facts, name, clone in settling.names:
         front = settling.fronts.get(id(clone), (clone, clone))[1]
         held = facts.get(name)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from hotswap import walk
 from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.arming import Arming
 from hotswap.swap.bodies import Bodies, equal_code
@@ -53,9 +54,14 @@ class Crossings:
         self._pairing, self._facts, self._writes, self._translate = pairing, facts, writes, translate
         self._ancestors = ancestors
         self._changed: list[Changed] = []
+        self.again: dict[bool, frozenset[int]] = {}
+        """The ids of code that calls run since earlier times, and that is the same in both generations."""
+        self._running: dict[int, CodeType] = {}
         self._gone, self._added = (
             [f for f in ones if _is_own(f, world)] for ones, world in zip(alone, worlds, strict=True)
         )
+        self._flight = Writes()
+        writes.include(self._flight)
         for function in (*self._gone, *self._added):
             writes.hold_code(function)
         writes.late(self._copies)
@@ -81,9 +87,33 @@ class Crossings:
             yield from (name for name, value in list(facts.items()) if id(value) in ours)
         yield from (one.name for one in self._changed)
 
-    def renew(self) -> None:
-        """Begin anew with what tells the generations apart: the old is over, since the candidate was disarmed."""
-        self.there = Junction(self.there.spaces, self.there.others)
+    def renew(self, past: Iterable[CodeType] = (), *, forward: bool = True) -> None:
+        """Begin anew with what tells the generations apart.
+
+        Arguments:
+            past: the code that calls run which have been in flight before.
+            forward: whether the swap is to be made; it is to be taken back otherwise.
+        """
+        last = self.there if forward else self.back
+        junction = Junction(last.spaces, last.others)
+        junction.follow(last)
+        self.again[forward] = frozenset(id(code) for code in past if id(code) in last.same)
+        self._running.clear()
+        if forward:
+            self.there = junction
+        else:
+            self.back = junction
+
+    def run_by(self, function: Any, code: CodeType | None) -> CodeType | None:
+        """Return the code that a function is to run: a copy, if it may do so several times and the code is noted.
+
+        Arguments:
+            function: the function.
+            code: the code as it is noted.
+        """
+        if code is None or id(code) not in self._writes.copied:
+            return code
+        return self._running.setdefault(id(function), code.replace())
 
     def add(self, changed: Iterable[Changed]) -> None:
         """Note attributes that change. The metaclass of a framework may do what it likes with them: it is let alone."""
@@ -131,12 +161,14 @@ class Crossings:
             settling: of the generation that goes.
             other: of the one that comes.
         """
-        running = InFlight(self.going, self._writes, settling.nested)
+        self._flight.clear()
+        running = InFlight(self.going, self._flight, settling.nested)
         return Forks(self.there, running, settling, _There(self, settling, other), self._shared)
 
     def backward(self, settling: Settling, other: Settling) -> Forks:
         """Return those of the way back."""
-        running = InFlight(self.returning, self._writes, settling.nested)
+        self._flight.clear()
+        running = InFlight(self.returning, self._flight, settling.nested)
         return Forks(self.back, running, settling, _Back(self, settling, other), self._shared)
 
     def cached(self) -> set[int]:
@@ -174,10 +206,26 @@ class _There:
         cached = self._of.cached()
         for pair in self._of._pairing.functions:
             own = code_of(pair.new) if type(pair.new) is FunctionType else None
+            if own is not None and walk.is_forwarder(own):  # it was live before, and leads to what is live now
+                own = self._of.run_by(pair.new, self._of._code(pair.new))
             is_cached = id(pair.old) in cached or id(pair.made) in cached
             facts = self._of._facts.known(pair.new)
             yield Led(pair.old, pair.old, pair.new, self._of._code(pair.new), own, facts, is_cached)
         yield from self._earlier(cached, forward=True)
+
+    def waiting(self) -> Iterator[tuple[FunctionType, Any, CodeType, Mapping[str, Any]]]:
+        """Functions of the candidate that lead to what is live, since they were live before.
+
+        Each with what it leads to, and with its own code and outside.
+        """
+        seen: set[int] = set()
+        for pair in self._of._pairing.functions:
+            made, facts = pair.made, self._of._facts.known(pair.made)
+            if made is None or facts is None or id(made) in seen or not self._of._facts.is_new(made):
+                continue
+            seen.add(id(made))
+            if walk.is_forwarder(made.__code__):
+                yield made, pair.back, facts["__code__"].replace(), facts
 
     def _earlier(self, cached: Container[int], *, forward: bool) -> Iterator[Led]:
         for function, was, then in self._of._ancestors(forward):
@@ -191,7 +239,7 @@ class _There:
     def same(self) -> frozenset[int]:
         """The ids of the code that goes and is the same in the generation that comes."""
         pairs = ((pair.old, pair.new) for pair in self._of._pairing.functions)
-        return _same(pairs, self._of._facts, self._nested, self.strays())
+        return self._with_past(_same(pairs, self._of._facts, self._nested, self.strays()), forward=True)
 
     def strays(self) -> list[Stray]:
         """The code that calls of what goes run besides."""
@@ -199,6 +247,15 @@ class _There:
 
     def _going(self) -> list[FunctionType]:
         return self._of.going
+
+    def _with_past(self, same: frozenset[int], *, forward: bool) -> frozenset[int]:
+        """Add what calls run that have been in flight before, and what functions run that come back."""
+        of, own = self._of, set()
+        for function in (function for pair in of._pairing.functions for function in (pair.new, pair.back)):
+            code = of._code(function)
+            if code is not None and id(code) in same:
+                own.add(id(of.run_by(function, code)))
+        return same | of.again.get(forward, frozenset()) | own
 
 
 class _Back(_There):
@@ -214,8 +271,9 @@ class _Back(_There):
         for pair in self._of._pairing.functions:
             if facts.is_new(pair.made):
                 code = self._of._code(pair.back)
+                own = self._of.run_by(pair.back, code)
                 is_cached = id(pair.old) in cached or id(pair.made) in cached
-                yield Led(pair.made, pair.made, pair.back, code, code, facts.known(pair.back), is_cached)
+                yield Led(pair.made, pair.made, pair.back, code, own, facts.known(pair.back), is_cached)
         yield from self._earlier(cached, forward=False)
 
     def successor(self, value: Any) -> Any:
@@ -225,7 +283,7 @@ class _Back(_There):
     def same(self) -> frozenset[int]:
         """The ids of the code that goes and is the same in the generation that comes."""
         pairs = ((pair.made, pair.back) for pair in self._of._pairing.functions if self._of._facts.is_new(pair.made))
-        return _same(pairs, self._of._facts, self._nested, self.strays())
+        return self._with_past(_same(pairs, self._of._facts, self._nested, self.strays()), forward=False)
 
     def _going(self) -> list[FunctionType]:
         return self._of.returning

@@ -317,7 +317,7 @@ class Drain:
     @property
     def running(self) -> list[CodeType]:
         """The code that calls in flight run; or that somebody else holds."""
-        held = [o for reference in list(self._waiting.values()) if (o := reference()) is not None]
+        held = self.waiting
         frames = [frame for o in held if (frame := frame_of(o)) is not None]
         codes = (*(o for o in held if type(o) is CodeType), *(f.f_code for f in frames), *self._stacks.codes)
         return list({id(code): code for code in codes}.values())
@@ -325,8 +325,12 @@ class Drain:
     @property
     def keeper(self) -> Keeper | None:
         """What open sessions hold."""
-        held = (reference() for reference in list(self._waiting.values()))
-        return next((o for o in held if type(o) is Keeper), None)
+        return next((o for o in self.waiting if type(o) is Keeper), None)
+
+    @property
+    def waiting(self) -> list[Any]:
+        """What is waited for: code, generators and coroutines, and keepers of sessions."""
+        return [o for reference in list(self._waiting.values()) if (o := reference()) is not None]
 
     def _died(self, key: int, _: weakref.ref[Any]) -> None:
         self._waiting.pop(key, None)

@@ -17,7 +17,6 @@ builds; that installing forks and making the swap are one step is so only with t
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -28,8 +27,9 @@ from hotswap.session import Keeper, Turn
 from hotswap.swap.adrift import Stray
 from hotswap.swap.drain import copy_outside
 from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
-from hotswap.swap.forwarding import code_of, forwarder, ways_of
-from hotswap.swap.plan import Op, gil_enabled
+from hotswap.swap.forwarding import code_of, forwarder, takes, ways_of
+from hotswap.swap.order import Beside, Op
+from hotswap.swap.plan import gil_enabled
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
 from hotswap.swap.sharing import Shared, copied
@@ -75,6 +75,9 @@ class Given(Protocol):
 
     def functions(self) -> Iterable[Led]:
         """Functions that lead to successors."""
+
+    def waiting(self) -> Iterable[tuple[FunctionType, Any, CodeType, Mapping[str, Any]]]:
+        """Functions of the candidate that lead to what is live, each with that, and its own code and outside."""
 
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
@@ -155,8 +158,8 @@ class Forks:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
         return iter(()) if self._running is None or not HAS_THREADS else self._running.probe()
 
-    def ops(self) -> list[Op]:
-        """Return the writes that install the forks, over those of the swap."""
+    def ops(self) -> Beside:
+        """Return the writes that install the forks, in the place of those of the swap."""
         assert self._given is not None, "the swap is being made"
         self.junction.same = self._given.same()
         if self._shared is not None:
@@ -170,7 +173,7 @@ class Forks:
         attributes = [*self._fork_attributes(self._given.attributes())]
         names = [*self._fork_names(led)]
         self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
-        return [*self._copies(), *attributes, *functions, *names]
+        return Beside([*self._copies(), *functions, *attributes], names)
 
     def standing(self) -> tuple[list[Op], list[Op]]:
         """Return the writes that lead on what runs in place of functions with forks, and those that put forks back.
@@ -300,7 +303,13 @@ def fork_attribute(cls: type, name: str, ways: Ways) -> Op:
     return (_SET, cls, name, attribute_of(cls, name, ways))
 
 
-def fork_function(function: FunctionType, ways: Ways, shown: CodeType | None, looks: CodeType | None = None) -> Op:
+def fork_function(
+    function: FunctionType,
+    ways: Ways,
+    shown: CodeType | None,
+    looks: CodeType | None = None,
+    outside: Mapping[str, Any] | None = None,
+) -> Op:
     """Return the write that makes a function a fork; each generation of the ways knows it then.
 
     Arguments:
@@ -308,11 +317,13 @@ def fork_function(function: FunctionType, ways: Ways, shown: CodeType | None, lo
         ways: what it is for whom.
         shown: the code of the new one, if that is a function.
         looks: the code that it looks like; that of the new one by default.
+        outside: what the new one looks like, if the function does not have its defaults.
     """
     for junction, _ in ways.old:
         junction.fork(function)
     # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
-    anything = shown is None or not all(_takes(value, shown) for _, value in ways.old)
+    anything = shown is None or not all(takes(value, shown) for _, value in ways.old)
+    anything = anything or (outside is not None and bool(outside["__defaults__"] or outside["__kwdefaults__"]))
     return (_CODE.__set__, function, forwarder(function, ways, looks or shown, anything=anything))
 
 
@@ -350,16 +361,3 @@ def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str
         ways = PrivateWays(standing.junction, standing.value, aim)
     code = forwarder(function, ways, outside["__code__"], anything=True)
     return {**outside, "__code__": code}
-
-
-def _signature(code: CodeType) -> tuple[Any, ...]:
-    """What a caller may pass."""
-    rest = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
-
-
-def _takes(value: Any, shown: CodeType) -> bool:
-    """Whether an old function gets from a forwarder with the signature of some code what its caller has passed."""
-    plain = type(value) is FunctionType and not (value.__defaults__ or value.__kwdefaults__)
-    return plain and _signature(value.__code__) == _signature(shown)

@@ -33,6 +33,7 @@ __all__ = [
     "forwarder",
     "identity_of",
     "identity_ops",
+    "takes",
     "target_of",
     "ways_of",
 ]
@@ -91,6 +92,19 @@ def forwarder(
         co_filename=shown.co_filename,
         co_firstlineno=shown.co_firstlineno,
     )
+
+
+def _signature(code: CodeType) -> tuple[Any, ...]:
+    """What a caller may pass."""
+    rest = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
+
+
+def takes(value: Any, shown: CodeType) -> bool:
+    """Whether an old function gets from a forwarder with the signature of some code what its caller has passed."""
+    plain = type(value) is FunctionType and not (value.__defaults__ or value.__kwdefaults__)
+    return plain and _signature(value.__code__) == _signature(shown)
 
 
 def target_of(code: CodeType) -> Any:

@@ -46,6 +46,7 @@ def hand_over(
             junction.keep(code)
         else:
             note(stray._replace(body=body))
+            junction.leads_on = junction.leads_on or id(stray.facts) in junction.spaces
     junction.handed_over = True
 
 

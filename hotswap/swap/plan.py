@@ -31,13 +31,14 @@ from hotswap.effects import Effect
 from hotswap.session import Turn, turning
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.hashing import hashing, quieted
+from hotswap.swap.order import Beside, Op, in_order
 from hotswap.walk import UNIQUE_NEVER
 
 __all__ = ["Change", "Crossing", "Fate", "NameChange", "Op", "Plan", "Writes", "gil_enabled", "has_audit_hook"]
 
-Op = tuple[Any, ...]
 _MISSING: Any = object()
 _ITEMS = (dict.__setitem__, dict.pop)
+_CODE: Any = FunctionType.__dict__["__code__"].__set__
 _CLOCK: Op = (time.perf_counter,)
 
 _AT_ONCE = 500
@@ -79,7 +80,7 @@ class Crossing(Protocol):
     def probe(self) -> Iterator[bool]:
         """Return an iterator that runs no Python code, and gives True if one is in flight when it is read."""
 
-    def ops(self) -> Sequence[Op]:
+    def ops(self) -> Beside:
         """Return the writes."""
 
 
@@ -91,9 +92,12 @@ class Writes:
     """
 
     def __init__(self) -> None:
-        self._forward: list[Op] = []
-        self._backward: list[Op] = []
+        self._forward: list[Any] = []
+        self._backward: list[Any] = []
         self._undo: list[Op] = []
+        self._parts: list[Writes] = []
+        self.copied: set[int] = set()
+        """The ids of code of which functions get a copy: the writes hold it for as long as they may be made again."""
         self._first: list[Callable[[bool], Iterable[Op]]] = []
         self._late: list[Callable[[bool], Iterable[Op]]] = []
         self._held: list[Any] = []
@@ -107,6 +111,12 @@ class Writes:
         """Add writes for the way back alone, and those that undo them should it fail."""
         self._backward += backward
         self._undo += undo
+
+    def include(self, part: Writes) -> None:
+        """Make some writes a part of these. They may be cleared, and made out anew, as often as these are made."""
+        self._parts.append(part)
+        self._forward.append(part._forward)
+        self._backward.append(part._backward)
 
     def item(self, namespace: dict[Any, Any], key: Any, new: Any) -> None:
         """Set an item of a dict; the other direction puts back what was there."""
@@ -156,34 +166,46 @@ class Writes:
 
     def clear(self) -> None:
         """Forget all writes. They refer to each other in circles, and to code whose death somebody waits for."""
-        _let_go(self._forward, self._backward, self._undo, self._first, self._late, self._held)
+        for part in self._parts:
+            part.clear()
+        _let_go(self._forward, self._backward, self._undo, self._first, self._late, self._held, self._parts)
 
     @property
     def forward(self) -> tuple[Op, ...]:
         """The writes of the one direction, without the late ones."""
-        return tuple(self._forward)
+        return tuple(_flat(self._forward))
 
     @property
     def backward(self) -> tuple[Op, ...]:
         """The writes of the other direction, without the late ones, in the order in which they are made."""
-        return tuple(self._backward[::-1])
+        return tuple(_flat(self._backward)[::-1])
 
     @property
     def items(self) -> dict[tuple[int, Any], Any]:
         """The items of dicts that are written, without the late ones: (id of the dict, key) -> what is put there."""
-        ops = (op for op in self._forward if op[0] in _ITEMS)
+        ops = (op for op in _flat(self._forward) if op[0] in _ITEMS)
         return {(id(op[1]), op[2]): op[3] for op in ops if type(op[2]) in UNIQUE_NEVER}
 
-    def __len__(self) -> int:
-        return len(self._forward)
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """How much there is to write."""
+        return len(self._forward) + len(self._backward), len(self._first), len(self._late)
 
-    def apply(self, crossing: Crossing | None = None) -> float:
+    def __len__(self) -> int:
+        return len(_flat(self._forward))
+
+    def apply(self, crossing: Crossing | None = None, *, again: bool = False) -> float:
         """Make all writes. Returns the seconds that the one C call took. If one raises, all are taken back.
 
         Arguments:
             crossing: what is written beside if calls are in flight.
+            again: whether they have been made before, and taken back since.
         """
-        return self._run(True, (), crossing)
+        return self._run(True, (), crossing, again=again)
+
+    def undo(self) -> None:
+        """Take back what the parts have written for the way back alone, before these writes are made again."""
+        deque(starmap(operator.call, [op for part in self._parts for op in part._undo]), maxlen=0)
 
     def revert(self, *others: Writes, crossing: Crossing | None = None) -> float:
         """Take all writes back, in reverse order. Returns the seconds that the one C call took.
@@ -194,54 +216,82 @@ class Writes:
         """
         return self._run(False, others, crossing)
 
-    def _run(self, forward: bool, others: Sequence[Writes], crossing: Crossing | None) -> float:
+    def _run(self, forward: bool, others: Sequence[Writes], crossing: Crossing | None, *, again: bool = False) -> float:
         if crossing is None:  # what is settled is no swap
-            return self._made(forward, others, None, None)
+            return self._made(forward, others, None, None, again=again)
         with turning() as turn:
             turned, back = crossing.turn(turn)
-            return self._made(forward, others, crossing, ([*turn.ops, turned], [*turn.undo, back]))
+            return self._made(forward, others, crossing, ([turned, *turn.ops], [*turn.undo, back]), again=again)
 
     def _made(
-        self, forward: bool, others: Sequence[Writes], crossing: Crossing | None, turn: tuple[list[Op], list[Op]] | None
+        self,
+        forward: bool,
+        others: Sequence[Writes],
+        crossing: Crossing | None,
+        turn: tuple[list[Op], list[Op]] | None,
+        *,
+        again: bool,
     ) -> float:
         beside = crossing.ops() if crossing is not None and crossing.needed() else None
         ways = [(self, forward), *((writes, True) for writes in others)]
-        ops = [op for writes, way in ways for op in writes._first_ops(way)]
-        ops += [op for writes, way in ways for op in writes._ops(way)]
+        carried = [op for writes, way in ways for op in writes._first_ops(way)]
+        ops = [op for writes, way in ways for op in writes._ops(way)]
         undo = [op for writes, way in ways[::-1] for op in (*writes._first_ops(not way), *writes._ops(not way))]
-        undo += [] if forward else self._undo
+        undo += [] if forward else self._undone()
+        if again:
+            carried = [*(op for part in self._parts for op in part._undo), *carried]
+            ops = [*self._fresh(self._undo), *ops]
+        turned: list[Op] = []
         if crossing is not None:
             standing, back = crossing.standing()
             ops, undo = [*ops, *standing], [*undo, *back]
         if turn is not None:
-            ops, undo = [*turn[0], *ops], [*undo, *turn[1]]
-        ops, undo = quieted(ops, undo)
+            turned, undo = turn[0], [*undo, *turn[1]]
+
+        def made(beside: Beside) -> list[Op]:
+            # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.
+            return [_CLOCK, *quieted(in_order(carried, turned, ops, beside), undo)[0], _CLOCK]
+
         with collector.switched_off():
             try:
-                # The clock is read within the call: waiting for the GIL before and after it is no part of the pause.
                 done: Sequence[Any] = ()
                 if crossing is not None and beside is None:
                     # All, or nothing if a call has begun meanwhile: that is asked within the one C call.
-                    either = ([_CLOCK, *ops, _CLOCK], ()).__getitem__
+                    either = (made(Beside()), ()).__getitem__
                     done = deque(starmap(operator.call, chain.from_iterable(map(either, map(any, [crossing.probe()])))))
-                    beside = () if done else crossing.ops()
+                    beside = Beside() if done else crossing.ops()
                 if not done:
-                    done = deque(starmap(operator.call, [_CLOCK, *ops, *(beside or ()), _CLOCK]))
+                    done = deque(starmap(operator.call, made(beside or Beside())))
             except BaseException:
-                deque(starmap(operator.call, undo), maxlen=0)
+                deque(starmap(operator.call, quieted(undo, ops)[0]), maxlen=0)
                 raise
             pause = float(done[-1] - done[0])
-        _let_go(ops, undo, *(writes._held for writes in (self, *others)))
+        every = [part for writes in (self, *others) for part in (writes, *writes._parts)]
+        _let_go(carried, ops, undo, *(writes._held for writes in every))
         return pause
+
+    def _undone(self) -> list[Op]:
+        return [*self._fresh(self._undo), *(op for part in self._parts for op in part._undo)]
 
     def _first_ops(self, forward: bool) -> list[Op]:
         return [op for writes in self._first for op in writes(forward)]
 
     def _ops(self, forward: bool) -> list[Op]:
-        ops = [*(self._forward if forward else self._backward[::-1])]
-        for writes in self._late:
+        ops = [*self._fresh(self.forward if forward else self.backward)]
+        for writes in (*self._late, *(late for part in self._parts for late in part._late)):
             ops += writes(forward)
         return ops
+
+    def _fresh(self, ops: Iterable[Op]) -> Iterable[Op]:
+        """Have functions get copies of code that is held here: the death of the copy tells that nobody runs it."""
+        if not self.copied:
+            return ops
+        return [(*op[:2], op[2].replace()) if op[0] == _CODE and id(op[2]) in self.copied else op for op in ops]
+
+
+def _flat(ops: Iterable[Any]) -> list[Op]:
+    """Writes, with those of parts in their places."""
+    return [one for op in ops for one in (op if type(op) is list else (op,))]
 
 
 def _let_go(*lists: list[Any]) -> None:

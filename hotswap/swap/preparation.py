@@ -49,6 +49,7 @@ from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registers import register
 from hotswap.swap.remaining import remaining
+from hotswap.swap.renewal import Past
 from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
 from hotswap.swap.settling import Settling
@@ -104,6 +105,8 @@ class Swap(Advance):
         self._old_world = OldWorld(live.packages, self.old) if beside is None else beside.leaving(self.old)
         self._new_world = OldWorld(live.packages, self.new)
         self._writes = Writes()
+        self._leaving, self._returning, self._names, self._settled = Writes(), Writes(), Writes(), Writes()
+        self._pasts = Past(), Past()
         self._aims: dict[int, tuple[Reference, Any, Any]] = {}
         # Taken now: once forwarders stand in the old functions, their nested code can't be found in them.
         both = ((self.old, self._old_world), (self.new, self._new_world))
@@ -204,7 +207,9 @@ class Swap(Advance):
             self._candidate.owned,
             predecessor=leads.back.of,
         )
+        before = self._writes.extent
         claimed = adapt(self._adapters, facts)
+        self._is_adapted = bool(claimed) or self._writes.extent != before
         kept_names, classes = self._keeping.names, self._pairing.classes
         revisions = self._revisions = Revisions(self._live, self._candidate, self.old, kept_names, classes)
         both, units = (self.old | self._removed, self.new), (revisions.withdrawn, revisions.stated)
@@ -248,8 +253,10 @@ class Swap(Advance):
         self.plan.names += tables.told(self._keeping.changes)
         ways = (self._importers, self._is_managed, self._keeping.has, translate, self._writes)
         aside = () if self._beside is None else self._beside.new.values()
-        self._rebind = partial(rebind, self._pairing.successors, self.old, self.new, *ways, aside=aside)
-        self.plan.names += self._rebind()
+        names, beside = (*ways[:-1], self._names), (*aside, *self.new.values())
+        self._rebind = lambda new: rebind(self._pairing.successors, self.old, new, *names, aside=beside)
+        self._writes.include(self._names)
+        self.plan.names += self._rebind(self.new)
         swapped = (*aside, *self.old.values(), *self.new.values())
         self.plan.names += hand_out(beyond.modules, beyond.given, *ways, aside=swapped)
         self.plan.names = list(same_objects(self.plan.names, self.old, self.new, translate))
@@ -257,6 +264,7 @@ class Swap(Advance):
         self._crossings.share(staying, {one.name for one in self.plan.names if one.fate is Fate.REBOUND})
         tables.leave_out(self._writes.forward)
         outlive(self._candidate, translate, self._writes)
+        self._writes.include(self._settled)
         announce(self.plan, self._candidate)
         self._redirection.examine()
         self.plan.warnings += self._redirection.leftovers
@@ -299,6 +307,7 @@ class Swap(Advance):
                 # Clones run the code that is noted: with that of its own, its calls can be told from theirs.
                 again = there if is_nested(there["__code__"]) else {**there, "__code__": there["__code__"].replace()}
                 self._writes.back(identity_ops(made, after, there), identity_ops(made, again))
+                self._facts.hold(again["__code__"])
                 self._writes.hold_code(made)
         self._writes.late(self._ancestor_writes)
 
@@ -324,8 +333,10 @@ class Swap(Advance):
     def _isolation_writes(self) -> None:
         """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""
         with_them = None if self._beside is None else self._beside.settling_back
-        self._writes.both(*leave(self._old_world, self._facts.codes, self.settling, with_them))
-        self._writes.back(*leave(self._new_world, self._facts.codes, self.settling_back))
+        self._leaving.both(*leave(self._old_world, self._facts.codes, self.settling, with_them))
+        self._returning.back(*leave(self._new_world, self._facts.codes, self.settling_back))
+        self._writes.include(self._leaving)
+        self._writes.include(self._returning)
         for module in self.new.values():
             self._writes.both([(dict.pop, worlds, id(module.__dict__), None)], [])
 

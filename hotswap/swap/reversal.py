@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hotswap.clock import HAS_THREADS
 from hotswap.generation import (
-    Candidate,
     Definitions,
     Earlier,
     EarlierCandidate,
     Late,
-    Live,
     managed,
     worlds,
 )
 from hotswap.shield import outlast
 from hotswap.swap.adapting import Adapter
-from hotswap.swap.bodies import Bodies
-from hotswap.swap.crossings import Crossings
 from hotswap.swap.drain import Drain, OldWorld, drain_of
 from hotswap.swap.importers import Importers, hand_on, rebind
 from hotswap.swap.lineage import Lineage
@@ -32,11 +28,11 @@ from hotswap.swap.nested import NestedCode
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import take_back
-from hotswap.swap.plan import Plan, Writes
+from hotswap.swap.plan import Writes
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
+from hotswap.swap.renewal import Renewal
 from hotswap.swap.settling import Settling
 from hotswap.swap.standing_in import clashes, stand_ins
-from hotswap.swap.state import Keeping
 
 if TYPE_CHECKING:
     from hotswap.swap.preparation import Swap
@@ -52,27 +48,14 @@ class Recalled(NamedTuple):
     failed: str = ""
 
 
-class Reversal:
+class Reversal(Renewal):
     """The part of a swap that takes it back. Lives as long as the swap."""
 
-    plan: Plan
-    old: dict[str, ModuleType]
-    new: dict[str, ModuleType]
-    settling: Settling
-    settling_back: Settling
-    _live: Live
-    _candidate: Candidate
     _importers: Importers
     _before: Lineage
-    _removed: dict[str, ModuleType]
     _definitions: tuple[dict[str, Definitions], dict[str, Definitions]]
-    _new_world: OldWorld
-    _writes: Writes
     _pairing: Pairing
-    _keeping: Keeping
-    _facts: Bodies
     _added: list[Any]
-    _crossings: Crossings
     drain: Drain | None = None
     """Tells of the calls of the generation that went last by this swap."""
 
@@ -172,6 +155,8 @@ class Reversal:
                 drain.wait_for(forks.awaited)
             if forks.stand or not HAS_THREADS:
                 drain.wait_for_nested([*forks.nested, *(code for code, _ in self.settling_back.nested)])
+            if self._is_warm:
+                self._went(drain, forward=False)
         except BaseException:
             self._crossings.there.live = False
             self._new_world.reclaim()
@@ -218,7 +203,7 @@ class Reversal:
 
     def way_back(self, settling: Settling) -> tuple[NestedCode, Writes, bool]:
         """Return what is live if this swap is taken back, its writes, and whether a settling is its own."""
-        return self.settling.nested, self._writes, settling is self.settling
+        return self.settling.nested, self._settled, settling is self.settling
 
     def lineage_after_revert(self) -> Lineage:
         """Return the lineage that holds once the swap has been taken back."""

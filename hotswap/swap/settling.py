@@ -135,7 +135,7 @@ class Settling:
         self.cancelled = True
         for original, clone in self.functions:
             note(Stray(clone.__code__, original, original.__globals__))
-        self.names, self.cells = [], []
+        self.names, self.cells, self.cloning = [], [], None
         if self.junction is None or self.junction.over:
             self.lead_back()
         if self.lingering is not None:
@@ -166,8 +166,7 @@ class Settling:
         if not drain.is_over:
             return True
         first, self._nested_too = self._nested_too, False
-        same = junction.same if junction.handed_over else ()
-        plain = [code for code, _ in self.nested if id(code) not in same] if first else []
+        plain = [code for code, _ in self.nested if first and not (junction.handed_over and id(code) in junction.same)]
         return drain.again(outlasting(junction, self.functions, self.nested, nested_too=first), plain)
 
     def over(self) -> None:

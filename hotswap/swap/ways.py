@@ -83,6 +83,7 @@ class Junction:
         same: the ids of the code that is the same in both generations; the rest is changed, or not known to be.
         live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
         handed_over: unchanged code of it calls the new.
+        leads_on: there is such code in its own globals, and a call runs it.
         over: nothing of it is in flight any more.
         attributes, functions: where forks ask for it, each by its id: one that goes on for hours sees many swaps.
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
@@ -94,8 +95,8 @@ class Junction:
     """
 
     __slots__ = (
-        *("attributes", "copies", "functions", "handed_over", "live", "number", "others", "over", "owners", "same"),
-        *("shared", "spaces", "staying", "strays"),
+        *("attributes", "copies", "functions", "handed_over", "leads_on", "live", "number", "others", "over"),
+        *("owners", "same", "shared", "spaces", "staying", "strays"),
     )
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
@@ -104,7 +105,7 @@ class Junction:
         self.same: frozenset[int] = frozenset()
         self.copies: frozenset[int] = frozenset()
         self.staying: frozenset[int] = frozenset()
-        self.live = self.handed_over = self.over = False
+        self.live = self.handed_over = self.leads_on = self.over = False
         self.attributes: dict[tuple[int, str], tuple[type, str]] = {}
         self.functions: dict[int, Reference] = {}
         self.shared: dict[int, weakref.ref[CodeType]] = {}
@@ -120,6 +121,16 @@ class Junction:
         """Note code of a function of a module that stays: whoever runs it has begun on this generation."""
         _note(self.shared, code)
         self.owners[id(code)] = Reference(function)
+
+    def follow(self, last: Junction) -> None:
+        """Note what another one has known of calls of modules that stay: it goes once more."""
+        for key, known in list(last.shared.items()):
+            code, owner = known(), last.owners.get(key)
+            function = None if owner is None else owner()
+            if code is not None and function is not None:
+                self.share(code, function)
+            elif code is not None:
+                self.stray(code)
 
     def stray(self, code: CodeType) -> None:
         """Note code that no function of this generation has, and that is of it."""

@@ -40,6 +40,8 @@ class Delays:
         """Note, and tell once, that these drops wait until the patcher is free."""
         reason = Failure.of(error).reason
         new = [one for one in drops if self._waiting.get(one.drop.name, ("", ""))[0] != one.digest]
+        for one in drops:
+            self._complete(one.drop.name)
         self._waiting = {**self._waiting, **{one.drop.name: (one.digest, reason) for one in drops}}
         for one in new:
             emit("drop.waiting", drop=one.drop.name, version=one.version, digest=one.digest, reason=reason)
@@ -61,6 +63,10 @@ class Delays:
         """Note that a drop does not wait any more."""
         if name in self._waiting:
             self._waiting = {other: why for other, why in self._waiting.items() if other != name}
+        self._complete(name)
+
+    def _complete(self, name: str) -> None:
+        """Take back the marker of a drop that lacks nothing any more, or has gone away."""
         if self._pending.pop(name, None) is not None:
             self._ledger.waits_no_more(name)
 

@@ -17,6 +17,7 @@ from hotswap.events import emit
 from hotswap.patch import Patch
 from hotswap.trust import Delivery, Memory, Trust, Waiting, receive
 from hotswap.watching.outcome import Failure
+from hotswap.watching.scanning import Bounds
 
 __all__ = ["Gate"]
 
@@ -29,6 +30,8 @@ class Gate:
         memory: what was live here before.
         running: tells what is live.
         directory: where things are dropped.
+
+    `bounds` says how far looks at drops may go.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class Gate:
         self.trust = trust
         self._memory, self._running, self._directory = memory, running, directory
         self._trouble: str | None = None
+        # Twice: there are folders too, and what has too many files is told by whoever reads it.
+        self.bounds = Bounds(links=False, most=2 * trust.max_files)
 
     def check_directory(self) -> None:
         """Raise TrustError for a directory that others can write to, OSError where it can't be reached."""

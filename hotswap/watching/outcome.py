@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import uuid
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -162,6 +163,8 @@ _WRONG = frozenset(error.__name__ for error in (ManifestError, PatchError, Sourc
 
 _ROLLED_BACK = "rolled_back"
 _IGNORED = "ignored"
+_LONGEST = 256 * 1024
+"""Bytes of a marker that is read; a reason may list many problems."""
 _PENDING = "pending"
 
 
@@ -197,6 +200,23 @@ def write_marker(directory: Path, outcome: Outcome, infix: str = "") -> None:
 def read_marker(directory: Path, drop: str, suffix: str) -> Outcome | None:
     """The outcome that a marker tells, or None where there is no marker, or none of ours."""
     try:
-        return Outcome.from_json((directory / f"{drop}{suffix}").read_text(encoding="ascii"))
+        return Outcome.from_json(_text(directory / f"{drop}{suffix}"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # Missing, half a file, or somebody else's: then nothing is known, and the drop is tried.
+
+
+def _text(path: Path) -> str:
+    """Read a marker.
+
+    Whoever may write to the directory may have put a pipe there, which would be waited for for ever, or a link to
+    something endless; so it is opened without waiting or following, and is read if it is a small file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _LONGEST:
+            raise ValueError("not a marker of ours")
+        return os.read(descriptor, _LONGEST).decode("ascii")
+    finally:
+        os.close(descriptor)

@@ -104,11 +104,7 @@ class Watch:
         self.name = None if name is None else checked_name(name)
         self._ledger = ledger_of(apply if patcher is None else patcher, self.directory)
         self._gate = None if gate is None else gate(self.directory)
-        self._bounds = (
-            Bounds(single_files=single_files)
-            if self._gate is None
-            else Bounds(links=False, most=self._gate.trust.max_files)
-        )
+        self._bounds = Bounds(single_files=single_files) if self._gate is None else self._gate.bounds
         self._bell = threading.Event()
         self._stopping = threading.Event()
         self._doorbell = Doorbell(self.directory, self._ring)

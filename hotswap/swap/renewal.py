@@ -1,0 +1,221 @@
+"""Renewal: a swap is made again, there and back, as often as somebody likes, and nothing is loaded for it.
+
+Most of what a swap writes is the same each time, or is made out when the time comes. What tells the generations apart
+is spent with each time, and renewed here before the next one: the junction, the world that old code imports, the
+private clones in its globals, and the copies of code by which its calls are known. Names of other modules are looked
+for anew.
+
+Guarantees: a call that went on while its generation came back, and goes again, is waited for again, and gets its own.
+Assumes: nobody makes a swap meanwhile.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Container, Iterable, Mapping
+from functools import partial
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from hotswap.effects import Journal
+from hotswap.generation import Candidate, Live, worlds
+from hotswap.session import Keeper
+from hotswap.swap.bodies import Bodies
+from hotswap.swap.calls import unused
+from hotswap.swap.clones import leave
+from hotswap.swap.crossings import Crossings
+from hotswap.swap.drain import Drain, OldWorld
+from hotswap.swap.forwarding import SupersededModule, code_of
+from hotswap.swap.nested import is_nested
+from hotswap.swap.plan import Fate, Plan, Writes
+from hotswap.swap.settling import Settling
+from hotswap.swap.state import Keeping
+
+__all__ = ["Past", "Renewal"]
+
+_SET_CLASS = object.__dict__["__class__"].__set__
+
+
+class Past:
+    """What may be in flight of one generation since it went. Lives as long as the swap.
+
+    Attributes:
+        drain: tells of its calls, since it went last; None if it has not gone.
+    """
+
+    def __init__(self) -> None:
+        self.drain: Drain | None = None
+        self._codes: list[weakref.ref[CodeType]] = []
+        self._clones: list[tuple[FunctionType, weakref.ref[FunctionType]]] = []
+
+    def note(self, codes: Iterable[CodeType], clones: Iterable[tuple[FunctionType, FunctionType]]) -> None:
+        """Note what its calls run, and the clones that they may have left with others. Nothing is kept alive."""
+        self._codes += map(weakref.ref, codes)
+        self._clones += ((function, weakref.ref(clone)) for function, clone in clones)
+
+    @property
+    def waited_for(self) -> list[Any]:
+        """What the last drain still waits for; sessions are waited for anyway."""
+        return [] if self.drain is None else [o for o in self.drain.waiting if type(o) is not Keeper]
+
+    def codes(self, present: Container[int] = ()) -> list[CodeType]:
+        """The code that calls of earlier times still run.
+
+        Arguments:
+            present: the ids of the code that functions have now.
+        """
+        held = [(known, code) for known in self._codes if (code := known()) is not None and id(code) not in present]
+        self._codes = [known for known, _ in held]
+        idle = unused([code for _, code in held]) if held else set()
+        return [code for _, code in held if id(code) not in idle]
+
+    def clones(self) -> list[tuple[FunctionType, FunctionType]]:
+        """The clones that somebody has kept, each with its original."""
+        held = [(function, known, clone) for function, known in self._clones if (clone := known()) is not None]
+        self._clones = [(function, known) for function, known, _ in held]
+        return [(function, clone) for function, _, clone in held]
+
+    def clear(self) -> None:
+        """Forget it."""
+        self.drain = None
+        self._codes, self._clones = [], []
+
+
+class Renewal:
+    """The part of a swap that lets it be made again. Lives as long as the swap."""
+
+    plan: Plan
+    old: dict[str, ModuleType]
+    new: dict[str, ModuleType]
+    settling: Settling
+    settling_back: Settling
+    _live: Live
+    _candidate: Candidate
+    _crossings: Crossings
+    _facts: Bodies
+    _journal: Journal
+    _keeping: Keeping
+    _removed: dict[str, ModuleType]
+    _rebind: Callable[[Mapping[str, ModuleType]], Any]
+    _old_world: OldWorld
+    _new_world: OldWorld
+    _writes: Writes
+    _names: Writes
+    _leaving: Writes
+    _returning: Writes
+    _settled: Writes
+    _is_adapted: bool
+    _pasts: tuple[Past, Past]
+    """Of the candidate's generation, and of the one that was live before: by whether that one goes."""
+    _is_warm = False
+    _was_live = False
+
+    @property
+    def was_live(self) -> bool:
+        """Whether it has been made."""
+        return self._was_live
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it can be made again: it was armed, and nothing of it can be done only once."""
+        return self._is_warm and not self._journal.is_spent
+
+    def keep_warm(self) -> None:
+        """Have it be made again, if that can be done.
+
+        It can't if a migration has run, since the next one would have to start from other values; if the import of
+        the candidate has had an effect that can be made but once; or if an adapter has added writes of its own.
+        """
+        if not self._is_warm and not (self._candidate.migrated or self._is_adapted):
+            self._is_warm = True
+            self._writes.copied = self._facts.held
+        if self._is_warm:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Begin anew with what tells of the generation that goes when the swap is made."""
+        self._renew_one(True, self._old_world, self.settling)
+        self._old_world = world = OldWorld(self._live.packages, self.old)
+        world.last += [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
+        self.settling = Settling(self.settling.nested, world)
+        self._leaving.both(*leave(world, self._facts.codes, self.settling))
+        self.settling.functions += self._pasts[True].clones()
+        self._look_for_names()
+        self._stay(self.old)
+
+    def _look_for_names(self) -> None:
+        """Look anew for the names of other modules that have to be rebound."""
+        shown = dict(self.new)
+        for name, module in self.new.items():
+            if type(module) is SupersededModule:  # it shows what is live
+                shown[name] = ModuleType(name)
+                shown[name].__dict__.update(ModuleType.__getattribute__(module, "__dict__"))
+        self._names.clear()
+        self._rebind(shown)
+
+    def renew_back(self) -> None:
+        """Begin anew with what tells of the generation that goes when the swap is taken back, if it may be made again.
+
+        Nothing is done for one that is taken back but once.
+        """
+        if not self._is_warm:
+            return
+        self._renew_one(False, self._new_world, self.settling_back)
+        self._new_world = world = OldWorld(self._live.packages, self.new)
+        world.last += [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
+        self.settling_back = Settling(self.settling_back.nested, world)
+        self._returning.back(*leave(world, self._facts.codes, self.settling_back))
+        self.settling_back.functions += self._pasts[False].clones()
+        self._stay(self.new)
+
+    def _stay(self, going: Container[str]) -> None:
+        """Note the modules that stay: more may have been imported since."""
+        staying = {entry.name: entry.module for entry in self._live if entry.own and entry.name not in going}
+        rebound = {one.name for one in self.plan.names if one.fate is Fate.REBOUND}
+        self._crossings.share({k: v for k, v in staying.items() if k not in self._removed}, rebound)
+
+    def _renew_one(self, forward: bool, world: OldWorld, settling: Settling) -> None:
+        past = self._pasts[forward]
+        world.last.clear()  # what was carried is noted anew
+        if forward:
+            self._settled.clear()
+        (self._leaving if forward else self._returning).clear()
+        settling.cancel()
+        self._facts.renew()
+        functions = self._crossings.going if forward else self._crossings.returning
+        codes = [code for code in map(code_of, functions) if not is_nested(code)]
+        self._crossings.renew(past.codes({*map(id, codes)}), forward=forward)
+        past.note(codes, ())
+
+    def _went(self, drain: Drain, *, forward: bool) -> None:
+        """Note who waits for the generation that goes. It waits for what is left of earlier times, too."""
+        past = self._pasts[forward]
+        drain.wait_for([*past.waited_for, *past.codes()])
+        past.drain = drain
+        settling = self.settling if forward else self.settling_back
+        past.note((clone.__code__ for _, clone in settling.functions), settling.functions)
+
+    def _put_back(self) -> None:
+        """Have the candidate's names stand for its own functions again, and not for clones.
+
+        Who runs code of it still comes by these to its own generation, too: by their forks.
+        """
+        self._writes.undo()
+        self._returning.clear()
+
+    def _come_back(self) -> None:
+        """Have the candidate be one again, which was live: it is armed once more."""
+        self._put_back()
+        self._candidate.come_back()
+        for module in self.new.values():
+            _SET_CLASS(module, ModuleType)
+            worlds[id(module.__dict__)] = self._candidate.world
+
+    def _cool(self) -> None:
+        """It is not made any more. Whoever holds a module of it, and it is not live, is led to what is."""
+        for name, module in self.new.items() if self._was_live else ():
+            if name in self.old and sys.modules.get(name) is not module:
+                _SET_CLASS(module, SupersededModule)
+        for past in self._pasts:
+            past.clear()

@@ -1,0 +1,176 @@
+"""Calls that are hard to see: traced ones, and those where nobody collects: weak references tell."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import hotswap
+from hotswap import Patch, Patcher
+from tests.races.threads import forks_go
+
+pytestmark = pytest.mark.threads
+
+SOURCE = """
+def helper({more}n): return "{v}"
+
+class Tool:
+    def __init__(self, {more}n): self.made = "{v}"
+
+def rows():
+    while True:
+        yield {{helper({pass_}1), Tool({pass_}1).made}}
+
+def serve(jobs, done):
+    while jobs.get() is not None:
+        done({{helper({pass_}1), Tool({pass_}1).made}})
+
+async def work(turn):
+    while True:
+        await turn({{helper({pass_}1), Tool({pass_}1).made}})
+
+async def stream():
+    while True:
+        yield {{helper({pass_}1), Tool({pass_}1).made}}
+"""
+
+
+class Turn:
+    """Something to wait for that needs no event loop."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def __await__(self) -> Any:
+        yield self.found
+
+
+class Program:
+    def __init__(self, make: Callable[..., ModuleType], handover: float | None) -> None:
+        self.package = make({"core.py": self.text("1", 0)}).__name__
+        self.name = f"{self.package}.core"
+        __import__(self.name)
+        self.patcher = Patcher([self.package], handover=handover)
+
+    @staticmethod
+    def text(version: str, shape: int) -> str:
+        return SOURCE.format(v=version, more="z, " * shape, pass_="0, " * shape)
+
+    @property
+    def core(self) -> Any:
+        return sys.modules[self.name]
+
+    def apply(self, version: str) -> hotswap.Rollout:
+        return self.patcher.apply(Patch.from_sources({self.name: self.text(version, 1)}, version=version))
+
+
+class Steps:
+    """A call of some kind, driven step by step; it is over when it is closed."""
+
+    def __init__(self, core: Any, kind: str) -> None:
+        self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._made: Any = None
+        if kind == "thread":
+            self._made = threading.Thread(target=core.serve, args=(self._jobs, self._done.put))
+            self._made.start()
+        elif kind == "generator":
+            self._made = core.rows()
+        elif kind == "coroutine":
+            self._made = core.work(Turn)
+        else:
+            self._made = core.stream()
+        self._kind = kind
+
+    def step(self) -> Any:
+        if self._kind == "thread":
+            self._jobs.put(1)
+            return self._done.get(timeout=20)
+        if self._kind == "generator":
+            return next(self._made)
+        if self._kind == "coroutine":
+            return self._made.send(None)
+        try:
+            self._made.__anext__().send(None)
+        except StopIteration as end:
+            return end.value
+
+    def close(self) -> None:
+        if self._kind == "thread":
+            self._jobs.put(None)
+            self._made.join()
+        elif self._kind == "asynchronous generator":
+            asyncio.run(self._made.aclose())
+        else:
+            self._made.close()
+        self._made = None
+
+
+@contextmanager
+def traced() -> Iterator[None]:
+    def trace(*_: Any) -> Any:
+        return trace
+
+    before = sys.gettrace()
+    threading.settrace(trace)
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+        threading.settrace(before)
+
+
+@contextmanager
+def covered() -> Iterator[None]:
+    coverage = pytest.importorskip("coverage")
+    if sys.gettrace() is not None or coverage.Coverage.current() is not None:
+        pytest.skip("something measures this already")
+    measures = coverage.Coverage(data_file=None, config_file=False)
+    measures.start()
+    try:
+        yield
+    finally:
+        measures.stop()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+KINDS = ("thread", "generator", "coroutine", "asynchronous generator")
+
+
+@pytest.fixture
+def program(make_package: Callable[..., ModuleType]) -> Iterator[Callable[..., Program]]:
+    yield lambda handover=None: Program(make_package, handover)
+    assert forks_go()
+
+
+@pytest.mark.parametrize("around", [traced, covered, uncollected])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_waited_for(program: Callable[..., Program], kind: str, around: Callable[..., Any]) -> None:
+    made = program()
+    with around():
+        call = Steps(made.core, kind)
+        assert call.step() == {"1"}
+        rollout = made.apply("2")
+        assert not rollout.drained.wait(1.5)
+        assert call.step() == {"1"}
+        assert len(rollout.in_flight()) == 1
+        call.close()
+        assert rollout.drained.wait(30)

@@ -1,0 +1,157 @@
+"""Loops that stay old for hours, through hundreds of patches: what they keep does not grow."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+import types
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hotswap import Patch, Patcher
+from tests.races.threads import forks_go
+
+pytestmark = pytest.mark.threads
+
+SOURCE = """
+import functools
+
+def helper({more}n): return "{v}"
+@functools.lru_cache
+def cached({more}n): return "{v}"
+
+class Tool:
+    def __init__(self, {more}n): self.made = "{v}"
+    @property
+    def price(self): return "{v}"
+    def step(self, {more}n): return "{v}", (lambda: helper({pass_}n))()
+
+def rows():
+    while True:
+        yield {{*Tool({pass_}1).step({pass_}1), helper({pass_}1), cached({pass_}1), Tool({pass_}1).price}}
+
+def unchanged(arguments):
+    while True:
+        yield helper(*arguments())
+"""
+
+WARM, MORE = 20, 40
+"""Patches after which it is looked what there is, and those that are applied then."""
+
+A_PATCH = 12
+"""Objects that a patch may leave: its record in the history, with version and report, has some of them."""
+
+
+def counted() -> Counter[str]:
+    gc.collect()
+    return Counter(type(o).__name__ for o in gc.get_objects())
+
+
+class Program:
+    def __init__(self, make: Callable[..., ModuleType]) -> None:
+        self.package = make({"core.py": self.text(0, 0)}).__name__
+        self.name, self.number = f"{self.package}.core", 0
+        __import__(self.name)
+        self.patcher = Patcher([self.package], handover=0)
+        self.generations: list[tuple[weakref.ref[Any], weakref.ref[Any]]] = []
+
+    @staticmethod
+    def text(version: int, shape: int) -> str:
+        return SOURCE.format(v=version, more="z, " * shape, pass_="0, " * shape)
+
+    @property
+    def core(self) -> Any:
+        return sys.modules[self.name]
+
+    def patch(self, times: int, shape: Callable[[int], int], after: Callable[[], object] = lambda: None) -> None:
+        for _ in range(times):
+            self.number += 1
+            self.generations.append((weakref.ref(self.core), weakref.ref(self.core.rows.__code__)))
+            text = self.text(self.number, shape(self.number))
+            self.patcher.apply(Patch.from_sources({self.name: text}, version=str(self.number)))
+            after()
+
+    def alive(self) -> list[int]:
+        gc.collect()
+        return [n for n, known in enumerate(self.generations) if any(one() is not None for one in known)]
+
+
+def soon(condition: Callable[[], object]) -> bool:
+    until = time.monotonic() + 20
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return bool(condition())
+
+
+@pytest.mark.parametrize("shape", [lambda _: 1, lambda number: number % 2], ids=["the same", "in turn"])
+def test_a_changed_loop_keeps_no_more_with_each_patch(
+    make_package: Callable[..., ModuleType], shape: Callable[[int], int]
+) -> None:
+    made = Program(make_package)
+    flow = made.core.rows()
+
+    def goes_on(flow: Any = flow) -> None:
+        assert next(flow) == {"0"}
+        assert next(made.core.rows()) == {str(made.number)}
+        gc.collect()
+
+    next(flow)
+    made.patch(WARM, shape, goes_on)
+    before = counted()
+    made.patch(MORE, shape, goes_on)
+    assert soon(lambda: sum((counted() - before).values()) < A_PATCH * MORE), (counted() - before).most_common(10)
+    functions = [o for o in gc.get_objects() if type(o) is types.FunctionType and o.__module__ == made.name]
+    assert len(functions) < 120, Counter(o.__qualname__ for o in functions)
+    assert soon(lambda: len(made.alive()) <= 3), made.alive()
+    assert next(flow) == {"0"}
+    del flow, functions, goes_on
+    assert soon(lambda: made.alive() in ([], [made.number - 1]))
+    assert forks_go()
+
+
+def test_a_loop_that_is_handed_over_from_patch_to_patch_keeps_none(make_package: Callable[..., ModuleType]) -> None:
+    made = Program(make_package)
+    flow = made.core.unchanged(lambda: (1,))
+    next(flow)
+
+    def goes_on(flow: Any = flow) -> None:
+        assert soon(lambda: next(flow) == str(made.number))
+        gc.collect()
+
+    made.patch(WARM, lambda _: 0, goes_on)
+    before = counted()
+    made.patch(MORE, lambda _: 0, goes_on)
+    assert soon(lambda: sum((counted() - before).values()) < A_PATCH * MORE), (counted() - before).most_common(10)
+    assert soon(lambda: len(made.alive()) <= 3), made.alive()
+    del flow, goes_on
+    assert forks_go()
+
+
+def test_nothing_is_left_of_two_hundred_generations(make_package: Callable[..., ModuleType]) -> None:
+    """Each has a call in flight when it goes, that ends some patches later; after the last of them one is left."""
+    made = Program(make_package)
+    flows: list[Any] = []
+
+    def begin() -> None:
+        flow = made.core.rows()
+        next(flow)
+        flows.append(flow)
+        if len(flows) > 3:
+            next(flows.pop(0))
+
+    made.patch(200, lambda number: number % 2, begin)
+    flows.clear()
+    rollout = made.patcher.current
+    assert rollout is not None
+    assert rollout.drained.wait(20)
+    assert forks_go()
+    rollout.confirm()
+    made.patch(1, lambda _: 0)
+    # The way back to one generation is kept.
+    assert soon(lambda: made.alive() in ([], [200])), made.alive()
