@@ -105,6 +105,12 @@ class World:
         return self.put(self.wheel(version, f"PRICE = {price}\n"), ALICE if "keys" in self.rules else None)
 
 
+def complete(folder: Path) -> Path:
+    """Say of a folder that it is complete; without that it is not even looked into."""
+    folder.with_name(f"{folder.name}.go").touch()
+    return folder
+
+
 def soon(found: Callable[[], Any], what: str) -> Any:
     """Ask again and again until there is an answer."""
     deadline = time.monotonic() + LONG
@@ -618,7 +624,7 @@ def block_device(world: World) -> str:
 @hostile("not-a-file", "shop.py is a folder")
 def folder_named_as_a_module(world: World) -> str:
     folder = world.folder("shop.py")
-    folder.rename(world.drops / "shop.py")
+    complete(folder.rename(world.drops / "shop.py"))
     return "shop.py"
 
 
@@ -661,7 +667,7 @@ def file_that_is_too_large(world: World) -> str:
 
 @hostile("kind-refused", "build is a folder; only file and wheel may be dropped here")
 def folder_where_none_may_be(world: World) -> str:
-    world.folder().rename(world.drops / "build")
+    complete(world.folder().rename(world.drops / "build"))
     return "build"
 
 
@@ -671,7 +677,7 @@ def folder_where_none_may_be(world: World) -> str:
 def folder(world: World, prepare: Callable[[Path], object]) -> str:
     made = world.folder(files={"hotswap.toml": "version = '1.1'\n"})
     prepare(made / world.name)
-    made.rename(world.drops / made.name)
+    complete(made.rename(world.drops / made.name))
     return made.name
 
 
@@ -729,7 +735,7 @@ def folder_with_a_folder_that_everybody_may_write(world: World) -> str:
 @hostile("ManifestError", "version has to be a PEP 440 version", signed=False)
 def folder_with_a_wrong_manifest(world: World) -> str:
     made = world.folder(files={"hotswap.toml": "version = 'latest'\n"})
-    made.rename(world.drops / made.name)
+    complete(made.rename(world.drops / made.name))
     return made.name
 
 
@@ -737,7 +743,7 @@ def folder_with_a_wrong_manifest(world: World) -> str:
 def folder_with_a_module_too_many(world: World) -> str:
     manifest = f"version = '1.1'\nmodules = ['{world.name}']\n"
     made = world.folder(files={"hotswap.toml": manifest, f"{world.name}/evil.py": world.payload})
-    made.rename(world.drops / made.name)
+    complete(made.rename(world.drops / made.name))
     return made.name
 
 
