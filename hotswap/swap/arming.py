@@ -28,6 +28,7 @@ from hotswap.swap.forks import Given, fork_attribute, fork_function, stand_in
 from hotswap.swap.forwarding import code_of, ways_of
 from hotswap.swap.plan import Op
 from hotswap.swap.releasing import settle
+from hotswap.swap.slots import ShadowSlot
 from hotswap.swap.ways import ARMED, Junction, Ways
 
 __all__ = ["Arming"]
@@ -102,8 +103,8 @@ class Arming:
 
     def _attributes(self, own: _Own) -> Iterator[Op]:
         for cls, name, was, will in self._given.attributes():
-            if not is_forked(cls, name, was, will):
-                continue
+            if not is_forked(cls, name, was, will) or type(will) is ShadowSlot:
+                continue  # what a preview put into an added slot would stand in another one, for everybody
             standing = walk.class_space(cls).get(name)
             before = standing.ways.lasting if isinstance(standing, Attribute) else []
             ways = Ways([(self.junction, cloned(was, own)), *before], will, was)

@@ -116,6 +116,26 @@ class TestArmed:
         assert core.put("d") == (6, {"a": "1", "b": "2", "c": "1", "d": "2"})
         assert rollout.drained.wait(10)
 
+    def test_preview_harms_no_objects_with_slots(
+        self, service: Service, make_package: Callable[..., ModuleType]
+    ) -> None:
+        source = "class Row:\n    __slots__ = ('a'{0},)\n    def __init__(self): self.a = 5\n    def put(self): {1}\n"
+        package = make_package({"core.py": source.format("", "return 0")}).__name__
+        core: Any = importlib.import_module(f"{package}.core")
+        row = core.Row()
+        new = source.format(", 'b'", "self.b = 1; return self.a, self.b")
+        rollout = Patcher([package]).stage(Patch.from_sources({core.__name__: new}, version="2"))
+        rollout.verify()
+        rollout.arm()
+        with rollout.preview(), pytest.raises(AttributeError, match="b"):
+            row.put()
+        assert row.a == 5
+        assert row.put() == 0
+        rollout.commit()
+        assert row.put() == (5, 1)
+        assert row.a == 5
+        assert rollout.drained.wait(10)
+
     def test_preview_leaves_nothing_in_caches(self, service: Service, make_package: Callable[..., ModuleType]) -> None:
         source = "import functools\n@functools.lru_cache\ndef rate(n): return '{0}'\ndef ask(n): return rate(n)\n"
         package = make_package({"core.py": source.format("1")}).__name__
