@@ -26,6 +26,7 @@ from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
+from hotswap.session import Mark
 from hotswap.settlement import catch_up
 from hotswap.shield import outlast, shielded
 from hotswap.succession import Succession
@@ -211,7 +212,7 @@ class Hosting:
         self.load(rollout, terms)
         self.move(rollout, (State.STAGED,), State.VERIFIED)
 
-    def arm(self, rollout: Rollout) -> object:
+    def arm(self, rollout: Rollout) -> Mark:
         """Make the candidate of a verified rollout reachable; return what stands for it in sessions."""
         with self._change, collector.switched_off():
             self.move(rollout, (State.VERIFIED,), State.ARMED)

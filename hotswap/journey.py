@@ -17,7 +17,7 @@ from hotswap.errors import HotswapError, StateError
 from hotswap.generation import Candidate, Limit
 from hotswap.patch import Patch
 from hotswap.records import BEFORE_LIVE, Record, State
-from hotswap.session import end_route
+from hotswap.session import Mark, end_route
 from hotswap.shield import shielded
 from hotswap.swap import Adapter, Plan, Recalled, Swap, Undone, migrate
 from hotswap.verification import Check, Report
@@ -52,7 +52,7 @@ class Host(Auditor, Protocol):
     def refuse_reentry(self, what: str) -> None:
         """Raise BusyError if the caller is code that the rollout in progress runs."""
 
-    def arm(self, rollout: Any, /) -> object:
+    def arm(self, rollout: Any, /) -> Mark:
         """Make the candidate reachable; return what stands for it in the sessions that are on it."""
 
     def disarm(self, rollout: Any, /) -> None:
@@ -134,7 +134,7 @@ class Journey(Aftermath):
         self.allow_effects: frozenset[str] = frozenset()
         self.older = "never"
         self.given = patch.digest
-        self._on_candidate: object | None = None
+        self._on_candidate: Mark | None = None
         """What stands for the candidate in the sessions that are on it, while it is armed."""
         self._loading = False
         self._judging: threading.Event | None = None

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 __all__ = [
     "Keeper",
+    "Mark",
     "Period",
     "Session",
     "Turn",
@@ -55,6 +56,12 @@ class Keeper:
 
     def __init__(self) -> None:
         self.later = None
+
+
+class Mark:
+    """Stands for an armed candidate in the sessions that are on it: it lives as long as one of them is open."""
+
+    __slots__ = ("__weakref__",)
 
 
 class Period(NamedTuple):
@@ -110,7 +117,7 @@ class Session:
 
     Arguments:
         about: what the unit of work is about, for the policies of armed rollouts.
-        previews: the armed candidates on which it is, whatever their policies say.
+        previews: the marks of the armed candidates on which it is, whatever their policies say.
 
     One that begins within another belongs to it, and keeps the same generation. What it starts and does not wait for
     has no session any more when the block has ended. It begins once: a second time raises RuntimeError.
@@ -118,13 +125,13 @@ class Session:
 
     __slots__ = ("__weakref__", "_keeper", "_token", "about", "began", "number", "previews", "thread")
 
-    def __init__(self, about: object = None, previews: tuple[object, ...] = ()) -> None:
+    def __init__(self, about: object = None, previews: tuple[Mark, ...] = ()) -> None:
         self.about = about
         """What the unit of work is about, as it was given."""
         self.number: int | None = None
         """That of the period in which it began; None if it is not open."""
         self.previews = previews
-        """The armed candidates on which it is."""
+        """The marks of the armed candidates on which it is."""
         self._keeper: Keeper | None = None
         self._token: Token[Session | None] | None = None
         self.began = 0.0
@@ -189,6 +196,7 @@ class Session:
     def end(self) -> None:
         """End it, in whatever contexts it holds."""
         self.number = self._keeper = None
+        self.previews = ()
 
     @contextmanager
     def _aside(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
@@ -208,20 +216,20 @@ class Session:
 _current: ContextVar[Session | None] = ContextVar("hotswap_session", default=None)
 
 
-_routes: dict[object, Callable[[object], bool]] = {}
+_routes: dict[Mark, Callable[[object], bool]] = {}
 
 
-def route(candidate: object, chosen: Callable[[object], bool]) -> None:
+def route(candidate: Mark, chosen: Callable[[object], bool]) -> None:
     """Have each session that begins asked whether it is on an armed candidate.
 
     Arguments:
-        candidate: that of an armed rollout.
+        candidate: the mark of an armed one.
         chosen: gets what the session is about, and says so. It must not raise.
     """
     _routes[candidate] = chosen
 
 
-def end_route(candidate: object) -> None:
+def end_route(candidate: Mark) -> None:
     """Ask no more."""
     _routes.pop(candidate, None)
 

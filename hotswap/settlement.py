@@ -41,6 +41,7 @@ class Settlement:
         self._change = change
         self._closures = Closures() if closures else None
         self._clones: list[Reference] = []
+        self._acts: deque[Callable[[], None]] = deque()
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
 
     def await_calls(self, rollout: Rollout, drain: Drain | None, settling: Settling) -> None:
@@ -71,6 +72,14 @@ class Settlement:
         else:
             settling.world.ended()
         self._waiting.append((rollout, last, settling))
+        self._begin()
+
+    def later(self, act: Callable[[], None]) -> None:
+        """Have something done under the lock, in a thread. Never waits, and never raises."""
+        self._acts.append(act)
+        self._begin()
+
+    def _begin(self) -> None:
         try:
             # `Thread.start` takes a lock of `threading`, which whoever was interrupted here may have: this doesn't.
             _thread.start_new_thread(self.run, ())
@@ -85,6 +94,8 @@ class Settlement:
         """Settle what waits. Not to be called under a lock: it emits events."""
         done = []
         with self._change, collector.switched_off():
+            while self._acts:
+                self._acts.popleft()()
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
                 if settling.goes_on():

@@ -10,6 +10,7 @@ from hotswap.clock import HAS_THREADS
 from hotswap.effects import Journal
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import detach
+from hotswap.session import Mark
 from hotswap.shield import outlast
 from hotswap.swap.arming import Arming
 from hotswap.swap.audit import Leftover, audit
@@ -44,6 +45,8 @@ class Advance(Reversal):
     _tables: Tables
 
     _arming: Arming | None = None
+    _left: Arming | None = None
+    """That of a candidate that was disarmed, as long as somebody is on it."""
     _is_ready = False
 
     def arm(self) -> None:
@@ -56,25 +59,43 @@ class Advance(Reversal):
             self._come_back()
         self.keep_warm()
         self._writes.seed({id(module.__dict__) for module in self.new.values()})
+        before, self._left = self._left, None
+        if before is not None:  # who is on it from earlier on is on it still
+            self._crossings.there.marks += before.junction.marks
         self._arming = self._crossings.arming(self.settling, self.settling_back)
         self._arming.arm()
+        if before is not None:
+            before.end()
 
-    @property
-    def candidate_mark(self) -> object:
-        """What sessions have that are on the armed candidate."""
-        return self._crossings.there
+    def mark(self) -> Mark:
+        """Return what sessions get that are on the armed candidate."""
+        return self._crossings.there.mark()
 
     @property
     def is_armed(self) -> bool:
         """Whether forks lead to the candidate."""
         return self._arming is not None
 
-    def disarm(self) -> None:
-        """Take back what `arm` did. Nobody may make a swap meanwhile."""
+    def disarm(self, later: Callable[[Callable[[], None]], None]) -> None:
+        """Take back what `arm` did, for sessions that begin; who is on the candidate goes on with it.
+
+        Nobody may make a swap meanwhile. `later` has something done when nobody does.
+        """
         arming, self._arming = self._arming, None
         if arming is not None:
-            arming.disarm()
+            self._left = arming if arming.disarm(later) else None
             self._crossings.renew()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it was disarmed, and somebody is on the candidate still."""
+        return self._left is not None and not self._left.junction.over
+
+    def end_previews(self) -> None:
+        """Have nobody be on a candidate that was disarmed: another swap is about to be made."""
+        left, self._left = self._left, None
+        if left is not None:
+            left.end()
 
     def commit(self, drained: Callable[[Settling], None] = Settling.finish) -> float:
         """Make the candidate live. Returns the seconds in which no other thread ran.

@@ -3,7 +3,7 @@
 After the handover only old code that was changed goes on, until it ends. What it can still come to is told by names:
 those that it uses, and those that the old functions of these names use, and so on. Forks under other names are of no
 use to anybody, and are taken away. What operators and the language itself ask for (``__len__``) has no name in code, so
-it stays; but a constructor is come to by its class.
+it stays, with all that it uses; but a constructor is come to by its class, under any of its names.
 
 Assumes: names are spelled in code, as names or as constants (`getattr`); of what a loop has in its variables, the names
 that it has itself. One that is made up at run time, or that stands in a registry only, meets the new.
@@ -11,42 +11,106 @@ that it has itself. One that is made up at run time, or that stands in a registr
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.forwarding import target_of
 from hotswap.swap.lineage import Reference
 from hotswap.swap.releasing import release
 from hotswap.swap.sharing import named
 from hotswap.swap.ways import Junction
 
-__all__ = ["narrow", "reachable"]
+__all__ = ["Spelled", "narrow"]
 
 _CONSTRUCTORS = ("__init__", "__new__", "__post_init__")
 _ANY_CLASS = ("__class__", "type")
 """By these names an instance leads to its class."""
 
 
-def reachable(frames: Iterable[FrameType], functions: Mapping[str, Iterable[CodeType]]) -> frozenset[str]:
-    """Return the names that some calls may still come to.
+class Spelled:
+    """What old code may come to by names that are spelled somewhere.
 
     Arguments:
-        frames: of the calls.
-        functions: name -> the code of the old functions and methods of that name.
+        junction: the generation.
+        clones: its functions, each with what runs its code now.
+        names: where such clones stand in its modules: (namespace, name, clone).
+        namespaces: those modules.
     """
-    found: set[str] = set()
-    stack: list[str] = []
-    for frame in frames:
-        stack += named(frame.f_code)
-        stack += (name for value in list(frame.f_locals.values()) for name in _names_of(value))
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            for code in functions.get(name, ()):
-                stack += named(code)
-    return frozenset(found)
+
+    def __init__(
+        self,
+        junction: Junction,
+        clones: Sequence[tuple[FunctionType, FunctionType]],
+        names: Iterable[tuple[dict[str, Any], str, Any]],
+        namespaces: Iterable[dict[str, Any]],
+    ) -> None:
+        self._codes: dict[str, list[CodeType]] = {}
+        self.functions: dict[int, list[str]] = {}
+        """Id of a function -> the names that it has in its modules."""
+        self.classes: dict[int, set[str]] = {}
+        """Id of a class -> the names that it has in modules and in classes."""
+        originals = {id(clone): function for function, clone in clones}
+        for function, clone in clones:
+            self._codes.setdefault(function.__name__, []).append(clone.__code__)
+        for _, name, clone in names:
+            if type(clone) is FunctionType:
+                self._codes.setdefault(name, []).append(clone.__code__)
+                original = originals[id(clone)]
+                for one in (original, target_of(original.__code__)):
+                    self.functions.setdefault(id(one), []).append(name)
+        for cls, name in list(junction.attributes.values()):
+            standing: Any = walk.class_space(cls).get(name)
+            kept = standing.ways.old if issubclass(type(standing), walk.Fork) else ()
+            for value in (value for known, value in kept if known is junction):
+                self._codes.setdefault(name, []).extend(function.__code__ for function in _functions_in(value))
+        made = {id(function): clone for function, clone in clones}
+        classes = {id(cls): walk.class_space(cls) for cls, _ in list(junction.attributes.values())}
+        for name, value in (item for facts in (*namespaces, *classes.values()) for item in list(facts.items())):
+            if walk.is_class(value):
+                self.classes.setdefault(id(value), set()).add(name)
+            # A property that stays has a function that is a fork itself.
+            for function in _functions_in(value):
+                if function.__name__ != name and id(function) in made:
+                    self.functions.setdefault(id(function), []).append(name)
+                    self._codes.setdefault(name, []).append(made[id(function)].__code__)
+
+    def reachable(self, frames: Iterable[FrameType]) -> frozenset[str]:
+        """Return the names that some calls may still come to: by those that they spell, and by operators.
+
+        Arguments:
+            frames: of the calls.
+        """
+        found: set[str] = set()
+        stack = [name for name in self._codes if _is_special(name)]
+        for frame in frames:
+            stack += named(frame.f_code)
+            stack += (name for value in list(frame.f_locals.values()) for name in _names_of(value))
+        while stack:
+            name = stack.pop()
+            if name not in found:
+                found.add(name)
+                for code in self._codes.get(name, ()):
+                    stack += named(code)
+        return frozenset(found)
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _functions_in(value: Any) -> Iterator[FunctionType]:
+    """The functions that run when an attribute of a class is asked for, or called."""
+    if type(value) is FunctionType:
+        yield value
+    elif type(value) in (staticmethod, classmethod):
+        yield from _functions_in(value.__func__)
+    elif type(value) is property:
+        yield from (part for part in (value.fget, value.fset, value.fdel) if type(part) is FunctionType)
+    elif type(value) is functools.cached_property or type(value) is functools.partial:
+        yield from _functions_in(value.func)
 
 
 def _names_of(value: Any) -> Iterator[str]:
@@ -59,32 +123,35 @@ def _names_of(value: Any) -> Iterator[str]:
         yield walk.class_name(value).rpartition(".")[2]
 
 
-def narrow(junction: Junction, names: Container[str], aliases: Mapping[int, Iterable[str]]) -> None:
-    """Take the forks of a generation away that stand under other names.
+def narrow(junction: Junction, frames: Iterable[FrameType], spelled: Spelled) -> None:
+    """Take the forks of a generation away that its calls can't come to.
 
     Nobody may make a swap meanwhile, and nobody may be in a session of that generation, or of one before it.
 
     Arguments:
         junction: the generation.
-        names: those that its calls may still come to.
-        aliases: id of a function -> the names that it has in its modules.
+        frames: of its calls.
+        spelled: what names lead to.
     """
+    names = spelled.reachable(frames)
     by_instance = any(name in names for name in _ANY_CLASS)
 
     def constructed(cls: type) -> bool:
-        own = (cls, *walk.descendants(cls))
-        return by_instance or any(walk.class_name(c).rpartition(".")[2] in names for c in own)
+        return by_instance or any(
+            walk.class_name(one).rpartition(".")[2] in names or not names.isdisjoint(spelled.classes.get(id(one), ()))
+            for one in (cls, *walk.descendants(cls))
+        )
 
     def stays(cls: type, name: str) -> bool:
         if name in _CONSTRUCTORS:
             return constructed(cls)
-        return name in names or (name.startswith("__") and name.endswith("__"))
+        return name in names or _is_special(name)
 
     def is_named(reference: Reference) -> bool:
         function: FunctionType | None = reference()
         if function is None:
             return False
-        return any(name in names for name in (function.__name__, *aliases.get(id(function), ())))
+        return any(name in names for name in (function.__name__, *spelled.functions.get(id(function), ())))
 
     attributes = {key: one for key, one in list(junction.attributes.items()) if not stays(*one)}
     functions = {key: one for key, one in list(junction.functions.items()) if not is_named(one)}

@@ -35,7 +35,7 @@ from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, t
 from hotswap.swap.handing import hand_over
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, function_of
-from hotswap.swap.narrowing import narrow, reachable
+from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import cell_contents
 from hotswap.swap.plan import Op, Writes
@@ -202,20 +202,9 @@ class Settling:
         Arguments:
             frames: of the calls.
         """
-        if self.junction is None:
-            return
-        originals = {id(clone): function for function, clone in self.functions}
-        codes: dict[str, list[CodeType]] = {}
-        aliases: dict[int, list[str]] = {}
-        for function, clone in self.functions:
-            codes.setdefault(function.__name__, []).append(clone.__code__)
-        for _, name, clone in self.names:
-            if type(clone) is FunctionType:
-                codes.setdefault(name, []).append(clone.__code__)
-                original = originals[id(clone)]
-                for one in (original, target_of(original.__code__)):
-                    aliases.setdefault(id(one), []).append(name)
-        narrow(self.junction, reachable(frames, codes), aliases)
+        if self.junction is not None:
+            spelled = Spelled(self.junction, self.functions, self.names, self.world.namespaces())
+            narrow(self.junction, frames, spelled)
 
     def collapse(self) -> None:
         """Take the forks away: no call of that generation is left. Nobody may make a swap meanwhile."""

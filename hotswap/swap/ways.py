@@ -8,7 +8,8 @@ The one rule, in this order:
 4. the caller is new code: new;
 5. anybody else: new; but old as long as the new is armed.
 
-Code that is nobody's, and only called on behalf of its caller, is looked through where nothing else tells.
+Code that is nobody's, and only called on behalf of its caller, is looked through: that of the standard library always,
+that of modules that stay where nothing else tells.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
 from hotswap import walk
-from hotswap.session import Session, here
+from hotswap.session import Mark, Session, here
 from hotswap.swap.lineage import Reference
 
 __all__ = ["ARMED", "Changed", "CodeWays", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
@@ -67,6 +68,12 @@ _ON_BEHALF = frozenset(
 )
 """Modules of the standard library that call others there and then, and never in a loop of their own."""
 
+
+def on_behalf(frame: FrameType) -> bool:
+    """Whether the code in a frame is of the standard library, and calls others there and then for its caller."""
+    return frame.f_globals.get("__name__") in _ON_BEHALF
+
+
 ARMED = math.inf
 """Stands for the number of a period that has not begun: every session is older."""
 
@@ -84,6 +91,7 @@ class Junction:
         live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
         handed_over: unchanged code of it calls the new.
         leads_on: there is such code in its own globals, and a call runs it.
+        marks: what stands for the candidate that is armed over it in the sessions that are on that, weakly.
         over: nothing of it is in flight any more.
         attributes, functions: where forks ask for it, each by its id: one that goes on for hours sees many swaps.
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
@@ -95,8 +103,8 @@ class Junction:
     """
 
     __slots__ = (
-        *("attributes", "copies", "functions", "handed_over", "leads_on", "live", "number", "others", "over"),
-        *("owners", "same", "shared", "spaces", "staying", "strays"),
+        *("attributes", "copies", "functions", "handed_over", "leads_on", "live", "marks", "number", "others"),
+        *("over", "owners", "same", "shared", "spaces", "staying", "strays"),
     )
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
@@ -111,6 +119,7 @@ class Junction:
         self.shared: dict[int, weakref.ref[CodeType]] = {}
         self.owners: dict[int, Reference] = {}
         self.strays: dict[int, weakref.ref[CodeType]] = {}
+        self.marks: list[weakref.ref[Mark]] = []
 
     def fork(self, function: FunctionType) -> None:
         """Note a function that is a fork of this generation, as long as somebody holds it."""
@@ -160,7 +169,19 @@ class Junction:
 
     def older(self, session: Session, number: int) -> bool:
         """Whether a session is on this generation, or one before it."""
-        return number < self.number and self not in session.previews
+        previews = session.previews
+        return number < self.number and not (previews and any(mark() in previews for mark in self.marks))
+
+    def mark(self) -> Mark:
+        """Return what sessions get that are on the candidate which is armed over this generation."""
+        mark = Mark()
+        self.marks.append(weakref.ref(mark))
+        return mark
+
+    @property
+    def has_left(self) -> bool:
+        """Whether no session is on the candidate, nor can one begin."""
+        return all(mark() is None for mark in self.marks)
 
     def has(self, code: CodeType, space: int, session: Session | None) -> bool:
         """Whether a caller gets what is of this generation because of the code that calls.
@@ -188,7 +209,7 @@ class Junction:
         facts = frame.f_globals
         if id(facts) in self.staying:
             return id(frame.f_code) not in self.shared
-        return facts.get("__name__") in _ON_BEHALF
+        return on_behalf(frame)
 
     def keeps(self, frame: FrameType) -> bool:
         """Whether the code in a frame gets what is of this generation where only its code can have got hold of that.
@@ -242,17 +263,21 @@ class Ways:
         newest, value = old[0]
         if space in newest.others and id(code) not in newest.same:
             return self.new
+        asks: FrameType | None = frame
+        while asks is not None and (newest.is_between(asks) if session is None else on_behalf(asks)):
+            asks = None if asks.f_back is None else caller(asks.f_back)
+            if asks is not None:
+                space, code = id(asks.f_globals), asks.f_code
+                for junction, kept in old:
+                    if junction.has(code, space, session):
+                        return kept
+                if session is not None and space in newest.others and id(code) not in newest.same:
+                    return self.new
         if session is not None and (number := session.number) is not None:
             for junction, value in reversed(old):
                 if junction.older(session, number):
                     return value
             return self.new
-        asks: FrameType | None = frame
-        while asks is not None and newest.is_between(asks):
-            asks = None if asks.f_back is None else caller(asks.f_back)
-            for junction, kept in old if asks is not None else ():
-                if junction.has(asks.f_code, id(asks.f_globals), None):  # type: ignore[union-attr]  # it is one
-                    return kept
         if newest.number is ARMED and (asks is None or id(asks.f_globals) not in newest.others):
             return value
         return self.new

@@ -116,6 +116,26 @@ class TestArmed:
         assert core.put("d") == (6, {"a": "1", "b": "2", "c": "1", "d": "2"})
         assert rollout.drained.wait(10)
 
+    def test_preview_harms_no_objects_with_slots(
+        self, service: Service, make_package: Callable[..., ModuleType]
+    ) -> None:
+        source = "class Row:\n    __slots__ = ('a'{0},)\n    def __init__(self): self.a = 5\n    def put(self): {1}\n"
+        package = make_package({"core.py": source.format("", "return 0")}).__name__
+        core: Any = importlib.import_module(f"{package}.core")
+        row = core.Row()
+        new = source.format(", 'b'", "self.b = 1; return self.a, self.b")
+        rollout = Patcher([package]).stage(Patch.from_sources({core.__name__: new}, version="2"))
+        rollout.verify()
+        rollout.arm()
+        with rollout.preview(), pytest.raises(AttributeError, match="b"):
+            row.put()
+        assert row.a == 5
+        assert row.put() == 0
+        rollout.commit()
+        assert row.put() == (5, 1)
+        assert row.a == 5
+        assert rollout.drained.wait(10)
+
     def test_preview_leaves_nothing_in_caches(self, service: Service, make_package: Callable[..., ModuleType]) -> None:
         source = "import functools\n@functools.lru_cache\ndef rate(n): return '{0}'\ndef ask(n): return rate(n)\n"
         package = make_package({"core.py": source.format("1")}).__name__
@@ -150,8 +170,10 @@ class TestArmed:
         with preview:
             assert service.held.entry(1) == {"2"}
             rollout.disarm()
-            assert service.held.entry(1) == {"1"}
+            assert service.held.entry(1) == {"2"}  # who is on it stays on it
+            assert apart(service.everything) == {"1"}
         assert rollout.state is State.VERIFIED
+        assert forks_go()
         assert service.everything() == {"1"}
         assert service.core().entry.__code__ is code
         assert not walk.forked
@@ -378,3 +400,83 @@ class TestArmingUnderLoad:
                 rollout.arm()
                 rollout.abort()
         assert wrong == []
+
+
+class TestLeaving:
+    def test_session_stays_when_what_it_is_on_is_taken_back_under_an_armed_candidate(self, service: Service) -> None:
+        service.patcher.apply(service.patch("2"))
+        service.armed("3", more=False)
+        inside, session = contextvars.Context(), hotswap.session()
+        inside.run(session.__enter__)
+        flight = service.core().counted()
+        next(flight)
+        service.patcher.rollback()
+        assert inside.run(service.everything) == {"2"}
+        assert service.everything() == {"1"}
+        inside.run(session.__exit__, None, None, None)
+        flight.close()
+
+    @pytest.mark.parametrize("how", ["disarm", "abort"])
+    def test_those_on_the_candidate_finish_on_it(self, service: Service, how: str) -> None:
+        rollout = service.armed(policy=lambda about: about == "canary")
+        chosen, session = contextvars.Context(), hotswap.session("canary")
+        chosen.run(session.__enter__)
+        previewing, preview = contextvars.Context(), rollout.preview()
+        previewing.run(preview.__enter__)
+        getattr(rollout, how)()
+        for _ in range(3):
+            for inside in (chosen, previewing):
+                assert inside.run(service.held.entry, 1) == {"2"}
+                assert inside.run(lambda: {*service.thing.step(1), service.thing.price}) == {"2"}
+            assert apart(service.everything) == {"1"}
+            with hotswap.session("canary"):
+                assert service.everything() == {"1"}
+        chosen.run(session.__exit__, None, None, None)
+        assert previewing.run(service.held.entry, 1) == {"2"}
+        assert walk.forked
+        previewing.run(preview.__exit__, None, None, None)
+        assert forks_go()
+        assert previewing.run(service.everything) == {"1"}
+        if how == "disarm":
+            rollout.abort()
+
+    def test_they_stay_when_it_is_armed_again_and_committed(self, service: Service) -> None:
+        rollout = service.armed()
+        previewing, preview = contextvars.Context(), rollout.preview()
+        previewing.run(preview.__enter__)
+        old, session = contextvars.Context(), hotswap.session()
+        old.run(session.__enter__)
+        rollout.disarm()
+        rollout.arm()
+        assert previewing.run(service.held.entry, 1) == {"2"}
+        assert apart(service.everything) == {"1"}
+        rollout.disarm()
+        assert previewing.run(service.held.entry, 1) == {"2"}
+        rollout.commit()
+        assert previewing.run(service.everything) == {"2"}
+        assert apart(service.everything) == {"2"}
+        assert old.run(service.everything) == {"1"}
+        previewing.run(preview.__exit__, None, None, None)
+        old.run(session.__exit__, None, None, None)
+
+    def test_another_rollout_goes_before(self, service: Service) -> None:
+        rollout = service.armed()
+        previewing, preview = contextvars.Context(), rollout.preview()
+        previewing.run(preview.__enter__)
+        old, session = contextvars.Context(), hotswap.session()
+        old.run(session.__enter__)
+        rollout.abort()
+        assert previewing.run(service.held.entry, 1) == {"2"}
+        service.patcher.apply(service.patch("3"))
+        assert apart(service.everything) == {"3"}
+        assert old.run(service.everything) == {"1"}
+        assert previewing.run(service.everything) == {"1"}  # it began before that, too
+        previewing.run(preview.__exit__, None, None, None)
+        old.run(session.__exit__, None, None, None)
+
+    def test_one_that_is_never_begun_keeps_nothing(self, service: Service) -> None:
+        rollout = service.armed()
+        preview = rollout.preview()
+        del preview
+        rollout.abort()
+        assert not walk.forked

@@ -1,0 +1,107 @@
+"""A changed loop that goes on after the handover: what it comes to without spelling its name is the old, too."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+import structlog
+
+import hotswap
+from hotswap import Patch, Patcher
+from tests.races.threads import forks_go
+
+pytestmark = pytest.mark.threads
+
+SOURCE = """
+import copy
+import functools
+
+class Lock:
+    def __enter__(self): return self.take({one})
+    def __exit__(self, *error): self.take({one})
+    def __len__(self): return len(self.take({one}))
+    def take(self, {x}): return "{v}"
+
+class Job:
+    def __init__(self, {x}): self.kind = "{v}"
+Task = Job
+
+class Holder:
+    klass = Job
+    def _step(self): return self.deep({one})
+    step = _step
+    show = lambda self: self.deep({one})
+    shown = property(_step)
+    def deep(self, {x}): return "{v}"
+    @functools.singledispatchmethod
+    def sent(self, {x}): return "{v}"
+
+def operators(lock):
+    tag = "{v}"
+    while True:
+        with lock as got: pass
+        yield tag, got, len(lock) and tag
+
+def aliases(holder):
+    tag = "{v}"
+    while True:
+        yield tag, Task({one}).kind, holder.klass({one}).kind
+
+def attributes(holder):
+    tag = "{v}"
+    while True:
+        yield tag, holder.step(), holder.show(), holder.shown
+
+def sent(holder):
+    tag = "{v}"
+    while True:
+        yield tag, holder.sent({one})
+"""
+
+
+def text(version: int) -> str:
+    new = version == 2
+    return SOURCE.format(v=version, x="x, y" if new else "x", one="1, 2" if new else "1")
+
+
+@pytest.fixture
+def core(make_package: Callable[..., ModuleType]) -> Any:
+    return importlib.import_module(f"{make_package({'core.py': text(1)}).__name__}.core")
+
+
+@pytest.mark.parametrize("name", ["operators", "aliases", "attributes"])
+@pytest.mark.parametrize("handover", [0, 0.2])
+def test_goes_on_with_the_old(core: Any, name: str, handover: float) -> None:
+    loop = getattr(core, name)(core.Lock() if name == "operators" else core.Holder())
+    assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
+    patcher = Patcher([core.__name__.partition(".")[0]], handover=handover)
+    with structlog.testing.capture_logs() as logs:
+        rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
+        until = time.monotonic() + 20
+        while not any(log["event"] == "rollout.handed_over" for log in logs):
+            assert time.monotonic() < until
+            assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
+            time.sleep(0.02)
+    assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
+    loop.close()
+    assert rollout.drained.wait(20)
+    assert forks_go()
+
+
+def test_in_a_session_the_library_between_is_looked_through(core: Any) -> None:
+    """Whose code was changed gets the old from `functools` as directly, in whatever session he is."""
+    loop = core.sent(core.Holder())
+    assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
+    patcher = Patcher([core.__name__.partition(".")[0]], handover=None)
+    rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
+    with hotswap.session():
+        assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
+    assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
+    loop.close()
+    assert rollout.drained.wait(20)
+    assert forks_go()
