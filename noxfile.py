@@ -152,7 +152,13 @@ GROUPS = 6
 EVERY_NTH_POINT = 10
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
-ONCE = ("test_demo.py", "test_docs_codes.py", "test_events.py", "test_house.py", "test_shop.py", "test_watching.py")
+ONCE = (
+    "crash",
+    "hostile",
+    *("test_demo.py", "test_docs_codes.py", "test_events.py", "test_house.py", "test_push.py", "test_shop.py"),
+    *("test_store_boot.py", "test_store_trust.py", "test_watch_forks.py", "test_watch_processes.py"),
+    *("test_watch_torture.py", "test_watching.py"),
+)
 """What no interpreter sees otherwise: the house, files, the log, and programs in processes of their own."""
 
 TOGETHER = ("attrs", "click", "discovery", "ordering", "overlay", "route", "typer")

@@ -132,7 +132,8 @@ class TestFlipOneWriteAtATime:
         flights = [served.held.watch(), served.held.same()]
         for flight in flights:
             next(flight)
-        mark: Any = rollout._on_candidate
+        succession: Any = patcher._succession
+        junction = succession._armed[1]._crossings.there
         wrong: list[Any] = []
         flipped: list[int] = []
         begun: list[tuple[hotswap.Session, contextvars.Context, set[str]]] = []
@@ -144,7 +145,7 @@ class TestFlipOneWriteAtATime:
             begun.append((session, context, context.run(served.reached)))
 
         def look() -> None:
-            if not mark.armed and not flipped:
+            if not junction.armed and not flipped:
                 flipped.append(steps.made)
             if not flipped or steps.made < flipped[0] + 3:
                 begin()
