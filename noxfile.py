@@ -307,8 +307,13 @@ def tests(session: nox.Session) -> None:
         return
     if session.python != MAIN:
         session.env["HOTSWAP_EVERY_NTH_POINT"] = str(EVERY_NTH_POINT)
-    pytest = (str(Path(session.bin) / "python"), "-m", "pytest", *CONFIG, "-p", "no:xdist", *chosen)
-    run_together(session, [(*pytest, *map(str, part)) for part in suite(once=session.python == MAIN)])
+    pytest = (str(Path(session.bin) / "python"), "-m", "pytest", *CONFIG, "-p", "no:xdist", "-m")
+    commands = []
+    for part in suite(once=session.python == MAIN):
+        # What is slow runs on one interpreter; of the points the others take a tenth.
+        whole = session.python == MAIN or part == [ROOT / "tests" / "every_point"]
+        commands.append((*pytest, "not stress" if whole else "not stress and not slow", *map(str, part)))
+    run_together(session, commands)
 
 
 @nox.session(python=MAIN)
