@@ -153,13 +153,12 @@ EVERY_NTH_POINT = 10
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
 ONCE = (
-    "crash",
-    "hostile",
+    *("adapters", "crash", "hostile", "property"),
     *("test_demo.py", "test_docs_codes.py", "test_events.py", "test_house.py", "test_push.py", "test_shop.py"),
     *("test_store_boot.py", "test_store_trust.py", "test_watch_forks.py", "test_watch_processes.py"),
     *("test_watch_torture.py", "test_watching.py"),
 )
-"""What no interpreter sees otherwise: the house, files, the log, and programs in processes of their own."""
+"""What runs on one interpreter: the house, files, the log, programs in processes of their own, and frameworks."""
 
 TOGETHER = ("attrs", "click", "discovery", "ordering", "overlay", "route", "typer")
 """Adapters whose tests take less time than a process to start, and whose frameworks are small."""
