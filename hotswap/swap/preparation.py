@@ -209,7 +209,7 @@ class Swap(Advance):
         )
         before = self._writes.extent
         claimed = adapt(self._adapters, facts)
-        self._is_adapted = bool(claimed) or self._writes.extent != before
+        self._is_adapted = self._writes.extent != before  # what they only look after is not written
         kept_names, classes = self._keeping.names, self._pairing.classes
         revisions = self._revisions = Revisions(self._live, self._candidate, self.old, kept_names, classes)
         both, units = (self.old | self._removed, self.new), (revisions.withdrawn, revisions.stated)
