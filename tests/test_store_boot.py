@@ -362,7 +362,7 @@ class TestDrops:
             found = [*Path("drops").glob("*.live"), *Path("drops").glob("*.failed")]
             return {path.name: json.loads(path.read_text())["state"] for path in found}
         p, until = patcher(), time.monotonic() + 30
-        with p.watch("drops", interval=0.05) as watch:
+        with p.watch("drops", interval=0.05, single_files=True) as watch:
             while not watch.outcomes and time.monotonic() < until:
                 time.sleep(0.01)
         current = p.current

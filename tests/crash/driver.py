@@ -261,6 +261,7 @@ def main() -> None:
     if scenario == "drop":
         folder = template / "drops" / "service"
         folder.mkdir(parents=True)
+        (folder / "hotswap.toml").write_text('note = "dropped"\n')
         (folder / "__init__.py").write_text('__version__ = "9.0"\nfrom service import one, two\n')
         for name in ("one", "two"):
             (folder / f"{name}.py").write_text(SOURCE.format(n=9))
@@ -274,6 +275,8 @@ def main() -> None:
     while True:
         shutil.copytree(template, work)
         os.chdir(work)
+        if (work / "drops" / "service").is_dir():
+            (work / "drops" / "service.go").touch()  # last of all: the folder is complete
         status, told = child(live(acts, mode=mode, at=at, error=error))
         _, after = child(recover(9 if scenario == "drop" else None))
         found += [
