@@ -19,11 +19,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hotswap import collector
 from hotswap.settlement import catch_up
+
+if TYPE_CHECKING:
+    from tests.test_watching import Recorder
 
 PRISTINE_IMPORT = builtins.__import__
 THREADS_END_WITHIN = 5.0
@@ -204,3 +208,19 @@ def make_package(
     yield make
     for folder in made:
         shutil.rmtree(folder, ignore_errors=True)  # a test may have taken it away
+
+
+@pytest.fixture
+def drops(tmp_path: Path) -> Path:
+    """An empty directory to be watched, to which nobody else can write."""
+    directory = tmp_path / "drops"
+    directory.mkdir(mode=0o755)
+    return directory
+
+
+@pytest.fixture
+def apply() -> Recorder:
+    """Stand in for a patcher's `apply`, and write down what it is given."""
+    from tests.test_watching import Recorder  # needs watchdog, which not every platform has
+
+    return Recorder()

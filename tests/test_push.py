@@ -26,18 +26,6 @@ pytestmark = pytest.mark.threads
 
 
 @pytest.fixture
-def apply() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def drops(tmp_path: Path) -> Path:
-    directory = tmp_path / "drops"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def build(tmp_path: Path) -> Path:
     directory = tmp_path / "build"
     directory.mkdir()

@@ -56,13 +56,6 @@ def refused(code: str, make: Callable[[], object]) -> TrustError:
     return caught.value
 
 
-@pytest.fixture
-def drops(tmp_path: Path) -> Path:
-    directory = tmp_path / "drops"
-    directory.mkdir(mode=0o755)
-    return directory
-
-
 class TestMaking:
     @pytest.mark.parametrize(
         ("options", "reason"),

@@ -73,13 +73,6 @@ def watching(interval=0.05):
 """
 
 
-@pytest.fixture
-def drops(tmp_path: Path) -> Path:
-    directory = tmp_path / "drops"
-    directory.mkdir()
-    return directory
-
-
 def script(body: str, drops: Path) -> list[str]:
     return run(PRELUDE + textwrap.dedent(body), str(drops))
 

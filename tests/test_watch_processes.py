@@ -86,18 +86,6 @@ Start = Callable[..., Worker]
 
 
 @pytest.fixture
-def apply() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def drops(tmp_path: Path) -> Path:
-    directory = tmp_path / "drops"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def start(drops: Path) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 

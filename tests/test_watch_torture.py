@@ -21,18 +21,6 @@ from tests.test_watching import LONG, NEVER, Recorder, Watch, marker, put
 pytestmark = pytest.mark.threads
 
 
-@pytest.fixture
-def apply() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def drops(tmp_path: Path) -> Path:
-    directory = tmp_path / "drops"
-    directory.mkdir()
-    return directory
-
-
 class ConfigMap:
     """A volume as Kubernetes writes it: names are links into `..data`, which is a link that is replaced as a whole."""
 

@@ -99,18 +99,6 @@ class Watch(StrictWatch):
 
 
 @pytest.fixture
-def apply() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def drops(tmp_path: Path) -> Path:
-    directory = tmp_path / "drops"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def by_hand(apply: Recorder, drops: Path) -> Watch:
     """A watch without a thread: passes are made by `scan`, and two of them are enough to settle."""
     return Watch(apply, drops, settle=0.0)

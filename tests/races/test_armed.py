@@ -45,8 +45,8 @@ class Service:
         return rollout
 
 
-@pytest.fixture
-def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
+def served(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
+    """Yield a service, and see that nothing of its rollouts is left."""
     package = make_package({"core.py": text("1"), "api.py": API}).__name__
     __import__(f"{package}.api")
     made = Service(package)
@@ -58,6 +58,11 @@ def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
         assert progress.drained.wait(10)
         assert progress.wait_settled(10)
     assert forks_go()
+
+
+@pytest.fixture
+def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
+    yield from served(make_package)
 
 
 def apart(call: Callable[..., Any], *arguments: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import queue
-import sys
 import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -14,8 +13,8 @@ from typing import Any
 import pytest
 
 import hotswap
-from hotswap import Patch, Patcher
 from tests.races.threads import forks_go
+from tests.races.versions import Versions
 
 pytestmark = pytest.mark.threads
 
@@ -111,25 +110,8 @@ def streams(jobs):
 """
 
 
-class Program:
-    def __init__(self, make: Callable[..., ModuleType], handover: float | None) -> None:
-        self.package = make({"core.py": self.text("1", 0)}).__name__
-        self.name = f"{self.package}.core"
-        __import__(self.name)
-        self.patcher = Patcher([self.package], handover=handover)
-
-    @staticmethod
-    def text(version: str, shape: int) -> str:
-        return SOURCE.format(v=version, more="z, " * shape, pass_="0, " * shape)
-
-    @property
-    def core(self) -> Any:
-        return sys.modules[self.name]
-
-    def apply(self, version: str, shape: int, **options: Any) -> hotswap.Rollout:
-        return self.patcher.apply(
-            Patch.from_sources({self.name: self.text(version, shape)}, version=version), **options
-        )
+class Program(Versions):
+    source = SOURCE
 
     def begin(self, name: str, *arguments: Any) -> tuple[hotswap.Rollout, Any]:
         """Swap while a call is in flight that begins another one, and ends; return the rollout and that one."""

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-import hotswap
-from hotswap import Patch, Patcher
 from tests.races.threads import forks_go
+from tests.races.versions import Versions
 
 pytestmark = pytest.mark.threads
 
@@ -54,23 +53,8 @@ class Turn:
         yield self.found
 
 
-class Program:
-    def __init__(self, make: Callable[..., ModuleType], handover: float | None) -> None:
-        self.package = make({"core.py": self.text("1", 0)}).__name__
-        self.name = f"{self.package}.core"
-        __import__(self.name)
-        self.patcher = Patcher([self.package], handover=handover)
-
-    @staticmethod
-    def text(version: str, shape: int) -> str:
-        return SOURCE.format(v=version, more="z, " * shape, pass_="0, " * shape)
-
-    @property
-    def core(self) -> Any:
-        return sys.modules[self.name]
-
-    def apply(self, version: str) -> hotswap.Rollout:
-        return self.patcher.apply(Patch.from_sources({self.name: self.text(version, 1)}, version=version))
+class Program(Versions):
+    source = SOURCE
 
 
 class Steps:

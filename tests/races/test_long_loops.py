@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import time
 import types
 import weakref
@@ -14,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from hotswap import Patch, Patcher
 from tests.races.threads import forks_go
+from tests.races.versions import Versions
 
 pytestmark = pytest.mark.threads
 
@@ -53,28 +52,19 @@ def counted() -> Counter[str]:
     return Counter(type(o).__name__ for o in gc.get_objects())
 
 
-class Program:
+class Program(Versions):
+    source = SOURCE
+
     def __init__(self, make: Callable[..., ModuleType]) -> None:
-        self.package = make({"core.py": self.text(0, 0)}).__name__
-        self.name, self.number = f"{self.package}.core", 0
-        __import__(self.name)
-        self.patcher = Patcher([self.package], handover=0)
+        super().__init__(make, handover=0, first=0)
+        self.number = 0
         self.generations: list[tuple[weakref.ref[Any], weakref.ref[Any]]] = []
-
-    @staticmethod
-    def text(version: int, shape: int) -> str:
-        return SOURCE.format(v=version, more="z, " * shape, pass_="0, " * shape)
-
-    @property
-    def core(self) -> Any:
-        return sys.modules[self.name]
 
     def patch(self, times: int, shape: Callable[[int], int], after: Callable[[], object] = lambda: None) -> None:
         for _ in range(times):
             self.number += 1
             self.generations.append((weakref.ref(self.core), weakref.ref(self.core.rows.__code__)))
-            text = self.text(self.number, shape(self.number))
-            self.patcher.apply(Patch.from_sources({self.name: text}, version=str(self.number)))
+            self.apply(self.number, shape(self.number))
             after()
 
     def alive(self) -> list[int]:

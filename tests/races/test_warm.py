@@ -20,8 +20,7 @@ import structlog
 
 import hotswap
 from hotswap import BusyError, Patch, Patcher, State, StateError
-from tests.races.test_armed import Service, apart
-from tests.races.test_sessions import API, text
+from tests.races.test_armed import Service, apart, served
 from tests.races.threads import Crowd, forks_go
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
@@ -29,17 +28,7 @@ pytestmark = pytest.mark.threads  # what has drained is settled in one
 
 @pytest.fixture
 def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
-    package = make_package({"core.py": text("1"), "api.py": API}).__name__
-    __import__(f"{package}.api")
-    made = Service(package)
-    yield made
-    progress = made.patcher.current
-    if progress is not None and progress.state is State.ARMED:
-        progress.abort()
-    elif progress is not None:
-        assert progress.drained.wait(10)
-        assert progress.wait_settled(10)
-    assert forks_go()
+    yield from served(make_package)
 
 
 def flipped(service: Service, **how: Any) -> hotswap.Rollout:

@@ -1,0 +1,49 @@
+"""A package with one module, in versions of one source, for tests of what runs while it is swapped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, ClassVar
+
+import hotswap
+from hotswap import Patch, Patcher
+
+__all__ = ["Versions"]
+
+
+class Versions:
+    """The package, and the patcher that swaps it.
+
+    A subclass has the source of the module, with places for the version (`v`), for parameters that helpers have more
+    (`more`), and for what is passed for these (`pass_`).
+
+    Arguments:
+        make: makes the package.
+        handover: that of the patcher.
+        first: the version that is live at first.
+    """
+
+    source: ClassVar[str]
+
+    def __init__(self, make: Callable[..., ModuleType], handover: float | None, first: object = "1") -> None:
+        package = make({"core.py": self.text(first, 0)}).__name__
+        self.name = f"{package}.core"
+        __import__(self.name)
+        self.patcher = Patcher([package], handover=handover)
+
+    @classmethod
+    def text(cls, version: object, shape: int) -> str:
+        """Return the source of a version; the shape says how many parameters its helpers have more."""
+        return cls.source.format(v=version, more="z, " * shape, pass_="0, " * shape)
+
+    @property
+    def core(self) -> Any:
+        """The live module."""
+        return sys.modules[self.name]
+
+    def apply(self, version: object, shape: int = 1, **options: Any) -> hotswap.Rollout:
+        """Apply a version."""
+        patch = Patch.from_sources({self.name: self.text(version, shape)}, version=str(version))
+        return self.patcher.apply(patch, **options)
