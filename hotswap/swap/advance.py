@@ -61,7 +61,7 @@ class Advance(Reversal):
         self._writes.seed({id(module.__dict__) for module in self.new.values()})
         before, self._left = self._left, None
         if before is not None:  # who is on it from earlier on is on it still
-            self._crossings.there.marks += before.junction.marks
+            self._crossings.there.marks += [mark for mark in before.junction.marks if mark() is not None]
         self._arming = self._crossings.arming(self.settling, self.settling_back)
         self._arming.arm()
         if before is not None:

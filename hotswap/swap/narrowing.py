@@ -28,6 +28,8 @@ __all__ = ["Spelled", "narrow"]
 _CONSTRUCTORS = ("__init__", "__new__", "__post_init__")
 _ANY_CLASS = ("__class__", "type")
 """By these names an instance leads to its class."""
+_OPERATORS = ""
+"""Stands for what has no name in code: operators, and the language itself."""
 
 
 class Spelled:
@@ -49,8 +51,8 @@ class Spelled:
     ) -> None:
         self._codes: dict[str, list[CodeType]] = {}
         self.functions: dict[int, list[str]] = {}
-        """Id of a function -> the names that it has in its modules."""
-        self.classes: dict[int, set[str]] = {}
+        """Id of a function -> the names that it has in its modules and classes, besides its own."""
+        self._classes: dict[int, set[str]] = {}
         """Id of a class -> the names that it has in modules and in classes."""
         originals = {id(clone): function for function, clone in clones}
         for function, clone in clones:
@@ -61,21 +63,35 @@ class Spelled:
                 original = originals[id(clone)]
                 for one in (original, target_of(original.__code__)):
                     self.functions.setdefault(id(one), []).append(name)
-        for cls, name in list(junction.attributes.values()):
-            standing: Any = walk.class_space(cls).get(name)
-            kept = standing.ways.old if issubclass(type(standing), walk.Fork) else ()
-            for value in (value for known, value in kept if known is junction):
-                self._codes.setdefault(name, []).extend(function.__code__ for function in _functions_in(value))
         made = {id(function): clone for function, clone in clones}
-        classes = {id(cls): walk.class_space(cls) for cls, _ in list(junction.attributes.values())}
+        attributes = list(junction.attributes.values())
+        classes = {id(cls): walk.class_space(cls) for cls, _ in attributes}
         for name, value in (item for facts in (*namespaces, *classes.values()) for item in list(facts.items())):
             if walk.is_class(value):
-                self.classes.setdefault(id(value), set()).add(name)
+                self._classes.setdefault(id(value), set()).add(name)
             # A property that stays has a function that is a fork itself.
             for function in _functions_in(value):
                 if function.__name__ != name and id(function) in made:
                     self.functions.setdefault(id(function), []).append(name)
                     self._codes.setdefault(name, []).append(made[id(function)].__code__)
+        for cls, name in attributes:
+            standing: Any = walk.class_space(cls).get(name)
+            kept = standing.ways.old if issubclass(type(standing), walk.Fork) else ()
+            inner = [one for known, value in kept if known is junction for one in _functions_in(value)]
+            for spelled in self._leading_to(cls, name):
+                self._codes.setdefault(spelled, []).extend(function.__code__ for function in inner)
+
+    def _leading_to(self, cls: type, name: str) -> Iterable[str]:
+        """The names by which code comes to an attribute of a class."""
+        if name in _CONSTRUCTORS:
+            return self.names_of(cls).union(_ANY_CLASS)
+        return (_OPERATORS if _is_special(name) else name,)
+
+    def names_of(self, cls: type) -> set[str]:
+        """Return the names by which code comes to a class, or to one below it."""
+        every = [cls, *walk.descendants(cls)]
+        aliases = (self._classes.get(id(one), ()) for one in every)
+        return {walk.class_name(one).rpartition(".")[2] for one in every}.union(*aliases)
 
     def reachable(self, frames: Iterable[FrameType]) -> frozenset[str]:
         """Return the names that some calls may still come to: by those that they spell, and by operators.
@@ -84,7 +100,7 @@ class Spelled:
             frames: of the calls.
         """
         found: set[str] = set()
-        stack = [name for name in self._codes if _is_special(name)]
+        stack = [_OPERATORS]
         for frame in frames:
             stack += named(frame.f_code)
             stack += (name for value in list(frame.f_locals.values()) for name in _names_of(value))
@@ -134,13 +150,9 @@ def narrow(junction: Junction, frames: Iterable[FrameType], spelled: Spelled) ->
         spelled: what names lead to.
     """
     names = spelled.reachable(frames)
-    by_instance = any(name in names for name in _ANY_CLASS)
 
     def constructed(cls: type) -> bool:
-        return by_instance or any(
-            walk.class_name(one).rpartition(".")[2] in names or not names.isdisjoint(spelled.classes.get(id(one), ()))
-            for one in (cls, *walk.descendants(cls))
-        )
+        return not names.isdisjoint(spelled.names_of(cls).union(_ANY_CLASS))
 
     def stays(cls: type, name: str) -> bool:
         if name in _CONSTRUCTORS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import importlib
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import pytest
 import structlog
 
 import hotswap
-from hotswap import Patch, Patcher
+from hotswap import Patch, Patcher, walk
+from hotswap.swap.forwarding import ways_of
 from tests.races.threads import forks_go
 
 pytestmark = pytest.mark.threads
@@ -93,6 +95,25 @@ def test_goes_on_with_the_old(core: Any, name: str, handover: float) -> None:
     assert forks_go()
 
 
+def test_what_it_does_not_come_to_is_plain(core: Any) -> None:
+    """Constructors and operators have no names in code: a loop that makes no jobs does not keep those slow."""
+    loop = core.attributes(core.Holder())
+    next(loop)
+    patcher = Patcher([core.__name__.partition(".")[0]], handover=0)
+    rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
+    live: Any = importlib.import_module(core.__name__)
+    until = time.monotonic() + 20
+    while id(core.Job) in walk.forked and time.monotonic() < until:
+        time.sleep(0.01)
+    assert id(core.Job) not in walk.forked
+    assert ways_of(live.Job.__init__.__code__) is None
+    assert id(core.Lock) in walk.forked  # operators may come to that
+    assert next(loop) == ("1",) * 4
+    loop.close()
+    assert rollout.drained.wait(20)
+    assert forks_go()
+
+
 def test_in_a_session_the_library_between_is_looked_through(core: Any) -> None:
     """Whose code was changed gets the old from `functools` as directly, in whatever session he is."""
     loop = core.sent(core.Holder())
@@ -102,6 +123,21 @@ def test_in_a_session_the_library_between_is_looked_through(core: Any) -> None:
     with hotswap.session():
         assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
     assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
+    loop.close()
+    assert rollout.drained.wait(20)
+    assert forks_go()
+
+
+def test_new_code_gets_the_new_from_it_in_an_old_session(core: Any) -> None:
+    old, inside = hotswap.session(), contextvars.Context()
+    inside.run(old.__enter__)
+    patcher = Patcher([core.__name__.partition(".")[0]], handover=None)
+    rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
+    live: Any = importlib.import_module(core.__name__)
+    loop = live.sent(live.Holder())
+    assert next(loop) == ("2", "2")
+    assert inside.run(next, loop) == ("2", "2")
+    inside.run(old.__exit__, None, None, None)
     loop.close()
     assert rollout.drained.wait(20)
     assert forks_go()
