@@ -50,6 +50,9 @@ def unchanged(gate, found):
     return loop
 
 def plain(n): return "{v}"
+
+def suspended():
+    while True: yield helper({pass_}1)
 """
 
 
@@ -160,6 +163,18 @@ class TestPlainCalls:
         service.end(thread)
         assert rollout.drained.wait(10)
         assert rollout.in_flight() == ()
+
+    def test_are_named_beside_others(self, service: Service, kind: str) -> None:
+        """They are known from the swap on, and not only when nothing else is in flight any more."""
+        other = service.core.suspended()
+        next(other)
+        thread = STARTS[kind](service)
+        rollout = service.apply()
+        assert {call.thread for call in rollout.in_flight()} == {"worker", ""}
+        service.end(thread)
+        assert next(other) == "1"
+        other.close()
+        assert rollout.drained.wait(10)
 
     def test_finish_on_what_is_taken_back(self, service: Service, kind: str) -> None:
         rollout = service.apply()
