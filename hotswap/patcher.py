@@ -104,9 +104,7 @@ class Patcher(Hosting):
         self._place = Place(self, self.running)
         self._followers: list[Callable[[Record], None]] = []
         self._trust = checked_trust(trust)
-        self._memory = Memory(None if trust is None else trust.seen, self._stood)
-        for digests, versions in self._books.lived():
-            self._memory.note(digests, versions)
+        self._memory = Memory(None if trust is None else trust.seen, self._stood, self._books.lived)
         self._resumed = self._resume()
 
     def _resume(self) -> Resumed | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from packaging.version import Version
@@ -10,17 +11,24 @@ __all__ = ["Memory"]
 
 
 class Memory:
-    """What was live in this process. Lives as long as its patcher; what it knows is never forgotten.
+    """What was live here. Lives as long as its patcher; what it knows is never forgotten.
 
-    Concurrency: `note` is called under the patcher's lock; the others may be called by anybody.
+    Concurrency: everything may be called by anybody; a lock is held for moments, and while the journal is first read.
 
     Arguments:
         seen: tells of a digest whether it was live here before, in an earlier process; None: nobody knows.
         stood: tells of a digest whether it is what this process came up on; None: it came up on the code on disk.
+        lived: gives what was live in earlier processes, as `note` gets it; asked once, when somebody wants to know.
     """
 
-    def __init__(self, seen: Callable[[str], bool] | None = None, stood: Callable[[str], bool] | None = None) -> None:
-        self._earlier, self._stood = seen, stood
+    def __init__(
+        self,
+        seen: Callable[[str], bool] | None = None,
+        stood: Callable[[str], bool] | None = None,
+        lived: Callable[[], Iterable[tuple[Iterable[str], Mapping[str, Version]]]] | None = None,
+    ) -> None:
+        self._earlier, self._stood, self._lived = seen, stood, lived
+        self._lock = threading.RLock()
         self._digests: set[str] = set()
         self._highest: dict[str, Version] = {}
 
@@ -31,11 +39,21 @@ class Memory:
             digests: of the patch, with the version that it got and as it was given.
             versions: package -> version.
         """
-        self._digests.update(digests)
-        self._highest.update({name: max(version, self.highest(name) or version) for name, version in versions.items()})
+        with self._lock:
+            self._digests.update(digests)
+            for name, version in versions.items():
+                self._highest[name] = max(version, self._highest.get(name, version))
+
+    def _recall(self) -> None:
+        """Take in what was live in earlier processes, if nobody has asked before."""
+        with self._lock:
+            lived, self._lived = self._lived, None
+            for digests, versions in () if lived is None else lived():
+                self.note(digests, versions)
 
     def seen(self, digest: str) -> bool:
         """Whether a patch of this digest was live here."""
+        self._recall()
         return digest in self._digests or (self._earlier is not None and bool(self._earlier(digest)))
 
     def stood(self, digest: str) -> bool:
@@ -43,5 +61,6 @@ class Memory:
         return self._stood is not None and self._stood(digest)
 
     def highest(self, package: str) -> Version | None:
-        """The highest version of a package that a patch made live in this process."""
+        """The highest version of a package that a patch made live here."""
+        self._recall()
         return self._highest.get(package)
