@@ -6,23 +6,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from hotswap import clock
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
 SOON = 0.05
 LONG = 20.0
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + LONG
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
 
 
 def watched() -> bool:

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 import traceback
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import pytest
 from hotswap import DowngradeError, OutdatedError, Patch, Patcher, State
 from hotswap.generation import gate, worlds
 from hotswap.swap import Settling, Swap
+from tests.waiting import until
 from tests.wheels import build_wheel
 
 pytestmark = pytest.mark.threads  # checks, fingerprints and files of the system: not on Pyodide
@@ -36,14 +36,6 @@ pytestmark = pytest.mark.threads  # checks, fingerprints and files of the system
 Make = Callable[..., ModuleType]
 
 _serial = itertools.count(1)
-
-
-def gone(there: Callable[[], bool], within: float = 20.0) -> bool:
-    """Wait until something is not there any more, which a thread takes away; return whether it is so."""
-    until = time.monotonic() + within
-    while there() and time.monotonic() < until:
-        time.sleep(0.01)
-    return not there()
 
 
 @dataclass
@@ -958,7 +950,7 @@ class TestGate:
         program.patcher.rollback()
         assert [next(steps) for steps in running] == [(1, 1), (2, 2), (3, 3)]
         running.clear()
-        assert gone(lambda: program["a"].import_module is not importlib.import_module)
+        assert until(lambda: program["a"].import_module is importlib.import_module)
         assert importlib.import_module is not gate.import_module_hook
 
     def test_outsiders_that_were_imported_meanwhile_get_the_functions_themselves(
@@ -1033,7 +1025,7 @@ class TestGate:
         assert next(flight) == 1, "old code in flight imports old modules"
         flight.close()
         del flight
-        assert gone(self.in_place)
+        assert until(lambda: not self.in_place())
         fresh = program["a"].run()
         assert list(fresh) == ["begun", 2]
 

@@ -6,7 +6,6 @@ import gc
 import importlib
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import hotswap
 from hotswap import events
 from hotswap.generation import gate, worlds
 from hotswap.rollout import Rollout
+from tests import waiting
 
 pytestmark = pytest.mark.threads
 
@@ -75,10 +75,7 @@ class Program:
 
 def until(reached: Callable[[], bool]) -> bool:
     """Whether something comes true: a thread of hotswap's own is at it."""
-    deadline = time.monotonic() + LIMIT
-    while not reached() and time.monotonic() < deadline:
-        time.sleep(0)
-    return reached()
+    return bool(waiting.until(reached, LIMIT))
 
 
 class TestWhileItIsHeld:

@@ -20,6 +20,7 @@ import hotswap
 from hotswap.errors import HotswapError
 from hotswap.watching import seats
 from hotswap.watching.seats import Seat, own_name, taken_seats
+from tests import waiting
 from tests.test_watching import LONG, NEVER, Recorder, Watch, marker, put, put_folder, settle
 
 if sys.platform == "win32":
@@ -101,10 +102,8 @@ def start(drops: Path) -> Iterator[Start]:
 
 
 def until(holds: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + LONG
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    found = waiting.until(holds, LONG)
+    assert found
     return found
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 import hotswap
 from hotswap import Patch, Patcher
 from tests.races.threads import forks_go
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one, and a clock hands calls over
 
@@ -98,13 +98,6 @@ class Program:
 def program(make_package: Callable[..., ModuleType]) -> Iterator[Callable[..., Program]]:
     yield lambda handover=None: Program(make_package, handover)
     assert forks_go()
-
-
-def soon(condition: Callable[[], object]) -> bool:
-    until = time.monotonic() + 20
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.01)
-    return bool(condition())
 
 
 class TestAfterARollback:
@@ -191,7 +184,7 @@ class TestAfterARollback:
         del flow
         assert held(1) == "1"
         made.apply("3", 1)
-        assert soon(lambda: made.patcher.current is not None and made.patcher.current.drained.is_set())
+        assert until(lambda: made.patcher.current is not None and made.patcher.current.drained.is_set())
         assert held(0, 1) == "3"
 
     def test_so_does_a_call_of_a_module_that_no_version_changes(self, program: Callable[..., Program]) -> None:

@@ -18,6 +18,7 @@ import structlog
 import hotswap
 from hotswap import Patch, Patcher, walk
 from tests.races.threads import forks_go
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads  # a clock and what is handed over have some of their own
 
@@ -137,13 +138,6 @@ def program(make_package: Callable[..., ModuleType]) -> Iterator[Callable[..., P
     assert forks_go()
 
 
-def soon(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 class TestUnchangedLoop:
     @pytest.mark.parametrize("name", ["run", "method"])
     def test_calls_the_new_after_the_handover(self, program: Callable[..., Program], name: str) -> None:
@@ -157,9 +151,9 @@ class TestUnchangedLoop:
             assert rollout.in_flight() == ()
             assert flat(loop.turn()) == {"2"}
             again = made.apply("3")
-            soon(lambda: again.drained.is_set() and flat(loop.turn()) == {"3"})
+            assert until(lambda: again.drained.is_set() and flat(loop.turn()) == {"3"})
             made.patcher.rollback()
-            soon(lambda: flat(loop.turn()) == {"2"})
+            assert until(lambda: flat(loop.turn()) == {"2"})
         finally:
             loop.end()
 
@@ -251,7 +245,7 @@ class TestChangedLoop:
         try:
             with structlog.testing.capture_logs() as logs:
                 rollout = made.apply("2")
-                soon(lambda: [log for log in logs if log["event"] == "rollout.handed_over"])
+                assert until(lambda: [log for log in logs if log["event"] == "rollout.handed_over"])
             (log,) = [log for log in logs if log["event"] == "rollout.handed_over"]
             assert log["handed_over"] == [f"{made.package}.core:run"]
             assert log["log_level"] == "warning"
@@ -285,7 +279,7 @@ class TestChangedLoop:
         loop = Loop(made.core.changed)
         try:
             rollout = made.apply("2")
-            soon(lambda: not walk.is_forwarder(made.core.rows.__code__))
+            assert until(lambda: not walk.is_forwarder(made.core.rows.__code__))
             # It says `step()` and `limit()`, and nothing of classes.
             assert walk.is_forwarder(made.core.step.__code__)
             assert walk.is_forwarder(made.core.limit.__code__)
@@ -305,7 +299,7 @@ class TestChangedLoop:
         loop = Loop(lambda jobs, done: made.core.Worker(jobs, done).changed())
         try:
             made.apply("2")
-            soon(lambda: not walk.is_forwarder(made.core.rows.__code__))
+            assert until(lambda: not walk.is_forwarder(made.core.rows.__code__))
             # `changed` says `handle` and `Other`, and `handle` says `step`, `limit` and `cached`.
             assert walk.is_forwarder(made.core.step.__code__)
             assert issubclass(type(vars(made.core.Worker)["handle"]), walk.Fork)
@@ -335,7 +329,9 @@ class TestChangedLoop:
         rows, other = sys.modules[name].rows(), sys.modules[name].Other
         assert flat(next(rows)) == {"1"}
         rollout = Patcher([name.partition(".")[0]], handover=0).apply(Patch.from_sources({name: two}, version="2"))
-        soon(lambda: not issubclass(type(vars(other)["__init__"]), walk.Fork))  # it is narrow: nothing names that one
+        assert until(
+            lambda: not issubclass(type(vars(other)["__init__"]), walk.Fork)
+        )  # it is narrow: nothing names that one
         assert flat(next(rows)) == {"1"}
         assert flat(next(sys.modules[name].rows())) == {"2"}
         rows.close()
@@ -350,7 +346,7 @@ class TestChangedLoop:
                 time.sleep(0.3)
                 assert walk.is_forwarder(made.core.rows.__code__)
                 assert made.core.Other.kind == "1"
-            soon(lambda: not walk.is_forwarder(made.core.rows.__code__))
+            assert until(lambda: not walk.is_forwarder(made.core.rows.__code__))
             assert flat(loop.turn()) == {"1"}
         finally:
             loop.end()

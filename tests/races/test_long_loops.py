@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 import types
 import weakref
 from collections import Counter
@@ -15,6 +14,7 @@ import pytest
 
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -72,13 +72,6 @@ class Program(Versions):
         return [n for n, known in enumerate(self.generations) if any(one() is not None for one in known)]
 
 
-def soon(condition: Callable[[], object]) -> bool:
-    until = time.monotonic() + 20
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.01)
-    return bool(condition())
-
-
 @pytest.mark.parametrize("shape", [lambda _: 1, lambda number: number % 2], ids=["the same", "in turn"])
 def test_a_changed_loop_keeps_no_more_with_each_patch(
     make_package: Callable[..., ModuleType], shape: Callable[[int], int]
@@ -95,13 +88,13 @@ def test_a_changed_loop_keeps_no_more_with_each_patch(
     made.patch(WARM, shape, goes_on)
     before = counted()
     made.patch(MORE, shape, goes_on)
-    assert soon(lambda: sum((counted() - before).values()) < A_PATCH * MORE), (counted() - before).most_common(10)
+    assert until(lambda: sum((counted() - before).values()) < A_PATCH * MORE), (counted() - before).most_common(10)
     functions = [o for o in gc.get_objects() if type(o) is types.FunctionType and o.__module__ == made.name]
     assert len(functions) < 120, Counter(o.__qualname__ for o in functions)
-    assert soon(lambda: len(made.alive()) <= 3), made.alive()
+    assert until(lambda: len(made.alive()) <= 3), made.alive()
     assert next(flow) == {"0"}
     del flow, functions, goes_on
-    assert soon(lambda: made.alive() in ([], [made.number - 1]))
+    assert until(lambda: made.alive() in ([], [made.number - 1]))
     assert forks_go()
 
 
@@ -111,14 +104,14 @@ def test_a_loop_that_is_handed_over_from_patch_to_patch_keeps_none(make_package:
     next(flow)
 
     def goes_on(flow: Any = flow) -> None:
-        assert soon(lambda: next(flow) == str(made.number))
+        assert until(lambda: next(flow) == str(made.number))
         gc.collect()
 
     made.patch(WARM, lambda _: 0, goes_on)
     before = counted()
     made.patch(MORE, lambda _: 0, goes_on)
-    assert soon(lambda: sum((counted() - before).values()) < A_PATCH * MORE), (counted() - before).most_common(10)
-    assert soon(lambda: len(made.alive()) <= 3), made.alive()
+    assert until(lambda: sum((counted() - before).values()) < A_PATCH * MORE), (counted() - before).most_common(10)
+    assert until(lambda: len(made.alive()) <= 3), made.alive()
     del flow, goes_on
     assert forks_go()
 
@@ -145,4 +138,4 @@ def test_nothing_is_left_of_two_hundred_generations(make_package: Callable[..., 
     rollout.confirm()
     made.patch(1, lambda _: 0)
     # The way back to one generation is kept.
-    assert soon(lambda: made.alive() in ([], [200])), made.alive()
+    assert until(lambda: made.alive() in ([], [200])), made.alive()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import importlib
-import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -16,6 +15,7 @@ import hotswap
 from hotswap import Patch, Patcher, walk
 from hotswap.swap.forwarding import ways_of
 from tests.races.threads import forks_go
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -84,11 +84,12 @@ def test_goes_on_with_the_old(core: Any, name: str, handover: float) -> None:
     patcher = Patcher([core.__name__.partition(".")[0]], handover=handover)
     with structlog.testing.capture_logs() as logs:
         rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
-        until = time.monotonic() + 20
-        while not any(log["event"] == "rollout.handed_over" for log in logs):
-            assert time.monotonic() < until
+
+        def is_handed_over() -> bool:
             assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
-            time.sleep(0.02)
+            return any(log["event"] == "rollout.handed_over" for log in logs)
+
+        assert until(is_handed_over)
     assert next(loop) in (("1",) * 3, ("1",) * 4, ("1",) * 2)
     loop.close()
     assert rollout.drained.wait(20)
@@ -102,10 +103,7 @@ def test_what_it_does_not_come_to_is_plain(core: Any) -> None:
     patcher = Patcher([core.__name__.partition(".")[0]], handover=0)
     rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
     live: Any = importlib.import_module(core.__name__)
-    until = time.monotonic() + 20
-    while id(core.Job) in walk.forked and time.monotonic() < until:
-        time.sleep(0.01)
-    assert id(core.Job) not in walk.forked
+    assert until(lambda: id(core.Job) not in walk.forked)
     assert ways_of(live.Job.__init__.__code__) is None
     assert id(core.Lock) in walk.forked  # operators may come to that
     assert next(loop) == ("1",) * 4

@@ -12,6 +12,7 @@ import pytest
 
 from hotswap import Patch, Patcher
 from tests.races.threads import forks_go
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -46,10 +47,7 @@ def patch(name: str, version: int, shape: int) -> Patch:
 
 
 def hits_become(name: str, number: int) -> bool:
-    until = time.monotonic() + 20
-    while sys.modules[name].hits != number and time.monotonic() < until:
-        time.sleep(0.01)
-    return bool(sys.modules[name].hits == number)
+    return bool(until(lambda: sys.modules[name].hits == number))
 
 
 def test_by_an_old_call(program: tuple[str, Patcher]) -> None:

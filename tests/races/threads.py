@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -17,6 +16,7 @@ import pytest
 
 import hotswap.swap.plan
 from hotswap import walk
+from tests.waiting import until
 
 THREADS = 2
 EAGERLY = 1e-6
@@ -32,10 +32,7 @@ def forks_go(within: float = 10.0) -> bool:
     Arguments:
         within: seconds to wait.
     """
-    until = time.monotonic() + within
-    while walk.forked and time.monotonic() < until:
-        time.sleep(0.01)
-    return not walk.forked
+    return bool(until(lambda: not walk.forked, within))
 
 
 class Crowd:
