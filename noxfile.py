@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nox
@@ -147,28 +148,41 @@ def size_of(path: Path) -> int:
 
 
 GROUPS = 6
-"""Into how many processes the tests go that need none of their own: each takes seconds to start."""
+"""Into how many processes the tests go that need none of their own; half as many where less is run. Each takes seconds
+to start."""
 
 EVERY_NTH_POINT = 10
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
+SLOW_TURNS = 5
+"""The tests that take seconds, marked `slow` or named in `tests/slow.txt`, run in turn: a share of them each day."""
+
 ONCE = (
-    *("adapters", "crash", "hostile", "property"),
-    *("test_demo.py", "test_docs_codes.py", "test_events.py", "test_house.py", "test_push.py", "test_shop.py"),
-    *("test_store_boot.py", "test_store_trust.py", "test_watch_forks.py", "test_watch_processes.py"),
-    *("test_watch_torture.py", "test_watching.py"),
+    *("adapters", "crash", "hostile", "property", "races/test_requests.py"),
+    *("test_aliases.py", "test_audit.py", "test_demo.py", "test_dependents.py", "test_directories.py"),
+    *("test_docs_codes.py", "test_effects.py", "test_effects_logging.py", "test_effects_settings.py"),
+    *("test_effects_threads.py", "test_enum_registries.py", "test_errors.py", "test_events.py", "test_house.py"),
+    *("test_load_limit.py", "test_migration.py", "test_nearby.py", "test_overwritten.py", "test_patcher.py"),
+    *("test_plain_data.py", "test_plain_data_outside.py", "test_push.py", "test_registrations.py"),
+    *("test_rejection.py", "test_rollout.py", "test_shop.py", "test_state.py", "test_store.py"),
+    *("test_store_boot.py", "test_store_trust.py", "test_swap_registries.py", "test_swap_statements.py"),
+    *("test_tables.py", "test_trust.py", "test_trust_minisign.py", "test_verification_limits.py"),
+    *("test_watch_forks.py", "test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
 )
-"""What runs on one interpreter: the house, files, the log, programs in processes of their own, and frameworks."""
+"""What runs on one interpreter, and not on Pyodide: frameworks, files, the log, what is decided about a patch, programs
+in processes of their own. What is left depends on the interpreter: frames, code, functions, classes, calls in flight.
+`nox -s everywhere` runs all tests on all interpreters."""
 
 TOGETHER = ("attrs", "click", "discovery", "ordering", "overlay", "route", "typer")
 """Adapters whose tests take less time than a process to start, and whose frameworks are small."""
 
 
-def suite(*, once: bool) -> list[list[Path]]:
+def suite(*, once: bool, groups: int) -> list[list[Path]]:
     """The suite in parts, the longest first, so that no core waits for it at the end. A process runs each.
 
     Arguments:
         once: with what is run on one interpreter only.
+        groups: into how many processes the tests go that need none of their own.
 
     Staging looks at every module of the process, the tests among them, and a process imports what any of its tests
     imports: frameworks, HTTP clients, hypothesis. All tests in one process would take half as long again.
@@ -184,7 +198,7 @@ def suite(*, once: bool) -> list[list[Path]]:
     for path in sorted((folder / "adapters").glob("test_*.py")):
         framework = path.stem.split("_")[1]
         frameworks.setdefault("together" if framework in TOGETHER else framework, []).append(path)
-    others: list[list[Path]] = [[] for _ in range(GROUPS)]
+    others: list[list[Path]] = [[] for _ in range(groups)]
     for path in sorted(folder.rglob("test_*.py"), key=size_of, reverse=True):
         if not any(path.is_relative_to(other) for other in (*elsewhere, *apart, longest, folder / "adapters")):
             min(others, key=lambda part: sum(map(size_of, part))).append(path)
@@ -298,20 +312,41 @@ def floors(session: nox.Session) -> None:
 
 @nox.session(python=list(FOUND))
 def tests(session: nox.Session) -> None:
-    """The test suite on every supported interpreter that is there, with a process for each core."""
+    """The test suite: all of it on one interpreter, and what depends on it on the others; slow tests in turn."""
     install_wheel(session, "demo", "test")
     chosen = ("-m", "not stress")
     if session.posargs:
         run_pytest(session, *chosen, "--dist", "worksteal", "-n", "auto")
         return
-    if session.python != MAIN:
+    whole = session.python == MAIN
+    turn = f"{datetime.now(tz=UTC).toordinal() % SLOW_TURNS + 1}/{SLOW_TURNS}"
+    session.env["HOTSWAP_SLOW_SHARE"] = turn
+    session.log(f"of the slow tests, this is turn {turn}: HOTSWAP_SLOW_SHARE={turn} runs them again")
+    if not whole:
         session.env["HOTSWAP_EVERY_NTH_POINT"] = str(EVERY_NTH_POINT)
+    run_suite(session, suite(once=whole, groups=GROUPS if whole else GROUPS // 2), slow=whole)
+
+
+@nox.session(python=list(FOUND))
+def everywhere(session: nox.Session) -> None:
+    """All tests, the slow ones too, on every supported interpreter that is there: for each half an hour or more."""
+    install_wheel(session, "demo", "test")
+    run_suite(session, suite(once=True, groups=GROUPS), slow=True)
+
+
+def run_suite(session: nox.Session, parts: Iterable[Sequence[Path]], *, slow: bool) -> None:
+    """Run parts of the suite, a process for each core at a time.
+
+    Arguments:
+        session: the session.
+        parts: what each process runs.
+        slow: with the slow tests; the points of `tests/every_point` always run.
+    """
     pytest = (str(Path(session.bin) / "python"), "-m", "pytest", *CONFIG, "-p", "no:xdist", "-m")
     commands = []
-    for part in suite(once=session.python == MAIN):
-        # What is slow runs on one interpreter; of the points the others take a tenth.
-        whole = session.python == MAIN or part == [ROOT / "tests" / "every_point"]
-        commands.append((*pytest, "not stress" if whole else "not stress and not slow", *map(str, part)))
+    for part in parts:
+        with_slow = slow or part == [ROOT / "tests" / "every_point"]
+        commands.append((*pytest, "not stress" if with_slow else "not stress and not slow", *map(str, part)))
     run_together(session, commands)
 
 
@@ -368,6 +403,8 @@ def pyodide(session: nox.Session) -> None:
     parts = 1 if session.posargs else min(os.cpu_count() or 1, 4)
     node = ["node", str(here / "run.mjs"), str(folder.resolve()), str(ROOT)]
     chosen = ["-m", "not threads and not slow and not stress"]
+    if not session.posargs:
+        chosen += [f"--ignore-glob=*/tests/{name}" for name in ONCE]
     every = [[*node, *chosen, "--part", f"{part}/{parts}", *session.posargs] for part in range(1, parts + 1)]
     run_together(session, every)
 

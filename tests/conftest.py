@@ -16,7 +16,9 @@ import tempfile
 import textwrap
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -53,19 +55,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix == ".py" and WHOLLY_THREADED.search(collection_path.read_text(encoding="utf-8")):
         return True
     part, parts = map(int, config.getoption("--part").split("/"))
-    return True if collection_path in _in_other_parts(part, parts) else None
+    without = tuple(config.getoption("ignore_glob") or ())
+    return True if collection_path in _in_other_parts(part, parts, without) else None
 
 
 @functools.cache
-def _in_other_parts(part: int, parts: int) -> frozenset[Path]:
-    """The files of tests that a part leaves to the others.
+def _in_other_parts(part: int, parts: int, without: tuple[str, ...]) -> frozenset[Path]:
+    """The files of tests that a part leaves to the others, or that none runs.
 
     Whole files: what their tests share is made once then, and staging looks at fewer modules.
     """
     shares: list[list[Path]] = [[] for _ in range(parts)]
     texts = {path: path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py")}
     for path in sorted(texts, key=lambda path: (len(texts[path]), str(path)), reverse=True):
-        if not WHOLLY_THREADED.search(texts[path]):
+        ignored = any(fnmatch(str(place), glob) for place in (path, *path.parents) for glob in without)
+        if not ignored and not WHOLLY_THREADED.search(texts[path]):
             min(shares, key=lambda share: sum(len(texts[path]) for path in share)).append(path)
     return frozenset(path for share in (*shares[: part - 1], *shares[part:]) for path in share)
 
@@ -73,6 +77,30 @@ def _in_other_parts(part: int, parts: int) -> frozenset[Path]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--part`: there is no pytest-xdist on Pyodide, so nox starts several interpreters."""
     parser.addoption("--part", default="1/1", help="run one part of the tests: 1/2 and 2/2 together are all of them")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the markers are asked for
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of `slow.txt`, and leave out those of another turn: see `HOTSWAP_SLOW_SHARE` in the noxfile.
+
+    What is told by its whole file is not divided: `every_point` takes a share of its points.
+    """
+    here = Path(__file__).parent
+    listed = frozenset((here / "slow.txt").read_text(encoding="utf-8").split())
+    turn, turns = map(int, os.environ.get("HOTSWAP_SLOW_SHARE", "1/1").split("/"))
+    others = []
+    for item in items:
+        name = item.nodeid.partition("[")[0].partition("tests/")[2]
+        if name in listed:
+            item.add_marker("slow")
+        if item.get_closest_marker("slow") and not item.path.is_relative_to(here / "every_point"):
+            place = zlib.crc32(item.nodeid.partition("tests/")[2].encode())
+            if place % turns != turn - 1:
+                others.append(item)
+    if others:
+        config.hook.pytest_deselected(items=others)
+        gone = {*map(id, others)}
+        items[:] = [item for item in items if id(item) not in gone]
 
 
 def pytest_collection_finish() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
+from types import FrameType, FunctionType, MethodType
 from typing import Any, Protocol
 
 from hotswap import walk
+from hotswap.swap.forwarding import target_of, ways_of
+from hotswap.swap.loads import is_called_at_once
 from hotswap.swap.ways import PrivateWays, Ways, caller, looked_through
 
 __all__ = ["Attribute", "Front", "attribute_of", "cloned", "is_forked"]
@@ -57,17 +60,44 @@ class Attribute(walk.Fork):
         return getattr(self.ways.of(caller(_frame(1))), name)
 
     def __get__(self, o: Any, owner: Any = None) -> Any:
-        return self._got(self.ways.of(caller(_frame(1))), o, owner)
+        frame = caller(_frame(1))
+        return self._got(self.ways.of(frame), o, owner, frame)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what CPython does with `__get__`, `__set__` and `__delete__` of a class: it calls what stands there."""
         return self.ways.of(caller(_frame(1)))(*args, **kwargs)
 
-    def _got(self, value: Any, o: Any, owner: Any) -> Any:
+    def _got(self, value: Any, o: Any, owner: Any, frame: FrameType) -> Any:
         if value is walk.MISSING:
             value = self._inherited(type(o) if owner is None else owner)
+        elif (lasting := self._lasting(value, frame)) is not None:
+            kind = type(value)
+            if self.ways.is_of_code(value):
+                # Old code may take it to unsubscribe what it, or its predecessor, has subscribed.
+                if kind is classmethod or (kind is FunctionType and o is not None):
+                    bound = (type(o) if owner is None else owner) if kind is classmethod else o
+                    return MethodType(_Held(_function(value), _function(lasting)), bound)
+            else:
+                value = lasting
         getter = _hook(type(value), "__get__")
         return value if getter is None else getter(value, o, owner)
+
+    def _lasting(self, value: Any, frame: FrameType) -> Any:
+        """What the class has before and after; None where it does not lead here, or the caller keeps nothing of it.
+
+        Who calls a method there and then gets what runs, at the price of no frame. Who keeps it may call it after the
+        swap, or compare it with one that was taken before: it has to be the same function, which asks when it is
+        called.
+        """
+        aim = self.ways.aim
+        kind = type(value)
+        if kind is not type(aim) or kind not in _KEPT or is_called_at_once(frame, self.name):
+            return None
+        made, standing = _function(value), _function(aim)
+        if type(made) is not FunctionType or type(standing) is not FunctionType:
+            return None
+        leads = ways_of(standing.__code__)
+        return aim if leads is not None and leads.of(frame) is made else None
 
     def _inherited(self, owner: Any) -> Any:
         above = walk.mro(owner)
@@ -83,12 +113,13 @@ class DataAttribute(Attribute):
     __slots__ = ()
 
     def __get__(self, o: Any, owner: Any = None) -> Any:
-        value = self.ways.of(caller(_frame(1)))
+        frame = caller(_frame(1))
+        value = self.ways.of(frame)
         if o is not None and _hook(type(value), "__set__") is None:
             facts = walk.instance_dict(o)
             if facts is not None and self.name in facts:
                 return facts[self.name]
-        return self._got(value, o, owner)
+        return self._got(value, o, owner, frame)
 
     def __set__(self, o: Any, given: Any) -> None:
         value = self.ways.of(caller(_frame(1)))
@@ -113,6 +144,50 @@ class DataAttribute(Attribute):
         if facts is None:
             raise AttributeError(f"{walk.class_name(type(o))!r} object attribute {self.name!r} is read-only")
         return facts
+
+
+_KEPT = (FunctionType, classmethod, staticmethod)
+"""What a class has under a name, and gives a function or a bound method for, which somebody may keep."""
+
+
+def _function(value: Any) -> Any:
+    return value if type(value) is FunctionType else value.__func__
+
+
+class _Held:
+    """The function of a bound method that an old call takes to keep it: the old one, which equals the one that lasts.
+
+    It equals earlier ones, too, that lead there: who has subscribed a method before the swap can unsubscribe it. Its
+    hash is that of the one that lasts, to which the swap has redirected registries.
+
+    Arguments:
+        own: what it calls: of the generation of the call.
+        lasting: the function of bound methods that are taken after the swap.
+    """
+
+    __slots__ = ("__weakref__", "lasting", "own")
+
+    def __init__(self, own: FunctionType, lasting: FunctionType) -> None:
+        self.own: FunctionType = own
+        self.lasting = lasting
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("lasting", "own"):
+            raise AttributeError(name)  # a copy that is being made has nothing yet
+        return getattr(self.own, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.own(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is _Held:
+            return other.lasting is self.lasting
+        while other is not self.lasting and type(other) is FunctionType:
+            other = target_of(other.__code__)
+        return other is self.lasting
+
+    def __hash__(self) -> int:
+        return hash(self.lasting)
 
 
 def _hook(kind: type, name: str) -> Any:

@@ -282,6 +282,14 @@ class Ways:
             return value
         return self.new
 
+    def is_of_code(self, value: Any) -> bool:
+        """Whether somebody who has got a value got it because old code calls.
+
+        Who is in a session, and everybody while the new is armed, gets another one as soon as the session is left or
+        the swap is made.
+        """
+        return here() is None and any(known is value and junction.number is not ARMED for junction, known in self.old)
+
     def __call__(self) -> Any:
         """Return what the caller of a forwarder gets."""
         return self.of(caller(_frame(1)))
