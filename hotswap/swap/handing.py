@@ -6,7 +6,8 @@ between has changed stays where it is: no version is left whose body it could be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from types import CodeType, FunctionType, ModuleType
 
 from hotswap import walk
@@ -46,8 +47,19 @@ def hand_over(
             junction.keep(code)
         else:
             note(stray._replace(body=body))
+            # What the call makes of nested code, and calls, is of the version that it was handed over to.
+            for one, there_of in _nested_pairs(code, body):
+                note(Stray(one, there_of, stray.facts))
             junction.leads_on = junction.leads_on or id(stray.facts) in junction.spaces
     junction.handed_over = True
+
+
+def _nested_pairs(code: CodeType, body: FunctionType | CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+    """The code that is nested in some code, each with what stands in its place in the same code of a body."""
+    bodies = [body] if type(body) is CodeType else walk.codes_in(code_of(body))  # type: ignore[arg-type]
+    same = next((one for one in bodies if equal_code(one, code)), None)
+    if same is not None and same is not code:
+        yield from islice(zip(walk.codes_in(code), walk.codes_in(same), strict=True), 1, None)
 
 
 def _stray(junction: Junction, nested: NestedCode, code: CodeType) -> Stray | None:

@@ -53,6 +53,12 @@ def nested():
             yield {{helper({pass_}1), Tool({pass_}1).step({pass_}1)}}
     return inner()
 
+def lambdas():
+    while True:
+        def inner(): return (lambda: helper({pass_}1))()
+        seen = {{helper({pass_}1), inner(), (lambda: Tool({pass_}1).step({pass_}1))()}}
+        yield seen | {{*(helper({pass_}1) for _ in "1")}} | {{*map(lambda n: helper({pass_}n), "1")}}
+
 def run(jobs, done):
     for _ in jobs:
         done({{helper({pass_}1), Tool({pass_}1).step({pass_}1)}})
@@ -101,7 +107,7 @@ def program(make_package: Callable[..., ModuleType]) -> Iterator[Callable[..., P
 
 
 class TestAfterARollback:
-    @pytest.mark.parametrize("name", ["rows", "nested"])
+    @pytest.mark.parametrize("name", ["rows", "nested", "lambdas"])
     def test_a_call_that_began_before_the_swap_keeps_its_version_in_the_next_swap(
         self, program: Callable[..., Program], name: str
     ) -> None:
@@ -201,7 +207,7 @@ class TestAfterARollback:
 
 
 class TestAfterAHandover:
-    @pytest.mark.parametrize("name", ["rows", "nested"])
+    @pytest.mark.parametrize("name", ["rows", "nested", "lambdas"])
     def test_a_loop_that_the_next_version_changes_goes_on_with_the_one_before(
         self, program: Callable[..., Program], name: str
     ) -> None:
@@ -223,11 +229,12 @@ class TestAfterAHandover:
         assert rollout.drained.wait(20)
         assert another.drained.wait(20)
 
+    @pytest.mark.parametrize("name", ["rows", "nested", "lambdas"])
     def test_a_loop_that_the_next_version_leaves_alone_has_its_time_again(
-        self, program: Callable[..., Program]
+        self, program: Callable[..., Program], name: str
     ) -> None:
         made = program()
-        flow = made.core.rows()
+        flow = getattr(made.core, name)()
         assert next(flow) == {"1"}
         assert made.apply("2", 0, handover=0).drained.wait(20)
         assert next(flow) == {"2"}
@@ -286,11 +293,12 @@ class TestAfterAHandover:
         assert first.drained.wait(20)
         assert rollout.drained.wait(20)
 
-    def test_in_a_rollback_too(self, program: Callable[..., Program]) -> None:
+    @pytest.mark.parametrize("name", ["rows", "nested", "lambdas"])
+    def test_in_a_rollback_too(self, program: Callable[..., Program], name: str) -> None:
         made = program()
         made.apply("2", 1)
         made.apply("3", 0)
-        flow = made.core.rows()
+        flow = getattr(made.core, name)()
         assert next(flow) == {"3"}
         made.patcher.rollback()
         for _ in range(2):
@@ -310,9 +318,10 @@ def test_any_way_there_and_back(program: Callable[..., Program], steps: str) -> 
     flows: list[Any] = []
     live = [("1", 0)]
     for number, step in enumerate(steps, 2):
-        flow = made.core.rows()
-        assert next(flow) == {live[-1][0]}
-        flows.append(flow)
+        for begin in (made.core.rows, made.core.lambdas):
+            flow = begin()
+            assert next(flow) == {live[-1][0]}
+            flows.append(flow)
         if step == "b":
             if len(live) == 1 or made.patcher.current is None:
                 break
