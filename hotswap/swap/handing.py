@@ -56,7 +56,7 @@ def hand_over(
 
 def _nested_pairs(code: CodeType, body: FunctionType | CodeType) -> Iterator[tuple[CodeType, CodeType]]:
     """The code that is nested in some code, each with what stands in its place in the same code of a body."""
-    bodies = [body] if type(body) is CodeType else walk.codes_in(code_of(body))  # type: ignore[arg-type]
+    bodies = [body] if type(body) is CodeType else walk.codes_in(code_of(body))
     same = next((one for one in bodies if equal_code(one, code)), None)
     if same is not None and same is not code:
         yield from islice(zip(walk.codes_in(code), walk.codes_in(same), strict=True), 1, None)
