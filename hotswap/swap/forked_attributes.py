@@ -46,16 +46,17 @@ class Attribute(walk.Fork):
         ways: what it is for whom; `walk.MISSING` where the class has none of its own.
     """
 
-    __slots__ = ("__weakref__", "cls", "name")
+    __slots__ = ("__weakref__", "_held", "cls", "name")
 
     ways: Ways
 
     def __init__(self, cls: type, name: str, ways: Ways) -> None:
         self.cls, self.name, self.ways = cls, name, ways
+        self._held: dict[int, _Held] = {}  # kept here, since a `weakref.WeakMethod` keeps nothing
 
     def __getattr__(self, name: str) -> Any:
         # Who reads the namespace of the class finds this object, and asks it for `fget`, or `__isabstractmethod__`.
-        if name in ("__weakref__", "cls", "name", "ways"):
+        if name in ("__weakref__", "_held", "cls", "name", "ways"):
             raise AttributeError(name)  # a copy that is being made has nothing yet
         return getattr(self.ways.of(caller(_frame(1))), name)
 
@@ -70,13 +71,14 @@ class Attribute(walk.Fork):
     def _got(self, value: Any, o: Any, owner: Any, frame: FrameType) -> Any:
         if value is walk.MISSING:
             value = self._inherited(type(o) if owner is None else owner)
-        elif (lasting := self._lasting(value, frame)) is not None:
+        elif not (o is None and type(value) is FunctionType) and (lasting := self._lasting(value, frame)) is not None:
             kind = type(value)
             if self.ways.is_of_code(value):
                 # Old code may take it to unsubscribe what it, or its predecessor, has subscribed.
-                if kind is classmethod or (kind is FunctionType and o is not None):
+                if kind is not staticmethod:
                     bound = (type(o) if owner is None else owner) if kind is classmethod else o
-                    return MethodType(_Held(_function(value), _function(lasting)), bound)
+                    held = self._held.setdefault(id(value), _Held(_function(value), _function(lasting)))
+                    return MethodType(held, bound)
             else:
                 value = lasting
         getter = _hook(type(value), "__get__")
