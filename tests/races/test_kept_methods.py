@@ -95,6 +95,7 @@ class Old:
 
     def __init__(self, program: Program) -> None:
         self.listeners: list[Any] = []
+        self.weak: list[weakref.WeakMethod[Any]] = []
         self._go, self._begun = threading.Event(), threading.Event()
         self._answer: list[Any] = []
         self._thread = threading.Thread(target=self._run, args=(program.core.called, program.thing))
@@ -104,7 +105,12 @@ class Old:
             self._begun.set()
             assert self._go.wait(10)
 
-        self._answer += called(thing, go, self.listeners.append, self.listeners.remove)
+        self._answer += called(thing, go, self.listeners.append, self._unsubscribe)
+
+    def _unsubscribe(self, bound: Any) -> list[bool]:
+        self.listeners.remove(bound)
+        self.weak.append(weakref.WeakMethod(bound))
+        return [method() is not None for method in self.weak]  # those before were held by nobody else
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -169,8 +175,8 @@ def test_of_new_code_while_old_code_is_in_flight_lead_on(program: Program) -> No
 def test_an_old_call_unsubscribes_what_it_has_subscribed(program: Program) -> None:
     with Old(program) as old:
         rollout = program.apply("2")
-        version, called, removed, _ = old.ends()
-        assert (version, called, removed) == ("1", ["1"] * 3, [None, None])
+        version, called, alive, _ = old.ends()
+        assert (version, called, alive) == ("1", ["1"] * 3, [[True], [True, True]])
         assert old.listeners == []
     assert rollout.drained.wait(10)
 
