@@ -28,6 +28,9 @@ __all__ = ["Handover"]
 _FIRST_LOOK = 1.0
 """Seconds until calls are looked for the first time; each look comes after twice the time of the one before."""
 
+_LONGEST_PAUSE = 600.0
+"""Seconds between two looks at most: a look passes over the heap, and what has ended unseen keeps forks in place."""
+
 
 class Handover:
     """Hands the calls over that one swap has left in flight. Lives until they have drained.
@@ -94,7 +97,7 @@ class Handover:
             if not settling.cancelled:
                 self._tell(*self._hand_over(drain, settling))
         else:
-            self._pause *= 2
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             with self._change:
                 drain.let_go_of_unused()
                 self._narrow(drain, settling)

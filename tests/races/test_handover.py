@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 import hotswap
+import hotswap.handover
 from hotswap import Patch, Patcher, walk
 from tests.races.threads import forks_go
 from tests.waiting import until
@@ -418,6 +419,32 @@ class TestHeldCode:
         rows.close()
         assert rollout.drained.wait(20)
         assert code.co_name == "step"
+
+    def test_is_looked_for_ever_more_seldom_but_not_for_ever(
+        self, program: Callable[..., Program], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A generator that has ended, and that somebody holds, is seen by a look only."""
+        looks: list[tuple[float, Callable[[], None]]] = []
+        after = hotswap.handover.clock.after
+
+        def noted(seconds: float, call: Callable[[], None]) -> Any:
+            if getattr(call, "__qualname__", "") != "Handover._look":
+                return after(seconds, call)
+            looks.append((seconds, call))
+            return after(0.0, lambda: None)
+
+        made = program(None)
+        rows = made.core.rows(None)
+        next(rows)
+        monkeypatch.setattr(hotswap.handover.clock, "after", noted)
+        rollout = made.apply("2")
+        for _ in range(12):
+            looks[-1][1]()
+        assert [seconds for seconds, _ in looks[:4]] == [1, 2, 4, 8]
+        assert [seconds for seconds, _ in looks[-3:]] == [600] * 3
+        rows.close()
+        looks[-1][1]()
+        assert rollout.drained.wait(20)
 
 
 class TestTime:
