@@ -173,6 +173,9 @@ ONCE = (
 in processes of their own. What is left depends on the interpreter: frames, code, functions, classes, calls in flight.
 `nox -s everywhere` runs all tests on all interpreters."""
 
+FIRST_ON_PYODIDE = ("cpython", "test_definitions.py", "test_forwarding.py", "test_closures.py", "test_swap_modules.py")
+"""What always runs there; of the rest that depends on the interpreter, some files in turn."""
+
 TOGETHER = ("attrs", "click", "discovery", "ordering", "overlay", "route", "typer")
 """Adapters whose tests take less time than a process to start, and whose frameworks are small."""
 
@@ -204,6 +207,13 @@ def suite(*, once: bool, groups: int) -> list[list[Path]]:
             min(others, key=lambda part: sum(map(size_of, part))).append(path)
     parts = [*([path] for path in apart), *frameworks.values(), *others]
     return [[longest], *sorted(parts, key=lambda part: sum(map(size_of, part)), reverse=True)]
+
+
+def turn_of(session: nox.Session) -> int:
+    """Whose turn it is among the slow tests: the next one each day, or that of HOTSWAP_TURN."""
+    turn = int(os.environ.get("HOTSWAP_TURN") or datetime.now(tz=UTC).toordinal() % SLOW_TURNS + 1)
+    session.log(f"of what is slow, this is turn {turn} of {SLOW_TURNS}: HOTSWAP_TURN={turn} runs it again")
+    return turn
 
 
 def run_together(session: nox.Session, commands: Iterable[Sequence[str]]) -> None:
@@ -319,9 +329,7 @@ def tests(session: nox.Session) -> None:
         run_pytest(session, *chosen, "--dist", "worksteal", "-n", "auto")
         return
     whole = session.python == MAIN
-    turn = f"{datetime.now(tz=UTC).toordinal() % SLOW_TURNS + 1}/{SLOW_TURNS}"
-    session.env["HOTSWAP_SLOW_SHARE"] = turn
-    session.log(f"of the slow tests, this is turn {turn}: HOTSWAP_SLOW_SHARE={turn} runs them again")
+    session.env["HOTSWAP_SLOW_SHARE"] = f"{turn_of(session)}/{SLOW_TURNS}"
     if not whole:
         session.env["HOTSWAP_EVERY_NTH_POINT"] = str(EVERY_NTH_POINT)
     run_suite(session, suite(once=whole, groups=GROUPS if whole else GROUPS // 2), slow=whole)
@@ -399,14 +407,19 @@ def pyodide(session: nox.Session) -> None:
     # Without its dependencies: watchdog has no wheel for WebAssembly, and is imported only by what watches.
     session.install(*into, "--no-deps", str(built_wheel(session)))
 
-    # There is no pytest-xdist for it: an interpreter for each core takes its part.
-    parts = 1 if session.posargs else min(os.cpu_count() or 1, 4)
     node = ["node", str(here / "run.mjs"), str(folder.resolve()), str(ROOT)]
-    chosen = ["-m", "not threads and not slow and not stress"]
-    if not session.posargs:
-        chosen += [f"--ignore-glob=*/tests/{name}" for name in ONCE]
-    every = [[*node, *chosen, "--part", f"{part}/{parts}", *session.posargs] for part in range(1, parts + 1)]
-    run_together(session, every)
+    node += ["-m", "not threads and not slow and not stress"]
+    if session.posargs:
+        run_together(session, [[*node, *session.posargs]])
+        return
+    # There is no pytest-xdist for it, and it is five times slower: interpreters for all cores take a part of the files.
+    node += [f"--ignore-glob=*/tests/{name}" for name in ONCE]
+    cores = min(os.cpu_count() or 1, 4)
+    first, parts = (turn_of(session) - 1) * cores, cores * SLOW_TURNS
+    always = [f"tests/{name}" for name in FIRST_ON_PYODIDE]
+    run_together(
+        session, [[*node, *always], *([*node, "--part", f"{first + number + 1}/{parts}"] for number in range(cores))]
+    )
 
 
 @nox.session(venv_backend="none")

@@ -81,7 +81,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before the markers are asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of `slow.txt`, and leave out those of another turn: see `HOTSWAP_SLOW_SHARE` in the noxfile.
+    """Mark the tests of `slow.txt`, and leave out those of another turn: see `turn_of` in the noxfile.
 
     What is told by its whole file is not divided: `every_point` takes a share of its points.
     """
