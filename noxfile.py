@@ -413,7 +413,7 @@ def pyodide(session: nox.Session) -> None:
         run_together(session, [[*node, *session.posargs]])
         return
     # There is no pytest-xdist for it, and it is five times slower: interpreters for all cores take a part of the files.
-    node += [f"--ignore-glob=*/tests/{name}" for name in ONCE]
+    node += [f"--ignore-glob=/checkout/tests/{name}" for name in ONCE]
     cores = min(os.cpu_count() or 1, 4)
     first, parts = (turn_of(session) - 1) * cores, cores * SLOW_TURNS
     always = [f"tests/{name}" for name in FIRST_ON_PYODIDE]

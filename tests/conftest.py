@@ -47,6 +47,8 @@ ON_PYODIDE = sys.platform == "emscripten"
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """On Pyodide, leave out what needs threads as a whole, and what other parts run; elsewhere, what is about Pyodide.
 
+    What `--ignore-glob` names, as it is on Pyodide (pytest makes relative ones absolute), is in no part.
+
     The marker alone is not enough there: a module has to be imported before its markers are known, and what those
     modules import (watchdog, an HTTP client, a documentation parser) is not to be had for WebAssembly.
     """
