@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from hotswap.generation import gate, worlds
 from hotswap.swap.drain import Cloning, OldWorld
+from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.forwarding import code_of, facade, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.plan import Op, Writes
@@ -27,6 +29,7 @@ def leave(
     world: OldWorld,
     codes: Mapping[int, CodeType],
     settling: Settling,
+    attributes: Iterable[Any] = (),
     with_them: Settling | None = None,
 ) -> tuple[list[Op], list[Op]]:
     """Return the writes that put private clones and views into the globals of modules, and those that undo it.
@@ -35,6 +38,8 @@ def leave(
         world: of the generation that goes: its modules, and what its code imports meanwhile.
         codes: id of a function -> the copy of its code that its clone runs.
         settling: notes the clones.
+        attributes: what classes lose by the swap. Its functions are cloned where forks need it, but for decorators'
+            wrappers: what these wrap is in cells, which they have in common with the clones.
         with_them: what has to be settled of other modules of that generation, which go in the same commit: their
             clones are made already, and what they hold of these modules is replaced, too.
     """
@@ -55,11 +60,30 @@ def leave(
                 there.append((dict.__setitem__, facts, name, clone))
                 back.append((dict.__setitem__, facts, name, value))
                 settling.names.append((facts, name, clone))
+    for value in attributes:
+        if _is_wrapper(value, codes):
+            cloned(value, cloning)
     for cell, value, clone in cloning.cells:
         there.append((_SET_CELL, cell, clone))
         back.append((_SET_CELL, cell, value))
     settling.functions, settling.cells, settling.cloning = cloning.functions, cloning.cells, cloning
     return there, back
+
+
+def _is_wrapper(value: Any, codes: Container[int]) -> bool:
+    """Whether an attribute of a class is, or has in it, a function that holds one of ours in a cell."""
+    kind = type(value)
+    if kind in (staticmethod, classmethod):
+        return _is_wrapper(value.__func__, codes)
+    if kind is property:
+        return any(_is_wrapper(one, codes) for one in (value.fget, value.fset, value.fdel))
+    if kind is functools.cached_property:
+        return _is_wrapper(value.func, codes)
+    if kind is LRU_CACHE:
+        return _is_wrapper(value.__wrapped__, codes)
+    if kind is not FunctionType:
+        return False
+    return any(id(cell_contents(cell)) in codes for cell in value.__closure__ or ())
 
 
 def lead_back(settling: Settling) -> list[FunctionType]:

@@ -119,6 +119,10 @@ class Crossings:
         """Note attributes that change. The metaclass of a framework may do what it likes with them: it is let alone."""
         self._changed += [one for one in changed if type(one.cls) in (type, abc.ABCMeta)]
 
+    def attributes(self, *, forward: bool = True) -> list[Any]:
+        """What classes lose when the swap is made, or, with `forward` false, when it is taken back."""
+        return [one.was if forward else self._translate(one.will) for one in self._changed]
+
     def _copies(self, _: bool) -> Iterator[Op]:
         """Have who holds a function that is gone go on with a copy: so its code dies with the last of its calls."""
         return ((_CODE.__set__, one, one.__code__.replace()) for one in (*self._gone, *self._added))

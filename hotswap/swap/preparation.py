@@ -333,8 +333,9 @@ class Swap(Advance):
     def _isolation_writes(self) -> None:
         """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""
         with_them = None if self._beside is None else self._beside.settling_back
-        self._leaving.both(*leave(self._old_world, self._facts.codes, self.settling, with_them))
-        self._returning.back(*leave(self._new_world, self._facts.codes, self.settling_back))
+        lost, added = self._crossings.attributes(), self._crossings.attributes(forward=False)
+        self._leaving.both(*leave(self._old_world, self._facts.codes, self.settling, lost, with_them))
+        self._returning.back(*leave(self._new_world, self._facts.codes, self.settling_back, added))
         self._writes.include(self._leaving)
         self._writes.include(self._returning)
         for module in self.new.values():

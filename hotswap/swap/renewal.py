@@ -139,7 +139,7 @@ class Renewal:
         self._old_world = world = OldWorld(self._live.packages, self.old)
         world.last += [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
         self.settling = Settling(self.settling.nested, world)
-        self._leaving.both(*leave(world, self._facts.codes, self.settling))
+        self._leaving.both(*leave(world, self._facts.codes, self.settling, self._crossings.attributes()))
         self.settling.functions += self._pasts[True].clones()
         self._look_for_names()
         self._stay(self.old)
@@ -165,7 +165,8 @@ class Renewal:
         self._new_world = world = OldWorld(self._live.packages, self.new)
         world.last += [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
         self.settling_back = Settling(self.settling_back.nested, world)
-        self._returning.back(*leave(world, self._facts.codes, self.settling_back))
+        added = self._crossings.attributes(forward=False)
+        self._returning.back(*leave(world, self._facts.codes, self.settling_back, added))
         self.settling_back.functions += self._pasts[False].clones()
         self._stay(self.new)
 
