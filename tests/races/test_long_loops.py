@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hotswap import walk
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
 from tests.waiting import until
@@ -52,7 +53,7 @@ MOST = MORE * A_PATCH + 400
 
 def counted() -> Counter[str]:
     gc.collect()
-    return Counter(type(o).__name__ for o in gc.get_objects())
+    return Counter(walk.class_name(type(o)) for o in gc.get_objects())
 
 
 class Program(Versions):

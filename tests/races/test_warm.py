@@ -19,7 +19,7 @@ import pytest
 import structlog
 
 import hotswap
-from hotswap import BusyError, Patch, Patcher, State, StateError
+from hotswap import BusyError, Patch, Patcher, State, StateError, walk
 from tests.races.test_armed import Service, apart, served
 from tests.races.threads import Crowd, forks_go
 
@@ -390,7 +390,7 @@ class TestLettingGo:
             assert rollout.wait_settled(10)
             assert forks_go()
             gc.collect()
-            found = Counter(type(o).__name__ for o in gc.get_objects())
+            found = Counter(walk.class_name(type(o)) for o in gc.get_objects())
             return found + Counter(code=len(weakref.getweakrefs(service.held.entry)))
 
         before = flips(3)
