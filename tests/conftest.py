@@ -85,7 +85,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests of `slow.txt`, and leave out those of another turn: see `turn_of` in the noxfile.
 
-    What is told by its whole file is not divided: `every_point` takes a share of its points.
+    What is told by its whole file is not divided: `every_point` takes a share of its points. Of the tests of adapters
+    there are so many that every other one runs.
     """
     here = Path(__file__).parent
     listed = frozenset((here / "slow.txt").read_text(encoding="utf-8").split())
@@ -95,10 +96,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         name = item.nodeid.partition("[")[0].partition("tests/")[2]
         if name in listed:
             item.add_marker("slow")
-        if item.get_closest_marker("slow") and not item.path.is_relative_to(here / "every_point"):
-            place = zlib.crc32(item.nodeid.partition("tests/")[2].encode())
-            if place % turns != turn - 1:
+        place = zlib.crc32(item.nodeid.partition("tests/")[2].encode())
+        if item.get_closest_marker("slow"):
+            if place % turns != turn - 1 and not item.path.is_relative_to(here / "every_point"):
                 others.append(item)
+        elif turns > 1 and place % 2 != turn % 2 and item.path.is_relative_to(here / "adapters"):
+            others.append(item)
     if others:
         config.hook.pytest_deselected(items=others)
         gone = {*map(id, others)}
