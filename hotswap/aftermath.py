@@ -94,7 +94,7 @@ class Aftermath:
         """Return the calls that go on with code of the generation that went with the last swap of this rollout.
 
         Each with its function, file and line, the thread or task, and since when its generation is gone. Of closures,
-        generators and coroutines are among them, and plain calls are not; `open_sessions` has the sessions. It passes
+        generators, coroutines and plain calls in threads are among them; `open_sessions` has the sessions. It passes
         over the heap, with the GIL held: ask now and then, not for each request.
         """
         drain = self._drain
