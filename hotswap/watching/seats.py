@@ -10,7 +10,8 @@ is empty, so the reports under its name are of nobody.
 
 Guarantees: of the processes that watch a directory, at most one writes the plain names. Assumes that `flock` works in
 the directory (Linux passes it on to NFS and CIFS). Where it fails, nobody has the first seat, each process reports
-under its own name, and nobody clears up. Where there is no `flock` at all (Windows), one process is assumed.
+under its own name, and nobody clears up; so it is where something else than a file has the name of a lock, which is
+never waited for and never read. Where there is no `flock` at all (Windows), one process is assumed.
 Concurrency: a lock of its own, held while files are opened and locked; no user code runs under it.
 """
 
@@ -21,6 +22,7 @@ import errno
 import os
 import re
 import socket
+import stat
 import sys
 import threading
 import time
@@ -116,14 +118,13 @@ class Seat:
             if self._deaf:
                 return
             try:
-                self._take_best()
+                trouble = self._take_best()
             except FileNotFoundError:
                 return  # there is no directory: who tends the doorbell tells that
             except OSError as error:
-                self.infix = f".{self.name or own_name()}"
-                self._trouble = f"it can't be locked ({error}); each process reports under a name of its own"
-                return
-            self._trouble = None
+                self.infix, trouble = f".{self.name or own_name()}", error
+            told = f"it can't be locked ({trouble}); each process reports under a name of its own"
+            self._trouble = None if trouble is None else told
             if self._taken is not None:
                 self.infix = f".{self._taken[0]}" if self._taken[0] else ""
 
@@ -167,18 +168,25 @@ class Seat:
             os.close(self._waits)
             self._waits = None
 
-    def _take_best(self) -> None:
+    def _take_best(self) -> OSError | None:
+        """Take the first seat, else one of one's own; return why the first can't be had by anybody."""
         if self._taken is not None and not _is(self._directory / self._file(self._taken[0]), self._taken[1]):
             os.close(self._taken[1])  # the directory is another one now, or somebody removed the file
             self._taken = None
         if self._taken is not None and not self._taken[0]:
-            return
-        first = self._first()
+            return None
+        first, trouble = None, None
+        try:
+            first = self._first()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            trouble = error
         if first is not None:
             own, self._taken = self._taken, ("", first)
             if own is not None:
                 self._vacate(own)
-            return
+            return None
         if self._taken is None:
             chosen = self.name or own_name()
             # Who clears up may be looking whether the seat is empty; else two were given the same name.
@@ -186,8 +194,9 @@ class Seat:
                 descriptor = _locked(self._directory / self._file(name))
                 if descriptor is not None:
                     self._taken = (name, descriptor)
-                    return
+                    break
                 time.sleep(_PAUSE)
+        return trouble
 
     def _first(self) -> int | None:
         """The first seat, locked; None where somebody has it."""
@@ -205,8 +214,10 @@ class Seat:
     def _clear(self) -> None:
         for entry in _names(self._directory):
             match = _OTHER.fullmatch(entry)
-            if match is not None and (descriptor := _locked(self._directory / entry)) is not None:
-                self._vacate((match[1], descriptor))
+            if match is not None:
+                with contextlib.suppress(OSError):  # no file, or somebody else's: the others are cleared
+                    if (descriptor := _locked(self._directory / entry)) is not None:
+                        self._vacate((match[1], descriptor))
 
     def _vacate(self, seat: tuple[str, int]) -> None:
         """Remove what was reported from a seat that this process has, then the seat."""
@@ -233,8 +244,8 @@ def taken_seats(directory: Path) -> list[str]:
     for entry in _names(directory):
         match = _OTHER.fullmatch(entry)
         if (match is not None or entry == _FIRST) and sys.platform != "win32":
-            with contextlib.suppress(FileNotFoundError):  # it was given back between the two
-                descriptor = os.open(directory / entry, os.O_RDONLY | os.O_CLOEXEC)
+            with contextlib.suppress(FileNotFoundError, _NoFileError):  # given back between the two, or never a seat
+                descriptor = _opened(directory / entry, os.O_RDONLY)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -249,9 +260,34 @@ def _names(directory: Path) -> list[str]:
         return sorted(entry.name for entry in entries)
 
 
-def _opened(path: Path) -> int:
-    # To read: who closes a file that was open for writing rings the doorbells of all others.
-    return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o644)
+class _NoFileError(OSError):
+    """What has the name of a lock is a pipe, a device, a folder, or a link. Nothing stays open."""
+
+
+# To read: who closes a file that was open for writing rings the doorbells of all others.
+_OPEN = os.O_RDONLY | os.O_CREAT
+
+
+def _opened(path: Path, flags: int = _OPEN) -> int:
+    """Open a lock. Raises OSError where it can't be opened, or is no file: whoever may write here may have put a pipe.
+
+    It is looked at before, since some devices act when they are opened, and after that, since that is what counts.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _require_file(path, path.lstat())
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        _require_file(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _require_file(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise _NoFileError(errno.EINVAL, "it is no file", str(path))
 
 
 def _locked(path: Path) -> int | None:
@@ -285,7 +321,7 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 def _to_write(descriptor: int, path: Path) -> None:
     """Open a file for writing under the same descriptor: NFS locks no other."""
-    other = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    other = _opened(path, os.O_RDWR)
     try:
         os.dup2(other, descriptor, inheritable=False)
     finally:
@@ -295,6 +331,6 @@ def _to_write(descriptor: int, path: Path) -> None:
 def _is(path: Path, descriptor: int) -> bool:
     """Whether a descriptor is of the file that has this path now."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
