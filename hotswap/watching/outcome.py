@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hotswap.errors import HotswapError, ManifestError, PatchError, SourceError, WheelError
 
-__all__ = ["FAILED", "LIVE", "PENDING", "Failure", "Outcome", "read_marker", "write_marker"]
+__all__ = ["FAILED", "LIVE", "PENDING", "Failure", "Outcome", "is_report_on", "read_marker", "write_marker"]
 
 LIVE = ".live"
 FAILED = ".failed"
@@ -194,7 +194,9 @@ def write_marker(directory: Path, outcome: Outcome, infix: str = "") -> None:
             temporary.unlink(missing_ok=True)
         raise
     for other in others:
-        (directory / f"{outcome.drop}{infix}{other}").unlink(missing_ok=True)
+        over = directory / f"{outcome.drop}{infix}{other}"
+        if is_report_on(over, outcome.drop, unknown=True):
+            over.unlink(missing_ok=True)
 
 
 def read_marker(directory: Path, drop: str, suffix: str) -> Outcome | None:
@@ -203,6 +205,22 @@ def read_marker(directory: Path, drop: str, suffix: str) -> Outcome | None:
         return Outcome.from_json(_text(directory / f"{drop}{suffix}"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # Missing, half a file, or somebody else's: then nothing is known, and the drop is tried.
+
+
+def is_report_on(path: Path, drop: str, *, unknown: bool = False) -> bool:
+    """Whether a marker is the report on a drop: the name does not tell whose it is where drops have points in theirs.
+
+    Arguments:
+        path: of the marker.
+        drop: the name of the drop.
+        unknown: what is to be said of a marker that can't be read, or is none of ours.
+    """
+    try:
+        return Outcome.from_json(_text(path)).drop == drop
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return unknown
 
 
 def _text(path: Path) -> str:

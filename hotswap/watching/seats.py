@@ -31,6 +31,7 @@ from pathlib import Path
 
 from hotswap.errors import HotswapError
 from hotswap.events import emit
+from hotswap.watching.outcome import FAILED, LIVE, PENDING, is_report_on
 
 if sys.platform != "win32":
     import fcntl
@@ -41,7 +42,8 @@ _FIRST = ".hotswap.lock"
 _OTHER = re.compile(r"\.hotswap\.([A-Za-z0-9_-]+)\.lock")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TRIES, _PAUSE = 10, 0.01
-_KINDS = (".live", ".failed", ".pending")
+_KINDS = (LIVE, FAILED, PENDING)
+_ENDINGS = ("whl", "py")
 
 
 def own_name() -> str:
@@ -50,8 +52,12 @@ def own_name() -> str:
 
 
 def checked_name(name: object) -> str:
-    """Return the name of a watch. Raises HotswapError for what can't be a part of the name of a file."""
-    if isinstance(name, str) and _NAME.fullmatch(name):
+    """Return the name of a watch.
+
+    Raises HotswapError for what can't be a part of the name of a file, and for what a drop's own name ends with: the
+    report on a drop `shop` would have the name of another process's report on `shop.whl`.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name) and name not in _ENDINGS:
         return name
     raise HotswapError(f"a watch can't be named {name!r}", advice="give letters, digits, - and _, such as 'worker-1'")
 
@@ -225,7 +231,7 @@ class Seat:
         try:
             ends = tuple(f".{name}{kind}" for kind in _KINDS)
             for entry in _names(self._directory):
-                if entry.endswith(ends):
+                if entry.endswith(ends) and is_report_on(self._directory / entry, _drop(entry, ends)):
                     (self._directory / entry).unlink(missing_ok=True)
             (self._directory / self._file(name)).unlink(missing_ok=True)
         finally:
@@ -233,6 +239,11 @@ class Seat:
 
     def _file(self, name: str) -> str:
         return f".hotswap.{name}.lock" if name else _FIRST
+
+
+def _drop(entry: str, ends: tuple[str, ...]) -> str:
+    """The drop that a marker is about, if it is of the process whose markers end so."""
+    return next(entry.removesuffix(end) for end in ends if entry.endswith(end))
 
 
 def taken_seats(directory: Path) -> list[str]:
