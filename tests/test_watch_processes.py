@@ -306,6 +306,57 @@ class TestSeats:
                 assert watch.wait_for("rates-1", LONG).applied
             assert "rates-1.2.failed" in told(drops)
 
+    @pytest.mark.parametrize("name", [".hotswap.lock", ".hotswap.blue.lock"])
+    def test_are_for_their_owner_only(self, name: str, drops: Path) -> None:
+        with contextlib.ExitStack() as stack:
+            if "blue" in name:
+                stack.enter_context(Seat(drops).taken())
+            seat = Seat(drops)
+            seat.name = "blue"
+            stack.enter_context(seat.taken())
+            assert (drops / name).stat().st_mode & 0o777 == 0o600
+
+    @pytest.mark.parametrize("name", [".hotswap.lock", ".hotswap.blue.lock"])
+    def test_that_others_could_have_taken_are_made_anew(self, name: str, drops: Path) -> None:
+        import fcntl
+
+        with contextlib.ExitStack() as stack:
+            if "blue" in name:
+                stack.enter_context(Seat(drops).taken())
+            (drops / name).touch()
+            (drops / name).chmod(0o644)
+            stranger = stack.enter_context((drops / name).open())
+            fcntl.flock(stranger, fcntl.LOCK_EX)
+            seat = Seat(drops)
+            seat.name = "blue"
+            stack.enter_context(seat.taken())
+            assert seat.infix == (".blue" if "blue" in name else "")
+            assert (drops / name).stat().st_mode & 0o777 == 0o600
+            assert seats.taken_seats(drops) == sorted({"", seat.infix}, reverse=True)
+
+    def test_are_taken_as_they_are_where_there_are_no_modes(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*args: Any) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        (drops / ".hotswap.lock").touch()
+        (drops / ".hotswap.lock").chmod(0o666)
+        monkeypatch.setattr("os.fchmod", refuse)
+        with Seat(drops).taken():
+            other = Seat(drops)
+            with other.taken():
+                assert other.infix == f".{own_name()}"
+
+    def test_that_can_not_be_opened_count_as_taken(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever pushes as another user waits for them."""
+
+        def refuse(*args: Any) -> int:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        with Seat(drops).taken():
+            monkeypatch.setattr(seats, "_opened_as_it_is", refuse)
+            assert taken_seats(drops) == [""]
+            monkeypatch.undo()
+
     def test_a_marker_of_nobody_is_left_alone(self, drops: Path, apply: Recorder) -> None:
         """Only what was reported from a seat is cleared away with it."""
         (drops / "shop.py.else.live").write_text("{}")

@@ -8,7 +8,13 @@ A seat is a hidden file that is locked (`flock`) for as long as it is taken: the
 ends, however that happens. Whoever has the first seat clears up behind those that are gone: a seat that can be locked
 is empty, so the reports under its name are of nobody.
 
-Guarantees: of the processes that watch a directory, at most one writes the plain names. Assumes that `flock` works in
+A lock is readable for its owner only (mode 0600): whoever may open a file may lock it, and anybody who can read the
+directory could take the first seat. One that others may open (of somebody else's making, since we make none) may be
+open already; so it is not tightened but replaced, and who had it has it no more. Where modes can't be set, as on FAT or
+CIFS, it is taken as it is.
+
+Guarantees: of the processes that watch a directory, at most one writes the plain names (two, until their next look,
+where both replace a lock at the same moment that others might have opened). Assumes that `flock` works in
 the directory (Linux passes it on to NFS and CIFS). Where it fails, nobody has the first seat, each process reports
 under its own name, and nobody clears up; so it is where something else than a file has the name of a lock, which is
 never waited for and never read. Where there is no `flock` at all (Windows), one process is assumed.
@@ -249,20 +255,27 @@ def _drop(entry: str, ends: tuple[str, ...]) -> str:
 def taken_seats(directory: Path) -> list[str]:
     """The infixes of all processes that watch a directory now: `""` for the first, `".NAME"` for others.
 
-    Raises OSError where that can't be known.
+    A lock that this user may not open counts as taken: the first clears away those that are not. Raises OSError where
+    nothing can be known.
     """
     found = []
     for entry in _names(directory):
         match = _OTHER.fullmatch(entry)
         if (match is not None or entry == _FIRST) and sys.platform != "win32":
-            with contextlib.suppress(FileNotFoundError, _NoFileError):  # given back between the two, or never a seat
+            infix = "" if match is None else f".{match[1]}"
+            try:
                 descriptor = _opened(directory / entry, os.O_RDONLY)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    found.append("" if match is None else f".{match[1]}")
-                finally:
-                    os.close(descriptor)
+            except PermissionError:
+                found.append(infix)
+                continue
+            except (FileNotFoundError, _NoFileError):
+                continue  # it was given back between the two, or never was a seat
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(infix)
+            finally:
+                os.close(descriptor)
     return found
 
 
@@ -278,8 +291,33 @@ class _NoFileError(OSError):
 # To read: who closes a file that was open for writing rings the doorbells of all others.
 _OPEN = os.O_RDONLY | os.O_CREAT
 
+_MODE = 0o600
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
 
 def _opened(path: Path, flags: int = _OPEN) -> int:
+    """Open a lock, and make it anew where others may open it, too. Raises OSError."""
+    descriptor = _opened_as_it_is(path, flags)
+    if flags & os.O_CREAT and _tightened(descriptor):
+        try:
+            if _is(path, descriptor):
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+        descriptor = _opened_as_it_is(path, flags)
+    return descriptor
+
+
+def _tightened(descriptor: int) -> bool:
+    """Whether others could open a lock, and can't any more."""
+    if sys.platform == "win32" or not os.fstat(descriptor).st_mode & _OTHERS:
+        return False
+    with contextlib.suppress(OSError):  # somebody else's, or a file system without modes: then it is taken as it is
+        os.fchmod(descriptor, _MODE)
+    return not os.fstat(descriptor).st_mode & _OTHERS
+
+
+def _opened_as_it_is(path: Path, flags: int) -> int:
     """Open a lock. Raises OSError where it can't be opened, or is no file: whoever may write here may have put a pipe.
 
     It is looked at before, since some devices act when they are opened, and after that, since that is what counts.
@@ -287,7 +325,7 @@ def _opened(path: Path, flags: int = _OPEN) -> int:
     with contextlib.suppress(FileNotFoundError):
         _require_file(path, path.lstat())
     flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags, 0o644)
+    descriptor = os.open(path, flags, _MODE)
     try:
         _require_file(path, os.fstat(descriptor))
     except BaseException:
