@@ -359,6 +359,53 @@ class TestPlaces:
         (drops / "a").chmod(0o1777)
         Trust(unsigned=True).check_directory(inner)
 
+    @pytest.mark.parametrize("inside", [False, True], ids=["the directory", "one above it"])
+    def test_reached_by_a_link_that_everybody_may_change(self, inside: bool, drops: Path, tmp_path: Path) -> None:
+        public = tmp_path / "public"
+        public.mkdir()
+        public.chmod(0o777)
+        (drops / "inner").mkdir(mode=0o755)
+        (public / "link").symlink_to(drops)
+        directory = public / "link" / "inner" if inside else public / "link"
+        error = refused("directory-writable", lambda: Trust(unsigned=True).check_directory(directory))
+        assert error.reason.startswith(f"{public}, which leads to {directory}, can be written by everybody")
+        public.chmod(0o1777)
+        Trust(unsigned=True).check_directory(directory)
+        public.chmod(0o755)
+        Trust(unsigned=True).check_directory(directory)
+
+    def test_reached_by_a_link_to_a_link_that_everybody_may_change(self, drops: Path, tmp_path: Path) -> None:
+        public = tmp_path / "public"
+        public.mkdir()
+        public.chmod(0o777)
+        (public / "inner").symlink_to("../drops")
+        assert drops.name == "drops"
+        (tmp_path / "link").symlink_to("public/inner")
+        refused("directory-writable", lambda: Trust(unsigned=True).check_directory(tmp_path / "link"))
+
+    def test_in_a_sticky_directory_links_and_directories_have_to_be_of_who_is_trusted(
+        self, drops: Path, tmp_path: Path
+    ) -> None:
+        public = tmp_path / "public"
+        public.mkdir()
+        public.chmod(0o1777)
+        (public / "link").symlink_to(drops)
+        try:
+            os.chown(public / "link", 54321, 54321, follow_symlinks=False)
+        except PermissionError:
+            pytest.skip("only root may give files away")
+        refused("directory-owner", lambda: Trust(unsigned=True).check_directory(public / "link"))
+        os.chown(public / "link", 0, 0, follow_symlinks=False)
+        Trust(unsigned=True).check_directory(public / "link")
+        os.chown(public, 54321, 54321)
+        refused("directory-owner", lambda: Trust(unsigned=True).check_directory(public / "link"))
+
+    def test_reached_by_links_that_lead_round(self, tmp_path: Path) -> None:
+        (tmp_path / "a").symlink_to("b")
+        (tmp_path / "b").symlink_to("a")
+        with pytest.raises(OSError, match="symbolic links"):
+            Trust(unsigned=True).check_directory(tmp_path / "a")
+
     def test_owners(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (drops / "shop.py").write_bytes(b"")
         mine = os.geteuid()
