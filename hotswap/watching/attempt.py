@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 
 from packaging.version import Version
 
-from hotswap.errors import BusyError, HotswapError, PatchError, TrustError
+from hotswap.errors import HotswapError, PatchError, TrustError
 from hotswap.patch import MANIFEST, Patch
 from hotswap.rollout import Record, Rollout
 from hotswap.stopping import is_interrupt
 from hotswap.trust import Waiting
+from hotswap.watching.delays import CIRCUMSTANCES
 from hotswap.watching.gate import Gate
 from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.scanning import GO, Drop, digest_of
@@ -82,7 +83,7 @@ def take(
         try:
             return Taken(drop, digest_of(drop.path), None, failure)
         except OSError as unreadable:
-            return Taken(drop, drop.look.stamp, None, Failure.unreadable(unreadable))
+            return _unreadable(unreadable)
     return Taken(drop, patch.digest, patch, None)
 
 
@@ -94,12 +95,17 @@ def _take_through(gate: Gate, drop: Drop, running: Callable[[], Mapping[str, Ver
         if not isinstance(found, Waiting):
             _check_manifest(found, drop)
     except OSError as unreadable:
-        return Taken(drop, drop.look.stamp, None, Failure.unreadable(unreadable))
+        return _unreadable(unreadable)
     except Exception as error:  # noqa: BLE001 - as in `take`
         # By its looks and not by its bytes: it may be refused for its signature, its owner, or what lies beside it, and
         # has to be judged again when those are other ones.
         return Taken(drop, drop.look.stamp, None, _failure(error, running))
     return found if isinstance(found, Waiting) else Taken(drop, found.digest, found, None)
+
+
+def _unreadable(error: OSError) -> Waiting:
+    """The drop itself could not be read, so nothing is known of its bytes."""
+    return Waiting(f"the drop can't be read ({Failure.of(error).reason}); it is tried again")
 
 
 def _single_file(name: str) -> TrustError:
@@ -127,7 +133,7 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, R
 
     Returns the outcome, and the rollout if it went live: it may be taken back at any time.
 
-    Raises BusyError where `apply` does: it says nothing of the drop, which has to wait.
+    Raises what `apply` raises of `CIRCUMSTANCES`: that says nothing of the drop, which has to wait.
     """
     began = time.monotonic()
     failure = taken.failure
@@ -149,7 +155,7 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, R
                 time=datetime.now(UTC),
                 rolled_out=rollout.patch.digest,
             )
-        except BusyError:
+        except CIRCUMSTANCES:
             raise
         except BaseException as error:
             # A worker has nobody to pass an interrupt to, a `scan` in the main thread has: the user at the keyboard.

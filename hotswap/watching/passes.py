@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from hotswap.errors import BusyError
+from hotswap.errors import BusyError, HotswapError
 from hotswap.events import Level, emit
 from hotswap.trust import Waiting
 from hotswap.watching.attempt import Taken, attempt, take
-from hotswap.watching.delays import Delays
+from hotswap.watching.delays import CIRCUMSTANCES, Delays
 from hotswap.watching.ledger import Ledger
-from hotswap.watching.outcome import Outcome
+from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.reports import report
 from hotswap.watching.scanning import Bounds, Drop, Scanner, look_at
 
@@ -33,6 +33,8 @@ __all__ = ["Passes"]
 
 _RETRY = 0.2
 """Seconds until drops that wait for a busy patcher are tried again."""
+_LONGEST_RETRY = 30.0
+"""Seconds until that at most, where they wait for something else: it is doubled at each try."""
 
 
 class Passes:
@@ -66,6 +68,7 @@ class Passes:
         self._scanner = Scanner(directory, settle, bounds=bounds)
         self.stopping = stopping
         self.delays = Delays(ledger)
+        self._held, self._tries, self._retry_at = "", 0, 0.0  # why drops wait, how often they did, and until when
         self.settled: Mapping[str, str] = {}
         """Name -> stamp of the bytes that came to something; replaced, never changed."""
 
@@ -90,13 +93,18 @@ class Passes:
         outcomes: list[Outcome] = []
         if self._gate is not None and self._gate.closed():
             return (), None
-        drops, due = self._scanner.scan(everything=everything)
+        drops, due = self._scanner.scan(everything=everything, asked=self._ledger.asked_again)
         present = self._scanner.present
         if present is not None:
             self._ledger.gone(present)
             self.delays.only(present)
             # What comes back has come to nothing yet, even if it looks the same.
-            self.settled = {name: stamp for name, stamp in self.settled.items() if name in present}
+            # So has what somebody wants to be tried again.
+            self.settled = {
+                name: stamp
+                for name, stamp in self.settled.items()
+                if name in present and name not in self._ledger.reopened
+            }
         for other in self._scanner.ignored():
             level: Level = "warning" if other.meant else "info"
             emit("drop.ignored", level=level, directory=self._directory, drop=other.name, reason=other.reason)
@@ -104,32 +112,49 @@ class Passes:
                 self._ledger.tell(Outcome.ignored(other.name, other.reason))
         taken = [one for drop in drops if (one := self._take(drop, settled)) is not None]
         taken.sort(key=lambda one: one.order)
-        for number, one in enumerate(taken):
+        held = None if everything or time.monotonic() >= self._retry_at else self._held
+        for one in taken:
             if self.stopping.is_set():
                 break
             if not self._unchanged(one.drop):
                 continue  # These bytes are half of something, or history: the new ones settle.
-            try:
-                outcomes.append(self._finish(one, settled))
-            except BusyError as busy:  # No verdict. The later ones wait too, or they would overtake it.
-                self.delays.busy(busy, taken[number:])
-                due = _RETRY if due is None else min(due, _RETRY)
-                break
-            self.delays.over(one.drop.name)
+            if held is None or one.patch is None:
+                try:
+                    outcomes.append(self._finish(one, settled))
+                except CIRCUMSTANCES as error:  # No verdict. The later ones wait too, or they would overtake it.
+                    held = self._hold(error)
+                else:
+                    self.delays.over(one.drop.name)
+                    if one.patch is not None:
+                        self._tries = 0
+                    continue
+            self.delays.wait(one.drop.name, held, one.digest, one.version)
+            left = max(self._retry_at - time.monotonic(), 0.0)
+            due = left if due is None else min(due, left)
         return tuple(outcomes), due
+
+    def _hold(self, error: HotswapError) -> str:
+        """Note that drops have to wait, and until when; return why.
+
+        What may be loaded and checked at each try is tried less and less often.
+        """
+        self._tries = 0 if isinstance(error, BusyError) else self._tries + 1
+        self._retry_at = time.monotonic() + min(_RETRY * 2**self._tries, _LONGEST_RETRY)
+        self._held = Failure.of(error).reason
+        return self._held
 
     def _take(self, drop: Drop, settled: Callable[[], None]) -> Taken | None:
         """Read the drop's bytes, once; None where they are dealt with, or wait for what has to come with them."""
         if drop.look.lacks is not None:
-            self.delays.lacking(drop.name, drop.look.lacks)
+            self.delays.wait(drop.name, drop.look.lacks)
             return None
         taken = take(drop, self._running, self._gate, single_files=self._bounds.single_files)
         if isinstance(taken, Waiting):
-            self.delays.lacking(drop.name, taken.reason)
+            self.delays.wait(drop.name, taken.reason)
             return None
         known = self._ledger.recall(drop.name, taken.digest)
-        again = self._ledger.came_again(drop)
-        if known is None or (again and known.passing):
+        again = self._ledger.came_again(drop) or drop.name in self._ledger.reopened
+        if known is None:
             return replace(taken, again=again)
         self.delays.over(drop.name)
         if again:
@@ -145,8 +170,7 @@ class Passes:
         outcome, news = self._ledger.enter(taken, *attempt(self._admitted, taken))
         if news:
             report(outcome, time.monotonic() - began)
-        if outcome.final:
-            self._publish(taken.drop, settled)
+        self._publish(taken.drop, settled)
         return outcome
 
     def _admitted(self, patch: Patch) -> Rollout:

@@ -271,11 +271,14 @@ class Scanner:
         self._passed: dict[str, float | None] = {}  # name -> since when it is seen, None once it was told
         self._untold: list[Ignored] = []
 
-    def scan(self, *, everything: bool = False) -> tuple[list[Drop], float | None]:
+    def scan(
+        self, *, everything: bool = False, asked: Callable[[Container[str]], Container[str]] = lambda _: ()
+    ) -> tuple[list[Drop], float | None]:
         """Look at every drop once.
 
         Arguments:
             everything: also give drops that were dealt with and look as they did then.
+            asked: tells which drops somebody wants to be dealt with again, from all names in the directory.
 
         Returns the settled drops by name, and in how many seconds the next waiting one may have settled, or None.
         """
@@ -285,6 +288,7 @@ class Scanner:
         seen: dict[str, _Seen] = {}
         names, others, everything_there = self._listing()
         gone: set[str] = set()
+        again = () if names is None else asked(everything_there)
         for name in names or ():
             path = self._directory / name
             try:
@@ -299,6 +303,7 @@ class Scanner:
                 due = self._settle if due is None else min(due, self._settle)
                 continue
             seen[name] = known
+            known.handled = known.handled and name not in again
             left = known.since + self._settle - now
             if left > 0:
                 due = left if due is None else min(due, left)
