@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,7 +38,7 @@ from hotswap.trust import (
     receive,
 )
 from hotswap.watching import Watch
-from tests.signing import ALICE, MALLORY, sign
+from tests.signing import ALICE, MALLORY, sign, signature_of
 from tests.wheels import build_wheel
 
 pytestmark = pytest.mark.threads
@@ -521,9 +521,10 @@ class TestWatches:
         other = Patch.from_sources({f"{shop.package.__name__}.other": "X = 1\n"})
         with shop.patcher.stage(other):
             sign(wheel)
-            shop.until(lambda: not pending.exists())
+            shop.until(lambda: "is not signed" not in told(pending)["reason"])
             assert shop.package.PRICE == 1
         assert shop.watch.wait_for(wheel.name, LONG).applied
+        assert not pending.exists()
 
     def test_forget_what_goes_away_unsigned(self, shop: Shop) -> None:
         wheel = shop.wheel("1.1", 2, None)
@@ -551,6 +552,54 @@ class TestWatches:
         sign(wheel)
         shop.until(lambda: not wheel.with_name(f"{wheel.name}.pending").exists())
         assert shop.package.PRICE == 2
+        assert len(shop.patcher.history()) == 1
+
+    @pytest.mark.parametrize("why", ["expired", "another key"])
+    def test_leave_alone_what_is_live_when_its_signature_is_bygone(
+        self, why: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wheel = shop.wheel("1.1", 2)
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        sign(wheel, comment=Comment(file=wheel.name, expires=soon))
+        assert shop.watch.wait_for(wheel.name, LONG).applied
+        if why == "expired":
+            monkeypatch.setattr(policy, "datetime", SimpleNamespace(now=lambda _: soon))
+        else:
+            sign(wheel, MALLORY)
+        os.utime(wheel)
+        shop.watch.scan()
+        assert shop.watch.wait_for(wheel.name, LONG).applied
+        assert not wheel.with_name(f"{wheel.name}.failed").exists()
+        shop.patcher.rollback()
+        other = shop.wheel("1.2", 3)
+        sign(other, MALLORY)
+        os.utime(wheel)
+        assert shop.watch.wait_for(other.name, LONG).code == "key-unknown"
+        shop.until(lambda: shop.watch.outcomes[wheel.name].code is not None)
+        assert shop.package.PRICE == 1
+
+    def test_tell_when_what_is_live_is_revoked(self, shop: Shop) -> None:
+        wheel = shop.wheel("1.1", 2)
+        assert shop.watch.wait_for(wheel.name, LONG).applied
+        shop.watch.stop()
+        revoked = Trust(keys=[ALICE.public], revoked=[ALICE.public.name])
+        with shop.patcher.watch(shop.drops, interval=0.1, trust=revoked) as watch:
+            assert watch.wait_for(wheel.name, LONG).code == "key-revoked"
+        assert shop.package.PRICE == 2
+
+    def test_wait_for_the_rest_of_a_push_that_was_killed(self, shop: Shop) -> None:
+        """Its signature is there, and its bytes are not: what is live by the old ones stays so."""
+        wheel = shop.wheel("1.1", 2)
+        assert shop.watch.wait_for(wheel.name, LONG).applied
+        good = wheel.with_name(f"{wheel.name}.minisig").read_bytes()
+        wheel.with_name(f"{wheel.name}.minisig").write_bytes(signature_of(b"other bytes", Comment(file=wheel.name)))
+        pending = wheel.with_name(f"{wheel.name}.pending")
+        shop.until(pending.exists)
+        assert "is of other bytes" in told(pending)["reason"]
+        assert wheel.with_name(f"{wheel.name}.live").exists()
+        assert not wheel.with_name(f"{wheel.name}.failed").exists()
+        wheel.with_name(f"{wheel.name}.minisig").write_bytes(good)
+        shop.until(lambda: not pending.exists())
         assert len(shop.patcher.history()) == 1
 
     def test_do_not_begin_where_others_may_write(self, shop: Shop, tmp_path: Path) -> None:

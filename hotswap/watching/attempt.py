@@ -56,6 +56,7 @@ def take(
     gate: Gate | None = None,
     *,
     single_files: bool = True,
+    stands: Callable[[str], bool] = lambda _: False,
 ) -> Taken | Waiting:
     """Read the bytes of a drop. Never raises an Exception: a drop that makes no patch is a failure to report.
 
@@ -64,11 +65,12 @@ def take(
         running: returns what is live; a failure says that too.
         gate: the policy that it has to pass; None: everything passes.
         single_files: whether a `.py` file may be dropped, where there is no policy that says so.
+        stands: tells of a patch's digest whether it was applied from this drop, and is live.
 
     Returns what it lacks instead, where that may still come.
     """
     if gate is not None:
-        return _take_through(gate, drop, running)
+        return _take_through(gate, drop, running, stands)
     if drop.path.suffix == ".py" and not single_files:
         return Taken(drop, drop.look.stamp, None, _failure(_single_file(drop.name), running))
     try:
@@ -87,11 +89,13 @@ def take(
     return Taken(drop, patch.digest, patch, None)
 
 
-def _take_through(gate: Gate, drop: Drop, running: Callable[[], Mapping[str, Version]] | None) -> Taken | Waiting:
+def _take_through(
+    gate: Gate, drop: Drop, running: Callable[[], Mapping[str, Version]] | None, stands: Callable[[str], bool]
+) -> Taken | Waiting:
     try:
         if drop.look.odd is not None and drop.look.many:
             raise TrustError(drop.look.odd, code="too-many-files", advice="drop less, or raise Trust(max_files=...)")
-        found = gate.take(drop.name)
+        found = gate.take(drop.name, stands)
         if not isinstance(found, Waiting):
             _check_manifest(found, drop)
     except OSError as unreadable:

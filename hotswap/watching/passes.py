@@ -148,7 +148,7 @@ class Passes:
         if drop.look.lacks is not None:
             self.delays.wait(drop.name, drop.look.lacks)
             return None
-        taken = take(drop, self._running, self._gate, single_files=self._bounds.single_files)
+        taken = self._read(drop)
         if isinstance(taken, Waiting):
             self.delays.wait(drop.name, taken.reason)
             return None
@@ -163,6 +163,13 @@ class Passes:
             self._ledger.stays(known, drop)
         self._publish(drop, settled)
         return None
+
+    def _read(self, drop: Drop) -> Taken | Waiting:
+        def stands(digest: str) -> bool:
+            known = self._ledger.outcomes.get(drop.name)
+            return known is not None and known.applied and known.digest == digest
+
+        return take(drop, self._running, self._gate, single_files=self._bounds.single_files, stands=stands)
 
     def _finish(self, taken: Taken, settled: Callable[[], None]) -> Outcome:
         """Apply what was taken, and report: to the memory and beside the drop, then in the log."""
