@@ -335,6 +335,110 @@ class TestReading:
 
 
 @needs_posix
+class TestLinks:
+    """As Kubernetes mounts a ConfigMap or a Secret: `NAME -> ..data/NAME`, `..data -> ..2026_11_26`."""
+
+    TRUST = Trust(keys=[ALICE.public], links=True)
+
+    def mounted(self, drops: Path, version: str = "1.1", *, turn: str = "1") -> str:
+        folder = drops / f"..{turn}"
+        folder.mkdir(mode=0o755)
+        wheel = build_wheel(folder, "shop", version, {"shop/__init__.py": f"__version__ = {version!r}\n"})
+        sign(wheel)
+        (drops / "..tmp").symlink_to(folder.name)
+        (drops / "..tmp").rename(drops / "..data")
+        for name in (wheel.name, f"{wheel.name}.minisig"):
+            if not (drops / name).is_symlink():
+                (drops / name).symlink_to(f"..data/{name}")
+        return wheel.name
+
+    def test_that_stay_within_are_followed_where_that_is_allowed(self, drops: Path) -> None:
+        name = self.mounted(drops)
+        refused("link-symbolic", lambda: receive(Trust(keys=[ALICE.public]), drops, name))
+        found = receive(self.TRUST, drops, name)
+        assert isinstance(found, Delivery)
+        assert (found.data, found.key) == ((drops / name).read_bytes(), ALICE.public.name)
+
+    @pytest.mark.parametrize(
+        "target",
+        ["/etc/passwd", "../outside.whl", "..data/../../outside.whl", "sub/../../outside.whl", ".", "sub/..", "out/x"],
+    )
+    def test_that_lead_out_are_refused(self, target: str, drops: Path) -> None:
+        self.mounted(drops)
+        (drops.parent / "outside.whl").write_bytes(b"x")
+        (drops / "sub").mkdir(mode=0o755)
+        (drops / "out").symlink_to(drops.parent)
+        (drops / "evil.whl").symlink_to(target)
+        refused("link-outside", lambda: receive(Trust(unsigned=True, links=True), drops, "evil.whl"))
+
+    def test_that_lead_round_or_nowhere_can_not_be_read(self, drops: Path) -> None:
+        (drops / "a.whl").symlink_to("b.whl")
+        (drops / "b.whl").symlink_to("a.whl")
+        (drops / "c.whl").symlink_to("nowhere.whl")
+        for name in ("a.whl", "c.whl"):
+            with pytest.raises(OSError, match=r"symbolic links|No such file"):
+                receive(Trust(unsigned=True, links=True), drops, name)
+
+    def test_are_judged_by_what_they_lead_to(self, drops: Path) -> None:
+        name = self.mounted(drops)
+        trust = self.TRUST
+        real = drops / "..1" / name
+        real.chmod(0o666)
+        refused("file-writable", lambda: receive(trust, drops, name))
+        real.chmod(0o644)
+        real.parent.chmod(0o777)
+        refused("directory-writable", lambda: receive(trust, drops, name))
+        real.parent.chmod(0o755)
+        (drops / "twin").hardlink_to(real)
+        refused("link-hard", lambda: receive(trust, drops, name))
+        (drops / "twin").unlink()
+        real.unlink()
+        os.mkfifo(real)
+        refused("not-a-file", lambda: receive(trust, drops, name))
+        real.unlink()
+        real.mkdir()
+        refused("not-a-file", lambda: receive(trust, drops, name))
+
+    def test_of_somebody_else_are_refused(self, drops: Path) -> None:
+        name = self.mounted(drops)
+        try:
+            os.chown(drops / "..data", 54321, 54321, follow_symlinks=False)
+        except PermissionError:
+            pytest.skip("only root may give files away")
+        error = refused("file-owner", lambda: receive(self.TRUST, drops, name))
+        assert f"the link ..data to which {name} leads" in error.reason
+
+    def test_leave_no_descriptor(self, drops: Path) -> None:
+        name = self.mounted(drops)
+        before = len(list(Path("/dev/fd").iterdir()))
+        receive(self.TRUST, drops, name)
+        (drops / "evil.whl").symlink_to("..1/../../x")
+        refused("link-outside", lambda: receive(Trust(unsigned=True, links=True), drops, "evil.whl"))
+        assert len(list(Path("/dev/fd").iterdir())) == before
+
+    def test_a_watch_sees_that_they_lead_elsewhere(self, make_package: Callable[..., ModuleType], drops: Path) -> None:
+        package = make_package({"__init__.py": "PRICE = 1\n"})
+        patcher = hotswap.Patcher([package.__name__])
+        trust = Trust(unsigned=True, kinds=["file"], links=True)
+        name = f"{package.__name__}.py"
+        with patcher.watch(drops, interval=0.1, trust=trust) as watch:
+            for price in (2, 3):
+                folder = drops / f"..{price}"
+                folder.mkdir(mode=0o755)
+                (folder / name).write_text(f"PRICE = {price}\n")
+                (drops / "..tmp").symlink_to(folder.name)
+                (drops / "..tmp").rename(drops / "..data")
+                if price == 2:
+                    (drops / name).symlink_to(f"..data/{name}")
+                assert watch.wait_for(name, LONG).applied
+                assert price == package.PRICE
+
+    def test_option_is_yes_or_no(self) -> None:
+        with pytest.raises(TypeError, match="links"):
+            Trust(unsigned=True, links="within")  # type: ignore[arg-type]  # that is the point
+
+
+@needs_posix
 class TestPlaces:
     def test_a_directory_that_everybody_may_write_to(self, drops: Path) -> None:
         drops.chmod(0o777)

@@ -63,7 +63,7 @@ def receive(trust: Trust, directory: Path, name: str, *, signed: bool = True) ->
     Raises TrustError for what may not run, OSError where it can't be read.
     """
     check_name(name)
-    with opened(directory, trust.limits().owners) as folder:
+    with opened(directory, trust.limits().owners, links=trust.links) as folder:
         kind = _kind(name)
         if kind not in trust.kinds:
             raise TrustError(

@@ -49,10 +49,11 @@ class Owners:
             name: what it is called, for the error.
             what: ``"file"``, or ``"directory"``: says the code too.
         """
-        self._check_owner(facts, name, what)
+        self.check_owner(facts, name, what)
         self._check_mode(facts, name, what)
 
-    def _check_owner(self, facts: os.stat_result, name: str, what: str) -> None:
+    def check_owner(self, facts: os.stat_result, name: str, what: str = "file") -> None:
+        """Raise TrustError for what somebody else owns. The arguments are those of `check`."""
         if facts.st_uid not in {0, os.geteuid(), *self.uids}:
             raise TrustError(
                 f"{name} belongs to the user {facts.st_uid}, who is not trusted here",
@@ -84,11 +85,11 @@ class Owners:
             name = f"{path}, which leads to {directory},"
             if not stat.S_ISLNK(facts.st_mode):
                 sticky = bool(facts.st_mode & stat.S_ISVTX)
-                self._check_owner(facts, name, "directory")
+                self.check_owner(facts, name, "directory")
                 if not sticky:
                     self._check_mode(facts, name, "directory")
             elif sticky:  # its mode says nothing; elsewhere, who may write to the directory decides where it leads
-                self._check_owner(facts, name, "directory")
+                self.check_owner(facts, name, "directory")
 
 
 def _way(directory: Path) -> list[tuple[Path, os.stat_result]]:

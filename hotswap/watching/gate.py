@@ -44,7 +44,7 @@ class Gate:
         self._memory, self._running, self._directory = memory, running, directory
         self._trouble: str | None = None
         # Twice: there are folders too, and what has too many files is told by whoever reads it.
-        self.bounds = Bounds(links=False, most=2 * trust.max_files)
+        self.bounds = Bounds(links=False, within=trust.links, most=2 * trust.max_files)
 
     def check_directory(self) -> None:
         """Raise TrustError for a directory that others can write to, OSError where it can't be reached."""

@@ -68,11 +68,13 @@ def is_passed_by(name: str) -> bool:
 class Bounds:
     """How far a look may go. With the bounds of a policy, nothing that was dropped sends it through the whole disk.
 
-    `links` says whether a drop may be a symbolic link, `most` how many files and folders in it are looked at.
+    `links` says whether a drop may be a symbolic link, `within` whether it may be one to a file, which the policy will
+    follow as far as it stays within the directory; `most` how many files and folders in it are looked at.
     `single_files` says whether a `.py` file is read at all.
     """
 
     links: bool = True
+    within: bool = False
     most: int | None = None
     single_files: bool = True
 
@@ -196,8 +198,10 @@ def look_at(path: Path, bounds: Bounds = OPEN, names: Container[str] | None = No
             continue
         with contextlib.suppress(OSError):  # it is not there: what comes later changes the look
             facts = path.with_name(f"{path.name}{suffix}").lstat()
-            hashed.update(repr((suffix, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)).encode())
-            newest = max(newest, facts.st_mtime, facts.st_ctime)
+            led = _led(path.with_name(f"{path.name}{suffix}")) if bounds.within else None
+            for seen in filter(None, (facts, led)):
+                hashed.update(repr((suffix, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)).encode())
+                newest = max(newest, seen.st_mtime, seen.st_ctime)
             go = _changed(facts) if suffix == GO else None
     return Look(hashed.hexdigest(), newest, odd, identity, lacks=_lacking(path.name, changed, go) if folder else None)
 
@@ -219,8 +223,20 @@ def _lacking(name: str, changed: int, go: int | None) -> str | None:
 def _within(path: Path, bounds: Bounds) -> Iterable[tuple[str, Path, os.stat_result]]:
     facts = path.lstat()
     if stat.S_ISREG(facts.st_mode) or (not bounds.links and stat.S_ISLNK(facts.st_mode)):
-        return [("", path, facts)]  # most drops are one file; and what a link leads to may be nobody's business
+        found = [("", path, facts)]  # most drops are one file; and what a link leads to may be nobody's business
+        if bounds.within and (led := _led(path)) is not None:
+            found.append(("/", path, led))
+        return found
     return _entries(path, strict=False)
+
+
+def _led(path: Path) -> os.stat_result | None:
+    """What a link leads to, if it leads to a file: who follows it finds out whether that is within the directory."""
+    try:
+        facts = path.stat() if path.is_symlink() else None
+    except OSError:
+        return None  # it leads nowhere (yet): what it is later is another look
+    return facts if facts is not None and stat.S_ISREG(facts.st_mode) else None
 
 
 def digest_of(path: Path) -> str:
