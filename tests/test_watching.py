@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextvars
+import gc
 import hashlib
 import importlib
 import io
@@ -16,6 +17,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -1955,6 +1957,56 @@ class TestMemory:
         settle(by_hand)
         gc.collect()
         assert references[0]() is None
+
+    @pytest.mark.parametrize("kept", [0, 1, 10**9])
+    def test_a_pass_keeps_few_bytes(
+        self, kept: int, drops: Path, by_hand: Watch, apply: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is read to find out the order is read again, and verified again, when it is its turn."""
+        monkeypatch.setattr(passes, "_KEPT", kept)
+        alive: list[int] = []
+        known: weakref.WeakSet[Patch] = weakref.WeakSet()
+        from_path = Patch.from_path
+
+        def tracked(*args: Any, **named: Any) -> Patch:
+            patch = from_path(*args, **named)
+            known.add(patch)
+            return patch
+
+        def effect(patch: Patch) -> None:
+            apply.patches.clear()
+            gc.collect()
+            alive.append(len(known))
+            raise LoadError("no")
+
+        monkeypatch.setattr(Patch, "from_path", tracked)
+        apply.effect = effect
+        for number in range(5):
+            put_wheel(drops, "shop", f"1.{number}")
+        assert [outcome.version for outcome in settle(by_hand)] == [f"1.{number}" for number in range(5)]
+        assert alive == ([5, 4, 3, 2, 1] if kept > 1 else [1] * 5)
+
+    def test_bytes_that_changed_before_they_are_read_again_are_not_applied(
+        self, drops: Path, by_hand: Watch, apply: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(passes, "_KEPT", 0)
+        put(drops, "shop.py", "PRICE = 1\n")
+        by_hand.scan()
+        reads = passes.Passes._read
+
+        def change(self: passes.Passes, drop: Any) -> Any:
+            found = reads(self, drop)
+            path = drops / "shop.py"
+            if path.read_text() == "PRICE = 1\n":
+                monkeypatch.setattr(passes.Passes, "_unchanged", lambda *_: True)  # not noticed by the look
+                put(drops, "shop.py", "PRICE = 2\n")
+            return found
+
+        monkeypatch.setattr(passes.Passes, "_read", change)
+        assert by_hand.scan() == ()
+        assert apply.count == 0
+        assert len(settle(by_hand)) == 1
+        assert [dict(patch.files) for patch in apply.patches] == [{"shop.py": b"PRICE = 2\n"}]
 
     def test_places_are_kept_by_directory(self, drops: Path, tmp_path: Path, apply: Recorder) -> None:
         (tmp_path / "other").mkdir()

@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from packaging.version import Version
@@ -30,19 +30,26 @@ _NO_VERSION = Version("0")
 class Taken:
     """A drop whose bytes were read: a patch, or the failure to make one of them. Lives for one pass.
 
-    `again` says that the same bytes failed before, and that somebody dropped them anew.
+    Without both, they have to be read again when it is their turn (`without_patch`). `version` is the one that the drop
+    says it is, the highest if its packages say several. `again` says that the same bytes failed before, and that
+    somebody wants them tried anew.
     """
 
     drop: Drop
     digest: str
     patch: Patch | None
     failure: Failure | None
+    version: Version | None = None
     again: bool = False
 
     @property
-    def version(self) -> Version | None:
-        """The version that the drop says it is; the highest, if its packages say several."""
-        return None if self.patch is None else self.patch.version
+    def size(self) -> int:
+        """How many bytes are kept for it."""
+        return 0 if self.patch is None else sum(map(len, self.patch.files.values()))
+
+    def without_patch(self) -> Taken:
+        """Return what says in which order it comes; its bytes are not kept."""
+        return replace(self, patch=None)
 
     @property
     def order(self) -> tuple[bool, Version, str]:
@@ -86,7 +93,7 @@ def take(
             return Taken(drop, digest_of(drop.path), None, failure)
         except OSError as unreadable:
             return _unreadable(unreadable)
-    return Taken(drop, patch.digest, patch, None)
+    return Taken(drop, patch.digest, patch, None, patch.version)
 
 
 def _take_through(
@@ -104,7 +111,7 @@ def _take_through(
         # By its looks and not by its bytes: it may be refused for its signature, its owner, or what lies beside it, and
         # has to be judged again when those are other ones.
         return Taken(drop, drop.look.stamp, None, _failure(error, running))
-    return found if isinstance(found, Waiting) else Taken(drop, found.digest, found, None)
+    return found if isinstance(found, Waiting) else Taken(drop, found.digest, found, None, found.version)
 
 
 def _unreadable(error: OSError) -> Waiting:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ __all__ = ["Passes"]
 
 _RETRY = 0.2
 """Seconds until drops that wait for a busy patcher are tried again."""
+_KEPT = 64 * 1024 * 1024
+"""Bytes of drops that are kept in memory until it is their turn."""
 _LONGEST_RETRY = 30.0
 """Seconds until that at most, where they wait for something else: it is doubled at each try."""
 
@@ -110,24 +113,26 @@ class Passes:
             emit("drop.ignored", level=level, directory=self._directory, drop=other.name, reason=other.reason)
             if other.meant and not seat.infix:  # it is the same for all
                 self._ledger.tell(Outcome.ignored(other.name, other.reason))
-        taken = [one for drop in drops if (one := self._take(drop, settled)) is not None]
-        taken.sort(key=lambda one: one.order)
+        taken = self._taken(drops, settled)
         held = None if everything or time.monotonic() >= self._retry_at else self._held
-        for one in taken:
-            if self.stopping.is_set():
-                break
+        while taken and not self.stopping.is_set():
+            one = taken.popleft()
             if not self._unchanged(one.drop):
                 continue  # These bytes are half of something, or history: the new ones settle.
-            if held is None or one.patch is None:
+            if held is None or one.failure is not None:
                 try:
-                    outcomes.append(self._finish(one, settled))
+                    if (whole := self._whole(one)) is None:
+                        continue
+                    outcomes.append(self._finish(whole, settled))
                 except CIRCUMSTANCES as error:  # No verdict. The later ones wait too, or they would overtake it.
                     held = self._hold(error)
                 else:
                     self.delays.over(one.drop.name)
-                    if one.patch is not None:
+                    if one.failure is None:
                         self._tries = 0
                     continue
+                finally:
+                    whole = None
             self.delays.wait(one.drop.name, held, one.digest, one.version)
             left = max(self._retry_at - time.monotonic(), 0.0)
             due = left if due is None else min(due, left)
@@ -163,6 +168,30 @@ class Passes:
             self._ledger.stays(known, drop)
         self._publish(drop, settled)
         return None
+
+    def _taken(self, drops: Sequence[Drop], settled: Callable[[], None]) -> deque[Taken]:
+        """Read drops, and return what is to be tried, in order. Of what is too much, the bytes are not kept."""
+        taken, kept = [], 0
+        for drop in drops:
+            one = self._take(drop, settled)
+            if one is not None:
+                kept += one.size
+                if kept > _KEPT:
+                    kept -= one.size
+                    one = one.without_patch()
+                taken.append(one)
+        return deque(sorted(taken, key=lambda one: one.order))
+
+    def _whole(self, taken: Taken) -> Taken | None:
+        """Return a drop with its bytes, which are read and verified anew where they were not kept.
+
+        None where they are not what they were: then another look settles that.
+        """
+        if taken.patch is not None or taken.failure is not None:
+            return taken
+        read = self._read(taken.drop)
+        same = isinstance(read, Taken) and read.digest == taken.digest
+        return replace(read, again=taken.again) if isinstance(read, Taken) and same else None
 
     def _read(self, drop: Drop) -> Taken | Waiting:
         def stands(digest: str) -> bool:

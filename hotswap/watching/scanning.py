@@ -199,9 +199,9 @@ def look_at(path: Path, bounds: Bounds = OPEN, names: Container[str] | None = No
         with contextlib.suppress(OSError):  # it is not there: what comes later changes the look
             facts = path.with_name(f"{path.name}{suffix}").lstat()
             led = _led(path.with_name(f"{path.name}{suffix}")) if bounds.within else None
-            for seen in filter(None, (facts, led)):
-                hashed.update(repr((suffix, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)).encode())
-                newest = max(newest, seen.st_mtime, seen.st_ctime)
+            for one in filter(None, (facts, led)):
+                hashed.update(repr((suffix, one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)).encode())
+                newest = max(newest, one.st_mtime, one.st_ctime)
             go = _changed(facts) if suffix == GO else None
     return Look(hashed.hexdigest(), newest, odd, identity, lacks=_lacking(path.name, changed, go) if folder else None)
 
