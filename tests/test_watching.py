@@ -1677,6 +1677,35 @@ class TestStarting:
         with pytest.raises(HotswapError, match="interval"):
             Watch(apply, drops, interval)
 
+    @pytest.mark.skipif(os.name == "nt", reason="modes")
+    @pytest.mark.parametrize("above", [False, True])
+    @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755])
+    def test_warns_where_everybody_may_write_and_no_policy_says_anything(
+        self, mode: int, above: bool, tmp_path: Path, apply: Recorder, events: list[Any]
+    ) -> None:
+        place = tmp_path / "place"
+        place.mkdir()
+        place.chmod(mode)
+        drops = place / "drops" if above else place
+        with Watch(apply, drops, NEVER):
+            pass
+        told = [event for event in events if event["event"] == "watch.troubled"]
+        assert len(told) == (mode != 0o755 and not (above and mode == 0o1777))
+        if told:
+            assert told[0]["log_level"] == "warning"
+            assert f"chmod o-w {place}" in told[0]["reason"]
+
+    def test_does_not_warn_where_a_policy_allows_it(
+        self, make_package: Callable[..., Any], tmp_path: Path, events: list[Any]
+    ) -> None:
+        drops = tmp_path / "drops"
+        drops.mkdir()
+        drops.chmod(0o777)
+        patcher = hotswap.Patcher([make_package({"__init__.py": ""}).__name__])
+        with patcher.watch(drops, trust=hotswap.Trust(unsigned=True, owners=None)):
+            pass
+        assert not [event for event in events if event["event"] == "watch.troubled"]
+
     def test_refuses_a_second_watch_of_one_directory(self, drops: Path, apply: Recorder) -> None:
         with Watch(apply, drops) as watch:
             with pytest.raises(HotswapError, match="watched already"):

@@ -16,7 +16,7 @@ from typing import Literal
 
 from hotswap.errors import HotswapError, TrustError
 
-__all__ = ["SUPPORTED", "Owners", "Writers"]
+__all__ = ["SUPPORTED", "Owners", "Writers", "open_to_everybody", "owners_of", "require_support"]
 
 Writers = Literal["owner", "group", "everybody"]
 
@@ -90,6 +90,23 @@ class Owners:
                     self._check_mode(facts, name, "directory")
             elif sticky:  # its mode says nothing; elsewhere, who may write to the directory decides where it leads
                 self.check_owner(facts, name, "directory")
+
+
+def open_to_everybody(directory: Path) -> Path | None:
+    """Return the directory, or one on the way to it, if everybody may put what he likes in its place; None if not.
+
+    None, too, where there are no modes, or where it can't be reached.
+    """
+    if not SUPPORTED:
+        return None
+    try:
+        *above, last = _way(directory)
+    except OSError:
+        return None
+    if last[1].st_mode & stat.S_IWOTH:
+        return directory
+    ordinary = ((path, facts.st_mode) for path, facts in above if stat.S_ISDIR(facts.st_mode))
+    return next((path for path, mode in ordinary if mode & stat.S_IWOTH and not mode & stat.S_ISVTX), None)
 
 
 def _way(directory: Path) -> list[tuple[Path, os.stat_result]]:

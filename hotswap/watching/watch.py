@@ -41,6 +41,7 @@ from packaging.version import Version
 
 from hotswap.errors import HotswapError, StateError
 from hotswap.events import emit
+from hotswap.trust import open_to_everybody
 from hotswap.watching import children
 from hotswap.watching.claims import claim, inherit, release
 from hotswap.watching.doorbell import Doorbell
@@ -162,6 +163,7 @@ class Watch:
         try:
             self._doorbell.tend()
             emit("watch.started", level="info", directory=str(self.directory), interval=self.interval)
+            self._warn()
             self._begin()
         except BaseException as error:
             self._thread = None
@@ -173,6 +175,16 @@ class Watch:
                 raise HotswapError(f"the thread that watches {self.directory} can't be started ({error})") from error
             raise
         return self
+
+    def _warn(self) -> None:
+        """Tell, where there is no policy that forbids or allows it, that everybody may run code here."""
+        place = open_to_everybody(self.directory) if self._gate is None else None
+        if place is not None:
+            reason = (
+                f"everybody on this machine can write to {place}, and so run code in this service; what to do: "
+                f"chmod o-w {place}, or give a policy, Trust(...), which refuses that or allows it"
+            )
+            emit("watch.troubled", level="warning", directory=self.directory, reason=reason)
 
     def _begin(self) -> None:
         thread = threading.Thread(target=self._work, name=f"hotswap-watch-{self.directory.name}", daemon=True)
