@@ -16,8 +16,8 @@ from hotswap.errors import HotswapError, SignatureError
 from hotswap.events import emit
 from hotswap.patch import Patch
 from hotswap.trust import Delivery, Memory, Trust, Waiting, receive
+from hotswap.watching.bounds import Bounds
 from hotswap.watching.outcome import Failure
-from hotswap.watching.scanning import Bounds
 
 __all__ = ["Gate"]
 

@@ -19,11 +19,12 @@ from hotswap.errors import BusyError, HotswapError
 from hotswap.events import Level, emit
 from hotswap.trust import Waiting
 from hotswap.watching.attempt import Taken, attempt, take
+from hotswap.watching.bounds import Bounds
 from hotswap.watching.delays import CIRCUMSTANCES, Delays
 from hotswap.watching.ledger import Ledger
 from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.reports import report
-from hotswap.watching.scanning import Bounds, Drop, Scanner, look_at
+from hotswap.watching.scanning import Drop, Scanner, look_at
 
 if TYPE_CHECKING:
     from hotswap.patch import Patch

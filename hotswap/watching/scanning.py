@@ -26,13 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotswap.trust import SUFFIX as SIGNATURE
+from hotswap.watching.bounds import OPEN, Bounds
 from hotswap.watching.outcome import FAILED, LIVE, PENDING
 
 __all__ = [
     "GO",
-    "OPEN",
     "SETTLE",
-    "Bounds",
     "Drop",
     "Ignored",
     "Look",
@@ -62,25 +61,6 @@ _ORDINARY = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 def is_passed_by(name: str) -> bool:
     """Whether a file or folder of this name is never a drop, whatever it holds."""
     return name.startswith((".", "_")) or name.endswith((*_UNFINISHED, *_OURS))
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How far a look may go. With the bounds of a policy, nothing that was dropped sends it through the whole disk.
-
-    `links` says whether a drop may be a symbolic link, `within` whether it may be one to a file, which the policy will
-    follow as far as it stays within the directory; `most` how many files and folders in it are looked at.
-    `single_files` says whether a `.py` file is read at all.
-    """
-
-    links: bool = True
-    within: bool = False
-    most: int | None = None
-    single_files: bool = True
-
-
-OPEN = Bounds()
-"""No bounds: where everything that is dropped is taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,8 +268,10 @@ def taken_seats(directory: Path) -> list[str]:
             except PermissionError:
                 found.append(infix)
                 continue
-            except (FileNotFoundError, _NoFileError):
-                continue  # it was given back between the two, or never was a seat
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EINVAL):
+                    raise
+                continue  # it was given back between the two, or is no file and never was a seat
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -282,10 +284,6 @@ def taken_seats(directory: Path) -> list[str]:
 def _names(directory: Path) -> list[str]:
     with os.scandir(directory) as entries:
         return sorted(entry.name for entry in entries)
-
-
-class _NoFileError(OSError):
-    """What has the name of a lock is a pipe, a device, a folder, or a link. Nothing stays open."""
 
 
 # To read: who closes a file that was open for writing rings the doorbells of all others.
@@ -336,7 +334,7 @@ def _opened_as_it_is(path: Path, flags: int) -> int:
 
 def _require_file(path: Path, facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
-        raise _NoFileError(errno.EINVAL, "it is no file", str(path))
+        raise OSError(errno.EINVAL, "it is no file", str(path))
 
 
 def _locked(path: Path) -> int | None:

@@ -43,12 +43,13 @@ from hotswap.errors import HotswapError, StateError
 from hotswap.events import emit
 from hotswap.trust import open_to_everybody
 from hotswap.watching import children
+from hotswap.watching.bounds import Bounds
 from hotswap.watching.claims import claim, inherit, release
 from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
 from hotswap.watching.outcome import Outcome
 from hotswap.watching.passes import Passes
-from hotswap.watching.scanning import SETTLE, Bounds, is_passed_by, look_at
+from hotswap.watching.scanning import SETTLE, is_passed_by, look_at
 from hotswap.watching.seats import checked_name
 from hotswap.watching.turn import Turn
 
