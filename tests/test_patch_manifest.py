@@ -202,6 +202,26 @@ def pantry(make_package: Callable[..., ModuleType]) -> ModuleType:
 
 
 class TestRollouts:
+    @pytest.mark.parametrize(
+        ("manifest", "told"),
+        [
+            ("keep = ['{}.checks:NOPE']", "NOPE: no statement of the new version binds it"),
+            ("replace = ['{}:NOPE']", "NOPE: no statement of the live version binds it"),
+            ("allow_effects = ['nope']", "there is no kind 'nope'"),
+        ],
+    )
+    def test_what_names_nothing_is_refused_before_anything_is_loaded(
+        self, manifest: str, told: str, tmp_path: Path, pantry: ModuleType
+    ) -> None:
+        source = "raise AssertionError('loaded')\n"
+        folder = self.folder(tmp_path, pantry, manifest.format(pantry.__name__), source)
+        lay(folder, {"checks.py": "def sound(candidate): ..."})
+        patcher = hotswap.Patcher([pantry.__name__])
+        with pytest.raises(PatchError) as caught:
+            patcher.apply(Patch.from_path(folder))
+        assert told in caught.value.reason
+        assert pantry.STOCK == 1
+
     def folder(self, tmp_path: Path, package: ModuleType, manifest: str, source: str = "") -> Path:
         name = package.__name__
         files = {"__init__.py": f"STOCK = 2\n{source}", "hotswap.toml": f"version = '1.1'\n{manifest}"}

@@ -159,11 +159,16 @@ class TestRefuses:
         os.mkfifo(build / "shop.py")
         self.refused(build / "shop.py", drops, "is no file")
 
-    def test_a_file_that_would_get_the_manifest_of_another(self, build: Path, drops: Path) -> None:
+    @pytest.mark.parametrize(
+        ("suffix", "what"), [(".toml", "manifest"), (".minisig", "signature"), (".toml.minisig", "signature")]
+    )
+    def test_a_file_that_would_get_what_belongs_to_another(
+        self, suffix: str, what: str, build: Path, drops: Path
+    ) -> None:
         source = built_signed(build)
         push(source, drops)
-        (build / f"{source.name}.toml").unlink()
-        self.refused(source, drops, "there is a manifest")
+        (build / f"{source.name}{suffix}").unlink()
+        self.refused(source, drops, f"there is a {what}")
 
 
 BUILT: dict[str, Callable[[Path], Path]] = {"file": built_file, "folder": built_folder, "signed": built_signed}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -421,6 +422,22 @@ class TestOverrides:
         patcher = Patcher(packages=[package])
         patcher.apply(Patch.from_sources({f"{package}.m": "A = [1]\n", package: "X = 1\n"}, keep=[f"{package}.m:A"]))
         assert importlib.import_module(f"{package}.m").A == [1]
+
+    @pytest.mark.parametrize("which", ["keep", "replace"])
+    @pytest.mark.parametrize("imported", [True, False])
+    @pytest.mark.parametrize("name", ["NOPE", "f", "C.nope", "D.x"])
+    def test_of_nothing_is_refused_where_nothing_is_compared_too(
+        self, which: str, imported: bool, name: str, make_package: Make
+    ) -> None:
+        source = "A = []\ndef f(): pass\nclass C:\n    x = 1\n"
+        package = make_package({"__init__.py": "Y = 1\n", "m.py": source}).__name__
+        if imported:
+            importlib.import_module(f"{package}.m")
+        sources = {f"{package}.m": source, package: "import sys\nsys.modules['RAN'] = sys\n"}
+        wishes: Any = {which: [f"{package}.m:{name}"]}
+        with pytest.raises(PatchError, match=f"{package}.m:{name}: "):
+            Patcher(packages=[package]).apply(Patch.from_sources(sources, **wishes))
+        assert "RAN" not in sys.modules  # nothing of it was executed
 
 
 class TestPatch:

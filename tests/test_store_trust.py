@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from hotswap.trust import Comment
+from tests.signing import ALICE, sign
 from tests.test_store_boot import Service
 from tests.test_watching import put, wheel
 
@@ -59,3 +63,21 @@ def test_what_was_taken_back_does_not_come_again_after_a_restart(service: Servic
     older = dropped(service, "1.2.5", 17)
     said = service.run(WATCH.format(name=older, then=""))
     assert (said["rate"], said["code"]) == (19, "downgraded")
+
+
+def test_what_is_permanent_stays_so_when_its_signature_expires(service: Service) -> None:
+    name = dropped(service, "1.3.0", 16)
+    expires = datetime.now(UTC) + timedelta(seconds=6)
+    sign(service.folder / "drops" / name, comment=Comment(file=name, expires=expires))
+    watch = WATCH.replace("unsigned=True", f"keys=[{str(ALICE.public)!r}]")
+    said = service.run(watch.format(name=name, then="live.current.confirm()"))
+    assert (said["rate"], said["state"]) == (16, "live")
+    while datetime.now(UTC) < expires:
+        time.sleep(0.1)
+    said = service.run(watch.format(name=name, then=""))
+    assert (said["rate"], said["state"], said["code"]) == (16, "permanent", None)
+    assert not (service.folder / "drops" / f"{name}.failed").exists()
+    other = dropped(service, "1.4.0", 17)
+    sign(service.folder / "drops" / other, comment=Comment(file=other, expires=expires))
+    said = service.run(watch.format(name=other, then=""))
+    assert (said["rate"], said["code"]) == (16, "expired")

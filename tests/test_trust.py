@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,7 +38,7 @@ from hotswap.trust import (
     receive,
 )
 from hotswap.watching import Watch
-from tests.signing import ALICE, MALLORY, sign
+from tests.signing import ALICE, MALLORY, sign, signature_of
 from tests.wheels import build_wheel
 
 pytestmark = pytest.mark.threads
@@ -335,6 +335,110 @@ class TestReading:
 
 
 @needs_posix
+class TestLinks:
+    """As Kubernetes mounts a ConfigMap or a Secret: `NAME -> ..data/NAME`, `..data -> ..2026_11_26`."""
+
+    TRUST = Trust(keys=[ALICE.public], links=True)
+
+    def mounted(self, drops: Path, version: str = "1.1", *, turn: str = "1") -> str:
+        folder = drops / f"..{turn}"
+        folder.mkdir(mode=0o755)
+        wheel = build_wheel(folder, "shop", version, {"shop/__init__.py": f"__version__ = {version!r}\n"})
+        sign(wheel)
+        (drops / "..tmp").symlink_to(folder.name)
+        (drops / "..tmp").rename(drops / "..data")
+        for name in (wheel.name, f"{wheel.name}.minisig"):
+            if not (drops / name).is_symlink():
+                (drops / name).symlink_to(f"..data/{name}")
+        return wheel.name
+
+    def test_that_stay_within_are_followed_where_that_is_allowed(self, drops: Path) -> None:
+        name = self.mounted(drops)
+        refused("link-symbolic", lambda: receive(Trust(keys=[ALICE.public]), drops, name))
+        found = receive(self.TRUST, drops, name)
+        assert isinstance(found, Delivery)
+        assert (found.data, found.key) == ((drops / name).read_bytes(), ALICE.public.name)
+
+    @pytest.mark.parametrize(
+        "target",
+        ["/etc/passwd", "../outside.whl", "..data/../../outside.whl", "sub/../../outside.whl", ".", "sub/..", "out/x"],
+    )
+    def test_that_lead_out_are_refused(self, target: str, drops: Path) -> None:
+        self.mounted(drops)
+        (drops.parent / "outside.whl").write_bytes(b"x")
+        (drops / "sub").mkdir(mode=0o755)
+        (drops / "out").symlink_to(drops.parent)
+        (drops / "evil.whl").symlink_to(target)
+        refused("link-outside", lambda: receive(Trust(unsigned=True, links=True), drops, "evil.whl"))
+
+    def test_that_lead_round_or_nowhere_can_not_be_read(self, drops: Path) -> None:
+        (drops / "a.whl").symlink_to("b.whl")
+        (drops / "b.whl").symlink_to("a.whl")
+        (drops / "c.whl").symlink_to("nowhere.whl")
+        for name in ("a.whl", "c.whl"):
+            with pytest.raises(OSError, match=r"symbolic links|No such file"):
+                receive(Trust(unsigned=True, links=True), drops, name)
+
+    def test_are_judged_by_what_they_lead_to(self, drops: Path) -> None:
+        name = self.mounted(drops)
+        trust = self.TRUST
+        real = drops / "..1" / name
+        real.chmod(0o666)
+        refused("file-writable", lambda: receive(trust, drops, name))
+        real.chmod(0o644)
+        real.parent.chmod(0o777)
+        refused("directory-writable", lambda: receive(trust, drops, name))
+        real.parent.chmod(0o755)
+        (drops / "twin").hardlink_to(real)
+        refused("link-hard", lambda: receive(trust, drops, name))
+        (drops / "twin").unlink()
+        real.unlink()
+        os.mkfifo(real)
+        refused("not-a-file", lambda: receive(trust, drops, name))
+        real.unlink()
+        real.mkdir()
+        refused("not-a-file", lambda: receive(trust, drops, name))
+
+    def test_of_somebody_else_are_refused(self, drops: Path) -> None:
+        name = self.mounted(drops)
+        try:
+            os.chown(drops / "..data", 54321, 54321, follow_symlinks=False)
+        except PermissionError:
+            pytest.skip("only root may give files away")
+        error = refused("file-owner", lambda: receive(self.TRUST, drops, name))
+        assert f"the link ..data to which {name} leads" in error.reason
+
+    def test_leave_no_descriptor(self, drops: Path) -> None:
+        name = self.mounted(drops)
+        before = len(list(Path("/dev/fd").iterdir()))
+        receive(self.TRUST, drops, name)
+        (drops / "evil.whl").symlink_to("..1/../../x")
+        refused("link-outside", lambda: receive(Trust(unsigned=True, links=True), drops, "evil.whl"))
+        assert len(list(Path("/dev/fd").iterdir())) == before
+
+    def test_a_watch_sees_that_they_lead_elsewhere(self, make_package: Callable[..., ModuleType], drops: Path) -> None:
+        package = make_package({"__init__.py": "PRICE = 1\n"})
+        patcher = hotswap.Patcher([package.__name__])
+        trust = Trust(unsigned=True, kinds=["file"], links=True)
+        name = f"{package.__name__}.py"
+        with patcher.watch(drops, interval=0.1, trust=trust) as watch:
+            for price in (2, 3):
+                folder = drops / f"..{price}"
+                folder.mkdir(mode=0o755)
+                (folder / name).write_text(f"PRICE = {price}\n")
+                (drops / "..tmp").symlink_to(folder.name)
+                (drops / "..tmp").rename(drops / "..data")
+                if price == 2:
+                    (drops / name).symlink_to(f"..data/{name}")
+                assert watch.wait_for(name, LONG).applied
+                assert price == package.PRICE
+
+    def test_option_is_yes_or_no(self) -> None:
+        with pytest.raises(TypeError, match="links"):
+            Trust(unsigned=True, links="within")  # type: ignore[arg-type]  # that is the point
+
+
+@needs_posix
 class TestPlaces:
     def test_a_directory_that_everybody_may_write_to(self, drops: Path) -> None:
         drops.chmod(0o777)
@@ -358,6 +462,53 @@ class TestPlaces:
         assert "which leads to" in error.reason
         (drops / "a").chmod(0o1777)
         Trust(unsigned=True).check_directory(inner)
+
+    @pytest.mark.parametrize("inside", [False, True], ids=["the directory", "one above it"])
+    def test_reached_by_a_link_that_everybody_may_change(self, inside: bool, drops: Path, tmp_path: Path) -> None:
+        public = tmp_path / "public"
+        public.mkdir()
+        public.chmod(0o777)
+        (drops / "inner").mkdir(mode=0o755)
+        (public / "link").symlink_to(drops)
+        directory = public / "link" / "inner" if inside else public / "link"
+        error = refused("directory-writable", lambda: Trust(unsigned=True).check_directory(directory))
+        assert error.reason.startswith(f"{public}, which leads to {directory}, can be written by everybody")
+        public.chmod(0o1777)
+        Trust(unsigned=True).check_directory(directory)
+        public.chmod(0o755)
+        Trust(unsigned=True).check_directory(directory)
+
+    def test_reached_by_a_link_to_a_link_that_everybody_may_change(self, drops: Path, tmp_path: Path) -> None:
+        public = tmp_path / "public"
+        public.mkdir()
+        public.chmod(0o777)
+        (public / "inner").symlink_to("../drops")
+        assert drops.name == "drops"
+        (tmp_path / "link").symlink_to("public/inner")
+        refused("directory-writable", lambda: Trust(unsigned=True).check_directory(tmp_path / "link"))
+
+    def test_in_a_sticky_directory_links_and_directories_have_to_be_of_who_is_trusted(
+        self, drops: Path, tmp_path: Path
+    ) -> None:
+        public = tmp_path / "public"
+        public.mkdir()
+        public.chmod(0o1777)
+        (public / "link").symlink_to(drops)
+        try:
+            os.chown(public / "link", 54321, 54321, follow_symlinks=False)
+        except PermissionError:
+            pytest.skip("only root may give files away")
+        refused("directory-owner", lambda: Trust(unsigned=True).check_directory(public / "link"))
+        os.chown(public / "link", 0, 0, follow_symlinks=False)
+        Trust(unsigned=True).check_directory(public / "link")
+        os.chown(public, 54321, 54321)
+        refused("directory-owner", lambda: Trust(unsigned=True).check_directory(public / "link"))
+
+    def test_reached_by_links_that_lead_round(self, tmp_path: Path) -> None:
+        (tmp_path / "a").symlink_to("b")
+        (tmp_path / "b").symlink_to("a")
+        with pytest.raises(OSError, match="symbolic links"):
+            Trust(unsigned=True).check_directory(tmp_path / "a")
 
     def test_owners(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (drops / "shop.py").write_bytes(b"")
@@ -474,9 +625,10 @@ class TestWatches:
         other = Patch.from_sources({f"{shop.package.__name__}.other": "X = 1\n"})
         with shop.patcher.stage(other):
             sign(wheel)
-            shop.until(lambda: not pending.exists())
+            shop.until(lambda: "is not signed" not in told(pending)["reason"])
             assert shop.package.PRICE == 1
         assert shop.watch.wait_for(wheel.name, LONG).applied
+        assert not pending.exists()
 
     def test_forget_what_goes_away_unsigned(self, shop: Shop) -> None:
         wheel = shop.wheel("1.1", 2, None)
@@ -504,6 +656,54 @@ class TestWatches:
         sign(wheel)
         shop.until(lambda: not wheel.with_name(f"{wheel.name}.pending").exists())
         assert shop.package.PRICE == 2
+        assert len(shop.patcher.history()) == 1
+
+    @pytest.mark.parametrize("why", ["expired", "another key"])
+    def test_leave_alone_what_is_live_when_its_signature_is_bygone(
+        self, why: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wheel = shop.wheel("1.1", 2)
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        sign(wheel, comment=Comment(file=wheel.name, expires=soon))
+        assert shop.watch.wait_for(wheel.name, LONG).applied
+        if why == "expired":
+            monkeypatch.setattr(policy, "datetime", SimpleNamespace(now=lambda _: soon))
+        else:
+            sign(wheel, MALLORY)
+        os.utime(wheel)
+        shop.watch.scan()
+        assert shop.watch.wait_for(wheel.name, LONG).applied
+        assert not wheel.with_name(f"{wheel.name}.failed").exists()
+        shop.patcher.rollback()
+        other = shop.wheel("1.2", 3)
+        sign(other, MALLORY)
+        os.utime(wheel)
+        assert shop.watch.wait_for(other.name, LONG).code == "key-unknown"
+        shop.until(lambda: shop.watch.outcomes[wheel.name].code is not None)
+        assert shop.package.PRICE == 1
+
+    def test_tell_when_what_is_live_is_revoked(self, shop: Shop) -> None:
+        wheel = shop.wheel("1.1", 2)
+        assert shop.watch.wait_for(wheel.name, LONG).applied
+        shop.watch.stop()
+        revoked = Trust(keys=[ALICE.public], revoked=[ALICE.public.name])
+        with shop.patcher.watch(shop.drops, interval=0.1, trust=revoked) as watch:
+            assert watch.wait_for(wheel.name, LONG).code == "key-revoked"
+        assert shop.package.PRICE == 2
+
+    def test_wait_for_the_rest_of_a_push_that_was_killed(self, shop: Shop) -> None:
+        """Its signature is there, and its bytes are not: what is live by the old ones stays so."""
+        wheel = shop.wheel("1.1", 2)
+        assert shop.watch.wait_for(wheel.name, LONG).applied
+        good = wheel.with_name(f"{wheel.name}.minisig").read_bytes()
+        wheel.with_name(f"{wheel.name}.minisig").write_bytes(signature_of(b"other bytes", Comment(file=wheel.name)))
+        pending = wheel.with_name(f"{wheel.name}.pending")
+        shop.until(pending.exists)
+        assert "is of other bytes" in told(pending)["reason"]
+        assert wheel.with_name(f"{wheel.name}.live").exists()
+        assert not wheel.with_name(f"{wheel.name}.failed").exists()
+        wheel.with_name(f"{wheel.name}.minisig").write_bytes(good)
+        shop.until(lambda: not pending.exists())
         assert len(shop.patcher.history()) == 1
 
     def test_do_not_begin_where_others_may_write(self, shop: Shop, tmp_path: Path) -> None:

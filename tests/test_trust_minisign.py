@@ -166,12 +166,39 @@ class TestComment:
             "built by CI, expires:2027-01-31T00:00:00Z",
             "expire:2027-01-31T00:00:00Z",
             "valid-until:2027-01-31",
+            "exp:2020-01-01\tnot-after:2020-01-01",
+            "exp:2020-01-01",
+            "exp = 2020",
+            "exp 2020-01-01",
+            "not-after:2020-01-01",
+            "notAfter=2020-01-01",
+            "not_after: 2020",
+            "expires_at:2020-01-01",
+            "expired:2020",
+            "expiration:2020",
+            "EXPIRY 2020",
+            "valid to 2020-01-01",
+            "valid_till:2020",
+            "good until 2020",
+            "until:2020",
+            "ttl:3600",
+            "max-age=3600",
+            "best before 2020",
+            "end:2020",
+            "ends: 2020",
         ],
     )
     def test_that_is_not_clear_is_refused(self, text: str) -> None:
         with pytest.raises(SignatureError) as caught:
             Comment.parse(text)
         assert caught.value.code == "comment-unclear"
+
+    @pytest.mark.parametrize(
+        "text",
+        ["timestamp:1795717979\tfile:exp-1.0.whl\thashed", "built by the experts", "export:yes", "the end", ""],
+    )
+    def test_that_speaks_of_other_things_is_left_alone(self, text: str) -> None:
+        assert Comment.parse(text).expires is None
 
     @pytest.mark.parametrize("text", ["two\nlines", "a\rb", "a\0b", "\ud800"])
     def test_that_is_no_line_is_not_signed(self, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import structlog
 
 import hotswap
 from hotswap.errors import HotswapError
-from hotswap.watching import seats
+from hotswap.watching import Outcome, seats
 from hotswap.watching.seats import Seat, own_name, taken_seats
 from tests import waiting
 from tests.test_watching import LONG, NEVER, Recorder, Watch, marker, put, put_folder, settle
@@ -232,7 +231,7 @@ class TestSeats:
                 heard = len(rung)
                 time.sleep(0.5)
 
-    @pytest.mark.parametrize("name", ["", "a.b", "a/b", "a b", "ä", 3])
+    @pytest.mark.parametrize("name", ["", "a.b", "a/b", "a b", "ä", 3, "whl", "py"])
     def test_refuses_what_is_no_name(self, name: Any, drops: Path, apply: Recorder) -> None:
         with pytest.raises(HotswapError, match="can't be named"):
             Watch(apply, drops, name=name)
@@ -287,11 +286,83 @@ class TestSeats:
         patcher.rollback()
         assert told(drops) == [f"{drop}.failed"]
 
+    def test_that_end_as_another_drop_does_take_no_report_of_that(self, drops: Path, start: Start) -> None:
+        first = start("red")
+        put_folder(drops, "rates-1.2", {"rates/__init__.py": ""})
+        until(lambda: told(drops) == ["rates-1.2.live"])
+        second = start("2")
+        until(lambda: told(drops) == ["rates-1.2.2.live", "rates-1.2.live"])
+        second.stop()
+        until(lambda: not (drops / ".hotswap.2.lock").exists())
+        assert told(drops) == ["rates-1.2.live"]
+        first.stop()
+
+    def test_of_a_drop_whose_name_another_continues_leave_its_report(self, drops: Path, apply: Recorder) -> None:
+        """`rates-1` of the process `2`, and `rates-1.2` of the first."""
+        with Seat(drops).taken():
+            (drops / "rates-1.2.failed").write_text(Outcome.ignored("rates-1.2", "no").to_json())
+            put_folder(drops, "rates-1", {"rates/__init__.py": ""})
+            with Watch(apply, drops, settle=0.0, name="2") as watch:
+                assert watch.wait_for("rates-1", LONG).applied
+            assert "rates-1.2.failed" in told(drops)
+
+    @pytest.mark.parametrize("name", [".hotswap.lock", ".hotswap.blue.lock"])
+    def test_are_for_their_owner_only(self, name: str, drops: Path) -> None:
+        with contextlib.ExitStack() as stack:
+            if "blue" in name:
+                stack.enter_context(Seat(drops).taken())
+            seat = Seat(drops)
+            seat.name = "blue"
+            stack.enter_context(seat.taken())
+            assert (drops / name).stat().st_mode & 0o777 == 0o600
+
+    @pytest.mark.parametrize("name", [".hotswap.lock", ".hotswap.blue.lock"])
+    def test_that_others_could_have_taken_are_made_anew(self, name: str, drops: Path) -> None:
+        import fcntl
+
+        with contextlib.ExitStack() as stack:
+            if "blue" in name:
+                stack.enter_context(Seat(drops).taken())
+            (drops / name).touch()
+            (drops / name).chmod(0o644)
+            stranger = stack.enter_context((drops / name).open())
+            fcntl.flock(stranger, fcntl.LOCK_EX)
+            seat = Seat(drops)
+            seat.name = "blue"
+            stack.enter_context(seat.taken())
+            assert seat.infix == (".blue" if "blue" in name else "")
+            assert (drops / name).stat().st_mode & 0o777 == 0o600
+            assert seats.taken_seats(drops) == sorted({"", seat.infix}, reverse=True)
+
+    def test_are_taken_as_they_are_where_there_are_no_modes(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*args: Any) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        (drops / ".hotswap.lock").touch()
+        (drops / ".hotswap.lock").chmod(0o666)
+        monkeypatch.setattr("os.fchmod", refuse)
+        with Seat(drops).taken():
+            other = Seat(drops)
+            with other.taken():
+                assert other.infix == f".{own_name()}"
+
+    def test_that_can_not_be_opened_count_as_taken(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever pushes as another user waits for them."""
+
+        def refuse(*args: Any) -> int:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        with Seat(drops).taken():
+            monkeypatch.setattr(seats, "_opened_as_it_is", refuse)
+            assert taken_seats(drops) == [""]
+            monkeypatch.undo()
+
     def test_a_marker_of_nobody_is_left_alone(self, drops: Path, apply: Recorder) -> None:
         """Only what was reported from a seat is cleared away with it."""
         (drops / "shop.py.else.live").write_text("{}")
         (drops / ".hotswap.gone.lock").touch()
-        (drops / "shop.py.gone.live").write_text(json.dumps({}))
+        (drops / "shop.py.gone.live").write_text(Outcome.ignored("shop.py", "no").to_json())
+        (drops / "tax.py.gone.live").write_text("{}")
         settle(Watch(apply, drops, settle=0.0))
-        assert told(drops) == ["shop.py.else.live"]
+        assert told(drops) == ["shop.py.else.live", "tax.py.gone.live"]
         assert not (drops / ".hotswap.gone.lock").exists()

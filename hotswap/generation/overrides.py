@@ -6,13 +6,13 @@ nothing equals. So everything that depends on the comparison follows: data that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from hotswap.errors import PatchError
-from hotswap.generation.definitions import Definitions, Kind
+from hotswap.generation.definitions import Definitions, Kind, analyse
 from hotswap.generation.live import Live
-from hotswap.patch import Patch
+from hotswap.patch import Patch, decode
 
 __all__ = ["override"]
 
@@ -25,21 +25,22 @@ def override(definitions: Mapping[str, Definitions], live: Live, patch: Patch) -
         live: the managed modules; of one that nobody has imported there is nothing to keep.
         patch: says which.
 
-    Raises PatchError, with everything that is wrong, for names that are no data in both versions.
+    Raises PatchError, with everything that is wrong, for names that are no data in both versions; where nothing is
+    compared (the module is the same in both, or was not imported yet), for those that are none in the patch.
     """
-    issues = []
+    issues: list[str] = []
     for name in sorted(patch.keep | patch.replace):
         module, _, path = name.partition(":")
         entry = live.get(module)
-        if entry is None or (module not in definitions and name in patch.keep):
-            continue
         *classes, attribute = path.split(".")
+        if entry is None or (module not in definitions and name in patch.keep):
+            source = patch.sources.get(module)
+            if source is not None:  # a misspelt name must not be taken for nothing
+                there = _body(analyse(decode(source.data), module, package=source.package), classes)
+                issues += _issues(name, attribute, new=there)
+            continue
         before, after = _body(entry.definitions, classes), _body(definitions[module], classes)
-        for which, body in (("live", before), ("new", after)):
-            if body is None or body.kind(attribute) is None:
-                issues.append(f"{name}: no statement of the {which} version binds it")
-            elif body.kind(attribute) is not Kind.DATA:
-                issues.append(f"{name}: it is no data in the {which} version, but a {_WORDS[body.kind(attribute)]}")
+        issues += _issues(name, attribute, live=before, new=after)
         if before is None or after is None or attribute not in before.bindings or attribute not in after.bindings:
             continue
         old, new = before.bindings[attribute], after.bindings[attribute]
@@ -62,6 +63,15 @@ _WORDS: Mapping[Kind | None, str] = {
     Kind.FUNCTION: "function",
     Kind.CLASS: "class",
 }
+
+
+def _issues(name: str, attribute: str, **versions: Definitions | None) -> Iterator[str]:
+    """What is wrong with a name in some versions, each with what says so: all but that it is data."""
+    for which, body in versions.items():
+        if body is None or body.kind(attribute) is None:
+            yield f"{name}: no statement of the {which} version binds it"
+        elif body.kind(attribute) is not Kind.DATA:
+            yield f"{name}: it is no data in the {which} version, but a {_WORDS[body.kind(attribute)]}"
 
 
 def _body(definitions: Definitions, classes: list[str]) -> Definitions | None:

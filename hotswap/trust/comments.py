@@ -16,6 +16,13 @@ from hotswap.errors import SignatureError
 
 __all__ = ["Comment"]
 
+_OF_EXPIRY = re.compile(
+    r"(?<![a-z0-9])(exp(?=\s*[:=]|\s+\d)|expir[a-z]*|not.?after|valid.?(until|till?|to|thru|through)|until|till|best.?before"
+    r"|(good|use).?(until|till|by)|max.?age|ttl|life.?time|end.?of.?life|eol|end(s|.?date)?(?=\s*[:=]))(?![a-z0-9])",
+    re.IGNORECASE | re.ASCII,
+)
+"""Words with which people say that something ends. There are others: what is not written as `expires:` never ends."""
+
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|[+-]\d{2}:\d{2})", re.ASCII)
 
 
@@ -36,7 +43,8 @@ class Comment:
         """Read a trusted comment.
 
         Raises SignatureError where `file:` or `expires:` is there twice or can't be read. A comment that speaks of
-        expiry in any other way is refused too: it would be believed to expire, and never would.
+        expiry in other words that people use for it (`exp:`, `not-after:`, `valid until`) is refused too: it would be
+        believed to expire, and never would.
         """
         found: dict[str, str] = {}
         for field in text.split("\t"):
@@ -45,7 +53,7 @@ class Comment:
                 if key in found:
                     raise _unclear(f"the trusted comment says {key}: twice")
                 found[key] = value
-            elif re.search(r"\b(expires?|expiry|valid.until)\b", field, re.IGNORECASE):
+            elif _OF_EXPIRY.search(field):
                 raise _unclear(f"the trusted comment speaks of expiry in a way that is not understood: {field!r}")
         return cls(found.get("file"), _time(found["expires"]) if "expires" in found else None)
 

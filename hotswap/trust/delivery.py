@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hotswap.errors import SignatureError, TrustError
@@ -49,18 +50,20 @@ class Waiting:
     reason: str
 
 
-def receive(trust: Trust, directory: Path, name: str) -> Delivery | Waiting:
+def receive(trust: Trust, directory: Path, name: str, *, signed: bool = True) -> Delivery | Waiting:
     """Read and verify one drop.
 
     Arguments:
         trust: the policy.
         directory: where it was dropped.
         name: under which name.
+        signed: whether signatures are looked at; not to find out which bytes they are. Nothing that is read without may
+            be run.
 
     Raises TrustError for what may not run, OSError where it can't be read.
     """
     check_name(name)
-    with opened(directory, trust.limits().owners) as folder:
+    with opened(directory, trust.limits().owners, links=trust.links) as folder:
         kind = _kind(name)
         if kind not in trust.kinds:
             raise TrustError(
@@ -73,11 +76,12 @@ def receive(trust: Trust, directory: Path, name: str) -> Delivery | Waiting:
         beside = f"{name}.toml" if kind == "wheel" and folder.has(f"{name}.toml") else None
         for file in filter(None, (name, beside)):
             folder.probe(file, trust.limits())
-            if trust.needs_signatures and not folder.has(f"{file}{SUFFIX}"):
+            if signed and trust.needs_signatures and not folder.has(f"{file}{SUFFIX}"):
                 return Waiting(f"{file} is not signed: waiting for {file}{SUFFIX}")
         limits = trust.limits()
-        data, key = _verified(trust, folder, name, limits, named=kind == "file")
-        manifest = None if beside is None else _verified(trust, folder, beside, limits, named=True)[0]
+        verified = partial(_verified, trust, folder, limits=limits, signed=signed)
+        data, key = verified(name, named=kind == "file")
+        manifest = None if beside is None else verified(beside, named=True)[0]
         if kind == "wheel":
             _weigh(data, limits)
         return Delivery(name, data, {}, manifest, key)
@@ -110,10 +114,12 @@ def _folder(trust: Trust, folder: Folder, name: str) -> Delivery:
     return Delivery(name, None, folder.walk(name, trust.limits()), None, None)
 
 
-def _verified(trust: Trust, folder: Folder, name: str, limits: Limits, *, named: bool) -> tuple[bytes, str | None]:
+def _verified(
+    trust: Trust, folder: Folder, name: str, limits: Limits, *, named: bool, signed: bool
+) -> tuple[bytes, str | None]:
     data = folder.read(name, limits)
     trust.check_bytes(hashlib.sha256(data).hexdigest(), name)
-    if not trust.keys or not (trust.needs_signatures or folder.has(f"{name}{SUFFIX}")):
+    if not signed or not trust.keys or not (trust.needs_signatures or folder.has(f"{name}{SUFFIX}")):
         return data, None
     signature = folder.read(f"{name}{SUFFIX}", Limits(MAX_TEXT, 1, limits.owners))
     return data, trust.check_signature(data, name, signature, named=named)

@@ -6,6 +6,7 @@ take away what should be there. The rules are those of sshd's `StrictModes`.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Collection
@@ -15,7 +16,7 @@ from typing import Literal
 
 from hotswap.errors import HotswapError, TrustError
 
-__all__ = ["SUPPORTED", "Owners", "Writers"]
+__all__ = ["SUPPORTED", "Owners", "Writers", "open_to_everybody", "owners_of", "require_support"]
 
 Writers = Literal["owner", "group", "everybody"]
 
@@ -23,6 +24,9 @@ SUPPORTED = hasattr(os, "geteuid") and hasattr(os, "O_NOFOLLOW") and os.open in 
 """Whether files have owners and modes here, and can be opened without following a link (POSIX)."""
 
 _FORBIDDEN = {"owner": stat.S_IWGRP | stat.S_IWOTH, "group": stat.S_IWOTH, "everybody": 0}
+
+_MOST_LINKS = 40
+"""As many as Linux follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class Owners:
             name: what it is called, for the error.
             what: ``"file"``, or ``"directory"``: says the code too.
         """
+        self.check_owner(facts, name, what)
+        self._check_mode(facts, name, what)
+
+    def check_owner(self, facts: os.stat_result, name: str, what: str = "file") -> None:
+        """Raise TrustError for what somebody else owns. The arguments are those of `check`."""
         if facts.st_uid not in {0, os.geteuid(), *self.uids}:
             raise TrustError(
                 f"{name} belongs to the user {facts.st_uid}, who is not trusted here",
@@ -52,6 +61,8 @@ class Owners:
                 advice=f"chown it to the user of this service ({os.geteuid()}) or to root, or name the owner in "
                 "Trust(owners=...)",
             )
+
+    def _check_mode(self, facts: os.stat_result, name: str, what: str) -> None:
         if excess := stat.S_IMODE(facts.st_mode) & _FORBIDDEN[self.writers]:
             whom = "everybody" if excess & stat.S_IWOTH else "its group"
             raise TrustError(
@@ -63,15 +74,72 @@ class Owners:
     def check_way(self, directory: Path) -> None:
         """Raise TrustError where somebody else could put another directory in the place of this one.
 
-        The directories above it may be writable for everybody if they are sticky, as `/tmp` is: there, only the owner
-        of an entry can rename it. Raises OSError where it can't be reached.
+        Asked of every directory that is passed on the way, also on that of each symbolic link. Those above may be
+        writable for everybody if they are sticky, as `/tmp` is: there, only the owner of an entry, or of the directory,
+        can rename it. Raises OSError where it can't be reached.
         """
-        real = Path(os.path.realpath(directory))
-        self.check(real.stat(), str(directory), "directory")
-        for above in real.parents:
-            facts = above.stat()
-            if not facts.st_mode & stat.S_ISVTX:
-                self.check(facts, f"{above}, which leads to {directory},", "directory")
+        *above, (_, facts) = _way(directory)
+        self.check(facts, str(directory), "directory")
+        sticky = False
+        for path, facts in above:
+            name = f"{path}, which leads to {directory},"
+            if not stat.S_ISLNK(facts.st_mode):
+                sticky = bool(facts.st_mode & stat.S_ISVTX)
+                self.check_owner(facts, name, "directory")
+                if not sticky:
+                    self._check_mode(facts, name, "directory")
+            elif sticky:  # its mode says nothing; elsewhere, who may write to the directory decides where it leads
+                self.check_owner(facts, name, "directory")
+
+
+def open_to_everybody(directory: Path) -> Path | None:
+    """Return the directory, or one on the way to it, if everybody may put what he likes in its place; None if not.
+
+    None, too, where there are no modes, or where it can't be reached.
+    """
+    if not SUPPORTED:
+        return None
+    try:
+        *above, last = _way(directory)
+    except OSError:
+        return None
+    if last[1].st_mode & stat.S_IWOTH:
+        return directory
+    ordinary = ((path, facts.st_mode) for path, facts in above if stat.S_ISDIR(facts.st_mode))
+    return next((path for path, mode in ordinary if mode & stat.S_IWOTH and not mode & stat.S_ISVTX), None)
+
+
+def _way(directory: Path) -> list[tuple[Path, os.stat_result]]:
+    """Every directory and link that is passed on the way to a directory, which is the last one.
+
+    Raises OSError where it can't be reached, or where links lead round in a circle.
+    """
+    here, *parts = (directory if directory.is_absolute() else Path.cwd() / directory).parts
+    left, links = parts[::-1], 0
+    found = [(Path(here), Path(here).lstat())]
+    path = Path(here)
+    while left:
+        part = left.pop()
+        if part == "..":
+            path = path.parent
+            found.append((path, path.lstat()))
+            continue
+        facts = (path / part).lstat()
+        found.append((path / part, facts))
+        if not stat.S_ISLNK(facts.st_mode):
+            path /= part
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(directory))
+        target = (path / part).readlink()
+        path = Path(target.anchor) if target.is_absolute() else path
+        if target.is_absolute():
+            found.append((path, path.lstat()))
+        left += target.parts[:0:-1] if target.is_absolute() else target.parts[::-1]
+    if stat.S_ISLNK(found[-1][1].st_mode):  # a link to what was passed before, as to the root
+        found.append((path, path.lstat()))
+    return found
 
 
 def owners_of(uids: Collection[int] | None, writers: Writers) -> Owners | None:

@@ -85,6 +85,8 @@ class Trust:
     """The most bytes of a drop, packed and unpacked."""
     max_files: int = 5_000
     """The most files of a drop, in a wheel or in a folder."""
+    links: bool = False
+    """Whether a file may be a symbolic link that stays within the directory; what it leads to is judged like a file."""
     owners: Collection[int] | None = ()
     """Users that drops and the directory may belong to, besides root and that of this process. None: nobody asks."""
     writers: Writers = "owner"
@@ -114,6 +116,8 @@ class Trust:
             raise ValueError("a policy without keys takes nothing: give keys, or unsigned=True")
         if strangers := sorted(set(self.kinds) - {*KINDS}):
             raise ValueError(f"kinds: there is no {', '.join(map(repr, strangers))}; there are {', '.join(KINDS)}")
+        if not isinstance(self.links, bool):
+            raise TypeError(f"links has to be True or False, not {self.links!r}")
         for name in ("max_bytes", "max_files"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotswap.errors import TrustError
+from hotswap.trust.links import Links
 from hotswap.trust.ownership import SUPPORTED, Owners
 
 __all__ = ["Folder", "Limits", "opened"]
@@ -73,11 +74,13 @@ class Folder:
     Arguments:
         path: where it is, for errors, and to open things by where there are no descriptors of directories.
         descriptor: of the directory, or None there.
+        links: follows the symbolic links of files in it that stay within it; None: a link is refused.
     """
 
-    def __init__(self, path: Path, descriptor: int | None) -> None:
+    def __init__(self, path: Path, descriptor: int | None, links: Links | None = None) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._links = links
 
     def look(self, name: str) -> os.stat_result:
         """Return what an entry is, links not followed. Raises OSError where there is none."""
@@ -105,7 +108,7 @@ class Folder:
         while it is read; OSError where it can't be read.
         """
         shown = shown or name
-        with self._opened(name, shown, os.O_RDONLY) as (descriptor, facts):
+        with self._led(name, shown) as (folder, last), folder._opened(last, shown, os.O_RDONLY) as (descriptor, facts):
             if facts.st_nlink > 1:
                 raise TrustError(
                     f"{shown} is a hard link: the same file has {facts.st_nlink} names, and may be written by another",
@@ -128,7 +131,8 @@ class Folder:
 
     def probe(self, name: str, limits: Limits) -> None:
         """Raise what `read` would raise before it reads the first byte."""
-        facts = self.look(name)
+        with self._led(name, name) as (folder, last):
+            facts = folder.look(last)
         _require(stat.S_IFREG, facts, name)
         if limits.owners is not None:
             limits.owners.check(facts, name)
@@ -155,6 +159,15 @@ class Folder:
                     folder._walk(entry, f"{shown}/{entry}", f"{inside}{entry}/", limits, files)
                 else:
                     files[f"{inside}{entry}"] = folder.read(entry, limits, f"{shown}/{entry}")
+
+    @contextlib.contextmanager
+    def _led(self, name: str, shown: str) -> Iterator[tuple[Folder, str]]:
+        """Give the folder in which the file lies that a name leads to, open, and its name there."""
+        if self._links is None or self._descriptor is None or not stat.S_ISLNK(self.look(name).st_mode):
+            yield self, name
+            return
+        with self._links.followed(self._descriptor, name, shown) as (descriptor, last):
+            yield Folder(self._path / name, descriptor), last
 
     def names(self) -> list[str]:
         """Return the names of all entries, sorted."""
@@ -202,8 +215,13 @@ class Folder:
 
 
 @contextlib.contextmanager
-def opened(directory: Path, owners: Owners | None) -> Iterator[Folder]:
+def opened(directory: Path, owners: Owners | None, *, links: bool = False) -> Iterator[Folder]:
     """Open a directory whose owner and mode are as they should be; it stays that very directory while it is open.
+
+    Arguments:
+        directory: its path.
+        owners: who may write to it; None: nobody asks.
+        links: whether symbolic links of files in it are followed, as far as they stay within it.
 
     Raises TrustError where it is somebody else's, OSError where it can't be opened.
     """
@@ -214,7 +232,7 @@ def opened(directory: Path, owners: Owners | None) -> Iterator[Folder]:
     try:
         if owners is not None:
             owners.check(os.fstat(descriptor), str(directory), "directory")
-        yield Folder(directory, descriptor)
+        yield Folder(directory, descriptor, Links(owners) if links else None)
     finally:
         os.close(descriptor)
 
@@ -227,7 +245,7 @@ def _require(kind: int, facts: os.stat_result, shown: str) -> None:
         raise TrustError(
             f"{shown} is a symbolic link: what it leads to may be anything at any time",
             code="link-symbolic",
-            advice="drop the file itself",
+            advice="drop the file itself; or allow links that stay within the directory, with Trust(links=True)",
         )
     raise TrustError(
         f"{shown} is {_KINDS.get(found, 'something else than a file')}",

@@ -6,16 +6,17 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from packaging.version import Version
 
-from hotswap.errors import BusyError, HotswapError, PatchError, TrustError
+from hotswap.errors import HotswapError, PatchError, TrustError
 from hotswap.patch import MANIFEST, Patch
 from hotswap.rollout import Record, Rollout
 from hotswap.stopping import is_interrupt
 from hotswap.trust import Waiting
+from hotswap.watching.delays import CIRCUMSTANCES
 from hotswap.watching.gate import Gate
 from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.scanning import GO, Drop, digest_of
@@ -29,19 +30,26 @@ _NO_VERSION = Version("0")
 class Taken:
     """A drop whose bytes were read: a patch, or the failure to make one of them. Lives for one pass.
 
-    `again` says that the same bytes failed before, and that somebody dropped them anew.
+    Without both, they have to be read again when it is their turn (`without_patch`). `version` is the one that the drop
+    says it is, the highest if its packages say several. `again` says that the same bytes failed before, and that
+    somebody wants them tried anew.
     """
 
     drop: Drop
     digest: str
     patch: Patch | None
     failure: Failure | None
+    version: Version | None = None
     again: bool = False
 
     @property
-    def version(self) -> Version | None:
-        """The version that the drop says it is; the highest, if its packages say several."""
-        return None if self.patch is None else self.patch.version
+    def size(self) -> int:
+        """How many bytes are kept for it."""
+        return 0 if self.patch is None else sum(map(len, self.patch.files.values()))
+
+    def without_patch(self) -> Taken:
+        """Return what says in which order it comes; its bytes are not kept."""
+        return replace(self, patch=None)
 
     @property
     def order(self) -> tuple[bool, Version, str]:
@@ -55,6 +63,7 @@ def take(
     gate: Gate | None = None,
     *,
     single_files: bool = True,
+    stands: Callable[[str], bool] = lambda _: False,
 ) -> Taken | Waiting:
     """Read the bytes of a drop. Never raises an Exception: a drop that makes no patch is a failure to report.
 
@@ -63,11 +72,12 @@ def take(
         running: returns what is live; a failure says that too.
         gate: the policy that it has to pass; None: everything passes.
         single_files: whether a `.py` file may be dropped, where there is no policy that says so.
+        stands: tells of a patch's digest whether it was applied from this drop, and is live.
 
     Returns what it lacks instead, where that may still come.
     """
     if gate is not None:
-        return _take_through(gate, drop, running)
+        return _take_through(gate, drop, running, stands)
     if drop.path.suffix == ".py" and not single_files:
         return Taken(drop, drop.look.stamp, None, _failure(_single_file(drop.name), running))
     try:
@@ -82,24 +92,31 @@ def take(
         try:
             return Taken(drop, digest_of(drop.path), None, failure)
         except OSError as unreadable:
-            return Taken(drop, drop.look.stamp, None, Failure.unreadable(unreadable))
-    return Taken(drop, patch.digest, patch, None)
+            return _unreadable(unreadable)
+    return Taken(drop, patch.digest, patch, None, patch.version)
 
 
-def _take_through(gate: Gate, drop: Drop, running: Callable[[], Mapping[str, Version]] | None) -> Taken | Waiting:
+def _take_through(
+    gate: Gate, drop: Drop, running: Callable[[], Mapping[str, Version]] | None, stands: Callable[[str], bool]
+) -> Taken | Waiting:
     try:
         if drop.look.odd is not None and drop.look.many:
             raise TrustError(drop.look.odd, code="too-many-files", advice="drop less, or raise Trust(max_files=...)")
-        found = gate.take(drop.name)
+        found = gate.take(drop.name, stands)
         if not isinstance(found, Waiting):
             _check_manifest(found, drop)
     except OSError as unreadable:
-        return Taken(drop, drop.look.stamp, None, Failure.unreadable(unreadable))
+        return _unreadable(unreadable)
     except Exception as error:  # noqa: BLE001 - as in `take`
         # By its looks and not by its bytes: it may be refused for its signature, its owner, or what lies beside it, and
         # has to be judged again when those are other ones.
         return Taken(drop, drop.look.stamp, None, _failure(error, running))
-    return found if isinstance(found, Waiting) else Taken(drop, found.digest, found, None)
+    return found if isinstance(found, Waiting) else Taken(drop, found.digest, found, None, found.version)
+
+
+def _unreadable(error: OSError) -> Waiting:
+    """The drop itself could not be read, so nothing is known of its bytes."""
+    return Waiting(f"the drop can't be read ({Failure.of(error).reason}); it is tried again")
 
 
 def _single_file(name: str) -> TrustError:
@@ -127,7 +144,7 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, R
 
     Returns the outcome, and the rollout if it went live: it may be taken back at any time.
 
-    Raises BusyError where `apply` does: it says nothing of the drop, which has to wait.
+    Raises what `apply` raises of `CIRCUMSTANCES`: that says nothing of the drop, which has to wait.
     """
     began = time.monotonic()
     failure = taken.failure
@@ -149,7 +166,7 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, R
                 time=datetime.now(UTC),
                 rolled_out=rollout.patch.digest,
             )
-        except BusyError:
+        except CIRCUMSTANCES:
             raise
         except BaseException as error:
             # A worker has nobody to pass an interrupt to, a `scan` in the main thread has: the user at the keyboard.

@@ -1,24 +1,26 @@
-"""Drops that wait: for a patcher that is busy, or for what has to come with them, such as their signature.
+"""Drops that wait: for what has to come with them, such as their signature, or for circumstances that pass.
 
-That is no verdict. It is told once in the log; what a drop lacks is also said beside it, in `NAME.pending`.
+That is no verdict. It is told once in the log, and beside the drop, in `NAME.pending`.
 Concurrency: belongs to whoever has the turn (see `watch`); `reason` may be asked by anybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from hotswap.errors import BusyError
+from packaging.version import Version
+
+from hotswap.errors import BusyError, OutdatedError, StoreError
 from hotswap.events import emit
 from hotswap.watching.ledger import Ledger
-from hotswap.watching.outcome import Failure, Outcome
+from hotswap.watching.outcome import Outcome
 
-if TYPE_CHECKING:
-    from hotswap.watching.attempt import Taken
+__all__ = ["CIRCUMSTANCES", "Delays"]
 
-__all__ = ["Delays"]
+CIRCUMSTANCES = (BusyError, StoreError, OutdatedError)
+"""Errors that say nothing of what was dropped: another rollout is in progress, the store is locked or its disk is full,
+or the service goes on importing what the patch changes. They pass, or somebody mends them; the drop waits."""
 
 
 class Delays:
@@ -28,46 +30,35 @@ class Delays:
         self._ledger = ledger
         self._waiting: Mapping[str, tuple[str, str]] = MappingProxyType({})
         """Name -> digest, and why; replaced, never changed."""
-        self._pending: dict[str, str] = {}
-        """Name -> what a drop lacks, as its marker says."""
 
     def reason(self, name: str) -> str | None:
         """Why a drop waits, or None."""
         waiting = self._waiting.get(name)
         return None if waiting is None else waiting[1]
 
-    def busy(self, error: BusyError, drops: Sequence[Taken]) -> None:
-        """Note, and tell once, that these drops wait until the patcher is free."""
-        reason = Failure.of(error).reason
-        new = [one for one in drops if self._waiting.get(one.drop.name, ("", ""))[0] != one.digest]
-        for one in drops:
-            self._complete(one.drop.name)
-        self._waiting = {**self._waiting, **{one.drop.name: (one.digest, reason) for one in drops}}
-        for one in new:
-            emit("drop.waiting", drop=one.drop.name, version=one.version, digest=one.digest, reason=reason)
+    def wait(self, name: str, reason: str, digest: str = "", version: Version | None = None) -> None:
+        """Note, and tell once, that a drop waits.
 
-    def lacking(self, name: str, reason: str) -> None:
-        """Note, and tell once, that a drop waits for something that has to come with it."""
-        self._waiting = {**self._waiting, name: ("", reason)}
-        if self._pending.get(name) != reason:
-            self._pending[name] = reason
-            self._ledger.tell(Outcome.pending(name, reason))
-            emit("drop.waiting", drop=name, version=None, digest="", reason=reason)
+        Arguments:
+            name: of the drop.
+            reason: for what it waits.
+            digest: of its bytes; empty where they were not read.
+            version: that it says it is, where that is known.
+        """
+        if self._waiting.get(name) != (digest, reason):
+            self._waiting = {**self._waiting, name: (digest, reason)}
+            self._ledger.tell(Outcome.pending(name, reason, digest))
+            emit("drop.waiting", drop=name, version=version, digest=digest, reason=reason)
 
     def tell_again(self) -> None:
-        """Say beside the drops once more what they lack: this process reports under another name now."""
-        for name, reason in self._pending.items():
-            self._ledger.tell(Outcome.pending(name, reason))
+        """Say beside the drops once more what they wait for: this process reports under another name now."""
+        for name, (digest, reason) in self._waiting.items():
+            self._ledger.tell(Outcome.pending(name, reason, digest))
 
     def over(self, name: str) -> None:
-        """Note that a drop does not wait any more."""
+        """Note that a drop does not wait any more, or has gone away."""
         if name in self._waiting:
             self._waiting = {other: why for other, why in self._waiting.items() if other != name}
-        self._complete(name)
-
-    def _complete(self, name: str) -> None:
-        """Take back the marker of a drop that lacks nothing any more, or has gone away."""
-        if self._pending.pop(name, None) is not None:
             self._ledger.waits_no_more(name)
 
     def only(self, present: Set[str]) -> None:

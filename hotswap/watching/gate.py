@@ -12,14 +12,17 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from hotswap.errors import HotswapError
+from hotswap.errors import HotswapError, SignatureError
 from hotswap.events import emit
 from hotswap.patch import Patch
 from hotswap.trust import Delivery, Memory, Trust, Waiting, receive
+from hotswap.watching.bounds import Bounds
 from hotswap.watching.outcome import Failure
-from hotswap.watching.scanning import Bounds
 
 __all__ = ["Gate"]
+
+_BYGONE = ("bytes-tampered", "expired", "key-unknown")
+"""What a signature may be by now that was right when the drop was applied. One that is revoked is told of."""
 
 
 class Gate:
@@ -41,7 +44,7 @@ class Gate:
         self._memory, self._running, self._directory = memory, running, directory
         self._trouble: str | None = None
         # Twice: there are folders too, and what has too many files is told by whoever reads it.
-        self.bounds = Bounds(links=False, most=2 * trust.max_files)
+        self.bounds = Bounds(links=False, within=trust.links, most=2 * trust.max_files)
 
     def check_directory(self) -> None:
         """Raise TrustError for a directory that others can write to, OSError where it can't be reached."""
@@ -64,12 +67,39 @@ class Gate:
                 emit("watch.troubled", level="warning", directory=self._directory, reason=trouble)
         return trouble is not None
 
-    def take(self, name: str) -> Patch | Waiting:
+    def take(self, name: str, stands: Callable[[str], bool]) -> Patch | Waiting:
         """Read and verify a drop, and make a patch of the bytes that were verified.
+
+        What is live was verified when it was applied, so that its signature has expired since, or is of a key that is
+        not trusted any more, is no news of it. If the signature beside it is of other bytes, those are on their way: a
+        push puts it there first.
+
+        Arguments:
+            name: of the drop.
+            stands: tells of a patch's digest whether it is what was applied from this drop, and is live.
 
         Raises TrustError for what may not run, PatchError for what is no patch, OSError for what can't be read.
         """
-        found = receive(self.trust, self._directory, name)
+        try:
+            return self._made(name, receive(self.trust, self._directory, name))
+        except SignatureError as error:
+            if error.code not in _BYGONE or (patch := self._standing(name, stands)) is None:
+                raise
+            if error.code != "bytes-tampered":
+                return patch
+            return Waiting(f"{name} is live, and the signature beside it is of other bytes: waiting for those")
+
+    def _standing(self, name: str, stands: Callable[[str], bool]) -> Patch | None:
+        """What lies there, whatever its signature says, if it is what is live; else None."""
+        try:
+            patch = self._made(name, receive(self.trust, self._directory, name, signed=False))
+        except HotswapError:
+            return None  # what is wrong with its signature is told
+        if isinstance(patch, Waiting) or not (stands(patch.digest) or self._memory.stood(patch.digest)):
+            return None
+        return patch
+
+    def _made(self, name: str, found: Delivery | Waiting) -> Patch | Waiting:
         if isinstance(found, Waiting):
             return found
         origin = self._directory / name

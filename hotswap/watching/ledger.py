@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -41,6 +41,10 @@ class Ledger:
     seat: Seat = field(init=False)
     # The infix under which the outcomes stand in the directory; None where they have to be told anew.
     told_as: str | None = None
+    # Drop -> the directory, (st_dev, st_ino), in which its `.failed` marker of this process stands.
+    told_failed: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    # Drops whose marker was removed, so that they are tried again; until they have come to something.
+    reopened: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.seat = _registry.seat_of(self.directory)
@@ -56,6 +60,7 @@ class Ledger:
             if not moved:
                 return False
             known = [self.outcomes[name] for name in self.looks if name in self.outcomes]
+            self.told_failed = {one.drop: self._place() for one in known if self._marker(one.drop, FAILED).exists()}
             troubles = [(one, self._mark(one)) for one in known if one.process == os.getpid()]
         for outcome, trouble in troubles:
             self._complain(outcome, trouble)
@@ -64,7 +69,7 @@ class Ledger:
     def leave(self) -> None:
         """Give the seat back. What was told under another name than the plain one will be cleared away."""
         if self.seat.infix:
-            self.told_as = None
+            self.told_as, self.told_failed = None, {}
         self.seat.leave()
 
     def inherit(self) -> None:
@@ -73,16 +78,39 @@ class Ledger:
         self.outcomes = MappingProxyType(
             {name: replace(outcome, process=os.getpid()) for name, outcome in self.outcomes.items()}
         )
-        self.told_as = None
+        self.told_as, self.told_failed = None, {}
 
     def recall(self, name: str, digest: str) -> Outcome | None:
-        """What the same bytes under this name came to, as far as it holds for this process; None where it is open."""
+        """What the same bytes under this name came to; None where it is open, or somebody wants it tried again."""
+        if name in self.reopened:
+            return None
         known = self.outcomes.get(name)
         if known is None:
-            # An earlier process may have tried the same bytes; what it failed for may be otherwise in this one.
-            told = read_marker(self.directory, name, FAILED)
-            known = told if told is not None and told.lasting else None
-        return known if known is not None and known.digest == digest and known.final else None
+            # An earlier process may have tried the same bytes: under the name of this one, or as the first.
+            told = [read_marker(self.directory, name, f"{infix}{FAILED}") for infix in {self.seat.infix: 0, "": 0}]
+            known = next((one for one in told if one is not None and one.drop == name and one.holds_elsewhere), None)
+        return known if known is not None and known.digest == digest else None
+
+    def asked_again(self, names: Container[str]) -> frozenset[str]:
+        """Note of which drops that failed somebody removed the marker, and return what waits for another try since.
+
+        Arguments:
+            names: what lies in the directory.
+
+        What was rolled back is not among them: in this process its bytes are not applied a second time.
+        """
+        with self.lock:
+            here = self._place()
+            for name, place in list(self.told_failed.items()):
+                known = self.outcomes.get(name)
+                if name not in names or place != here or known is None or not known.failed:
+                    continue
+                marker = self._marker(name, FAILED)
+                # Looked for again under the lock, since it may have been written after the directory was listed.
+                if marker.name not in names and _is_missing(marker):
+                    del self.told_failed[name]
+                    self.reopened |= {name}
+            return self.reopened
 
     def came_again(self, drop: Drop) -> bool:
         """Whether somebody dropped it since it came to its outcome, if it did.
@@ -92,9 +120,7 @@ class Ledger:
         before = self.looks.get(drop.name)
         if before is None or before.identity != drop.look.identity:
             return True
-        infix = self.seat.infix
-        markers = (self.directory / f"{drop.name}{infix}{kind}" for kind in (LIVE, FAILED))
-        return before != drop.look and not any(marker.exists() for marker in markers)
+        return before != drop.look and not any(self._marker(drop.name, kind).exists() for kind in (LIVE, FAILED))
 
     def gone(self, present: frozenset[str]) -> None:
         """Note that all drops but these are not there: what comes back under their names was dropped again."""
@@ -108,6 +134,8 @@ class Ledger:
             self.remember(known)
             self.looks[drop.name] = drop.look
             trouble = self._mark(known) if adopted and self.seat.infix else None  # each process says it itself
+            if adopted and not self.seat.infix:
+                self.told_failed[drop.name] = self._place()
         self._complain(known, trouble)
 
     def refuse(self, known: Outcome, drop: Drop) -> None:
@@ -144,6 +172,7 @@ class Ledger:
                 outcome = outcome.taken_back(rollout.reason)
             news = taken.again or not outcome.same_as(self.outcomes.get(outcome.drop))
             self.remember(outcome)
+            self.reopened -= {outcome.drop}
             self.looks[outcome.drop] = taken.drop.look
             trouble = self._mark(outcome) if news else None
         self._complain(outcome, trouble)
@@ -158,7 +187,7 @@ class Ledger:
     def waits_no_more(self, name: str) -> None:
         """Take back what was said of a drop that waited: it has gone away."""
         try:
-            (self.directory / f"{name}{self.seat.infix}{PENDING}").unlink(missing_ok=True)
+            self._marker(name, PENDING).unlink(missing_ok=True)
         except OSError as error:
             emit("drop.unmarked", level="warning", directory=self.directory, drop=name, reason=error)
 
@@ -183,10 +212,24 @@ class Ledger:
                 reason=outcome.reason,
             )
 
+    def _marker(self, name: str, kind: str) -> Path:
+        return self.directory / f"{name}{self.seat.infix}{kind}"
+
+    def _place(self) -> tuple[int, int] | None:
+        """Which directory it is that has the path now; None where there is none."""
+        try:
+            facts = self.directory.stat()
+        except OSError:
+            return None
+        return facts.st_dev, facts.st_ino
+
     def _mark(self, outcome: Outcome) -> OSError | None:
+        self.told_failed.pop(outcome.drop, None)
         try:
             with self.seat.taken(), self.seat.lock:
                 write_marker(self.directory, replace(outcome, name=self.seat.called), self.seat.infix)
+                if outcome.failed:
+                    self.told_failed[outcome.drop] = self._place()
         except OSError as error:
             return error
         return None
@@ -196,14 +239,26 @@ class Ledger:
             emit("drop.unmarked", level="warning", directory=self.directory, drop=outcome.drop, reason=trouble)
 
 
+def _is_missing(path: Path) -> bool:
+    """Whether there is certainly no file; not where it can't be known."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _why_not_again(known: Outcome) -> str:
     if known.applied:
         verdict, advice = "went live before", "nothing, if it still is; else drop other bytes, of a newer version"
     elif known.error is None:
         verdict, advice = "were rolled back before", "mend the patch, and drop it with other bytes"
     else:
-        verdict, advice = "make no patch", "build it anew, and drop it with other bytes"
-    return f"the same bytes {verdict} ({known.reason}), so they are not applied again; what to do: {advice}"
+        advice = f"mend it, and drop it with other bytes; or remove {known.drop}{FAILED} to have these tried again"
+        verdict = "failed before"
+    return f"the same bytes {verdict} ({known.reason}), so they are not tried again; what to do: {advice}"
 
 
 class _Registry:

@@ -1,9 +1,10 @@
 """What became of a drop, and the marker file beside it that says so.
 
 `NAME.live` stands beside a drop that is live, `NAME.failed` beside one that did not go live, was rolled back, or is
-ignored; never both. `NAME.pending` says what a drop waits for, such as its signature, and goes when it has come. Of
-several processes that watch one directory, one writes these; each other writes `NAME.PROCESS.live` and so on (`seats`).
-A marker is a report: removing one undoes nothing and starts nothing in the process that wrote it.
+ignored; never both. `NAME.pending` says what a drop waits for (its signature, a patcher that is free), and goes when
+that has come. Of several processes that watch one directory, one writes these; each other writes `NAME.PROCESS.live`
+and so on (`seats`).
+A marker is a report: removing one undoes nothing. Whoever removes `NAME.failed` asks for another try.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hotswap.errors import HotswapError, ManifestError, PatchError, SourceError, WheelError
+from hotswap.errors import HotswapError, WrongPackageError
 
-__all__ = ["FAILED", "LIVE", "PENDING", "Failure", "Outcome", "read_marker", "write_marker"]
+__all__ = ["FAILED", "LIVE", "PENDING", "Failure", "Outcome", "is_report_on", "read_marker", "write_marker"]
 
 LIVE = ".live"
 FAILED = ".failed"
@@ -69,19 +70,17 @@ class Outcome:
         return self.error is None and self.state not in (_ROLLED_BACK, _IGNORED, _PENDING)
 
     @property
-    def final(self) -> bool:
-        """Whether the drop has to change, or to come again, for another outcome: not where it could not be read."""
-        return self.error != _UNREADABLE
+    def failed(self) -> bool:
+        """Whether it failed before it was live: the same bytes are tried again when somebody removes the marker."""
+        return self.state == _REJECTED
 
     @property
-    def lasting(self) -> bool:
-        """Whether a new process, too, need not try the same bytes: the artifact is wrong, or was taken back."""
-        return self.error in _WRONG or self.state == _ROLLED_BACK
+    def holds_elsewhere(self) -> bool:
+        """Whether a new process, too, does not try the same bytes.
 
-    @property
-    def passing(self) -> bool:
-        """Whether the same bytes deserve another try when they are dropped again: what they failed for may be over."""
-        return not self.applied and not self.lasting
+        That they hold nothing of the packages of one process says nothing of others that watch the same directory.
+        """
+        return (self.failed and self.error != WrongPackageError.__name__) or self.state == _ROLLED_BACK
 
     def taken_back(self, reason: str) -> Outcome:
         """The outcome of the same drop once its rollout was rolled back, now."""
@@ -94,9 +93,9 @@ class Outcome:
         return cls(name, "", None, None, _IGNORED, reason, None, os.getpid(), datetime.now(UTC))
 
     @classmethod
-    def pending(cls, name: str, reason: str) -> Outcome:
+    def pending(cls, name: str, reason: str, digest: str = "") -> Outcome:
         """What is to be said of a drop that waits for something, now."""
-        return cls(name, "", None, None, _PENDING, reason, None, os.getpid(), datetime.now(UTC))
+        return cls(name, digest, None, None, _PENDING, reason, None, os.getpid(), datetime.now(UTC))
 
     def same_as(self, other: Outcome | None) -> bool:
         """Whether both say the same, whenever it happened."""
@@ -149,18 +148,8 @@ class Failure:
             return cls(name, text, traceback, error.code)
         return cls(name, f"{name}: {text}" if text else f"{name}, without a message", traceback)
 
-    @classmethod
-    def unreadable(cls, error: OSError) -> Failure:
-        """The drop itself could not be read, so nothing is known of its bytes."""
-        return cls(_UNREADABLE, f"the drop can't be read ({Failure.of(error).reason}); it is tried again")
 
-
-# It says nothing about the dropped bytes, so they are read again at the next look.
-_UNREADABLE = "UnreadableError"
-
-# Errors that say something about the dropped bytes and nothing about the process that met them.
-_WRONG = frozenset(error.__name__ for error in (ManifestError, PatchError, SourceError, WheelError))
-
+_REJECTED = "rejected"
 _ROLLED_BACK = "rolled_back"
 _IGNORED = "ignored"
 _LONGEST = 256 * 1024
@@ -194,7 +183,9 @@ def write_marker(directory: Path, outcome: Outcome, infix: str = "") -> None:
             temporary.unlink(missing_ok=True)
         raise
     for other in others:
-        (directory / f"{outcome.drop}{infix}{other}").unlink(missing_ok=True)
+        over = directory / f"{outcome.drop}{infix}{other}"
+        if is_report_on(over, outcome.drop, unknown=True):
+            over.unlink(missing_ok=True)
 
 
 def read_marker(directory: Path, drop: str, suffix: str) -> Outcome | None:
@@ -203,6 +194,22 @@ def read_marker(directory: Path, drop: str, suffix: str) -> Outcome | None:
         return Outcome.from_json(_text(directory / f"{drop}{suffix}"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # Missing, half a file, or somebody else's: then nothing is known, and the drop is tried.
+
+
+def is_report_on(path: Path, drop: str, *, unknown: bool = False) -> bool:
+    """Whether a marker is the report on a drop: the name does not tell whose it is where drops have points in theirs.
+
+    Arguments:
+        path: of the marker.
+        drop: the name of the drop.
+        unknown: what is to be said of a marker that can't be read, or is none of ours.
+    """
+    try:
+        return Outcome.from_json(_text(path)).drop == drop
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return unknown
 
 
 def _text(path: Path) -> str:

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from hotswap.errors import BusyError
+from hotswap.errors import BusyError, HotswapError
 from hotswap.events import Level, emit
 from hotswap.trust import Waiting
 from hotswap.watching.attempt import Taken, attempt, take
-from hotswap.watching.delays import Delays
+from hotswap.watching.bounds import Bounds
+from hotswap.watching.delays import CIRCUMSTANCES, Delays
 from hotswap.watching.ledger import Ledger
-from hotswap.watching.outcome import Outcome
+from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.reports import report
-from hotswap.watching.scanning import Bounds, Drop, Scanner, look_at
+from hotswap.watching.scanning import Drop, Scanner, look_at
 
 if TYPE_CHECKING:
     from hotswap.patch import Patch
@@ -33,6 +35,10 @@ __all__ = ["Passes"]
 
 _RETRY = 0.2
 """Seconds until drops that wait for a busy patcher are tried again."""
+_KEPT = 64 * 1024 * 1024
+"""Bytes of drops that are kept in memory until it is their turn."""
+_LONGEST_RETRY = 30.0
+"""Seconds until that at most, where they wait for something else: it is doubled at each try."""
 
 
 class Passes:
@@ -66,6 +72,7 @@ class Passes:
         self._scanner = Scanner(directory, settle, bounds=bounds)
         self.stopping = stopping
         self.delays = Delays(ledger)
+        self._held, self._tries, self._retry_at = "", 0, 0.0  # why drops wait, how often they did, and until when
         self.settled: Mapping[str, str] = {}
         """Name -> stamp of the bytes that came to something; replaced, never changed."""
 
@@ -90,46 +97,70 @@ class Passes:
         outcomes: list[Outcome] = []
         if self._gate is not None and self._gate.closed():
             return (), None
-        drops, due = self._scanner.scan(everything=everything)
+        drops, due = self._scanner.scan(everything=everything, asked=self._ledger.asked_again)
         present = self._scanner.present
         if present is not None:
             self._ledger.gone(present)
             self.delays.only(present)
             # What comes back has come to nothing yet, even if it looks the same.
-            self.settled = {name: stamp for name, stamp in self.settled.items() if name in present}
+            # So has what somebody wants to be tried again.
+            self.settled = {
+                name: stamp
+                for name, stamp in self.settled.items()
+                if name in present and name not in self._ledger.reopened
+            }
         for other in self._scanner.ignored():
             level: Level = "warning" if other.meant else "info"
             emit("drop.ignored", level=level, directory=self._directory, drop=other.name, reason=other.reason)
             if other.meant and not seat.infix:  # it is the same for all
                 self._ledger.tell(Outcome.ignored(other.name, other.reason))
-        taken = [one for drop in drops if (one := self._take(drop, settled)) is not None]
-        taken.sort(key=lambda one: one.order)
-        for number, one in enumerate(taken):
-            if self.stopping.is_set():
-                break
+        taken = self._taken(drops, settled)
+        held = None if everything or time.monotonic() >= self._retry_at else self._held
+        while taken and not self.stopping.is_set():
+            one = taken.popleft()
             if not self._unchanged(one.drop):
                 continue  # These bytes are half of something, or history: the new ones settle.
-            try:
-                outcomes.append(self._finish(one, settled))
-            except BusyError as busy:  # No verdict. The later ones wait too, or they would overtake it.
-                self.delays.busy(busy, taken[number:])
-                due = _RETRY if due is None else min(due, _RETRY)
-                break
-            self.delays.over(one.drop.name)
+            if held is None or one.failure is not None:
+                try:
+                    if (whole := self._whole(one)) is None:
+                        continue
+                    outcomes.append(self._finish(whole, settled))
+                except CIRCUMSTANCES as error:  # No verdict. The later ones wait too, or they would overtake it.
+                    held = self._hold(error)
+                else:
+                    self.delays.over(one.drop.name)
+                    if one.failure is None:
+                        self._tries = 0
+                    continue
+                finally:
+                    whole = None
+            self.delays.wait(one.drop.name, held, one.digest, one.version)
+            left = max(self._retry_at - time.monotonic(), 0.0)
+            due = left if due is None else min(due, left)
         return tuple(outcomes), due
+
+    def _hold(self, error: HotswapError) -> str:
+        """Note that drops have to wait, and until when; return why.
+
+        What may be loaded and checked at each try is tried less and less often.
+        """
+        self._tries = 0 if isinstance(error, BusyError) else self._tries + 1
+        self._retry_at = time.monotonic() + min(_RETRY * 2**self._tries, _LONGEST_RETRY)
+        self._held = Failure.of(error).reason
+        return self._held
 
     def _take(self, drop: Drop, settled: Callable[[], None]) -> Taken | None:
         """Read the drop's bytes, once; None where they are dealt with, or wait for what has to come with them."""
         if drop.look.lacks is not None:
-            self.delays.lacking(drop.name, drop.look.lacks)
+            self.delays.wait(drop.name, drop.look.lacks)
             return None
-        taken = take(drop, self._running, self._gate, single_files=self._bounds.single_files)
+        taken = self._read(drop)
         if isinstance(taken, Waiting):
-            self.delays.lacking(drop.name, taken.reason)
+            self.delays.wait(drop.name, taken.reason)
             return None
         known = self._ledger.recall(drop.name, taken.digest)
-        again = self._ledger.came_again(drop)
-        if known is None or (again and known.passing):
+        again = self._ledger.came_again(drop) or drop.name in self._ledger.reopened
+        if known is None:
             return replace(taken, again=again)
         self.delays.over(drop.name)
         if again:
@@ -139,14 +170,44 @@ class Passes:
         self._publish(drop, settled)
         return None
 
+    def _taken(self, drops: Sequence[Drop], settled: Callable[[], None]) -> deque[Taken]:
+        """Read drops, and return what is to be tried, in order. Of what is too much, the bytes are not kept."""
+        taken, kept = [], 0
+        for drop in drops:
+            one = self._take(drop, settled)
+            if one is not None:
+                kept += one.size
+                if kept > _KEPT:
+                    kept -= one.size
+                    one = one.without_patch()
+                taken.append(one)
+        return deque(sorted(taken, key=lambda one: one.order))
+
+    def _whole(self, taken: Taken) -> Taken | None:
+        """Return a drop with its bytes, which are read and verified anew where they were not kept.
+
+        None where they are not what they were: then another look settles that.
+        """
+        if taken.patch is not None or taken.failure is not None:
+            return taken
+        read = self._read(taken.drop)
+        same = isinstance(read, Taken) and read.digest == taken.digest
+        return replace(read, again=taken.again) if isinstance(read, Taken) and same else None
+
+    def _read(self, drop: Drop) -> Taken | Waiting:
+        def stands(digest: str) -> bool:
+            known = self._ledger.outcomes.get(drop.name)
+            return known is not None and known.applied and known.digest == digest
+
+        return take(drop, self._running, self._gate, single_files=self._bounds.single_files, stands=stands)
+
     def _finish(self, taken: Taken, settled: Callable[[], None]) -> Outcome:
         """Apply what was taken, and report: to the memory and beside the drop, then in the log."""
         began = time.monotonic()
         outcome, news = self._ledger.enter(taken, *attempt(self._admitted, taken))
         if news:
             report(outcome, time.monotonic() - began)
-        if outcome.final:
-            self._publish(taken.drop, settled)
+        self._publish(taken.drop, settled)
         return outcome
 
     def _admitted(self, patch: Patch) -> Rollout:

@@ -4,8 +4,10 @@ It is written under a name that every watch passes by, in the same directory, so
 was written is on disk before that (`fsync`), and so is the new name after it. What belongs to it goes first: the
 signature and the manifest of a file. The marker of a folder goes last.
 
-Guarantees: a watch sees nothing of the drop, or all of it, also after a crash or a power failure. If anything fails,
-nothing is left under the drop's name, and what stood there before stands there still. Assumes that a rename within a
+Guarantees: a watch sees nothing of the drop's bytes, or all of them, also after a crash or a power failure. If anything
+fails, nothing is left under the drop's name, and what stood there before stands there still. Where a file of that name
+was there before, a kill between the last renames leaves its bytes with the new signature: what is live by them stays
+so, and the watch waits; what is not is refused; the same push made again ends that. Assumes that a rename within a
 directory is one step; a folder can't take another one's place in one, so that one is refused.
 """
 
@@ -91,8 +93,9 @@ def push(source: str | os.PathLike[str], directory: str | os.PathLike[str]) -> P
 
     Returns what was pushed; `Pushed.wait` waits for what becomes of it. Raises HotswapError if the source can't be
     read, would be passed by there because of its name, or is a folder of which there is one already; if there is a
-    manifest in the directory that is not the source's; or if the directory can't be written. No part of the drop stands
-    there then, unless nothing failed but the very last step, which makes sure that the new name outlives a power cut.
+    manifest or a signature in the directory that is not the source's; or if the directory can't be written. No part of
+    the drop stands there then, unless nothing failed but the very last step, which makes sure that the new name
+    outlives a power cut.
     """
     origin, target = Path(os.path.abspath(source)), Path(directory)  # noqa: PTH100 - resolve() loses the name of a link
     name = origin.name
@@ -144,12 +147,14 @@ def _check_file(origin: Path, place: Path) -> None:
         raise HotswapError(f"{origin.name} is no patch", advice="give a wheel, a .py file, or a folder")
     if not stat.S_ISREG(origin.stat().st_mode):
         raise HotswapError(f"{origin} is no file and no folder", advice="give a wheel, a .py file, or a folder")
-    manifest = f"{place.name}.toml"
-    if os.path.lexists(place.with_name(manifest)) and not origin.with_name(manifest).exists():
-        raise HotswapError(
-            f"there is a manifest {manifest} in {place.parent}, and none beside {origin}",
-            advice="remove that one, or push the one that belongs to it",
-        )
+    for suffix in _BESIDE:
+        beside = f"{place.name}{suffix}"
+        if os.path.lexists(place.with_name(beside)) and not origin.with_name(beside).exists():
+            what = "signature" if suffix.endswith(SIGNATURE) else "manifest"
+            raise HotswapError(
+                f"there is a {what} {beside} in {place.parent}, and none beside {origin}",
+                advice="remove that one, or push the one that belongs to it",
+            )
 
 
 def _aside(stack: contextlib.ExitStack, place: Path) -> Path:

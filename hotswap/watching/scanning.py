@@ -26,13 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotswap.trust import SUFFIX as SIGNATURE
+from hotswap.watching.bounds import OPEN, Bounds
 from hotswap.watching.outcome import FAILED, LIVE, PENDING
 
 __all__ = [
     "GO",
-    "OPEN",
     "SETTLE",
-    "Bounds",
     "Drop",
     "Ignored",
     "Look",
@@ -62,23 +61,6 @@ _ORDINARY = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 def is_passed_by(name: str) -> bool:
     """Whether a file or folder of this name is never a drop, whatever it holds."""
     return name.startswith((".", "_")) or name.endswith((*_UNFINISHED, *_OURS))
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How far a look may go. With the bounds of a policy, nothing that was dropped sends it through the whole disk.
-
-    `links` says whether a drop may be a symbolic link, `most` how many files and folders in it are looked at.
-    `single_files` says whether a `.py` file is read at all.
-    """
-
-    links: bool = True
-    most: int | None = None
-    single_files: bool = True
-
-
-OPEN = Bounds()
-"""No bounds: where everything that is dropped is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +178,10 @@ def look_at(path: Path, bounds: Bounds = OPEN, names: Container[str] | None = No
             continue
         with contextlib.suppress(OSError):  # it is not there: what comes later changes the look
             facts = path.with_name(f"{path.name}{suffix}").lstat()
-            hashed.update(repr((suffix, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)).encode())
-            newest = max(newest, facts.st_mtime, facts.st_ctime)
+            led = _led(path.with_name(f"{path.name}{suffix}")) if bounds.within else None
+            for one in filter(None, (facts, led)):
+                hashed.update(repr((suffix, one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)).encode())
+                newest = max(newest, one.st_mtime, one.st_ctime)
             go = _changed(facts) if suffix == GO else None
     return Look(hashed.hexdigest(), newest, odd, identity, lacks=_lacking(path.name, changed, go) if folder else None)
 
@@ -219,8 +203,20 @@ def _lacking(name: str, changed: int, go: int | None) -> str | None:
 def _within(path: Path, bounds: Bounds) -> Iterable[tuple[str, Path, os.stat_result]]:
     facts = path.lstat()
     if stat.S_ISREG(facts.st_mode) or (not bounds.links and stat.S_ISLNK(facts.st_mode)):
-        return [("", path, facts)]  # most drops are one file; and what a link leads to may be nobody's business
+        found = [("", path, facts)]  # most drops are one file; and what a link leads to may be nobody's business
+        if bounds.within and (led := _led(path)) is not None:
+            found.append(("/", path, led))
+        return found
     return _entries(path, strict=False)
+
+
+def _led(path: Path) -> os.stat_result | None:
+    """What a link leads to, if it leads to a file: who follows it finds out whether that is within the directory."""
+    try:
+        facts = path.stat() if path.is_symlink() else None
+    except OSError:
+        return None  # it leads nowhere (yet): what it is later is another look
+    return facts if facts is not None and stat.S_ISREG(facts.st_mode) else None
 
 
 def digest_of(path: Path) -> str:
@@ -271,11 +267,14 @@ class Scanner:
         self._passed: dict[str, float | None] = {}  # name -> since when it is seen, None once it was told
         self._untold: list[Ignored] = []
 
-    def scan(self, *, everything: bool = False) -> tuple[list[Drop], float | None]:
+    def scan(
+        self, *, everything: bool = False, asked: Callable[[Container[str]], Container[str]] = lambda _: ()
+    ) -> tuple[list[Drop], float | None]:
         """Look at every drop once.
 
         Arguments:
             everything: also give drops that were dealt with and look as they did then.
+            asked: tells which drops somebody wants to be dealt with again, from all names in the directory.
 
         Returns the settled drops by name, and in how many seconds the next waiting one may have settled, or None.
         """
@@ -285,6 +284,7 @@ class Scanner:
         seen: dict[str, _Seen] = {}
         names, others, everything_there = self._listing()
         gone: set[str] = set()
+        again = () if names is None else asked(everything_there)
         for name in names or ():
             path = self._directory / name
             try:
@@ -299,6 +299,7 @@ class Scanner:
                 due = self._settle if due is None else min(due, self._settle)
                 continue
             seen[name] = known
+            known.handled = known.handled and name not in again
             left = known.since + self._settle - now
             if left > 0:
                 due = left if due is None else min(due, left)

@@ -8,9 +8,16 @@ A seat is a hidden file that is locked (`flock`) for as long as it is taken: the
 ends, however that happens. Whoever has the first seat clears up behind those that are gone: a seat that can be locked
 is empty, so the reports under its name are of nobody.
 
-Guarantees: of the processes that watch a directory, at most one writes the plain names. Assumes that `flock` works in
+A lock is readable for its owner only (mode 0600): whoever may open a file may lock it, and anybody who can read the
+directory could take the first seat. One that others may open (of somebody else's making, since we make none) may be
+open already; so it is not tightened but replaced, and who had it has it no more. Where modes can't be set, as on FAT or
+CIFS, it is taken as it is.
+
+Guarantees: of the processes that watch a directory, at most one writes the plain names (two, until their next look,
+where both replace a lock at the same moment that others might have opened). Assumes that `flock` works in
 the directory (Linux passes it on to NFS and CIFS). Where it fails, nobody has the first seat, each process reports
-under its own name, and nobody clears up. Where there is no `flock` at all (Windows), one process is assumed.
+under its own name, and nobody clears up; so it is where something else than a file has the name of a lock, which is
+never waited for and never read. Where there is no `flock` at all (Windows), one process is assumed.
 Concurrency: a lock of its own, held while files are opened and locked; no user code runs under it.
 """
 
@@ -21,6 +28,7 @@ import errno
 import os
 import re
 import socket
+import stat
 import sys
 import threading
 import time
@@ -29,6 +37,7 @@ from pathlib import Path
 
 from hotswap.errors import HotswapError
 from hotswap.events import emit
+from hotswap.watching.outcome import FAILED, LIVE, PENDING, is_report_on
 
 if sys.platform != "win32":
     import fcntl
@@ -39,7 +48,8 @@ _FIRST = ".hotswap.lock"
 _OTHER = re.compile(r"\.hotswap\.([A-Za-z0-9_-]+)\.lock")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TRIES, _PAUSE = 10, 0.01
-_KINDS = (".live", ".failed", ".pending")
+_KINDS = (LIVE, FAILED, PENDING)
+_ENDINGS = ("whl", "py")
 
 
 def own_name() -> str:
@@ -48,8 +58,12 @@ def own_name() -> str:
 
 
 def checked_name(name: object) -> str:
-    """Return the name of a watch. Raises HotswapError for what can't be a part of the name of a file."""
-    if isinstance(name, str) and _NAME.fullmatch(name):
+    """Return the name of a watch.
+
+    Raises HotswapError for what can't be a part of the name of a file, and for what a drop's own name ends with: the
+    report on a drop `shop` would have the name of another process's report on `shop.whl`.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name) and name not in _ENDINGS:
         return name
     raise HotswapError(f"a watch can't be named {name!r}", advice="give letters, digits, - and _, such as 'worker-1'")
 
@@ -116,14 +130,13 @@ class Seat:
             if self._deaf:
                 return
             try:
-                self._take_best()
+                trouble = self._take_best()
             except FileNotFoundError:
                 return  # there is no directory: who tends the doorbell tells that
             except OSError as error:
-                self.infix = f".{self.name or own_name()}"
-                self._trouble = f"it can't be locked ({error}); each process reports under a name of its own"
-                return
-            self._trouble = None
+                self.infix, trouble = f".{self.name or own_name()}", error
+            told = f"it can't be locked ({trouble}); each process reports under a name of its own"
+            self._trouble = None if trouble is None else told
             if self._taken is not None:
                 self.infix = f".{self._taken[0]}" if self._taken[0] else ""
 
@@ -167,18 +180,25 @@ class Seat:
             os.close(self._waits)
             self._waits = None
 
-    def _take_best(self) -> None:
+    def _take_best(self) -> OSError | None:
+        """Take the first seat, else one of one's own; return why the first can't be had by anybody."""
         if self._taken is not None and not _is(self._directory / self._file(self._taken[0]), self._taken[1]):
             os.close(self._taken[1])  # the directory is another one now, or somebody removed the file
             self._taken = None
         if self._taken is not None and not self._taken[0]:
-            return
-        first = self._first()
+            return None
+        first, trouble = None, None
+        try:
+            first = self._first()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            trouble = error
         if first is not None:
             own, self._taken = self._taken, ("", first)
             if own is not None:
                 self._vacate(own)
-            return
+            return None
         if self._taken is None:
             chosen = self.name or own_name()
             # Who clears up may be looking whether the seat is empty; else two were given the same name.
@@ -186,8 +206,9 @@ class Seat:
                 descriptor = _locked(self._directory / self._file(name))
                 if descriptor is not None:
                     self._taken = (name, descriptor)
-                    return
+                    break
                 time.sleep(_PAUSE)
+        return trouble
 
     def _first(self) -> int | None:
         """The first seat, locked; None where somebody has it."""
@@ -205,8 +226,10 @@ class Seat:
     def _clear(self) -> None:
         for entry in _names(self._directory):
             match = _OTHER.fullmatch(entry)
-            if match is not None and (descriptor := _locked(self._directory / entry)) is not None:
-                self._vacate((match[1], descriptor))
+            if match is not None:
+                with contextlib.suppress(OSError):  # no file, or somebody else's: the others are cleared
+                    if (descriptor := _locked(self._directory / entry)) is not None:
+                        self._vacate((match[1], descriptor))
 
     def _vacate(self, seat: tuple[str, int]) -> None:
         """Remove what was reported from a seat that this process has, then the seat."""
@@ -214,7 +237,7 @@ class Seat:
         try:
             ends = tuple(f".{name}{kind}" for kind in _KINDS)
             for entry in _names(self._directory):
-                if entry.endswith(ends):
+                if entry.endswith(ends) and is_report_on(self._directory / entry, _drop(entry, ends)):
                     (self._directory / entry).unlink(missing_ok=True)
             (self._directory / self._file(name)).unlink(missing_ok=True)
         finally:
@@ -224,23 +247,37 @@ class Seat:
         return f".hotswap.{name}.lock" if name else _FIRST
 
 
+def _drop(entry: str, ends: tuple[str, ...]) -> str:
+    """The drop that a marker is about, if it is of the process whose markers end so."""
+    return next(entry.removesuffix(end) for end in ends if entry.endswith(end))
+
+
 def taken_seats(directory: Path) -> list[str]:
     """The infixes of all processes that watch a directory now: `""` for the first, `".NAME"` for others.
 
-    Raises OSError where that can't be known.
+    A lock that this user may not open counts as taken: the first clears away those that are not. Raises OSError where
+    nothing can be known.
     """
     found = []
     for entry in _names(directory):
         match = _OTHER.fullmatch(entry)
         if (match is not None or entry == _FIRST) and sys.platform != "win32":
-            with contextlib.suppress(FileNotFoundError):  # it was given back between the two
-                descriptor = os.open(directory / entry, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    found.append("" if match is None else f".{match[1]}")
-                finally:
-                    os.close(descriptor)
+            infix = "" if match is None else f".{match[1]}"
+            try:
+                descriptor = _opened(directory / entry, os.O_RDONLY)
+            except PermissionError:
+                found.append(infix)
+                continue
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EINVAL):
+                    raise
+                continue  # it was given back between the two, or is no file and never was a seat
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(infix)
+            finally:
+                os.close(descriptor)
     return found
 
 
@@ -249,9 +286,55 @@ def _names(directory: Path) -> list[str]:
         return sorted(entry.name for entry in entries)
 
 
-def _opened(path: Path) -> int:
-    # To read: who closes a file that was open for writing rings the doorbells of all others.
-    return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o644)
+# To read: who closes a file that was open for writing rings the doorbells of all others.
+_OPEN = os.O_RDONLY | os.O_CREAT
+
+_MODE = 0o600
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def _opened(path: Path, flags: int = _OPEN) -> int:
+    """Open a lock, and make it anew where others may open it, too. Raises OSError."""
+    descriptor = _opened_as_it_is(path, flags)
+    if flags & os.O_CREAT and _tightened(descriptor):
+        try:
+            if _is(path, descriptor):
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+        descriptor = _opened_as_it_is(path, flags)
+    return descriptor
+
+
+def _tightened(descriptor: int) -> bool:
+    """Whether others could open a lock, and can't any more."""
+    if sys.platform == "win32" or not os.fstat(descriptor).st_mode & _OTHERS:
+        return False
+    with contextlib.suppress(OSError):  # somebody else's, or a file system without modes: then it is taken as it is
+        os.fchmod(descriptor, _MODE)
+    return not os.fstat(descriptor).st_mode & _OTHERS
+
+
+def _opened_as_it_is(path: Path, flags: int) -> int:
+    """Open a lock. Raises OSError where it can't be opened, or is no file: whoever may write here may have put a pipe.
+
+    It is looked at before, since some devices act when they are opened, and after that, since that is what counts.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _require_file(path, path.lstat())
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags, _MODE)
+    try:
+        _require_file(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _require_file(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "it is no file", str(path))
 
 
 def _locked(path: Path) -> int | None:
@@ -285,7 +368,7 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 def _to_write(descriptor: int, path: Path) -> None:
     """Open a file for writing under the same descriptor: NFS locks no other."""
-    other = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    other = _opened(path, os.O_RDWR)
     try:
         os.dup2(other, descriptor, inheritable=False)
     finally:
@@ -295,6 +378,6 @@ def _to_write(descriptor: int, path: Path) -> None:
 def _is(path: Path, descriptor: int) -> bool:
     """Whether a descriptor is of the file that has this path now."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False

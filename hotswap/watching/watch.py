@@ -7,10 +7,10 @@ Guarantees
 - Level-triggered: every pass looks at the whole directory, and a drop is known by the digest of its bytes. A lost,
   doubled or late event changes nothing.
 - A live drop is not applied again by the same patcher, also by a later watch of the same directory. A failed drop is
-  tried again only when its bytes change (or could not be read), or when it was dropped again and had failed for a
-  reason that may be over. A drop that was dropped again and is not tried says why. A busy patcher is no verdict: drops
-  wait for it. A new process runs the code on disk, so it applies what it finds, but for drops whose `NAME.failed`
-  bears the same digest and says that the artifact itself is wrong, or that it was rolled back.
+  tried again only when its bytes change, also by a new process, which reads that in `NAME.failed`; whoever wants it
+  tried again removes that. A drop that was dropped again and is not tried says why. What says nothing of the drop (a
+  busy patcher, a locked store, a file that can't be read) is no failure: it waits, and `NAME.pending` says for what. A
+  new process runs the code on disk, so it applies what it finds, but for what failed or was rolled back.
 - When a rollout that came from a drop is rolled back, its marker says so, also after the watch has ended (`ledger`).
 - Drops found in the same pass are applied in the order of their versions; those without one come last, by name.
 - No drop ends the watch: whatever `apply` raises is that drop's outcome, and an error of our own is logged.
@@ -41,13 +41,15 @@ from packaging.version import Version
 
 from hotswap.errors import HotswapError, StateError
 from hotswap.events import emit
+from hotswap.trust import open_to_everybody
 from hotswap.watching import children
+from hotswap.watching.bounds import Bounds
 from hotswap.watching.claims import claim, inherit, release
 from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
 from hotswap.watching.outcome import Outcome
 from hotswap.watching.passes import Passes
-from hotswap.watching.scanning import SETTLE, Bounds, is_passed_by, look_at
+from hotswap.watching.scanning import SETTLE, is_passed_by, look_at
 from hotswap.watching.seats import checked_name
 from hotswap.watching.turn import Turn
 
@@ -162,6 +164,7 @@ class Watch:
         try:
             self._doorbell.tend()
             emit("watch.started", level="info", directory=str(self.directory), interval=self.interval)
+            self._warn()
             self._begin()
         except BaseException as error:
             self._thread = None
@@ -173,6 +176,16 @@ class Watch:
                 raise HotswapError(f"the thread that watches {self.directory} can't be started ({error})") from error
             raise
         return self
+
+    def _warn(self) -> None:
+        """Tell, where there is no policy that forbids or allows it, that everybody may run code here."""
+        place = open_to_everybody(self.directory) if self._gate is None else None
+        if place is not None:
+            reason = (
+                f"everybody on this machine can write to {place}, and so run code in this service; what to do: "
+                f"chmod o-w {place}, or give a policy, Trust(...), which refuses that or allows it"
+            )
+            emit("watch.troubled", level="warning", directory=self.directory, reason=reason)
 
     def _begin(self) -> None:
         thread = threading.Thread(target=self._work, name=f"hotswap-watch-{self.directory.name}", daemon=True)
@@ -276,14 +289,11 @@ class Watch:
                     break
                 self._bell.set()
                 self.turn.changed.wait(min(left, self.interval))
-        last = self._ledger.outcomes.get(name)
         waiting = self._passes.delays.reason(name)
         if stamp is None:
             because = "there is no such drop"
         elif waiting is not None:
             because = waiting
-        elif last is not None and not last.final:
-            because = last.reason
         else:
             because = "it has not settled, or its rollout is still in progress"
         raise _NoOutcomeError(f"nothing became of {name} in {timeout:g} s: {because}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from hotswap.watching import push
 from tests.hostile.gallery import GALLERY, IGNORED, LONG, NOTHING, PENDING, Exhibit, World, soon, taken, world_of
-from tests.signing import MALLORY
+from tests.signing import MALLORY, sign
 
 pytestmark = [pytest.mark.threads, pytest.mark.skipif(os.name == "nt", reason="owners, modes, links, pipes")]
 
@@ -59,6 +61,69 @@ def test_does_not_run(exhibit: Exhibit, package: ModuleType, tmp_path: Path) -> 
     assert not world.witness.exists()
     live = [record for record in world.patcher.history() if record.state in ("live", "permanent")]
     assert [record.version for record in live].count(world.patcher.versions[world.name]) == 1
+
+
+LAYS: dict[str, Callable[[Path, Path], object]] = {
+    "pipe": lambda path, _: os.mkfifo(path),
+    "folder": lambda path, _: path.mkdir(),
+    "link to a file": lambda path, precious: path.symlink_to(precious),
+    "link to something endless": lambda path, _: path.symlink_to("/dev/zero"),
+    "link to nothing": lambda path, _: path.symlink_to("nowhere"),
+    "link to itself": lambda path, _: path.symlink_to(path),
+    "socket": lambda path, _: _socket(path),
+}
+
+
+def _socket(path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(path.parent)  # its path may be too long for a socket
+    try:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+class TestLocks:
+    """Whoever drops something may also put something into the place where the lock of a process is, or will be."""
+
+    @pytest.mark.parametrize("lay", LAYS.values(), ids=LAYS)
+    @pytest.mark.parametrize("name", [".hotswap.lock", ".hotswap.stranger.lock"])
+    @pytest.mark.parametrize("when", ["before", "meanwhile"])
+    def test_that_are_none(
+        self, lay: Callable[[Path, Path], object], name: str, when: str, package: ModuleType, tmp_path: Path
+    ) -> None:
+        world = World(package, tmp_path, signed=True)
+        precious, aside, lock = world.aside / "precious", world.aside / "trap", world.drops / name
+        precious.write_text("untouched")
+        lay(aside, precious)
+
+        def trap() -> None:
+            if aside.is_dir() and not aside.is_symlink():
+                lock.unlink(missing_ok=True)
+            aside.rename(lock)
+
+        if when == "before":
+            trap()
+        with world.watch:
+            if when == "meanwhile":
+                world.watch.scan()
+                trap()
+            wheel = world.wheel(source="PRICE = 7\n")
+            sign(wheel)
+            outcomes, everybody = push(wheel, world.drops).wait(LONG)
+            assert everybody
+            assert [outcome.applied for outcome in outcomes] == [True]
+            taken(world)
+        assert precious.read_text() == "untouched"
+
+    def test_of_many_strangers(self, package: ModuleType, tmp_path: Path) -> None:
+        """One that can't be cleared away keeps nothing else from it."""
+        with world_of(package, tmp_path) as world:
+            os.mkfifo(world.drops / ".hotswap.a.lock")
+            (world.drops / ".hotswap.b.lock").touch()
+            soon(lambda: not (world.drops / ".hotswap.b.lock").exists(), "the empty seat was not cleared away")
+            taken(world)
 
 
 class TestMarkers:
