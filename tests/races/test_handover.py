@@ -16,8 +16,7 @@ import pytest
 import structlog
 
 import hotswap
-import hotswap.handover
-from hotswap import Patch, Patcher, walk
+from hotswap import Patch, Patcher, clock, walk
 from tests.races.threads import forks_go
 from tests.waiting import until
 
@@ -425,7 +424,7 @@ class TestHeldCode:
     ) -> None:
         """A generator that has ended, and that somebody holds, is seen by a look only."""
         looks: list[tuple[float, Callable[[], None]]] = []
-        after = hotswap.handover.clock.after
+        after = clock.after
 
         def noted(seconds: float, call: Callable[[], None]) -> Any:
             if getattr(call, "__qualname__", "") != "Handover._look":
@@ -436,7 +435,7 @@ class TestHeldCode:
         made = program(None)
         rows = made.core.rows(None)
         next(rows)
-        monkeypatch.setattr(hotswap.handover.clock, "after", noted)
+        monkeypatch.setattr(clock, "after", noted)
         rollout = made.apply("2")
         for _ in range(12):
             looks[-1][1]()
