@@ -35,9 +35,6 @@ from hotswap.verification import CheckResult, Report, Verdict
 
 __all__ = ["Books", "whoever"]
 
-_EVERY = 1_000_000
-"""More rollouts than a journal keeps."""
-
 
 def whoever() -> str:
     """Who acts, if nobody says it: account, host and process."""
@@ -252,19 +249,30 @@ class Books:
         return False
 
     def lived(self) -> list[tuple[tuple[str, str], dict[str, Version]]]:
-        """Return what was live here, or about to be: the digests of each patch, and the versions of its packages."""
-        if self._store is None:
-            return []
+        """Return what was permanent or taken back: the digests of each patch, and the versions of its packages.
+
+        What died within its trial, or is on trial in another process, is not among it: it may be applied here.
+
+        Raises StoreError.
+        """
+        lived = [] if self._store is None else self._store.journal.lived()
+        return [(one.digests, {name: Version(version) for name, version in one.versions.items()}) for one in lived]
+
+    def stands(self, digest: str) -> bool:
+        """Return whether a patch is permanent over the code that is on disk here, by the word of another process."""
         try:
-            entries = self._store.journal.entries(_EVERY)
+            standing = {} if self._store is None else self._store.journal.standing()
         except StoreError as error:
             self._troubles.append(error)
-            return []
-        went = [entry for entry in entries if entry.generation is not None]
-        return [
-            ((entry.given, entry.digest), {name: Version(version) for name, version in entry.after.items()})
-            for entry in went
-        ]
+            return False
+        return any(
+            digest in (entry.given, entry.digest) and entry.id not in self._written and self._lies_over(entry)
+            for entry in standing.values()
+        )
+
+    def _lies_over(self, entry: Entry) -> bool:
+        """Whether a rollout was made over the code that is on disk here."""
+        return all(self._base.get(package) == base for package, base in entry.base.items())
 
     def earlier(self) -> Patch:
         """Return what was live before the rollout on which this process came up, as one patch.

@@ -104,7 +104,7 @@ class Patcher(Hosting):
         self._place = Place(self, self.running)
         self._followers: list[Callable[[Record], None]] = []
         self._trust = checked_trust(trust)
-        self._memory = Memory(None if trust is None else trust.seen, self._stood, self._books.lived)
+        self._memory = Memory(None if trust is None else trust.seen, self._stands, self._books.lived)
         self._resumed = self._resume()
 
     def _resume(self) -> Resumed | None:
@@ -355,6 +355,10 @@ class Patcher(Hosting):
 
     def _stood(self, digest: str) -> bool:
         return self._resumed is not None and self._books.stood(digest)
+
+    def _stands(self, digest: str) -> bool:
+        # Another worker may have made it permanent since this process began: it is to run here, too.
+        return self._stood(digest) or self._books.stands(digest)
 
     def _apply_dropped(self, older: Older, directory: str, patch: Patch) -> Rollout:
         resumed = self._resumed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.test_store_boot import Service
+from tests.test_store_boot import BEGIN, Service
 from tests.test_watching import put, wheel
+from tests.waiting import until
 
 pytestmark = [pytest.mark.threads, pytest.mark.slow]  # each test starts some processes
 
@@ -59,3 +61,113 @@ def test_what_was_taken_back_does_not_come_again_after_a_restart(service: Servic
     older = dropped(service, "1.2.5", 17)
     said = service.run(WATCH.format(name=older, then=""))
     assert (said["rate"], said["code"]) == (19, "downgraded")
+
+
+@pytest.mark.parametrize("before", ["", "os.kill(os.getpid(), 9)"])
+def test_what_was_on_trial_is_applied_again_after_a_restart(service: Service, before: str) -> None:
+    name = dropped(service, "1.3.0", 16)
+    service.run(WATCH.format(name=name, then=before), dies=bool(before))
+    said = service.run(WATCH.format(name=name, then=""))
+    assert (said["rate"], said["state"], said["code"]) == (16, "live", None)
+
+
+def test_what_died_before_its_swap_is_applied_after_a_restart(service: Service) -> None:
+    name = dropped(service, "1.3.0", 16)
+    dies = "from hotswap.succession import Succession\nSuccession.advance = lambda *_: os.kill(os.getpid(), 9)\n"
+    service.run(WATCH.format(name=name, then=""), begin=BEGIN + dies, dies=True)
+    said = service.run(WATCH.format(name=name, then=""))
+    assert (said["rate"], said["state"], said["code"]) == (16, "live", None)
+
+
+def test_what_was_refused_at_its_commit_was_never_live(service: Service) -> None:
+    name = dropped(service, "1.3.0", 16)
+    refuses = """
+from hotswap.succession import Succession
+def refuse(*_):
+    raise ValueError("not now")
+Succession.advance = refuse
+"""
+    said = service.run(WATCH.format(name=name, then=""), begin=BEGIN + refuses)
+    assert (said["rate"], said["state"]) == (19, "rejected")
+    said = service.run(
+        """
+        try:
+            patcher().apply(hotswap.Patch.from_path("drops/shop-1.3.0-py3-none-any.whl"), undo=True)
+        except hotswap.DowngradeError as error:
+            say(error=str(error))
+        """
+    )
+    assert "was never live here" in said["error"]
+    said = service.run(WATCH.format(name=name, then=""))
+    assert (said["rate"], said["state"], said["code"]) == (16, "live", None)
+
+
+@pytest.mark.parametrize("first", ["", "live.current.confirm()\n"])
+def test_a_second_worker_applies_what_the_first_has(service: Service, first: str) -> None:
+    """Also one that began before the first made it permanent."""
+    stay = "import time\n    until = time.monotonic() + 30\n    open('up', 'w').close()\n    "
+    stay += "while not os.path.exists('over') and time.monotonic() < until: time.sleep(0.01)"
+    begun = BEGIN + "open('begun', 'w').close()\nimport time\nwhile not os.path.exists('up'): time.sleep(0.01)\n"
+    with ThreadPoolExecutor(2) as pool:
+        name = dropped(service, "1.3.0", 16)
+        two = pool.submit(service.run, WATCH.format(name=name, then=""), begin=begun)
+        until(lambda: (service.folder / "begun").exists())
+        one = pool.submit(service.run, WATCH.format(name=name, then=first.strip() + "\n    " + stay))
+        said = two.result()
+        (service.folder / "over").touch()
+        assert one.result()["rate"] == 16
+    assert (said["rate"], said["state"], said["code"]) == (16, "live", None)
+
+
+def test_retention_forgets_nothing_of_what_was_live(service: Service) -> None:
+    keep = BEGIN.replace('store="var"', 'store=hotswap.Store("var", keep=3)')
+    newer = dropped(service, "1.4.0", 14)
+    said = service.run(WATCH.format(name=newer, then="live.current.confirm(); live.rollback()"), begin=keep)
+    assert said["rate"] == 19
+    for path in (service.folder / "drops").iterdir():
+        path.unlink()
+    service.run(
+        """
+        p = patcher()
+        for number in range(5):
+            try:
+                p.apply(sources(tax=f"raise ValueError({number})\\n"))
+            except hotswap.LoadError:
+                continue
+        p.apply(sources("1.3.0", tax="def rate(): return 13\\n")).confirm()
+        """,
+        begin=keep,
+    )
+    newer, older = dropped(service, "1.4.0", 14), dropped(service, "1.3.5", 15)
+    assert service.run(WATCH.format(name=newer, then=""), begin=keep)["code"] == "replayed"
+    said = service.run(WATCH.format(name=older, then=""), begin=keep)
+    assert (said["code"], said["rate"]) == ("downgraded", 13)
+
+
+def test_a_journal_that_could_not_be_read_is_asked_again(service: Service) -> None:
+    name = dropped(service, "1.3.0", 16)
+    service.run(WATCH.format(name=name, then="live.current.confirm(); live.rollback()"))
+    (marker,) = (service.folder / "drops").glob("*.failed")
+    marker.unlink()
+    said = service.run(f"""
+        import pathlib
+        live, path = patcher(trust=hotswap.Trust(unsigned=True)), pathlib.Path("drops", {name!r})
+        lived, asked = live._books.lived, []
+        def failing():
+            asked.append(1)
+            if len(asked) == 1:
+                raise hotswap.StoreError("the journal is locked")
+            return lived()
+        live._memory._lived = failing
+        with live.watch("drops") as watch:
+            first = watch.wait_for(path.name, timeout=30)
+            data = path.read_bytes()
+            path.unlink()
+            watch.scan()
+            path.with_name(".aside").write_bytes(data)
+            path.with_name(".aside").rename(path)
+            second = watch.wait_for(path.name, timeout=30)
+        say(first=[first.error, first.reason], second=second.code, rate=shop.rate())
+    """)
+    assert said["first"][0] == "StoreError"
+    assert (said["second"], said["rate"]) == ("replayed", 19)

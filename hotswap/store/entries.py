@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-__all__ = ["COLUMNS", "ON_TRIAL", "Died", "Entry"]
+__all__ = ["COLUMNS", "LIVED", "ON_TRIAL", "Died", "Entry", "Lived"]
 
 ON_TRIAL = ("staged", "verified", "armed", "live")
 """The states in which a process may die of a rollout: its code is being loaded, is judged, or runs."""
+
+LIVED = ("permanent", "rolled_back")
+"""The states of which the patch is remembered for ever: it had its time, and does not come again unasked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,3 +93,11 @@ class Died:
     digest: str
     reason: str
     quarantined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """What is remembered of a patch that had its time: its digests, as given and as rolled out, and its versions."""
+
+    digests: tuple[str, str]
+    versions: Mapping[str, str]

@@ -13,6 +13,7 @@ transaction, in which what comes up changes with the row.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.errors import StoreError
 from hotswap.store.database import reading, writing
-from hotswap.store.entries import COLUMNS, ON_TRIAL, Died, Entry
+from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived
 from hotswap.store.incarnations import Incarnation, alive, incarnation
 
 if TYPE_CHECKING:
@@ -77,6 +78,12 @@ class Journal:
         with reading(self.path) as connection:
             return dict(connection.execute(query).fetchall()) if connection else {}
 
+    def lived(self) -> list[Lived]:
+        """Return what was permanent, or was taken back, ever: retention forgets nothing of it. Raises StoreError."""
+        with reading(self.path) as connection:
+            rows = connection.execute("SELECT given, digest, after FROM lived") if connection else ()
+            return [Lived((row["given"], row["digest"]), json.loads(row["after"])) for row in rows]
+
     def _select(self, how: str, *values: object) -> list[Entry]:
         with reading(self.path) as connection:
             query = f"SELECT {_COLUMNS} FROM rollout {how}"  # noqa: S608 - our own columns and clauses
@@ -107,6 +114,11 @@ class Journal:
         connection.execute(_UPSERT, (mine, *entry.row()))
         if was is None or was["state"] != entry.state:
             self._step(connection, entry.id, entry.state, entry.changed, entry.actor, entry.reason)
+        if entry.state in LIVED:
+            connection.execute(
+                "INSERT INTO lived (given, digest, name, since, after) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (entry.given, entry.digest, entry.label, entry.changed, json.dumps(entry.after)),
+            )
         if entry.state == "permanent":
             for package in entry.packages:
                 self._stand(connection, package, entry.id)

@@ -61,6 +61,14 @@ CREATE TABLE standing (
     rollout TEXT NOT NULL REFERENCES rollout(id),
     since   TEXT NOT NULL
 );
+CREATE TABLE lived (
+    given  TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    name   TEXT NOT NULL,
+    since  TEXT NOT NULL,
+    after  TEXT NOT NULL,
+    PRIMARY KEY (given, digest)
+);
 CREATE TABLE death (
     digest      TEXT PRIMARY KEY,
     label       TEXT NOT NULL,
