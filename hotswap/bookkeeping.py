@@ -78,13 +78,18 @@ class Books:
             if finder is not None:
                 self.resumed = store.journal.entry(finder.rollout)
                 self._head = finder.rollout
-            elif missed := {name: entry for name, entry in store.journal.standing().items() if name in packages}:
-                labels = ", ".join(sorted({entry.label for entry in missed.values()}))
+            elif missed := self._missed(store, packages):
+                labels = ", ".join(sorted(missed))
                 why = f"{labels} is permanent, and this process did not come up on it: was hotswap.boot() called first?"
                 emit("store.troubled", level="warning", store=store.folder, reason=why, running="the code on disk")
         except StoreError as error:
             self._troubles.append(error)
         self.tell()
+
+    def _missed(self, store: Store, packages: Sequence[str]) -> set[str]:
+        """What would have come up here, had this process booted; what was applied to other code than this does not."""
+        standing = store.journal.standing().items()
+        return {entry.label for name, entry in standing if name in packages and self._lies_over(entry)}
 
     # --- before ------------------------------------------------------------------------------------------------------
 

@@ -397,7 +397,28 @@ class TestTrouble:
         said = patched.run(SAY)
         assert (said["rate"], said["hello"], said["versions"]) == (19, "deployed", {})
         assert "store.overtaken" in said["stderr"]
-        assert "store.overtaken" not in patched.run(SAY)["stderr"]
+        assert "did not come up on it" not in patched.run("patcher()")["stderr"]
+        patched.write("shop/web.py", 'from . import tax\ndef hello(): return f"disk {tax.rate()}"\n')
+        assert patched.run(SAY)["rate"] == 16  # the code to which it was applied is back, and so is the patch
+
+    def test_other_programs_take_nothing_away(self, patched: Service) -> None:
+        """A program that has no such package, or another of the same name, boots from the same store."""
+        patched.write("cron/job.py", "import hotswap\nbooted = hotswap.boot('../var')\nprint(*booted.troubles)\n")
+        for shop, told in ((None, "is not found on this path"), ("RATE = 1\n", "is another than the one")):
+            if shop is not None:
+                patched.write("cron/shop/__init__.py", shop)
+            done = subprocess.run(
+                [sys.executable, "job.py"],
+                cwd=patched.folder / "cron",
+                env={**os.environ, "PYTHONPATH": str(Path(hotswap.__file__).parent.parent)},
+                capture_output=True,
+                text=True,
+                timeout=LIMIT,
+                check=True,
+            )
+            assert told in done.stdout
+            assert ("store.overtaken" in done.stderr) == (shop is not None)
+            assert patched.run(SAY)["rate"] == 16
 
     def test_the_same_code_installed_anew_is_the_same(self, patched: Service) -> None:
         path = patched.folder / "shop/web.py"

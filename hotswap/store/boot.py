@@ -17,7 +17,7 @@ from hotswap.errors import StateError, StoreError
 from hotswap.events import emit
 from hotswap.generation import BootedFinder
 from hotswap.store.entries import Entry
-from hotswap.store.ground import fingerprint, places
+from hotswap.store.ground import NOTHING, fingerprint, places
 from hotswap.store.store import Store
 from hotswap.store.trees import as_tree
 
@@ -108,15 +108,16 @@ def _refuse_imported(store: Store, packages: list[str]) -> None:
 
 def _show(store: Store, entry: Entry, packages: list[str], troubles: list[str]) -> bool:
     """Have a generation imported from now on; return whether that could be done."""
-    changed = [package for package in packages if entry.base.get(package) != fingerprint(package)]
-    if changed:
+    here = {package: fingerprint(package) for package in packages}
+    if changed := [package for package in packages if entry.base.get(package) != here[package]]:
+        absent = [package for package in changed if here[package] == NOTHING]
+        # Nothing is written: it is for the service to say what stands, and this may be any program, on any path.
+        if absent == changed:
+            troubles.append(f"{', '.join(absent)} is not found on this path, so {entry.label} is not for this program")
+            return False
         reason = f"the code of {', '.join(changed)} on disk is another than the one that {entry.label} was applied to"
         troubles.append(reason)
         emit("store.overtaken", level="warning", patch=entry.label, digest=entry.digest, reason=reason)
-        try:
-            store.journal.overtaken(packages)
-        except StoreError as error:
-            _tell(store, error, troubles)
         return False
     try:
         if entry.generation is None:

@@ -14,7 +14,7 @@ transaction, in which what comes up changes with the row.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,11 +152,6 @@ class Journal:
         connection.execute(
             'INSERT INTO step (rollout, state, at, "by", reason) VALUES (?, ?, ?, ?, ?)', (name, state, at, by, reason)
         )
-
-    def overtaken(self, packages: Iterable[str]) -> None:
-        """Note that another deployment was installed: what stands for these packages comes up no more."""
-        with writing(self.path) as connection:
-            connection.executemany("DELETE FROM standing WHERE package = ?", [(package,) for package in packages])
 
     # --- who has died ------------------------------------------------------------------------------------------------
 
