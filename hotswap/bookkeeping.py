@@ -61,6 +61,7 @@ class Books:
         self._store = store
         self._base: dict[str, str] = {}
         self._kept: dict[str, Entry] = {}
+        self._files: dict[str, tuple[Patch, Patch]] = {}
         self._owed: dict[str, Entry] = {}
         self._written: dict[str, Entry] = {}
         self._troubles: list[Exception] = []
@@ -118,8 +119,8 @@ class Books:
             return
         patch, tree = rollout.patch, rollout.candidate.tree
         generation = as_patch(tree, patch.name)
-        self._store.patches.put(patch)
-        self._store.patches.put(generation)
+        self._files[rollout.id] = (patch, generation)
+        self._put(rollout)
         roots = sorted(tree.roots)
         self._kept[rollout.id] = replace(
             self._entry(rollout),
@@ -135,7 +136,15 @@ class Books:
         if self._store is not None and not rollout.silent:
             entry = replace(self._entry(rollout), state=str(State.LIVE), below=self._head, changed=now())
             self._write(entry)
+            self._put(rollout)  # another process may have swept them away, as long as nothing was written of them
+            self._files.pop(rollout.id, None)
             self._kept[rollout.id] = entry
+
+    def _put(self, rollout: Rollout) -> None:
+        assert self._store is not None
+        # One file where nothing else is patched: then both have one digest.
+        for patch in {one.digest: one for one in self._files[rollout.id]}.values():
+            self._store.patches.put(patch)
 
     def confirm(self, rollout: Rollout) -> None:
         """Note that a rollout is about to be permanent. Raises StoreError."""
@@ -161,6 +170,7 @@ class Books:
             self._head = self._entry(rollout).below
         self._later(self._entry(rollout))
         if rollout.state in (State.REJECTED, State.ROLLED_BACK):
+            self._files.pop(rollout.id, None)
             self._kept.pop(rollout.id, None)
             self._written.pop(rollout.id, None)
 
@@ -230,7 +240,7 @@ class Books:
         entry = self._kept[rollout.id] = self.resumed
         rollout.given, rollout.by, rollout.why, rollout.reason = entry.given, entry.by, entry.why, entry.reason
         rollout.started, rollout.changed = map(datetime.fromisoformat, (entry.started, entry.changed))
-        rollout.report, rollout.pause = _report(entry), entry.pause
+        rollout.report, rollout.pause = self._report(entry), entry.pause
 
     def patch_of(self, entry: Entry) -> Patch | None:
         """Return the patch of a rollout, or None where it is not kept."""
@@ -243,9 +253,10 @@ class Books:
 
     def stood(self, digest: str) -> bool:
         """Return whether a patch is what this process came up on, or below it."""
-        entry = self.resumed
+        entry, seen = self.resumed, set[str]()
         try:
-            while entry is not None and self._store is not None:
+            while entry is not None and self._store is not None and entry.id not in seen:
+                seen.add(entry.id)  # in a damaged journal it may go round
                 if digest in (entry.given, entry.digest):
                     return True
                 entry = None if entry.below is None else self._store.journal.entry(entry.below)
@@ -307,30 +318,35 @@ class Books:
         mine = {record.id: record for record in known}
         if self._store is not None:
             try:
-                entries = self._store.journal.entries(limit)
+                entries = self._store.journal.entries(limit, self._troubles)
             except StoreError as error:
                 self._troubles.append(error)
                 entries = []
-            others = [_record(entry) for entry in entries if entry.id not in mine]
+            others = [self._record(entry) for entry in entries if entry.id not in mine]
             return tuple(sorted([*mine.values(), *others], key=lambda record: record.started, reverse=True)[:limit])
         return tuple(mine.values())
+
+    def _report(self, entry: Entry) -> Report:
+        """Return what the checks found; none of it, and a trouble, where that is damaged."""
+        try:
+            return Report(
+                tuple(
+                    CheckResult(one["name"], Verdict(one["verdict"]), one["duration"], one["message"])
+                    for one in entry.report
+                )
+            )
+        except (KeyError, ValueError) as error:
+            what = f"the journal is damaged: what it has of the checks of {entry.label} makes no sense ({error!r})"
+            self._troubles.append(StoreError(what))
+            return Report(())
+
+    def _record(self, entry: Entry) -> Record:
+        started, changed = map(datetime.fromisoformat, (entry.started, entry.changed))
+        version = None if entry.version is None else Version(entry.version)
+        facts = (entry.id, entry.name, version, entry.digest, State(entry.state), entry.reason, started, changed)
+        return Record(*facts, self._report(entry), entry.pause, entry.note, entry.by, entry.why)
 
 
 def _unchanged(entry: Entry, written: Entry | None) -> bool:
     """Whether an entry says what was written before, but for the time at which it says so."""
     return written is not None and replace(written, changed=entry.changed) == entry
-
-
-def _report(entry: Entry) -> Report:
-    return Report(
-        tuple(
-            CheckResult(one["name"], Verdict(one["verdict"]), one["duration"], one["message"]) for one in entry.report
-        )
-    )
-
-
-def _record(entry: Entry) -> Record:
-    started, changed = map(datetime.fromisoformat, (entry.started, entry.changed))
-    version = None if entry.version is None else Version(entry.version)
-    facts = (entry.id, entry.name, version, entry.digest, State(entry.state), entry.reason, started, changed)
-    return Record(*facts, _report(entry), entry.pause, entry.note, entry.by, entry.why)

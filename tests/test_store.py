@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,7 @@ import hotswap
 from hotswap import Patch, Patcher, State, Store
 from hotswap.errors import LoadError, NothingToRollBackError, QuarantinedError, StoreError
 from hotswap.store.blobs import packed, unpacked
-from hotswap.store.entries import Entry
+from hotswap.store.entries import STATES, Entry
 from hotswap.store.incarnations import alive, incarnation
 
 pytestmark = pytest.mark.threads  # files, locks and subprocesses; there is no sqlite3 on Pyodide
@@ -198,7 +199,7 @@ class TestJournal:
 from hotswap import Store
 from hotswap.store.entries import Entry
 Store({str(store.folder)!r}).journal.write(Entry(id="two", name="shop", version=None, state="live", reason="", by="",
-    why="", actor="", started="", changed="", given="d", digest="d"))
+    why="", actor="", started="2026-01-01T00:00:00+00:00", changed="2026-01-01T00:00:00+00:00", given="d", digest="d"))
 """
         for_child = {**os.environ, "PYTHONPATH": str(Path(hotswap.__file__).parent.parent)}
         subprocess.run([sys.executable, "-c", code], check=True, env=for_child)
@@ -273,7 +274,7 @@ class TestDeath:
 from hotswap import Store
 from hotswap.store.entries import Entry
 Store({str(store.folder)!r}).journal.write(Entry(id="two", name="shop", version=None, state="live", reason="", by="",
-    why="", actor="", started="", changed="", given="d", digest="d"))
+    why="", actor="", started="2026-01-01T00:00:00+00:00", changed="2026-01-01T00:00:00+00:00", given="d", digest="d"))
 """
         for_child = {**os.environ, "PYTHONPATH": str(Path(hotswap.__file__).parent.parent)}
         for _ in range(3):
@@ -310,12 +311,22 @@ class TestRetention:
         store.tidy()
         assert [found.id for found in store.journal.entries(10)] == ["5", "4", "3"]
 
-    def test_is_by_age(self, store: Store) -> None:
-        store.journal.write(
-            entry("old", "rejected", changed="2020-01-01"), entry("new", "rejected", changed="2999-01-01")
-        )
+    @pytest.mark.parametrize("jump", [0, 3650])
+    def test_is_by_age(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+        """Also if the clock jumps by ten years: that is not the age of what was there before."""
+        store, then = Store(tmp_path / "s", days=10), datetime.now(UTC)
+        for hours in range(600, 0, -12):
+            store.journal.write(entry(str(hours), "rejected", changed=(then - timedelta(hours=hours)).isoformat()))
+        monkeypatch.setattr("hotswap.store.journal.now", lambda: (then + timedelta(days=jump)).isoformat())
+        store.journal.write(entry("new", "rejected", changed=(then + timedelta(days=jump)).isoformat()))
         store.tidy()
-        assert [found.id for found in store.journal.entries(10)] == ["new"]
+        known = [found.id for found in store.journal.entries(100)]
+        assert known == ["new", *(str(hours) for hours in range(12, 241 if jump == 0 else 229, 12))]
+
+    def test_passes_over_a_time_that_is_none(self, store: Store) -> None:
+        store.journal.write(entry("one", "rejected", changed="x"))
+        store.tidy()
+        assert query(store, "SELECT id FROM rollout") == [("one",)]
 
     def test_keeps_what_comes_up_and_what_it_lies_over(self, tmp_path: Path) -> None:
         store = Store(tmp_path / "s", keep=1)
@@ -336,6 +347,33 @@ class TestRetention:
             os.utime(folder / name, (time.time() - 7200,) * 2)
         store.tidy()
         assert {path.name for path in folder.iterdir()} == {made[0].digest, made[2].digest}
+
+    def test_leaves_an_old_patch_that_is_put_again(self, store: Store) -> None:
+        made = Patch.from_sources({"shop.tax": "RATE = 19\n"})
+        store.patches.put(made)
+        os.utime(store.folder / "patches" / made.digest, (1, 1))
+        store.patches.put(made)
+        assert store.patches.sweep(()) == []
+
+    def test_takes_nothing_away_that_is_about_to_be_live(
+        self, service: tuple[ModuleType, Patcher], store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another process sweeps after the files were put there, and before the journal speaks of them."""
+        package, patcher = service
+        intend = patcher._books.intend
+
+        def swept_before(rollout: Any) -> None:
+            for path in (store.folder / "patches").iterdir():
+                os.utime(path, (1, 1))
+            assert len(store.patches.sweep(())) == 3
+            intend(rollout)
+
+        patcher.apply(Patch.from_sources({f"{package.__name__}.b": ""})).confirm()
+        monkeypatch.setattr(patcher._books, "intend", swept_before)
+        rollout = patcher.apply(patch(package, 1))
+        *_, (given, generation) = query(store, "SELECT digest, generation FROM rollout")
+        assert store.patches.get(given) == rollout.patch
+        assert store.patches.get(generation).files
 
     @pytest.mark.parametrize("wrong", [{"keep": 0}, {"days": 0}, {"days": float("nan")}])
     def test_is_a_number_above_zero(self, tmp_path: Path, wrong: dict[str, Any]) -> None:
@@ -476,6 +514,9 @@ class TestTrouble:
 
 
 class TestEntries:
+    def test_have_the_states_of_rollouts(self) -> None:
+        assert set(STATES) == {str(state) for state in State}
+
     def test_come_back(self, store: Store) -> None:
         made = entry("a", "live", packages=("shop",), base={"shop": "x"}, report=({"name": "c", "verdict": "passed"},))
         store.journal.write(made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -439,10 +440,85 @@ class TestTrouble:
         said = patched.run(SAY)
         assert (said["rate"], "not a database" in said["stderr"]) == (19, True)
 
-    def test_a_folder_that_others_may_write(self, patched: Service) -> None:
-        (patched.folder / "var").chmod(0o777)
+    def test_damaged_values_in_the_journal(self, patched: Service) -> None:
+        """Whatever stands in a column, the service starts, on what is permanent or on the code on disk."""
+        whole, code = patched.folder / "whole", SAY.replace("say(", "say(n=len(patcher().history()), ")
+        shutil.copytree(patched.folder / "var", whole)
+        for column, value, rate in (
+            ("packages", '["shop"', 19),
+            ("packages", "7", 19),
+            ("base", "null", 19),
+            ("started", "x", 19),
+            ("changed", "2026-01-01", 19),
+            ("report", "[{}]", 16),
+            ("report", "[1]", 19),
+            ("state", "foo", 19),
+            ("after", '{"shop": "new"}', 19),
+            ("version", "new", 19),
+            ("pause", "long", 19),
+            ("generation", None, 19),
+            ("generation", "../journal.db", 19),
+        ):
+            shutil.rmtree(patched.folder / "var")
+            shutil.copytree(whole, patched.folder / "var")
+            with sqlite3.connect(patched.folder / "var/journal.db") as connection:
+                connection.execute(f"UPDATE rollout SET {column} = ?", (value,))
+                connection.execute("UPDATE incarnation SET id = '/' || id, how = NULL")
+            connection.close()
+            said = patched.run(code)
+            told = "store.troubled" in said["stderr"]
+            assert (said["rate"], told) == (rate, True), (column, value, said)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+    @pytest.mark.parametrize("what", ["patches/*", "journal.db"])
+    def test_a_pipe_in_the_place_of_a_file(self, patched: Service, what: str) -> None:
+        for path in (patched.folder / "var").glob(what):
+            path.unlink()
+            os.mkfifo(path, 0o600)
         said = patched.run(SAY)
-        assert (said["rate"], "others than its owner" in said["stderr"]) == (19, True)
+        told = "no regular file" in said["stderr"] or "neither a file nor a folder" in said["stderr"]
+        assert (said["rate"], told) == (19, True)
+
+    @pytest.mark.skipif(os.name == "nt", reason="there are no such permissions")
+    @pytest.mark.parametrize("denied", ["var", "journal.db"])
+    def test_a_folder_that_may_not_be_looked_into(self, patched: Service, denied: str) -> None:
+        """Tests may run as root, who may do anything: the system is made to say no."""
+        deny = f"""
+import os, os.path
+real = os.stat
+def stat(path, *more, **options):
+    if isinstance(path, (str, os.PathLike)) and {denied!r} in os.fspath(path).split(os.sep):
+        raise PermissionError(13, "Permission denied", path)
+    return real(path, *more, **options)
+os.stat = stat
+"""
+        said = patched.run(SAY, begin=deny + BEGIN)
+        assert (said["rate"], said["versions"], "store.troubled" in said["stderr"]) == (19, {}, True)
+
+    def test_a_name_that_is_too_long(self, service: Service) -> None:
+        said = service.run(SAY, begin=BEGIN.replace('boot("var")', 'boot("v" * 300)'))
+        assert (said["rate"], "store.troubled" in said["stderr"]) == (19, True)
+
+    def test_a_folder_that_others_may_write(self, patched: Service) -> None:
+        for path, mode in (("", 0o777), ("", 0o770), ("patches", 0o730), ("running", 0o777), ("journal.db", 0o620)):
+            place = patched.folder / "var" / path
+            kept = place.stat().st_mode
+            place.chmod(mode)
+            said = patched.run(SAY)
+            assert (said["rate"], "others than its owner" in said["stderr"]) == (19, True), path
+            place.chmod(kept)
+        patched.folder.chmod(0o777)
+        said = patched.run(SAY)
+        assert (said["rate"], "everybody may write into" in said["stderr"]) == (19, True)
+        patched.folder.chmod(0o1777)
+        assert patched.run(SAY)["rate"] == 16
+
+    def test_a_store_is_made_for_its_owner_only(self, service: Service) -> None:
+        umask = BEGIN + "os.umask(0)\n"
+        service.run('patcher().apply(sources(tax="def rate(): return 16\\n")).confirm()', begin=umask)
+        modes = {path.stat().st_mode & 0o077 for path in (service.folder / "var").rglob("*")}
+        assert modes | {(service.folder / "var").stat().st_mode & 0o077} == {0}
+        assert service.run(SAY)["rate"] == 16
 
     def test_packages_that_are_imported_already(self, patched: Service) -> None:
         done = patched.raw("-c", "import shop, hotswap\nhotswap.boot('var')")

@@ -57,14 +57,12 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
     if not where:
         return Boot()
     store = where if isinstance(where, Store) else Store(where)
-    if not store.journal.path.exists():
-        return Boot()
     troubles: list[str] = []
     try:
         store.check_owner()
         look_for_dead(store, troubles)
         standing = store.journal.standing()
-    except StoreError as error:
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, the service starts
         _tell(store, error, troubles)
         return Boot({}, tuple(troubles))
     heads: dict[str, tuple[Entry, list[str]]] = {}
@@ -124,7 +122,7 @@ def _show(store: Store, entry: Entry, packages: list[str], troubles: list[str]) 
             raise StoreError(f"the journal does not say what {entry.label} is made of")
         found = {package: places(package) for package in packages}
         tree = as_tree(store.patches.get(entry.generation), packages, found)
-    except (StoreError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - as in `boot`
         _tell(store, error, troubles)
         return False
     sys.meta_path.insert(0, BootedFinder(tree, found, entry.id))
