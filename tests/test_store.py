@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ from hotswap.errors import LoadError, NothingToRollBackError, QuarantinedError, 
 from hotswap.store.blobs import packed, unpacked
 from hotswap.store.entries import STATES, Entry
 from hotswap.store.incarnations import alive, incarnation
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads  # files, locks and subprocesses; there is no sqlite3 on Pyodide
 
@@ -57,7 +60,9 @@ def query(store: Store, text: str) -> list[tuple[Any, ...]]:
 def entry(name: str, state: str, **facts: Any) -> Entry:
     known = dict.fromkeys(("reason", "by", "why", "actor"), "")
     times = dict.fromkeys(("started", "changed"), "2026-01-01T00:00:00.000+00:00")
-    return Entry(id=name, name="shop", version="1.0", state=state, given="d", digest="d", **{**known, **times, **facts})
+    return Entry(
+        id=name, name="shop", version="1.0", state=state, **{"given": "d", "digest": "d", **known, **times, **facts}
+    )
 
 
 def refused(path: str | Path, *_: object, **__: object) -> None:
@@ -241,6 +246,47 @@ class TestDeath:
             self.dead(store, name)
         assert [died.quarantined for died in store.journal.bury()] == [False]
 
+    @contextmanager
+    def worker(self, store: Store, *entries: Entry) -> Iterator[None]:
+        """A process that writes that rollouts are on trial, lives, and dies of a signal in the end."""
+        child = os.fork()
+        if not child:
+            try:
+                store.journal.write(*entries)
+                (store.folder / entries[0].id).touch()
+                time.sleep(60)
+            finally:
+                os._exit(1)
+        assert until((store.folder / entries[0].id).exists)
+        yield
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+
+    def test_of_workers_one_after_another_counts_once(self, store: Store) -> None:
+        """In a rolling restart each worker has begun its trial before the first of them was known to have died."""
+        (store.folder).mkdir(parents=True, mode=0o700)
+        with self.worker(store, entry("three", "live")):
+            with self.worker(store, entry("two", "live")):
+                with self.worker(store, entry("one", "live")):
+                    pass
+                assert [died.quarantined for died in store.journal.bury()] == [False]
+                again = self.worker(store, entry("one again", "live"))
+                again.__enter__()
+            assert [died.quarantined for died in store.journal.bury()] == [False]
+        assert [died.quarantined for died in store.journal.bury()] == [False]
+        again.__exit__(None, None, None)
+        assert [died.quarantined for died in store.journal.bury()] == [True]
+
+    def test_while_another_is_loaded_counts_against_that(self, store: Store) -> None:
+        (store.folder).mkdir(parents=True, mode=0o700)
+        for number in ("1", "2"):
+            live = entry(f"a{number}", "live", given="a")
+            with self.worker(store, live, entry(f"b{number}", "staged", given="b")):
+                pass
+            store.journal.bury()
+        assert store.quarantined().keys() == {"b"}
+        assert {found.state for found in store.journal.entries(10)} == {"died"}
+
     def test_is_forgiven_to_what_becomes_permanent(self, store: Store) -> None:
         self.dead(store, "one")
         store.journal.bury()
@@ -290,7 +336,8 @@ class TestQuarantine:
         bad = patch(package, 1)
         store.journal.write(entry("x", "rejected"))
         with sqlite3.connect(store.journal.path) as connection:
-            connection.execute("INSERT INTO death VALUES (?, 'shop', 2, '', 'it died 2 times')", (bad.digest,))
+            values = (bad.digest, "shop", 2, "", 1, "it died 2 times")
+            connection.execute("INSERT INTO death VALUES (?, ?, ?, ?, ?, ?)", values)
         connection.close()
         with pytest.raises(QuarantinedError, match="it died 2 times") as caught:
             patcher.apply(bad)

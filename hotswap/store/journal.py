@@ -221,33 +221,43 @@ class Journal:
         if not clean:
             connection.execute("UPDATE incarnation SET how = 'died' WHERE id = ?", (row["id"],))
         # By its columns, and not as an entry: what is damaged has died as well.
-        query = (
-            f"SELECT id, number, state, name, version, given FROM rollout WHERE incarnation = ? AND state IN ({_TRIAL})"  # noqa: S608
-        )
-        for trial in connection.execute(query, (row["id"],)).fetchall():
+        query = f"""
+            SELECT id, number, state, name, version, given FROM rollout
+            WHERE incarnation = ? AND state IN ({_TRIAL}) ORDER BY number
+        """  # noqa: S608 - our own words
+        trials = connection.execute(query, (row["id"],)).fetchall()
+        # What was loaded or judged is more likely to have killed it than what had been live for a while.
+        accused = [trial["id"] for trial in trials if trial["state"] != "live"] or [trial["id"] for trial in trials]
+        for trial in trials:
             given, label = str(trial["given"]), label_of(trial["name"], trial["version"])
             update = "UPDATE rollout SET state = 'died', reason = ?, changed = ? WHERE id = ?"
             connection.execute(update, (reason, now(), trial["id"]))
             self._step(connection, trial["id"], "died", now(), "", reason)
-            known = found.get(given)
-            if known is None:
-                found[given] = Died(label, given, reason, not clean and self._count(connection, given, label))
+            counts = not clean and trial["id"] in accused
+            quarantined = counts and self._count(connection, given, label, trial["number"])
+            if given not in found or quarantined:
+                found[given] = Died(label, given, reason, quarantined)
         if is_name(row["id"]):
             (self._locks / row["id"]).unlink(missing_ok=True)
 
-    def _count(self, connection: sqlite3.Connection, given: str, label: str) -> bool:
-        """Count a death; return whether the patch is quarantined."""
+    def _count(self, connection: sqlite3.Connection, given: str, label: str, number: int) -> bool:
+        """Count a death; return whether the patch is quarantined.
+
+        It counts only if that trial began after the last death was known: only then was it another try. Workers that
+        end one after another, as in a rolling restart, had all begun before.
+        """
         connection.execute(
-            "INSERT INTO death (digest, label, count, last) VALUES (?, ?, 1, ?) "
-            "ON CONFLICT (digest) DO UPDATE SET count = count + 1, last = excluded.last",
-            (given, label, now()),
+            "INSERT INTO death (digest, label, count, last, upto) "
+            "VALUES (?, ?, 1, ?, (SELECT max(number) FROM rollout)) "
+            "ON CONFLICT (digest) DO UPDATE SET count = count + 1, last = excluded.last, upto = excluded.upto "
+            "WHERE upto < ?",
+            (given, label, now(), number),
         )
-        (count,) = connection.execute("SELECT count FROM death WHERE digest = ?", (given,)).fetchone()
-        if count < _TRIES:
-            return False
-        why = f"the process died {count} times within its trial, last at {now()}"
-        connection.execute("UPDATE death SET quarantined = ? WHERE digest = ?", (why, given))
-        return True
+        count, why = connection.execute("SELECT count, quarantined FROM death WHERE digest = ?", (given,)).fetchone()
+        if count >= _TRIES and why is None:
+            why = f"the process died {count} times within its trial, last at {now()}"
+            connection.execute("UPDATE death SET quarantined = ? WHERE digest = ?", (why, given))
+        return why is not None
 
     def release(self, digest: str) -> bool:
         """Let a patch be applied again; return whether it had died. Raises StoreError."""

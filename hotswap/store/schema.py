@@ -74,6 +74,7 @@ CREATE TABLE death (
     label       TEXT NOT NULL,
     count       INTEGER NOT NULL,
     last        TEXT NOT NULL,
+    upto        INTEGER NOT NULL,
     quarantined TEXT
 );
 CREATE VIEW history AS
