@@ -24,16 +24,19 @@ from datetime import datetime
 
 from packaging.version import Version
 
+from hotswap.chronicle import record_of, record_of_refusal, report_of
 from hotswap.errors import NothingToRollBackError, QuarantinedError, StoreError
 from hotswap.events import emit
 from hotswap.generation import booted
 from hotswap.patch import Patch
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
-from hotswap.store import Entry, Store, as_patch, fingerprint, look_for_dead, now, on_disk, over
-from hotswap.verification import CheckResult, Report, Verdict
+from hotswap.store import Entry, Refusal, Store, as_patch, fingerprint, look_for_dead, now, on_disk, over
 
 __all__ = ["Books", "whoever"]
+
+_REFUSED = 10_000
+"""Drops of which is remembered why they were refused last, so that it is written once."""
 
 
 def whoever() -> str:
@@ -61,6 +64,7 @@ class Books:
         self._store = store
         self._base: dict[str, str] = {}
         self._kept: dict[str, Entry] = {}
+        self._refused: dict[tuple[str, str], tuple[str, str]] = {}
         self._files: dict[str, tuple[Patch, Patch]] = {}
         self._owed: dict[str, Entry] = {}
         self._written: dict[str, Entry] = {}
@@ -174,6 +178,26 @@ class Books:
             self._kept.pop(rollout.id, None)
             self._written.pop(rollout.id, None)
 
+    def refuse(self, refusals: Iterable[Refusal]) -> None:
+        """Note which drops came to no rollout, each as long as it is news. May be called by any thread."""
+        if self._store is None:
+            return
+        fresh = []
+        for one in refusals:
+            said = (one.digest, one.reason)
+            if self._refused.get((one.directory, one.drop)) != said:
+                fresh.append(one)
+                self._refused[one.directory, one.drop] = said
+        while len(self._refused) > _REFUSED:
+            self._refused.pop(next(iter(self._refused)), None)
+        try:
+            if fresh:
+                self._store.check_owner()
+                self._store.refusals.write(fresh)
+        except StoreError as error:
+            self._troubles.append(error)
+        self.tell()
+
     def tidy(self) -> None:
         """Forget what is over and old."""
         if self._store is not None:
@@ -240,7 +264,7 @@ class Books:
         entry = self._kept[rollout.id] = self.resumed
         rollout.given, rollout.by, rollout.why, rollout.reason = entry.given, entry.by, entry.why, entry.reason
         rollout.started, rollout.changed = map(datetime.fromisoformat, (entry.started, entry.changed))
-        rollout.report, rollout.pause = self._report(entry), entry.pause
+        rollout.report, rollout.pause = report_of(entry, self._troubles), entry.pause
 
     def patch_of(self, entry: Entry) -> Patch | None:
         """Return the patch of a rollout, or None where it is not kept."""
@@ -319,32 +343,20 @@ class Books:
         if self._store is not None:
             try:
                 entries = self._store.journal.entries(limit, self._troubles)
+                refusals = self._store.refusals.newest(self._troubles)
             except StoreError as error:
                 self._troubles.append(error)
                 entries = []
-            others = [self._record(entry) for entry in entries if entry.id not in mine]
-            return tuple(sorted([*mine.values(), *others], key=lambda record: record.started, reverse=True)[:limit])
+                refusals = []
+            others = [record_of(entry, self._troubles) for entry in entries if entry.id not in mine]
+            newest = sorted([*mine.values(), *others], key=_began, reverse=True)[:limit]
+            # They have a cap of their own: however many there are, they push no rollout out.
+            return tuple(sorted([*newest, *map(record_of_refusal, refusals)], key=_began, reverse=True))
         return tuple(mine.values())
 
-    def _report(self, entry: Entry) -> Report:
-        """Return what the checks found; none of it, and a trouble, where that is damaged."""
-        try:
-            return Report(
-                tuple(
-                    CheckResult(one["name"], Verdict(one["verdict"]), one["duration"], one["message"])
-                    for one in entry.report
-                )
-            )
-        except (KeyError, ValueError) as error:
-            what = f"the journal is damaged: what it has of the checks of {entry.label} makes no sense ({error!r})"
-            self._troubles.append(StoreError(what))
-            return Report(())
 
-    def _record(self, entry: Entry) -> Record:
-        started, changed = map(datetime.fromisoformat, (entry.started, entry.changed))
-        version = None if entry.version is None else Version(entry.version)
-        facts = (entry.id, entry.name, version, entry.digest, State(entry.state), entry.reason, started, changed)
-        return Record(*facts, self._report(entry), entry.pause, entry.note, entry.by, entry.why)
+def _began(record: Record) -> datetime:
+    return record.started
 
 
 def _unchanged(entry: Entry, written: Entry | None) -> bool:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import hotswap
 from hotswap import Patch, Patcher, State, Store
 from hotswap.errors import LoadError, NothingToRollBackError, QuarantinedError, StoreError
+from hotswap.store import Refusal
 from hotswap.store.blobs import packed, unpacked
 from hotswap.store.entries import STATES, Entry
 from hotswap.store.incarnations import alive, incarnation
@@ -558,6 +559,49 @@ class TestTrouble:
     def test_nothing_to_roll_back(self, service: tuple[ModuleType, Patcher]) -> None:
         with pytest.raises(NothingToRollBackError):
             service[1].rollback()
+
+
+class TestRefusals:
+    def refusal(self, number: object, **facts: Any) -> Refusal:
+        known = {"directory": "drops", "drop": f"{number}.whl", "digest": "d", "reason": "no", "error": "TrustError"}
+        times = dict.fromkeys(("first", "last"), "2026-01-01T00:00:00.000+00:00")
+        return Refusal(**{**known, **times, "version": None, "code": None, **facts})
+
+    def test_push_no_rollout_out(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
+        package, patcher = service
+        rollout = patcher.apply(patch(package, 1))
+        patcher._books.refuse(map(self.refusal, range(5000)))
+        history = patcher.history()
+        assert len(history) == 1001
+        assert rollout.id in {record.id for record in history}
+        assert rollout.id in {found.id for found in store.journal.entries(1)}
+        assert query(store, 'SELECT count(*), min("drop"), max("drop") FROM refusal') == [
+            (1000, "4000.whl", "4999.whl")
+        ]
+
+    def test_are_counted_where_they_come_again(self, store: Store) -> None:
+        one = self.refusal(1)
+        store.refusals.write([one, self.refusal(2)])
+        store.refusals.write([replace(one, last="2026-01-02T00:00:00.000+00:00")])
+        first, second = store.refusals.newest([])
+        assert (first.drop, first.count, first.first < first.last, second.count) == ("1.whl", 2, True, 1)
+
+    def test_are_written_once_by_a_process(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
+        for _ in range(3):
+            service[1]._books.refuse([self.refusal(1)])
+        assert query(store, "SELECT count FROM refusal") == [(1,)]
+
+    def test_are_one_line_of_text(self, store: Store) -> None:
+        store.refusals.write([self.refusal("a\nb\udc80", reason="x" * 5000 + "\x1b")])
+        (found,) = store.refusals.newest([])
+        assert (found.drop, len(found.reason)) == ("a\\nb\\udc80.whl", 1000)
+
+    def test_that_are_damaged_are_left_out(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
+        store.refusals.write([self.refusal(1), self.refusal(2)])
+        with sqlite3.connect(store.journal.path) as connection:
+            connection.execute("UPDATE refusal SET first = 'x' WHERE number = 1")
+        connection.close()
+        assert [record.name for record in service[1].history()] == ["2.whl"]
 
 
 class TestEntries:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hotswap.trust import SecretKey
+from tests.signing import ALICE, MALLORY, sign
 from tests.test_store_boot import BEGIN, Service
 from tests.test_watching import put, wheel
 from tests.waiting import until
@@ -171,3 +175,43 @@ def test_a_journal_that_could_not_be_read_is_asked_again(service: Service) -> No
     """)
     assert said["first"][0] == "StoreError"
     assert (said["second"], said["rate"]) == ("replayed", 19)
+
+
+class TestHistory:
+    """What is known of drops: who signed them, and what was refused."""
+
+    SIGNED = WATCH.replace("hotswap.Trust(unsigned=True)", "hotswap.Trust(keys=[{key!r}])")
+
+    def signed(self, service: Service, name: str, key: SecretKey) -> str:
+        """Sign a drop, and return the code that drops it, as WATCH does."""
+        sign(service.folder / "drops" / name, key)
+        return self.SIGNED.format(name=name, then="", key=str(ALICE.public))
+
+    def rows(self, service: Service, query: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(service.folder / "var/journal.db")
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def test_names_the_key_of_a_drop(self, service: Service) -> None:
+        said = service.run(self.signed(service, dropped(service, "1.3.0", 16), ALICE))
+        assert said["state"] == "live"
+        ((by, actor),) = self.rows(service, 'SELECT "by", actor FROM rollout')
+        assert by.startswith(f"key {ALICE.public.name}, through ")
+        assert by == actor
+
+    def test_has_what_was_refused(self, service: Service) -> None:
+        code = self.signed(service, dropped(service, "1.3.0", 16), MALLORY)
+        code += "say(code=outcome.code, history=[(one.name, one.state, one.reason, one.why) for one in live.history()])"
+        said = service.run(code)
+        assert said["code"] == "key-unknown"
+        (told,) = said["history"]
+        assert told[:2] == ["shop-1.3.0-py3-none-any.whl", "rejected"]
+        assert MALLORY.public.name in told[2]
+        assert told[3] == "dropped into drops"
+        assert service.run(code)["history"] == said["history"]
+        (row,) = self.rows(service, "SELECT name, state, reason, why, id FROM history")
+        assert row == (*told, None)
+        assert self.rows(service, "SELECT code, count, last > first FROM refusal") == [("key-unknown", 2, 1)]
+        assert self.rows(service, "SELECT * FROM rollout") == []

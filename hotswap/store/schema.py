@@ -77,7 +77,24 @@ CREATE TABLE death (
     upto        INTEGER NOT NULL,
     quarantined TEXT
 );
+CREATE TABLE refusal (
+    number    INTEGER PRIMARY KEY AUTOINCREMENT,
+    directory TEXT NOT NULL,
+    "drop"    TEXT NOT NULL,
+    version   TEXT,
+    digest    TEXT NOT NULL,
+    error     TEXT NOT NULL,
+    code      TEXT,
+    reason    TEXT NOT NULL,
+    first     TEXT NOT NULL,
+    last      TEXT NOT NULL,
+    count     INTEGER NOT NULL,
+    UNIQUE (directory, "drop", digest, reason)
+);
 CREATE VIEW history AS
-    SELECT number, started, changed, name, version, state, "by", why, note, reason, pause, id, digest
-    FROM rollout ORDER BY number DESC;
+    SELECT number, started, changed, name, version, state, "by", why, note, reason, pause, id, digest FROM rollout
+    UNION ALL
+    SELECT NULL, first, last, "drop", version, 'rejected', '', 'dropped into ' || directory, '', reason, NULL, NULL,
+        digest FROM refusal
+    ORDER BY 2 DESC, 1 DESC;
 """

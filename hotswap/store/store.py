@@ -12,6 +12,7 @@ from hotswap.errors import StoreError
 from hotswap.store.blobs import Blobs
 from hotswap.store.database import exists
 from hotswap.store.journal import Journal
+from hotswap.store.refusals import Refusals
 
 __all__ = ["Store"]
 
@@ -20,8 +21,8 @@ class Store:
     """What is durable of a service's patches: `Patcher(packages, store=Store("var/hotswap"))`. Holds nothing open.
 
     Arguments:
-        folder: where it lies; it is made, for its owner only, when the first patch is staged. Several processes on one
-            host may share it.
+        folder: where it lies; it is made, for its owner only, when the first patch is staged or drop refused.
+            Several processes on one host may share it.
         keep: how many rollouts the journal keeps. What is permanent, what that lies over, and what is on trial is kept
             in any case.
         days: how long it keeps them. A pause between two rollouts counts as a tenth of that at most, so that a clock
@@ -36,6 +37,7 @@ class Store:
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a link that moves
         self._keep, self._days = keep, days
         self.journal = Journal(self._folder)
+        self.refusals = Refusals(self.journal.path)
         self.patches = Blobs(self._folder / "patches")
 
     def __repr__(self) -> str:
