@@ -232,6 +232,61 @@ class TestRun:
         assert (done.returncode, "there is no nothing.py" in done.stderr) == (2, True)
 
 
+class TestHook:
+    """`PYTHONPATH=$(python -m hotswap hook) HOTSWAP_STORE=var python service.py`"""
+
+    def started(self, service: Service, *command: str, store: str = "var", more: str = "") -> tuple[str, str]:
+        """Start Python with the hook; return what it wrote, and what it wrote of trouble."""
+        hook = service.raw("-m", "hotswap", "hook").stdout.rstrip("\n")
+        path = os.pathsep.join(filter(None, [hook, more]))
+        done = service.raw(*command, PYTHONPATH=path, HOTSWAP_STORE=store)
+        return done.stdout, done.stderr
+
+    @pytest.fixture
+    def patched(self, service: Service) -> Service:
+        service.run('patcher().apply(sources(tax="def rate(): return 16\\n")).confirm()')
+        service.write("service.py", "import shop, shop.tax\nprint(shop.rate(), shop.tax.rate())\n")
+        return service
+
+    @pytest.mark.parametrize("how", [["service.py"], ["-m", "service"], ["-c", "import service"]])
+    def test_boots_any_program(self, patched: Service, how: list[str]) -> None:
+        out, err = self.started(patched, *how)
+        assert (out, "store.booted" in err) == ("16 16\n", False)
+        assert self.started(patched, *how, store="nowhere") == ("19 19\n", "")
+
+    def test_leaves_alone_who_imports_none_of_it(self, patched: Service) -> None:
+        patched.run('patcher().apply(sources(tax="def rate(): return 7\\n"))\n' + DIE, dies=True)
+        tells = "import sys; print([type(f).__name__ for f in sys.meta_path][:1])"
+        assert self.started(patched, "-c", tells) == ("['_Hooked']\n", "")
+        out, err = self.started(patched, "service.py")
+        assert (out, "died within its trial" in err) == ("16 16\n", True)
+
+    def test_gives_way_to_a_boot(self, patched: Service) -> None:
+        patched.write("own.py", "import hotswap\nprint(hotswap.boot().versions)\nimport service\n")
+        assert self.started(patched, "own.py") == ("{'shop': '1.2.0+hot.1'}\n16 16\n", "")
+        assert self.started(patched, "-m", "hotswap", "run", "service.py")[0] == "16 16\n"
+
+    def test_a_patcher_takes_over(self, patched: Service) -> None:
+        code = "import hotswap, shop\np = hotswap.Patcher(['shop'], store='var')\np.rollback()\nprint(shop.rate())"
+        assert self.started(patched, "-c", code)[0] == "19\n"
+
+    def test_chains_to_the_next_one(self, patched: Service) -> None:
+        patched.write("site/sitecustomize.py", "import shop\nprint('next', __name__, shop.rate())\n")
+        more = os.pathsep.join(str(patched.folder / folder) for folder in ("site", "."))
+        out, _ = self.started(patched, "-c", "import sitecustomize as s; print(s.__file__)", more=more)
+        assert out == f"next sitecustomize 16\n{patched.folder / 'site' / 'sitecustomize.py'}\n"
+
+    def test_starts_the_service_whatever_is_wrong(self, patched: Service) -> None:
+        (patched.folder / "var/journal.db").write_bytes(b"x" * 8192)
+        out, err = self.started(patched, "service.py")
+        assert (out, "store.troubled" in err) == ("19 19\n", True)
+
+    def test_says_where_hotswap_can_not_be_imported(self, patched: Service) -> None:
+        patched.write("broken/packaging.py", "raise ImportError('not here')\n")
+        out, err = self.started(patched, "service.py", more=str(patched.folder / "broken"))
+        assert (out, err.count("\n"), "not here" in err) == ("19 19\n", 1, True)
+
+
 class TestRollback:
     def test_is_to_the_code_on_disk(self, service: Service) -> None:
         service.run('patcher().apply(sources(tax="def rate(): return 16\\n", more="")).confirm()')

@@ -21,7 +21,7 @@ from hotswap.store.ground import NOTHING, fingerprint, places
 from hotswap.store.store import Store
 from hotswap.store.trees import as_tree
 
-__all__ = ["VARIABLE", "Boot", "boot", "look_for_dead"]
+__all__ = ["VARIABLE", "Boot", "Latent", "boot", "look_for_dead"]
 
 VARIABLE = "HOTSWAP_STORE"
 """The environment variable that names the store, where a program does not."""
@@ -38,6 +38,10 @@ class Boot:
 
     versions: Mapping[str, str] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
+
+
+class Latent:
+    """A finder that would boot later: this boot takes its place."""
 
 
 def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
@@ -57,6 +61,8 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
     if not where:
         return Boot()
     store = where if isinstance(where, Store) else Store(where)
+    for latent in [finder for finder in sys.meta_path if isinstance(finder, Latent)]:
+        sys.meta_path.remove(latent)
     troubles: list[str] = []
     try:
         store.check_owner()
