@@ -24,19 +24,19 @@ from datetime import datetime
 
 from packaging.version import Version
 
+from hotswap.chronicle import record_of, record_of_refusal, report_of
 from hotswap.errors import NothingToRollBackError, QuarantinedError, StoreError
 from hotswap.events import emit
 from hotswap.generation import booted
 from hotswap.patch import Patch
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
-from hotswap.store import Entry, Store, as_patch, fingerprint, look_for_dead, now, on_disk, over
-from hotswap.verification import CheckResult, Report, Verdict
+from hotswap.store import Entry, Refusal, Store, as_patch, fingerprint, look_for_dead, now, on_disk, over
 
 __all__ = ["Books", "whoever"]
 
-_EVERY = 1_000_000
-"""More rollouts than a journal keeps."""
+_REFUSED = 10_000
+"""Drops of which is remembered why they were refused last, so that it is written once."""
 
 
 def whoever() -> str:
@@ -64,6 +64,8 @@ class Books:
         self._store = store
         self._base: dict[str, str] = {}
         self._kept: dict[str, Entry] = {}
+        self._refused: dict[tuple[str, str], tuple[str, str]] = {}
+        self._files: dict[str, tuple[Patch, Patch]] = {}
         self._owed: dict[str, Entry] = {}
         self._written: dict[str, Entry] = {}
         self._troubles: list[Exception] = []
@@ -81,13 +83,18 @@ class Books:
             if finder is not None:
                 self.resumed = store.journal.entry(finder.rollout)
                 self._head = finder.rollout
-            elif missed := {name: entry for name, entry in store.journal.standing().items() if name in packages}:
-                labels = ", ".join(sorted({entry.label for entry in missed.values()}))
+            elif missed := self._missed(store, packages):
+                labels = ", ".join(sorted(missed))
                 why = f"{labels} is permanent, and this process did not come up on it: was hotswap.boot() called first?"
                 emit("store.troubled", level="warning", store=store.folder, reason=why, running="the code on disk")
         except StoreError as error:
             self._troubles.append(error)
         self.tell()
+
+    def _missed(self, store: Store, packages: Sequence[str]) -> set[str]:
+        """What would have come up here, had this process booted; what was applied to other code than this does not."""
+        standing = store.journal.standing().items()
+        return {entry.label for name, entry in standing if name in packages and self._lies_over(entry)}
 
     # --- before ------------------------------------------------------------------------------------------------------
 
@@ -116,8 +123,8 @@ class Books:
             return
         patch, tree = rollout.patch, rollout.candidate.tree
         generation = as_patch(tree, patch.name)
-        self._store.patches.put(patch)
-        self._store.patches.put(generation)
+        self._files[rollout.id] = (patch, generation)
+        self._put(rollout)
         roots = sorted(tree.roots)
         self._kept[rollout.id] = replace(
             self._entry(rollout),
@@ -133,7 +140,15 @@ class Books:
         if self._store is not None and not rollout.silent:
             entry = replace(self._entry(rollout), state=str(State.LIVE), below=self._head, changed=now())
             self._write(entry)
+            self._put(rollout)  # another process may have swept them away, as long as nothing was written of them
+            self._files.pop(rollout.id, None)
             self._kept[rollout.id] = entry
+
+    def _put(self, rollout: Rollout) -> None:
+        assert self._store is not None
+        # One file where nothing else is patched: then both have one digest.
+        for patch in {one.digest: one for one in self._files[rollout.id]}.values():
+            self._store.patches.put(patch)
 
     def confirm(self, rollout: Rollout) -> None:
         """Note that a rollout is about to be permanent. Raises StoreError."""
@@ -159,8 +174,29 @@ class Books:
             self._head = self._entry(rollout).below
         self._later(self._entry(rollout))
         if rollout.state in (State.REJECTED, State.ROLLED_BACK):
+            self._files.pop(rollout.id, None)
             self._kept.pop(rollout.id, None)
             self._written.pop(rollout.id, None)
+
+    def refuse(self, refusals: Iterable[Refusal]) -> None:
+        """Note which drops came to no rollout, each as long as it is news. May be called by any thread."""
+        if self._store is None:
+            return
+        fresh = []
+        for one in refusals:
+            said = (one.digest, one.reason)
+            if self._refused.get((one.directory, one.drop)) != said:
+                fresh.append(one)
+                self._refused[one.directory, one.drop] = said
+        while len(self._refused) > _REFUSED:
+            self._refused.pop(next(iter(self._refused)), None)
+        try:
+            if fresh:
+                self._store.check_owner()
+                self._store.refusals.write(fresh)
+        except StoreError as error:
+            self._troubles.append(error)
+        self.tell()
 
     def tidy(self) -> None:
         """Forget what is over and old."""
@@ -228,7 +264,7 @@ class Books:
         entry = self._kept[rollout.id] = self.resumed
         rollout.given, rollout.by, rollout.why, rollout.reason = entry.given, entry.by, entry.why, entry.reason
         rollout.started, rollout.changed = map(datetime.fromisoformat, (entry.started, entry.changed))
-        rollout.report, rollout.pause = _report(entry), entry.pause
+        rollout.report, rollout.pause = report_of(entry, self._troubles), entry.pause
 
     def patch_of(self, entry: Entry) -> Patch | None:
         """Return the patch of a rollout, or None where it is not kept."""
@@ -241,9 +277,10 @@ class Books:
 
     def stood(self, digest: str) -> bool:
         """Return whether a patch is what this process came up on, or below it."""
-        entry = self.resumed
+        entry, seen = self.resumed, set[str]()
         try:
-            while entry is not None and self._store is not None:
+            while entry is not None and self._store is not None and entry.id not in seen:
+                seen.add(entry.id)  # in a damaged journal it may go round
                 if digest in (entry.given, entry.digest):
                     return True
                 entry = None if entry.below is None else self._store.journal.entry(entry.below)
@@ -252,19 +289,30 @@ class Books:
         return False
 
     def lived(self) -> list[tuple[tuple[str, str], dict[str, Version]]]:
-        """Return what was live here, or about to be: the digests of each patch, and the versions of its packages."""
-        if self._store is None:
-            return []
+        """Return what was permanent or taken back: the digests of each patch, and the versions of its packages.
+
+        What died within its trial, or is on trial in another process, is not among it: it may be applied here.
+
+        Raises StoreError.
+        """
+        lived = [] if self._store is None else self._store.journal.lived()
+        return [(one.digests, {name: Version(version) for name, version in one.versions.items()}) for one in lived]
+
+    def stands(self, digest: str) -> bool:
+        """Return whether a patch is permanent over the code that is on disk here, by the word of another process."""
         try:
-            entries = self._store.journal.entries(_EVERY)
+            standing = {} if self._store is None else self._store.journal.standing()
         except StoreError as error:
             self._troubles.append(error)
-            return []
-        went = [entry for entry in entries if entry.generation is not None]
-        return [
-            ((entry.given, entry.digest), {name: Version(version) for name, version in entry.after.items()})
-            for entry in went
-        ]
+            return False
+        return any(
+            digest in (entry.given, entry.digest) and entry.id not in self._written and self._lies_over(entry)
+            for entry in standing.values()
+        )
+
+    def _lies_over(self, entry: Entry) -> bool:
+        """Whether a rollout was made over the code that is on disk here."""
+        return all(self._base.get(package) == base for package, base in entry.base.items())
 
     def earlier(self) -> Patch:
         """Return what was live before the rollout on which this process came up, as one patch.
@@ -294,30 +342,23 @@ class Books:
         mine = {record.id: record for record in known}
         if self._store is not None:
             try:
-                entries = self._store.journal.entries(limit)
+                entries = self._store.journal.entries(limit, self._troubles)
+                refusals = self._store.refusals.newest(self._troubles)
             except StoreError as error:
                 self._troubles.append(error)
                 entries = []
-            others = [_record(entry) for entry in entries if entry.id not in mine]
-            return tuple(sorted([*mine.values(), *others], key=lambda record: record.started, reverse=True)[:limit])
+                refusals = []
+            others = [record_of(entry, self._troubles) for entry in entries if entry.id not in mine]
+            newest = sorted([*mine.values(), *others], key=_began, reverse=True)[:limit]
+            # They have a cap of their own: however many there are, they push no rollout out.
+            return tuple(sorted([*newest, *map(record_of_refusal, refusals)], key=_began, reverse=True))
         return tuple(mine.values())
+
+
+def _began(record: Record) -> datetime:
+    return record.started
 
 
 def _unchanged(entry: Entry, written: Entry | None) -> bool:
     """Whether an entry says what was written before, but for the time at which it says so."""
     return written is not None and replace(written, changed=entry.changed) == entry
-
-
-def _report(entry: Entry) -> Report:
-    return Report(
-        tuple(
-            CheckResult(one["name"], Verdict(one["verdict"]), one["duration"], one["message"]) for one in entry.report
-        )
-    )
-
-
-def _record(entry: Entry) -> Record:
-    started, changed = map(datetime.fromisoformat, (entry.started, entry.changed))
-    version = None if entry.version is None else Version(entry.version)
-    facts = (entry.id, entry.name, version, entry.digest, State(entry.state), entry.reason, started, changed)
-    return Record(*facts, _report(entry), entry.pause, entry.note, entry.by, entry.why)

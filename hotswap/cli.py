@@ -66,7 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as after `python -m`")
     run.add_argument("program", metavar="PROGRAM", help="a script, or a folder or archive with a __main__.py")
     run.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="for the program")
+    commands.add_parser(
+        "hook",
+        help="print the folder that makes any program boot",
+        description="Print a folder for PYTHONPATH: a Python that is started with it, and with HOTSWAP_STORE, imports "
+        "what is permanent in that store, and needs no line in the program.",
+    )
     options = parser.parse_args(argv)
+    if options.command == "hook":
+        sys.stdout.write(f"{Path(hotswap.__file__).resolve().parent / 'hook'}\n")
+        return 0
     if options.command == "push":
         return push(options.source, options.directory, options.wait)
 

@@ -34,13 +34,13 @@ from hotswap.records import BEFORE_LIVE, State
 from hotswap.rollout import Record, Rollout
 from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
-from hotswap.store import Store
+from hotswap.store import Refusal, Store
 from hotswap.succession import Succession
 from hotswap.trust import Memory, Trust, checked_trust
 from hotswap.verification import Check
 
 if TYPE_CHECKING:
-    from hotswap.watching import Watch
+    from hotswap.watching import Outcome, Watch
 
 __all__ = ["Patcher"]
 
@@ -104,7 +104,7 @@ class Patcher(Hosting):
         self._place = Place(self, self.running)
         self._followers: list[Callable[[Record], None]] = []
         self._trust = checked_trust(trust)
-        self._memory = Memory(None if trust is None else trust.seen, self._stood, self._books.lived)
+        self._memory = Memory(None if trust is None else trust.seen, self._stands, self._books.lived)
         self._resumed = self._resume()
 
     def _resume(self) -> Resumed | None:
@@ -130,7 +130,8 @@ class Patcher(Hosting):
     def history(self) -> tuple[Record, ...]:
         """Return the facts of every rollout, newest first; the last thousand are kept.
 
-        With a store, those of other processes and of earlier ones are among them.
+        With a store, those of other processes and of earlier ones are among them, and so are drops that were refused
+        before they came to a rollout: the last thousand, besides the rollouts.
         """
         with self._change:
             known = tuple(reversed(self._history.values()))
@@ -351,16 +352,41 @@ class Patcher(Hosting):
             gate=None if policy is None else partial(Gate, policy, self._memory, self.running),
             single_files=single_files,
             name=name,
+            told=partial(self._refused, str(directory)),
         )
 
     def _stood(self, digest: str) -> bool:
         return self._resumed is not None and self._books.stood(digest)
 
+    def _stands(self, digest: str) -> bool:
+        # Another worker may have made it permanent since this process began: it is to run here, too.
+        return self._stood(digest) or self._books.stands(digest)
+
     def _apply_dropped(self, older: Older, directory: str, patch: Patch) -> Rollout:
         resumed = self._resumed
         if resumed is not None and self._stood(patch.digest):
             return resumed  # it is live, or below what is live, since before this process began
-        return self._walk(patch, Terms.of(0.0, (), ..., older, why=f"dropped into {directory}"), None)
+        key = patch.metadata.get("key")  # set by the gate alone, once the signature was verified
+        by = "" if key is None else f"key {key}, through {whoever()}"
+        return self._walk(patch, Terms.of(0.0, (), ..., older, by=by, why=f"dropped into {directory}"), None)
+
+    def _refused(self, directory: str, outcomes: Iterable[Outcome]) -> None:
+        """Note what came to no rollout of what was dropped."""
+        self._books.refuse(
+            Refusal(
+                directory=directory,
+                drop=one.drop,
+                version=one.version,
+                digest=one.digest,
+                error=one.error,
+                code=one.code,
+                reason=one.reason,
+                first=one.time.isoformat(timespec="milliseconds"),
+                last=one.time.isoformat(timespec="milliseconds"),
+            )
+            for one in outcomes
+            if one.error is not None and one.rollout is None
+        )
 
 
 def _older(undo: bool) -> Older:

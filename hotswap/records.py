@@ -39,6 +39,7 @@ class Record:
     in UTC, `finished` being when the state was reached. `pause` is how long, in seconds, the other threads waited for
     the swap (of a rolled back rollout: for the way back), or None if nothing was swapped. `note` is what the patch's
     manifest says for the history; `by` and `why` say who made it, and what for.
+    With a store, a drop that was refused before it came to a rollout has a record too, with its name and without an id.
     """
 
     id: str

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,9 +24,11 @@ from hypothesis import strategies as st
 import hotswap
 from hotswap import Patch, Patcher, State, Store
 from hotswap.errors import LoadError, NothingToRollBackError, QuarantinedError, StoreError
+from hotswap.store import Refusal
 from hotswap.store.blobs import packed, unpacked
-from hotswap.store.entries import Entry
+from hotswap.store.entries import STATES, Entry
 from hotswap.store.incarnations import alive, incarnation
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads  # files, locks and subprocesses; there is no sqlite3 on Pyodide
 
@@ -56,7 +61,9 @@ def query(store: Store, text: str) -> list[tuple[Any, ...]]:
 def entry(name: str, state: str, **facts: Any) -> Entry:
     known = dict.fromkeys(("reason", "by", "why", "actor"), "")
     times = dict.fromkeys(("started", "changed"), "2026-01-01T00:00:00.000+00:00")
-    return Entry(id=name, name="shop", version="1.0", state=state, given="d", digest="d", **{**known, **times, **facts})
+    return Entry(
+        id=name, name="shop", version="1.0", state=state, **{"given": "d", "digest": "d", **known, **times, **facts}
+    )
 
 
 def refused(path: str | Path, *_: object, **__: object) -> None:
@@ -198,7 +205,7 @@ class TestJournal:
 from hotswap import Store
 from hotswap.store.entries import Entry
 Store({str(store.folder)!r}).journal.write(Entry(id="two", name="shop", version=None, state="live", reason="", by="",
-    why="", actor="", started="", changed="", given="d", digest="d"))
+    why="", actor="", started="2026-01-01T00:00:00+00:00", changed="2026-01-01T00:00:00+00:00", given="d", digest="d"))
 """
         for_child = {**os.environ, "PYTHONPATH": str(Path(hotswap.__file__).parent.parent)}
         subprocess.run([sys.executable, "-c", code], check=True, env=for_child)
@@ -240,6 +247,47 @@ class TestDeath:
             self.dead(store, name)
         assert [died.quarantined for died in store.journal.bury()] == [False]
 
+    @contextmanager
+    def worker(self, store: Store, *entries: Entry) -> Iterator[None]:
+        """A process that writes that rollouts are on trial, lives, and dies of a signal in the end."""
+        child = os.fork()
+        if not child:
+            try:
+                store.journal.write(*entries)
+                (store.folder / entries[0].id).touch()
+                time.sleep(60)
+            finally:
+                os._exit(1)
+        assert until((store.folder / entries[0].id).exists)
+        yield
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+
+    def test_of_workers_one_after_another_counts_once(self, store: Store) -> None:
+        """In a rolling restart each worker has begun its trial before the first of them was known to have died."""
+        (store.folder).mkdir(parents=True, mode=0o700)
+        with self.worker(store, entry("three", "live")):
+            with self.worker(store, entry("two", "live")):
+                with self.worker(store, entry("one", "live")):
+                    pass
+                assert [died.quarantined for died in store.journal.bury()] == [False]
+                again = self.worker(store, entry("one again", "live"))
+                again.__enter__()
+            assert [died.quarantined for died in store.journal.bury()] == [False]
+        assert [died.quarantined for died in store.journal.bury()] == [False]
+        again.__exit__(None, None, None)
+        assert [died.quarantined for died in store.journal.bury()] == [True]
+
+    def test_while_another_is_loaded_counts_against_that(self, store: Store) -> None:
+        (store.folder).mkdir(parents=True, mode=0o700)
+        for number in ("1", "2"):
+            live = entry(f"a{number}", "live", given="a")
+            with self.worker(store, live, entry(f"b{number}", "staged", given="b")):
+                pass
+            store.journal.bury()
+        assert store.quarantined().keys() == {"b"}
+        assert {found.state for found in store.journal.entries(10)} == {"died"}
+
     def test_is_forgiven_to_what_becomes_permanent(self, store: Store) -> None:
         self.dead(store, "one")
         store.journal.bury()
@@ -273,7 +321,7 @@ class TestDeath:
 from hotswap import Store
 from hotswap.store.entries import Entry
 Store({str(store.folder)!r}).journal.write(Entry(id="two", name="shop", version=None, state="live", reason="", by="",
-    why="", actor="", started="", changed="", given="d", digest="d"))
+    why="", actor="", started="2026-01-01T00:00:00+00:00", changed="2026-01-01T00:00:00+00:00", given="d", digest="d"))
 """
         for_child = {**os.environ, "PYTHONPATH": str(Path(hotswap.__file__).parent.parent)}
         for _ in range(3):
@@ -289,7 +337,8 @@ class TestQuarantine:
         bad = patch(package, 1)
         store.journal.write(entry("x", "rejected"))
         with sqlite3.connect(store.journal.path) as connection:
-            connection.execute("INSERT INTO death VALUES (?, 'shop', 2, '', 'it died 2 times')", (bad.digest,))
+            values = (bad.digest, "shop", 2, "", 1, "it died 2 times")
+            connection.execute("INSERT INTO death VALUES (?, ?, ?, ?, ?, ?)", values)
         connection.close()
         with pytest.raises(QuarantinedError, match="it died 2 times") as caught:
             patcher.apply(bad)
@@ -310,12 +359,22 @@ class TestRetention:
         store.tidy()
         assert [found.id for found in store.journal.entries(10)] == ["5", "4", "3"]
 
-    def test_is_by_age(self, store: Store) -> None:
-        store.journal.write(
-            entry("old", "rejected", changed="2020-01-01"), entry("new", "rejected", changed="2999-01-01")
-        )
+    @pytest.mark.parametrize("jump", [0, 3650])
+    def test_is_by_age(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+        """Also if the clock jumps by ten years: that is not the age of what was there before."""
+        store, then = Store(tmp_path / "s", days=10), datetime.now(UTC)
+        for hours in range(600, 0, -12):
+            store.journal.write(entry(str(hours), "rejected", changed=(then - timedelta(hours=hours)).isoformat()))
+        monkeypatch.setattr("hotswap.store.journal.now", lambda: (then + timedelta(days=jump)).isoformat())
+        store.journal.write(entry("new", "rejected", changed=(then + timedelta(days=jump)).isoformat()))
         store.tidy()
-        assert [found.id for found in store.journal.entries(10)] == ["new"]
+        known = [found.id for found in store.journal.entries(100)]
+        assert known == ["new", *(str(hours) for hours in range(12, 241 if jump == 0 else 229, 12))]
+
+    def test_passes_over_a_time_that_is_none(self, store: Store) -> None:
+        store.journal.write(entry("one", "rejected", changed="x"))
+        store.tidy()
+        assert query(store, "SELECT id FROM rollout") == [("one",)]
 
     def test_keeps_what_comes_up_and_what_it_lies_over(self, tmp_path: Path) -> None:
         store = Store(tmp_path / "s", keep=1)
@@ -336,6 +395,33 @@ class TestRetention:
             os.utime(folder / name, (time.time() - 7200,) * 2)
         store.tidy()
         assert {path.name for path in folder.iterdir()} == {made[0].digest, made[2].digest}
+
+    def test_leaves_an_old_patch_that_is_put_again(self, store: Store) -> None:
+        made = Patch.from_sources({"shop.tax": "RATE = 19\n"})
+        store.patches.put(made)
+        os.utime(store.folder / "patches" / made.digest, (1, 1))
+        store.patches.put(made)
+        assert store.patches.sweep(()) == []
+
+    def test_takes_nothing_away_that_is_about_to_be_live(
+        self, service: tuple[ModuleType, Patcher], store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another process sweeps after the files were put there, and before the journal speaks of them."""
+        package, patcher = service
+        intend = patcher._books.intend
+
+        def swept_before(rollout: Any) -> None:
+            for path in (store.folder / "patches").iterdir():
+                os.utime(path, (1, 1))
+            assert len(store.patches.sweep(())) == 3
+            intend(rollout)
+
+        patcher.apply(Patch.from_sources({f"{package.__name__}.b": ""})).confirm()
+        monkeypatch.setattr(patcher._books, "intend", swept_before)
+        rollout = patcher.apply(patch(package, 1))
+        *_, (given, generation) = query(store, "SELECT digest, generation FROM rollout")
+        assert store.patches.get(given) == rollout.patch
+        assert store.patches.get(generation).files
 
     @pytest.mark.parametrize("wrong", [{"keep": 0}, {"days": 0}, {"days": float("nan")}])
     def test_is_a_number_above_zero(self, tmp_path: Path, wrong: dict[str, Any]) -> None:
@@ -475,7 +561,53 @@ class TestTrouble:
             service[1].rollback()
 
 
+class TestRefusals:
+    def refusal(self, number: object, **facts: Any) -> Refusal:
+        known = {"directory": "drops", "drop": f"{number}.whl", "digest": "d", "reason": "no", "error": "TrustError"}
+        times = dict.fromkeys(("first", "last"), "2026-01-01T00:00:00.000+00:00")
+        return Refusal(**{**known, **times, "version": None, "code": None, **facts})
+
+    def test_push_no_rollout_out(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
+        package, patcher = service
+        rollout = patcher.apply(patch(package, 1))
+        patcher._books.refuse(map(self.refusal, range(5000)))
+        history = patcher.history()
+        assert len(history) == 1001
+        assert rollout.id in {record.id for record in history}
+        assert rollout.id in {found.id for found in store.journal.entries(1)}
+        assert query(store, 'SELECT count(*), min("drop"), max("drop") FROM refusal') == [
+            (1000, "4000.whl", "4999.whl")
+        ]
+
+    def test_are_counted_where_they_come_again(self, store: Store) -> None:
+        one = self.refusal(1)
+        store.refusals.write([one, self.refusal(2)])
+        store.refusals.write([replace(one, last="2026-01-02T00:00:00.000+00:00")])
+        first, second = store.refusals.newest([])
+        assert (first.drop, first.count, first.first < first.last, second.count) == ("1.whl", 2, True, 1)
+
+    def test_are_written_once_by_a_process(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
+        for _ in range(3):
+            service[1]._books.refuse([self.refusal(1)])
+        assert query(store, "SELECT count FROM refusal") == [(1,)]
+
+    def test_are_one_line_of_text(self, store: Store) -> None:
+        store.refusals.write([self.refusal("a\nb\udc80", reason="x" * 5000 + "\x1b")])
+        (found,) = store.refusals.newest([])
+        assert (found.drop, len(found.reason)) == ("a\\nb\\udc80.whl", 1000)
+
+    def test_that_are_damaged_are_left_out(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
+        store.refusals.write([self.refusal(1), self.refusal(2)])
+        with sqlite3.connect(store.journal.path) as connection:
+            connection.execute("UPDATE refusal SET first = 'x' WHERE number = 1")
+        connection.close()
+        assert [record.name for record in service[1].history()] == ["2.whl"]
+
+
 class TestEntries:
+    def test_have_the_states_of_rollouts(self) -> None:
+        assert set(STATES) == {str(state) for state in State}
+
     def test_come_back(self, store: Store) -> None:
         made = entry("a", "live", packages=("shop",), base={"shop": "x"}, report=({"name": "c", "verdict": "passed"},))
         store.journal.write(made)

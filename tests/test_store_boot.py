@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -231,6 +232,61 @@ class TestRun:
         assert (done.returncode, "there is no nothing.py" in done.stderr) == (2, True)
 
 
+class TestHook:
+    """`PYTHONPATH=$(python -m hotswap hook) HOTSWAP_STORE=var python service.py`"""
+
+    def started(self, service: Service, *command: str, store: str = "var", more: str = "") -> tuple[str, str]:
+        """Start Python with the hook; return what it wrote, and what it wrote of trouble."""
+        hook = service.raw("-m", "hotswap", "hook").stdout.rstrip("\n")
+        path = os.pathsep.join(filter(None, [hook, more]))
+        done = service.raw(*command, PYTHONPATH=path, HOTSWAP_STORE=store)
+        return done.stdout, done.stderr
+
+    @pytest.fixture
+    def patched(self, service: Service) -> Service:
+        service.run('patcher().apply(sources(tax="def rate(): return 16\\n")).confirm()')
+        service.write("service.py", "import shop, shop.tax\nprint(shop.rate(), shop.tax.rate())\n")
+        return service
+
+    @pytest.mark.parametrize("how", [["service.py"], ["-m", "service"], ["-c", "import service"]])
+    def test_boots_any_program(self, patched: Service, how: list[str]) -> None:
+        out, err = self.started(patched, *how)
+        assert (out, "store.booted" in err) == ("16 16\n", False)
+        assert self.started(patched, *how, store="nowhere") == ("19 19\n", "")
+
+    def test_leaves_alone_who_imports_none_of_it(self, patched: Service) -> None:
+        patched.run('patcher().apply(sources(tax="def rate(): return 7\\n"))\n' + DIE, dies=True)
+        tells = "import sys; print([type(f).__name__ for f in sys.meta_path][:1])"
+        assert self.started(patched, "-c", tells) == ("['_Hooked']\n", "")
+        out, err = self.started(patched, "service.py")
+        assert (out, "died within its trial" in err) == ("16 16\n", True)
+
+    def test_gives_way_to_a_boot(self, patched: Service) -> None:
+        patched.write("own.py", "import hotswap\nprint(hotswap.boot().versions)\nimport service\n")
+        assert self.started(patched, "own.py") == ("{'shop': '1.2.0+hot.1'}\n16 16\n", "")
+        assert self.started(patched, "-m", "hotswap", "run", "service.py")[0] == "16 16\n"
+
+    def test_a_patcher_takes_over(self, patched: Service) -> None:
+        code = "import hotswap, shop\np = hotswap.Patcher(['shop'], store='var')\np.rollback()\nprint(shop.rate())"
+        assert self.started(patched, "-c", code)[0] == "19\n"
+
+    def test_chains_to_the_next_one(self, patched: Service) -> None:
+        patched.write("site/sitecustomize.py", "import shop\nprint('next', __name__, shop.rate())\n")
+        more = os.pathsep.join(str(patched.folder / folder) for folder in ("site", "."))
+        out, _ = self.started(patched, "-c", "import sitecustomize as s; print(s.__file__)", more=more)
+        assert out == f"next sitecustomize 16\n{patched.folder / 'site' / 'sitecustomize.py'}\n"
+
+    def test_starts_the_service_whatever_is_wrong(self, patched: Service) -> None:
+        (patched.folder / "var/journal.db").write_bytes(b"x" * 8192)
+        out, err = self.started(patched, "service.py")
+        assert (out, "store.troubled" in err) == ("19 19\n", True)
+
+    def test_says_where_hotswap_can_not_be_imported(self, patched: Service) -> None:
+        patched.write("broken/packaging.py", "raise ImportError('not here')\n")
+        out, err = self.started(patched, "service.py", more=str(patched.folder / "broken"))
+        assert (out, err.count("\n"), "not here" in err) == ("19 19\n", 1, True)
+
+
 class TestRollback:
     def test_is_to_the_code_on_disk(self, service: Service) -> None:
         service.run('patcher().apply(sources(tax="def rate(): return 16\\n", more="")).confirm()')
@@ -397,7 +453,28 @@ class TestTrouble:
         said = patched.run(SAY)
         assert (said["rate"], said["hello"], said["versions"]) == (19, "deployed", {})
         assert "store.overtaken" in said["stderr"]
-        assert "store.overtaken" not in patched.run(SAY)["stderr"]
+        assert "did not come up on it" not in patched.run("patcher()")["stderr"]
+        patched.write("shop/web.py", 'from . import tax\ndef hello(): return f"disk {tax.rate()}"\n')
+        assert patched.run(SAY)["rate"] == 16  # the code to which it was applied is back, and so is the patch
+
+    def test_other_programs_take_nothing_away(self, patched: Service) -> None:
+        """A program that has no such package, or another of the same name, boots from the same store."""
+        patched.write("cron/job.py", "import hotswap\nbooted = hotswap.boot('../var')\nprint(*booted.troubles)\n")
+        for shop, told in ((None, "is not found on this path"), ("RATE = 1\n", "is another than the one")):
+            if shop is not None:
+                patched.write("cron/shop/__init__.py", shop)
+            done = subprocess.run(
+                [sys.executable, "job.py"],
+                cwd=patched.folder / "cron",
+                env={**os.environ, "PYTHONPATH": str(Path(hotswap.__file__).parent.parent)},
+                capture_output=True,
+                text=True,
+                timeout=LIMIT,
+                check=True,
+            )
+            assert told in done.stdout
+            assert ("store.overtaken" in done.stderr) == (shop is not None)
+            assert patched.run(SAY)["rate"] == 16
 
     def test_the_same_code_installed_anew_is_the_same(self, patched: Service) -> None:
         path = patched.folder / "shop/web.py"
@@ -418,10 +495,85 @@ class TestTrouble:
         said = patched.run(SAY)
         assert (said["rate"], "not a database" in said["stderr"]) == (19, True)
 
-    def test_a_folder_that_others_may_write(self, patched: Service) -> None:
-        (patched.folder / "var").chmod(0o777)
+    def test_damaged_values_in_the_journal(self, patched: Service) -> None:
+        """Whatever stands in a column, the service starts, on what is permanent or on the code on disk."""
+        whole, code = patched.folder / "whole", SAY.replace("say(", "say(n=len(patcher().history()), ")
+        shutil.copytree(patched.folder / "var", whole)
+        for column, value, rate in (
+            ("packages", '["shop"', 19),
+            ("packages", "7", 19),
+            ("base", "null", 19),
+            ("started", "x", 19),
+            ("changed", "2026-01-01", 19),
+            ("report", "[{}]", 16),
+            ("report", "[1]", 19),
+            ("state", "foo", 19),
+            ("after", '{"shop": "new"}', 19),
+            ("version", "new", 19),
+            ("pause", "long", 19),
+            ("generation", None, 19),
+            ("generation", "../journal.db", 19),
+        ):
+            shutil.rmtree(patched.folder / "var")
+            shutil.copytree(whole, patched.folder / "var")
+            with sqlite3.connect(patched.folder / "var/journal.db") as connection:
+                connection.execute(f"UPDATE rollout SET {column} = ?", (value,))
+                connection.execute("UPDATE incarnation SET id = '/' || id, how = NULL")
+            connection.close()
+            said = patched.run(code)
+            told = "store.troubled" in said["stderr"]
+            assert (said["rate"], told) == (rate, True), (column, value, said)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+    @pytest.mark.parametrize("what", ["patches/*", "journal.db"])
+    def test_a_pipe_in_the_place_of_a_file(self, patched: Service, what: str) -> None:
+        for path in (patched.folder / "var").glob(what):
+            path.unlink()
+            os.mkfifo(path, 0o600)
         said = patched.run(SAY)
-        assert (said["rate"], "others than its owner" in said["stderr"]) == (19, True)
+        told = "no regular file" in said["stderr"] or "neither a file nor a folder" in said["stderr"]
+        assert (said["rate"], told) == (19, True)
+
+    @pytest.mark.skipif(os.name == "nt", reason="there are no such permissions")
+    @pytest.mark.parametrize("denied", ["var", "journal.db"])
+    def test_a_folder_that_may_not_be_looked_into(self, patched: Service, denied: str) -> None:
+        """Tests may run as root, who may do anything: the system is made to say no."""
+        deny = f"""
+import os, os.path
+real = os.stat
+def stat(path, *more, **options):
+    if isinstance(path, (str, os.PathLike)) and {denied!r} in os.fspath(path).split(os.sep):
+        raise PermissionError(13, "Permission denied", path)
+    return real(path, *more, **options)
+os.stat = stat
+"""
+        said = patched.run(SAY, begin=deny + BEGIN)
+        assert (said["rate"], said["versions"], "store.troubled" in said["stderr"]) == (19, {}, True)
+
+    def test_a_name_that_is_too_long(self, service: Service) -> None:
+        said = service.run(SAY, begin=BEGIN.replace('boot("var")', 'boot("v" * 300)'))
+        assert (said["rate"], "store.troubled" in said["stderr"]) == (19, True)
+
+    def test_a_folder_that_others_may_write(self, patched: Service) -> None:
+        for path, mode in (("", 0o777), ("", 0o770), ("patches", 0o730), ("running", 0o777), ("journal.db", 0o620)):
+            place = patched.folder / "var" / path
+            kept = place.stat().st_mode
+            place.chmod(mode)
+            said = patched.run(SAY)
+            assert (said["rate"], "others than its owner" in said["stderr"]) == (19, True), path
+            place.chmod(kept)
+        patched.folder.chmod(0o777)
+        said = patched.run(SAY)
+        assert (said["rate"], "everybody may write into" in said["stderr"]) == (19, True)
+        patched.folder.chmod(0o1777)
+        assert patched.run(SAY)["rate"] == 16
+
+    def test_a_store_is_made_for_its_owner_only(self, service: Service) -> None:
+        umask = BEGIN + "os.umask(0)\n"
+        service.run('patcher().apply(sources(tax="def rate(): return 16\\n")).confirm()', begin=umask)
+        modes = {path.stat().st_mode & 0o077 for path in (service.folder / "var").rglob("*")}
+        assert modes | {(service.folder / "var").stat().st_mode & 0o077} == {0}
+        assert service.run(SAY)["rate"] == 16
 
     def test_packages_that_are_imported_already(self, patched: Service) -> None:
         done = patched.raw("-c", "import shop, hotswap\nhotswap.boot('var')")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hotswap.trust import Comment
-from tests.signing import ALICE, sign
-from tests.test_store_boot import Service
+from hotswap.trust import Comment, SecretKey
+from tests.signing import ALICE, MALLORY, sign
+from tests.test_store_boot import BEGIN, Service
 from tests.test_watching import put, wheel
+from tests.waiting import until
 
 pytestmark = [pytest.mark.threads, pytest.mark.slow]  # each test starts some processes
 
@@ -81,3 +85,149 @@ def test_what_is_permanent_stays_so_when_its_signature_expires(service: Service)
     sign(service.folder / "drops" / other, comment=Comment(file=other, expires=expires))
     said = service.run(watch.format(name=other, then=""))
     assert (said["rate"], said["code"]) == (16, "expired")
+
+
+@pytest.mark.parametrize("before", ["", "os.kill(os.getpid(), 9)"])
+def test_what_was_on_trial_is_applied_again_after_a_restart(service: Service, before: str) -> None:
+    name = dropped(service, "1.3.0", 16)
+    service.run(WATCH.format(name=name, then=before), dies=bool(before))
+    said = service.run(WATCH.format(name=name, then=""))
+    assert (said["rate"], said["state"], said["code"]) == (16, "live", None)
+
+
+def test_what_died_before_its_swap_is_applied_after_a_restart(service: Service) -> None:
+    name = dropped(service, "1.3.0", 16)
+    dies = "from hotswap.succession import Succession\nSuccession.advance = lambda *_: os.kill(os.getpid(), 9)\n"
+    service.run(WATCH.format(name=name, then=""), begin=BEGIN + dies, dies=True)
+    said = service.run(WATCH.format(name=name, then=""))
+    assert (said["rate"], said["state"], said["code"]) == (16, "live", None)
+
+
+def test_what_was_refused_at_its_commit_was_never_live(service: Service) -> None:
+    name = dropped(service, "1.3.0", 16)
+    refuses = """
+from hotswap.succession import Succession
+def refuse(*_):
+    raise ValueError("not now")
+Succession.advance = refuse
+"""
+    said = service.run(WATCH.format(name=name, then=""), begin=BEGIN + refuses)
+    assert (said["rate"], said["state"]) == (19, "rejected")
+    said = service.run(
+        """
+        try:
+            patcher().apply(hotswap.Patch.from_path("drops/shop-1.3.0-py3-none-any.whl"), undo=True)
+        except hotswap.DowngradeError as error:
+            say(error=str(error))
+        """
+    )
+    assert "was never live here" in said["error"]
+    (service.folder / "drops" / f"{name}.failed").unlink()  # asks for another try
+    said = service.run(WATCH.format(name=name, then=""))
+    assert (said["rate"], said["state"], said["code"]) == (16, "live", None)
+
+
+@pytest.mark.parametrize("first", ["", "live.current.confirm()\n"])
+def test_a_second_worker_applies_what_the_first_has(service: Service, first: str) -> None:
+    """Also one that began before the first made it permanent."""
+    stay = "import time\n    until = time.monotonic() + 30\n    open('up', 'w').close()\n    "
+    stay += "while not os.path.exists('over') and time.monotonic() < until: time.sleep(0.01)"
+    begun = BEGIN + "open('begun', 'w').close()\nimport time\nwhile not os.path.exists('up'): time.sleep(0.01)\n"
+    with ThreadPoolExecutor(2) as pool:
+        name = dropped(service, "1.3.0", 16)
+        two = pool.submit(service.run, WATCH.format(name=name, then=""), begin=begun)
+        until(lambda: (service.folder / "begun").exists())
+        one = pool.submit(service.run, WATCH.format(name=name, then=first.strip() + "\n    " + stay))
+        said = two.result()
+        (service.folder / "over").touch()
+        assert one.result()["rate"] == 16
+    assert (said["rate"], said["state"], said["code"]) == (16, "live", None)
+
+
+def test_retention_forgets_nothing_of_what_was_live(service: Service) -> None:
+    keep = BEGIN.replace('store="var"', 'store=hotswap.Store("var", keep=3)')
+    newer = dropped(service, "1.4.0", 14)
+    said = service.run(WATCH.format(name=newer, then="live.current.confirm(); live.rollback()"), begin=keep)
+    assert said["rate"] == 19
+    for path in (service.folder / "drops").iterdir():
+        path.unlink()
+    service.run(
+        """
+        p = patcher()
+        for number in range(5):
+            try:
+                p.apply(sources(tax=f"raise ValueError({number})\\n"))
+            except hotswap.LoadError:
+                continue
+        p.apply(sources("1.3.0", tax="def rate(): return 13\\n")).confirm()
+        """,
+        begin=keep,
+    )
+    newer, older = dropped(service, "1.4.0", 14), dropped(service, "1.3.5", 15)
+    assert service.run(WATCH.format(name=newer, then=""), begin=keep)["code"] == "replayed"
+    said = service.run(WATCH.format(name=older, then=""), begin=keep)
+    assert (said["code"], said["rate"]) == ("downgraded", 13)
+
+
+def test_a_journal_that_could_not_be_read_is_asked_again(service: Service) -> None:
+    name = dropped(service, "1.3.0", 16)
+    service.run(WATCH.format(name=name, then="live.current.confirm(); live.rollback()"))
+    (marker,) = (service.folder / "drops").glob("*.failed")
+    marker.unlink()
+    said = service.run(f"""
+        import pathlib
+        live, path = patcher(trust=hotswap.Trust(unsigned=True)), pathlib.Path("drops", {name!r})
+        lived, asked = live._books.lived, []
+        def failing():
+            asked.append(1)
+            if len(asked) == 1:
+                raise hotswap.StoreError("the journal is locked")
+            return lived()
+        live._memory._lived = failing
+        with live.watch("drops") as watch:
+            outcome = watch.wait_for(path.name, timeout=30)  # it waits while the store can't be used
+        say(asked=len(asked), code=outcome.code, rate=shop.rate())
+    """)
+    assert said["asked"] > 1
+    assert (said["code"], said["rate"]) == ("replayed", 19)
+
+
+class TestHistory:
+    """What is known of drops: who signed them, and what was refused."""
+
+    SIGNED = WATCH.replace("hotswap.Trust(unsigned=True)", "hotswap.Trust(keys=[{key!r}])")
+
+    def signed(self, service: Service, name: str, key: SecretKey) -> str:
+        """Sign a drop, and return the code that drops it, as WATCH does."""
+        sign(service.folder / "drops" / name, key)
+        return self.SIGNED.format(name=name, then="", key=str(ALICE.public))
+
+    def rows(self, service: Service, query: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(service.folder / "var/journal.db")
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def test_names_the_key_of_a_drop(self, service: Service) -> None:
+        said = service.run(self.signed(service, dropped(service, "1.3.0", 16), ALICE))
+        assert said["state"] == "live"
+        ((by, actor),) = self.rows(service, 'SELECT "by", actor FROM rollout')
+        assert by.startswith(f"key {ALICE.public.name}, through ")
+        assert by == actor
+
+    def test_has_what_was_refused(self, service: Service) -> None:
+        code = self.signed(service, dropped(service, "1.3.0", 16), MALLORY)
+        code += "say(code=outcome.code, history=[(one.name, one.state, one.reason, one.why) for one in live.history()])"
+        said = service.run(code)
+        assert said["code"] == "key-unknown"
+        (told,) = said["history"]
+        assert told[:2] == ["shop-1.3.0-py3-none-any.whl", "rejected"]
+        assert MALLORY.public.name in told[2]
+        assert told[3] == "dropped into drops"
+        (service.folder / "drops" / f"{told[0]}.failed").unlink()  # asks for another try
+        assert service.run(code)["history"] == said["history"]
+        (row,) = self.rows(service, "SELECT name, state, reason, why, id FROM history")
+        assert row == (*told, None)
+        assert self.rows(service, "SELECT code, count, last > first FROM refusal") == [("key-unknown", 2, 1)]
+        assert self.rows(service, "SELECT * FROM rollout") == []

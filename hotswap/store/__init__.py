@@ -1,9 +1,10 @@
 """What is durable: patches by their digest, a journal of rollouts, and what comes up after a restart.
 
 `store` is the folder as a whole; `blobs` keeps patches as files, each written whole by `files`; `journal` says what
-became of each rollout, in the tables of `schema`, by transactions of `database`, as `entries`; `incarnations` tells
-which processes live; `trees` makes one patch of all that is live, and back; `ground` knows the code on disk; `boot` has
-a fresh process import what was permanent.
+became of each rollout, in the tables of `schema`, by transactions of `database`, as `entries`; `refusals` has the drops
+that came to none; `incarnations` tells which processes live; `trees` makes one patch of all that is live, and back;
+`ground` knows the code on disk; `boot` has a fresh process import what was permanent, `hooked`
+when the environment says so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 from hotswap.store.boot import VARIABLE, Boot, boot, look_for_dead
 from hotswap.store.entries import Died, Entry
 from hotswap.store.ground import fingerprint, on_disk
+from hotswap.store.hooked import boot_when_imported
 from hotswap.store.journal import now
+from hotswap.store.refusals import Refusal
 from hotswap.store.store import Store
 from hotswap.store.trees import as_patch, over
 
@@ -20,9 +23,11 @@ __all__ = [
     "Boot",
     "Died",
     "Entry",
+    "Refusal",
     "Store",
     "as_patch",
     "boot",
+    "boot_when_imported",
     "fingerprint",
     "look_for_dead",
     "now",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from packaging.version import Version
 
 from hotswap.errors import StoreError
 from hotswap.patch import Patch
-from hotswap.store.files import ASIDE, make_folder, write_whole
+from hotswap.store.files import ASIDE, make_folder, read_whole, write_whole
 
 __all__ = ["Blobs", "packed", "unpacked"]
 
@@ -37,11 +38,14 @@ class Blobs:
         self.folder = folder
 
     def put(self, patch: Patch) -> str:
-        """Keep a patch, so that it lasts, and return its digest. Raises StoreError; nothing was kept then."""
+        """Keep a patch, so that it lasts, and return its digest; for an hour nobody sweeps it away then.
+
+        Raises StoreError; nothing was kept then.
+        """
         path, data = self.folder / patch.digest, packed(patch)
         try:
             make_folder(self.folder)
-            if not _holds(path, data):
+            if not _renewed(path, data):
                 write_whole(path, data)
         except OSError as error:
             raise StoreError(
@@ -55,19 +59,26 @@ class Blobs:
         """Return the patch of that digest. Raises StoreError if it is not there, or not what it was."""
         path = self.folder / digest
         try:
-            patch = unpacked(path.read_bytes())
+            patch = unpacked(read_whole(path))
         except OSError as error:
             raise StoreError(f"{path} can't be read: {error.strerror or error}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} is damaged: {error}", advice=_MOVE) from error
         if patch.digest != digest:
             raise StoreError(f"{path} holds something else: its digest is {patch.digest}", advice=_MOVE)
         return patch
 
     def sweep(self, wanted: Collection[str]) -> list[str]:
-        """Delete what nobody speaks of, and what was left aside, once they are an hour old; return the digests."""
+        """Delete what nobody speaks of, and what was left aside, once they are an hour old; return the digests.
+
+        Raises StoreError if the folder can't be read; nothing was deleted then.
+        """
         gone = []
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+        try:
+            found = list(self.folder.iterdir()) if self.folder.is_dir() else []
+        except OSError as error:
+            raise StoreError(f"{self.folder} can't be read: {error.strerror or error}") from error
+        for path in found:
             name = path.name
             with suppress(OSError):  # another process sweeps too, or it goes the next time
                 if name not in wanted and path.stat().st_mtime < time.time() - _UNDISTURBED:
@@ -79,12 +90,15 @@ class Blobs:
 _MOVE = "move it away, and apply the patch again; the service starts on the code on disk"
 
 
-def _holds(path: Path, data: bytes) -> bool:
-    """Whether a file has these bytes; it was made to last before it got its name."""
+def _renewed(path: Path, data: bytes) -> bool:
+    """Whether a file has these bytes, and is as young as a new one; it was made to last before it got its name."""
     try:
-        return path.read_bytes() == data
-    except OSError:
+        if read_whole(path) != data:
+            return False
+        os.utime(path)
+    except OSError:  # it is not there, or another process has just swept it away
         return False
+    return True
 
 
 def packed(patch: Patch) -> bytes:
@@ -107,7 +121,7 @@ def packed(patch: Patch) -> bytes:
 
 
 def unpacked(data: bytes) -> Patch:
-    """Return the patch that was packed. Raises ValueError, KeyError or TypeError for what is none."""
+    """Return the patch that was packed. Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
     title, _, rest = data.partition(b"\n")
     if title != _TITLE + hashlib.sha256(rest).hexdigest().encode():
         raise ValueError("its bytes are not those that were written")

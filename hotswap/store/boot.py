@@ -17,11 +17,11 @@ from hotswap.errors import StateError, StoreError
 from hotswap.events import emit
 from hotswap.generation import BootedFinder
 from hotswap.store.entries import Entry
-from hotswap.store.ground import fingerprint, places
+from hotswap.store.ground import NOTHING, fingerprint, places
 from hotswap.store.store import Store
 from hotswap.store.trees import as_tree
 
-__all__ = ["VARIABLE", "Boot", "boot", "look_for_dead"]
+__all__ = ["VARIABLE", "Boot", "Latent", "boot", "look_for_dead"]
 
 VARIABLE = "HOTSWAP_STORE"
 """The environment variable that names the store, where a program does not."""
@@ -38,6 +38,10 @@ class Boot:
 
     versions: Mapping[str, str] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
+
+
+class Latent:
+    """A finder that would boot later: this boot takes its place."""
 
 
 def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
@@ -57,14 +61,14 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
     if not where:
         return Boot()
     store = where if isinstance(where, Store) else Store(where)
-    if not store.journal.path.exists():
-        return Boot()
+    for latent in [finder for finder in sys.meta_path if isinstance(finder, Latent)]:
+        sys.meta_path.remove(latent)
     troubles: list[str] = []
     try:
         store.check_owner()
         look_for_dead(store, troubles)
         standing = store.journal.standing()
-    except StoreError as error:
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, the service starts
         _tell(store, error, troubles)
         return Boot({}, tuple(troubles))
     heads: dict[str, tuple[Entry, list[str]]] = {}
@@ -108,22 +112,23 @@ def _refuse_imported(store: Store, packages: list[str]) -> None:
 
 def _show(store: Store, entry: Entry, packages: list[str], troubles: list[str]) -> bool:
     """Have a generation imported from now on; return whether that could be done."""
-    changed = [package for package in packages if entry.base.get(package) != fingerprint(package)]
-    if changed:
+    here = {package: fingerprint(package) for package in packages}
+    if changed := [package for package in packages if entry.base.get(package) != here[package]]:
+        absent = [package for package in changed if here[package] == NOTHING]
+        # Nothing is written: it is for the service to say what stands, and this may be any program, on any path.
+        if absent == changed:
+            troubles.append(f"{', '.join(absent)} is not found on this path, so {entry.label} is not for this program")
+            return False
         reason = f"the code of {', '.join(changed)} on disk is another than the one that {entry.label} was applied to"
         troubles.append(reason)
         emit("store.overtaken", level="warning", patch=entry.label, digest=entry.digest, reason=reason)
-        try:
-            store.journal.overtaken(packages)
-        except StoreError as error:
-            _tell(store, error, troubles)
         return False
     try:
         if entry.generation is None:
             raise StoreError(f"the journal does not say what {entry.label} is made of")
         found = {package: places(package) for package in packages}
         tree = as_tree(store.patches.get(entry.generation), packages, found)
-    except (StoreError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - as in `boot`
         _tell(store, error, troubles)
         return False
     sys.meta_path.insert(0, BootedFinder(tree, found, entry.id))

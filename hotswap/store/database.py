@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotswap.errors import StoreError
-from hotswap.store.files import make_folder, secure_folder
+from hotswap.store.files import is_file, make_folder, secure_folder
 from hotswap.store.schema import APPLICATION, SCHEMA, VERSION
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["reading", "writing"]
+__all__ = ["exists", "reading", "writing"]
 
 _BUSY = 5.0
 """Seconds to wait for other processes that write."""
@@ -35,6 +35,14 @@ _PAUSE = 0.01
 _AWAY = "move the folder away, or name another one; the service starts on the code on disk"
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is a database. Raises StoreError where that can't be told, and for what is no file."""
+    try:
+        return is_file(path)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
     """Make one transaction; the database is made if it is missing. Raises StoreError; nothing was written then."""
@@ -42,7 +50,9 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 
     with _told(path):
         make_folder(path.parent)
-        new = not path.exists()
+        new = not is_file(path)
+        if new:  # for its owner only, and so are the files that SQLite puts beside it
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = _connected(path)
         try:
             connection.execute("PRAGMA synchronous=FULL")
@@ -71,7 +81,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 
     On a read-only file system, where SQLite can't share memory with others, a copy is read.
     """
-    if not path.exists():
+    if not exists(path):
         yield None
         return
     with _told(path):
@@ -104,7 +114,12 @@ def _told(path: Path) -> Iterator[None]:
     except sqlite.Error as error:
         raise StoreError(f"the journal {path} can't be used: {error}") from error
     except OSError as error:
-        raise StoreError(f"the store {path.parent} can't be used: {error}", advice="see to the disk") from error
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: OSError) -> StoreError:
+    advice = "see to the disk, and to who owns the folder and those above it; the service starts on the code on disk"
+    return StoreError(f"the store {path.parent} can't be used: {error}", advice=advice)
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -5,12 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
-__all__ = ["COLUMNS", "ON_TRIAL", "Died", "Entry"]
+from packaging.version import Version
+
+from hotswap.errors import StoreError
+
+__all__ = ["COLUMNS", "LIVED", "ON_TRIAL", "STATES", "Died", "Entry", "Lived", "label_of", "versions_of"]
 
 ON_TRIAL = ("staged", "verified", "armed", "live")
 """The states in which a process may die of a rollout: its code is being loaded, is judged, or runs."""
+
+STATES = (*ON_TRIAL, "permanent", "rejected", "rolled_back", "died")
+"""All states, as `hotswap.State` has them."""
+
+LIVED = ("permanent", "rolled_back")
+"""The states of which the patch is remembered for ever: it had its time, and does not come again unasked."""
+
+
+def label_of(name: str, version: str | None) -> str:
+    """Name and version of a patch, for people."""
+    return f"{name} {version or '(no version)'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +78,7 @@ class Entry:
     @property
     def label(self) -> str:
         """Name and version, for people."""
-        return f"{self.name} {self.version or '(no version)'}"
+        return label_of(self.name, self.version)
 
     def row(self) -> tuple[object, ...]:
         """The values of its columns."""
@@ -72,14 +88,61 @@ class Entry:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Entry:
-        """Read a row."""
-        facts = {name: json.loads(row[name]) if name in _AS_JSON else row[name] for name in COLUMNS}
+        """Read a row. Raises StoreError for one that nobody has written so: a disk, or somebody, has changed it."""
+        try:
+            facts = {name: json.loads(row[name]) if name in _AS_JSON else row[name] for name in COLUMNS}
+            _check(facts)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StoreError(
+                f"the journal is damaged: what it has of the rollout {row['id']!a} is not what was written ({error})",
+                advice="restore the store from a backup, or move it away; the service starts on the code on disk",
+            ) from error
         facts["packages"], facts["report"] = tuple(facts["packages"]), tuple(facts["report"])
         return cls(**facts)
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
 _AS_JSON = frozenset({"packages", "base", "before", "after", "report"})
+_TEXTS = ("id", "name", "reason", "by", "why", "note", "actor", "given", "digest")
+_TEXTS_OR_NONE = ("origin", "generation", "below")
+
+
+def _check(facts: Mapping[str, Any]) -> None:
+    """Raise ValueError or TypeError for facts that are not what a row has."""
+    for name in _TEXTS:
+        _want(isinstance(facts[name], str), name)
+    for name in _TEXTS_OR_NONE:
+        _want(facts[name] is None or isinstance(facts[name], str), name)
+    _want(facts["state"] in STATES, "state")
+    _want(facts["pause"] is None or type(facts["pause"]) in (int, float), "pause")
+    for name in ("started", "changed"):
+        _want(datetime.fromisoformat(facts[name]).tzinfo is not None, name)
+    if facts["version"] is not None:
+        Version(facts["version"])
+    for name in ("packages", "report"):
+        kind = str if name == "packages" else dict
+        _want(isinstance(facts[name], list) and all(isinstance(one, kind) for one in facts[name]), name)
+    _want(_is_texts(facts["base"]), "base")
+    for name in ("before", "after"):
+        versions_of(facts[name], name)
+
+
+def versions_of(found: Any, name: str) -> Mapping[str, str]:
+    """Return what JSON says of versions, package -> version. Raises ValueError or TypeError for anything else."""
+    _want(_is_texts(found), name)
+    for text in found.values():
+        Version(text)
+    versions: Mapping[str, str] = found
+    return versions
+
+
+def _is_texts(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
+
+
+def _want(holds: bool, name: str) -> None:
+    if not holds:
+        raise ValueError(f"its {name} makes no sense")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +153,11 @@ class Died:
     digest: str
     reason: str
     quarantined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """What is remembered of a patch that had its time: its digests, as given and as rolled out, and its versions."""
+
+    digests: tuple[str, str]
+    versions: Mapping[str, str]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["ASIDE", "make_folder", "secure_folder", "write_whole"]
+__all__ = ["ASIDE", "is_file", "make_folder", "read_whole", "secure_folder", "write_whole"]
 
 ASIDE = ".aside-"
 """What the names of files begin with that are not whole yet."""
@@ -31,6 +33,33 @@ def secure_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file. Raises OSError where that can't be told, and for what is there and is no file."""
+    try:
+        facts = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    _refuse_odd(facts, path)
+    return True
+
+
+def read_whole(path: Path) -> bytes:
+    """Return the bytes of a file. Raises OSError, for what is no file too: to open a pipe would wait for a writer."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    try:
+        _refuse_odd(os.fstat(handle), path)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
+
+
+def _refuse_odd(facts: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -18,7 +18,10 @@ from hotswap.errors import HotswapError, StoreError
 from hotswap.generation import PatchFinder
 from hotswap.patch import Patch
 
-__all__ = ["find_on_disk", "fingerprint", "on_disk", "places"]
+__all__ = ["NOTHING", "find_on_disk", "fingerprint", "on_disk", "places"]
+
+NOTHING = "nothing"
+"""The fingerprint of a package that is not there."""
 
 _SUFFIXES = tuple(all_suffixes())
 
@@ -33,13 +36,13 @@ def find_on_disk(package: str) -> ModuleSpec | None:
 
 
 def fingerprint(package: str) -> str:
-    """Return a digest of the modules of a package as they lie on disk; of a package that is not there, "nothing".
+    """Return a digest of the modules of a package as they lie on disk; of a package that is not there, `NOTHING`.
 
     Nothing is imported. Of compiled modules only the sizes count.
     """
     spec = find_on_disk(package)
     if spec is None:
-        return "nothing"
+        return NOTHING
     whole = hashlib.sha256()
     for name, path in sorted(_files(spec)):
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import socket
 import sys
 import threading
@@ -19,7 +20,9 @@ from pathlib import Path
 
 from hotswap.store.files import make_folder
 
-__all__ = ["Incarnation", "alive", "incarnation"]
+__all__ = ["Incarnation", "alive", "incarnation", "is_name"]
+
+_NAME = re.compile(r"[0-9a-f]{12}")
 
 
 class Incarnation:
@@ -84,6 +87,11 @@ def _end(incarnation: Incarnation, ended: Callable[[Incarnation], None]) -> None
     if incarnation.pid == os.getpid() and not hasattr(sys, "last_value"):
         ended(incarnation)
         incarnation.end()
+
+
+def is_name(name: object) -> bool:
+    """Whether something is the id of an incarnation, and so the name of its lock."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def alive(folder: Path, name: str) -> bool:

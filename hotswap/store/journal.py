@@ -13,15 +13,17 @@ transaction, in which what comes up changes with the row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotswap.errors import StoreError
-from hotswap.store.database import reading, writing
-from hotswap.store.entries import COLUMNS, ON_TRIAL, Died, Entry
-from hotswap.store.incarnations import Incarnation, alive, incarnation
+from hotswap.store.database import exists, reading, writing
+from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived, label_of, versions_of
+from hotswap.store.incarnations import Incarnation, alive, incarnation, is_name
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,6 +32,9 @@ __all__ = ["Journal", "now"]
 
 _TRIES = 2
 """Deaths within the trial of a patch after which it is quarantined."""
+
+_EVER = 1e7
+"""Days that are as good as for ever."""
 
 _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
 _UPSERT = f"""
@@ -42,6 +47,15 @@ _TRIAL = ", ".join(f"'{state}'" for state in ON_TRIAL)
 def now() -> str:
     """The time, as the journal writes it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _time(text: object) -> datetime | None:
+    """Read a time; None for what is none, in a damaged journal."""
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 class Journal:
@@ -57,9 +71,16 @@ class Journal:
 
     # --- what is known -----------------------------------------------------------------------------------------------
 
-    def entries(self, limit: int) -> list[Entry]:
-        """Return the newest rollouts, newest first. Raises StoreError."""
-        return self._select("ORDER BY number DESC LIMIT ?", limit)
+    def entries(self, limit: int, troubles: list[Exception] | None = None) -> list[Entry]:
+        """Return the newest rollouts, newest first.
+
+        Arguments:
+            limit: how many.
+            troubles: gets why some of them are left out; without it they are not.
+
+        Raises StoreError.
+        """
+        return self._select("ORDER BY number DESC LIMIT ?", limit, troubles=troubles)
 
     def entry(self, name: str) -> Entry | None:
         """Return what is known of one rollout. Raises StoreError."""
@@ -77,10 +98,29 @@ class Journal:
         with reading(self.path) as connection:
             return dict(connection.execute(query).fetchall()) if connection else {}
 
-    def _select(self, how: str, *values: object) -> list[Entry]:
+    def lived(self) -> list[Lived]:
+        """Return what was permanent, or was taken back, ever: retention forgets nothing of it. Raises StoreError."""
+        with reading(self.path) as connection:
+            rows = connection.execute("SELECT given, digest, after FROM lived") if connection else ()
+            try:
+                return [
+                    Lived((row["given"], row["digest"]), versions_of(json.loads(row["after"]), "after")) for row in rows
+                ]
+            except (ValueError, TypeError, RecursionError) as error:
+                raise StoreError(f"the journal is damaged: what has lived can't be read ({error})") from error
+
+    def _select(self, how: str, *values: object, troubles: list[Exception] | None = None) -> list[Entry]:
+        found: list[Entry] = []
         with reading(self.path) as connection:
             query = f"SELECT {_COLUMNS} FROM rollout {how}"  # noqa: S608 - our own columns and clauses
-            return [Entry.of(row) for row in connection.execute(query, values)] if connection else []
+            for row in connection.execute(query, values) if connection else ():
+                try:
+                    found.append(Entry.of(row))
+                except StoreError as error:
+                    if troubles is None:
+                        raise
+                    troubles.append(error)
+        return found
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
@@ -107,6 +147,11 @@ class Journal:
         connection.execute(_UPSERT, (mine, *entry.row()))
         if was is None or was["state"] != entry.state:
             self._step(connection, entry.id, entry.state, entry.changed, entry.actor, entry.reason)
+        if entry.state in LIVED:
+            connection.execute(
+                "INSERT INTO lived (given, digest, name, since, after) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (entry.given, entry.digest, entry.label, entry.changed, json.dumps(entry.after)),
+            )
         if entry.state == "permanent":
             for package in entry.packages:
                 self._stand(connection, package, entry.id)
@@ -127,7 +172,11 @@ class Journal:
 
     def _row(self, connection: sqlite3.Connection, name: str | None) -> Entry | None:
         row = connection.execute(f"SELECT {_COLUMNS} FROM rollout WHERE id = ?", (name,)).fetchone()  # noqa: S608
-        return None if row is None else Entry.of(row)
+        try:
+            return None if row is None else Entry.of(row)
+        except StoreError:
+            # A damaged row is none: a rollback is made all the same, and what it leads to is the code on disk.
+            return None
 
     def _stand(self, connection: sqlite3.Connection, package: str, name: str) -> None:
         connection.execute(
@@ -140,11 +189,6 @@ class Journal:
         connection.execute(
             'INSERT INTO step (rollout, state, at, "by", reason) VALUES (?, ?, ?, ?, ?)', (name, state, at, by, reason)
         )
-
-    def overtaken(self, packages: Iterable[str]) -> None:
-        """Note that another deployment was installed: what stands for these packages comes up no more."""
-        with writing(self.path) as connection:
-            connection.executemany("DELETE FROM standing WHERE package = ?", [(package,) for package in packages])
 
     # --- who has died ------------------------------------------------------------------------------------------------
 
@@ -167,7 +211,8 @@ class Journal:
             SELECT * FROM incarnation WHERE how IS NULL
             OR (how = 'ended' AND id IN (SELECT incarnation FROM rollout WHERE state IN ({_TRIAL})))
         """  # noqa: S608 - our own words
-        return [row for row in connection.execute(query).fetchall() if not alive(self._locks, row["id"])]
+        rows = connection.execute(query).fetchall()
+        return [row for row in rows if not is_name(row["id"]) or not alive(self._locks, row["id"])]
 
     def _bury(self, connection: sqlite3.Connection, row: sqlite3.Row, found: dict[str, Died]) -> None:
         clean = row["how"] == "ended"
@@ -175,32 +220,44 @@ class Journal:
         reason = f"the process {row['pid']} on {row['host']} {what} within its trial"
         if not clean:
             connection.execute("UPDATE incarnation SET how = 'died' WHERE id = ?", (row["id"],))
-        query = f"SELECT {_COLUMNS} FROM rollout WHERE incarnation = ? AND state IN ({_TRIAL})"  # noqa: S608
-        for entry in map(Entry.of, connection.execute(query, (row["id"],)).fetchall()):
+        # By its columns, and not as an entry: what is damaged has died as well.
+        query = f"""
+            SELECT id, number, state, name, version, given FROM rollout
+            WHERE incarnation = ? AND state IN ({_TRIAL}) ORDER BY number
+        """  # noqa: S608 - our own words
+        trials = connection.execute(query, (row["id"],)).fetchall()
+        # What was loaded or judged is more likely to have killed it than what had been live for a while.
+        accused = [trial["id"] for trial in trials if trial["state"] != "live"] or [trial["id"] for trial in trials]
+        for trial in trials:
+            given, label = str(trial["given"]), label_of(trial["name"], trial["version"])
             update = "UPDATE rollout SET state = 'died', reason = ?, changed = ? WHERE id = ?"
-            connection.execute(update, (reason, now(), entry.id))
-            self._step(connection, entry.id, "died", now(), "", reason)
-            known = found.get(entry.given)
-            if known is None and not clean:
-                found[entry.given] = Died(entry.label, entry.given, reason, self._count(connection, entry))
-            elif known is None:
-                found[entry.given] = Died(entry.label, entry.given, reason, False)
-        lock = self._locks / row["id"]
-        lock.unlink(missing_ok=True)
+            connection.execute(update, (reason, now(), trial["id"]))
+            self._step(connection, trial["id"], "died", now(), "", reason)
+            counts = not clean and trial["id"] in accused
+            quarantined = counts and self._count(connection, given, label, trial["number"])
+            if given not in found or quarantined:
+                found[given] = Died(label, given, reason, quarantined)
+        if is_name(row["id"]):
+            (self._locks / row["id"]).unlink(missing_ok=True)
 
-    def _count(self, connection: sqlite3.Connection, entry: Entry) -> bool:
-        """Count a death; return whether the patch is quarantined."""
+    def _count(self, connection: sqlite3.Connection, given: str, label: str, number: int) -> bool:
+        """Count a death; return whether the patch is quarantined.
+
+        It counts only if that trial began after the last death was known: only then was it another try. Workers that
+        end one after another, as in a rolling restart, had all begun before.
+        """
         connection.execute(
-            "INSERT INTO death (digest, label, count, last) VALUES (?, ?, 1, ?) "
-            "ON CONFLICT (digest) DO UPDATE SET count = count + 1, last = excluded.last",
-            (entry.given, entry.label, now()),
+            "INSERT INTO death (digest, label, count, last, upto) "
+            "VALUES (?, ?, 1, ?, (SELECT max(number) FROM rollout)) "
+            "ON CONFLICT (digest) DO UPDATE SET count = count + 1, last = excluded.last, upto = excluded.upto "
+            "WHERE upto < ?",
+            (given, label, now(), number),
         )
-        (count,) = connection.execute("SELECT count FROM death WHERE digest = ?", (entry.given,)).fetchone()
-        if count < _TRIES:
-            return False
-        why = f"the process died {count} times within its trial, last at {now()}"
-        connection.execute("UPDATE death SET quarantined = ? WHERE digest = ?", (why, entry.given))
-        return True
+        count, why = connection.execute("SELECT count, quarantined FROM death WHERE digest = ?", (given,)).fetchone()
+        if count >= _TRIES and why is None:
+            why = f"the process died {count} times within its trial, last at {now()}"
+            connection.execute("UPDATE death SET quarantined = ? WHERE digest = ?", (why, given))
+        return why is not None
 
     def release(self, digest: str) -> bool:
         """Let a patch be applied again; return whether it had died. Raises StoreError."""
@@ -210,7 +267,7 @@ class Journal:
     def _ended(self, here: Incarnation) -> None:
         """Note that this process ends in good order; there is nobody left to tell if that can't be written."""
         try:
-            if self.path.exists():
+            if exists(self.path):
                 with writing(self.path) as connection:
                     query = "UPDATE incarnation SET ended = ?, how = 'ended' WHERE id = ?"
                     connection.execute(query, (now(), here.id))
@@ -220,13 +277,13 @@ class Journal:
 
     # --- retention ---------------------------------------------------------------------------------------------------
 
-    def forget(self, keep: int, before: str, forgotten: Callable[[Entry], object] = lambda _: None) -> set[str]:
-        """Forget what is over and old; return the digests of all patches that the rest speaks of.
+    def forget(self, keep: int, days: float) -> None:
+        """Forget what is over and old.
 
         Arguments:
             keep: how many rollouts are kept, the newest.
-            before: older ones are not kept, as `now` writes it.
-            forgotten: called with each that is forgotten.
+            days: how old they may be. A pause between two of them counts as a tenth of that at most: so a clock that
+                jumps ahead takes away no more than a tenth of what is known.
 
         What stands, what that lies over, and what is on trial is kept in any case. Raises StoreError.
         """
@@ -235,14 +292,24 @@ class Journal:
             query = f"SELECT id, below FROM rollout WHERE id IN (SELECT rollout FROM standing) OR state IN ({_TRIAL})"  # noqa: S608
             for row in connection.execute(query):
                 needed |= {row["id"], row["below"]}
-            over = f"SELECT {_COLUMNS}, number FROM rollout ORDER BY number DESC"  # noqa: S608 - as above
+            over = "SELECT id, changed FROM rollout ORDER BY number DESC"
+            age, since, longest = timedelta(), datetime.fromisoformat(now()), timedelta(days=min(days / 10, _EVER))
             for place, row in enumerate(connection.execute(over).fetchall()):
-                if row["id"] not in needed and (place >= keep or row["changed"] < before):
+                when = min(_time(row["changed"]) or since, since)
+                age, since = age + min(since - when, longest), when
+                if row["id"] not in needed and (place >= keep or age > 10 * longest):
                     connection.execute("DELETE FROM step WHERE rollout = ?", (row["id"],))
                     connection.execute("DELETE FROM rollout WHERE id = ?", (row["id"],))
-                    forgotten(Entry.of(row))
             connection.execute(
                 "DELETE FROM incarnation WHERE how IS NOT NULL AND id NOT IN (SELECT incarnation FROM rollout)"
             )
-            wanted = connection.execute("SELECT digest, generation FROM rollout").fetchall()
-            return {digest for row in wanted for digest in row if digest is not None}
+
+    @contextmanager
+    def wanted(self) -> Iterator[set[str]]:
+        """Give the digests of all patches that some rollout speaks of. No process writes of another one meanwhile.
+
+        Raises StoreError.
+        """
+        with writing(self.path) as connection:
+            rows = connection.execute("SELECT digest, generation FROM rollout").fetchall()
+            yield {digest for row in rows for digest in row if digest is not None}

@@ -61,14 +61,40 @@ CREATE TABLE standing (
     rollout TEXT NOT NULL REFERENCES rollout(id),
     since   TEXT NOT NULL
 );
+CREATE TABLE lived (
+    given  TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    name   TEXT NOT NULL,
+    since  TEXT NOT NULL,
+    after  TEXT NOT NULL,
+    PRIMARY KEY (given, digest)
+);
 CREATE TABLE death (
     digest      TEXT PRIMARY KEY,
     label       TEXT NOT NULL,
     count       INTEGER NOT NULL,
     last        TEXT NOT NULL,
+    upto        INTEGER NOT NULL,
     quarantined TEXT
 );
+CREATE TABLE refusal (
+    number    INTEGER PRIMARY KEY AUTOINCREMENT,
+    directory TEXT NOT NULL,
+    "drop"    TEXT NOT NULL,
+    version   TEXT,
+    digest    TEXT NOT NULL,
+    error     TEXT NOT NULL,
+    code      TEXT,
+    reason    TEXT NOT NULL,
+    first     TEXT NOT NULL,
+    last      TEXT NOT NULL,
+    count     INTEGER NOT NULL,
+    UNIQUE (directory, "drop", digest, reason)
+);
 CREATE VIEW history AS
-    SELECT number, started, changed, name, version, state, "by", why, note, reason, pause, id, digest
-    FROM rollout ORDER BY number DESC;
+    SELECT number, started, changed, name, version, state, "by", why, note, reason, pause, id, digest FROM rollout
+    UNION ALL
+    SELECT NULL, first, last, "drop", version, 'rejected', '', 'dropped into ' || directory, '', reason, NULL, NULL,
+        digest FROM refusal
+    ORDER BY 2 DESC, 1 DESC;
 """

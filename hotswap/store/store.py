@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
+import stat
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
 from hotswap.errors import StoreError
 from hotswap.store.blobs import Blobs
+from hotswap.store.database import exists
 from hotswap.store.journal import Journal
+from hotswap.store.refusals import Refusals
 
 __all__ = ["Store"]
 
@@ -18,11 +21,12 @@ class Store:
     """What is durable of a service's patches: `Patcher(packages, store=Store("var/hotswap"))`. Holds nothing open.
 
     Arguments:
-        folder: where it lies; it is made, for its owner only, when the first patch is staged. Several processes on one
-            host may share it.
+        folder: where it lies; it is made, for its owner only, when the first patch is staged or drop refused.
+            Several processes on one host may share it.
         keep: how many rollouts the journal keeps. What is permanent, what that lies over, and what is on trial is kept
             in any case.
-        days: how long it keeps them.
+        days: how long it keeps them. A pause between two rollouts counts as a tenth of that at most, so that a clock
+            that jumps ahead does not empty it.
 
     Raises ValueError for what is no number above zero.
     """
@@ -33,6 +37,7 @@ class Store:
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a link that moves
         self._keep, self._days = keep, days
         self.journal = Journal(self._folder)
+        self.refusals = Refusals(self.journal.path)
         self.patches = Blobs(self._folder / "patches")
 
     def __repr__(self) -> str:
@@ -57,17 +62,50 @@ class Store:
 
     def tidy(self) -> None:
         """Forget what is over and old, and delete patches that nobody speaks of. Raises StoreError."""
-        if self.journal.path.exists():
-            old = (datetime.now(UTC) - timedelta(days=self._days)).isoformat(timespec="milliseconds")
-            self.patches.sweep(self.journal.forget(self._keep, old))
+        if exists(self.journal.path):
+            self.journal.forget(self._keep, self._days)
+            # After what was forgotten lasts; and whoever is about to write of a patch waits meanwhile, and looks then.
+            with self.journal.wanted() as wanted:
+                self.patches.sweep(wanted)
 
     def check_owner(self) -> None:
-        """Raise StoreError if others may write there: who can write into the store says what code comes up."""
-        if os.name != "posix" or not self._folder.exists():
+        """Raise StoreError if others may write there: who can write into the store says what code comes up.
+
+        It, its folders and its journal belong to the account of the process, or to root, and nobody else may write to
+        them, no group either; nor may everybody put another folder in the place of one above it.
+        """
+        if os.name != "posix":
             return
-        facts = self._folder.stat()
-        if facts.st_uid not in (os.geteuid(), 0) or facts.st_mode & 0o002:
+        journal = self.journal.path
+        beside = [journal.with_name(f"{journal.name}{suffix}") for suffix in ("", "-wal", "-shm")]
+        try:
+            for path in (self._folder, self.patches.folder, self._folder / "running", *beside):
+                _check(path, stat.S_ISREG if path in beside else stat.S_ISDIR)
+            for path in {*self._folder.parents, *self._folder.resolve().parents}:
+                mode = path.stat().st_mode if path.is_dir() else 0
+                if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                    raise StoreError(
+                        f"everybody may write into {path}, and so put another store in the place of {self._folder}",
+                        advice=f"chmod o-w {path}, or name a folder elsewhere",
+                    )
+        except OSError as error:
             raise StoreError(
-                f"others than its owner may write into {self._folder}, or the service does not own it",
-                advice="chown it to the account of the service, and chmod it to 700",
-            )
+                f"the store {self._folder} can't be used: {error}",
+                advice="see to who owns it and those above it; the service starts on the code on disk",
+            ) from error
+
+
+def _check(path: Path, is_right: Callable[[int], bool]) -> None:
+    """Raise StoreError for what others may write to, or what is something else than it should be; OSError too."""
+    try:
+        facts = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not is_right(facts.st_mode):
+        raise StoreError(f"{path} is neither a file nor a folder of a store", advice="move it away")
+    if facts.st_uid not in (os.geteuid(), 0) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StoreError(
+            f"others than its owner may write into {path}, or the service does not own it",
+            advice="chown it to the account of the service, and chmod it to 700, its files to 600; or move it away, if "
+            "somebody may have written into it",
+        )

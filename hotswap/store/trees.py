@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from packaging.version import Version
 
+from hotswap.errors import StoreError
 from hotswap.generation import Tree
 from hotswap.patch import Patch
 
@@ -46,16 +47,21 @@ def _twins(sources: Iterable[str]) -> set[str]:
 
 
 def as_tree(patch: Patch, packages: Sequence[str], paths: Mapping[str, Sequence[str]]) -> Tree:
-    """Lay out what `as_patch` made. Raises OSError.
+    """Lay out what `as_patch` made. Raises OSError, and StoreError for what it did not make.
 
     Arguments:
         patch: that patch.
         packages: those that it speaks of.
         paths: where they lie on disk.
     """
-    assert patch.version is not None
+    try:
+        retold = {info: Version(text) for info, text in json.loads(patch.metadata.get(_RETOLD, "{}")).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StoreError(f"{patch.digest} is not all that was live: {error}") from error
+    if patch.version is None:
+        raise StoreError(f"{patch.digest} is a patch, and not all that was live")
     tree = Tree(patch, tuple(packages), patch.version, None, paths)
-    tree.retold = {info: Version(version) for info, version in json.loads(patch.metadata.get(_RETOLD, "{}")).items()}
+    tree.retold = retold
     return tree
 
 

@@ -17,8 +17,9 @@ class Memory:
 
     Arguments:
         seen: tells of a digest whether it was live here before, in an earlier process; None: nobody knows.
-        stood: tells of a digest whether it is what this process came up on; None: it came up on the code on disk.
-        lived: gives what was live in earlier processes, as `note` gets it; asked once, when somebody wants to know.
+        stood: tells of a digest whether it is what this process came up on, or would come up on now; None: nothing is.
+        lived: gives what was live in earlier processes, as `note` gets it; asked when somebody wants to know,
+            until it does not raise.
     """
 
     def __init__(
@@ -47,20 +48,22 @@ class Memory:
     def _recall(self) -> None:
         """Take in what was live in earlier processes, if nobody has asked before."""
         with self._lock:
-            lived, self._lived = self._lived, None
-            for digests, versions in () if lived is None else lived():
+            # What can't be read is no empty memory: the error goes to whoever asks, and the next one asks again.
+            lived = () if self._lived is None else list(self._lived())
+            self._lived = None
+            for digests, versions in lived:
                 self.note(digests, versions)
 
     def seen(self, digest: str) -> bool:
-        """Whether a patch of this digest was live here."""
+        """Whether a patch of this digest was live here. Raises what `lived` raises."""
         self._recall()
         return digest in self._digests or (self._earlier is not None and bool(self._earlier(digest)))
 
     def stood(self, digest: str) -> bool:
-        """Whether this process came up on a patch of this digest: that it lies there still asks for nothing."""
+        """Whether a patch of this digest is what comes up here: that it lies there still is no replay."""
         return self._stood is not None and self._stood(digest)
 
     def highest(self, package: str) -> Version | None:
-        """The highest version of a package that a patch made live here."""
+        """The highest version of a package that a patch made live here. Raises what `lived` raises."""
         self._recall()
         return self._highest.get(package)

@@ -81,6 +81,7 @@ class Watch:
         gate: makes the gate that drops have to pass, for the directory; None: everything passes.
         single_files: whether `.py` files are taken; where there is a gate, its policy says so instead.
         name: what this process is called, where several watch the directory; None: by its host and its id.
+        told: called with the outcomes of each pass, from the thread that makes it. Raises nothing.
     """
 
     def __init__(
@@ -95,7 +96,9 @@ class Watch:
         gate: Callable[[Path], Gate] | None = None,
         single_files: bool = False,
         name: str | None = None,
+        told: Callable[[tuple[Outcome, ...]], None] | None = None,
     ) -> None:
+        self._told = told
         for what, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
             if not (math.isfinite(seconds) and least <= seconds <= threading.TIMEOUT_MAX):
                 raise HotswapError(
@@ -327,7 +330,10 @@ class Watch:
 
     def _pass(self, *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
         with self.turn.taken():
-            return self._passes.make(self._tell, everything=everything)
+            outcomes, due = self._passes.make(self._tell, everything=everything)
+            if self._told is not None and outcomes:
+                self._told(outcomes)
+            return outcomes, due
 
     def _tell(self) -> None:
         with self.turn.changed:

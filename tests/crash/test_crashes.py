@@ -24,11 +24,11 @@ import hotswap
 pytestmark = [pytest.mark.threads, pytest.mark.slow]
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = ("first", "above", "home", "drop", "dead")
+SCENARIOS = ("first", "above", "home", "drop", "trusted", "dead")
 LIMIT = 900.0
 
 # Every how many points: a share that takes less than a minute on two cores, spread over all scenarios and faults.
-SHARES = {"kill": 11, "torn": 31, "io": 37, "full": 61}
+SHARES = {"kill": 13, "torn": 31, "io": 37, "full": 61}
 
 
 @pytest.fixture(scope="module")

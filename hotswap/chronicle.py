@@ -1,0 +1,54 @@
+"""The chronicle: what a store has of rollouts and of refused drops, as records of the history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from packaging.version import Version
+
+from hotswap.errors import StoreError
+from hotswap.records import Record, State
+from hotswap.store import Entry, Refusal
+from hotswap.verification import CheckResult, Report, Verdict
+
+__all__ = ["record_of", "record_of_refusal", "report_of"]
+
+
+def report_of(entry: Entry, troubles: list[Exception]) -> Report:
+    """Return what the checks of a rollout found; nothing, and a trouble, where that is damaged."""
+    try:
+        return Report(
+            tuple(
+                CheckResult(one["name"], Verdict(one["verdict"]), one["duration"], one["message"])
+                for one in entry.report
+            )
+        )
+    except (KeyError, ValueError) as error:
+        what = f"the journal is damaged: what it has of the checks of {entry.label} makes no sense ({error!r})"
+        troubles.append(StoreError(what))
+        return Report(())
+
+
+def record_of(entry: Entry, troubles: list[Exception]) -> Record:
+    """Return the record of a rollout; troubles as those of `report_of`."""
+    started, changed = map(datetime.fromisoformat, (entry.started, entry.changed))
+    version = None if entry.version is None else Version(entry.version)
+    facts = (entry.id, entry.name, version, entry.digest, State(entry.state), entry.reason, started, changed)
+    return Record(*facts, report_of(entry, troubles), entry.pause, entry.note, entry.by, entry.why)
+
+
+def record_of_refusal(one: Refusal) -> Record:
+    """Return the record of a drop that came to no rollout: its name is that of the drop, and it has no id."""
+    return Record(
+        id="",
+        name=one.drop,
+        version=None if one.version is None else Version(one.version),
+        digest=one.digest,
+        state=State.REJECTED,
+        reason=one.reason,
+        started=datetime.fromisoformat(one.first),
+        finished=datetime.fromisoformat(one.last),
+        report=Report(()),
+        pause=None,
+        why=f"dropped into {one.directory}",
+    )
