@@ -284,10 +284,10 @@ class TestAfterAHandover:
         made = program()
         flow = made.core.rows()
         assert next(flow) == {"1"}
-        first = made.apply("2", 0, handover=0.3)
+        first = made.apply("2", 0, handover=3.0)  # longer than it takes a busy machine to apply another one
         rollout = made.apply("3", 1)
         assert next(flow) == {"1"}
-        assert not first.drained.wait(1.0)
+        assert not first.drained.wait(4.0)
         assert next(flow) == {"1"}
         del flow
         assert first.drained.wait(20)
