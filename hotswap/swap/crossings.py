@@ -152,7 +152,7 @@ class Crossings:
 
     def arming(self, settling: Settling, other: Settling) -> Arming:
         """Return what makes the candidate reachable before the commit. The arguments are those of `forward`."""
-        return Arming(self.there, _There(self, settling, other))
+        return Arming(self.there, _There(self, settling, other), self.returning, other.nested)
 
     def forward(self, settling: Settling, other: Settling, *, again: bool) -> Forks:
         """Return the forks of the commit. Code is held by them until they have `landed`.
