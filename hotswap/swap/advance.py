@@ -63,6 +63,7 @@ class Advance(Reversal):
         before, self._left = self._left, None
         if before is not None:  # who is on it from earlier on is on it still
             self._crossings.there.marks += before.junction.marks
+        self._crossings.look_again()
         self._arming = self._crossings.arming(self.settling, self.settling_back)
         self._arming.arm()
         if before is not None:
@@ -108,6 +109,7 @@ class Advance(Reversal):
         self.make_ready()
         if armed:
             self._look_for_names()  # modules may have been imported since it was armed
+        self._crossings.look_again()
         self._old_world.begin()
         self.drain = drain = drain_of(self._crossings.going, partial(drained, self.settling))
         forks = self._crossings.forward(self.settling, self.settling_back, again=again)

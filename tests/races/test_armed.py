@@ -496,6 +496,115 @@ class TestLeaving:
         assert not walk.forked
 
 
+POOL = """
+class Pool:
+    limit = {0}
+    used = 0
+    gone = "there"
+    def step(self): return {0}
+    def take(self):
+        Pool.used += {0}
+        return Pool.used
+"""
+
+
+class TestWhatSomebodySets:
+    """Arming and disarming leave alone what the service writes into classes, before, between and after them."""
+
+    @pytest.fixture
+    def pool(self, make_package: Callable[..., ModuleType]) -> Iterator[tuple[Any, hotswap.Rollout]]:
+        source = POOL.format(10)
+        core: Any = importlib.import_module(f"{make_package({'core.py': source}).__name__}.core")
+        patcher = Patcher([core.__package__])
+        new = POOL.format(20).replace("used = 0", "used = 0 + 0").replace('    gone = "there"\n', "")
+        rollout = patcher.stage(Patch.from_sources({core.__name__: new}, version="2"))
+        rollout.verify()
+        yield core.Pool, rollout
+        if rollout.state is not State.REJECTED:
+            rollout.abort()
+        assert forks_go()
+
+    @staticmethod
+    def set(pool: Any, number: int) -> None:
+        pool.limit, pool.used, pool.gone = number, number * 2, number * 3
+        pool.step = lambda _: number * 4
+
+    @staticmethod
+    def found(pool: Any) -> tuple[Any, ...]:
+        return pool.limit, pool.used, pool.gone, pool().step()
+
+    @pytest.mark.parametrize("previewed", [False, True])
+    def test_survives_arming_again(self, pool: tuple[Any, hotswap.Rollout], *, previewed: bool) -> None:
+        cls, rollout = pool
+        previews, session = [], contextvars.Context()
+        for number in range(1, 4):
+            self.set(cls, number * 100)
+            rollout.arm()
+            preview = rollout.preview()
+            assert self.found(cls) == (number * 100, number * 200, number * 300, number * 400)
+            if previewed:
+                session.run(preview.__enter__)
+                previews.append(preview)
+                assert session.run(lambda: (cls.limit, cls().step())) == (20, 20)
+            self.set(cls, number)
+            assert self.found(cls) == (number, number * 2, number * 3, number * 4)
+            del preview
+            rollout.disarm()
+            assert self.found(cls) == (number, number * 2, number * 3, number * 4)
+        self.set(cls, 7)
+        rollout.arm(lambda _: False)
+        assert self.found(cls) == (7, 14, 21, 28)
+        rollout.abort()
+        assert self.found(cls) == (7, 14, 21, 28)
+        for preview in reversed(previews):
+            session.run(preview.__exit__, None, None, None)
+
+    def test_counts_on(self, pool: tuple[Any, hotswap.Rollout]) -> None:
+        cls, rollout = pool
+        assert cls().take() == 10
+        for times in range(2, 5):
+            rollout.arm()
+            assert cls().take() == times * 20 - 20
+            rollout.disarm()
+            assert cls().take() == times * 20 - 10
+        rollout.arm()
+        rollout.disarm()
+        assert cls.used == 70
+
+    @pytest.mark.parametrize("armed", [True, False])
+    def test_comes_back_with_a_rollback(self, pool: tuple[Any, hotswap.Rollout], *, armed: bool) -> None:
+        cls, rollout = pool
+        rollout.arm()
+        self.set(cls, 5)
+        if not armed:
+            rollout.disarm()
+        old, session = contextvars.Context(), hotswap.session()
+        old.run(session.__enter__)
+        for _ in range(2):
+            before = self.found(cls)
+            rollout.commit()
+            assert (cls.limit, cls().step(), hasattr(cls, "gone")) == (20, 20, False)
+            assert old.run(self.found, cls) == before
+            rollout.rollback()
+            assert self.found(cls) == before
+            self.set(cls, 6)
+        old.run(session.__exit__, None, None, None)
+
+    def test_is_deleted(self, pool: tuple[Any, hotswap.Rollout]) -> None:
+        cls, rollout = pool
+        rollout.arm()
+        del cls.limit
+        rollout.disarm()
+        rollout.arm()
+        assert not hasattr(cls, "limit")
+        with rollout.preview():
+            assert cls.limit == 20
+        rollout.commit()
+        assert cls.limit == 20
+        rollout.rollback()
+        assert not hasattr(cls, "limit")
+
+
 JOBS = """
 import threading
 
