@@ -32,7 +32,7 @@ from hotswap.rollout import Rollout, State
 from hotswap.session import Mark
 from hotswap.settlement import Settlement
 from hotswap.shield import outlast
-from hotswap.swap import Importers, Leftover, Lineage, Recalled, Settling, Swap, Undone
+from hotswap.swap import Importers, Left, Leftover, Lineage, Recalled, Settling, Swap, Undone
 
 __all__ = ["Succession"]
 
@@ -189,15 +189,17 @@ class Succession(Returning):
         self._armed, self._warm = (rollout, swap), None
         return swap.mark()
 
-    def disarm(self, rollout: Rollout) -> None:
-        """Take that back, unless it is live."""
-        if self._armed is not None and self._armed[0] is rollout:
-            swap = self._armed[1]
-            swap.disarm(self._settlement.later)
-            if rollout.state not in BEFORE_LIVE:
-                self._armed = None
-                if swap.was_live:
-                    swap.close()
+    def disarm(self, rollout: Rollout) -> Left | None:
+        """Take that back, unless it is live. Returns what is left, if somebody is on the candidate."""
+        if self._armed is None or self._armed[0] is not rollout:
+            return None
+        swap = self._armed[1]
+        left = swap.disarm(self._settlement.later)
+        if rollout.state not in BEFORE_LIVE:
+            self._armed = None
+            if swap.was_live:
+                swap.close()
+        return left
 
     def _ready(self, rollout: Rollout) -> Swap:
         """Return the swap of a rollout, the one that was armed if there is one."""

@@ -78,15 +78,18 @@ class Advance(Reversal):
         """Whether forks lead to the candidate."""
         return self._arming is not None
 
-    def disarm(self, later: Callable[[Callable[[], None]], None]) -> None:
+    def disarm(self, later: Callable[[Callable[[], None]], None]) -> Left | None:
         """Take back what `arm` did, for sessions that begin; who is on the candidate goes on with it.
 
         Nobody may make a swap meanwhile. `later` has something done when nobody does.
+
+        Returns what is left, if somebody is on the candidate.
         """
         arming, self._arming = self._arming, None
         if arming is not None:
             self._left = arming.disarm(later)
             self._crossings.renew()
+        return self._left if self.is_left else None
 
     @property
     def is_left(self) -> bool:

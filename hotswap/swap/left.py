@@ -12,6 +12,7 @@ has not begun to, is not seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import FunctionType
 
 from hotswap import clock
@@ -48,8 +49,7 @@ class Left:
         self, armed: Junction, functions: Runs, nested: NestedCode, later: Callable[[Callable[[], None]], None]
     ) -> None:
         self.junction = Apart(armed)
-        self.last: list[Callable[[], None]] = []
-        """What is to be done when nobody is on it any more; quick, and raising nothing."""
+        self._last: list[Callable[[], None]] = []
         self._functions = [(function, runs) for function, runs in functions if not is_nested(runs.__code__)]
         self._nested, self._later = nested, later
         self._drain = Drain((), self._ended)
@@ -115,6 +115,15 @@ class Left:
         if self._alarm is not None:
             self._alarm.cancel()
         self._functions.clear()
-        for act in self.last:
-            act()
-        self.last.clear()
+        self._act()
+
+    def afterwards(self, act: Callable[[], None]) -> None:
+        """Have something done when nobody is on it any more; it is to be quick, and to raise nothing. Never waits."""
+        self._last.append(act)
+        if self.junction.over:
+            self._act()
+
+    def _act(self) -> None:
+        with suppress(IndexError):  # two threads may come here: each takes what the other has not
+            while True:
+                self._last.pop()()

@@ -827,6 +827,40 @@ class TestCallsOnTheCandidate:
         assert forks_go()
         assert armed.live() == {"4"}
 
+    def test_have_the_classes_and_modules_of_the_candidate(
+        self, make_package: Callable[..., ModuleType], how: str, end: str
+    ) -> None:
+        source = {
+            "core.py": "class Base:\n    def kind(self): return '1'\ndef run(): yield\n",
+            "late.py": "VERSION = '1'\n",
+        }
+        package = make_package(source).__name__
+        core: Any = importlib.import_module(f"{package}.core")
+        importlib.import_module(f"{package}.late")
+        new = (
+            "class Base:\n    def kind(self, a): return '2'\nclass Own(Base): pass\n"
+            "def run():\n    one = Own()\n    while True:\n        yield\n        from . import late\n"
+            "        yield one.kind(1), Own().kind(1), isinstance(one, Base), late.VERSION\n"
+        )
+        texts = {core.__name__: new, f"{package}.late": "VERSION = '2'\n"}
+        rollout = Patcher([package]).stage(Patch.from_sources(texts, version="2"))
+        rollout.verify()
+        rollout.arm(lambda about: about == "canary")
+        with rollout.preview() if how == "preview" else hotswap.session("canary"):
+            flight = core.run()
+            next(flight)
+        getattr(rollout, end)()
+        if end == "disarm":
+            rollout.abort()
+        for _ in range(2):
+            assert next(flight) == ("2", "2", True, "2")
+            next(flight)
+        assert core.Base.__subclasses__()
+        del flight
+        assert forks_go()
+        assert until(lambda: gc.collect() >= 0 and not core.Base.__subclasses__())
+        assert core.Base().kind() == "1"
+
     def test_keep_nothing_when_they_have_ended(self, armed: Jobs, how: str, end: str) -> None:
         with armed.on_it(how):
             flight = armed.core.counted()
@@ -880,6 +914,23 @@ class TestCallsOnTheCandidateOf:
         assert (next(second), armed.live()) == ({"2"}, {"1"})
         del second
         armed.rollout.abort()
+
+    def test_one_that_fails_to_commit(self, armed: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        with armed.rollout.preview():
+            flight = armed.core.counted()
+            next(flight)
+        armed.rollout.disarm()
+
+        def fails(*_: object) -> None:
+            raise RuntimeError("no")
+
+        monkeypatch.setattr(armed.rollout.candidate.journal, "make", fails)
+        with pytest.raises(hotswap.CommitError, match="no"):
+            armed.rollout.commit()
+        assert (next(flight), armed.live()) == ({"2"}, {"1"})
+        del flight
+        assert forks_go()
+        armed.rollout = armed.patcher.stage(armed.patch("3", more=False))
 
     def test_code_that_somebody_holds_is_not_waited_for(self, armed: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(left, "_FIRST", 0.01)
