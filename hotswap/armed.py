@@ -80,9 +80,8 @@ class Armed(Journey):
     def disarm(self) -> None:
         """Take back what `arm` did: the rollout is verified, and nobody gets the candidate.
 
-        Who is on it goes on with it to the end of his preview, or of his session, unless another rollout is armed or
-        committed meanwhile, or one is rolled back: then he meets what is live in the middle of his work. What he has
-        written into what is live stays. Raises StateError if it is not armed.
+        Who is on it goes on with it to the end of his preview, or of his session; and so do calls of its code that are
+        in flight, in or out of one. What they write into what is live stays. Raises StateError if it is not armed.
         """
         self._host.move(self, (State.ARMED,), State.VERIFIED)
         self._unarmed()

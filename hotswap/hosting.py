@@ -30,7 +30,7 @@ from hotswap.session import Mark
 from hotswap.settlement import catch_up
 from hotswap.shield import outlast, shielded
 from hotswap.succession import Succession
-from hotswap.swap import Leftover, Recalled, Swap, Undone
+from hotswap.swap import Left, Leftover, Recalled, Swap, Undone
 from hotswap.trust import Memory
 from hotswap.verification import Check, named_checks
 
@@ -218,10 +218,10 @@ class Hosting:
             self.move(rollout, (State.VERIFIED,), State.ARMED)
             return self._succession.arm(rollout)
 
-    def disarm(self, rollout: Rollout) -> None:
-        """Take back what `arm` did."""
+    def disarm(self, rollout: Rollout) -> Left | None:
+        """Take back what `arm` did. Returns what is left, if somebody is on the candidate."""
         with self._change, collector.switched_off():
-            self._succession.disarm(rollout)
+            return self._succession.disarm(rollout)
 
     def undo(self, rollout: Rollout) -> Undone:
         """Run the inverse migrations of what is live; user code, so not under the lock."""

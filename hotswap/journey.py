@@ -19,7 +19,7 @@ from hotswap.patch import Patch
 from hotswap.records import BEFORE_LIVE, Record, State
 from hotswap.session import Mark, end_route
 from hotswap.shield import shielded
-from hotswap.swap import Adapter, Plan, Recalled, Swap, Undone, migrate
+from hotswap.swap import Adapter, Left, Plan, Recalled, Swap, Undone, migrate
 from hotswap.verification import Check, Report
 
 __all__ = ["Host", "Journey"]
@@ -55,8 +55,8 @@ class Host(Auditor, Protocol):
     def arm(self, rollout: Any, /) -> Mark:
         """Make the candidate reachable; return what stands for it in the sessions that are on it."""
 
-    def disarm(self, rollout: Any, /) -> None:
-        """Take that back."""
+    def disarm(self, rollout: Any, /) -> Left | None:
+        """Take that back. Returns what is left, if somebody is on the candidate."""
 
     def restage(self, rollout: Any, /) -> None:
         """Load the candidate of a rollout that was taken back anew: it is verified then, or rejected."""
@@ -136,6 +136,8 @@ class Journey(Aftermath):
         self.given = patch.digest
         self._on_candidate: Mark | None = None
         """What stands for the candidate in the sessions that are on it, while it is armed."""
+        self._left: Left | None = None
+        """What has gone on with the candidate since it was disarmed last."""
         self._loading = False
         self._judging: threading.Event | None = None
         """Set while checks or migrations run: it stops them."""
@@ -202,8 +204,9 @@ class Journey(Aftermath):
             return
         candidate, self._candidate, self.adapters = self._candidate, None, []
         try:
-            self._unarmed()
-            _, interrupt = shielded(lambda: None if candidate is None else candidate.discard())
+            left = self._unarmed()
+            afterwards = None if left is None else left.afterwards
+            _, interrupt = shielded(lambda: None if candidate is None else candidate.discard(afterwards))
             self._host.note(self)
             self._emit("rollout.rejected", level="warning")
         finally:
@@ -211,17 +214,17 @@ class Journey(Aftermath):
         if interrupt is not None:
             raise interrupt
 
-    def _unarmed(self) -> None:
-        """Have nobody reach the candidate any more."""
-        if self._turned_off():
-            self._host.disarm(self)
+    def _unarmed(self) -> Left | None:
+        """Have nobody reach the candidate any more, but for who is on it. Returns what is left, if somebody was."""
+        self._turned_off()
+        self._left = self._host.disarm(self) or self._left
+        return self._left
 
-    def _turned_off(self) -> bool:
-        """Have no session begin on the candidate any more; return whether it was armed."""
+    def _turned_off(self) -> None:
+        """Have no session begin on the candidate any more."""
         candidate, self._on_candidate = self._on_candidate, None
         if candidate is not None:
             end_route(candidate)
-        return candidate is not None
 
     def _is(self, state: State) -> bool:
         return self.state is state

@@ -32,7 +32,7 @@ from hotswap.rollout import Rollout, State
 from hotswap.session import Mark
 from hotswap.settlement import Settlement
 from hotswap.shield import outlast
-from hotswap.swap import Importers, Leftover, Lineage, Recalled, Settling, Swap, Undone
+from hotswap.swap import Importers, Left, Leftover, Lineage, Recalled, Settling, Swap, Undone
 
 __all__ = ["Succession"]
 
@@ -63,8 +63,6 @@ class Succession(Returning):
         self._previous: Previous | None = None
         self._armed: tuple[Rollout, Swap] | None = None
         self._warm: Warm | None = None
-        self._left: list[Swap] = []
-        """Those that were disarmed, and on whose candidates sessions are open still."""
         self._staged_on: dict[str, tuple[int, ...]] = {}
 
     # --- what is known ---------------------------------------------------------------------------------------------
@@ -187,28 +185,21 @@ class Succession(Returning):
         swap = self._ready(rollout)
         if not self.is_warm(rollout):
             self.let_go()
-        self._end_previews(swap)
         swap.arm()
         self._armed, self._warm = (rollout, swap), None
         return swap.mark()
 
-    def disarm(self, rollout: Rollout) -> None:
-        """Take that back, unless it is live."""
-        if self._armed is not None and self._armed[0] is rollout:
-            swap = self._armed[1]
-            swap.disarm(self._settlement.later)
-            self._left = [one for one in (*self._left, swap) if one.is_left]
-            if rollout.state not in BEFORE_LIVE:
-                self._armed = None
-                if swap.was_live:
-                    swap.close()
-
-    def _end_previews(self, swap: Swap | None = None) -> None:
-        """Have nobody be on candidates that were disarmed, but for one: their forks can't stand beside another's."""
-        for one in self._left:
-            if one is not swap:
-                one.end_previews()
-        self._left = [one for one in self._left if one is swap]
+    def disarm(self, rollout: Rollout) -> Left | None:
+        """Take that back, unless it is live. Returns what is left, if somebody is on the candidate."""
+        if self._armed is None or self._armed[0] is not rollout:
+            return None
+        swap = self._armed[1]
+        left = swap.disarm(self._settlement.later)
+        if rollout.state not in BEFORE_LIVE:
+            self._armed = None
+            if swap.was_live:
+                swap.close()
+        return left
 
     def _ready(self, rollout: Rollout) -> Swap:
         """Return the swap of a rollout, the one that was armed if there is one."""
@@ -227,7 +218,6 @@ class Succession(Returning):
     def advance(self, rollout: Rollout) -> Rollout | None:
         """Make the candidate of a rollout live, and keep the way back. Returns the rollout that was live before."""
         swap = self._ready(rollout)
-        self._end_previews(swap)
         if swap.is_left:
             swap.arm()  # who is on it stays there
         before, mark = self.versions, self._shelf.mark()
@@ -314,7 +304,6 @@ class Succession(Returning):
             )
         self._live.adopt()
         previous.swap.renew_back()
-        self._end_previews()
         swap, late = self._returning(previous, recalled)
         stays = previous.swap.is_warm and recalled.candidate is None and not (late.dropped or late.moved)
         rollout.unsettle()

@@ -200,10 +200,10 @@ class EarlierCandidate(Candidate):
         for shelter in self.shelters:
             shelter.staged()
 
-    def discard(self) -> None:
+    def discard(self, afterwards: Callable[[Callable[[], None]], None] | None = None) -> None:
         """Forget the candidate, and the stand-ins."""
         self._unregister()
-        super().discard()
+        super().discard(afterwards)
 
     def settle_in(self) -> None:
         """Note that this generation is live."""

@@ -7,7 +7,8 @@ checked is what goes live. `sys.modules` is not touched.
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -195,21 +196,34 @@ class Candidate(Mapping[str, ModuleType]):
                 advice="a module that replaces itself can't be swapped; restart the service with this version",
             )
 
-    def discard(self) -> None:
-        """Forget the candidate: nothing of it is left in the process but what others hold."""
+    def discard(self, afterwards: Callable[[Callable[[], None]], None] | None = None) -> None:
+        """Forget the candidate: nothing of it is left in the process but what others hold.
+
+        Arguments:
+            afterwards: has something done when nobody is on the candidate any more, if somebody is: his code goes on
+                with its classes and modules until then. Nothing more of it is loaded.
+        """
         if self.discarded:
             return
         self.discarded = True
         self.journal.drop()
-        for cls in self.classes:
-            detach(cls)
+        classes = self.classes
         self.owned, self.classes, self.shelters, self._before = [], [], (), ({}, ())
         self.migrated, self.fenced = {}, []
-        self.world.own, self.world.aliases = {}, {}
-        self.world.kept = {}
         self.definitions.clear()
         self.units.clear()
         self.tree.remove()
+        if afterwards is None:
+            self._part(classes)
+        else:
+            afterwards(partial(self._part, classes))
+
+    def _part(self, classes: Iterable[type]) -> None:
+        """Let go of what code of the candidate goes on with."""
+        for cls in classes:
+            detach(cls)
+        self.world.own, self.world.aliases = {}, {}
+        self.world.kept = {}
         if self._left_behind is None:
             self._shut()
         else:

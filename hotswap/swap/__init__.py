@@ -6,6 +6,7 @@ from hotswap.swap.calls import CallInFlight
 from hotswap.swap.contents import Kept
 from hotswap.swap.drain import Drain
 from hotswap.swap.importers import Importers
+from hotswap.swap.left import Left
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.looking import DROPPED, Look
 from hotswap.swap.migration import Undone, migrate
@@ -25,6 +26,7 @@ __all__ = [
     "Fate",
     "Importers",
     "Kept",
+    "Left",
     "Leftover",
     "Lineage",
     "Look",

@@ -16,6 +16,7 @@ from hotswap.swap.arming import Arming
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.drain import OldWorld, drain_of
+from hotswap.swap.left import Left
 from hotswap.swap.lineage import Reference
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.pairs import Pairing
@@ -45,7 +46,7 @@ class Advance(Reversal):
     _tables: Tables
 
     _arming: Arming | None = None
-    _left: Arming | None = None
+    _left: Left | None = None
     """That of a candidate that was disarmed, as long as somebody is on it."""
     _is_ready = False
 
@@ -61,7 +62,8 @@ class Advance(Reversal):
         self._writes.seed({id(module.__dict__) for module in self.new.values()})
         before, self._left = self._left, None
         if before is not None:  # who is on it from earlier on is on it still
-            self._crossings.there.marks += [mark for mark in before.junction.marks if mark() is not None]
+            self._crossings.there.marks += before.junction.marks
+        self._crossings.look_again()
         self._arming = self._crossings.arming(self.settling, self.settling_back)
         self._arming.arm()
         if before is not None:
@@ -76,26 +78,23 @@ class Advance(Reversal):
         """Whether forks lead to the candidate."""
         return self._arming is not None
 
-    def disarm(self, later: Callable[[Callable[[], None]], None]) -> None:
+    def disarm(self, later: Callable[[Callable[[], None]], None]) -> Left | None:
         """Take back what `arm` did, for sessions that begin; who is on the candidate goes on with it.
 
         Nobody may make a swap meanwhile. `later` has something done when nobody does.
+
+        Returns what is left, if somebody is on the candidate.
         """
         arming, self._arming = self._arming, None
         if arming is not None:
-            self._left = arming if arming.disarm(later) else None
+            self._left = arming.disarm(later)
             self._crossings.renew()
+        return self._left if self.is_left else None
 
     @property
     def is_left(self) -> bool:
         """Whether it was disarmed, and somebody is on the candidate still."""
         return self._left is not None and not self._left.junction.over
-
-    def end_previews(self) -> None:
-        """Have nobody be on a candidate that was disarmed: another swap is about to be made."""
-        left, self._left = self._left, None
-        if left is not None:
-            left.end()
 
     def commit(self, drained: Callable[[Settling], None] = Settling.finish) -> float:
         """Make the candidate live. Returns the seconds in which no other thread ran.
@@ -113,6 +112,7 @@ class Advance(Reversal):
         self.make_ready()
         if armed:
             self._look_for_names()  # modules may have been imported since it was armed
+        self._crossings.look_again()
         self._old_world.begin()
         self.drain = drain = drain_of(self._crossings.going, partial(drained, self.settling))
         forks = self._crossings.forward(self.settling, self.settling_back, again=again)

@@ -4,7 +4,8 @@ The forks of the functions and of the attributes of classes are installed before
 code of the candidate and whoever previews it. So installing them, and taking them away, changes nothing for anybody;
 what the swap writes besides (modules, names, data) is written when it is made.
 
-Who is on the candidate when it is disarmed goes on with it: the forks stay until the last such session has ended.
+Who is on the candidate when it is disarmed goes on with it (see `left`): the forks are turned then, and stay until the
+last such session, and the last call of the candidate's code, has ended.
 
 Guarantees: with the GIL, the forks are installed in one C call. Names of modules, and of classes with another
 metaclass, have none: who previews gets the data there of the old, while functions lead him on by their code. Assumes:
@@ -14,18 +15,18 @@ nobody else swaps the same packages while they are armed.
 from __future__ import annotations
 
 import operator
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import starmap
-from types import FunctionType
-from typing import Any
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
 
 from hotswap import collector, walk
-from hotswap.session import Mark
 from hotswap.swap.forked_attributes import Attribute, cloned, is_forked
 from hotswap.swap.forks import Given, fork_attribute, fork_function, stand_in
 from hotswap.swap.forwarding import code_of, ways_of
+from hotswap.swap.left import Left
+from hotswap.swap.nested import NestedCode
 from hotswap.swap.plan import Op
 from hotswap.swap.releasing import settle
 from hotswap.swap.slots import ShadowSlot
@@ -50,20 +51,40 @@ class _Own:
         return self._made.get(id(value), value)
 
 
+class _Fork(NamedTuple):
+    """A fork that stands while the candidate is armed.
+
+    Attributes:
+        ways: what it is for whom.
+        function: the function, and what it looks like; None if it is no function.
+        attribute: the attribute, as the class has it; None if it is none.
+        was: what runs for everybody when it is disarmed.
+    """
+
+    ways: Ways
+    function: tuple[FunctionType, CodeType | None] | None
+    attribute: tuple[type, str] | None
+    was: Any
+
+
 class Arming:
-    """The forks of an armed candidate. Lives until it is disarmed and nobody is on it, or until the swap is made.
+    """The forks of an armed candidate. Lives until it is disarmed, or until the swap is made.
 
     Arguments:
         junction: of the generation that is live.
         given: what the swap will change.
+        functions: those of the candidate.
+        nested: its nested code.
     """
 
-    def __init__(self, junction: Junction, given: Given) -> None:
+    def __init__(self, junction: Junction, given: Given, functions: Iterable[FunctionType], nested: NestedCode) -> None:
         self.junction = junction
         self._given = given
-        self._ways: list[tuple[Ways, Any]] = []
+        self._own = {id(function): function for function in functions if not walk.is_forwarder(function.__code__)}
+        self._runs = [(function, function) for function in self._own.values()]
+        self._nested = nested
+        self._forks: list[_Fork] = []
         self._held: list[Any] = []
-        self._watching: list[weakref.ref[Mark]] = []
 
     def arm(self) -> None:
         """Install the forks."""
@@ -88,7 +109,7 @@ class Arming:
             old = [(self.junction, made), *(standing.lasting if standing is not None else [])]
             ways = Ways(old, successor, None, made) if function is was else Ways(old, successor, was)
             self._held.append(function.__code__)
-            self._ways.append((ways, made if function is was else was))
+            self._forks.append(_Fork(ways, (function, made.__code__), None, made if function is was else was))
             yield fork_function(function, ways, shown, made.__code__, outside)
 
     def _waiting(self, own: _Own) -> Iterator[Op]:
@@ -96,9 +117,11 @@ class Arming:
         for made, back, code, outside in self._given.waiting():
             standing = ways_of(made.__code__)
             old = [(self.junction, own.clone(back)), *(standing.lasting if standing is not None else [])]
-            ways = Ways(old, stand_in(made, code, outside), back)
+            runs = stand_in(made, code, outside)
+            ways = Ways(old, runs, back)
+            self._runs.append((made, runs))
             self._held.append(made.__code__)
-            self._ways.append((ways, back))
+            self._forks.append(_Fork(ways, (made, None), None, back))
             yield fork_function(made, ways, None)
 
     def _attributes(self, own: _Own) -> Iterator[Op]:
@@ -109,48 +132,43 @@ class Arming:
             before = standing.ways.lasting if isinstance(standing, Attribute) else []
             ways = Ways([(self.junction, cloned(was, own)), *before], will, was)
             self._held.append(standing)
-            self._ways.append((ways, was))
+            self._forks.append(_Fork(ways, None, (cls, name), was))
             yield fork_attribute(cls, name, ways)
 
-    def disarm(self, later: Callable[[Callable[[], None]], None]) -> bool:
-        """Take the forks away, as soon as no session is on the candidate any more. Nobody may make a swap meanwhile.
+    def disarm(self, later: Callable[[Callable[[], None]], None]) -> Left | None:
+        """Take the forks away, but for who is on the candidate. Nobody may make a swap meanwhile.
 
         Arguments:
-            later: has something done when nobody makes a swap. It is called wherever the last session ends, so it must
-                be quick, and must not raise.
+            later: as that of `Left`.
 
-        Returns whether a session is on it now.
+        Returns what is left of it; None if nobody is on it.
         """
-        _draining.add(self)
-        self._watching = [*_watched(self.junction, lambda _: self._look(later))]
-        if self.junction.has_left:
-            self.end()
-        return self in _draining
-
-    def _look(self, later: Callable[[Callable[[], None]], None]) -> None:
-        if self.junction.has_left:
-            later(self.end)
-
-    def end(self) -> None:
-        """Take the forks away now, whoever is on the candidate. Nobody may make a swap meanwhile; may be repeated."""
-        if self.junction.over:
-            return
-        for ways, was in self._ways:
-            ways.new = was
-        self._ways.clear()
-        self._watching.clear()
+        left = Left(self.junction, self._runs, self._nested, later)
+        if left.begin():
+            self._turn(left.junction)
+        else:
+            for fork in self._forks:
+                fork.ways.new = fork.was
+        self._forks.clear()
+        self._runs.clear()
         settle(self.junction)
-        _draining.discard(self)
+        return None if left.junction.over else left
 
-
-_draining: set[Arming] = set()
-"""Those that wait: nothing else keeps them, once their candidate is given up."""
-
-
-def _watched(junction: Junction, ended: Callable[[Any], None]) -> Iterator[weakref.ref[Mark]]:
-    """Weak references to the marks that are left, with a callback. No mark is held by whoever asks."""
-    for known in junction.marks:
-        mark = known()
-        if mark is not None:
-            yield weakref.ref(mark, ended)
-        del mark
+    def _turn(self, left: Junction) -> None:
+        """Have the forks be those of a generation that is behind all others. They stay what they are to everybody."""
+        ops: list[Op] = []
+        for ways, function, attribute, _ in self._forks:
+            if not ways.lasting or ways.lasting[0][0] is not self.junction:
+                continue
+            (_, now), *before = ways.lasting
+            turned = Ways([*before, (left, ways.new)], now, ways.aim, ways.own)
+            if attribute is not None:
+                standing = walk.class_space(attribute[0]).get(attribute[1])
+                if isinstance(standing, Attribute) and standing.ways is ways:
+                    left.attributes[id(attribute[0]), attribute[1]] = attribute
+                    standing.ways = turned
+            elif function is not None and ways_of(function[0].__code__) is ways:
+                self._held.append(function[0].__code__)
+                ops.append(fork_function(function[0], turned, function[1]))
+        deque(starmap(operator.call, ops), maxlen=0)
+        self._held.clear()

@@ -56,6 +56,7 @@ class Transplant(NamedTuple):
         same: the names of the attributes that keep their values.
         refused: what can't be changed.
         written: the attributes that are written.
+        before: what the way back writes, by name; it may be changed until the transplant is made.
     """
 
     changes: list[NameChange]
@@ -65,6 +66,7 @@ class Transplant(NamedTuple):
     same: list[str]
     refused: list[Change]
     written: list[Changed]
+    before: dict[str, Any]
 
 
 def unsupported_class_changes(
@@ -141,7 +143,7 @@ def transplant(
     """
     old, new = pair.old, pair.new
     if is_closed(type(old)):
-        return Transplant([], {}, [], {}, [], [], [])
+        return Transplant([], {}, [], {}, [], [], [], {})
     module, _, name = pair.key.partition(":")
     before, after = dict(walk.class_items(old)), dict(walk.class_items(new))
     members = Members(pair) if is_enum(old) else None
@@ -247,7 +249,7 @@ def transplant(
         )
         for attribute, v in (targets.items() if members is None else ())
     ]
-    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused, written)
+    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused, written, before)
 
 
 def _annotations(old: type, body: dict[str, Any], new_body: dict[str, Any]) -> tuple[list[Op], list[Op]]:

@@ -12,6 +12,7 @@ from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.arming import Arming
 from hotswap.swap.bodies import Bodies, equal_code
 from hotswap.swap.drain import OldWorld
+from hotswap.swap.forked_attributes import is_forked
 from hotswap.swap.forks import Forks, Led
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import NestedCode, is_nested
@@ -54,6 +55,7 @@ class Crossings:
         self._pairing, self._facts, self._writes, self._translate = pairing, facts, writes, translate
         self._ancestors = ancestors
         self._changed: list[Changed] = []
+        self._before: dict[int, dict[str, Any]] = {}
         self.again: dict[bool, frozenset[int]] = {}
         """The ids of code that calls run since earlier times, and that is the same in both generations."""
         self._running: dict[int, CodeType] = {}
@@ -115,9 +117,29 @@ class Crossings:
             return code
         return self._running.setdefault(id(function), code.replace())
 
-    def add(self, changed: Iterable[Changed]) -> None:
-        """Note attributes that change. The metaclass of a framework may do what it likes with them: it is let alone."""
-        self._changed += [one for one in changed if type(one.cls) in (type, abc.ABCMeta)]
+    def add(self, changed: Iterable[Changed], before: dict[str, Any]) -> None:
+        """Note attributes that change. The metaclass of a framework may do what it likes with them: it is let alone.
+
+        Arguments:
+            changed: the attributes of one class.
+            before: what the way back writes there; it is kept up to date.
+        """
+        ours = [one for one in changed if type(one.cls) in (type, abc.ABCMeta)]
+        self._changed += ours
+        self._before.update((id(one.cls), before) for one in ours)
+
+    def look_again(self) -> None:
+        """Note what attributes of classes are now: somebody may have set them since. The swap must not stand made."""
+        for place, one in enumerate(self._changed):
+            was = walk.class_space(one.cls).get(one.name, walk.MISSING)
+            if issubclass(type(was), walk.Fork):
+                was = was.newest
+            if is_forked(one.cls, one.name, one.was, was):  # not what makes up the class, and another object
+                before = self._before[id(one.cls)]
+                before[one.name] = was
+                if was is walk.MISSING:
+                    del before[one.name]
+                self._changed[place] = one._replace(was=was)
 
     def attributes(self, *, forward: bool = True) -> list[Any]:
         """What classes lose when the swap is made, or, with `forward` false, when it is taken back."""
@@ -148,6 +170,7 @@ class Crossings:
     def clear(self) -> None:
         """Forget the swap."""
         self._changed.clear()
+        self._before.clear()
         self._spaces, self._shared = [], None
         self._gone, self._added = [], []
         self._ancestors = lambda _: ()
@@ -156,7 +179,7 @@ class Crossings:
 
     def arming(self, settling: Settling, other: Settling) -> Arming:
         """Return what makes the candidate reachable before the commit. The arguments are those of `forward`."""
-        return Arming(self.there, _There(self, settling, other))
+        return Arming(self.there, _There(self, settling, other), self.returning, other.nested)
 
     def forward(self, settling: Settling, other: Settling, *, again: bool) -> Forks:
         """Return the forks of the commit. Code is held by them until they have `landed`.

@@ -33,7 +33,7 @@ from hotswap.swap.plan import gil_enabled
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
 from hotswap.swap.sharing import Shared, copied
-from hotswap.swap.ways import Changed, CodeWays, Junction, PrivateWays, Ways
+from hotswap.swap.ways import Apart, Changed, CodeWays, Junction, PrivateWays, Ways
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
@@ -167,6 +167,8 @@ class Forks:
             self._begun = self._shared.begun()
         self._strays = self._given.strays()
         standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._given.attributes())
+        # Who is on a candidate that was disarmed comes to it by forks, also where functions are all that has changed.
+        standing = standing or bool(Apart.standing)
         return standing or bool(self._staying or self._begun or self._strays) or bool(self._running)
 
     def probe(self) -> Iterator[bool]:

@@ -19,13 +19,13 @@ import sys
 import weakref
 from collections.abc import Iterable
 from types import CodeType, FrameType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from hotswap import walk
 from hotswap.session import Mark, Session, here
 from hotswap.swap.lineage import Reference
 
-__all__ = ["ARMED", "Changed", "CodeWays", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
+__all__ = ["ARMED", "Apart", "Changed", "CodeWays", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
 
 _frame = sys._getframe
 
@@ -178,11 +178,6 @@ class Junction:
         self.marks.append(weakref.ref(mark))
         return mark
 
-    @property
-    def has_left(self) -> bool:
-        """Whether no session is on the candidate, nor can one begin."""
-        return all(mark() is None for mark in self.marks)
-
     def has(self, code: CodeType, space: int, session: Session | None) -> bool:
         """Whether a caller gets what is of this generation because of the code that calls.
 
@@ -222,6 +217,36 @@ class Junction:
         if session is not None and (number := session.number) is not None:
             return self.older(session, number)
         return not (self.handed_over or space in self.others)
+
+
+class Apart(Junction):
+    """A candidate that was disarmed, as long as somebody is on it: by a session, or because its code calls.
+
+    It stands behind all generations that were live: no session is older than it.
+
+    Arguments:
+        armed: the generation over which it was armed.
+    """
+
+    __slots__ = ()
+
+    standing: ClassVar[set[Apart]] = set()
+    """Those that somebody is on: a swap that is made beside them needs forks."""
+
+    def __init__(self, armed: Junction) -> None:
+        super().__init__(armed.others, ())
+        self.number = -1
+        self.same = armed.same
+        self.marks = [mark for mark in armed.marks if mark() is not None]
+        self.standing.add(self)
+
+    def older(self, session: Session, number: int) -> bool:
+        """Whether a session is on the candidate."""
+        return any(mark() in session.previews for mark in self.marks)
+
+    def end(self) -> None:
+        """Note that nobody is on it any more."""
+        self.standing.discard(self)
 
 
 def _note(known: dict[int, weakref.ref[CodeType]], code: CodeType) -> None:

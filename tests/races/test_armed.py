@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import importlib
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -15,8 +18,11 @@ import structlog
 
 import hotswap
 from hotswap import Patch, Patcher, State, StateError, walk
+from hotswap.swap import left
+from hotswap.swap.ways import Apart
 from tests.races.test_sessions import API, everything, text
 from tests.races.threads import Crowd, forks_go
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
 
@@ -464,7 +470,7 @@ class TestLeaving:
         previewing.run(preview.__exit__, None, None, None)
         old.run(session.__exit__, None, None, None)
 
-    def test_another_rollout_goes_before(self, service: Service) -> None:
+    def test_they_stay_when_another_rollout_goes_live(self, service: Service) -> None:
         rollout = service.armed()
         previewing, preview = contextvars.Context(), rollout.preview()
         previewing.run(preview.__enter__)
@@ -475,7 +481,10 @@ class TestLeaving:
         service.patcher.apply(service.patch("3"))
         assert apart(service.everything) == {"3"}
         assert old.run(service.everything) == {"1"}
-        assert previewing.run(service.everything) == {"1"}  # it began before that, too
+        assert previewing.run(service.everything) == {"2"}
+        service.patcher.rollback()
+        assert previewing.run(service.everything) == {"2"}
+        assert apart(service.everything) == {"1"}
         previewing.run(preview.__exit__, None, None, None)
         old.run(session.__exit__, None, None, None)
 
@@ -485,3 +494,457 @@ class TestLeaving:
         del preview
         rollout.abort()
         assert not walk.forked
+
+
+POOL = """
+class Pool:
+    limit = {0}
+    used = 0
+    gone = "there"
+    def step(self): return {0}
+    def take(self):
+        Pool.used += {0}
+        return Pool.used
+"""
+
+
+class TestWhatSomebodySets:
+    """Arming and disarming leave alone what the service writes into classes, before, between and after them."""
+
+    @pytest.fixture
+    def pool(self, make_package: Callable[..., ModuleType]) -> Iterator[tuple[Any, hotswap.Rollout]]:
+        source = POOL.format(10)
+        core: Any = importlib.import_module(f"{make_package({'core.py': source}).__name__}.core")
+        patcher = Patcher([core.__package__])
+        new = POOL.format(20).replace("used = 0", "used = 0 + 0").replace('    gone = "there"\n', "")
+        rollout = patcher.stage(Patch.from_sources({core.__name__: new}, version="2"))
+        rollout.verify()
+        yield core.Pool, rollout
+        if rollout.state is not State.REJECTED:
+            rollout.abort()
+        assert forks_go()
+
+    @staticmethod
+    def set(pool: Any, number: int) -> None:
+        pool.limit, pool.used, pool.gone = number, number * 2, number * 3
+        pool.step = lambda _: number * 4
+
+    @staticmethod
+    def found(pool: Any) -> tuple[Any, ...]:
+        return pool.limit, pool.used, pool.gone, pool().step()
+
+    @pytest.mark.parametrize("previewed", [False, True])
+    def test_survives_arming_again(self, pool: tuple[Any, hotswap.Rollout], *, previewed: bool) -> None:
+        cls, rollout = pool
+        previews, session = [], contextvars.Context()
+        for number in range(1, 4):
+            self.set(cls, number * 100)
+            rollout.arm()
+            preview = rollout.preview()
+            assert self.found(cls) == (number * 100, number * 200, number * 300, number * 400)
+            if previewed:
+                session.run(preview.__enter__)
+                previews.append(preview)
+                assert session.run(lambda: (cls.limit, cls().step())) == (20, 20)
+            self.set(cls, number)
+            assert self.found(cls) == (number, number * 2, number * 3, number * 4)
+            del preview
+            rollout.disarm()
+            assert self.found(cls) == (number, number * 2, number * 3, number * 4)
+        self.set(cls, 7)
+        rollout.arm(lambda _: False)
+        assert self.found(cls) == (7, 14, 21, 28)
+        rollout.abort()
+        assert self.found(cls) == (7, 14, 21, 28)
+        for preview in reversed(previews):
+            session.run(preview.__exit__, None, None, None)
+
+    def test_counts_on(self, pool: tuple[Any, hotswap.Rollout]) -> None:
+        cls, rollout = pool
+        assert cls().take() == 10
+        for times in range(2, 5):
+            rollout.arm()
+            assert cls().take() == times * 20 - 20
+            rollout.disarm()
+            assert cls().take() == times * 20 - 10
+        rollout.arm()
+        rollout.disarm()
+        assert cls.used == 70
+
+    @pytest.mark.parametrize("armed", [True, False])
+    def test_comes_back_with_a_rollback(self, pool: tuple[Any, hotswap.Rollout], *, armed: bool) -> None:
+        cls, rollout = pool
+        rollout.arm()
+        self.set(cls, 5)
+        if not armed:
+            rollout.disarm()
+        old, session = contextvars.Context(), hotswap.session()
+        old.run(session.__enter__)
+        for _ in range(2):
+            before = self.found(cls)
+            rollout.commit()
+            assert (cls.limit, cls().step(), hasattr(cls, "gone")) == (20, 20, False)
+            assert old.run(self.found, cls) == before
+            rollout.rollback()
+            assert self.found(cls) == before
+            self.set(cls, 6)
+        old.run(session.__exit__, None, None, None)
+
+    def test_is_deleted(self, pool: tuple[Any, hotswap.Rollout]) -> None:
+        cls, rollout = pool
+        rollout.arm()
+        del cls.limit
+        rollout.disarm()
+        rollout.arm()
+        assert not hasattr(cls, "limit")
+        with rollout.preview():
+            assert cls.limit == 20
+        rollout.commit()
+        assert cls.limit == 20
+        rollout.rollback()
+        assert not hasattr(cls, "limit")
+
+
+JOBS = """
+import threading
+
+class Account:
+    kind = "{v}"
+    def __init__(self{more}): self.made = "{v}"
+    @property
+    def price(self): return "{v}"
+    def pay(self, a{more}): return "{v}"
+    def sum(self): return self.pay(1{given})
+
+class Savings(Account):
+    def pay(self, a{more}): return super().pay(a{given})
+
+def helper(a{more}): return "{v}"
+
+def seen(account):
+    fresh = Savings({first})
+    return {{
+        "{v}", account.pay(1{given}), account.sum(), account.price, account.kind, fresh.made, fresh.pay(1{given}),
+        helper(1{given}), Account.pay(account, 1{given})
+    }}
+
+async def answer(event):
+    account = Savings({first})
+    await event.wait()
+    return seen(account)
+
+async def outer(event):
+    await event.wait()
+    return [await answer(event), await inner(event)]
+
+def counted():
+    account = Savings({first})
+    while True:
+        yield seen(account)
+
+def made():
+    account = Savings({first})
+    def inside():
+        while True:
+            yield account.pay(1{given})
+    return inside()
+
+async def stream():
+    account = Savings({first})
+    while True:
+        yield seen(account)
+
+async def inner(event):
+    return seen(Savings({first}))
+
+def waits(begun, event, out):
+    account = Savings({first})
+    begun.set()
+    event.wait()
+    out.append(seen(account))
+
+def starts(begun, event, out):
+    begun.set()
+    event.wait()
+    thread = threading.Thread(target=waits, args=(threading.Event(), event, out))
+    thread.start()
+    thread.join()
+
+def begins(turn):
+    yield
+    yield counted()
+"""
+
+
+def jobs(version: str, *, more: bool) -> str:
+    given = {"more": ", b", "given": ", 2", "first": "2"} if more else {"more": "", "given": "", "first": ""}
+    return JOBS.format(v=version, **given)
+
+
+class Jobs:
+    """A rollout that is armed, and whose calls go on when nobody is on it by a session any more."""
+
+    def __init__(self, make_package: Callable[..., ModuleType]) -> None:
+        package = make_package({"jobs.py": jobs("1", more=False), "other.py": "def step(): return '1'\n"}).__name__
+        self.core: Any = importlib.import_module(f"{package}.jobs")
+        importlib.import_module(f"{package}.other")
+        self.package = package
+        self.account = self.core.Savings()
+        self.patcher = Patcher([package])
+        self.rollout = self.patcher.stage(self.patch("2", more=True))
+        self.rollout.verify()
+        self.rollout.arm(lambda about: about == "canary")
+
+    def patch(self, version: str, *, more: bool) -> Patch:
+        return Patch.from_sources({self.core.__name__: jobs(version, more=more)}, version=version)
+
+    def on_it(self, how: str) -> hotswap.Session:
+        return self.rollout.preview() if how == "preview" else hotswap.session("canary")
+
+    def live(self) -> set[str]:
+        return set(self.core.seen(self.account)) | {self.account.pay(1), self.core.Savings().sum()}
+
+
+@pytest.fixture
+def armed(make_package: Callable[..., ModuleType]) -> Iterator[Jobs]:
+    made = Jobs(make_package)
+    yield made
+    if made.patcher.current is made.rollout and made.rollout.state is not State.LIVE:
+        made.rollout.abort()
+    assert forks_go()
+    assert until(lambda: not Apart.standing)
+
+
+HOWS = pytest.mark.parametrize("how", ["preview", "canary"])
+ENDS = pytest.mark.parametrize("end", ["disarm", "abort"])
+
+
+@HOWS
+@ENDS
+class TestCallsOnTheCandidate:
+    """They go on with it when it is disarmed or rejected, also after the session in which they began."""
+
+    def test_of_tasks(self, armed: Jobs, how: str, end: str) -> None:
+        async def work() -> list[Any]:
+            event = asyncio.Event()
+            async with armed.on_it(how):
+                tasks = [asyncio.create_task(call(event)) for call in (armed.core.answer, armed.core.outer)]
+                await asyncio.sleep(0)
+            getattr(armed.rollout, end)()
+            assert armed.live() == {"1"}
+            event.set()
+            return await asyncio.gather(*tasks)
+
+        assert asyncio.run(work()) == [{"2"}, [{"2"}, {"2"}]]
+        assert forks_go()
+        assert armed.live() == {"1"}
+
+    @pytest.mark.parametrize("name", ["waits", "starts"])
+    def test_of_threads(self, armed: Jobs, how: str, end: str, name: str) -> None:
+        begun, event, out = threading.Event(), threading.Event(), []  # type: ignore[var-annotated]
+        with armed.on_it(how):
+            thread = threading.Thread(
+                target=contextvars.copy_context().run, args=(getattr(armed.core, name), begun, event, out)
+            )
+            thread.start()
+            assert begun.wait(10)
+        getattr(armed.rollout, end)()
+        assert armed.live() == {"1"}
+        event.set()
+        thread.join()
+        assert out == [{"2"}]
+        assert forks_go()
+        assert armed.live() == {"1"}
+
+    @pytest.mark.parametrize("name", ["counted", "made"])
+    def test_of_generators(self, armed: Jobs, how: str, end: str, name: str) -> None:
+        with armed.on_it(how):
+            flight = getattr(armed.core, name)()
+            next(flight)
+        getattr(armed.rollout, end)()
+        for _ in range(2):
+            assert set(next(flight)) == {"2"}
+            assert armed.live() == {"1"}
+        assert walk.forked
+        code = weakref.ref(flight.gi_code)
+        del flight
+        assert forks_go()
+        assert armed.live() == {"1"}
+        assert name == "made" or code() is None
+
+    def test_of_async_generators(self, armed: Jobs, how: str, end: str) -> None:
+        async def work() -> None:
+            async with armed.on_it(how):
+                flight = armed.core.stream()
+                await anext(flight)
+            getattr(armed.rollout, end)()
+            for _ in range(2):
+                assert await anext(flight) == {"2"}
+                assert armed.live() == {"1"}
+            await flight.aclose()
+
+        asyncio.run(work())
+        assert forks_go()
+
+    def test_that_others_have_begun(self, armed: Jobs, how: str, end: str) -> None:
+        with armed.on_it(how):
+            first = armed.core.begins(1)
+            next(first)
+        getattr(armed.rollout, end)()
+        second = next(first)
+        assert next(second) == {"2"}
+        del first
+        for _ in range(3):
+            assert until(lambda: walk.forked)
+            assert next(second) == {"2"}
+            assert armed.live() == {"1"}
+        del second
+        assert forks_go()
+
+    def test_beside_another_rollout(self, armed: Jobs, how: str, end: str) -> None:
+        with armed.on_it(how):
+            flight = armed.core.counted()
+            next(flight)
+        getattr(armed.rollout, end)()
+        if end == "disarm":
+            armed.rollout.abort()
+        third = armed.patcher.stage(armed.patch("3", more=False))
+        third.verify()
+        third.arm()
+        assert next(flight) == {"2"}
+        with third.preview():
+            assert next(flight) == {"2"}
+            assert armed.core.seen(armed.account) == {"3"}
+        third.disarm()
+        assert next(flight) == {"2"}
+        third.commit()
+        assert (next(flight), armed.live()) == ({"2"}, {"3"})
+        third.rollback()
+        assert (next(flight), armed.live()) == ({"2"}, {"1"})
+        armed.patcher.apply(armed.patch("4", more=False))
+        assert (next(flight), armed.live()) == ({"2"}, {"4"})
+        del flight
+        assert forks_go()
+        assert armed.live() == {"4"}
+
+    def test_have_the_classes_and_modules_of_the_candidate(
+        self, make_package: Callable[..., ModuleType], how: str, end: str
+    ) -> None:
+        source = {
+            "core.py": "class Base:\n    def kind(self): return '1'\ndef run(): yield\n",
+            "late.py": "VERSION = '1'\n",
+        }
+        package = make_package(source).__name__
+        core: Any = importlib.import_module(f"{package}.core")
+        importlib.import_module(f"{package}.late")
+        new = (
+            "class Base:\n    def kind(self, a): return '2'\nclass Own(Base): pass\n"
+            "def run():\n    one = Own()\n    while True:\n        yield\n        from . import late\n"
+            "        yield one.kind(1), Own().kind(1), isinstance(one, Base), late.VERSION\n"
+        )
+        texts = {core.__name__: new, f"{package}.late": "VERSION = '2'\n"}
+        rollout = Patcher([package]).stage(Patch.from_sources(texts, version="2"))
+        rollout.verify()
+        rollout.arm(lambda about: about == "canary")
+        with rollout.preview() if how == "preview" else hotswap.session("canary"):
+            flight = core.run()
+            next(flight)
+        getattr(rollout, end)()
+        if end == "disarm":
+            rollout.abort()
+        for _ in range(2):
+            assert next(flight) == ("2", "2", True, "2")
+            next(flight)
+        assert core.Base.__subclasses__()
+        del flight
+        assert forks_go()
+        assert until(lambda: gc.collect() >= 0 and not core.Base.__subclasses__())
+        assert core.Base().kind() == "1"
+
+    def test_keep_nothing_when_they_have_ended(self, armed: Jobs, how: str, end: str) -> None:
+        with armed.on_it(how):
+            flight = armed.core.counted()
+            next(flight)
+        getattr(armed.rollout, end)()
+        next(flight)
+        candidate = weakref.ref(flight.gi_frame.f_globals["helper"])
+        if end == "disarm":
+            armed.rollout.abort()
+        patcher = armed.patcher
+        armed.rollout = patcher.stage(armed.patch("3", more=False))
+        del flight
+        assert until(lambda: gc.collect() >= 0 and candidate() is None)
+        assert armed.live() == {"1"}
+
+
+class TestCallsOnTheCandidateOf:
+    """Those of one rollout that is armed several times, and committed."""
+
+    def test_one_that_is_armed_again(self, armed: Jobs) -> None:
+        with armed.rollout.preview():
+            flight = armed.core.counted()
+            next(flight)
+        for _ in range(3):
+            armed.rollout.disarm()
+            assert (next(flight), armed.live()) == ({"2"}, {"1"})
+            armed.rollout.arm()
+            assert (next(flight), armed.live()) == ({"2"}, {"1"})
+        del flight
+        armed.rollout.disarm()
+        assert not walk.forked
+
+    def test_one_that_is_committed(self, armed: Jobs) -> None:
+        with armed.rollout.preview():
+            flight = armed.core.counted()
+            next(flight)
+        armed.rollout.disarm()
+        armed.rollout.commit()
+        assert next(flight) == {"2"}
+        assert armed.core.seen(armed.core.Savings(1)) == {"2"}
+        armed.rollout.rollback()
+        assert (next(flight), armed.live()) == ({"2"}, {"1"})
+        armed.rollout.arm()
+        assert (next(flight), armed.live()) == ({"2"}, {"1"})
+        with armed.rollout.preview():
+            second = armed.core.counted()
+            assert next(second) == {"2"}
+        armed.rollout.disarm()
+        assert (next(flight), next(second), armed.live()) == ({"2"}, {"2"}, {"1"})
+        del flight
+        assert (next(second), armed.live()) == ({"2"}, {"1"})
+        del second
+        armed.rollout.abort()
+
+    def test_one_that_fails_to_commit(self, armed: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        with armed.rollout.preview():
+            flight = armed.core.counted()
+            next(flight)
+        armed.rollout.disarm()
+
+        def fails(*_: object) -> None:
+            raise RuntimeError("no")
+
+        monkeypatch.setattr(armed.rollout.candidate.journal, "make", fails)
+        with pytest.raises(hotswap.CommitError, match="no"):
+            armed.rollout.commit()
+        assert (next(flight), armed.live()) == ({"2"}, {"1"})
+        del flight
+        assert forks_go()
+        armed.rollout = armed.patcher.stage(armed.patch("3", more=False))
+
+    def test_code_that_somebody_holds_is_not_waited_for(self, armed: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(left, "_FIRST", 0.01)
+        with armed.rollout.preview():
+            flight = armed.core.counted()
+            next(flight)
+        held = flight.gi_code
+        armed.rollout.disarm()
+        assert next(flight) == {"2"}
+        del flight
+        assert forks_go()
+        assert held is not None
+
+    def test_nobody_waits_for_one_on_which_nobody_was(self, armed: Jobs) -> None:
+        armed.rollout.disarm()
+        assert not walk.forked
+        assert not Apart.standing
