@@ -16,6 +16,7 @@ from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at
 from hotswap.generation.loading import Candidate
+from hotswap.generation.old_sys import OldSys, seen_through
 from hotswap.generation.paths import added_places, with_places
 from hotswap.generation.selection import PLACE, Selection, changed_modules, is_place, removed_modules, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
@@ -43,6 +44,7 @@ __all__ = [
     "Live",
     "LiveModule",
     "ModuleView",
+    "OldSys",
     "PatchFinder",
     "Reason",
     "Selection",
@@ -78,6 +80,7 @@ __all__ = [
     "registry",
     "removed_modules",
     "same_value",
+    "seen_through",
     "select",
     "sheltered",
     "standing",

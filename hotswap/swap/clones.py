@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
-from hotswap.generation import gate, worlds
+from hotswap.generation import gate, seen_through, worlds
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.forwarding import code_of, facade, identity_of, identity_ops, target_of, ways_of
@@ -54,7 +54,7 @@ def leave(
         for name, held in list(facts.items()):
             if (id(facts), name) in done:
                 continue
-            value = originals.get(id(held), held)  # what a candidate has taken from `importlib` is the wrapper
+            value = seen_through(originals.get(id(held), held))  # what a candidate has taken is a wrapper, or a view
             clone = cloning.clone(value)
             if clone is not value:
                 there.append((dict.__setitem__, facts, name, clone))

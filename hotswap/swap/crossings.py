@@ -262,8 +262,8 @@ class _There:
                 yield Led(function, was, then, self._of._code(then), None, None, id(was) in cached)
 
     def successor(self, value: Any) -> Any:
-        """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
-        return self._of._pairing.successors.get(id(value), (None, None))[1]
+        """What a wrapped function (a cache, a partial object) leads to: itself, if nothing takes its place."""
+        return self._of._pairing.places.get(id(value), (value, value))[1]
 
     def same(self) -> frozenset[int]:
         """The ids of the code that goes and is the same in the generation that comes."""
@@ -290,6 +290,11 @@ class _There:
 class _Back(_There):
     """What it changes when it is taken back."""
 
+    def __init__(self, crossings: Crossings, settling: Settling, other: Settling) -> None:
+        super().__init__(crossings, settling, other)
+        pairs = [*crossings._pairing.places.values()]
+        self._predecessors = {id(new): old for old, new in reversed(pairs)}  # what was found first counts
+
     def attributes(self) -> Iterator[Changed]:
         """Attributes of classes: what they were, and what they will be."""
         return (Changed(one.cls, one.name, one.will, one.was) for one in super().attributes())
@@ -306,8 +311,8 @@ class _Back(_There):
         yield from self._earlier(cached, forward=False)
 
     def successor(self, value: Any) -> Any:
-        """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
-        return next((old for old, new in self._of._pairing.successors.values() if new is value), None)
+        """What a wrapped function (a cache, a partial object) leads to: itself, if nothing takes its place."""
+        return self._predecessors.get(id(value), value)
 
     def same(self) -> frozenset[int]:
         """The ids of the code that goes and is the same in the generation that comes."""

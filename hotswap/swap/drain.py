@@ -20,7 +20,7 @@ from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.clock import HAS_THREADS
-from hotswap.generation import ModuleView, Reason, World, gate, later, worlds
+from hotswap.generation import ImportCall, ModuleView, OldSys, Reason, World, gate, later, worlds
 from hotswap.session import Keeper
 from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, frames_of, is_over, suspended, unused
@@ -53,6 +53,8 @@ class OldWorld(World):
         """The nested code of this generation, while it lingers."""
         self.views: dict[int, Any] = {id(original): wrapper for wrapper, original in gate.originals()}
         """Id of a module object, or of a function that imports, -> what old code gets in its place."""
+        self._sys = OldSys(self)
+        self.views[id(sys)], self.views[id(sys.modules)] = self._sys, self._sys.modules
         self.take_in(modules)
 
     def take_in(self, modules: Mapping[str, ModuleType]) -> None:
@@ -119,6 +121,10 @@ class OldWorld(World):
     def namespaces(self) -> list[dict[str, Any]]:
         """The globals of its own modules."""
         return [ModuleType.__getattribute__(module, "__dict__") for module in self.modules.values()]
+
+    def import_(self, call: ImportCall) -> Any:
+        """Do what `builtins.__import__` does, in this world; `sys` is a view."""
+        return self._sys if call.name == "sys" and not call.level else super().import_(call)
 
     def load(self, name: str) -> None:
         """Old modules are there; one that was never imported comes from the live version."""

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from hotswap import walk
 from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
-from hotswap.swap.ways import PrivateWays, Ways, caller, looked_through
+from hotswap.swap.ways import Ways, caller, looked_through
 
-__all__ = ["Attribute", "Front", "attribute_of", "cloned", "is_forked"]
+__all__ = ["Attribute", "attribute_of", "cloned", "is_forked"]
 
 _frame = sys._getframe
 
@@ -195,28 +195,6 @@ class _Held:
 def _hook(kind: type, name: str) -> Any:
     """What a class has under a name; a fork, if one stands there: it asks the caller."""
     return next((walk.class_space(base)[name] for base in walk.mro(kind) if name in walk.class_space(base)), None)
-
-
-class Front(walk.Fork):
-    """Stands under a name of an old module for what is no function, but is called like one.
-
-    Arguments:
-        ways: what it is for whom.
-    """
-
-    __slots__ = ("__weakref__", "ways")
-
-    def __init__(self, ways: PrivateWays) -> None:
-        self.ways: PrivateWays = ways
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("__weakref__", "ways"):
-            raise AttributeError(name)  # a copy that is being made has nothing yet
-        return getattr(self.ways.of(caller(_frame(1))), name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call what it is for the caller."""
-        return self.ways.of(caller(_frame(1)))(*args, **kwargs)
 
 
 looked_through.add(id(globals()))

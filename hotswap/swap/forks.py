@@ -26,8 +26,9 @@ from hotswap.clock import HAS_THREADS
 from hotswap.session import Keeper, Turn
 from hotswap.swap.adrift import Stray
 from hotswap.swap.drain import copy_outside
-from hotswap.swap.forked_attributes import Attribute, Front, attribute_of, cloned, is_forked
+from hotswap.swap.forked_attributes import Attribute, attribute_of, cloned, is_forked
 from hotswap.swap.forwarding import code_of, forwarder, takes, ways_of
+from hotswap.swap.fronts import Front, fork_fronts, lead_fronts
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.plan import gil_enabled
 from hotswap.swap.probing import InFlight
@@ -81,7 +82,7 @@ class Given(Protocol):
         """Functions of the candidate that lead to what is live, each with that, and its own code and outside."""
 
     def successor(self, value: Any) -> Any:
-        """What a wrapped function (a cache, a partial object) leads to; None if nothing."""
+        """What a wrapped function (a cache, a partial object) leads to: itself, if nothing takes its place."""
 
     def same(self) -> frozenset[int]:
         """The ids of the code that goes and is the same in the generation that comes."""
@@ -188,7 +189,7 @@ class Forks:
         led = list(self._given.functions())
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
         attributes = [*self._fork_attributes(self._given.attributes())]
-        names = [*self._fork_names(led)]
+        names = [*fork_fronts(self.junction, self._wrapped), *self._fork_names(led)]
         self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
         return Beside([*self._copies(), *functions, *attributes], names)
 
@@ -212,7 +213,16 @@ class Forks:
             fork = walk.class_space(cls).get(name)
             if isinstance(fork, Attribute):
                 back.append((_SET, cls, name, fork))
-        return there, back
+        on, off = lead_fronts(self._wrapped, self._given.successor)
+        return [*there, *on], [*back, *off]
+
+    @property
+    def _wrapped(self) -> dict[int, Any]:
+        """The caches and partial objects of what goes: id -> what its code gets. Nothing has been written yet."""
+        clones = {id(value): clone for value, clone in self._cloning.wrapped}
+        # One that both versions have stands there since the swap: the clone was made of its twin.
+        held = ((facts.get(name), clone) for facts, name, clone in self._names)
+        return clones | {id(value): clone for value, clone in held if type(value) is type(clone)}
 
     def _copies(self) -> list[Op]:
         """Have what is called from now on in modules that stay be told from what has begun before."""
@@ -272,9 +282,12 @@ class Forks:
         """Have old code that has a new session, or is handed over, get the new by the names of its own module."""
         assert self._given is not None, "the swap is being made"
         leads = {id(self._cloning.clone(one.was)): one.successor for one in led}
-        wrapped = {id(clone): self._given.successor(value) for value, clone in self._cloning.wrapped}
+        wrapped = {id(clone): value for value, clone in self._cloning.wrapped}
         for facts, name, clone in self._names:
-            aim = leads.get(id(clone), wrapped.get(id(clone)))
+            aim, value = leads.get(id(clone)), wrapped.get(id(clone))
+            if value is not None:
+                held = facts.get(name)
+                aim = self._given.successor(held if type(held) is type(value) else value)
             if aim is not None:
                 yield (dict.__setitem__, facts, name, self._front(clone, aim))
 
@@ -293,7 +306,7 @@ class Forks:
     @property
     def stand(self) -> bool:
         """Whether forks were installed."""
-        return bool(self.junction.attributes or self.junction.functions)
+        return bool(self.junction.attributes or self.junction.functions or self.junction.fronts)
 
     def landed(self) -> None:
         """Let go of the code and of the period: somebody waits for their death."""

@@ -18,7 +18,9 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.swap.forwarding import target_of
+from hotswap.swap.fronts import Front
 from hotswap.swap.lineage import Reference
+from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.releasing import release
 from hotswap.swap.sharing import named
 from hotswap.swap.ways import Junction
@@ -58,9 +60,9 @@ class Spelled:
         for function, clone in clones:
             self._codes.setdefault(function.__name__, []).append(clone.__code__)
         for _, name, clone in names:
-            if type(clone) is FunctionType:
-                self._codes.setdefault(name, []).append(clone.__code__)
-                original = originals[id(clone)]
+            for function in _functions_in(clone):  # a cache or a partial object has one, by another name perhaps
+                self._codes.setdefault(name, []).append(function.__code__)
+                original = originals.get(id(function), function)
                 for one in (original, target_of(original.__code__)):
                     self.functions.setdefault(id(one), []).append(name)
         made = {id(function): clone for function, clone in clones}
@@ -118,7 +120,7 @@ def _is_special(name: str) -> bool:
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
-    """The functions that run when an attribute of a class is asked for, or called."""
+    """The functions that run when something is called, or asked for as an attribute of a class."""
     if type(value) is FunctionType:
         yield value
     elif type(value) in (staticmethod, classmethod):
@@ -127,15 +129,19 @@ def _functions_in(value: Any) -> Iterator[FunctionType]:
         yield from (part for part in (value.fget, value.fset, value.fdel) if type(part) is FunctionType)
     elif type(value) is functools.cached_property or type(value) is functools.partial:
         yield from _functions_in(value.func)
+    elif type(value) is LRU_CACHE:
+        yield from _functions_in(value.__wrapped__)
+    elif type(value) is Front:
+        yield from _functions_in(value.ways.value)
 
 
 def _names_of(value: Any) -> Iterator[str]:
     if type(value) is MethodType:
         value = value.__func__
-    if type(value) is FunctionType:
-        yield value.__name__
-        yield from named(value.__code__)
-    elif walk.is_class(value):
+    for function in _functions_in(value):
+        yield function.__name__
+        yield from named(function.__code__)
+    if walk.is_class(value):
         yield walk.class_name(value).rpartition(".")[2]
 
 

@@ -21,7 +21,7 @@ from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import ModuleView, SysView, gate
+from hotswap.generation import ModuleView, OldSys, SysView, gate
 from hotswap.swap.audit import PARTS_OF_CLASSES, described
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import IN_PLACE, HashError, hashes_quietly, is_quiet, refilled, rewriting
@@ -34,7 +34,7 @@ __all__ = ["Redirection"]
 _SET_CLASS = object.__dict__["__class__"].__set__
 _SET_BASES = type.__dict__["__bases__"].__set__
 _CONTAINERS = (*IN_PLACE, frozenset, MethodType, MappingProxyType, weakref.ref, weakref.KeyedRef)
-_VIEWS = (ModuleView, SysView)
+_VIEWS = (ModuleView, OldSys, SysView)
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
 
 _CACHE = 100_000
@@ -112,7 +112,7 @@ class Redirection:
         what it leads to.
         """
         if type(value) in _VIEWS:
-            name = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
+            name = "sys" if type(value) is OldSys else ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
             return self.modules.get(name) or sys.modules.get(name, value)
         found = self.twins.get(id(value)) or self._wrappers.get(id(value))
         if found is not None and found[0] is value:

@@ -25,8 +25,13 @@ def settle(junction: Junction) -> None:
     """Take a generation out of the forks, and those away that serve no other one."""
     junction.over = True
     attributes, functions = list(junction.attributes.values()), list(junction.functions.values())
+    for known in list(junction.fronts.values()):
+        front = known()
+        if front is not None:
+            front.ways.leave(junction)
     junction.attributes.clear()
     junction.functions.clear()
+    junction.fronts.clear()
     release(junction, attributes, functions)
 
 

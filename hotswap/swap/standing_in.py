@@ -17,6 +17,7 @@ from typing import Any
 
 from hotswap.generation import GONE, Definitions, Earlier, Live, ModuleView
 from hotswap.swap.forwarding import target_of
+from hotswap.swap.fronts import Front
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Op
 
@@ -114,8 +115,10 @@ class _Maker:
             code = value.__code__ if facts is None else facts["__code__"]
             if (facts is not None or id(value.__globals__) in self._spaces) and target_of(code) is None:
                 return self._note(value, self._twin(value, facts or {}, code))
-        elif kind in (LRU_CACHE, functools.partial) and type(now) is kind and now is not value:
-            return self._note(value, now)
+        elif kind in (LRU_CACHE, functools.partial) and now is not value:
+            now = now.ways.value if type(now) is Front else now
+            if type(now) is kind:
+                return self._note(value, now)
         return value
 
     def _twin(self, function: FunctionType, facts: Mapping[str, Any], code: Any) -> FunctionType:

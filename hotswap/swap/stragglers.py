@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
+from hotswap.swap.fronts import Front
 from hotswap.swap.parts import LRU_CACHE
 
 __all__ = ["Straggler"]
 
 _MISSING: Any = object()
 
-_CLONED = (FunctionType, LRU_CACHE, functools.partial)
-"""What old code gets a clone of: such a value in the old namespace differs, and nobody has rebound it."""
+_CLONED = (FunctionType, LRU_CACHE, functools.partial, Front)
+"""What old code gets a clone of, or stands for one: it differs in the old namespace, and nobody has rebound it."""
 
 
 class Straggler:

@@ -93,7 +93,8 @@ class Junction:
         leads_on: there is such code in its own globals, and a call runs it.
         marks: what stands for the candidate that is armed over it in the sessions that are on that, weakly.
         over: nothing of it is in flight any more.
-        attributes, functions: where forks ask for it, each by its id: one that goes on for hours sees many swaps.
+        attributes, functions, fronts: where forks ask for it, each by its id: one that goes on for hours sees many
+            swaps.
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
         shared: the code of calls that had begun, of modules that stay, as weak references by its ids.
         owners: the functions of which that is the code, by its ids.
@@ -103,8 +104,8 @@ class Junction:
     """
 
     __slots__ = (
-        *("attributes", "copies", "functions", "handed_over", "leads_on", "live", "marks", "number", "others"),
-        *("over", "owners", "same", "shared", "spaces", "staying", "strays"),
+        *("attributes", "copies", "fronts", "functions", "handed_over", "leads_on", "live", "marks", "number"),
+        *("others", "over", "owners", "same", "shared", "spaces", "staying", "strays"),
     )
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
@@ -116,6 +117,7 @@ class Junction:
         self.live = self.handed_over = self.leads_on = self.over = False
         self.attributes: dict[tuple[int, str], tuple[type, str]] = {}
         self.functions: dict[int, Reference] = {}
+        self.fronts: dict[int, Reference] = {}
         self.shared: dict[int, weakref.ref[CodeType]] = {}
         self.owners: dict[int, Reference] = {}
         self.strays: dict[int, weakref.ref[CodeType]] = {}
@@ -125,6 +127,11 @@ class Junction:
         """Note a function that is a fork of this generation, as long as somebody holds it."""
         functions, key = self.functions, id(function)
         functions[key] = Reference(function, lambda _: functions.pop(key, None))
+
+    def front(self, front: Any) -> None:
+        """Note what stands in the globals of an earlier generation and gives what is of this one, too."""
+        fronts, key = self.fronts, id(front)
+        fronts[key] = Reference(front, lambda _: fronts.pop(key, None))
 
     def share(self, code: CodeType, function: FunctionType) -> None:
         """Note code of a function of a module that stays: whoever runs it has begun on this generation."""
@@ -346,7 +353,9 @@ class CodeWays(Ways):
 class PrivateWays(Ways):
     """Ways from what stands in the globals of an old generation: who is neither new code nor in a session gets old.
 
-    They last as long as that code does, which may be longer than anything of it is in flight: closures stay old.
+    They last as long as that code does, which may be longer than anything of it is in flight: closures stay old. For
+    everybody else there may be more old generations by then: a loop that was handed over is old once more in the next
+    swap, and a session keeps the generation that it began with.
 
     Arguments:
         junction: the generation.
@@ -362,7 +371,7 @@ class PrivateWays(Ways):
 
     def of(self, frame: FrameType) -> Any:
         """What the code in a frame gets."""
-        return self.value if self.junction.keeps(frame) else self.new
+        return self.value if self.junction.keeps(frame) else super().of(frame)
 
 
 class Changed(NamedTuple):

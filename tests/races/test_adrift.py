@@ -23,11 +23,15 @@ from tests.waiting import until
 pytestmark = pytest.mark.threads  # what has drained is settled in one, and a clock hands calls over
 
 CORE = """
+import functools
 import sys
 from . import sibling as near
 package = sys.modules[__package__]
 
 def helper({more}n): return "{v}"
+@functools.lru_cache
+def cached({more}n): return "{v}"
+changing, lasting = functools.partial(helper, {pass_}1), functools.partial(helper)
 
 class Tool:
     kind = "{v}"
@@ -41,6 +45,7 @@ def rows():
         from .sibling import name
         seen = [helper({pass_}1), held({pass_}1), tool.step({pass_}1), Tool({pass_}1).made, Tool.kind]
         seen += [near.name({pass_}1), sibling.name({pass_}1), name({pass_}1), package.sibling.name({pass_}1)]
+        seen += [cached({pass_}1), changing(), lasting({pass_}1)]
         yield {{*seen}}
 
 def begins():

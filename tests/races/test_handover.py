@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import queue
 import sys
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -18,6 +21,7 @@ import structlog
 import hotswap
 from hotswap import Patch, Patcher, clock, walk
 from tests.races.threads import forks_go
+from tests.races.versions import Versions
 from tests.waiting import until
 
 pytestmark = pytest.mark.threads  # a clock and what is handed over have some of their own
@@ -231,6 +235,135 @@ class TestUnchangedLoop:
 
 def made_worker(program: Program, jobs: Any, done: Any) -> None:
     program.core.Worker(jobs, done).run()
+
+
+WRAPPED = """
+import functools
+import hotswap
+
+@functools.lru_cache
+def cached(n=1): return "{v}"
+
+def helper(n, version="{v}"): return {{version, "{v}"}}
+def plain(n): return "{v}"
+changing, lasting = functools.partial(helper, 1, "{v}"), functools.partial(helper, 1)
+assigned = functools.lru_cache(maxsize=3)(plain)
+
+def asks():
+    return {{cached(), *changing(), *lasting(), assigned(object())}}
+
+def turns():
+    while True:
+        held = changing, cached
+        first = asks() | {{*held[0](), held[1](), cached(), *changing(), *lasting(), assigned(object())}}
+        with hotswap.session():
+            second = asks() | {{*held[0](), held[1](), cached(), *changing(), *lasting(), assigned(object())}}
+        yield first, second
+
+def changed():
+    version = "{v}"
+    while True:
+        first = asks() | {{version}}
+        with hotswap.session():
+            second = asks()
+        yield first, second
+"""
+
+
+class Wrapped(Versions):
+    source = WRAPPED
+
+    def __init__(self, make: Callable[..., ModuleType]) -> None:
+        super().__init__(make, handover=None)
+
+    def begin(self, name: str = "turns") -> Callable[[], tuple[set[str], set[str]]]:
+        """Begin a loop, and return what has it make a turn without a session, and one in a new one."""
+        return getattr(self.core, name)().__next__  # type: ignore[no-any-return]  # of a module that is made here
+
+
+@pytest.fixture
+def wrapped(make_package: Callable[..., ModuleType]) -> Iterator[Wrapped]:
+    yield Wrapped(make_package)
+    assert forks_go()
+
+
+class TestCachesAndPartialObjects:
+    """By the names of its module a loop gets those of one version, its own or that of its session."""
+
+    def test_are_of_the_version_of_a_session_that_is_opened_in_an_old_loop(self, wrapped: Wrapped) -> None:
+        turn = wrapped.begin()
+        assert turn() == ({"1"}, {"1"})
+        wrapped.apply("2")
+        assert turn() == ({"1"}, {"2"})
+        wrapped.apply("3")
+        assert turn() == ({"1"}, {"3"})
+        assert wrapped.core.asks() == {"3"}
+
+    def test_follow_through_several_handovers(self, wrapped: Wrapped) -> None:
+        turn = wrapped.begin()
+        for version in "234":
+            wrapped.apply(version, handover=0)
+            assert turn() == ({version}, {version})
+        wrapped.apply("5")
+        assert turn() == ({"4"}, {"5"})
+        wrapped.apply("6")
+        assert turn() == ({"4"}, {"6"})
+        assert wrapped.core.asks() == {"6"}
+
+    def test_follow_beside_a_loop_that_stays_old(self, wrapped: Wrapped) -> None:
+        turn, stays = wrapped.begin(), wrapped.begin("changed")
+        assert (turn(), stays()) == (({"1"}, {"1"}), ({"1"}, {"1"}))
+        for version in "23":
+            wrapped.apply(version, handover=0)
+            assert turn() == ({version}, {version})
+            assert stays() == ({"1"}, {version})
+
+    def test_go_back_with_a_rollback(self, wrapped: Wrapped) -> None:
+        turn = wrapped.begin()
+        wrapped.apply("2", handover=0)
+        assert turn() == ({"2"}, {"2"})
+        wrapped.apply("3")
+        own = wrapped.begin()
+        assert (turn(), own()) == (({"2"}, {"3"}), ({"3"}, {"3"}))
+        wrapped.patcher.rollback()
+        assert (turn(), own()) == (({"2"}, {"2"}), ({"3"}, {"2"}))
+        wrapped.apply("4", handover=0)
+        assert turn() == ({"4"}, {"4"})
+        rollout = wrapped.patcher.current
+        assert rollout is not None
+        rollout.handover = None
+        wrapped.patcher.rollback()
+        assert turn() == ({"4"}, {"2"})
+        assert wrapped.core.asks() == {"2"}
+
+    def test_of_an_older_session_stay(self, wrapped: Wrapped) -> None:
+        turn = wrapped.begin()
+        with hotswap.session():
+            core = wrapped.core
+            for version in "23":
+                wrapped.apply(version, handover=0)
+            assert core.asks() == {"1"}
+        assert turn() == ({"3"}, {"3"})
+
+    def test_are_not_kept_by_a_loop_once_their_version_has_gone(self, wrapped: Wrapped) -> None:
+        turn = wrapped.begin()
+        gone = []
+        for version in "2345":
+            rollout = wrapped.apply(version, handover=0)
+            assert turn() == ({version}, {version})
+            assert rollout.drained.wait(20)
+            gone.append(weakref.ref(wrapped.core.changing))
+        rollout.confirm()
+        wrapped.apply("6", handover=0)
+        assert until(lambda: gc.collect() >= 0 and all(one() is None for one in gone[:-1]))
+        assert turn() == ({"6"}, {"6"})
+
+    def test_do_not_carry_what_stands_for_them_to_the_next_version(self, wrapped: Wrapped) -> None:
+        wrapped.begin()()
+        rollout = wrapped.apply("2")
+        assert rollout.drained.wait(20)
+        assert type(wrapped.core.lasting) is functools.partial
+        assert type(wrapped.core.assigned) is type(wrapped.core.cached)
 
 
 class TestChangedLoop:

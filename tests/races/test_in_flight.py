@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import gc
 import importlib
+import sys
 import textwrap
 import weakref
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import hotswap
 from hotswap.settlement import catch_up
 from hotswap.swap.plan import Writes
 from tests.conftest import unhooked
+from tests.races.threads import forks_go
 
 BEFORE = """
 import sys
@@ -267,6 +269,149 @@ class TestSuspended:
         third = core.rows()
         assert [next(suspended)[1] for suspended in (first, second, third)] == ["old", "new", "third"]
         assert [list(suspended)[-1][1] for suspended in (first, second, third)] == ["old", "new", "third"]
+
+
+LOOKS = """
+import sys
+from sys import modules as known
+from . import near
+
+C = "{v}"
+
+def asked():
+    name = near.__name__
+    here = sys.modules[name], known[name], sys.modules.get(name), dict(known.items())[name]
+    return {{one.C for one in here}} | {{sys.modules[__package__].near.C, sys.modules[__name__].C}}
+
+def imported():
+    import sys as one, sys
+    from sys import modules
+    name = near.__name__
+    return {{one.modules[name].C, modules[name].C, sys.modules.copy()[name].C}}
+
+def rows():
+    while True:
+        yield asked() | imported() | {{C}}
+
+def changed():
+    version = "{v}"
+    while True:
+        yield asked() | imported() | {{version}}
+
+def writes():
+    while True:
+        setattr(sys.modules[__name__], "C", "written")
+        yield C
+
+def others():
+    yield
+    missing = f"{{__package__}}.nowhere"
+    yield (
+        missing in known,
+        known.get(missing),
+        known["json"] is sys.modules["json"],
+        __name__ in known,
+        {{*sys.modules}} == {{*sys.modules.keys()}},
+        len(known) == len(known.values()),
+        sys.version_info >= (3, 11),
+        "modules" in dir(sys),
+    )
+"""
+
+
+class Looking:
+    """A package whose old code looks into `sys.modules`."""
+
+    def __init__(self, make: Callable[..., ModuleType]) -> None:
+        self.name = make({f"{name}.py": text for name, text in self.texts("1").items()}).__name__
+        __import__(f"{self.name}.core")
+        self.patcher = hotswap.Patcher([self.name], handover=None)
+
+    @staticmethod
+    def texts(version: str) -> dict[str, str]:
+        return {"core": LOOKS.format(v=version), "near": f"C = '{version}'\n"}
+
+    @property
+    def core(self) -> Any:
+        return sys.modules[f"{self.name}.core"]
+
+    def apply(self, version: str, **options: Any) -> hotswap.Rollout:
+        texts = {f"{self.name}.{name}": text for name, text in self.texts(version).items()}
+        return self.patcher.apply(hotswap.Patch.from_sources(texts, version=version), **options)
+
+
+@pytest.fixture
+def looking(make_package: Callable[..., ModuleType]) -> Iterator[Looking]:
+    yield Looking(make_package)
+    assert forks_go()
+
+
+@pytest.mark.threads  # what has drained is settled in one
+class TestTheModulesOfTheProcess:
+    """Old code that looks into `sys.modules` finds its own generation, as it does when it imports."""
+
+    @pytest.mark.parametrize("name", ["rows", "changed"])
+    def test_are_those_of_the_generation_of_a_call(self, looking: Looking, name: str) -> None:
+        flow = getattr(looking.core, name)()
+        assert next(flow) == {"1"}
+        looking.apply("2")
+        later = getattr(looking.core, name)()
+        assert (next(flow), next(later)) == ({"1"}, {"2"})
+        looking.apply("3")
+        assert (next(flow), next(later), looking.core.asked()) == ({"1"}, {"2"}, {"3"})
+        looking.patcher.rollback()
+        assert (next(flow), next(later), looking.core.asked()) == ({"1"}, {"2"}, {"2"})
+
+    def test_follow_a_loop_that_is_handed_over(self, looking: Looking) -> None:
+        asks = looking.core.asked
+
+        def loop() -> Iterator[set[str]]:
+            while True:
+                yield asks()
+
+        flow, own = loop(), looking.core.rows()
+        assert next(own) == {"1"}
+        for version in "23":
+            looking.apply(version, handover=0)
+            assert next(flow) == {version}
+            assert next(own) - {"1"} == {version}  # a constant that it reads itself stays
+        looking.apply("4")
+        assert next(own) - {"1"} == {"3"}
+        assert next(flow) == {"4"}
+
+    def test_are_those_of_a_session(self, looking: Looking) -> None:
+        with hotswap.session():
+            looking.apply("2")
+            assert looking.core.asked() | looking.core.imported() == {"1"}
+        assert looking.core.asked() | looking.core.imported() == {"2"}
+
+    def test_what_old_code_writes_into_its_module_stays_there(self, looking: Looking) -> None:
+        flow = looking.core.writes()
+        assert next(flow) == "written"
+        looking.core.C = "1"
+        looking.apply("2")
+        assert next(flow) == "written"
+        assert looking.core.C == "2"
+
+    def test_are_a_mapping_like_any_other(self, looking: Looking) -> None:
+        flow = looking.core.others()
+        next(flow)
+        looking.apply("2")
+        assert next(flow) == (False, None, True, True, True, True, True, True)
+
+    def test_are_those_of_the_process_once_nothing_old_is_left(self, looking: Looking) -> None:
+        flow, old = looking.core.rows(), vars(looking.core)
+        next(flow)
+        rollout = looking.apply("2")
+        view, known = old["sys"], old["known"]
+        assert view is not sys
+        del flow
+        assert rollout.drained.wait(20)
+        assert view.modules[looking.core.__name__] is looking.core
+        assert known[looking.core.__name__] is looking.core
+        assert vars(looking.core)["sys"] is sys
+        looking.patcher.rollback()
+        assert vars(looking.core)["sys"] is sys
 
 
 class TestDrain:

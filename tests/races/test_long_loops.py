@@ -22,9 +22,10 @@ pytestmark = pytest.mark.threads
 SOURCE = """
 import functools
 
-def helper({more}n): return "{v}"
+def helper({more}n, version="{v}"): return version
 @functools.lru_cache
 def cached({more}n): return "{v}"
+part = functools.partial(helper, {pass_}1, version="{v}")
 
 class Tool:
     def __init__(self, {more}n): self.made = "{v}"
@@ -34,11 +35,11 @@ class Tool:
 
 def rows():
     while True:
-        yield {{*Tool({pass_}1).step({pass_}1), helper({pass_}1), cached({pass_}1), Tool({pass_}1).price}}
+        yield {{*Tool({pass_}1).step({pass_}1), helper({pass_}1), cached({pass_}1), Tool({pass_}1).price, part()}}
 
 def unchanged(arguments):
     while True:
-        yield helper(*arguments())
+        yield "".join({{helper(*arguments()), cached(*arguments()), part()}})
 """
 
 WARM, MORE = 20, 40

@@ -59,6 +59,22 @@ def attributes(holder):
     while True:
         yield tag, holder.step(), holder.show(), holder.shown
 
+def raw(holder): return holder.step()
+def other(holder): return holder.show()
+part, assigned = functools.partial(raw), functools.lru_cache(other)
+
+def wrapped(holder):
+    tag = "{v}"
+    while True:
+        yield tag, part(holder), assigned(holder)
+        assigned.cache_clear()
+
+def held(holder):
+    tag, mine, cache = "{v}", part, assigned
+    while True:
+        yield tag, mine(holder), cache(holder)
+        cache.cache_clear()
+
 def sent(holder):
     tag = "{v}"
     while True:
@@ -76,7 +92,7 @@ def core(make_package: Callable[..., ModuleType]) -> Any:
     return importlib.import_module(f"{make_package({'core.py': text(1)}).__name__}.core")
 
 
-@pytest.mark.parametrize("name", ["operators", "aliases", "attributes"])
+@pytest.mark.parametrize("name", ["operators", "aliases", "attributes", "wrapped", "held"])
 @pytest.mark.parametrize("handover", [0, 0.2])
 def test_goes_on_with_the_old(core: Any, name: str, handover: float) -> None:
     loop = getattr(core, name)(core.Lock() if name == "operators" else core.Holder())
