@@ -148,14 +148,17 @@ def size_of(path: Path) -> int:
 
 
 GROUPS = 6
-"""Into how many processes the tests go that need none of their own; half as many where less is run. Each takes seconds
-to start."""
+"""Into how many processes the tests go that need none of their own; a third as many where less is run. Each takes
+seconds to start."""
 
 EVERY_NTH_POINT = 10
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
-SLOW_TURNS = 5
+SLOW_TURNS = 6
 """The tests that take seconds, marked `slow` or named in `tests/slow.txt`, run in turn: a share of them each day."""
+
+THIRDS = 3
+"""What does not depend on the interpreter runs in thirds, a third each day; and so does the rest, on all but one."""
 
 ONCE = (
     *("adapters", "crash", "hostile", "property", "races/test_requests.py"),
@@ -173,16 +176,6 @@ ONCE = (
 in processes of their own. What is left depends on the interpreter: frames, code, functions, classes, calls in flight.
 `nox -s everywhere` runs all tests on all interpreters."""
 
-IN_TURN = (
-    *("test_growth.py", "test_keep.py", "test_late_modules.py", "test_namespaces.py", "test_optional.py"),
-    *("test_overwritten.py", "test_patch.py", "test_patch_folders.py", "test_patch_manifest.py"),
-    *("test_patch_requirements.py", "test_patch_sources.py", "test_patch_unsafe_wheels.py", "test_patch_wheels.py"),
-    *("test_paths.py", "test_session.py", "test_standins.py", "test_swap_classes.py", "test_swap_enums.py"),
-    *("test_swap_fields.py", "test_swap_redirection.py", "test_swap_references.py", "test_swap_slots.py"),
-    *("test_sysview.py", "test_weak_points.py", "test_young.py"),
-)
-"""What runs on the others in turn, some files each day."""
-
 FIRST_ON_PYODIDE = ("cpython", "test_definitions.py", "test_forwarding.py", "test_closures.py", "test_swap_modules.py")
 """What always runs there; of the rest that depends on the interpreter, some files in turn."""
 
@@ -190,13 +183,12 @@ TOGETHER = ("attrs", "click", "discovery", "ordering", "overlay", "route", "type
 """Adapters whose tests take less time than a process to start, and whose frameworks are small."""
 
 
-def suite(*, once: bool, groups: int, turn: int = 0) -> list[list[Path]]:
+def suite(*, once: bool, groups: int) -> list[list[Path]]:
     """The suite in parts, the longest first, so that no core waits for it at the end. A process runs each.
 
     Arguments:
         once: with what is run on one interpreter only.
         groups: into how many processes the tests go that need none of their own.
-        turn: whose turn it is of what is run in turn where not everything is run.
 
     Staging looks at every module of the process, the tests among them, and a process imports what any of its tests
     imports: frameworks, HTTP clients, hypothesis. All tests in one process would take half as long again.
@@ -204,8 +196,7 @@ def suite(*, once: bool, groups: int, turn: int = 0) -> list[list[Path]]:
     folder = ROOT / "tests"
     # The examples have a session of their own, and so have the minutes of stress; Pyodide is another interpreter.
     elsewhere = [folder / "test_docs.py", folder / "stress", folder / "pyodide"]
-    others_turn = [name for number, name in enumerate(IN_TURN) if number % SLOW_TURNS != turn - 1]
-    elsewhere += [] if once else [folder / name for name in (*ONCE, *others_turn)]
+    elsewhere += [] if once else [folder / name for name in ONCE]
     longest = folder / "every_point"  # some thousand swaps, told by few lines
     apart = [folder / name for name in ("property", "hostile", "test_watching.py", "test_demo.py", "test_shop.py")]
     apart = [path for path in apart if path not in elsewhere]
@@ -334,7 +325,7 @@ def floors(session: nox.Session) -> None:
 
 @nox.session(python=list(FOUND))
 def tests(session: nox.Session) -> None:
-    """The test suite: all of it on one interpreter, and what depends on it on the others; slow tests in turn."""
+    """The test suite, in turn but for what depends on the interpreter on one of them: see CONTRIBUTING."""
     install_wheel(session, "demo", "test")
     chosen = ("-m", "not stress")
     if session.posargs:
@@ -343,9 +334,11 @@ def tests(session: nox.Session) -> None:
     whole = session.python == MAIN
     turn = turn_of(session)
     session.env["HOTSWAP_SLOW_SHARE"] = f"{turn}/{SLOW_TURNS}"
+    session.env["HOTSWAP_SHARE"] = f"{(turn + list(FOUND).index(str(session.python))) % THIRDS + 1}/{THIRDS}"
+    session.env["HOTSWAP_SHARED"] = os.pathsep.join(ONCE if whole else (".",))
     if not whole:
         session.env["HOTSWAP_EVERY_NTH_POINT"] = str(EVERY_NTH_POINT)
-    run_suite(session, suite(once=whole, groups=GROUPS if whole else GROUPS // 2, turn=turn), slow=whole)
+    run_suite(session, suite(once=whole, groups=GROUPS if whole else GROUPS // 3), slow=whole)
 
 
 @nox.session(python=list(FOUND))

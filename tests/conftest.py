@@ -83,29 +83,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before the markers are asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of `slow.txt`, and leave out those of another turn: see `turn_of` in the noxfile.
+    """Mark the tests of `slow.txt`, and leave out those whose turn it is not: see the session `tests` in the noxfile.
 
-    What is told by its whole file is not divided: `every_point` takes a share of its points. Of the tests of adapters
-    there are so many that every other one runs.
+    The points of `every_point` are run: it takes a share of them itself.
     """
     here = Path(__file__).parent
     listed = frozenset((here / "slow.txt").read_text(encoding="utf-8").split())
-    turn, turns = map(int, os.environ.get("HOTSWAP_SLOW_SHARE", "1/1").split("/"))
+    slow = _share("HOTSWAP_SLOW_SHARE")
+    share = _share("HOTSWAP_SHARE")
+    shared = [here / name for name in os.environ.get("HOTSWAP_SHARED", "").split(os.pathsep) if name]
     others = []
     for item in items:
-        name = item.nodeid.partition("[")[0].partition("tests/")[2]
-        if name in listed:
+        name = item.nodeid.partition("tests/")[2]
+        if name.partition("[")[0] in listed:
             item.add_marker("slow")
-        place = zlib.crc32(item.nodeid.partition("tests/")[2].encode())
+        if item.path.is_relative_to(here / "every_point"):
+            continue
         if item.get_closest_marker("slow"):
-            if place % turns != turn - 1 and not item.path.is_relative_to(here / "every_point"):
-                others.append(item)
-        elif turns > 1 and place % 2 != turn % 2 and item.path.is_relative_to(here / "adapters"):
+            part, parts = slow
+        elif any(item.path.is_relative_to(path) for path in shared):
+            part, parts = share
+        else:
+            continue
+        if zlib.crc32(name.encode()) % parts != part - 1:
             others.append(item)
     if others:
         config.hook.pytest_deselected(items=others)
         gone = {*map(id, others)}
         items[:] = [item for item in items if id(item) not in gone]
+
+
+def _share(variable: str) -> tuple[int, int]:
+    """Which part of the tests is run, and of how many."""
+    part, parts = map(int, os.environ.get(variable, "1/1").split("/"))
+    return part, parts
 
 
 def pytest_collection_finish() -> None:

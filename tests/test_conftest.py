@@ -56,6 +56,17 @@ class TestSlow:
         text = (Path(__file__).parent / path).read_text(encoding="utf-8")
         assert all(re.search(rf"\b(class|def) {place}\b", text) for place in places)
 
+    def test_each_third_of_what_is_shared_is_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        here = Path(__file__).parent
+        names = [f"tests/adapters/test_click.py::test_{number}" for number in range(60)]
+        names += [f"tests/test_keep.py::test_{number}" for number in range(60)]
+        monkeypatch.setenv("HOTSWAP_SHARED", "adapters")
+        ran: list[str] = []
+        for third in (1, 2, 3):
+            monkeypatch.setenv("HOTSWAP_SHARE", f"{third}/3")
+            ran += self.left([(name, here / name.partition("/")[2].partition("::")[0]) for name in names])
+        assert sorted(ran) == sorted([*names[:60], *3 * names[60:]])
+
     def test_each_turn_is_another_share(self) -> None:
         """And none is left out: of the turns together, each test is in one."""
         names = {turn: self.chosen(f"{turn}/3") for turn in (1, 2, 3)}
@@ -63,11 +74,20 @@ class TestSlow:
         assert len({*names[1], *names[2], *names[3]}) == sum(map(len, names.values()))
         assert {*names[1], *names[2], *names[3]} == {*self.chosen("1/1")}
 
+    @classmethod
+    def chosen(cls, share: str) -> list[str]:
+        listed = "tests/races/test_hidden_calls.py::test_each_kind_is_waited_for"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HOTSWAP_SLOW_SHARE", share)
+            return cls.left([(f"{listed}[{number}]", Path()) for number in range(50)])
+
     @staticmethod
-    def chosen(share: str) -> list[str]:
+    def left(tests: list[tuple[str, Path]]) -> list[str]:
+        """Which of some tests are run, as the environment has it."""
+
         class Item:
-            def __init__(self, nodeid: str) -> None:
-                self.nodeid, self.path, self.slow = nodeid, Path(nodeid), False
+            def __init__(self, nodeid: str, path: Path) -> None:
+                self.nodeid, self.path, self.slow = nodeid, path, False
 
             def add_marker(self, name: str) -> None:
                 self.slow = name == "slow"
@@ -80,11 +100,8 @@ class TestSlow:
                 self.hook = self
 
             def pytest_deselected(self, items: list[Any]) -> None:
-                assert items or share == "1/1"
+                assert items
 
-        listed = "tests/races/test_hidden_calls.py::test_each_kind_is_waited_for"
-        items: list[Any] = [Item(f"{listed}[{number}]") for number in range(50)]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("HOTSWAP_SLOW_SHARE", share)
-            pytest_collection_modifyitems(Config(), items)  # type: ignore[arg-type]  # it has what is asked for
+        items: list[Any] = [Item(*test) for test in tests]
+        pytest_collection_modifyitems(Config(), items)  # type: ignore[arg-type]  # it has what is asked for
         return [item.nodeid for item in items]
