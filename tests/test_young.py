@@ -77,6 +77,21 @@ class TestWindow:
             assert not gc.isenabled()
         assert gc.isenabled()
 
+    def test_no_collection_is_made_beside_it(self) -> None:
+        """Another thread may make something between the callback that notes what is young and the collection."""
+        collections: list[str] = []
+        with watch_young() as outer:
+            gc.callbacks.append(lambda phase, _: collections.append(phase))
+            try:
+                first = Made()
+                with watch_young() as inner:
+                    second = Made()
+            finally:
+                gc.callbacks.pop()
+        assert collections == []
+        assert made(outer.objects) == {id(first), id(second)}
+        assert made(inner.objects) == {id(second)}
+
     @pytest.mark.threads
     def test_of_two_threads(self) -> None:
         both = threading.Barrier(2, timeout=30)

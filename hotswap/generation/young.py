@@ -48,6 +48,8 @@ class Young:
         self.objects: list[object] | None = None
         self.tuples: set[int] = set()
         self.noted: list[object] = []
+        self.before: list[object] = []
+        """What another window had seen when this one was opened; kept, so that no new object gets the place of one."""
 
 
 class _Windows:
@@ -66,8 +68,11 @@ class _Windows:
                 self._collecting = collector.is_wanted()
                 if not self._collecting and gc.get_freeze_count() >= _FROZEN_AT_START:
                     return
-            if self._collecting:
-                gc.collect(0)  # what other windows have seen is noted by the callback
+            if self._collecting and first:
+                gc.collect(0)
+            elif self._collecting:
+                # Not collected: what another thread makes between the callback and the collection would be lost.
+                young.before, _ = collector.known_objects(0)
             self._open.append(young)
             if first and self._collecting:
                 gc.callbacks.append(self._note)
@@ -83,7 +88,9 @@ class _Windows:
                 found, tuples = collector.known_objects(0 if self._collecting else None)
                 found += young.noted
                 young.noted.clear()
-                young.objects = list({id(o): o for o in found}.values())
+                before = {*map(id, young.before)}
+                young.objects = list({id(o): o for o in found if id(o) not in before}.values())
+                young.before.clear()
                 young.tuples.update(tuples)
             finally:
                 self._open.remove(young)
