@@ -172,8 +172,8 @@ ONCE = (
     *("test_tables.py", "test_trust.py", "test_trust_minisign.py", "test_verification_limits.py"),
     *("test_watch_forks.py", "test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
 )
-"""What runs on one interpreter, and not on Pyodide: frameworks, files, the log, what is decided about a patch, programs
-in processes of their own. What is left depends on the interpreter: frames, code, functions, classes, calls in flight.
+"""What runs on one interpreter, and not on Pyodide: files, the log, what is decided about a patch, programs in processes
+of their own; and frameworks, which run on each interpreter, but in thirds. What is left depends on the interpreter: frames, code, functions, classes, calls in flight.
 `nox -s everywhere` runs all tests on all interpreters."""
 
 FIRST_ON_PYODIDE = ("cpython", "test_definitions.py", "test_forwarding.py", "test_closures.py", "test_swap_modules.py")
