@@ -173,8 +173,8 @@ ONCE = (
     *("test_watch_forks.py", "test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
 )
 """What runs on one interpreter, and not on Pyodide: files, the log, what is decided about a patch, programs in processes
-of their own; and frameworks, which run on each interpreter, but in thirds. What is left depends on the interpreter: frames, code, functions, classes, calls in flight.
-`nox -s everywhere` runs all tests on all interpreters."""
+of their own; and frameworks, which run on each interpreter, in thirds. What is left depends on the interpreter: frames,
+code, functions, classes, calls in flight. `nox -s everywhere` runs all tests on all interpreters."""
 
 FIRST_ON_PYODIDE = ("cpython", "test_definitions.py", "test_forwarding.py", "test_closures.py", "test_swap_modules.py")
 """What always runs there; of the rest that depends on the interpreter, some files in turn."""
