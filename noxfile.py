@@ -172,9 +172,9 @@ ONCE = (
     *("test_tables.py", "test_trust.py", "test_trust_minisign.py", "test_verification_limits.py"),
     *("test_watch_forks.py", "test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
 )
-"""What runs on one interpreter, and not on Pyodide: files, the log, what is decided about a patch, programs in processes
-of their own; and frameworks, which run on each interpreter, in thirds. What is left depends on the interpreter: frames,
-code, functions, classes, calls in flight. `nox -s everywhere` runs all tests on all interpreters."""
+"""What runs on one interpreter, and not on Pyodide: files, the log, what is decided about a patch, programs of their
+own; and frameworks, which run on each interpreter, in thirds. What is left depends on the interpreter: frames, code,
+functions, classes, calls in flight. `nox -s everywhere` runs all tests on all interpreters."""
 
 FIRST_ON_PYODIDE = ("cpython", "test_definitions.py", "test_forwarding.py", "test_closures.py", "test_swap_modules.py")
 """What always runs there; of the rest that depends on the interpreter, some files in turn."""
