@@ -325,7 +325,7 @@ def floors(session: nox.Session) -> None:
 
 @nox.session(python=list(FOUND))
 def tests(session: nox.Session) -> None:
-    """The test suite, in turn but for what depends on the interpreter on one of them: see CONTRIBUTING."""
+    """The test suite, most of it in turn: docs/explanation/testing.md has which tests run where."""
     install_wheel(session, "demo", "test")
     chosen = ("-m", "not stress")
     if session.posargs:

@@ -21,15 +21,9 @@ from functools import partial
 
 from hotswap import clock, events
 from hotswap.rollout import Rollout
-from hotswap.swap import Drain, Settling
+from hotswap.swap import Drain, Settling, pauses
 
 __all__ = ["Handover"]
-
-_FIRST_LOOK = 1.0
-"""Seconds until calls are looked for the first time; each look comes after twice the time of the one before."""
-
-_LONGEST_PAUSE = 600.0
-"""Seconds between two looks at most: a look passes over the heap, and what has ended unseen keeps forks in place."""
 
 
 class Handover:
@@ -55,7 +49,8 @@ class Handover:
         # Weakly: nobody wants them any more once the calls have drained.
         self._drain, self._settling = weakref.ref(drain), weakref.ref(settling)
         self._until = None if seconds is None else time.monotonic() + seconds
-        self._pause = _FIRST_LOOK
+        self._pauses = pauses()
+        self._pause = next(self._pauses)
         self._alarm: clock.Alarm | None = None
         self._is_narrow = False
 
@@ -97,7 +92,7 @@ class Handover:
             if not settling.cancelled:
                 self._tell(*self._hand_over(drain, settling))
         else:
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._pause = next(self._pauses)
             with self._change:
                 drain.let_go_of_unused()
                 self._narrow(drain, settling)

@@ -16,13 +16,13 @@ from hotswap.generation.kept import keep, registry
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at
 from hotswap.generation.loading import Candidate
-from hotswap.generation.old_sys import OldSys, seen_through
+from hotswap.generation.old_sys import OldSys
 from hotswap.generation.paths import added_places, with_places
 from hotswap.generation.selection import PLACE, Selection, changed_modules, is_place, removed_modules, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
 from hotswap.generation.shelter import sheltered
 from hotswap.generation.standing import epochs, standing
-from hotswap.generation.sysview import SysView
+from hotswap.generation.sysview import SysView, seen_through
 from hotswap.generation.young import Young, detach, reachable, watch_young
 
 __all__ = [

@@ -17,9 +17,9 @@ from typing import Any
 
 from hotswap.generation.belonging import asking, between, world_of
 from hotswap.generation.isolation import World
-from hotswap.generation.sysview import Modules, SysView
+from hotswap.generation.sysview import LikeSys
 
-__all__ = ["OldModules", "OldSys", "seen_through"]
+__all__ = ["OldModules", "OldSys"]
 
 between.add(id(globals()))
 
@@ -95,7 +95,7 @@ class OldModules(MutableMapping[str, Any]):
         return repr(self.copy())
 
 
-class OldSys(ModuleType):
+class OldSys(LikeSys):
     """`sys`, but for `modules`, to old code.
 
     Arguments:
@@ -104,25 +104,9 @@ class OldSys(ModuleType):
 
     def __init__(self, world: World) -> None:
         super().__init__("sys")
-        ModuleType.__getattribute__(self, "__dict__")["_hotswap"] = OldModules(world)
+        ModuleType.__getattribute__(self, "__dict__")["_hotswap"] = ("sys", OldModules(world))
 
     def __getattribute__(self, attribute: str) -> Any:
         if attribute == "modules":
-            return ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
+            return ModuleType.__getattribute__(self, "__dict__")["_hotswap"][1]
         return getattr(sys, attribute)
-
-    def __setattr__(self, attribute: str, value: Any) -> None:
-        setattr(sys, attribute, value)
-
-    def __delattr__(self, attribute: str) -> None:
-        delattr(sys, attribute)
-
-    def __dir__(self) -> list[str]:
-        return dir(sys)
-
-
-def seen_through(value: Any) -> Any:
-    """Return what a candidate's view of `sys` or `sys.modules` stands for once it is live; anything else itself."""
-    if type(value) is SysView:
-        return sys
-    return sys.modules if type(value) is Modules else value

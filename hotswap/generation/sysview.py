@@ -28,7 +28,7 @@ from hotswap.generation.isolation import GONE
 if TYPE_CHECKING:
     from hotswap.generation.candidate_world import CandidateWorld
 
-__all__ = ["Modules", "SysView", "entries", "looked_up_in", "restore"]
+__all__ = ["LikeSys", "Modules", "SysView", "entries", "looked_up_in", "restore", "seen_through"]
 
 _READERS = ("annotationlib", "dataclasses", "enum", "inspect", "typing")
 """The modules that look into `sys.modules` for whoever calls them."""
@@ -105,7 +105,20 @@ class Modules(MutableMapping[str, Any]):
         return repr(dict(self))
 
 
-class SysView(ModuleType):
+class LikeSys(ModuleType):
+    """Passes for `sys`: what is written to it is written there. What it shows of it, each kind says for itself."""
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        setattr(sys, attribute, value)
+
+    def __delattr__(self, attribute: str) -> None:
+        delattr(sys, attribute)
+
+    def __dir__(self) -> list[str]:
+        return dir(sys)
+
+
+class SysView(LikeSys):
     """`sys`, but for `modules`, as long as the candidate that imported it is not live."""
 
     def __init__(self, world: CandidateWorld) -> None:
@@ -120,17 +133,8 @@ class SysView(ModuleType):
             return {**facts, "modules": world.modules} if not world.live else facts
         return getattr(sys, attribute)
 
-    def __setattr__(self, attribute: str, value: Any) -> None:
-        setattr(sys, attribute, value)
 
-    def __delattr__(self, attribute: str) -> None:
-        delattr(sys, attribute)
-
-    def __dir__(self) -> list[str]:
-        return dir(sys)
-
-
-class _StandIn(ModuleType):
+class _StandIn(LikeSys):
     """`sys` for the standard library; `modules` depends on the thread that asks."""
 
     def __getattribute__(self, attribute: str) -> Any:
@@ -140,8 +144,12 @@ class _StandIn(ModuleType):
                 return world.modules
         return getattr(sys, attribute)
 
-    def __setattr__(self, attribute: str, value: Any) -> None:
-        setattr(sys, attribute, value)
+
+def seen_through(value: Any) -> Any:
+    """Return what a candidate's view of `sys` or `sys.modules` stands for once it is live; anything else itself."""
+    if type(value) is SysView:
+        return sys
+    return sys.modules if type(value) is Modules else value
 
 
 _loading: dict[int, CandidateWorld] = {}

@@ -4,7 +4,7 @@ from hotswap.swap.adapting import Adapter, Facts
 from hotswap.swap.audit import Leftover
 from hotswap.swap.calls import CallInFlight
 from hotswap.swap.contents import Kept
-from hotswap.swap.drain import Drain
+from hotswap.swap.drain import Drain, pauses
 from hotswap.swap.importers import Importers
 from hotswap.swap.left import Left
 from hotswap.swap.lineage import Lineage, Reference
@@ -41,4 +41,5 @@ __all__ = [
     "Undone",
     "Writes",
     "migrate",
+    "pauses",
 ]

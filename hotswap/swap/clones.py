@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 from collections.abc import Container, Iterable, Mapping
 from types import CellType, CodeType, FunctionType
@@ -12,7 +11,7 @@ from hotswap.generation import gate, seen_through, worlds
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.forwarding import code_of, facade, identity_of, identity_ops, target_of, ways_of
-from hotswap.swap.parts import LRU_CACHE, cell_contents
+from hotswap.swap.parts import LRU_CACHE, cell_contents, functions_behind
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.ways import PrivateWays
 
@@ -72,18 +71,8 @@ def leave(
 
 def _is_wrapper(value: Any, codes: Container[int]) -> bool:
     """Whether an attribute of a class is, or has in it, a function that holds one of ours in a cell."""
-    kind = type(value)
-    if kind in (staticmethod, classmethod):
-        return _is_wrapper(value.__func__, codes)
-    if kind is property:
-        return any(_is_wrapper(one, codes) for one in (value.fget, value.fset, value.fdel))
-    if kind is functools.cached_property:
-        return _is_wrapper(value.func, codes)
-    if kind is LRU_CACHE:
-        return _is_wrapper(value.__wrapped__, codes)
-    if kind is not FunctionType:
-        return False
-    return any(id(cell_contents(cell)) in codes for cell in value.__closure__ or ())
+    cells = (cell for function in functions_behind(value) for cell in function.__closure__ or ())
+    return any(id(cell_contents(cell)) in codes for cell in cells)
 
 
 def lead_back(settling: Settling) -> list[FunctionType]:

@@ -29,7 +29,7 @@ from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.stacks import Stacks
 
-__all__ = ["Cloning", "Drain", "OldWorld", "copy_outside", "drain_of"]
+__all__ = ["Cloning", "Drain", "OldWorld", "copy_outside", "drain_of", "pauses"]
 
 
 class OldWorld(World):
@@ -131,6 +131,8 @@ class OldWorld(World):
         if name not in self.own:
             __import__(name)
 
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 600.0
 
 _armed: set[Drain] = set()
 """The drains that wait: nothing else keeps them, as their world may leave the registry before the last call ends."""
@@ -354,6 +356,17 @@ class Drain:
                 return
             _armed.discard(self)
             then()
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each look for calls that have ended unseen, since somebody holds what they ran.
+
+    It passes over the heap, so it comes ever more seldom; but what is not noticed keeps forks in place.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _parents(name: str) -> Iterator[str]:

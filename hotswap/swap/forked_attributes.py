@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from hotswap import walk
 from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
+from hotswap.swap.parts import function_of
 from hotswap.swap.ways import Ways, caller, looked_through
 
 __all__ = ["Attribute", "attribute_of", "cloned", "is_forked"]
@@ -77,7 +78,7 @@ class Attribute(walk.Fork):
                 # Old code may take it to unsubscribe what it, or its predecessor, has subscribed.
                 if kind is not staticmethod:
                     bound = (type(o) if owner is None else owner) if kind is classmethod else o
-                    held = self._held.setdefault(id(value), _Held(_function(value), _function(lasting)))
+                    held = self._held.setdefault(id(value), _Held(function_of(value), function_of(lasting)))
                     return MethodType(held, bound)
             else:
                 value = lasting
@@ -95,7 +96,7 @@ class Attribute(walk.Fork):
         kind = type(value)
         if kind is not type(aim) or kind not in _KEPT or is_called_at_once(frame, self.name):
             return None
-        made, standing = _function(value), _function(aim)
+        made, standing = function_of(value), function_of(aim)
         if type(made) is not FunctionType or type(standing) is not FunctionType:
             return None
         leads = ways_of(standing.__code__)
@@ -150,10 +151,6 @@ class DataAttribute(Attribute):
 
 _KEPT = (FunctionType, classmethod, staticmethod)
 """What a class has under a name, and gives a function or a bound method for, which somebody may keep."""
-
-
-def _function(value: Any) -> Any:
-    return value if type(value) is FunctionType else value.__func__
 
 
 class _Held:

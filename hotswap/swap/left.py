@@ -19,7 +19,7 @@ from hotswap import clock
 from hotswap.session import Mark
 from hotswap.swap.adrift import strays
 from hotswap.swap.begun import outlasting
-from hotswap.swap.drain import Drain
+from hotswap.swap.drain import Drain, pauses
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.releasing import settle
@@ -29,9 +29,6 @@ __all__ = ["Left", "Runs"]
 
 Runs = Iterable[tuple[FunctionType, FunctionType]]
 """The functions of a candidate, each with the one that runs its code."""
-
-_FIRST, _LAST = 1.0, 600.0
-"""Seconds to the first look for calls that have ended unseen, and at most to the next one: it passes over the heap."""
 
 
 class Left:
@@ -54,7 +51,7 @@ class Left:
         self._nested, self._later = nested, later
         self._drain = Drain((), self._ended)
         self._is_awaited, self._nested_too = False, True
-        self._pause = _FIRST
+        self._pauses = pauses()
         self._alarm: clock.Alarm | None = None
 
     def begin(self) -> bool:
@@ -97,11 +94,10 @@ class Left:
 
     def _ask(self) -> None:
         # A debugger, coverage, or whoever keeps a traceback, holds code that nobody runs any more.
-        self._alarm = clock.after(self._pause, lambda: self._later(self._look_for_unused))
+        self._alarm = clock.after(next(self._pauses), lambda: self._later(self._look_for_unused))
 
     def _look_for_unused(self) -> None:
         if not self.junction.over:
-            self._pause = min(2 * self._pause, _LAST)
             self._drain.let_go_of_unused()
             self._ask()
 

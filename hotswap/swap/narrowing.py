@@ -11,7 +11,6 @@ that it has itself. One that is made up at run time, or that stands in a registr
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
@@ -20,7 +19,7 @@ from hotswap import walk
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.fronts import Front
 from hotswap.swap.lineage import Reference
-from hotswap.swap.parts import LRU_CACHE
+from hotswap.swap.parts import functions_behind
 from hotswap.swap.releasing import release
 from hotswap.swap.sharing import named
 from hotswap.swap.ways import Junction
@@ -120,19 +119,7 @@ def _is_special(name: str) -> bool:
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
-    """The functions that run when something is called, or asked for as an attribute of a class."""
-    if type(value) is FunctionType:
-        yield value
-    elif type(value) in (staticmethod, classmethod):
-        yield from _functions_in(value.__func__)
-    elif type(value) is property:
-        yield from (part for part in (value.fget, value.fset, value.fdel) if type(part) is FunctionType)
-    elif type(value) is functools.cached_property or type(value) is functools.partial:
-        yield from _functions_in(value.func)
-    elif type(value) is LRU_CACHE:
-        yield from _functions_in(value.__wrapped__)
-    elif type(value) is Front:
-        yield from _functions_in(value.ways.value)
+    return functions_behind(value.ways.value if type(value) is Front else value)
 
 
 def _names_of(value: Any) -> Iterator[str]:

@@ -21,6 +21,7 @@ __all__ = [
     "cell_contents",
     "defining_names_first",
     "function_of",
+    "functions_behind",
     "functions_of",
     "is_empty",
     "leads_to",
@@ -72,6 +73,22 @@ def functions_of(
 def function_of(value: Any) -> Any:
     """The function of a method in a class: itself, or that of a static or class method."""
     return value if type(value) is FunctionType else value.__func__
+
+
+def functions_behind(value: Any) -> Iterator[FunctionType]:
+    """The functions that run when something is called, or asked for as an attribute of a class."""
+    kind = type(value)
+    if kind is FunctionType:
+        yield value
+    elif kind in (staticmethod, classmethod):
+        yield from functions_behind(value.__func__)
+    elif kind is property:
+        for part in (value.fget, value.fset, value.fdel):
+            yield from functions_behind(part)
+    elif kind in (functools.cached_property, functools.partial):
+        yield from functions_behind(value.func)
+    elif kind is LRU_CACHE:
+        yield from functions_behind(value.__wrapped__)
 
 
 def by_own_name(functions: Iterator[tuple[str, FunctionType]]) -> dict[tuple[str, str], FunctionType]:

@@ -112,7 +112,7 @@ class Redirection:
         what it leads to.
         """
         if type(value) in _VIEWS:
-            name = "sys" if type(value) is OldSys else ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
+            name = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
             return self.modules.get(name) or sys.modules.get(name, value)
         found = self.twins.get(id(value)) or self._wrappers.get(id(value))
         if found is not None and found[0] is value:

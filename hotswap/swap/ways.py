@@ -125,13 +125,11 @@ class Junction:
 
     def fork(self, function: FunctionType) -> None:
         """Note a function that is a fork of this generation, as long as somebody holds it."""
-        functions, key = self.functions, id(function)
-        functions[key] = Reference(function, lambda _: functions.pop(key, None))
+        _refer(self.functions, function)
 
     def front(self, front: Any) -> None:
         """Note what stands in the globals of an earlier generation and gives what is of this one, too."""
-        fronts, key = self.fronts, id(front)
-        fronts[key] = Reference(front, lambda _: fronts.pop(key, None))
+        _refer(self.fronts, front)
 
     def share(self, code: CodeType, function: FunctionType) -> None:
         """Note code of a function of a module that stays: whoever runs it has begun on this generation."""
@@ -254,6 +252,11 @@ class Apart(Junction):
     def end(self) -> None:
         """Note that nobody is on it any more."""
         self.standing.discard(self)
+
+
+def _refer(known: dict[int, Reference], o: Any) -> None:
+    key = id(o)
+    known[key] = Reference(o, lambda _: known.pop(key, None))
 
 
 def _note(known: dict[int, weakref.ref[CodeType]], code: CodeType) -> None:

@@ -15,12 +15,9 @@ import stat
 from collections.abc import Iterator
 
 from hotswap.errors import TrustError
-from hotswap.trust.ownership import Owners
+from hotswap.trust.ownership import MOST_LINKS, Owners
 
 __all__ = ["Links"]
-
-_MOST = 40
-"""Links that are followed for one file; as many as Linux follows."""
 
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -59,7 +56,7 @@ class Links:
                 facts = os.stat(part, dir_fd=passed[-1], follow_symlinks=False)
                 if stat.S_ISLNK(facts.st_mode):
                     links += 1
-                    if links > _MOST:
+                    if links > MOST_LINKS:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), shown)
                     if self._owners is not None:
                         self._owners.check_owner(facts, f"the link {part} to which {shown} leads")

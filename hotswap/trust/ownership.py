@@ -16,7 +16,7 @@ from typing import Literal
 
 from hotswap.errors import HotswapError, TrustError
 
-__all__ = ["SUPPORTED", "Owners", "Writers", "open_to_everybody", "owners_of", "require_support"]
+__all__ = ["MOST_LINKS", "SUPPORTED", "Owners", "Writers", "open_to_everybody", "owners_of", "require_support"]
 
 Writers = Literal["owner", "group", "everybody"]
 
@@ -25,8 +25,8 @@ SUPPORTED = hasattr(os, "geteuid") and hasattr(os, "O_NOFOLLOW") and os.open in 
 
 _FORBIDDEN = {"owner": stat.S_IWGRP | stat.S_IWOTH, "group": stat.S_IWOTH, "everybody": 0}
 
-_MOST_LINKS = 40
-"""As many as Linux follows."""
+MOST_LINKS = 40
+"""Links that are followed on one way; as many as Linux follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def _way(directory: Path) -> list[tuple[Path, os.stat_result]]:
             path /= part
             continue
         links += 1
-        if links > _MOST_LINKS:
+        if links > MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(directory))
         target = (path / part).readlink()
         path = Path(target.anchor) if target.is_absolute() else path

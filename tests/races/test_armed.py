@@ -18,7 +18,7 @@ import structlog
 
 import hotswap
 from hotswap import Patch, Patcher, State, StateError, walk
-from hotswap.swap import left
+from hotswap.swap import drain
 from hotswap.swap.ways import Apart
 from tests.races.test_sessions import API, everything, text
 from tests.races.threads import Crowd, forks_go
@@ -933,7 +933,7 @@ class TestCallsOnTheCandidateOf:
         armed.rollout = armed.patcher.stage(armed.patch("3", more=False))
 
     def test_code_that_somebody_holds_is_not_waited_for(self, armed: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(left, "_FIRST", 0.01)
+        monkeypatch.setattr(drain, "_FIRST_PAUSE", 0.01)
         with armed.rollout.preview():
             flight = armed.core.counted()
             next(flight)
