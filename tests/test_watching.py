@@ -1677,7 +1677,7 @@ class TestStarting:
         with pytest.raises(HotswapError, match="interval"):
             Watch(apply, drops, interval)
 
-    @pytest.mark.skipif(os.name == "nt", reason="modes")
+    @pytest.mark.skipif(os.name == "nt", reason="there are no such modes")
     @pytest.mark.parametrize("above", [False, True])
     @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755])
     def test_warns_where_everybody_may_write_and_no_policy_says_anything(

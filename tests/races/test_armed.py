@@ -741,7 +741,8 @@ class TestCallsOnTheCandidate:
 
     @pytest.mark.parametrize("name", ["waits", "starts"])
     def test_of_threads(self, armed: Jobs, how: str, end: str, name: str) -> None:
-        begun, event, out = threading.Event(), threading.Event(), []  # type: ignore[var-annotated]
+        begun, event = threading.Event(), threading.Event()
+        out: list[set[str]] = []
         with armed.on_it(how):
             thread = threading.Thread(
                 target=contextvars.copy_context().run, args=(getattr(armed.core, name), begun, event, out)
