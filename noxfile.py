@@ -154,11 +154,9 @@ seconds to start."""
 EVERY_NTH_POINT = 10
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
-SLOW_TURNS = 6
-"""The tests that take seconds, marked `slow` or named in `tests/slow.txt`, run in turn: a share of them each day."""
-
-THIRDS = 3
-"""What does not depend on the interpreter runs in thirds, a third each day; and so does the rest, on all but one."""
+TURNS = 6
+"""What takes seconds (marked `slow`, or named in `tests/slow.txt`), what does not depend on the interpreter, and all of
+what runs on more than one of them, runs in turn: a share of it each day."""
 
 ONCE = (
     *("adapters", "crash", "hostile", "property", "races/test_requests.py"),
@@ -173,7 +171,7 @@ ONCE = (
     *("test_watch_forks.py", "test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
 )
 """What runs on one interpreter, and not on Pyodide: files, the log, what is decided about a patch, programs of their
-own; and frameworks, which run on each interpreter, in thirds. What is left depends on the interpreter: frames, code,
+own; and frameworks, which run on each interpreter. What is left depends on the interpreter: frames, code,
 functions, classes, calls in flight. `nox -s everywhere` runs all tests on all interpreters."""
 
 FIRST_ON_PYODIDE = ("cpython", "test_definitions.py", "test_forwarding.py", "test_closures.py", "test_swap_modules.py")
@@ -213,9 +211,9 @@ def suite(*, once: bool, groups: int) -> list[list[Path]]:
 
 
 def turn_of(session: nox.Session) -> int:
-    """Whose turn it is among the slow tests: the next one each day, or that of HOTSWAP_TURN."""
-    turn = int(os.environ.get("HOTSWAP_TURN") or datetime.now(tz=UTC).toordinal() % SLOW_TURNS + 1)
-    session.log(f"of what is slow, this is turn {turn} of {SLOW_TURNS}: HOTSWAP_TURN={turn} runs it again")
+    """Whose turn it is: the next one each day, or that of HOTSWAP_TURN."""
+    turn = int(os.environ.get("HOTSWAP_TURN") or datetime.now(tz=UTC).toordinal() % TURNS + 1)
+    session.log(f"of what runs in turn, this is turn {turn} of {TURNS}: HOTSWAP_TURN={turn} runs it again")
     return turn
 
 
@@ -333,8 +331,8 @@ def tests(session: nox.Session) -> None:
         return
     whole = session.python == MAIN
     turn = turn_of(session)
-    session.env["HOTSWAP_SLOW_SHARE"] = f"{turn}/{SLOW_TURNS}"
-    session.env["HOTSWAP_SHARE"] = f"{(turn + list(FOUND).index(str(session.python))) % THIRDS + 1}/{THIRDS}"
+    # Another share on each interpreter.
+    session.env["HOTSWAP_SHARE"] = f"{(turn + list(FOUND).index(str(session.python))) % TURNS + 1}/{TURNS}"
     session.env["HOTSWAP_SHARED"] = os.pathsep.join(ONCE if whole else (".",))
     if not whole:
         session.env["HOTSWAP_EVERY_NTH_POINT"] = str(EVERY_NTH_POINT)
@@ -421,7 +419,7 @@ def pyodide(session: nox.Session) -> None:
     # There is no pytest-xdist for it, and it is five times slower: interpreters for all cores take a part of the files.
     node += [f"--ignore-glob=/checkout/tests/{name}" for name in ONCE]
     cores = min(os.cpu_count() or 1, 4)
-    first, parts = (turn_of(session) - 1) * cores, cores * SLOW_TURNS
+    first, parts = (turn_of(session) - 1) * cores, cores * TURNS
     always = [f"tests/{name}" for name in FIRST_ON_PYODIDE]
     run_together(
         session, [[*node, *always], *([*node, "--part", f"{first + number + 1}/{parts}"] for number in range(cores))]

@@ -89,8 +89,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     here = Path(__file__).parent
     listed = frozenset((here / "slow.txt").read_text(encoding="utf-8").split())
-    slow = _share("HOTSWAP_SLOW_SHARE")
-    share = _share("HOTSWAP_SHARE")
+    part, parts = _share("HOTSWAP_SHARE")
     shared = [here / name for name in os.environ.get("HOTSWAP_SHARED", "").split(os.pathsep) if name]
     others = []
     for item in items:
@@ -99,13 +98,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("slow")
         if item.path.is_relative_to(here / "every_point"):
             continue
-        if item.get_closest_marker("slow"):
-            part, parts = slow
-        elif any(item.path.is_relative_to(path) for path in shared):
-            part, parts = share
-        else:
-            continue
-        if zlib.crc32(name.encode()) % parts != part - 1:
+        in_turn = item.get_closest_marker("slow") or any(item.path.is_relative_to(path) for path in shared)
+        if in_turn and zlib.crc32(name.encode()) % parts != part - 1:
             others.append(item)
     if others:
         config.hook.pytest_deselected(items=others)

@@ -56,14 +56,14 @@ class TestSlow:
         text = (Path(__file__).parent / path).read_text(encoding="utf-8")
         assert all(re.search(rf"\b(class|def) {place}\b", text) for place in places)
 
-    def test_each_third_of_what_is_shared_is_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_each_part_of_what_is_shared_is_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
         here = Path(__file__).parent
         names = [f"tests/adapters/test_click.py::test_{number}" for number in range(60)]
         names += [f"tests/test_keep.py::test_{number}" for number in range(60)]
         monkeypatch.setenv("HOTSWAP_SHARED", "adapters")
         ran: list[str] = []
-        for third in (1, 2, 3):
-            monkeypatch.setenv("HOTSWAP_SHARE", f"{third}/3")
+        for part in (1, 2, 3):
+            monkeypatch.setenv("HOTSWAP_SHARE", f"{part}/3")
             ran += self.left([(name, here / name.partition("/")[2].partition("::")[0]) for name in names])
         assert sorted(ran) == sorted([*names[:60], *3 * names[60:]])
 
@@ -78,7 +78,7 @@ class TestSlow:
     def chosen(cls, share: str) -> list[str]:
         listed = "tests/races/test_hidden_calls.py::test_each_kind_is_waited_for"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("HOTSWAP_SLOW_SHARE", share)
+            patch.setenv("HOTSWAP_SHARE", share)
             return cls.left([(f"{listed}[{number}]", Path()) for number in range(50)])
 
     @staticmethod
