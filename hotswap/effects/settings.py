@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hotswap import depth
 from hotswap.effects.facts import Deed, Outcome
 
 __all__ = ["Settings"]
@@ -124,7 +125,7 @@ def _trace_frames(number: int) -> None:
 
 
 def _spots() -> Iterator[Spot]:
-    yield Spot("settings", "the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
+    yield Spot("settings", "the recursion limit", depth.limit, depth.set_limit)
     yield Spot("settings", "the switch interval", sys.getswitchinterval, sys.setswitchinterval)
     yield Spot("settings", "the default time limit of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout)
     yield Spot("settings", "the limit of digits", sys.get_int_max_str_digits, sys.set_int_max_str_digits)

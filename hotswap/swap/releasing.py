@@ -33,6 +33,9 @@ def settle(junction: Junction) -> None:
     junction.functions.clear()
     junction.fronts.clear()
     release(junction, attributes, functions)
+    if junction.depth is not None:
+        junction.depth.end()
+        junction.depth = None
 
 
 def release(junction: Junction, attributes: Iterable[tuple[type, str]], functions: Iterable[Reference]) -> None:

@@ -22,6 +22,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any, ClassVar, NamedTuple
 
 from hotswap import walk
+from hotswap.depth import Standing
 from hotswap.session import Mark, Session, here
 from hotswap.swap.lineage import Reference
 
@@ -93,6 +94,7 @@ class Junction:
         leads_on: there is such code in its own globals, and a call runs it.
         marks: what stands for the candidate that is armed over it in the sessions that are on that, weakly.
         over: nothing of it is in flight any more.
+        depth: gives recursions their room as long as forks stand in functions.
         attributes, functions, fronts: where forks ask for it, each by its id: one that goes on for hours sees many
             swaps.
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
@@ -104,7 +106,7 @@ class Junction:
     """
 
     __slots__ = (
-        *("attributes", "copies", "fronts", "functions", "handed_over", "leads_on", "live", "marks", "number"),
+        *("attributes", "copies", "depth", "fronts", "functions", "handed_over", "leads_on", "live", "marks", "number"),
         *("others", "over", "owners", "same", "shared", "spaces", "staying", "strays"),
     )
 
@@ -122,10 +124,12 @@ class Junction:
         self.owners: dict[int, Reference] = {}
         self.strays: dict[int, weakref.ref[CodeType]] = {}
         self.marks: list[weakref.ref[Mark]] = []
+        self.depth: Standing | None = None
 
     def fork(self, function: FunctionType) -> None:
         """Note a function that is a fork of this generation, as long as somebody holds it."""
         _refer(self.functions, function)
+        self.depth = self.depth or Standing()
 
     def front(self, front: Any) -> None:
         """Note what stands in the globals of an earlier generation and gives what is of this one, too."""
