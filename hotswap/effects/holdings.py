@@ -118,10 +118,11 @@ def holdings(
         yield entered
     # What runs in a thread or a task of the candidate's holds it too; that is told by itself.
     runs = any(deed.kind in ("threads", "tasks") for deed in deeds)
-    rest = traces.held()
-    for holder in _holders(traces, rest) if rest else ():
-        if id(holder) not in ours and not (runs and type(holder) is _Hidden):
-            found = _elsewhere(holder, rest, traces)
+    rest = traces.search()
+    hidden = [_Hidden(rest.hidden)] if rest.hidden and not runs else []
+    for holder in (*rest.holders, *hidden):
+        if id(holder) not in ours:
+            found = _elsewhere(holder, rest.held, traces)
             if found is not None:
                 _set_aside([found], traces, ours)
                 yield found
@@ -133,16 +134,6 @@ def _set_aside(deeds: Iterable[Deed], traces: Traces, ours: set[int]) -> None:
         parts = {id(part): part for part in deed.parts()}
         ours.update(parts)  # they live as long as the deed
         traces.account(parts.values())
-
-
-def _holders(traces: Traces, held: list[Any]) -> Iterator[Any]:
-    """Whoever else holds traces, and a stand-in for holders that can't be found."""
-    holders = traces.holders(held)
-    found = {id(o) for holder in holders for o in gc.get_referents(holder)}
-    yield from holders
-    hidden = [o for o in held if id(o) not in found]
-    if hidden:
-        yield _Hidden(hidden)
 
 
 class _Hidden:

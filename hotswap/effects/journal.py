@@ -156,7 +156,8 @@ class Journal:
         assigned, self._assigned = self._assigned, []
         objects = young.objects or []
         self.enter_settings(look)
-        traces = Traces(objects, young.tuples, ran, modules, classes, look.snapshot.knows, look.snapshot.gained)
+        snapshot = look.snapshot
+        traces = Traces(objects, young.tuples, young.mark, ran, modules, classes, snapshot.knows, snapshot.gained)
         traces.trust(keepers)
         traces.trust_alone(assigned)
         self.deeds += look.threads.changed(traces.leads, ran, objects)

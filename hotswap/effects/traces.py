@@ -31,6 +31,7 @@ from types import (
 from typing import Any
 
 from hotswap import walk
+from hotswap.effects.holders import Found, search
 from hotswap.namespaces import held_by, imported, of_kinds
 
 __all__ = ["Traces"]
@@ -51,9 +52,6 @@ _MATTER = (
     *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet),
 )
 
-_AT_ONCE = 16
-"""How many objects are searched for in one pass over the heap, which holds the GIL."""
-
 
 class Traces:
     """The candidate's traces among the young objects. Lives for one look after loading.
@@ -62,6 +60,7 @@ class Traces:
         young: what was created while the candidate was loaded; the caller holds it by this list only. Tuples are not
             in it, because somebody may be building them.
         tuples: the ids of those.
+        mark: what is as young, and held by nobody but the caller: and by who passes over the heap.
         ran: id of the globals of each of the candidate's modules -> them.
         modules: the candidate's modules.
         classes: the candidate's classes; held by this one list too.
@@ -73,13 +72,14 @@ class Traces:
         self,
         young: list[object],
         tuples: Container[int],
+        mark: object,
         ran: Mapping[int, dict[str, object]],
         modules: Iterable[object],
         classes: list[type],
         is_old: Callable[[object], bool],
         gained: Callable[[], Set[int]],
     ) -> None:
-        self._given = young
+        self._given, self._mark = young, mark
         self._young = young = [*young, *_tuples_in(young, tuples)]
         self._classes = classes
         self._made = {id(cls) for cls in classes}
@@ -102,10 +102,16 @@ class Traces:
             # young: a `defaultdict(dict)` makes such.
             doubtful = {id(o) for o in self._held_more() if type(o) is dict} if sys.version_info < (3, 14) else set()
             if doubtful:
-                doubtful -= gained()
+                doubtful &= self._surely_held(doubtful - gained())
             if not doubtful:
                 break
             self._index -= doubtful
+
+    def _surely_held(self, wanted: Set[int]) -> set[int]:
+        """Which of some young objects are not only looked at by somebody who passes over the heap."""
+        spaces = {id(o) for cls in self._classes for o in gc.get_referents(cls)}  # nobody gives a class an old one
+        found = self.search([o for o in self._young if id(o) in wanted and id(o) not in spaces])
+        return {id(o) for holder in found.holders for o in gc.get_referents(holder)} | {*map(id, found.hidden)}
 
     def _is_core(self, o: object, ran: Container[int]) -> bool:
         if type(o) is FunctionType:
@@ -224,26 +230,21 @@ class Traces:
         """The traces, and weak references to the candidate's own, that somebody outside holds."""
         return [*self._held_more(), *self._weakly_held()]
 
-    def holders(self, held: list[Any]) -> list[Any]:
-        """Search the heap for whoever outside holds some traces. What the application has frozen is not found.
+    def search(self, held: list[Any] | None = None) -> Found:
+        """Search the heap for whoever outside holds some objects: those traces that are held, if nothing is given.
 
-        Tuples in which somebody holds them are added to `held`.
+        Arguments:
+            held: the objects; nobody else may have this list.
         """
-        found: dict[int, Any] = {}
-        mark = object()  # the arguments of a call come in a tuple, which is a holder too
-        position = 0
-        while position < len(held):
-            part = held[position : position + _AT_ONCE]
-            position += len(part)
-            known = {id(part), id(held), id(self._given), id(self._young), id(self._classes)}
-            for holder in gc.get_referrers(mark, *part):
-                if id(holder) in known or type(holder) is FrameType or not self.is_outside(holder):
-                    continue
-                if type(holder) is not tuple:
-                    found[id(holder)] = holder
-                elif all(item is not mark for item in holder) and all(item is not holder for item in held):
-                    held.append(holder)
-        return list(found.values())
+        lists = {id(self._given), id(self._young), id(self._classes)}
+        ours = {id(o): 1 + (position < len(self._given)) for position, o in enumerate(self._young)}
+        return search(
+            self.held() if held is None else held,
+            lambda o: self._known[id(o)] + ours.get(id(o), 0),
+            self.is_outside,
+            lists,
+            self._mark,
+        )
 
     def _held_more(self) -> Iterator[Any]:
         self._young.append([])  # a list that nobody else holds tells how many references are our own

@@ -33,6 +33,10 @@ _FROZEN_AT_START = 4096
 """CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
 
 
+class _Mark:
+    """Is as old as a window. Who holds it, and is not ours, passes over the heap, and holds everything."""
+
+
 class Young:
     """What was created while a window was open: `objects` once it is closed, or None where that can't be known.
 
@@ -45,6 +49,7 @@ class Young:
     """
 
     def __init__(self) -> None:
+        self.mark = _Mark()
         self.objects: list[object] | None = None
         self.tuples: set[int] = set()
         self.noted: list[object] = []

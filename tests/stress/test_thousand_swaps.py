@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from hotswap.demo.clients import Admin, Feed
-from hotswap.demo.patches import Sources, example_folder, overlaid, package_sources, write_folder
+from hotswap.demo.patches import Sources, example_folder, overlaid, package_sources, write_folder, write_wheel
 from hotswap.demo.scenario import load_on, service_running
+from hotswap.watching import push
 
 pytestmark = [pytest.mark.stress, pytest.mark.threads, pytest.mark.timeout(3600)]
 
@@ -30,7 +31,7 @@ CONNECTIONS = 8
 CYCLE = ("apply", "apply", "roll back", "drop", "confirm", "apply", "apply", "roll back", "apply", "apply")
 """What is done, again and again. All but the confirmation are swaps, and each changes the signature of `tax.apply`.
 
-One of them comes through the watched directory: only one, because a drop has to settle first.
+One of them comes through the watched directory: only one, because a drop is judged before it is taken.
 """
 
 WARM = max(1, min(10, SWAPS // 20))
@@ -90,13 +91,14 @@ class Course:
         named = ("one rate", "rate by kind")
         return {"1.2.0": named[0], **{f"2.0.{number}": named[number % 2] for number in range(1, most + 1)}}
 
-    def written(self, folder: Path) -> Path:
+    def written(self, folder: Path, *, as_wheel: bool = False) -> Path:
         """The next version, newer than any before, and of another shape than the live one."""
         self.newest += 1 if (self.newest + 1) % 2 != self.live % 2 else 2
         version = f"2.0.{self.newest}"
         nothing = folder / "nothing"
         nothing.mkdir(exist_ok=True)
-        return write_folder(overlaid(self.shapes[self.newest % 2], nothing, version), folder / f"shop-{version}")
+        sources = overlaid(self.shapes[self.newest % 2], nothing, version)
+        return write_wheel(sources, version, folder) if as_wheel else write_folder(sources, folder / f"shop-{version}")
 
     def applied(self) -> str:
         self.before, self.live = self.live, self.newest
@@ -185,9 +187,9 @@ async def cycled(admin: Admin, course: Course, folder: Path, ride: Ride) -> None
             shutil.rmtree(path)
             assert (answer["version"], answer["state"]) == (course.applied(), "live")
         elif action == "drop":
-            drop = course.written(folder).rename(folder / "drops" / "shop")
+            drop = push(course.written(folder, as_wheel=True), folder / "drops").path
             answer = await marked(drop)
-            shutil.rmtree(drop)
+            drop.unlink()
             assert (answer["version"], answer["state"]) == (course.applied(), "live")
         elif action == "roll back":
             due = course.rolled_back()

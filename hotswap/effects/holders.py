@@ -1,0 +1,178 @@
+"""Holders: who outside of the candidate holds something of it, among all objects that the collector knows.
+
+A thread that passes over the heap (a profiler, or somebody who asks `in_flight`) holds every object for a moment. What
+nobody refers to but the stack of a thread is no registry, and what is gone a moment later was held by nobody.
+
+Guarantees: objects are counted, and their holders searched, at one instant, so that a thread that lets go of something
+meanwhile does not leave a reference that nobody seems to have. Assumes: the GIL, within which that instant is one C
+call.
+"""
+
+from __future__ import annotations
+
+import gc
+import operator
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import chain, repeat, starmap
+from types import AsyncGeneratorType, BuiltinFunctionType, CoroutineType, FrameType, GeneratorType
+from typing import Any, NamedTuple
+
+__all__ = ["Found", "search"]
+
+_AT_ONCE = 16
+"""How many objects are searched for in one pass over the heap, which holds the GIL."""
+
+_PAUSES = (0.0, 0.01, 0.05)
+"""Seconds before each further look for holders that were not found: a reference on a stack is gone by then."""
+
+_PASSING = (list, dict, set, tuple, deque)
+_LED = 4
+"""How far those are followed who refer to what stands on a stack: containers of containers, iterators of iterators."""
+
+
+class Found(NamedTuple):
+    """Who holds some objects.
+
+    Attributes:
+        holders: those that were found.
+        held: the objects, and the tuples in which somebody holds them.
+        hidden: those of them that somebody holds who can't be found.
+    """
+
+    holders: list[Any]
+    held: list[Any]
+    hidden: list[Any]
+
+
+def search(
+    held: list[Any],
+    references: Callable[[Any], int],
+    is_outside: Callable[[Any], bool],
+    own: set[int],
+    mark: object,
+) -> Found:
+    """Search the heap for whoever outside holds some objects. What the application has frozen is not found.
+
+    Arguments:
+        held: the objects; nobody else may have this list.
+        references: how many references to one of them are known, but for that of the list.
+        is_outside: whether a holder is outside.
+        own: the ids of lists of the caller's in which they stand.
+        mark: what is older than they are, and held by nobody but the caller: and by who passes over the heap.
+    """
+    held[:] = {id(o): o for o in held}.values()
+    holders: dict[int, Any] = {}
+    hidden = _pass(held, holders, held, references, is_outside, own, mark)
+    for pause in _PAUSES:
+        if not hidden:
+            break
+        time.sleep(pause)
+        wanted, hidden = {*map(id, hidden)}, []
+        hidden = _pass(held, holders, [o for o in held if id(o) in wanted], references, is_outside, own, mark)
+    return Found(list(holders.values()), held, hidden)
+
+
+def _pass(
+    held: list[Any],
+    holders: dict[int, Any],
+    wanted: list[Any],
+    references: Callable[[Any], int],
+    is_outside: Callable[[Any], bool],
+    own: set[int],
+    mark: object,
+) -> list[Any]:
+    """Note the holders of what is wanted. Returns what is held by somebody who was not found.
+
+    Tuples that hold some of it are added to `held`, and to what is wanted.
+    """
+    lists = 1 if wanted is held else 2
+    hidden: list[Any] = []
+    position = 0
+    while position < len(wanted):
+        part = wanted[position : position + _AT_ONCE]
+        position += len(part)
+        counts, found = _look(part, mark)
+        known = {*own, id(part), id(wanted), id(held), id(hidden)}
+        outside = [o for o in found if id(o) not in known and type(o) is not FrameType and is_outside(o)]
+        found.clear()
+        refers = {id(o) for holder in outside for o in gc.get_referents(holder)}
+        parts = {*map(id, part)}
+        outside = [o for o in outside if not _holds(o, mark) and parts & {*map(id, gc.get_referents(o))}]
+        for o, count in zip(part, counts, strict=True):
+            again = sum(map(operator.is_, hidden, repeat(o)))
+            if id(o) not in refers and count > references(o) + lists + again:
+                hidden.append(o)
+        containers, tuples = _parted(outside)
+        outside.clear()
+        known = {*known, id(containers), id(tuples), id(holders)}
+        while containers:
+            container = containers.pop()
+            passing = type(container) in _PASSING and _is_passing(container, known, mark)
+            if not passing:
+                holders[id(container)] = container
+            del container
+        there = {*map(id, held)}
+        for new in tuples:
+            if id(new) not in there:
+                held.append(new)
+                if wanted is not held:
+                    wanted.append(new)
+    return hidden
+
+
+def _parted(holders: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return the tuples apart from the rest."""
+    return [o for o in holders if type(o) is not tuple], [o for o in holders if type(o) is tuple]
+
+
+def _look(part: list[Any], mark: object) -> tuple[list[int], list[Any]]:
+    """Count the references to some objects, but for those from here and the list, and find who refers to them.
+
+    In one C call: nobody lets go of anything in between.
+    """
+    counts: list[int] = []
+    found: list[Any] = []
+    asked = ((mark, *part),)  # the mark tells our arguments from other tuples
+    part.append([])  # a list that nobody else holds tells how many references are our own
+    steps: tuple[tuple[Any, ...], ...] = (
+        (counts.extend, map(sys.getrefcount, part)),
+        (found.extend, chain.from_iterable(starmap(gc.get_referrers, asked))),
+    )
+    deque(starmap(operator.call, steps), maxlen=0)
+    part.pop()
+    usual = counts.pop() + 1  # by the arguments
+    ours = {id(asked), id(asked[0]), id(found), id(counts), id(steps)}
+    return [count - usual for count in counts], [o for o in found if id(o) not in ours]
+
+
+def _holds(holder: Any, mark: object) -> bool:
+    """Whether a container holds the mark: whoever has put it there has put everything there."""
+    return type(holder) in _PASSING and any(map(operator.is_, gc.get_referents(holder), repeat(mark)))
+
+
+def _is_passing(holder: Any, own: set[int], mark: object, steps: int = _LED) -> bool:
+    """Whether nobody refers to a container but the stacks of threads: somebody is about to look through it.
+
+    Arguments:
+        holder: the container, or an iterator.
+        own: the ids of what is ours.
+        mark: what is held only by who passes over the heap.
+        steps: how much further those are followed who refer to it.
+    """
+    referrers = [o for o in gc.get_referrers(holder) if id(o) not in own and type(o) is not FrameType]
+    own = {*own, id(holder), id(referrers)}
+    while referrers:
+        o = referrers.pop()
+        if not _holds(o, mark) and not (steps and _may_pass(type(o)) and _is_passing(o, own, mark, steps - 1)):
+            return False
+    return True
+
+
+def _may_pass(kind: type) -> bool:
+    """Whether objects of a type may be what a stack goes on with: containers, iterators, and methods of those in C."""
+    if kind in (*_PASSING, BuiltinFunctionType, GeneratorType, CoroutineType, AsyncGeneratorType):
+        return True
+    return kind.__module__ in ("builtins", "itertools") and "__next__" in kind.__dict__
