@@ -56,10 +56,14 @@ class LiveModule(Protocol):
 
 
 class Young(Protocol):
-    """What was created in some time: `objects`, and the ids of `tuples`, which somebody may be building."""
+    """What was created in some time: `objects`, and the ids of `tuples`, which somebody may be building.
+
+    `mark` is as old as that time, and nobody holds it but this, and who passes over the heap.
+    """
 
     objects: list[object] | None
     tuples: set[int]
+    mark: object
 
 
 class Look:

@@ -49,7 +49,7 @@ class Young:
     """
 
     def __init__(self) -> None:
-        self.mark = _Mark()
+        self.mark: object = _Mark()
         self.objects: list[object] | None = None
         self.tuples: set[int] = set()
         self.noted: list[object] = []
