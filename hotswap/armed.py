@@ -170,9 +170,10 @@ class Armed(Journey):
         try:
             with self._host.changing():
                 self._backed()
-                shadow = Shadow(find(name, self._host.running(), self.candidate.modules), options, mark, self)
-                if any(one.seen is shadow.seen and not one.is_over for one in self._shadows):
-                    raise ShadowError(f"{shadow.name} is shadowed already", advice="end the other shadow first")
+                target = find(name, self._host.running(), self.candidate.modules)
+                if any(one.taps(target) for one in self._shadows):
+                    raise ShadowError(f"{name} is shadowed already", advice="end the other shadow first")
+                shadow = Shadow(target, options, mark, self)
                 shadow.start()
                 self._shadows += (shadow,)
         except ShadowError as error:

@@ -93,7 +93,7 @@ class Shadowing(Protocol):
 class Call:
     """One live call. Lives until the candidate has been called, or the caller drops a coroutine that nobody awaits."""
 
-    __slots__ = ("_began", "_has_place", "_of", "args", "context", "duration", "kwargs")
+    __slots__ = ("_began", "_coroutine", "_has_place", "_of", "args", "context", "duration", "kwargs")
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -103,8 +103,11 @@ class Call:
         self._of = of
         self._has_place = False
         self._began = self.duration = 0.0
+        self._coroutine: CoroutineType[Any, Any, Any] | None = None
 
     def __del__(self) -> None:
+        if self._coroutine is not None:
+            self._coroutine.close()  # nobody has awaited what stands for it: one warning about that is enough
         self.leave()
 
     def leave(self) -> None:
@@ -137,7 +140,8 @@ class Call:
         if not self._of.is_async:
             self.answered(answer)
             return answer
-        made: Any = _watched(answer, self)
+        self._coroutine = answer
+        made: Any = self._watched()
         made.__name__, made.__qualname__ = answer.__name__, answer.__qualname__
         return made
 
@@ -161,16 +165,17 @@ class Call:
         else:
             self._of.begin(self, Outcome.raised(error))
 
-
-async def _watched(coroutine: CoroutineType[Any, Any, Any], call: Call) -> Any:
-    """Await the live coroutine for the caller."""
-    try:
-        answer = await coroutine
-    except BaseException as error:
-        trace = error.__traceback__
-        if trace is not None and trace.tb_next is not None:
-            error.__traceback__ = trace.tb_next  # the caller's traceback begins with his own function
-        call.raised(error)
-        raise
-    call.answered(answer)
-    return answer
+    async def _watched(self) -> Any:
+        """Await the live coroutine for the caller."""
+        coroutine, self._coroutine = self._coroutine, None
+        assert coroutine is not None, "it is awaited once"
+        try:
+            answer = await coroutine
+        except BaseException as error:
+            trace = error.__traceback__
+            if trace is not None and trace.tb_next is not None:
+                error.__traceback__ = trace.tb_next  # the caller's traceback begins with his own function
+            self.raised(error)
+            raise
+        self.answered(answer)
+        return answer

@@ -24,7 +24,7 @@ from hotswap.shadows.figures import Durations, Mismatch, Tally
 from hotswap.shadows.inside import is_shadow
 from hotswap.shadows.options import Options
 from hotswap.shadows.pool import Pool
-from hotswap.shadows.runs import AsyncRun, Run
+from hotswap.shadows.runs import Aim, AsyncRun, Run
 from hotswap.shadows.taps import Tap
 from hotswap.shadows.targets import Target
 
@@ -65,9 +65,9 @@ class Engine:
 
     def __init__(self, target: Target, options: Options, mark: Mark, owner: Owner) -> None:
         self.name, function, seen, self.is_async = target
-        self.function: Any = function
-        self.seen: Any = seen
-        self.options, self.mark = options, mark
+        self.options = options
+        self._aim: Aim | None = Aim(function, mark)
+        self._seen: Any = seen
         self.is_over = False
         self.pool = Pool(f"hotswap-shadow {target.name}", 1 if self.is_async else options.workers, options.timeout)
         self._owner = owner
@@ -88,15 +88,31 @@ class Engine:
         self._take_out: Callable[[], None] = _nothing
 
     def _put(self) -> None:
-        self._take_out = Tap(self.seen, (self.function,), self._see).put()
+        assert self._aim is not None, "it begins once"
+        function, _ = self._aim
+        self._take_out = Tap(self._seen, (function,), self._see).put()
+
+    def taps(self, target: Target) -> bool:
+        """Whether live calls of a function are seen by this one."""
+        return target.seen is self._seen
+
+    def take_out(self) -> None:
+        """See no more calls, and hold nothing of the service and the candidate. May be repeated.
+
+        Nobody may make a swap meanwhile.
+        """
+        self.is_over = True
+        self._take_out()
+        self._aim = self._seen = None
 
     # --- the live side: called by the tap, in whatever thread calls the function ---
 
     def _see(self) -> Call | None:
-        if self.is_over or is_shadow():
+        aim = self._aim
+        if aim is None or self.is_over or is_shadow():
             return None
         session = here()
-        if session is not None and self.mark in session.previews:
+        if session is not None and aim.mark in session.previews:
             return None  # it is on the candidate already
         self._calls.add()
         return None if self._share < 1.0 and self._draw() >= self._share else Call(self)
@@ -120,10 +136,11 @@ class Engine:
 
     def begin(self, call: Call, old: Outcome) -> None:
         """Have the candidate called, too."""
-        if self.is_over:
+        aim = self._aim
+        if aim is None or self.is_over:
             call.leave()
         elif not self.is_async:
-            self.pool.put(Run(self, call, old))
+            self.pool.put(Run(self, call, old, aim))
         elif len(self._tasks) >= self.options.workers:
             self._dropped.add()
             call.leave()
@@ -134,7 +151,7 @@ class Engine:
                 self.trouble("finding the event loop", error)
                 call.leave()
                 return
-            run = AsyncRun(self, call, old)
+            run = AsyncRun(self, call, old, aim)
             task = loop.create_task(run.on_loop(), name=f"hotswap-shadow {self.name}", context=call.context)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

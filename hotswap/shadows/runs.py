@@ -17,7 +17,8 @@ import time
 import types
 from collections.abc import Generator
 from contextvars import Context, copy_context
-from typing import Any, Protocol
+from types import FunctionType
+from typing import Any, NamedTuple, Protocol
 
 from hotswap.session import Mark, Session
 from hotswap.shadows.calls import Call, Outcome
@@ -27,18 +28,26 @@ from hotswap.shadows.options import Options
 from hotswap.shadows.pool import Pool
 from hotswap.stopping import Stopped, is_interrupt
 
-__all__ = ["LONGEST_STEP", "AsyncRun", "Of", "Run"]
+__all__ = ["LONGEST_STEP", "Aim", "AsyncRun", "Of", "Run"]
 
 LONGEST_STEP = 0.25
 """Seconds for which the coroutine of a candidate may hold the loop up."""
+
+
+class Aim(NamedTuple):
+    """What is called, and what stands for the candidate in the session in which that is done.
+
+    Who keeps the mark keeps the candidate.
+    """
+
+    function: FunctionType
+    mark: Mark
 
 
 class Of(Protocol):
     """What a run tells of itself."""
 
     options: Options
-    mark: Mark
-    function: Any
     is_over: bool
     pool: Pool
 
@@ -65,10 +74,13 @@ class Run:
         of: the shadow.
         call: the live call.
         old: what came of that.
+        aim: what is called.
     """
 
-    def __init__(self, of: Of, call: Call, old: Outcome) -> None:
+    def __init__(self, of: Of, call: Call, old: Outcome, aim: Aim) -> None:
         self._of, self._call, self._old = of, call, old
+        self._function, mark = aim
+        self._session = Session(None, (mark,))
         self.context: Context = call.context
         self._open = [None]
         """Is emptied by the one who may say what came of it."""
@@ -80,7 +92,7 @@ class Run:
         """Call the candidate, and compare."""
         enter()
         self._arguments = _told(self._call)  # before it is called: it may change them
-        with self._session():
+        with self._session:
             if self._of.is_over:
                 return
             began = time.perf_counter()
@@ -88,12 +100,9 @@ class Run:
             self._duration = time.perf_counter() - began
         self._compare(new)
 
-    def _session(self) -> Session:
-        return Session(None, (self._of.mark,))
-
     def _outcome(self) -> Outcome:
         try:
-            return Outcome.returned(self._of.function(*self._call.args, **self._call.kwargs))
+            return Outcome.returned(self._function(*self._call.args, **self._call.kwargs))
         except Stopped:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever the candidate raises is what came of it
@@ -137,8 +146,8 @@ class Run:
 class AsyncRun(Run):
     """One run of a candidate's coroutine function: it is awaited on the loop, and compared in the pool."""
 
-    def __init__(self, of: Of, call: Call, old: Outcome) -> None:
-        super().__init__(of, call, old)
+    def __init__(self, of: Of, call: Call, old: Outcome, aim: Aim) -> None:
+        super().__init__(of, call, old, aim)
         self._new: Outcome | None = None
 
     async def on_loop(self) -> None:
@@ -147,7 +156,7 @@ class AsyncRun(Run):
         self._arguments = _told(self._call)
         try:
             async with asyncio.timeout(self._of.options.timeout) as limit:
-                with self._session():
+                with self._session:
                     if self._of.is_over:
                         return
                     began = time.perf_counter()
@@ -169,7 +178,7 @@ class AsyncRun(Run):
 
     async def _awaited(self) -> Outcome:
         try:
-            made = self._of.function(*self._call.args, **self._call.kwargs)
+            made = self._function(*self._call.args, **self._call.kwargs)
             return Outcome.returned(await (self._steps(made) if inspect.iscoroutine(made) else made))
         except (asyncio.CancelledError, Stopped):
             raise

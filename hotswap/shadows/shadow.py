@@ -163,9 +163,7 @@ class Shadow(Engine):
         _open.add(self)
 
     def take_out(self) -> None:
-        """See no more calls. May be repeated; nobody may make a swap meanwhile."""
-        self.is_over = True
-        self._take_out()
+        super().take_out()
         _open.discard(self)
 
     def end(self) -> None:
