@@ -268,6 +268,10 @@ class TestLiveCalls:
         assert users == ["Ada"]
 
 
+def _ways(function: Any) -> Any:
+    return ways_of(function.__code__)
+
+
 def _copies_arguments_only() -> Callable[[Any], Any]:
     copied: list[Any] = []
 
@@ -405,7 +409,12 @@ class TestOverload:
     def test_what_comes_above_is_dropped_before_it_is_copied(self, made: Callable[..., Service]) -> None:
         service = made()
         copied: list[object] = []
-        shadow = service.shadow("tax.apply", workers=1, pending=2, copy=lambda value: copied.append(value) or value)
+
+        def copying(value: object) -> object:
+            copied.append(value)
+            return value
+
+        shadow = service.shadow("tax.apply", workers=1, pending=2, copy=copying)
         hold = threading.Event()
         service.new.gate = lambda _: hold.wait(20)
         for _ in range(5):
@@ -699,7 +708,7 @@ class TestEnds:
     def test_end_leaves_the_forks_of_arming_as_they_were(self, made: Callable[..., Service]) -> None:
         service = made()
         before = self.codes(service)
-        seen = ways_of(service.tax.apply.__code__).own
+        seen: Any = _ways(service.tax.apply).own
         plain = seen.__code__
         shadows = self.shadowed(service)
         assert seen.__code__ is not plain

@@ -5,10 +5,12 @@ of these, and a `run` is the candidate's. The `pool` has the threads, `likeness`
 `engine` holds it together.
 """
 
+from hotswap.shadows.calls import Outcome
 from hotswap.shadows.figures import Mismatch, Quantiles
 from hotswap.shadows.inside import is_shadow
+from hotswap.shadows.likeness import alike
 from hotswap.shadows.options import Options
 from hotswap.shadows.shadow import Shadow
 from hotswap.shadows.targets import find
 
-__all__ = ["Mismatch", "Options", "Quantiles", "Shadow", "find", "is_shadow"]
+__all__ = ["Mismatch", "Options", "Outcome", "Quantiles", "Shadow", "alike", "find", "is_shadow"]

@@ -8,11 +8,14 @@ another one.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hotswap import walk
 
-__all__ = ["Likeness"]
+if TYPE_CHECKING:
+    from hotswap.shadows.calls import Outcome
+
+__all__ = ["Likeness", "alike"]
 
 _PLAIN = (str, bytes, int, bool, complex, type(None))
 
@@ -68,3 +71,10 @@ def _parts(o: Any) -> Iterator[tuple[str, Any]]:
             yield slot.__name__, slot.__get__(o)
         except AttributeError:  # nothing was put there
             continue
+
+
+def alike(old: Outcome, new: Outcome) -> bool:
+    """Whether two calls have come to the same, by the default comparison. Raises what comparing raises."""
+    if old.error is not None or new.error is not None:
+        return old.error == new.error
+    return Likeness().compare(old.value, new.value)

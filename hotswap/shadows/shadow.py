@@ -163,6 +163,7 @@ class Shadow(Engine):
         _open.add(self)
 
     def take_out(self) -> None:
+        """See no more calls, as `Engine.take_out` says."""
         super().take_out()
         _open.discard(self)
 
