@@ -18,7 +18,6 @@ import pytest
 import hotswap
 from hotswap import Patch, State, StateError, clock, testing
 from hotswap.testing import FakeRollout, ManualClock, NotRestoredError, apply_and_restore, candidate, run_check
-from tests.waiting import until
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.threads

@@ -72,6 +72,7 @@ class Engine:
         self.pool = Pool(f"hotswap-shadow {target.name}", 1 if self.is_async else options.workers, options.timeout)
         self._owner = owner
         self._draw = random.Random(options.seed).random  # noqa: S311 - which calls are chosen is no secret
+        self._chooses = callable(options.share)
         self._share = 1.0 if callable(options.share) else options.share
         self._places: deque[None] = deque([None] * options.pending)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,7 +116,12 @@ class Engine:
         if session is not None and aim.mark in session.previews:
             return None  # it is on the candidate already
         self._calls.add()
-        return None if self._share < 1.0 and self._draw() >= self._share else Call(self)
+        if self._share < 1.0 and self._draw() >= self._share:
+            return None
+        if not (self._places or self._chooses):
+            self._dropped.add()  # as `take_place` would, and sooner
+            return None
+        return Call(self)
 
     def take_place(self) -> bool:
         """Take one of the places of calls that are pending; False if there is none, which is counted."""

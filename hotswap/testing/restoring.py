@@ -13,7 +13,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.errors import NothingToRollBackError, StateError
+from hotswap.errors import HotswapError, NothingToRollBackError, StateError
 from hotswap.generation import gate
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
@@ -26,7 +26,7 @@ _GLANCE = 0.001
 """Seconds between two looks at whether imports are wrapped still."""
 
 
-class NotRestoredError(AssertionError):
+class NotRestoredError(HotswapError, AssertionError):
     """The process is not as it was before the patches of a test. `differences` has a line for each thing."""
 
     def __init__(self, differences: list[str]) -> None:
