@@ -216,7 +216,8 @@ class Armed(Journey):
 
     def shadow_ended(self, shadow: Shadow) -> None:
         """Have the report tell of it."""
-        self.report = Report((*self.report, shadow.result))
+        with self._host.changing():
+            self.report = Report((*self.report, shadow.result))
 
     def _chosen(self, policy: Policy, about: object) -> bool:
         try:

@@ -559,6 +559,26 @@ class TestCoroutines:
         assert shadow.verdict() == "failed"
         assert until(lambda: not shadow_threads())
 
+    @pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="new in Python 3.12")
+    def test_a_loop_that_begins_tasks_at_once_does_not_run_it_within_the_live_call(
+        self, made: Callable[..., Service]
+    ) -> None:
+        service = made()
+        shadow = service.shadow("tax.ask")
+        order: list[str] = []
+        service.new.gate = lambda _: order.append("candidate")
+
+        async def main() -> None:
+            factory: Any = vars(asyncio)["eager_task_factory"]
+            asyncio.get_running_loop().set_task_factory(factory)
+            await service.tax.ask(1)
+            order.append("answered")
+            await awaited(lambda: known(shadow))
+
+        asyncio.run(main())
+        assert order == ["answered", "candidate"]
+        assert (shadow.compared, shadow.mismatched) == (1, 0)
+
     def test_without_asyncio_it_is_in_trouble(self, made: Callable[..., Service]) -> None:
         service = made(source="async def ask(net): return net\ndef apply(net, rate=19): return 0\n")
         service.tax.gate = None
@@ -568,7 +588,7 @@ class TestCoroutines:
             while True:
                 coroutine.send(None)  # as another kind of event loop does
         assert end.value.value == 1
-        assert shadow.last_error.startswith("finding the event loop failed: RuntimeError")
+        assert shadow.last_error.startswith("starting a task failed: RuntimeError")
 
     def test_is_shadow_holds_for_tasks_and_threads_of_a_run(self, made: Callable[..., Service]) -> None:
         source = "import asyncio\nimport hotswap\nfound = []\nasync def ask(net):\n"

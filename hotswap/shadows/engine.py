@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 
 from hotswap import clock, events
@@ -77,12 +78,13 @@ class Engine:
         self._places: deque[None] = deque([None] * options.pending)
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls, self._dropped, self._left_out, self._errors = Tally(), Tally(), Tally(), Tally()
+        self._last_error = ""
         self._lock = threading.Lock()
         # Guarded by the lock.
         self._compared = self._mismatched = self._timed_out = 0
         self._examples: list[Mismatch] = []
         self._old, self._new = Durations(), Durations()
-        self._last_error = self._stopped = ""
+        self._stopped = ""
         self._quiet_until = 0.0
         self._refused = False
         self._began, self._ended = time.perf_counter(), 0.0
@@ -151,16 +153,28 @@ class Engine:
             self._dropped.add()
             call.leave()
         else:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError as error:  # another kind of event loop
-                self.trouble("finding the event loop", error)
-                call.leave()
-                return
-            run = AsyncRun(self, call, old, aim)
-            task = loop.create_task(run.on_loop(), name=f"hotswap-shadow {self.name}", context=call.context)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin_task(AsyncRun(self, call, old, aim), call)
+
+    def _begin_task(self, run: AsyncRun, call: Call) -> None:
+        coroutine = run.on_loop()
+        try:
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(coroutine, name=f"hotswap-shadow {self.name}", context=call.context)
+        except Exception as error:  # noqa: BLE001 - another kind of loop, or somebody's factory of tasks; it is counted
+            coroutine.close()
+            self.trouble("starting a task", error)
+            call.leave()
+            return
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._end_task, call))
+
+    def _end_task(self, call: Call, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # the loop ends, or the candidate has cancelled itself
+            self.leave_out()
+            call.leave()
+        elif (error := task.exception()) is not None:
+            self.trouble("awaiting the candidate", error)
 
     # --- the side of the runs ---
 

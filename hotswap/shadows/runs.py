@@ -152,6 +152,7 @@ class AsyncRun(Run):
 
     async def on_loop(self) -> None:
         """Await the candidate, in a task of its own."""
+        await asyncio.sleep(0)  # a loop may take the first step of a task at once: within the live call
         enter()
         self._arguments = _told(self._call)
         try:
@@ -167,9 +168,6 @@ class AsyncRun(Run):
                 raise
             self.overdue()
             return
-        except asyncio.CancelledError:  # the loop ends, or the candidate cancelled itself
-            self._of.leave_out()
-            raise
         finally:
             if self._new is None:
                 self._call.leave()

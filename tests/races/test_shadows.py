@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -28,7 +29,7 @@ class Callers:
         self._service = service
         self.wrong: list[Any] = []
         self.made = [0] * THREADS
-        self.crowd = Crowd([lambda number=number: self._work(number) for number in range(THREADS)])  # type: ignore[misc]
+        self.crowd = Crowd([partial(self._work, number) for number in range(THREADS)])
 
     def _work(self, number: int) -> None:
         tax, pricing = self._service.tax, self._service.pricing
@@ -50,6 +51,7 @@ class Callers:
         assert until(lambda: self.wrong or all(now > then for now, then in zip(self.made, before, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [0, 5])
 class TestSixteenThreads:
     def test_live_answers_are_live_while_shadows_come_and_go(
@@ -68,7 +70,7 @@ class TestSixteenThreads:
                 callers.wait()
                 if draw.random() < 0.5:
                     draw.choice(shadows).end()
-                assert until(lambda shadows=shadows: all(map(known, shadows)) or callers.wrong)
+                assert until(partial(self._answered, shadows, callers))
                 service.rollout.disarm()
                 seen += sum(shadow.compared for shadow in shadows)
                 mismatched += sum(shadow.mismatched for shadow in shadows)
@@ -82,6 +84,9 @@ class TestSixteenThreads:
         assert until(lambda: not [t for t in threading.enumerate() if t.name.startswith("hotswap-shadow")])
         assert [id(function.__code__) for function in self._functions(service)] == before
         service.rollout.abort()
+
+    def _answered(self, shadows: list[Any], callers: Callers) -> bool:
+        return all(map(known, shadows)) or bool(callers.wrong)
 
     def _functions(self, service: Service) -> list[Any]:
         tax, pricing = service.tax, service.pricing
@@ -101,8 +106,7 @@ class TestSixteenThreads:
                     found.append(answer)  # once it is new, it is new for ever
                 last = answer
 
-        with Crowd([work] * THREADS) as crowd, switching(1e-5):
-            assert crowd
+        with Crowd([work] * THREADS), switching(1e-5):
             assert until(lambda: all(map(known, shadows[:2])) or found)
             service.rollout.commit()
             assert service.pricing.quote(100)["tax"] == 19 + more
