@@ -145,7 +145,6 @@ def _states(found: Mapping[str, Mapping[str, Ratio]]) -> str:
 
 def _shadowing(found: Mapping[str, Mapping[str, Ratio]]) -> str:
     states = [state for state in next(iter(found.values())) if state != "not shadowed"]
-    # A measurement of the one that works makes a fiftieth of the calls.
     rows = [[way, *(_more(ratios[state], ratios["not shadowed"]) for state in states)] for way, ratios in found.items()]
     title = "Time of a live call while its function is shadowed, as a multiple of the same not shadowed: median"
     return f"{title}\n\n{_table(['call', *states], rows)}"

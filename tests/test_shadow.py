@@ -11,6 +11,7 @@ import inspect
 import os
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ from hotswap import Patch, Patcher, ShadowError, State, StateError, clock
 from hotswap.shadows import runs
 from hotswap.shadows.figures import Durations, Tally, brief
 from hotswap.shadows.likeness import Likeness
+from hotswap.shadows.pool import Pool
 from hotswap.swap.forwarding import ways_of
 from tests.shadowing import Service, awaited, known, wait
 from tests.waiting import until
@@ -814,6 +816,31 @@ class TestEnds:
         assert service.tax.seen == [False, True, True]
         assert got == [24]
         assert shadow.compared == 0
+
+    def test_what_comes_when_the_pool_has_ended_is_dropped(self) -> None:
+        """A live call may have been chosen just before: what it puts in would hold the candidate for ever."""
+
+        class Work:
+            context = contextvars.copy_context()
+
+            def work(self) -> None:
+                raise AssertionError("it is not begun")
+
+            def overdue(self) -> None:
+                raise AssertionError("nor late")
+
+            def ended(self) -> None:
+                raise AssertionError("nor ended")
+
+        pool = Pool("hotswap-shadow test", 2, 5.0)
+        pool.start()
+        pool.end()
+        work = Work()
+        gone = weakref.ref(work)
+        pool.put(work)
+        del work
+        assert gone() is None
+        assert until(lambda: not shadow_threads())
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
     @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")

@@ -62,6 +62,7 @@ class Pool:
         self._lock = threading.Lock()
         self._turns: set[_Turn] = set()
         self._alarm: clock.Alarm | None = None
+        self._ended = False
 
     def start(self) -> None:
         """Start the threads. Raises RuntimeError where none can be started; none is left then."""
@@ -73,11 +74,21 @@ class Pool:
             raise
 
     def put(self, work: Work) -> None:
-        """Have something done."""
+        """Have something done, unless it has ended."""
         self._queue.put(work)
+        if self._ended:  # perhaps in this very moment: work holds the candidate, and nobody would take it out
+            self._clear()
 
     def end(self) -> None:
         """Have the threads end; what they are at goes on for as long as it may, and what waits is not begun."""
+        self._ended = True
+        self._clear()
+        with self._lock:
+            if self._alarm is not None and not self._turns:
+                self._alarm.cancel()
+                self._alarm = None
+
+    def _clear(self) -> None:
         try:
             while True:
                 self._queue.get_nowait()

@@ -22,10 +22,11 @@ class _Alarm:
 
 
 class ManualClock:
-    """Tells the time to hotswap as long as its `with` block lasts: handovers, time limits, all that it waits for.
+    """Tells the time to hotswap as long as its `with` block lasts.
 
-    It stands still until `advance`. Lives as long as a test. What the operating system waits for (a socket, a lock, the
-    end of a thread) takes its own time.
+    Handovers, time limits of shadow runs in threads, and calls to be made later wait for it. It stands still until
+    `advance`. Lives as long as a test. What the operating system waits for (a socket, a lock, the end of a thread)
+    takes its own time.
 
     Arguments:
         start: the time at first, in seconds.
