@@ -24,6 +24,7 @@ from bench.draining import draining
 from bench.pauses import pauses
 from bench.programs import programs
 from bench.sessions import sessions
+from bench.shadowing import shadowing
 from bench.states import states
 from bench.tables import tables
 
@@ -62,6 +63,7 @@ def main() -> int:
             found["states"] = states(folder, rounds=rounds, count=count)
             found["arming"] = arming(folder, modules=(10, 100) if quick else (10, 100, 768), repeat=3 if quick else 7)
             found["warm"] = warm(folder, modules=(1, 10, 100), repeat=3 if quick else 7)
+            found["shadowing"] = shadowing(folder, rounds=rounds, count=count // 3)
             found["sessions"] = sessions(rounds=rounds, count=count // 3)
             heaps = (10_000, 200_000) if quick else (10_000, 2_000_000)
             found["draining"] = draining(folder, heaps=heaps, repeat=5 if quick else 15)

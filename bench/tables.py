@@ -22,7 +22,7 @@ def tables(found: Mapping[str, Any]) -> str:
         parts.append(_calls(found["calls"]))
     if "states" in found:
         parts += [_states(found["states"]), _arming(found["arming"]), _warm(found["warm"])]
-        parts += [_sessions(found["sessions"]), _draining(found["draining"])]
+        parts += [_shadowing(found["shadowing"]), _sessions(found["sessions"]), _draining(found["draining"])]
     if "pauses" in found:
         parts.append(_pauses(found["pauses"]))
     if "delivery" in found:
@@ -141,6 +141,13 @@ def _states(found: Mapping[str, Mapping[str, Ratio]]) -> str:
     ]
     title = "Time of a call while two generations are reachable, as a multiple of the same before: median (more)"
     return f"{title}\n\n{_table(['call', 'before', *states], rows)}"
+
+
+def _shadowing(found: Mapping[str, Mapping[str, Ratio]]) -> str:
+    states = [state for state in next(iter(found.values())) if state != "not shadowed"]
+    rows = [[way, *(_more(ratios[state], ratios["not shadowed"]) for state in states)] for way, ratios in found.items()]
+    title = "Time of a live call while its function is shadowed, as a multiple of the same not shadowed: median"
+    return f"{title}\n\n{_table(['call', *states], rows)}"
 
 
 def _more(ratio: Ratio, base: Ratio) -> str:

@@ -25,6 +25,7 @@ from hotswap.errors import (
     PlanError,
     QuarantinedError,
     RequirementError,
+    ShadowError,
     SignatureError,
     SourceError,
     StateError,
@@ -39,6 +40,7 @@ from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 from hotswap.rollout import Record, Rollout, State
 from hotswap.session import Session, session
+from hotswap.shadows import is_shadow
 from hotswap.stage import staging
 from hotswap.store import Boot, Store, boot
 from hotswap.swap import CallInFlight
@@ -68,6 +70,7 @@ __all__ = [
     "RequirementError",
     "Rollout",
     "Session",
+    "ShadowError",
     "SignatureError",
     "SourceError",
     "State",
@@ -81,6 +84,7 @@ __all__ = [
     "WrongPackageError",
     "__version__",
     "boot",
+    "is_shadow",
     "keep",
     "session",
     "staging",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy as copying
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
-from hotswap.errors import CommitError, HotswapError, OutdatedError
+from hotswap import events
+from hotswap.errors import CommitError, HotswapError, OutdatedError, ShadowError
 from hotswap.journey import Journey
 from hotswap.records import State
-from hotswap.session import Session, route
+from hotswap.session import Mark, Session, route
+from hotswap.shadows import Options, Shadow, find
+from hotswap.verification import Report
 
 __all__ = ["Armed", "Policy"]
 
@@ -23,6 +28,9 @@ class Armed(Journey):
     _was_armed = False
     _misled = False
     """Whether its policy has failed."""
+    _may_shadow = False
+    """Whether functions may be shadowed: from `arm` until it is about to be armed no more."""
+    _shadows: tuple[Shadow, ...] = ()
 
     def arm(self, policy: Policy | None = None) -> None:
         """Make the candidate reachable beside what is live; everybody stays on the old, but for previews.
@@ -59,7 +67,7 @@ class Armed(Journey):
                 raise self.reject(failed) from error
         finally:
             self._committing.release()
-        self._was_armed = True
+        self._was_armed, self._may_shadow = True, True
         if policy is not None:
             route(self._on_candidate, lambda about: self._chosen(policy, about))
         self._emit("rollout.armed", policy=policy is not None)
@@ -103,6 +111,113 @@ class Armed(Journey):
         if candidate is None:
             raise self._wrong("previewed", "call arm() first")
         return Session(about, (candidate,))
+
+    def shadow(
+        self,
+        name: str,
+        *,
+        share: float | Callable[..., Any] = 0.1,
+        copy: Callable[[Any], Any] | None = copying.deepcopy,
+        compare: Callable[[Any, Any], Any] | None = None,
+        ignore: Iterable[str | type[BaseException]] = (),
+        seed: int | None = None,
+        timeout: float = 5.0,
+        workers: int = 2,
+        pending: int = 100,
+        limit: int | None = None,
+    ) -> Shadow:
+        """Run the candidate beside live calls of a function, and compare; nobody gets what it answers.
+
+        The candidate is called after the live call, with copies of its arguments, elsewhere: plain functions in threads
+        of their own, coroutine functions in tasks on the same event loop. `hotswap.is_shadow()` is true there. What it
+        does to the world outside is done, if it does not ask.
+
+        Arguments:
+            name: of the function, such as ``shop.pricing.quote`` or ``shop.cart.Cart.total``. The patch need not
+                change it: what it calls is the candidate's.
+            share: of the calls that are shadowed, drawn at random; or a callable that gets the arguments of a call and
+                says whether it is.
+            copy: gets each argument before the live call, and what that returned, and returns a copy; with None
+                nothing is copied. The default copies arguments together, so that what they share is shared.
+            compare: gets what both returned, and says whether it is the same. By default `==` does, and objects that
+                do not say what they equal are compared by their attributes. What was raised is compared by type and
+                text.
+            ignore: names of keys and attributes that the default leaves out, and types of exceptions: a call that ends
+                in one of them, here or there, is not compared.
+            seed: of the random numbers.
+            timeout: seconds that a run of the candidate may take.
+            workers: threads that run plain functions; coroutines that run at a time.
+            pending: calls that may be under way, or wait. What comes above that is dropped, and counted.
+            limit: how many calls may be answered otherwise, or not in time; with one more the rollout is rejected.
+
+        Returns what tells of it. It ends when the rollout is armed no more, or by `end`; then its result is part of the
+        report. Raises TypeError or ValueError for what is no such argument, StateError if the rollout is not armed, and
+        ShadowError for a function that can't be shadowed. Nothing was done then.
+        """
+        options = Options(
+            share=share,
+            copy=copy,
+            compare=compare,
+            ignore=ignore,
+            seed=seed,
+            timeout=timeout,
+            workers=workers,
+            pending=pending,
+            limit=limit,
+        )
+        self._host.refuse_reentry("shadow a function")
+        mark = self._backed()
+        try:
+            with self._host.changing():
+                self._backed()
+                target = find(name, self._host.running(), self.candidate.modules)
+                if any(one.taps(target) for one in self._shadows):
+                    raise ShadowError(f"{name} is shadowed already", advice="end the other shadow first")
+                shadow = Shadow(target, options, mark, self)
+                shadow.start()
+                self._shadows += (shadow,)
+        except ShadowError as error:
+            error.patch = self.label
+            error.now_running(self._host.running())
+            raise
+        return shadow
+
+    def _backed(self) -> Mark:
+        mark = self._on_candidate
+        if mark is None or not self._may_shadow:
+            raise self._wrong("shadowed", "call arm() first")
+        return mark
+
+    @property
+    def shadows(self) -> tuple[Shadow, ...]:
+        """What `shadow` has returned, since it was first armed."""
+        return self._shadows
+
+    def end_shadows(self) -> None:
+        """End the shadows: the candidate is about to be out of reach, or live."""
+        with self._host.changing():
+            self._may_shadow = False
+            for shadow in self._shadows:
+                shadow.take_out()
+        for shadow in self._shadows:
+            shadow.end()
+
+    def changing(self) -> AbstractContextManager[Any]:
+        """A block in which nobody makes a swap."""
+        return self._host.changing()
+
+    def shadow_told(self, event: events.EventName, level: events.Level, facts: dict[str, object]) -> None:
+        """Emit an event about a shadow."""
+        self._emit(event, level=level, **facts)
+
+    def shadow_refused(self, reason: str) -> None:
+        """Reject the rollout, unless it is armed no more."""
+        raise NotImplementedError
+
+    def shadow_ended(self, shadow: Shadow) -> None:
+        """Have the report tell of it."""
+        with self._host.changing():
+            self.report = Report((*self.report, shadow.result))
 
     def _chosen(self, policy: Policy, about: object) -> bool:
         try:

@@ -27,6 +27,7 @@ __all__ = [
     "PlanError",
     "QuarantinedError",
     "RequirementError",
+    "ShadowError",
     "SignatureError",
     "SourceError",
     "StateError",
@@ -217,6 +218,13 @@ class OutdatedError(StateError):
 
     Its candidate was not compared with them. The rollout is rejected, nothing live was touched; `Patcher.apply` stages
     it again by itself.
+    """
+
+
+class ShadowError(HotswapError):
+    """A function can't be shadowed: it is not there, is no function written in Python, or its calls can't be seen.
+
+    Nothing was done; the rollout stays armed.
     """
 
 

@@ -43,6 +43,8 @@ EventName: TypeAlias = Literal[
     "migration.failed",
     "check.passed",
     "check.failed",
+    "shadow.mismatch",
+    "shadow.ended",
     "drop.applied",
     "drop.failed",
     "drop.waiting",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -212,6 +213,10 @@ class Hosting:
         self.load(rollout, terms)
         self.move(rollout, (State.STAGED,), State.VERIFIED)
 
+    def changing(self) -> AbstractContextManager[object]:
+        """The lock under which what is live changes."""
+        return self._change
+
     def arm(self, rollout: Rollout) -> Mark:
         """Make the candidate of a verified rollout reachable; return what stands for it in sessions."""
         with self._change, collector.switched_off():
@@ -247,6 +252,7 @@ class Hosting:
 
     def go_back(self, rollout: Rollout, reason: str, undone: Undone, recalled: Recalled) -> dict[str, object]:
         """Take a live rollout back. A rollout in progress is aborted: what it was staged on is gone."""
+        self._place.quiet()
         try:
             with self._change, collector.switched_off():
                 if self._succession.newest is rollout:

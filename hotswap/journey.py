@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -51,6 +52,9 @@ class Host(Auditor, Protocol):
 
     def refuse_reentry(self, what: str) -> None:
         """Raise BusyError if the caller is code that the rollout in progress runs."""
+
+    def changing(self) -> AbstractContextManager[Any]:
+        """A block in which nobody makes a swap, nor changes the state of a rollout."""
 
     def arm(self, rollout: Any, /) -> Mark:
         """Make the candidate reachable; return what stands for it in the sessions that are on it."""
@@ -221,10 +225,14 @@ class Journey(Aftermath):
         return self._left
 
     def _turned_off(self) -> None:
-        """Have no session begin on the candidate any more."""
+        """Have no session begin on the candidate any more, and no run beside live calls."""
+        self.end_shadows()
         candidate, self._on_candidate = self._on_candidate, None
         if candidate is not None:
             end_route(candidate)
+
+    def end_shadows(self) -> None:
+        """End what runs the candidate beside live calls, if anything does."""
 
     def _is(self, state: State) -> bool:
         return self.state is state

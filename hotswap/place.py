@@ -156,6 +156,12 @@ class Place:
             with suppress(StateError):  # it was rejected meanwhile: either way it is not in progress any more
                 progress.abort(reason)
 
+    def quiet(self) -> None:
+        """Have the rollout that is in progress run nothing beside live calls: what is live is about to change."""
+        progress = self.rollout
+        if progress is not None:
+            progress.end_shadows()
+
     def wake(self) -> None:
         """Have everybody who waits look whether he was cancelled."""
         with self._free:

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 
 from hotswap import events
 from hotswap.armed import Armed
@@ -161,6 +162,7 @@ class Rollout(Armed):
             self._committing.release()
 
     def _commit(self) -> None:
+        self.end_shadows()
         try:
             superseded, interrupt = self._go_live()
             self._turned_off()
@@ -249,3 +251,9 @@ class Rollout(Armed):
             judging.set()
         elif not self._loading:
             self._end()
+
+    def shadow_refused(self, reason: str) -> None:
+        """Reject the rollout, unless it is armed no more."""
+        with suppress(StateError):
+            if self._is(State.ARMED):
+                self.abort(reason)

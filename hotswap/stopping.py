@@ -96,6 +96,14 @@ class Worker:
             return False
         return True
 
+    def here(self, context: Context, work: Callable[..., object], *arguments: object) -> None:
+        """Do the work in the calling thread, which somebody keeps for such work; it may be asked to stop all the same.
+
+        The work has to catch what it raises, but for `Stopped`.
+        """
+        self.thread = threading.current_thread()
+        self._main(context, work, *arguments)
+
     def look(self, at: Callable[[FrameType], T]) -> T | None:
         """Return what `at` makes of the frame that the work is in, or None if it is in none.
 

@@ -72,6 +72,8 @@ class TestNames:
             "migration.failed",
             "check.passed",
             "check.failed",
+            "shadow.mismatch",
+            "shadow.ended",
             "drop.applied",
             "drop.failed",
             "drop.waiting",

@@ -26,6 +26,7 @@ class Verdict(enum.StrEnum):
     | failed | raised `AssertionError` or returned `False`: the candidate is wrong |
     | error | raised anything else, is no usable check, or was stopped: nothing is known about the candidate |
     | timed_out | did not answer within its time limit |
+    | inconclusive | came to no verdict: too little was to be seen |
 
     A falsy ``numpy.bool_`` counts as `False` too. Every other falsy value (None, 0, an empty list, a tensor) passes.
     """
@@ -34,6 +35,7 @@ class Verdict(enum.StrEnum):
     FAILED = "failed"
     ERROR = "error"
     TIMED_OUT = "timed_out"
+    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True, slots=True)

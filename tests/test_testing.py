@@ -1,0 +1,402 @@
+"""What is shipped for the tests of users: clocks, candidates, rollouts, and patches that are taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import inspect
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import hotswap
+from hotswap import Patch, State, StateError, clock, testing
+from hotswap.testing import FakeRollout, ManualClock, NotRestoredError, apply_and_restore, candidate, run_check
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.threads
+
+Make = Callable[..., ModuleType]
+
+SOURCE = """
+LIMIT = 3
+hits = 0
+def rate(n):
+    global hits
+    hits += 1
+    return n + {0}
+def pair(n):
+    return rate(n), rate(n)
+def endless():
+    while True:
+        yield {0}
+class Till:
+    def total(self):
+        return {0}
+"""
+
+
+@pytest.fixture
+def core(make_package: Make) -> Any:
+    package = make_package({"core.py": SOURCE.format(0)}).__name__
+    return importlib.import_module(f"{package}.core")
+
+
+def patch_of(core: Any, version: int = 1) -> dict[str, str | bytes]:
+    return {core.__name__: SOURCE.format(version)}
+
+
+def live(core: Any) -> Any:
+    return sys.modules[core.__name__]
+
+
+class TestManualClock:
+    def test_calls_are_made_when_time_goes_by_in_their_order_and_with_what_they_ask_for(self) -> None:
+        made: list[tuple[str, float]] = []
+        with ManualClock(100.0) as manual:
+
+            def again() -> None:
+                made.append(("again", clock.now()))
+                clock.after(2.0, again)
+
+            clock.after(3.0, lambda: made.append(("late", clock.now())))
+            clock.after(1.0, again)
+            clock.after(1.5, lambda: made.append(("never", clock.now()))).cancel()
+            assert list(manual.due) == [1.0, 3.0]
+            assert manual.advance(0.5) == 0
+            assert manual.advance(3.0) == 3
+            assert made == [("again", 101.0), ("late", 103.0), ("again", 103.0)]
+            assert clock.now() == 103.5
+            assert list(manual.due) == [1.5]
+        assert clock.now() != 103.5
+
+    def test_time_does_not_go_back(self) -> None:
+        with pytest.raises(ValueError, match="time does not go back"):
+            ManualClock().advance(-1)
+
+    def test_what_a_call_raises_goes_to_who_advances(self) -> None:
+        manual = ManualClock()
+
+        def fails() -> None:
+            raise KeyError("gone")
+
+        manual.after(1.0, fails)
+        manual.after(2.0, lambda: None)
+        with pytest.raises(KeyError, match="gone"):
+            manual.advance(5.0)
+        assert manual.now() == 1.0
+        assert manual.advance(4.0) == 1
+
+    def test_it_is_put_back_also_if_the_block_fails(self) -> None:
+        before = clock._clock
+        with pytest.raises(KeyError), ManualClock(), ManualClock():
+            raise KeyError
+        assert clock._clock is before
+
+    def test_a_handover_waits_for_it(self, core: Any) -> None:
+        with ManualClock() as manual, apply_and_restore(handover=60.0) as apply:
+            loop = core.endless()
+            next(loop)
+            rollout = apply(patch_of(core))
+            assert manual.due
+            manual.advance(59.0)
+            assert not rollout.drained.is_set()
+            assert rollout.in_flight()
+            manual.advance(2.0)
+            del loop
+            assert rollout.drained.wait(20)
+
+
+class TestCandidate:
+    def test_modules_import_each_other_and_else_the_program(self, core: Any) -> None:
+        package = core.__name__.partition(".")[0]
+        sources = {
+            f"{package}.tax": f"import json\nimport {package}.core\nfrom {package} import core\nRATE = core.rate(1)\n"
+            f"whole = {package}.core\n",
+            f"{package}.core": "from . import words\nimport os.path\nrate = lambda n: words.more + n\n",
+            f"{package}.words": "more = 41\nexecuted = []\n",
+        }
+        made = candidate(sources)
+        assert set(made) == set(sources)
+        assert len(made) == 3
+        tax: Any = made[f"{package}.tax"]
+        assert tax.RATE == 42
+        assert tax.whole is tax.core is made[f"{package}.core"]
+        assert live(core) is core
+        assert core.rate(1) == 1
+        assert f"{package}.tax" not in sys.modules
+        with pytest.raises(KeyError):
+            made["missing"]
+
+    def test_modules_that_it_lacks_are_those_of_the_program(self, core: Any) -> None:
+        package = core.__name__.partition(".")[0]
+        made = candidate({f"{package}.tax": f"from {package}.core import rate, LIMIT\nfrom {package} import core\n"})
+        tax: Any = made[f"{package}.tax"]
+        assert tax.rate is core.rate
+        assert tax.core is core
+
+    def test_packages_from_nowhere(self) -> None:
+        made = candidate(
+            {"nowhere.a.b": "from nowhere.a import c\nimport nowhere.a.c as d\nx = c.x\n", "nowhere.a.c": "x = 1\n"}
+        )
+        assert made["nowhere.a.b"].x == made["nowhere.a.b"].d.x == 1
+        assert "nowhere" not in sys.modules
+
+    def test_an_import_that_fails_says_what_is_missing(self) -> None:
+        made = candidate({"nowhere.a": "from nowhere import missing\n"})
+        with pytest.raises(ImportError, match="missing"):
+            made["nowhere.a"]
+        with pytest.raises(ImportError, match="missing"):
+            made["nowhere.a"]  # it was not kept half made
+
+    def test_checks_run_on_it(self) -> None:
+        made = candidate({"shop.tax": "def apply(net):\n    return -net\n"})
+
+        def is_positive(new: Any) -> None:
+            assert new["shop.tax"].apply(1) > 0, "it would cost less than nothing"
+
+        async def hangs(new: Any) -> None:
+            await asyncio.sleep(60)
+
+        result = run_check(is_positive, made)
+        assert (result.name, result.verdict) == ("is_positive", "failed")
+        assert "it would cost less than nothing" in result.message
+        assert run_check(hangs, made, timeout=0.05).verdict == "timed_out"
+        assert run_check(lambda new: new["shop.tax"].apply(-1) == 1, made).verdict == "passed"
+
+
+class TestFakeRollout:
+    def test_goes_through_the_states(self) -> None:
+        rollout = FakeRollout({"shop.tax": "RATE = 7\n"}, version="2.0", state=State.STAGED)
+        assert rollout.candidate["shop.tax"].RATE == 7
+        for step in (rollout.verify, rollout.arm, rollout.disarm, rollout.commit, rollout.confirm):
+            step()
+        rollout.rollback("too slow", by="a probe")
+        assert rollout.calls == ["verify", "arm", "disarm", "commit", "confirm", "rollback"]
+        assert (rollout.state, rollout.reason, rollout.actor) == (State.ROLLED_BACK, "too slow", "a probe")
+        assert rollout.record.reason == "too slow"
+        assert rollout.label == "shop 2.0"
+        with pytest.raises(StateError, match=r"a rollout that is rolled back has no confirm\(\)"):
+            rollout.confirm()
+        FakeRollout(state=State.STAGED).abort()
+
+    def test_is_like_a_rollout(self) -> None:
+        """Whoever is handed one may call what a rollout has, with the same arguments."""
+        real, fake = hotswap.Rollout, FakeRollout
+        for name, method in vars(fake).items():
+            if name.startswith("_"):
+                continue
+            found = inspect.getattr_static(real, name)
+            assert type(found) is type(method), name
+            if inspect.isfunction(method):
+                wanted = [p for p in inspect.signature(found).parameters.values() if p.name != "loop"]
+                given = list(inspect.signature(method).parameters.values())
+                assert [(p.name, p.kind, p.default) for p in given] == [(p.name, p.kind, p.default) for p in wanted]
+
+
+class TestApplyAndRestore:
+    def test_takes_everything_back(self, core: Any) -> None:
+        held, till = core.rate, core.Till()
+        with apply_and_restore() as apply:
+            with pytest.raises(LookupError, match="there is no patcher yet"):
+                apply.patcher
+            rollout = apply(patch_of(core))
+            assert [held(1), till.total(), live(core).rate(1)] == [2, 1, 2]
+            assert apply.patcher.current is rollout
+        assert rollout.state is State.ROLLED_BACK
+        assert live(core) is core
+        assert [held(1), till.total(), core.rate(1)] == [1, 0, 1]
+
+    def test_each_patch_is_applied_to_the_code_that_was_there(self, core: Any) -> None:
+        with apply_and_restore(core.__name__.partition(".")[0]) as apply:
+            first = apply(Patch.from_sources(patch_of(core, 1), version="7"))
+            second = apply(Patch.from_sources(patch_of(core, 2), version="7"))
+            assert (first.state, second.state) == (State.ROLLED_BACK, State.LIVE)
+            assert live(core).rate(0) == 2
+            second.confirm()
+        assert core.rate(0) == 0
+
+    def test_staged_and_armed_ones_are_given_up(self, core: Any) -> None:
+        with apply_and_restore() as apply:
+            rollout = apply.stage(patch_of(core))
+            rollout.verify()
+            rollout.arm()
+            shadow = rollout.shadow(f"{core.__name__}.rate")
+        assert rollout.state is State.REJECTED
+        assert shadow.is_over
+
+    def test_an_error_of_the_block_goes_first(self, core: Any) -> None:
+        with pytest.raises(KeyError), apply_and_restore() as apply:
+            apply(patch_of(core))
+            raise KeyError
+        assert core.rate(0) == 0
+
+    def test_what_goes_on_is_told(self, core: Any) -> None:
+        with pytest.raises(NotRestoredError, match="endless") as told, apply_and_restore(within=0.01) as apply:
+            rollout = apply(patch_of(core))
+            loop = live(core).endless()
+            next(loop)
+        assert "goes on with code of the patch" in told.value.differences[0]
+        loop.close()
+        assert rollout.drained.wait(20)
+
+    def test_what_is_not_as_it_was_is_told_and_an_error_of_the_block_has_it_as_a_note(self, core: Any) -> None:
+        def left() -> None:
+            """Stands for what a patch has left behind."""
+
+        left.__module__ = core.__name__
+        with pytest.raises(NotRestoredError) as told, apply_and_restore() as apply:
+            apply(patch_of(core))
+            core.left = left
+        assert told.value.differences == (f"{core.__name__}.left is left", f"code of {core.__name__}.left is left")
+        with pytest.raises(KeyError) as noted, apply_and_restore() as apply:
+            apply.stage(patch_of(core))
+            del core.left
+            raise KeyError
+        assert "core.left is gone" in noted.value.__notes__[0]
+
+    def test_data_that_the_service_changes_is_its_own(self, core: Any) -> None:
+        with apply_and_restore() as apply:
+            apply(patch_of(core))
+            live(core).rate(1)
+            live(core).other = object()
+        assert core.hits == 1
+
+
+class TestUnderSwap:
+    def test_a_unit_of_work_meets_one_version(self, core: Any) -> None:
+        found = testing.under_swap(lambda: live(core).pair(1), _patch(core, 5), rounds=5, threads=3)
+        assert found.clean, str(found)
+        assert found.calls >= 2 * 5 * 3
+        assert found.old
+        assert found.new
+        assert found.old + found.new == found.calls
+        found.check()
+        assert core.rate(1) == 1
+
+    def test_a_mixture_is_found(self, core: Any) -> None:
+        """Two calls that belong together, without a session; the swap comes between them."""
+        once, calls = threading.Lock(), []
+
+        def call() -> tuple[int, int]:
+            one = two = live(core).rate(0)
+            calls.append(one)
+            holds = len(calls) > 4 and once.acquire(blocking=False)
+            while holds and two == one:
+                two = live(core).rate(0)
+            return one, two
+
+        found = testing.under_swap(call, _patch(core, 5), rounds=3, threads=2, sessions=False)
+        assert not found.clean
+        assert len(found.mixtures) == 1
+        assert set(found.mixtures) <= {"(0, 5)", "(5, 0)"}
+        assert "neither old nor new: (" in str(found)
+        with pytest.raises(AssertionError, match="neither old nor new"):
+            found.check()
+
+    def test_coroutine_functions_and_judges(self, core: Any) -> None:
+        async def call() -> int:
+            await asyncio.sleep(0)
+            answer: int = live(core).rate(1)
+            return answer
+
+        found = testing.under_swap(
+            call, _patch(core, 5), rounds=2, threads=2, old=lambda answer: answer == 1, new=lambda answer: answer == 6
+        )
+        assert found.clean, str(found)
+        assert found.new
+
+    def test_what_is_raised(self, core: Any) -> None:
+        calls: list[int] = []
+
+        def call() -> int:
+            calls.append(1)
+            if len(calls) == 3:
+                raise LookupError("once")
+            raise ValueError("always")
+
+        found = testing.under_swap(call, _patch(core, 5), rounds=1, threads=1)
+        assert found.errors == ("raised LookupError: once",)
+        assert found.calls - 1 == found.old == found.new
+
+
+def _patch(core: Any, version: int) -> Patch:
+    return Patch.from_sources(patch_of(core, version), version="9")
+
+
+INSTALLED = bool(importlib.metadata.entry_points(group="pytest11", name="pytest_hotswap"))
+LOADED = () if INSTALLED else ("-p", "pytest_hotswap")
+"""A checkout that is on `sys.path` has no entry points."""
+
+
+class TestPlugin:
+    @pytest.fixture
+    def tests(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+        monkeypatch.setenv("PYTHONPATH", ":".join(filter(None, sys.path)))
+        monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+        pytester.makepyfile(toy="def rate():\n    return 1\n")
+        return pytester
+
+    def run(self, tests: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+        return tests.runpytest_subprocess(*LOADED, "-p", "no:randomly", "-p", "no:cacheprovider", *arguments)
+
+    def test_fixtures(self, tests: pytest.Pytester) -> None:
+        tests.makepyfile(
+            """
+            import pytest
+            import toy
+
+            def test_patched(hotswap_apply):
+                hotswap_apply({"toy": "def rate():\\n    return 2\\n"})
+                assert toy.rate() == 2
+                raise KeyError("it fails, and is taken back")
+
+            def test_as_before():
+                assert toy.rate() == 1
+
+            def test_clock(hotswap_clock):
+                from hotswap import clock
+                made = []
+                clock.after(3600, lambda: made.append(1))
+                hotswap_clock.advance(3600)
+                assert made == [1]
+
+            def test_leaves_something(hotswap_apply):
+                hotswap_apply({"toy": "def rate():\\n    return 2\\n"})
+                toy.more = lambda: 3
+                toy.more.__module__ = "toy"
+            """
+        )
+        result = self.run(tests)
+        result.assert_outcomes(passed=3, failed=1, errors=1)
+        result.stdout.fnmatch_lines(["*NotRestoredError*", "*toy.more is left*"])
+
+    def test_it_costs_nobody_anything_who_does_not_ask(self, tests: pytest.Pytester) -> None:
+        tests.makepyfile(
+            """
+            import sys
+
+            def test_is_not_loaded():
+                assert "pytest_hotswap" in sys.modules
+                assert not [name for name in sys.modules if name.partition(".")[0] in ("hotswap", "structlog")]
+            """
+        )
+        self.run(tests).assert_outcomes(passed=1)
+
+    @pytest.mark.skipif(not INSTALLED, reason="a checkout that is on sys.path has no entry points")
+    def test_it_can_be_left_out(self, tests: pytest.Pytester) -> None:
+        tests.makepyfile("def test_asks(hotswap_apply): pass")
+        result = self.run(tests, "-p", "no:pytest_hotswap")
+        result.assert_outcomes(errors=1)
+
+    def test_it_can_be_imported_without_hotswap(self) -> None:
+        """An environment may be half installed: the plugin must not break a run."""
+        code = "import sys; sys.modules['hotswap'] = None; import pytest_hotswap; print('imported')"
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert ran.stdout == "imported\n", ran.stderr
