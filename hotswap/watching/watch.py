@@ -47,9 +47,10 @@ from hotswap.watching.bounds import Bounds
 from hotswap.watching.claims import claim, inherit, release
 from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
+from hotswap.watching.looks import look_at
 from hotswap.watching.outcome import Outcome
 from hotswap.watching.passes import Passes
-from hotswap.watching.scanning import SETTLE, is_passed_by, look_at
+from hotswap.watching.scanning import SETTLE, is_passed_by
 from hotswap.watching.seats import checked_name
 from hotswap.watching.turn import Turn
 
@@ -82,6 +83,7 @@ class Watch:
         single_files: whether `.py` files are taken; where there is a gate, its policy says so instead.
         name: what this process is called, where several watch the directory; None: by its host and its id.
         told: called with the outcomes of each pass, from the thread that makes it. Raises nothing.
+        stood: tells of a patch's digest whether it is live, or below what is live, since before this process began.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Watch:
         single_files: bool = False,
         name: str | None = None,
         told: Callable[[tuple[Outcome, ...]], None] | None = None,
+        stood: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._told = told
         for what, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
@@ -126,6 +129,7 @@ class Watch:
             running=running,
             gate=self._gate,
             stopping=self._stopping,
+            stood=stood,
         )
 
     # --- what a user sees ---
