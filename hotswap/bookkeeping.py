@@ -124,6 +124,8 @@ class Books:
             return
         patch, tree = rollout.patch, rollout.candidate.tree
         generation = as_patch(tree, patch.name)
+        if generation.digest == patch.digest:  # they will be one file, which has to say when it was signed
+            generation = replace(generation, metadata={**patch.metadata, **generation.metadata})
         self._files[rollout.id] = (patch, generation)
         self._put(rollout)
         roots = sorted(tree.roots)

@@ -56,9 +56,12 @@ class Earlier:
 
     def recall(self, drop: str, digest: str) -> Outcome | None:
         """What the same bytes came to, if that is told still: whoever removed it wants them to be tried again."""
-        for suffix, told in sorted(self._told.get(drop, {}).items()):
-            if told == digest and (found := _failure(self._directory, drop, suffix)) and found.digest == digest:
-                return found
+        told = self._told.get(drop, {})
+        if digest in told.values():
+            for suffix in sorted({*told, FAILED, _KEPT}):  # it may have another name by now
+                found = _failure(self._directory, drop, suffix)
+                if found is not None and found.digest == digest:
+                    return found
         return None
 
 

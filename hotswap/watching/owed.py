@@ -35,7 +35,8 @@ class Owed:
 
     def told(self, outcome: Outcome) -> None:
         """Note that a report stands, and which earlier ones it takes the place of."""
-        self._reports.pop((outcome.drop, outcome.waits), None)
+        if self._reports.pop((outcome.drop, outcome.waits), None) is outcome:
+            return  # it is no news: the other one came after it, or stands beside it
         other = self._reports.get((outcome.drop, not outcome.waits))
         if other is not None and not (outcome.waits and other.applied):
             del self._reports[other.drop, other.waits]
