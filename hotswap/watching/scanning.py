@@ -8,7 +8,8 @@ or own files), `ignored` tells once that it is passed by.
 
 A drop that is still being written must not be taken. Nothing tells from outside when a writer has finished, so a drop
 is taken when two successive looks at it, at least `SETTLE` seconds apart, see the same. A writer that pauses longer
-than that is taken for finished; only a rename into its place is safe (write `.shop.tmp` beside, then rename it).
+than that is taken for finished, unless it is seen that the file is still open (`writers`); only a rename into its place
+is safe (write `.shop.tmp` beside, then rename it).
 
 Concurrency: a `Scanner` belongs to whoever has the turn (see `watch`); the functions may be called by anybody.
 """

@@ -6,7 +6,7 @@
 
 A seat is a hidden file that is locked (`flock`) for as long as it is taken: the kernel gives it back when its process
 ends, however that happens. Whoever has the first seat clears up behind those that are gone: a seat that can be locked
-is empty, so the reports under its name are of nobody.
+is empty, so the reports under its name are of nobody. What failed there is kept (`failures`).
 
 A lock is readable for its owner only (mode 0600): whoever may open a file may lock it, and anybody who can read the
 directory could take the first seat. One that others may open (of somebody else's making, since we make none) may be

@@ -7,10 +7,12 @@ Guarantees
 - Level-triggered: every pass looks at the whole directory, and a drop is known by the digest of its bytes. A lost,
   doubled or late event changes nothing.
 - A live drop is not applied again by the same patcher, also by a later watch of the same directory. A failed drop is
-  tried again only when its bytes change, also by a new process, which reads that in `NAME.failed`; whoever wants it
-  tried again removes that. A drop that was dropped again and is not tried says why. What says nothing of the drop (a
-  busy patcher, a locked store, a file that can't be read) is no failure: it waits, and `NAME.pending` says for what. A
-  new process runs the code on disk, so it applies what it finds, but for what failed or was rolled back.
+  tried again only when its bytes change, also by a new process, which reads that in the `.failed` of any process that
+  was before it (`failures`); whoever wants it tried again removes that. A drop that was dropped again and is not tried
+  says why. What says nothing of the drop (a busy patcher, a locked store, a file that can't be read or is still open to
+  write) is no failure: it waits, and `NAME.pending` says for what. A new process runs the code on disk, so it applies
+  what it finds, but for what failed or was rolled back.
+- A marker that can't be written is tried again until it stands (`owed`).
 - When a rollout that came from a drop is rolled back, its marker says so, also after the watch has ended (`ledger`).
 - Drops found in the same pass are applied in the order of their versions; those without one come last, by name.
 - No drop ends the watch: whatever `apply` raises is that drop's outcome, and an error of our own is logged.
