@@ -72,7 +72,8 @@ class Books:
         self._head: str | None = None
         """The id of the rollout that is live; None while nothing is patched."""
         self.resumed: Entry | None = None
-        """The permanent rollout on which this process came up."""
+        """The permanent rollout on which this process came up, as long as nothing else went live."""
+        self._came_up_on: Entry | None = None
         if store is None:
             return
         finder = booted(packages)
@@ -81,7 +82,7 @@ class Books:
         look_for_dead(store, told)
         try:
             if finder is not None:
-                self.resumed = store.journal.entry(finder.rollout)
+                self.resumed = self._came_up_on = store.journal.entry(finder.rollout)
                 self._head = finder.rollout
             elif missed := self._missed(store, packages):
                 labels = ", ".join(sorted(missed))
@@ -123,6 +124,8 @@ class Books:
             return
         patch, tree = rollout.patch, rollout.candidate.tree
         generation = as_patch(tree, patch.name)
+        if generation.digest == patch.digest:  # they will be one file, which has to say when it was signed
+            generation = replace(generation, metadata={**patch.metadata, **generation.metadata})
         self._files[rollout.id] = (patch, generation)
         self._put(rollout)
         roots = sorted(tree.roots)
@@ -275,18 +278,20 @@ class Books:
             self._troubles.append(error)
             return None
 
-    def stood(self, digest: str) -> bool:
-        """Return whether a patch is what this process came up on, or below it."""
-        entry, seen = self.resumed, set[str]()
+    def footing(self, digest: str) -> Entry | None:
+        """Return the rollout of a patch that is what this process came up on, or below it.
+
+        None, too, while something else is live over it.
+        """
+        entry, seen = self._came_up_on, dict[str, Entry]()
         try:
             while entry is not None and self._store is not None and entry.id not in seen:
-                seen.add(entry.id)  # in a damaged journal it may go round
-                if digest in (entry.given, entry.digest):
-                    return True
+                seen[entry.id] = entry  # in a damaged journal it may go round
                 entry = None if entry.below is None else self._store.journal.entry(entry.below)
         except StoreError as error:
             self._troubles.append(error)
-        return False
+        found = [one for one in seen.values() if digest in (one.given, one.digest)]
+        return found[0] if found and (self._head is None or self._head in seen) else None
 
     def lived(self) -> list[tuple[tuple[str, str], dict[str, Version]]]:
         """Return what was permanent or taken back: the digests of each patch, and the versions of its packages.
@@ -297,6 +302,20 @@ class Books:
         """
         lived = [] if self._store is None else self._store.journal.lived()
         return [(one.digests, {name: Version(version) for name, version in one.versions.items()}) for one in lived]
+
+    def dated(self) -> list[tuple[tuple[str, ...], int]]:
+        """Return the modules of what `lived`, and when it was signed, as far as it is kept. Raises StoreError."""
+        found: list[tuple[tuple[str, ...], int]] = []
+        if self._store is None:
+            return found
+        for digest in {one.digests[-1] for one in self._store.journal.lived()}:
+            try:
+                patch = self._store.patches.get(digest) if (self._store.patches.folder / digest).exists() else None
+                if patch is not None and "signed" in patch.metadata:
+                    found.append(((*patch.sources, *patch.extensions), int(patch.metadata["signed"])))
+            except StoreError as error:  # the others are known all the same
+                self._troubles.append(error)
+        return found
 
     def stands(self, digest: str) -> bool:
         """Return whether a patch is permanent over the code that is on disk here, by the word of another process."""

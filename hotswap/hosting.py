@@ -149,6 +149,8 @@ class Hosting:
             given = {root: rollout.patch.version_of(root) for root in roots(rollout.patch, self.versions)}
             known = {root: version for root, version in given.items() if version is not None}
             self._memory.note((rollout.given, rollout.patch.digest), known)
+            if (signed := rollout.patch.metadata.get("signed")) is not None:  # set by the gate alone, as its key is
+                self._memory.date((*rollout.patch.sources, *rollout.patch.extensions), int(signed))
             self._resumed = None
             self.move(rollout, (State.VERIFIED, State.ARMED), State.LIVE)
             if superseded is None or superseded.state is not State.LIVE:

@@ -26,6 +26,7 @@ from hotswap.admission import checked_packages
 from hotswap.bookkeeping import Books, whoever
 from hotswap.effects import checked_kinds
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError
+from hotswap.footing import Footing
 from hotswap.homecoming import Resumed
 from hotswap.hosting import Hosting
 from hotswap.patch import Patch
@@ -104,8 +105,9 @@ class Patcher(Hosting):
         self._place = Place(self, self.running)
         self._followers: list[Callable[[Record], None]] = []
         self._trust = checked_trust(trust)
-        self._memory = Memory(None if trust is None else trust.seen, self._stands, self._books.lived)
+        self._memory = Memory(None if trust is None else trust.seen, self._stands, self._books.lived, self._books.dated)
         self._resumed = self._resume()
+        self._footing = Footing(self, self._books, self._resumed)
 
     def _resume(self) -> Resumed | None:
         entry = self._books.resumed
@@ -352,20 +354,17 @@ class Patcher(Hosting):
             gate=None if policy is None else partial(Gate, policy, self._memory, self.running),
             single_files=single_files,
             name=name,
+            stood=self._footing.holds,
             told=partial(self._refused, str(directory)),
         )
 
-    def _stood(self, digest: str) -> bool:
-        return self._resumed is not None and self._books.stood(digest)
-
     def _stands(self, digest: str) -> bool:
         # Another worker may have made it permanent since this process began: it is to run here, too.
-        return self._stood(digest) or self._books.stands(digest)
+        return self._footing.holds(digest) or self._books.stands(digest)
 
     def _apply_dropped(self, older: Older, directory: str, patch: Patch) -> Rollout:
-        resumed = self._resumed
-        if resumed is not None and self._stood(patch.digest):
-            return resumed  # it is live, or below what is live, since before this process began
+        if (lying := self._footing.rollout_of(patch)) is not None:
+            return lying
         key = patch.metadata.get("key")  # set by the gate alone, once the signature was verified
         by = "" if key is None else f"key {key}, through {whoever()}"
         return self._walk(patch, Terms.of(0.0, (), ..., older, by=by, why=f"dropped into {directory}"), None)

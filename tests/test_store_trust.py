@@ -69,6 +69,35 @@ def test_what_was_taken_back_does_not_come_again_after_a_restart(service: Servic
     assert (said["rate"], said["code"]) == (19, "downgraded")
 
 
+FILES = """
+    trust = hotswap.Trust(keys=[{key!r}], kinds=["file"])
+    live = patcher(trust=trust)
+    with live.watch("drops") as watch:
+        outcome = watch.wait_for("shop.tax.py", timeout=30)
+    if outcome.applied:
+        live.current.confirm()
+    say(rate=shop.rate(), state=outcome.state, code=outcome.code)
+    """
+
+
+def test_a_signed_file_that_was_superseded_does_not_come_after_a_restart(service: Service) -> None:
+    """It was never live here, and states no version; but it is older than what was."""
+
+    def drop(rate: int, timestamp: int) -> dict[str, Any]:
+        aside = service.folder / "shop.tax.py"
+        aside.write_text(f"LIMIT = 1\ndef rate(): return {rate}\n")
+        sign(aside, comment=Comment(file=aside.name, timestamp=timestamp)).rename(
+            service.folder / "drops/shop.tax.py.minisig"
+        )
+        aside.rename(service.folder / "drops/shop.tax.py")
+        said = service.run(FILES.format(key=str(ALICE.public)))
+        return {key: said[key] for key in ("rate", "state", "code")}
+
+    assert drop(7, 1_800_000_001) == {"rate": 7, "state": "live", "code": None}
+    assert drop(666, 1_800_000_000) == {"rate": 7, "state": "rejected", "code": "downgraded"}
+    assert drop(8, 1_800_000_001) == {"rate": 8, "state": "live", "code": None}
+
+
 def test_what_is_permanent_stays_so_when_its_signature_expires(service: Service) -> None:
     name = dropped(service, "1.3.0", 16)
     expires = datetime.now(UTC) + timedelta(seconds=6)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -207,6 +208,53 @@ class TestSuccession:
         refused("replayed", lambda: self.check(self.patch("1.1"), Memory(), trust=trust))
         self.check(self.patch("1.2"), Memory(), trust=trust)
         assert Memory(trust.seen).seen(digest)
+
+    def signed(self, price: int, seconds: int | None, version: str | None = None) -> Patch:
+        patch = self.patch(version, f"PRICE = {price}\n")
+        return replace(patch, metadata={} if seconds is None else {"signed": str(seconds)})
+
+    def test_without_a_version_the_signature_says_what_is_older(self) -> None:
+        """A signed file that was superseded, and never was live here, must not come after what superseded it."""
+        memory = Memory()
+        memory.date(["shop.tax"], 100)
+        memory.date(["shop.tax"], 90)  # what was live last is not what was signed last
+        for seconds in (100, 101, None):
+            self.check(self.signed(2, seconds), memory)
+        error = refused("downgraded", lambda: self.check(self.signed(2, 99), memory))
+        assert error.reason == (
+            "shop.tax was signed at 1970-01-01 00:01:39 UTC, before what was live here, at 1970-01-01 00:01:40 UTC"
+        )
+        self.check(self.signed(2, 99), memory, trust=Trust(unsigned=True, downgrade=True))
+        self.check(self.signed(2, 99), Memory())
+
+    def test_with_a_version_that_is_what_counts(self) -> None:
+        memory = Memory()
+        memory.date(["shop.tax"], 100)
+        self.check(self.signed(2, 99, "1.1"), memory)
+
+    def test_another_module_has_an_age_of_its_own(self) -> None:
+        memory = Memory()
+        memory.date(["shop.pricing"], 100)
+        self.check(self.signed(2, 99), memory)
+
+    def test_when_what_was_live_in_earlier_processes_was_signed_is_asked_until_it_is_known(self) -> None:
+        answers: list[Any] = [hotswap.StoreError("the store is locked"), [(["shop.tax"], 100)]]
+
+        def dated() -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        memory = Memory(dated=dated)
+        with pytest.raises(hotswap.StoreError):
+            memory.signed("shop.tax")
+        assert (memory.signed("shop.tax"), memory.signed("shop.tax"), memory.signed("other")) == (100, 100, None)
+
+    def test_a_time_beyond_all_dates_is_told_too(self) -> None:
+        memory = Memory()
+        memory.date(["shop.tax"], 10**12)
+        refused("downgraded", lambda: self.check(self.signed(2, 10**12 - 1), memory))
 
     def test_may_be_allowed(self) -> None:
         trust = Trust(unsigned=True, downgrade=True)

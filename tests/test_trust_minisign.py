@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,8 +138,19 @@ class TestSignature:
 class TestComment:
     def test_says_file_and_expiry(self) -> None:
         told = Comment.parse("timestamp:1\tfile:a b.whl\thashed\texpires:2027-01-31T01:00:00+01:00")
-        assert told == Comment("a b.whl", datetime(2027, 1, 31, tzinfo=UTC))
-        assert str(told) == "file:a b.whl\texpires:2027-01-31T00:00:00Z"
+        assert told == Comment("a b.whl", datetime(2027, 1, 31, tzinfo=UTC), 1)
+        assert str(told) == "timestamp:1\tfile:a b.whl\texpires:2027-01-31T00:00:00Z"
+
+    @pytest.mark.parametrize("text", ["", "-1", "1.5", "yesterday", "1" * 13, "\N{ARABIC-INDIC DIGIT ONE}"])
+    def test_a_timestamp_that_is_no_number_says_nothing(self, text: str) -> None:
+        assert Comment.parse(f"timestamp:{text}\tfile:a.whl") == Comment("a.whl")
+
+    def test_a_timestamp_of_its_own_is_signed(self) -> None:
+        assert ALICE.sign(DATA, Comment("data", timestamp=7)).trusted == "timestamp:7\tfile:data"
+
+    def test_two_timestamps_are_refused(self) -> None:
+        with pytest.raises(SignatureError, match="says timestamp: twice"):
+            Comment.parse("timestamp:1\tfile:a.whl\ttimestamp:2")
 
     @given(st.integers(min_value=-30_000_000_000, max_value=200_000_000_000))
     def test_round_trip(self, seconds: int) -> None:
@@ -321,7 +333,10 @@ class TestRealMinisign:
         minisign("-G", "-W", "-p", "it.pub", "-s", "it.key", cwd=files)
         minisign("-S", "-s", "it.key", "-m", "data", cwd=files)
         signature = Signature.parse((files / "data.minisig").read_bytes())
-        assert signature.verify(DATA, [PublicKey.of(files / "it.pub")]) == Comment("data")
+        comment = signature.verify(DATA, [PublicKey.of(files / "it.pub")])
+        assert comment == Comment("data", timestamp=comment.timestamp)
+        assert comment.timestamp is not None
+        assert abs(comment.timestamp - time.time()) < 3600
 
     @pytest.mark.parametrize("legacy", [False, True])
     def test_ours_are_understood(self, files: Path, legacy: bool) -> None:

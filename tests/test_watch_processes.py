@@ -34,17 +34,23 @@ from hotswap import errors
 from hotswap.watching import Watch, ledger
 
 live = []
+tried = 0
 
 def apply(patch):
-    if b"fails" in b"".join(patch.files.values()):
+    global tried
+    tried += 1
+    if "--fails" in sys.argv or b"fails" in b"".join(patch.files.values()):
         raise errors.LoadError("no")
     live.append(SimpleNamespace(id=f"r{len(live)}", patch=patch, version="1.0", state="live", reason="by hand"))
     return live[-1]
 
-name = sys.argv[2] if len(sys.argv) > 2 else None
+name = next((argument for argument in sys.argv[2:] if argument != "--fails"), None)
 with Watch(apply, sys.argv[1], 0.05, settle=0.0, single_files=True, name=name):
     print("ready", flush=True)
     for line in sys.stdin:
+        if line.strip() == "tried":
+            print(tried, flush=True)
+            continue
         ledger.follow(live[-1])
         print("rolled back", flush=True)
 """
@@ -53,9 +59,9 @@ with Watch(apply, sys.argv[1], 0.05, settle=0.0, single_files=True, name=name):
 class Worker:
     """A process of its own that watches a directory."""
 
-    def __init__(self, drops: Path, *arguments: str) -> None:
+    def __init__(self, drops: Path, *arguments: str, fails: bool = False) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(drops), *arguments],
+            [sys.executable, "-c", WORKER, str(drops), *arguments, *["--fails"] * fails],
             env={**os.environ, "PYTHONPATH": str(Path(hotswap.__file__).parent.parent)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -66,11 +72,18 @@ class Worker:
         assert self.process.stdout.readline() == "ready\n"
 
     def roll_back(self) -> None:
+        assert self._ask("") == "rolled back"
+
+    def tried(self) -> int:
+        """How many drops it has tried to apply."""
+        return int(self._ask("tried"))
+
+    def _ask(self, what: str) -> str:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write("\n")
+        self.process.stdin.write(f"{what}\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline() == "rolled back\n"
+        return self.process.stdout.readline().strip()
 
     def stop(self) -> None:
         assert self.process.stdin is not None
@@ -87,10 +100,16 @@ Start = Callable[..., Worker]
 
 @pytest.fixture
 def start(drops: Path) -> Iterator[Start]:
+    with begin_workers(drops) as begin:
+        yield begin
+
+
+@contextlib.contextmanager
+def begin_workers(drops: Path) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 
-        def begin(*arguments: str) -> Worker:
-            worker = Worker(drops, *arguments)
+        def begin(*arguments: str, fails: bool = False) -> Worker:
+            worker = Worker(drops, *arguments, fails=fails)
             for stream in (worker.process.stdin, worker.process.stdout):
                 assert stream is not None
                 stack.callback(stream.close)

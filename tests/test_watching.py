@@ -43,7 +43,7 @@ from hotswap.errors import (
     WrongPackageError,
 )
 from hotswap.patch import Patch
-from hotswap.watching import SETTLE, Outcome, doorbell, ledger, passes, scanning
+from hotswap.watching import SETTLE, Outcome, attempt, doorbell, ledger, looks, passes, scanning
 from hotswap.watching import Watch as StrictWatch
 from hotswap.watching.seats import own_name
 from tests.waiting import until
@@ -430,23 +430,23 @@ class TestSettling:
 
     def test_bytecode_inside_does_not_matter(self, drops: Path) -> None:
         folder = put_folder(drops, "shop", {"__init__.py": "", "__pycache__/a.pyc": "1"})
-        before = scanning.look_at(folder).stamp
+        before = looks.look_at(folder).stamp
         (folder / "__pycache__" / "b.pyc").write_text("2")
-        assert scanning.look_at(folder).stamp == before
+        assert looks.look_at(folder).stamp == before
 
     def test_another_file_of_the_same_size_and_time_is_seen(self, drops: Path) -> None:
         first = put(drops, "shop.py", "PRICE = 1\n")
         os.utime(first, ns=(10**18, 10**18))
-        before = scanning.look_at(first).stamp
+        before = looks.look_at(first).stamp
         second = put(drops, "shop.py", "PRICE = 2\n")
         os.utime(second, ns=(10**18, 10**18))
-        assert scanning.look_at(second).stamp != before
+        assert looks.look_at(second).stamp != before
 
     def test_links_that_lead_in_a_circle_end(self, drops: Path) -> None:
         folder = put_folder(drops, "shop", {"__init__.py": ""})
         (folder / "again").symlink_to(folder, target_is_directory=True)
         (folder / ".#lock").symlink_to("nobody@nowhere")
-        assert scanning.look_at(folder).odd is None
+        assert looks.look_at(folder).odd is None
 
     def test_what_was_dealt_with_is_given_again_only_on_request(
         self, drops: Path, scanner: scanning.Scanner, clock: Clock, monkeypatch: pytest.MonkeyPatch
@@ -595,7 +595,7 @@ class TestOutcome:
         (outcome,) = settle(by_hand)
         assert apply.patches == []
         assert outcome.error in {"WheelError", "PatchError"}
-        assert outcome.digest == scanning.digest_of(path)
+        assert outcome.digest == looks.digest_of(path)
         assert len(outcome.reason) > 20
         assert "\n" not in outcome.reason
         assert markers(drops) == [f"{name}.failed"]
@@ -929,11 +929,11 @@ class TestAgain:
         put(drops, "shop.py")
         with monkeypatch.context() as context:
 
-            def refuse(*args: Any) -> Any:
+            def refuse(*args: Any, **named: Any) -> Any:
                 raise PermissionError(13, "Permission denied")
 
             context.setattr(Patch, "from_path", refuse)
-            context.setattr(Path, "read_bytes", refuse)
+            context.setattr(attempt, "digest_of", refuse)
             assert settle(by_hand) == ()
             facts = marker(drops / "shop.py", "pending")
         assert facts["state"] == "pending"
@@ -1430,8 +1430,8 @@ class TestWatching:
         bell.tend()
         try:
             path.read_bytes()
-            scanning.look_at(path)
-            scanning.digest_of(path)
+            looks.look_at(path)
+            looks.digest_of(path)
             put(drops, "end.py")
             assert ended.wait(LONG)
         finally:

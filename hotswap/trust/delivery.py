@@ -34,6 +34,7 @@ class Delivery:
         files: path -> bytes of what is in a folder; empty for a file.
         manifest: the bytes of `NAME.toml` beside a wheel, or None.
         key: the id of the key that it is signed with, or None.
+        signed: when, in seconds since the epoch, where the signature says so.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Delivery:
     files: Mapping[str, bytes]
     manifest: bytes | None
     key: str | None
+    signed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,11 @@ def receive(trust: Trust, directory: Path, name: str, *, signed: bool = True) ->
                 return Waiting(f"{file} is not signed: waiting for {file}{SUFFIX}")
         limits = trust.limits()
         verified = partial(_verified, trust, folder, limits=limits, signed=signed)
-        data, key = verified(name, named=kind == "file")
+        data, key, when = verified(name, named=kind == "file")
         manifest = None if beside is None else verified(beside, named=True)[0]
         if kind == "wheel":
             _weigh(data, limits)
-        return Delivery(name, data, {}, manifest, key)
+        return Delivery(name, data, {}, manifest, key, when)
 
 
 def check_name(name: str) -> None:
@@ -116,13 +118,14 @@ def _folder(trust: Trust, folder: Folder, name: str) -> Delivery:
 
 def _verified(
     trust: Trust, folder: Folder, name: str, limits: Limits, *, named: bool, signed: bool
-) -> tuple[bytes, str | None]:
+) -> tuple[bytes, str | None, int | None]:
     data = folder.read(name, limits)
     trust.check_bytes(hashlib.sha256(data).hexdigest(), name)
     if not signed or not trust.keys or not (trust.needs_signatures or folder.has(f"{name}{SUFFIX}")):
-        return data, None
+        return data, None, None
     signature = folder.read(f"{name}{SUFFIX}", Limits(MAX_TEXT, 1, limits.owners))
-    return data, trust.check_signature(data, name, signature, named=named)
+    key, comment = trust.read_signature(data, name, signature, named=named)
+    return data, key, comment.timestamp
 
 
 def _weigh(data: bytes, limits: Limits) -> None:

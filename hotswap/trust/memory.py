@@ -20,6 +20,8 @@ class Memory:
         stood: tells of a digest whether it is what this process came up on, or would come up on now; None: nothing is.
         lived: gives what was live in earlier processes, as `note` gets it; asked when somebody wants to know,
             until it does not raise.
+        dated: gives the modules of what was live in earlier processes, and when it was signed, as `date` gets it;
+            asked as that is.
     """
 
     def __init__(
@@ -27,8 +29,10 @@ class Memory:
         seen: Callable[[str], bool] | None = None,
         stood: Callable[[str], bool] | None = None,
         lived: Callable[[], Iterable[tuple[Iterable[str], Mapping[str, Version]]]] | None = None,
+        dated: Callable[[], Iterable[tuple[Iterable[str], int]]] | None = None,
     ) -> None:
-        self._earlier, self._stood, self._lived = seen, stood, lived
+        self._earlier, self._stood, self._lived, self._dated = seen, stood, lived, dated
+        self._signed: dict[str, int] = {}
         self._lock = threading.RLock()
         self._digests: set[str] = set()
         self._highest: dict[str, Version] = {}
@@ -44,6 +48,21 @@ class Memory:
             self._digests.update(digests)
             for name, version in versions.items():
                 self._highest[name] = max(version, self._highest.get(name, version))
+
+    def date(self, modules: Iterable[str], signed: int) -> None:
+        """Note when what is live of some modules was signed, in seconds since the epoch."""
+        with self._lock:
+            for name in modules:
+                self._signed[name] = max(signed, self._signed.get(name, signed))
+
+    def signed(self, module: str) -> int | None:
+        """When the latest of what a patch made live of a module here was signed. Raises what `dated` raises."""
+        with self._lock:
+            dated = () if self._dated is None else list(self._dated())
+            self._dated = None
+            for modules, signed in dated:
+                self.date(modules, signed)
+        return self._signed.get(module)
 
     def _recall(self) -> None:
         """Take in what was live in earlier processes, if nobody has asked before."""

@@ -16,6 +16,7 @@ from packaging.version import Version
 
 from hotswap.errors import SignatureError, TrustError
 from hotswap.trust import ed25519
+from hotswap.trust.comments import Comment
 from hotswap.trust.memory import Memory
 from hotswap.trust.ownership import Owners, Writers, owners_of, require_support
 from hotswap.trust.public_keys import PublicKey
@@ -26,6 +27,9 @@ __all__ = ["KINDS", "Artifact", "Trust", "checked_trust"]
 
 KINDS = ("wheel", "file", "folder")
 """What may be dropped: a wheel, a single `.py` file, a folder."""
+
+_LATEST = 253_402_300_799
+"""Seconds since the epoch at the end of the year 9999, after which there are no dates."""
 
 _KEY_ID = re.compile(r"[0-9A-Fa-f]{16}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
@@ -53,6 +57,10 @@ class Artifact(Protocol):
     @property
     def extensions(self) -> Mapping[str, object]:
         """Module -> path of a compiled module."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Where it came from; with `signed`, when that was signed, in seconds since the epoch."""
 
     def version_of(self, package: str, /) -> Version | None:
         """The version that it gives to a top-level package."""
@@ -156,6 +164,10 @@ class Trust:
 
         Raises SignatureError: damaged, a stranger's, revoked, not of these bytes, of another file, expired.
         """
+        return self.read_signature(data, name, signature, named=named)[0]
+
+    def read_signature(self, data: bytes, name: str, signature: bytes, *, named: bool) -> tuple[str, Comment]:
+        """Return what `check_signature` does, and the trusted comment; arguments and errors are the same."""
         parsed = Signature.parse(signature)
         if parsed.key_name in self.revoked:
             raise SignatureError(
@@ -182,7 +194,7 @@ class Trust:
                 code="expired",
                 advice="sign it again, if it may still run; and look at the clock of this machine",
             )
-        return parsed.key_name
+        return parsed.key_name, comment
 
     def check_bytes(self, digest: str, name: str) -> None:
         """Raise TrustError for dropped bytes, known by their SHA-256, that are revoked."""
@@ -236,6 +248,8 @@ class Trust:
     def check_succession(self, patch: Artifact, memory: Memory, running: Mapping[str, Version]) -> None:
         """Raise TrustError for what was live here before, and for what is older than that.
 
+        What states no version is as old as its signature, where that says when it was made.
+
         Arguments:
             patch: the patch, as it was dropped.
             memory: what was live here.
@@ -265,6 +279,17 @@ class Trust:
                     patch=patch.label,
                     advice=f"give it a newer version; {undo}",
                 )
+        if (signed := patch.metadata.get("signed")) is None:
+            return
+        for module in sorted({*patch.sources, *patch.extensions}):
+            stated, newest = patch.version_of(module.partition(".")[0]), memory.signed(module)
+            if stated is None and newest is not None and int(signed) < newest:
+                raise TrustError(
+                    f"{module} was signed at {_moment(int(signed))}, before what was live here, at {_moment(newest)}",
+                    code="downgraded",
+                    patch=patch.label,
+                    advice=f"sign it again, if it may still run; {undo}",
+                )
 
     @property
     def _keys(self) -> tuple[PublicKey, ...]:
@@ -280,6 +305,10 @@ def checked_trust(trust: object) -> Trust | None:
 
 def _packages(patch: Artifact) -> list[str]:
     return sorted({module.partition(".")[0] for module in (*patch.sources, *patch.extensions)})
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(min(seconds, _LATEST), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _listed(names: Iterable[str]) -> str:

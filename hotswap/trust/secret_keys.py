@@ -7,7 +7,7 @@ import hmac
 import secrets
 import struct
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hotswap.errors import HotswapError
 from hotswap.trust import ed25519
@@ -94,13 +94,14 @@ class SecretKey:
 
         Arguments:
             data: what is signed.
-            comment: the trusted comment; a `Comment` gets a `timestamp:` in front, as those of minisign have it.
+            comment: the trusted comment; a `Comment` without one gets the `timestamp:` of this moment, as those of
+                minisign have it.
             legacy: sign the bytes themselves and not their hash, for readers that know nothing else.
 
         Raises SignatureError for a comment that a signature file can't hold, or that no one would understand.
         """
         if isinstance(comment, Comment):
-            comment = "\t".join(part for part in (f"timestamp:{int(time.time())}", str(comment)) if part)
+            comment = str(comment if comment.timestamp is not None else replace(comment, timestamp=int(time.time())))
         Comment.parse(comment)
         algorithm = ALGORITHM if legacy else HASHED
         value = ed25519.sign(self.seed, message_of(algorithm, data))

@@ -18,8 +18,9 @@ from hotswap.stopping import is_interrupt
 from hotswap.trust import Waiting
 from hotswap.watching.delays import CIRCUMSTANCES
 from hotswap.watching.gate import Gate
+from hotswap.watching.looks import GO, digest_of
 from hotswap.watching.outcome import Failure, Outcome
-from hotswap.watching.scanning import GO, Drop, digest_of
+from hotswap.watching.scanning import Drop
 
 __all__ = ["Taken", "attempt", "take"]
 
@@ -87,10 +88,13 @@ def take(
         module = drop.path.stem if drop.path.suffix == ".py" else None
         patch = Patch.from_path(drop.path, module=module)
         _check_manifest(patch, drop)
+    except MemoryError as error:
+        return _unreadable(error)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the drop, it is the drop's outcome
         failure = _failure(error, running)
         try:
-            return Taken(drop, digest_of(drop.path), None, failure)
+            # What is too large to be read is known by its looks.
+            return Taken(drop, digest_of(drop.path) or drop.look.stamp, None, failure)
         except OSError as unreadable:
             return _unreadable(unreadable)
     return Taken(drop, patch.digest, patch, None, patch.version)
@@ -105,7 +109,7 @@ def _take_through(
         found = gate.take(drop.name, stands)
         if not isinstance(found, Waiting):
             _check_manifest(found, drop)
-    except OSError as unreadable:
+    except (OSError, MemoryError) as unreadable:
         return _unreadable(unreadable)
     except Exception as error:  # noqa: BLE001 - as in `take`
         # By its looks and not by its bytes: it may be refused for its signature, its owner, or what lies beside it, and
@@ -114,8 +118,8 @@ def _take_through(
     return found if isinstance(found, Waiting) else Taken(drop, found.digest, found, None, found.version)
 
 
-def _unreadable(error: OSError) -> Waiting:
-    """The drop itself could not be read, so nothing is known of its bytes."""
+def _unreadable(error: OSError | MemoryError) -> Waiting:
+    """The drop itself could not be read, or there is no memory for it now, so nothing is known of its bytes."""
     return Waiting(f"the drop can't be read ({Failure.of(error).reason}); it is tried again")
 
 

@@ -107,8 +107,13 @@ class Gate:
             patch = _folder(found, origin)
         else:
             patch = Patch.from_bytes(found.data, name, manifest=found.manifest)
-        key = {} if found.key is None else {"key": found.key}
-        patch = replace(patch, metadata={**patch.metadata, "origin": str(origin), **key})
+        proved = {
+            "origin": str(origin),
+            "key": found.key,
+            "signed": None if found.signed is None else str(found.signed),
+        }
+        known = {name: value for name, value in proved.items() if value is not None}
+        patch = replace(patch, metadata={**patch.metadata, **known})
         self.trust.check(patch)
         return patch
 

@@ -7,9 +7,10 @@ nothing else; events are emitted after it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,8 +18,11 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from hotswap.events import emit
+from hotswap.watching import failures
+from hotswap.watching.looks import Look
 from hotswap.watching.outcome import FAILED, LIVE, PENDING, Outcome, read_marker, write_marker
-from hotswap.watching.scanning import Drop, Look
+from hotswap.watching.owed import Owed
+from hotswap.watching.scanning import Drop
 from hotswap.watching.seats import Seat
 
 if TYPE_CHECKING:
@@ -45,8 +49,13 @@ class Ledger:
     told_failed: dict[str, tuple[int, int] | None] = field(default_factory=dict)
     # Drops whose marker was removed, so that they are tried again; until they have come to something.
     reopened: frozenset[str] = frozenset()
+    # Reports that could not be written yet.
+    owed: Owed = field(default_factory=Owed)
+    # What was told here by others before this process began to watch.
+    earlier: failures.Earlier = field(init=False)
 
     def __post_init__(self) -> None:
+        self.earlier = failures.Earlier(self.directory)
         self.seat = _registry.seat_of(self.directory)
 
     def move(self) -> bool:
@@ -61,13 +70,18 @@ class Ledger:
                 return False
             known = [self.outcomes[name] for name in self.looks if name in self.outcomes]
             self.told_failed = {one.drop: self._place() for one in known if self._marker(one.drop, FAILED).exists()}
-            troubles = [(one, self._mark(one)) for one in known if one.process == os.getpid()]
+            troubles = [(one, self._mark(one)) for one in known]
         for outcome, trouble in troubles:
             self._complain(outcome, trouble)
         return True
 
     def leave(self) -> None:
-        """Give the seat back. What was told under another name than the plain one will be cleared away."""
+        """Give the seat back. What was told under another name than the plain one will be cleared away.
+
+        What is owed is tried a last time.
+        """
+        self.pay(everything=True)
+        self.earlier.forget()
         if self.seat.infix:
             self.told_as, self.told_failed = None, {}
         self.seat.leave()
@@ -79,6 +93,22 @@ class Ledger:
             {name: replace(outcome, process=os.getpid()) for name, outcome in self.outcomes.items()}
         )
         self.told_as, self.told_failed = None, {}
+        self.owed = Owed()  # the parent's are told by the parent, and the child tells everything under its own name
+        self.earlier.forget()
+
+    def pay(self, *, everything: bool) -> float | None:
+        """Try again what could not be told, if it is time for that.
+
+        Arguments:
+            everything: try it now.
+
+        Returns the seconds until the next try; None where nothing is owed.
+        """
+        with self.lock:
+            left = self.owed.left()
+            if left is not None and (everything or left <= 0):
+                self.owed.pay(self._mark)
+            return self.owed.left()
 
     def recall(self, name: str, digest: str) -> Outcome | None:
         """What the same bytes under this name came to; None where it is open, or somebody wants it tried again."""
@@ -86,13 +116,13 @@ class Ledger:
             return None
         known = self.outcomes.get(name)
         if known is None:
-            # An earlier process may have tried the same bytes: under the name of this one, or as the first.
-            told = [read_marker(self.directory, name, f"{infix}{FAILED}") for infix in {self.seat.infix: 0, "": 0}]
-            known = next((one for one in told if one is not None and one.drop == name and one.holds_elsewhere), None)
-        return known if known is not None and known.digest == digest else None
+            return self.earlier.recall(name, digest)
+        return known if known.digest == digest else None
 
-    def asked_again(self, names: Container[str]) -> frozenset[str]:
+    def asked_again(self, names: Collection[str]) -> frozenset[str]:
         """Note of which drops that failed somebody removed the marker, and return what waits for another try since.
+
+        Takes in, too, what others had told here before this process began to watch.
 
         Arguments:
             names: what lies in the directory.
@@ -101,6 +131,10 @@ class Ledger:
         """
         with self.lock:
             here = self._place()
+            self.earlier.look(names, here)
+            if not self.seat.infix:
+                with contextlib.suppress(OSError):  # it is tried again at the next pass
+                    failures.tidy(self.directory, names)
             for name, place in list(self.told_failed.items()):
                 known = self.outcomes.get(name)
                 if name not in names or place != here or known is None or not known.failed:
@@ -127,15 +161,17 @@ class Ledger:
         with self.lock:
             self.looks = {name: look for name, look in self.looks.items() if name in present}
 
-    def stays(self, known: Outcome, drop: Drop) -> None:
-        """Note that a drop came to nothing new."""
+    def stays(self, known: Outcome, drop: Drop, *, waited: bool = False) -> None:
+        """Note that a drop came to nothing new; that it waited may have taken the place of what it had come to."""
         with self.lock:
             adopted = drop.name not in self.outcomes
             self.remember(known)
             self.looks[drop.name] = drop.look
-            trouble = self._mark(known) if adopted and self.seat.infix else None  # each process says it itself
-            if adopted and not self.seat.infix:
+            trouble = None
+            if adopted and known.same_as(read_marker(self.directory, drop.name, f"{self.seat.infix}{FAILED}")):
                 self.told_failed[drop.name] = self._place()
+            elif adopted or waited:
+                trouble = self._mark(known)  # each process says it itself
         self._complain(known, trouble)
 
     def refuse(self, known: Outcome, drop: Drop) -> None:
@@ -186,6 +222,8 @@ class Ledger:
 
     def waits_no_more(self, name: str) -> None:
         """Take back what was said of a drop that waited: it has gone away."""
+        with self.lock:
+            self.owed.forget(name)
         try:
             self._marker(name, PENDING).unlink(missing_ok=True)
         except OSError as error:
@@ -227,11 +265,18 @@ class Ledger:
         self.told_failed.pop(outcome.drop, None)
         try:
             with self.seat.taken(), self.seat.lock:
-                write_marker(self.directory, replace(outcome, name=self.seat.called), self.seat.infix)
+                first, called = not self.seat.infix, self.seat.called
+                if first and (outcome.applied or outcome.waits):
+                    failures.keep(self.directory, outcome, called)
+                write_marker(self.directory, replace(outcome, name=called), self.seat.infix)
                 if outcome.failed:
                     self.told_failed[outcome.drop] = self._place()
+                if first and not outcome.waits:
+                    failures.is_over(self.directory, outcome)
         except OSError as error:
+            self.owed.owe(outcome)
             return error
+        self.owed.told(outcome)
         return None
 
     def _complain(self, outcome: Outcome, trouble: OSError | None) -> None:

@@ -70,6 +70,11 @@ class Outcome:
         return self.error is None and self.state not in (_ROLLED_BACK, _IGNORED, _PENDING)
 
     @property
+    def waits(self) -> bool:
+        """Whether it says what a drop waits for."""
+        return self.state == _PENDING
+
+    @property
     def failed(self) -> bool:
         """Whether it failed before it was live: the same bytes are tried again when somebody removes the marker."""
         return self.state == _REJECTED
@@ -117,8 +122,11 @@ class Outcome:
     @classmethod
     def from_json(cls, text: str) -> Outcome:
         """Read what `to_json` wrote; raises ValueError, TypeError or KeyError for anything else."""
-        facts = json.loads(text)
-        facts["time"] = datetime.fromisoformat(facts["time"])
+        try:
+            facts = json.loads(text)
+            facts["time"] = datetime.fromisoformat(facts["time"]).astimezone(UTC)
+        except (RecursionError, OverflowError) as error:  # whoever may write to the directory may have written it
+            raise ValueError("not the report of a drop") from error
         outcome = cls(**facts)
         if not all(isinstance(fact, str) for fact in (outcome.drop, outcome.digest, outcome.state, outcome.reason)):
             raise TypeError("not the report of a drop")

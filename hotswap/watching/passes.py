@@ -22,9 +22,11 @@ from hotswap.watching.attempt import Taken, attempt, take
 from hotswap.watching.bounds import Bounds
 from hotswap.watching.delays import CIRCUMSTANCES, Delays
 from hotswap.watching.ledger import Ledger
+from hotswap.watching.looks import look_at
 from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.reports import report
-from hotswap.watching.scanning import Drop, Scanner, look_at
+from hotswap.watching.scanning import Drop, Scanner
+from hotswap.watching.writers import is_open_for_writing
 
 if TYPE_CHECKING:
     from hotswap.patch import Patch
@@ -53,6 +55,7 @@ class Passes:
         running: returns what is live; None where nobody knows.
         gate: the policy that drops have to pass; None: everything passes.
         stopping: set when no other drop is to be begun.
+        stood: tells of a patch's digest whether it is live, or below what is live, since before this process began.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class Passes:
         running: Callable[[], Mapping[str, Version]] | None,
         gate: Gate | None,
         stopping: threading.Event,
+        stood: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        self._stood = stood
         self._directory, self._apply, self._ledger = directory, apply, ledger
         self._bounds, self._running, self._gate = bounds, running, gate
         self._scanner = Scanner(directory, settle, bounds=bounds)
@@ -94,9 +99,10 @@ class Passes:
         if self._ledger.move():
             self.delays.tell_again()
         seat.clear()
+        owing = self._ledger.pay(everything=everything)
         outcomes: list[Outcome] = []
         if self._gate is not None and self._gate.closed():
-            return (), None
+            return (), owing
         drops, due = self._scanner.scan(everything=everything, asked=self._ledger.asked_again)
         present = self._scanner.present
         if present is not None:
@@ -137,7 +143,8 @@ class Passes:
             self.delays.wait(one.drop.name, held, one.digest, one.version)
             left = max(self._retry_at - time.monotonic(), 0.0)
             due = left if due is None else min(due, left)
-        return tuple(outcomes), due
+        owing = self._ledger.owed.left()
+        return tuple(outcomes), min((seconds for seconds in (due, owing) if seconds is not None), default=None)
 
     def _hold(self, error: HotswapError) -> str:
         """Note that drops have to wait, and until when; return why.
@@ -154,19 +161,25 @@ class Passes:
         if drop.look.lacks is not None:
             self.delays.wait(drop.name, drop.look.lacks)
             return None
+        if is_open_for_writing(drop.path):
+            self.delays.wait(drop.name, f"{drop.name} is still open for writing: waiting until it is closed")
+            return None
         taken = self._read(drop)
         if isinstance(taken, Waiting):
             self.delays.wait(drop.name, taken.reason)
             return None
         known = self._ledger.recall(drop.name, taken.digest)
+        if known is not None and drop.name not in self._ledger.outcomes and self._stood(taken.digest):
+            known = None  # whatever it came to elsewhere, this process came up on it
         again = self._ledger.came_again(drop) or drop.name in self._ledger.reopened
         if known is None:
             return replace(taken, again=again)
+        waited = self.delays.reason(drop.name) is not None
         self.delays.over(drop.name)
         if again:
             self._ledger.refuse(known, drop)
         else:
-            self._ledger.stays(known, drop)
+            self._ledger.stays(known, drop, waited=waited)
         self._publish(drop, settled)
         return None
 

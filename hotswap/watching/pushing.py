@@ -25,8 +25,9 @@ from pathlib import Path
 from hotswap.errors import HotswapError
 from hotswap.patch import MANIFEST
 from hotswap.trust import SUFFIX as SIGNATURE
+from hotswap.watching.looks import GO
 from hotswap.watching.outcome import FAILED, LIVE, PENDING, Outcome, read_marker
-from hotswap.watching.scanning import GO, is_passed_by
+from hotswap.watching.scanning import is_passed_by
 from hotswap.watching.seats import taken_seats
 
 __all__ = ["Pushed", "push"]

@@ -6,7 +6,7 @@
 
 A seat is a hidden file that is locked (`flock`) for as long as it is taken: the kernel gives it back when its process
 ends, however that happens. Whoever has the first seat clears up behind those that are gone: a seat that can be locked
-is empty, so the reports under its name are of nobody.
+is empty, so the reports under its name are of nobody. What failed there is kept (`failures`).
 
 A lock is readable for its owner only (mode 0600): whoever may open a file may lock it, and anybody who can read the
 directory could take the first seat. One that others may open (of somebody else's making, since we make none) may be
@@ -37,6 +37,7 @@ from pathlib import Path
 
 from hotswap.errors import HotswapError
 from hotswap.events import emit
+from hotswap.watching.failures import ENDED, retire
 from hotswap.watching.outcome import FAILED, LIVE, PENDING, is_report_on
 
 if sys.platform != "win32":
@@ -49,7 +50,7 @@ _OTHER = re.compile(r"\.hotswap\.([A-Za-z0-9_-]+)\.lock")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TRIES, _PAUSE = 10, 0.01
 _KINDS = (LIVE, FAILED, PENDING)
-_ENDINGS = ("whl", "py")
+_ENDINGS = ("whl", "py", ENDED)
 
 
 def own_name() -> str:
@@ -61,7 +62,7 @@ def checked_name(name: object) -> str:
     """Return the name of a watch.
 
     Raises HotswapError for what can't be a part of the name of a file, and for what a drop's own name ends with: the
-    report on a drop `shop` would have the name of another process's report on `shop.whl`.
+    report on a drop `shop` would have the name of another process's report on `shop.whl`, or of one that has ended.
     """
     if isinstance(name, str) and _NAME.fullmatch(name) and name not in _ENDINGS:
         return name
@@ -232,13 +233,14 @@ class Seat:
                         self._vacate((match[1], descriptor))
 
     def _vacate(self, seat: tuple[str, int]) -> None:
-        """Remove what was reported from a seat that this process has, then the seat."""
+        """Remove what was reported from a seat that this process has, but for what failed; then the seat."""
         name, descriptor = seat
         try:
             ends = tuple(f".{name}{kind}" for kind in _KINDS)
             for entry in _names(self._directory):
-                if entry.endswith(ends) and is_report_on(self._directory / entry, _drop(entry, ends)):
-                    (self._directory / entry).unlink(missing_ok=True)
+                drop = _drop(entry, ends) if entry.endswith(ends) else ""
+                if drop and is_report_on(self._directory / entry, drop):
+                    retire(self._directory / entry, drop)
             (self._directory / self._file(name)).unlink(missing_ok=True)
         finally:
             os.close(descriptor)

@@ -7,10 +7,12 @@ Guarantees
 - Level-triggered: every pass looks at the whole directory, and a drop is known by the digest of its bytes. A lost,
   doubled or late event changes nothing.
 - A live drop is not applied again by the same patcher, also by a later watch of the same directory. A failed drop is
-  tried again only when its bytes change, also by a new process, which reads that in `NAME.failed`; whoever wants it
-  tried again removes that. A drop that was dropped again and is not tried says why. What says nothing of the drop (a
-  busy patcher, a locked store, a file that can't be read) is no failure: it waits, and `NAME.pending` says for what. A
-  new process runs the code on disk, so it applies what it finds, but for what failed or was rolled back.
+  tried again only when its bytes change, also by a new process, which reads that in the `.failed` of any process that
+  was before it (`failures`); whoever wants it tried again removes that. A drop that was dropped again and is not tried
+  says why. What says nothing of the drop (a busy patcher, a locked store, a file that can't be read or is still open to
+  write) is no failure: it waits, and `NAME.pending` says for what. A new process runs the code on disk, so it applies
+  what it finds, but for what failed or was rolled back.
+- A marker that can't be written is tried again until it stands (`owed`).
 - When a rollout that came from a drop is rolled back, its marker says so, also after the watch has ended (`ledger`).
 - Drops found in the same pass are applied in the order of their versions; those without one come last, by name.
 - No drop ends the watch: whatever `apply` raises is that drop's outcome, and an error of our own is logged.
@@ -47,9 +49,10 @@ from hotswap.watching.bounds import Bounds
 from hotswap.watching.claims import claim, inherit, release
 from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
+from hotswap.watching.looks import look_at
 from hotswap.watching.outcome import Outcome
 from hotswap.watching.passes import Passes
-from hotswap.watching.scanning import SETTLE, is_passed_by, look_at
+from hotswap.watching.scanning import SETTLE, is_passed_by
 from hotswap.watching.seats import checked_name
 from hotswap.watching.turn import Turn
 
@@ -82,6 +85,7 @@ class Watch:
         single_files: whether `.py` files are taken; where there is a gate, its policy says so instead.
         name: what this process is called, where several watch the directory; None: by its host and its id.
         told: called with the outcomes of each pass, from the thread that makes it. Raises nothing.
+        stood: tells of a patch's digest whether it is live, or below what is live, since before this process began.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Watch:
         single_files: bool = False,
         name: str | None = None,
         told: Callable[[tuple[Outcome, ...]], None] | None = None,
+        stood: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._told = told
         for what, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
@@ -126,6 +131,7 @@ class Watch:
             running=running,
             gate=self._gate,
             stopping=self._stopping,
+            stood=stood,
         )
 
     # --- what a user sees ---
