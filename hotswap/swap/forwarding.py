@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -27,14 +28,17 @@ from hotswap.swap.ways import Ways
 __all__ = [
     "KIND_FLAGS",
     "SupersededModule",
+    "annotations_of",
     "closure_facade",
     "code_of",
     "facade",
     "forwarder",
     "identity_of",
     "identity_ops",
+    "shape_of",
     "takes",
     "target_of",
+    "template_of",
     "ways_of",
 ]
 
@@ -65,20 +69,10 @@ def forwarder(
     """
     asked = weakly or issubclass(type(new), Ways)
     if code is not None and not anything:
-        count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)
-        count += bool(code.co_flags & inspect.CO_VARKEYWORDS)
-        template = _template(
-            code.co_varnames[:count],
-            code.co_posonlyargcount,
-            code.co_argcount,
-            code.co_kwonlyargcount,
-            code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS),
-            asked,
-        )
+        template = template_of(shape_of(code), asked=asked)
         shown: CodeType = code
     else:
-        rest = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-        template = _template(("args", "kwargs"), 0, 0, 0, rest, asked)
+        template = template_of(_ANYTHING, asked=asked)
         shown = code or old.__code__
     target = weakref.ref(new) if weakly else new
     return template.replace(
@@ -94,11 +88,24 @@ def forwarder(
     )
 
 
+_REST = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+Shape = tuple[tuple[str, ...], int, int, int, int]
+
+_ANYTHING: Shape = (("args", "kwargs"), 0, 0, 0, _REST)
+
+
+def shape_of(code: CodeType) -> Shape:
+    """Return the parameters of some code: their names, how many of each kind, and flags for the two that take more."""
+    rest = code.co_flags & _REST
+    count = code.co_argcount + code.co_kwonlyargcount + rest.bit_count()
+    return code.co_varnames[:count], code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest
+
+
 def _signature(code: CodeType) -> tuple[Any, ...]:
     """What a caller may pass."""
-    rest = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
+    names, *counts = shape_of(code)
+    return (*counts, names[: code.co_argcount + code.co_kwonlyargcount])
 
 
 def takes(value: Any, shown: CodeType) -> bool:
@@ -131,9 +138,9 @@ def code_of(function: FunctionType) -> CodeType:
 
 
 @functools.lru_cache(maxsize=1024)
-def _template(
-    names: tuple[str, ...], positional_only: int, positional: int, keyword_only: int, rest: int, asked: bool
-) -> CodeType:
+def template_of(shape: Shape, *, asked: bool = False) -> CodeType:
+    """Return code that has some parameters, and calls what stands in for its successor with them."""
+    names, positional_only, positional, keyword_only, rest = shape
     parameters = list(names[:positional])
     arguments = list(names[:positional])
     if positional_only:
@@ -191,8 +198,8 @@ _ANNOTATIONS: Any = vars(FunctionType)["__annotations__"]
 _ANNOTATE: Any = FunctionType.__dict__.get("__annotate__")  # since CPython 3.14
 
 
-def _annotations_of(function: Any) -> tuple[Any, Any]:
-    """The descriptor that writes the annotations of a function, and what it writes.
+def annotations_of(function: Any) -> tuple[Any, Any]:
+    """Return the descriptor that writes the annotations of a function, and what it writes.
 
     Writing what computes them drops what was computed before, but not if nothing computes them (CPython 3.14).
     """
@@ -212,7 +219,7 @@ def identity_of(function: FunctionType, code: CodeType | None = None) -> dict[st
     """
     facts = {name: descriptor.__get__(function) for name, descriptor in _FACETS}
     facts["__code__"] = code or function.__code__
-    facts["__annotations__"] = _annotations_of(function)
+    facts["__annotations__"] = annotations_of(function)
     return facts
 
 
@@ -264,7 +271,7 @@ def _told(new: Any) -> dict[str, Any]:
     wrapped = facts["__wrapped__"]
     if type(wrapped) is FunctionType:
         told = {name: getattr(wrapped, name) for name in names} | {"__doc__": wrapped.__doc__} | told
-        told["__annotations__"] = _annotations_of(wrapped)
+        told["__annotations__"] = annotations_of(wrapped)
     # `inspect.signature` follows this; `cache_info` and the like belong to the object that is called.
     return {**told, "__dict__": {"__wrapped__": wrapped}}
 
@@ -279,7 +286,9 @@ def identity_ops(function: FunctionType, after: dict[str, Any], before: dict[str
     """
     ops: list[Op] = [(_CODE.__set__, function, after["__code__"])]
     for name, descriptor in _FACETS:
-        if before is None or _differ(before[name], after[name]):
+        # Two functions that look the same share their attributes, also as long as there are none.
+        differ = operator.is_not if name == "__dict__" else _differ
+        if before is None or differ(before[name], after[name]):
             ops.append((descriptor.__set__, function, after[name]))
     descriptor, annotations = after["__annotations__"]
     if before is None or _differ(before["__annotations__"][1], annotations):
