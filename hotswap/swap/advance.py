@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from traceback import clear_frames
 from typing import Any
 
 from hotswap.effects import Journal
@@ -118,7 +119,8 @@ class Advance(Reversal):
         try:
             pause = self._writes.apply(forks, again=again)
             self._gone_by(drain, forks, forward=True)
-        except BaseException:
+        except BaseException as error:
+            clear_frames(error.__traceback__)  # whoever keeps it would keep the period, for whose sessions we wait
             self._old_world.end()
             self.unmake()
             raise

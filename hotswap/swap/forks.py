@@ -322,6 +322,12 @@ class Forks:
         self._begun, self._strays = [], []
         take_down(self.junction)  # of what was armed before, or if the writes were taken back
 
+    def failed(self) -> None:
+        """Note that the writes were taken back: no fork of this generation stands, unless those of before it."""
+        if not self.junction.armed:
+            settle(self.junction)
+            self.junction.over = False  # somebody may try once more
+
     def settle(self) -> None:
         """Take away what serves nobody any more: the calls of this generation have ended.
 

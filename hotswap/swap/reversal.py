@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from traceback import clear_frames
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -150,7 +151,8 @@ class Reversal(Renewal):
         try:
             pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]), crossing=forks)
             self._gone_by(drain, forks, forward=False)
-        except BaseException:
+        except BaseException as error:
+            clear_frames(error.__traceback__)  # whoever keeps it would keep the period, for whose sessions we wait
             self._new_world.reclaim()
             self._new_world.unwrap()
             raise
