@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Protocol
 
-from hotswap.swap.forks import stand_in
+from hotswap.swap.doubles import stand_in
 from hotswap.swap.templates import Parameters, dressed, on_one_line
 from hotswap.swap.ways import Ways
 

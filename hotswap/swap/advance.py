@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from traceback import clear_frames
 from typing import Any
 
-from hotswap.clock import HAS_THREADS
 from hotswap.effects import Journal
 from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import detach
@@ -118,13 +118,9 @@ class Advance(Reversal):
         forks = self._crossings.forward(self.settling, self.settling_back, again=again)
         try:
             pause = self._writes.apply(forks, again=again)
-            if forks.stand:
-                drain.wait_for(forks.awaited)
-            if forks.stand or not HAS_THREADS:
-                drain.wait_for_nested([*forks.nested, *(code for code, _ in self.settling.nested)])
-            if self._is_warm:
-                self._went(drain, forward=True)
-        except BaseException:
+            self._gone_by(drain, forks, forward=True)
+        except BaseException as error:
+            clear_frames(error.__traceback__)  # whoever keeps it would keep the period, for whose sessions we wait
             self._old_world.end()
             self.unmake()
             raise

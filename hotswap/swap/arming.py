@@ -22,8 +22,9 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from hotswap import collector, walk
+from hotswap.swap.doubles import stand_in
 from hotswap.swap.forked_attributes import Attribute, cloned, is_forked
-from hotswap.swap.forks import Given, fork_attribute, fork_function, stand_in
+from hotswap.swap.forks import Given, fork_attribute, fork_function
 from hotswap.swap.forwarding import code_of, ways_of
 from hotswap.swap.left import Left
 from hotswap.swap.nested import NestedCode
@@ -110,7 +111,7 @@ class Arming:
             ways = Ways(old, successor, None, made) if function is was else Ways(old, successor, was)
             self._held.append(function.__code__)
             self._forks.append(_Fork(ways, (function, made.__code__), None, made if function is was else was))
-            yield fork_function(function, ways, shown, made.__code__, outside)
+            yield from fork_function(function, ways, shown, made.__code__, outside)
 
     def _waiting(self, own: _Own) -> Iterator[Op]:
         """The candidate's own functions, if it was live before: somebody may have kept them, and is on the old now."""
@@ -122,7 +123,7 @@ class Arming:
             self._runs.append((made, runs))
             self._held.append(made.__code__)
             self._forks.append(_Fork(ways, (made, None), None, back))
-            yield fork_function(made, ways, None)
+            yield from fork_function(made, ways, None, code_of(back) if type(back) is FunctionType else None)
 
     def _attributes(self, own: _Own) -> Iterator[Op]:
         for cls, name, was, will in self._given.attributes():
@@ -169,6 +170,6 @@ class Arming:
                     standing.ways = turned
             elif function is not None and ways_of(function[0].__code__) is ways:
                 self._held.append(function[0].__code__)
-                ops.append(fork_function(function[0], turned, function[1]))
+                ops += fork_function(function[0], turned, function[1])
         deque(starmap(operator.call, ops), maxlen=0)
         self._held.clear()

@@ -259,7 +259,8 @@ class _There:
     def _earlier(self, cached: Container[int], *, forward: bool) -> Iterator[Led]:
         for function, was, then in self._of._ancestors(forward):
             if type(was) is FunctionType:
-                yield Led(function, was, then, self._of._code(then), None, None, id(was) in cached)
+                facts = self._of._facts.known(then)
+                yield Led(function, was, then, self._of._code(then), None, facts, id(was) in cached)
 
     def successor(self, value: Any) -> Any:
         """What a wrapped function (a cache, a partial object) leads to: itself, if nothing takes its place."""

@@ -24,12 +24,13 @@ from hotswap.generation import ImportCall, ModuleView, OldSys, Reason, World, ga
 from hotswap.session import Keeper
 from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, frames_of, is_over, suspended, unused
+from hotswap.swap.doubles import copy_outside
 from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.stacks import Stacks
 
-__all__ = ["Cloning", "Drain", "OldWorld", "copy_outside", "drain_of", "pauses"]
+__all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "pauses"]
 
 
 class OldWorld(World):
@@ -205,15 +206,6 @@ class Cloning:
     def _note(self, value: Any, clone: Any) -> Any:
         self._clones[id(value)] = (value, clone)
         return clone
-
-
-def copy_outside(function: FunctionType, clone: FunctionType) -> None:
-    """Have a clone tell of itself what the function does."""
-    clone.__kwdefaults__ = function.__kwdefaults__
-    clone.__qualname__ = function.__qualname__
-    clone.__module__ = function.__module__
-    clone.__doc__ = function.__doc__
-    clone.__dict__.update(function.__dict__)
 
 
 class Drain:

@@ -25,21 +25,22 @@ from hotswap import walk
 from hotswap.clock import HAS_THREADS
 from hotswap.session import Keeper, Turn
 from hotswap.swap.adrift import Stray
-from hotswap.swap.drain import copy_outside
+from hotswap.swap.doubles import stand_in
 from hotswap.swap.forked_attributes import Attribute, attribute_of, cloned, is_forked
-from hotswap.swap.forwarding import code_of, forwarder, takes, ways_of
+from hotswap.swap.forwarding import code_of, forwarder, identity_ops, takes, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, lead_fronts
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.plan import gil_enabled
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
 from hotswap.swap.sharing import Shared, copied
+from hotswap.swap.signatures import show, take_down
 from hotswap.swap.ways import Apart, Changed, CodeWays, Junction, PrivateWays, Ways
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
 
-__all__ = ["Forks", "Given", "Led", "asked", "fork_attribute", "fork_function", "stand_in"]
+__all__ = ["Forks", "Given", "Led", "asked", "fork_attribute", "fork_function"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
@@ -266,13 +267,14 @@ class Forks:
                 # Whoever takes it from a registry, or by its name, may have something old in flight, too.
                 made = self._in_place[id(successor)] = stand_in(successor, own, outside)
                 ways = Ways(_together(old, self._before(ways_of(successor.__code__))), made, None, made)
-                yield fork_function(successor, ways, own)
+                yield from fork_function(successor, ways, own, then=outside)
             # Not what stands in for it: the successor itself may be led elsewhere while the next one is armed.
             ways = (CodeWays if is_cached else Ways)(old, successor, successor)
-            yield fork_function(function, ways, shown)
+            yield from fork_function(function, ways, shown, then=outside)
             if standing is not None and standing.own is not None:
                 # A call in flight may be about to call what has run in the place of the function.
-                yield fork_function(standing.own, ways, shown)
+                inside = outside and {**outside, "__dict__": standing.own.__dict__}
+                yield from fork_function(standing.own, ways, shown, then=inside)
 
     def clone(self, value: Any) -> Any:
         """Return what runs in the place of a new function."""
@@ -300,6 +302,8 @@ class Forks:
         if type(clone) is FunctionType:
             front = stand_in(clone, clone.__code__)
             front.__code__ = forwarder(front, ways, clone.__code__, anything=True)
+            for write, *arguments in show(front, ways, clone.__code__):
+                write(*arguments)
         self.fronts[id(clone)] = clone, front
         return front
 
@@ -316,6 +320,13 @@ class Forks:
         self._in_place = {}
         self._staying.clear()
         self._begun, self._strays = [], []
+        take_down(self.junction)  # of what was armed before, or if the writes were taken back
+
+    def failed(self) -> None:
+        """Note that the writes were taken back: no fork of this generation stands, unless those of before it."""
+        if not self.junction.armed:
+            settle(self.junction)
+            self.junction.over = False  # somebody may try once more
 
     def settle(self) -> None:
         """Take away what serves nobody any more: the calls of this generation have ended.
@@ -339,8 +350,9 @@ def fork_function(
     shown: CodeType | None,
     looks: CodeType | None = None,
     outside: Mapping[str, Any] | None = None,
-) -> Op:
-    """Return the write that makes a function a fork; each generation of the ways knows it then.
+    then: Mapping[str, Any] | None = None,
+) -> Iterator[Op]:
+    """Yield the writes that make a function a fork; each generation of the ways knows it then.
 
     Arguments:
         function: the function.
@@ -348,23 +360,16 @@ def fork_function(
         shown: the code of the new one, if that is a function.
         looks: the code that it looks like; that of the new one by default.
         outside: what the new one looks like, if the function does not have its defaults.
+        then: what the function looks like once the writes are made; by default what it looks like now.
     """
     for junction, _ in ways.old:
         junction.fork(function)
     # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
     anything = shown is None or not all(takes(value, shown) for _, value in ways.old)
     anything = anything or (outside is not None and bool(outside["__defaults__"] or outside["__kwdefaults__"]))
-    return (_CODE.__set__, function, forwarder(function, ways, looks or shown, anything=anything))
-
-
-def stand_in(function: FunctionType, code: CodeType, outside: Mapping[str, Any] | None = None) -> FunctionType:
-    """Return a function that runs some code as another one would, whatever that looks like at this moment."""
-    facts: Mapping[str, Any] = outside or {}
-    defaults = facts.get("__defaults__", function.__defaults__)
-    made = FunctionType(code, function.__globals__, function.__name__, defaults, function.__closure__)
-    copy_outside(function, made)
-    made.__kwdefaults__ = facts.get("__kwdefaults__", function.__kwdefaults__)
-    return made
+    yield (_CODE.__set__, function, forwarder(function, ways, looks or shown, anything=anything))
+    if anything:
+        yield from show(function, ways, looks or shown, then)
 
 
 def _together(old: list[tuple[Junction, Any]], more: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
@@ -375,8 +380,8 @@ def _together(old: list[tuple[Junction, Any]], more: list[tuple[Junction, Any]])
     return [first, *sorted(rest, key=lambda way: way[0].number, reverse=True)]
 
 
-def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str, Any]:
-    """Return the outside of an earlier function that leads on: it still asks if calls of its generation are in flight.
+def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> list[Op]:
+    """Return the writes for an earlier function that leads on: it still asks if calls of its generation are in flight.
 
     Arguments:
         function: the function.
@@ -385,9 +390,10 @@ def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> dict[str
     """
     standing = ways_of(function.__code__)
     if standing is None or not (standing.lasting or type(standing) is PrivateWays):
-        return outside
+        return identity_ops(function, outside)
     ways = Ways(standing.lasting, aim, aim)
     if type(standing) is PrivateWays:
         ways = PrivateWays(standing.junction, standing.value, aim)
-    code = forwarder(function, ways, outside["__code__"], anything=True)
-    return {**outside, "__code__": code}
+    looks = outside["__code__"]
+    code = forwarder(function, ways, looks, anything=True)
+    return [*identity_ops(function, {**outside, "__code__": code}), *show(function, ways, looks, outside)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from hotswap.swap.ways import Ways
 __all__ = [
     "KIND_FLAGS",
     "SupersededModule",
+    "annotations_of",
     "closure_facade",
     "code_of",
     "facade",
@@ -36,6 +38,7 @@ __all__ = [
     "identity_ops",
     "takes",
     "target_of",
+    "template_of",
     "ways_of",
 ]
 
@@ -65,21 +68,22 @@ def forwarder(
     """
     asked = weakly or issubclass(type(new), Ways)
     if code is not None and not anything:
-        template = _template(Parameters.of(code), asked)
+        template = template_of(Parameters.of(code), asked=asked)
         shown: CodeType = code
     else:
-        rest = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-        template = _template(Parameters(("args", "kwargs"), 0, 0, 0, rest), asked)
+        template = template_of(_ANYTHING, asked=asked)
         shown = code or old.__code__
     target = weakref.ref(new) if weakly else new
     return dressed(template, _TARGET, target, old, shown)
 
 
+_ANYTHING = Parameters(("args", "kwargs"), 0, 0, 0, inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+
+
 def _signature(code: CodeType) -> tuple[Any, ...]:
     """What a caller may pass."""
-    rest = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    return code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, rest, names
+    names, *counts = Parameters.of(code)
+    return (*counts, names[: code.co_argcount + code.co_kwonlyargcount])
 
 
 def takes(value: Any, shown: CodeType) -> bool:
@@ -112,7 +116,8 @@ def code_of(function: FunctionType) -> CodeType:
 
 
 @functools.lru_cache(maxsize=1024)
-def _template(taken: Parameters, asked: bool) -> CodeType:
+def template_of(taken: Parameters, *, asked: bool = False) -> CodeType:
+    """Return code that takes some parameters, and calls what stands in for its successor with them."""
     parameters, arguments, named = taken.told
     arguments += [f"{name}={value}" if name else f"**{value}" for name, value in named]
     target = taken.unlike(_LOCAL)
@@ -137,8 +142,8 @@ _ANNOTATIONS: Any = vars(FunctionType)["__annotations__"]
 _ANNOTATE: Any = FunctionType.__dict__.get("__annotate__")  # since CPython 3.14
 
 
-def _annotations_of(function: Any) -> tuple[Any, Any]:
-    """The descriptor that writes the annotations of a function, and what it writes.
+def annotations_of(function: Any) -> tuple[Any, Any]:
+    """Return the descriptor that writes the annotations of a function, and what it writes.
 
     Writing what computes them drops what was computed before, but not if nothing computes them (CPython 3.14).
     """
@@ -158,7 +163,7 @@ def identity_of(function: FunctionType, code: CodeType | None = None) -> dict[st
     """
     facts = {name: descriptor.__get__(function) for name, descriptor in _FACETS}
     facts["__code__"] = code or function.__code__
-    facts["__annotations__"] = _annotations_of(function)
+    facts["__annotations__"] = annotations_of(function)
     return facts
 
 
@@ -210,7 +215,7 @@ def _told(new: Any) -> dict[str, Any]:
     wrapped = facts["__wrapped__"]
     if type(wrapped) is FunctionType:
         told = {name: getattr(wrapped, name) for name in names} | {"__doc__": wrapped.__doc__} | told
-        told["__annotations__"] = _annotations_of(wrapped)
+        told["__annotations__"] = annotations_of(wrapped)
     # `inspect.signature` follows this; `cache_info` and the like belong to the object that is called.
     return {**told, "__dict__": {"__wrapped__": wrapped}}
 
@@ -225,7 +230,9 @@ def identity_ops(function: FunctionType, after: dict[str, Any], before: dict[str
     """
     ops: list[Op] = [(_CODE.__set__, function, after["__code__"])]
     for name, descriptor in _FACETS:
-        if before is None or _differ(before[name], after[name]):
+        # Two functions that look the same share their attributes, also as long as there are none.
+        differ = operator.is_not if name == "__dict__" else _differ
+        if before is None or differ(before[name], after[name]):
             ops.append((descriptor.__set__, function, after[name]))
     descriptor, annotations = after["__annotations__"]
     if before is None or _differ(before["__annotations__"][1], annotations):

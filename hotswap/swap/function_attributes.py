@@ -16,6 +16,7 @@ from hotswap.generation import Definitions
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.pairs import FunctionPair
 from hotswap.swap.plan import Op, Writes
+from hotswap.swap.signatures import Shown
 
 __all__ = ["carry_attributes"]
 
@@ -60,7 +61,9 @@ def _carrying(old: dict[str, Any], new: dict[str, Any], writes: Writes) -> Calla
     def late(forward: bool) -> Iterator[Op]:
         source, target = (old, new) if forward else (new, old)
         for name, value in list(source.items()):
-            if name not in imported and name != "__wrapped__" and target.get(name, writes) is not value:
+            if type(value) is Shown or name in imported or name == "__wrapped__":
+                continue
+            if target.get(name, writes) is not value:
                 writes.hold(target.get(name))
                 yield (dict.__setitem__, target, name, value)
 

@@ -83,6 +83,9 @@ class Crossing(Protocol):
     def ops(self) -> Beside:
         """Return the writes."""
 
+    def failed(self) -> None:
+        """Note that all was taken back."""
+
 
 class Writes:
     """The writes of a swap, in both directions. Lives as long as the swap can be taken back.
@@ -237,9 +240,10 @@ class Writes:
         carried = [op for writes, way in ways for op in writes._first_ops(way)]
         ops = [op for writes, way in ways for op in writes._ops(way)]
         undo = [op for writes, way in ways[::-1] for op in (*writes._first_ops(not way), *writes._ops(not way))]
-        undo += [] if forward else self._undone()
+        apart = [op for part in self._parts for op in part._undo]
+        undo += [] if forward else [*self._fresh(self._undo), *apart]
         if again:
-            carried = [*(op for part in self._parts for op in part._undo), *carried]
+            carried = [*apart, *carried]
             ops = [*self._fresh(self._undo), *ops]
         turned: list[Op] = []
         if crossing is not None:
@@ -264,14 +268,13 @@ class Writes:
                     done = deque(starmap(operator.call, made(beside or Beside())))
             except BaseException:
                 deque(starmap(operator.call, quieted(undo, ops)[0]), maxlen=0)
+                if crossing is not None:
+                    crossing.failed()
                 raise
             pause = float(done[-1] - done[0])
         every = [part for writes in (self, *others) for part in (writes, *writes._parts)]
         _let_go(carried, ops, undo, *(writes._held for writes in every))
         return pause
-
-    def _undone(self) -> list[Op]:
-        return [*self._fresh(self._undo), *(op for part in self._parts for op in part._undo)]
 
     def _first_ops(self, forward: bool) -> list[Op]:
         return [op for writes in self._first for op in writes(forward)]

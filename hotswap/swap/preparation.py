@@ -328,7 +328,7 @@ class Swap(Advance):
         """Point the functions of earlier generations at the newest one, whatever they lead to now."""
         for function, _, aim in self._ancestors(forward):
             self._writes.hold(function, identity_of(function))
-            yield from identity_ops(function, asked(function, aim, facade(function, aim, self._facts.known(aim))))
+            yield from asked(function, aim, facade(function, aim, self._facts.known(aim)))
 
     def _isolation_writes(self) -> None:
         """Old code keeps old code: clones and views in the globals of the generation that goes, in each direction."""

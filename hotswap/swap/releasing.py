@@ -13,6 +13,7 @@ from hotswap.swap.forked_attributes import Attribute
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.lineage import Reference
 from hotswap.swap.plan import Op
+from hotswap.swap.signatures import take_down
 from hotswap.swap.ways import Junction, Ways
 
 __all__ = ["release", "settle"]
@@ -45,6 +46,7 @@ def release(junction: Junction, attributes: Iterable[tuple[type, str]], function
     """
     attributes = list(attributes)
     deque(starmap(operator.call, list(_released(junction, attributes, functions))), maxlen=0)
+    take_down(junction)
     for cls, _ in attributes:
         if not any(issubclass(type(value), walk.Fork) for value in list(walk.class_space(cls).values())):
             walk.forked.pop(id(cls), None)

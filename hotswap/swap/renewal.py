@@ -18,6 +18,7 @@ from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from hotswap.clock import HAS_THREADS
 from hotswap.effects import Journal
 from hotswap.generation import Candidate, Live, worlds
 from hotswap.session import Keeper
@@ -26,6 +27,7 @@ from hotswap.swap.calls import unused
 from hotswap.swap.clones import leave
 from hotswap.swap.crossings import Crossings
 from hotswap.swap.drain import Drain, OldWorld
+from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import SupersededModule, code_of
 from hotswap.swap.nested import is_nested
 from hotswap.swap.plan import Fate, Plan, Writes
@@ -188,6 +190,18 @@ class Renewal:
         codes = [code for code in map(code_of, functions) if not is_nested(code)]
         self._crossings.renew(past.codes({*map(id, codes)}), forward=forward)
         past.note(codes, ())
+
+    def _gone_by(self, drain: Drain, forks: Forks, *, forward: bool) -> None:
+        """Note that the writes were made: from now on the calls of what goes are waited for."""
+        settling = self.settling if forward else self.settling_back
+        if forks.stand:
+            drain.wait_for(forks.awaited)
+        if forks.stand or not HAS_THREADS:
+            drain.wait_for_nested([*forks.nested, *(code for code, _ in settling.nested)])
+        # Before somebody asks what still runs: code that only the forks hold would have to be looked for on the heap.
+        forks.landed()
+        if self._is_warm:
+            self._went(drain, forward=forward)
 
     def _went(self, drain: Drain, *, forward: bool) -> None:
         """Note who waits for the generation that goes. It waits for what is left of earlier times, too."""

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from traceback import clear_frames
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hotswap.clock import HAS_THREADS
 from hotswap.generation import (
     Definitions,
     Earlier,
@@ -150,13 +150,9 @@ class Reversal(Renewal):
         forks = self._crossings.backward(self.settling_back, self.settling)
         try:
             pause = self._writes.revert(extra, *([] if returning is None else [returning._writes]), crossing=forks)
-            if forks.stand:
-                drain.wait_for(forks.awaited)
-            if forks.stand or not HAS_THREADS:
-                drain.wait_for_nested([*forks.nested, *(code for code, _ in self.settling_back.nested)])
-            if self._is_warm:
-                self._went(drain, forward=False)
-        except BaseException:
+            self._gone_by(drain, forks, forward=False)
+        except BaseException as error:
+            clear_frames(error.__traceback__)  # whoever keeps it would keep the period, for whose sessions we wait
             self._new_world.reclaim()
             self._new_world.unwrap()
             raise

@@ -39,6 +39,7 @@ from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import cell_contents
 from hotswap.swap.plan import Op, Writes
+from hotswap.swap.signatures import own_attributes
 from hotswap.swap.ways import Junction, PrivateWays
 
 __all__ = ["Closures", "Settled", "Settling"]
@@ -120,7 +121,7 @@ class Settling:
         for function, clone in self.functions:
             clone.__defaults__ = function.__defaults__
             clone.__dict__.clear()
-            clone.__dict__.update(function.__dict__)
+            clone.__dict__.update(own_attributes(function.__dict__))
 
     def join(self, other: Settling) -> None:
         """Take in what has to be settled with it: modules that go in the same commit, in the same world."""

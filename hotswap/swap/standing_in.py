@@ -20,6 +20,7 @@ from hotswap.swap.forwarding import target_of
 from hotswap.swap.fronts import Front
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Op
+from hotswap.swap.signatures import own_attributes
 
 __all__ = ["clashes", "stand_ins"]
 
@@ -130,7 +131,7 @@ class _Maker:
         twin.__qualname__ = facts.get("__qualname__", function.__qualname__)
         twin.__module__ = facts.get("__module__", function.__module__)
         twin.__doc__ = facts.get("__doc__", function.__doc__)
-        twin.__dict__.update(facts.get("__dict__", function.__dict__))
+        twin.__dict__.update(own_attributes(facts.get("__dict__", function.__dict__)))
         return twin
 
 

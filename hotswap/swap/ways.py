@@ -97,6 +97,7 @@ class Junction:
         depth: gives recursions their room as long as forks stand in functions.
         attributes, functions, fronts: where forks ask for it, each by its id: one that goes on for hours sees many
             swaps.
+        signatures: what such functions say that they take, by the ids of their attributes (see `signatures`).
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
         shared: the code of calls that had begun, of modules that stay, as weak references by its ids.
         owners: the functions of which that is the code, by its ids.
@@ -107,7 +108,7 @@ class Junction:
 
     __slots__ = (
         *("attributes", "copies", "depth", "fronts", "functions", "handed_over", "leads_on", "live", "marks", "number"),
-        *("others", "over", "owners", "same", "shared", "spaces", "staying", "strays"),
+        *("others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
     )
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
@@ -120,6 +121,7 @@ class Junction:
         self.attributes: dict[tuple[int, str], tuple[type, str]] = {}
         self.functions: dict[int, Reference] = {}
         self.fronts: dict[int, Reference] = {}
+        self.signatures: dict[int, Any] = {}
         self.shared: dict[int, weakref.ref[CodeType]] = {}
         self.owners: dict[int, Reference] = {}
         self.strays: dict[int, weakref.ref[CodeType]] = {}
