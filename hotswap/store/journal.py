@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from hotswap.errors import StoreError
 from hotswap.store.database import exists, reading, writing
 from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived, label_of, versions_of
-from hotswap.store.incarnations import Incarnation, alive, incarnation, is_name
+from hotswap.store.incarnations import Incarnation, alive, ending, incarnation, is_name
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,6 +32,9 @@ __all__ = ["Journal", "now"]
 
 _TRIES = 2
 """Deaths within the trial of a patch after which it is quarantined."""
+
+_FORGIVEN = timedelta(days=7)
+"""Time after which a death counts no more: a service that dies that seldom is in no loop."""
 
 _EVER = 1e7
 """Days that are as good as for ever."""
@@ -130,6 +133,9 @@ class Journal:
             self._here(connection)
             for entry in entries:
                 self._put(connection, entry)
+        here = incarnation(self._locks, self._ended)
+        for entry in entries:
+            here.on_trial(entry.id, holds=entry.state in ON_TRIAL)
 
     def _here(self, connection: sqlite3.Connection) -> str:
         """Return the id of this process, and have the journal know it."""
@@ -215,11 +221,10 @@ class Journal:
         return [row for row in rows if not is_name(row["id"]) or not alive(self._locks, row["id"])]
 
     def _bury(self, connection: sqlite3.Connection, row: sqlite3.Row, found: dict[str, Died]) -> None:
-        clean = row["how"] == "ended"
-        what = "ended" if clean else "died"
+        how = row["how"] or (ending(self._locks, row["id"]) if is_name(row["id"]) else None) or "died"
+        what = "was stopped by SIGTERM" if how == "stopped" else how
         reason = f"the process {row['pid']} on {row['host']} {what} within its trial"
-        if not clean:
-            connection.execute("UPDATE incarnation SET how = 'died' WHERE id = ?", (row["id"],))
+        connection.execute("UPDATE incarnation SET how = ? WHERE id = ?", (how, row["id"]))
         # By its columns, and not as an entry: what is damaged has died as well.
         query = f"""
             SELECT id, number, state, name, version, given FROM rollout
@@ -233,7 +238,7 @@ class Journal:
             update = "UPDATE rollout SET state = 'died', reason = ?, changed = ? WHERE id = ?"
             connection.execute(update, (reason, now(), trial["id"]))
             self._step(connection, trial["id"], "died", now(), "", reason)
-            counts = not clean and trial["id"] in accused
+            counts = how == "died" and trial["id"] in accused
             quarantined = counts and self._count(connection, given, label, trial["number"])
             if given not in found or quarantined:
                 found[given] = Died(label, given, reason, quarantined)
@@ -244,8 +249,12 @@ class Journal:
         """Count a death; return whether the patch is quarantined.
 
         It counts only if that trial began after the last death was known: only then was it another try. Workers that
-        end one after another, as in a rolling restart, had all begun before.
+        end one after another, as in a rolling restart, had all begun before. One that is long ago is forgotten.
         """
+        long_ago = (datetime.fromisoformat(now()) - _FORGIVEN).isoformat(timespec="milliseconds")
+        connection.execute(
+            "DELETE FROM death WHERE digest = ? AND last < ? AND quarantined IS NULL", (given, long_ago)
+        )
         connection.execute(
             "INSERT INTO death (digest, label, count, last, upto) "
             "VALUES (?, ?, 1, ?, (SELECT max(number) FROM rollout)) "
