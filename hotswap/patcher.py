@@ -106,6 +106,7 @@ class Patcher(Hosting):
         self._trust = checked_trust(trust)
         self._memory = Memory(None if trust is None else trust.seen, self._stands, self._books.lived)
         self._resumed = self._resume()
+        self._books.distrust(frozenset() if self._trust is None else self._trust.revoked)
 
     def _resume(self) -> Resumed | None:
         entry = self._books.resumed

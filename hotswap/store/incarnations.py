@@ -60,6 +60,20 @@ class Incarnation:
         else:
             exits.over(rollout)
 
+    def hold(self) -> None:
+        """Have the lock stand where others look for it: the folder may have been moved away. Raises OSError."""
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._path.stat(), os.fstat(self._handle)):
+                return
+        make_folder(self._path.parent)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if not _lock(handle):
+                raise OSError(f"{self._path} can't be locked")
+            os.dup2(handle, self._handle, inheritable=False)  # how this process ends is noted by this number
+        finally:
+            os.close(handle)
+
     def end(self) -> None:
         """Let go of the lock."""
         exits.forget()
@@ -93,6 +107,8 @@ def incarnation(folder: Path, ended: Callable[[Incarnation], None]) -> Incarnati
         if found is None:
             found = _here[folder] = Incarnation(folder)
             atexit.register(_end, found, ended)
+        else:
+            found.hold()
         return found
 
 
