@@ -25,7 +25,7 @@ from datetime import datetime
 from packaging.version import Version
 
 from hotswap.chronicle import record_of, record_of_refusal, report_of
-from hotswap.errors import QuarantinedError, StoreError
+from hotswap.errors import HotswapError, QuarantinedError, StoreError
 from hotswap.events import emit
 from hotswap.heritage import Heritage
 from hotswap.patch import Patch
@@ -200,6 +200,11 @@ class Books:
             heritage = self._heritage
             resumed = heritage is not None and self.resumed is not None and rollout.id == self.resumed.id
             self._head = heritage.without_newest() if heritage and resumed else self._entry(rollout).below
+        if rollout.state is State.PERMANENT:  # by a later commit, perhaps
+            try:
+                self._keep_again(rollout)
+            except HotswapError as error:
+                self._troubles.append(error)
         self._later(self._entry(rollout))
         if rollout.state in (State.REJECTED, State.ROLLED_BACK):
             self._files.pop(rollout.id, None)
