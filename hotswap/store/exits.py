@@ -141,14 +141,13 @@ def _note_hard(status: object) -> None:
 
 def end_in_good_order() -> bool:
     """Return whether the process, whose exit handlers run, ends in good order."""
-    died_of = getattr(sys, "last_value", None)
-    frame = _exits.outermost
-    if frame is None:  # nothing is on trial; or Python is a guest here, and its host says when to end
-        return died_of is None
-    if frame.f_code.co_code[frame.f_lasti] in _RETURNS:
+    died_of, frame = getattr(sys, "last_value", None), _exits.outermost
+    if frame is not None and frame.f_code.co_code[frame.f_lasti] in _RETURNS:
         return True
     if died_of is not None:
         return isinstance(died_of, KeyboardInterrupt)
+    if frame is None:  # nothing is on trial; or Python is a guest here, and its host says when to end
+        return True
     # While the frame runs, it is a forked child that calls the handlers by itself: it goes on to `os._exit`.
     return not _runs(frame) and _is_success(_exits.status)
 

@@ -150,25 +150,23 @@ class Journal:
     def write(self, *entries: Entry) -> None:
         """Write what has become of some rollouts, in one transaction. Raises StoreError; nothing was written then."""
         with writing(self.path) as connection:
-            self._here(connection)
+            here = self._here(connection)
             for entry in entries:
-                self._put(connection, entry)
-        here = incarnation(self._locks, self._ended)
+                self._put(connection, entry, here.id)
         for entry in entries:
             here.on_trial(entry.id, holds=entry.state in ON_TRIAL)
 
-    def _here(self, connection: sqlite3.Connection) -> str:
-        """Return the id of this process, and have the journal know it."""
+    def _here(self, connection: sqlite3.Connection) -> Incarnation:
+        """Return this process, and have the journal know it."""
         here = incarnation(self._locks, self._ended)
         # Not by what is remembered: the transaction that wrote it may have been taken back.
         connection.execute(
             "INSERT INTO incarnation (id, pid, host, program, started) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (here.id, here.pid, here.host, here.program, now()),
         )
-        return here.id
+        return here
 
-    def _put(self, connection: sqlite3.Connection, entry: Entry) -> None:
-        mine = incarnation(self._locks, self._ended).id
+    def _put(self, connection: sqlite3.Connection, entry: Entry, mine: str) -> None:
         was = connection.execute("SELECT state FROM rollout WHERE id = ?", (entry.id,)).fetchone()
         connection.execute(_UPSERT, (mine, *entry.row()))
         if was is None or was["state"] != entry.state:
