@@ -170,11 +170,13 @@ class TestSigterm:
     def test_of_a_child_is_not_that_of_its_parent(self, service: Ended) -> None:
         service.run("""
             write("live")
-            child = os.fork()
-            if not child:
-                time.sleep(60)
-            os.kill(child, signal.SIGTERM)
-            assert os.waitpid(child, 0)[1] == signal.SIGTERM
+            for _ in range(20):  # some of them before they know that they are children
+                child = os.fork()
+                if not child:
+                    time.sleep(60)
+                os.kill(child, signal.SIGTERM)
+                assert os.waitpid(child, 0)[1] == signal.SIGTERM
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
             os.kill(os.getpid(), signal.SIGKILL)
         """)
         assert service.how() == (["died"], 1)

@@ -119,7 +119,7 @@ def over(trial: str) -> None:
 
 
 def forget() -> None:
-    """Watch no more; in a forked child, too, where nothing is on trial but what it begins itself."""
+    """Watch no more."""
     _exits.lock = threading.Lock()  # another thread of the parent may have held it
     _exits.trials.clear()
     _exits.install()
@@ -196,3 +196,28 @@ def _wrapped(owner: Any, name: str, note: Callable[..., None]) -> Callable[[], N
 
     setattr(owner, name, wrapper)
     return undo
+
+
+_held_back: dict[int, set[int | signal.Signals]] = {}
+"""Threads that are forking -> the signals that they did not get before."""
+
+
+def _hold_back() -> None:
+    """Have SIGTERM wait while the process forks: the child would note its own into the file of its parent."""
+    if _exits.listens is not None:
+        _held_back[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _let_go() -> None:
+    mask = _held_back.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _forked() -> None:
+    forget()  # on trial in a child is what it begins itself
+    _let_go()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_go, after_in_child=_forked)

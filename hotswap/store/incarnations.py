@@ -167,7 +167,7 @@ def _lock(handle: int) -> bool:
 
 def _forked() -> None:
     _one_at_a_time[0] = threading.Lock()  # another thread of the parent may have held it
-    exits.forget()  # before the files are closed into which it notes
+    # What `exits` has registered ran before this: nothing is noted into these files any more.
     for inherited in _here.values():
         inherited.drop()
     _here.clear()
