@@ -18,20 +18,30 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from packaging.version import Version
 
 from hotswap.chronicle import record_of, record_of_refusal, report_of
-from hotswap.errors import NothingToRollBackError, QuarantinedError, StoreError
+from hotswap.errors import HotswapError, QuarantinedError, StoreError
 from hotswap.events import emit
-from hotswap.generation import booted
+from hotswap.heritage import Heritage
 from hotswap.patch import Patch
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
-from hotswap.store import Entry, Refusal, Store, as_patch, fingerprint, look_for_dead, now, on_disk, over
+from hotswap.store import (
+    BOOT_FIRST,
+    Entry,
+    Refusal,
+    Store,
+    as_patch,
+    fingerprint,
+    imported_before,
+    look_for_dead,
+    now,
+)
 
 __all__ = ["Books", "whoever"]
 
@@ -70,26 +80,31 @@ class Books:
         self._written: dict[str, Entry] = {}
         self._troubles: list[Exception] = []
         self._head: str | None = None
-        """The id of the rollout that is live; None while nothing is patched."""
+        """What is live, as `Entry.below`; None while nothing is patched."""
+        self._heritage: Heritage | None = None
         self.resumed: Entry | None = None
         """The permanent rollout on which this process came up, as long as nothing else went live."""
-        self._came_up_on: Entry | None = None
         if store is None:
             return
-        finder = booted(packages)
         self._base = {package: fingerprint(package) for package in packages}
+        self._heritage = heritage = Heritage(store, packages, self._troubles)
+        self.resumed, self._head = heritage.newest, heritage.head
         told: list[str] = []  # each of them is an event already
         look_for_dead(store, told)
+        why = advice = ""
         try:
-            if finder is not None:
-                self.resumed = self._came_up_on = store.journal.entry(finder.rollout)
-                self._head = finder.rollout
-            elif missed := self._missed(store, packages):
-                labels = ", ".join(sorted(missed))
-                why = f"{labels} is permanent, and this process did not come up on it: was hotswap.boot() called first?"
-                emit("store.troubled", level="warning", store=store.folder, reason=why, running="the code on disk")
+            if not heritage.packages and (missed := self._missed(store, packages)):
+                why = f"{', '.join(sorted(missed))} is permanent, and this process did not come up on it"
+                advice = f"was hotswap.boot() called first? {BOOT_FIRST}"
+            elif late := sorted({*imported_before(store, packages)} - heritage.packages):
+                why = f"{', '.join(late)} was imported before hotswap.boot(): after a restart, a patch does not come up"
+                why += " that has another version of what was imported so early"
+                advice = BOOT_FIRST
         except StoreError as error:
             self._troubles.append(error)
+        if why:
+            facts = {"store": store.folder, "reason": why, "running": "the code on disk", "advice": advice}
+            emit("store.troubled", level="warning", **facts)
         self.tell()
 
     def _missed(self, store: Store, packages: Sequence[str]) -> set[str]:
@@ -156,7 +171,17 @@ class Books:
     def confirm(self, rollout: Rollout) -> None:
         """Note that a rollout is about to be permanent. Raises StoreError."""
         if self._store is not None:
+            self._keep_again(rollout)
             self._write(replace(self._entry(rollout), state=str(State.PERMANENT), changed=now()))
+
+    def _keep_again(self, rollout: Rollout) -> None:
+        """Keep the files of a live rollout once more, where the store was moved away meanwhile. Raises StoreError."""
+        assert self._store is not None
+        entry, patches = self._kept.get(rollout.id), self._store.patches
+        if entry is not None and not (patches.has(entry.digest) and patches.has(entry.generation or "")):
+            self._files[rollout.id] = (rollout.patch, as_patch(rollout.candidate.tree, rollout.patch.name))
+            self._put(rollout)
+            del self._files[rollout.id]
 
     def take_back(self, rollout: Rollout, reason: str) -> None:
         """Note that a rollout is about to be taken back."""
@@ -174,7 +199,14 @@ class Books:
         if rollout.state is State.LIVE:
             self._head, self.resumed = rollout.id, None
         elif rollout.state is State.ROLLED_BACK:
-            self._head = self._entry(rollout).below
+            heritage = self._heritage
+            resumed = heritage is not None and self.resumed is not None and rollout.id == self.resumed.id
+            self._head = heritage.without_newest() if heritage and resumed else self._entry(rollout).below
+        if rollout.state is State.PERMANENT:  # by a later commit, perhaps
+            try:
+                self._keep_again(rollout)
+            except HotswapError as error:
+                self._troubles.append(error)
         self._later(self._entry(rollout))
         if rollout.state in (State.REJECTED, State.ROLLED_BACK):
             self._files.pop(rollout.id, None)
@@ -283,15 +315,16 @@ class Books:
 
         None, too, while something else is live over it.
         """
-        entry, seen = self._came_up_on, dict[str, Entry]()
-        try:
-            while entry is not None and self._store is not None and entry.id not in seen:
-                seen[entry.id] = entry  # in a damaged journal it may go round
-                entry = None if entry.below is None else self._store.journal.entry(entry.below)
-        except StoreError as error:
-            self._troubles.append(error)
-        found = [one for one in seen.values() if digest in (one.given, one.digest)]
-        return found[0] if found and (self._head is None or self._head in seen) else None
+        seen = {} if self._heritage is None else {entry.id: entry for entry in self._heritage.all()}
+        found = [entry for entry in seen.values() if digest in (entry.given, entry.digest)]
+        return found[0] if found and seen.keys() >= {*(self._head or "").split()} else None
+
+    def distrust(self, revoked: Collection[str]) -> None:
+        """Tell what this process came up on that is revoked by now; arguments as those of `Heritage.revoked`."""
+        for label, why in ({} if self._heritage is None else self._heritage.revoked(revoked)).items():
+            what = f"{label} is permanent, and {why}: it runs, or lies below what runs, until it is taken back"
+            self._troubles.append(StoreError(what, advice="patcher.rollback(), or deploy the code without it"))
+        self.tell()
 
     def lived(self) -> list[tuple[tuple[str, str], dict[str, Version]]]:
         """Return what was permanent or taken back: the digests of each patch, and the versions of its packages.
@@ -338,23 +371,8 @@ class Books:
 
         Raises NothingToRollBackError if it is not kept.
         """
-        assert self._store is not None
-        assert self.resumed is not None
-        entry, below = self.resumed, None
-        try:
-            if entry.below is not None:
-                found = self._store.journal.entry(entry.below)
-                if found is None or found.generation is None:
-                    raise StoreError("the store does not have the version below it any more")
-                below = self._store.patches.get(found.generation)
-            versions = {name: Version(version) for name, version in entry.before.items()}
-            return over(below, [on_disk(package) for package in entry.packages], versions, entry.name)
-        except StoreError as error:
-            raise NothingToRollBackError(
-                f"the generation before can't be had: {error.reason}",
-                patch=entry.label,
-                advice="apply the older code as a patch with a newer version, or move the store away and restart",
-            ) from error
+        assert self._heritage is not None
+        return self._heritage.earlier()
 
     def history(self, known: Iterable[Record], limit: int) -> tuple[Record, ...]:
         """Return the records of a patcher, newest first, with those of other processes."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from hotswap.store import boot
+from hotswap.store import boot, note_status
 
 __all__ = ["launch"]
 
@@ -39,6 +39,14 @@ def launch(program: str, arguments: Sequence[str], *, module: bool = False, stor
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
     boot(store)
+    try:
+        _run(program, file, main, module=module, named=named)
+    except SystemExit as error:
+        note_status(error.code)  # whoever raised it: a program that fails within the trial of a patch counts
+        raise
+
+
+def _run(program: str, file: str, main: ModuleType, *, module: bool, named: bool) -> None:
     if named:
         # What `python -m` calls.
         runpy._run_module_as_main(program if module else "__main__", module)  # type: ignore[attr-defined]

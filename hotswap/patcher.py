@@ -108,6 +108,7 @@ class Patcher(Hosting):
         self._memory = Memory(None if trust is None else trust.seen, self._stands, self._books.lived, self._books.dated)
         self._resumed = self._resume()
         self._footing = Footing(self, self._books, self._resumed)
+        self._books.distrust(frozenset() if self._trust is None else self._trust.revoked)
 
     def _resume(self) -> Resumed | None:
         entry = self._books.resumed

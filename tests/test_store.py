@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hotswap
-from hotswap import Patch, Patcher, State, Store
+from hotswap import Patch, Patcher, Rollout, State, Store
 from hotswap.errors import LoadError, NothingToRollBackError, QuarantinedError, StoreError
 from hotswap.store import Refusal
 from hotswap.store.blobs import packed, unpacked
@@ -249,7 +249,7 @@ class TestDeath:
 
     @contextmanager
     def worker(self, store: Store, *entries: Entry) -> Iterator[None]:
-        """A process that writes that rollouts are on trial, lives, and dies of a signal in the end."""
+        """A process that writes that rollouts are on trial, lives, and is killed in the end."""
         child = os.fork()
         if not child:
             try:
@@ -260,7 +260,7 @@ class TestDeath:
                 os._exit(1)
         assert until((store.folder / entries[0].id).exists)
         yield
-        os.kill(child, signal.SIGTERM)
+        os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
     def test_of_workers_one_after_another_counts_once(self, store: Store) -> None:
@@ -287,6 +287,29 @@ class TestDeath:
             store.journal.bury()
         assert store.quarantined().keys() == {"b"}
         assert {found.state for found in store.journal.entries(10)} == {"died"}
+
+    def test_is_forgotten_after_a_week(self, store: Store) -> None:
+        """Two deaths that far from each other are no loop."""
+        for name, last in (("one", "2020-01-01T00:00:00.000+00:00"), ("two", None)):
+            self.dead(store, name)
+            assert [died.quarantined for died in store.journal.bury()] == [False]
+            if last is not None:
+                with sqlite3.connect(store.journal.path) as connection:
+                    connection.execute("UPDATE death SET last = ?", (last,))
+                connection.close()
+        self.dead(store, "three")
+        assert [died.quarantined for died in store.journal.bury()] == [True]
+
+    def test_is_not_that_of_a_living_one_whose_store_was_moved_away(self, store: Store) -> None:
+        store.journal.write(entry("mine", "live"))
+        store.folder.rename(store.folder.with_name("away"))
+        store.journal.write(entry("mine", "live"))
+        here = incarnation(store.folder / "running", lambda _: None)
+        assert (store.folder / "running" / here.id).exists()
+        child = os.fork()  # what another process sees of it
+        if not child:
+            os._exit(0 if alive(store.folder / "running", here.id) else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
     def test_is_forgiven_to_what_becomes_permanent(self, store: Store) -> None:
         self.dead(store, "one")
@@ -475,6 +498,21 @@ class TestTrouble:
         monkeypatch.undo()
         rollout.confirm()
         assert query(store, "SELECT state, pause > 0 FROM rollout") == [("permanent", 1)]
+
+    def test_of_a_store_that_was_moved_away_keeps_its_files_again(
+        self, service: tuple[ModuleType, Patcher], store: Store
+    ) -> None:
+        """It is what the docs say to do with a damaged one, and may be done while the service runs."""
+        package, patcher = service
+        for number, then in ((1, Rollout.confirm), (2, lambda _: patcher.apply(patch(package, 3)))):
+            rollout = patcher.apply(patch(package, number))
+            store.folder.rename(store.folder.with_name(f"away{number}"))
+            then(rollout)
+            assert rollout.state is State.PERMANENT
+            found = store.journal.standing()[package.__name__]
+            assert found.id == rollout.id
+            assert store.patches.get(found.digest).files == rollout.patch.files
+            assert store.patches.get(found.generation or "").files
 
     def test_does_not_hinder_a_rollback(
         self, service: tuple[ModuleType, Patcher], store: Store, monkeypatch: pytest.MonkeyPatch

@@ -189,6 +189,54 @@ class TestWhatComesUp:
         said = service.run(lib + back)
         assert (said["rate"], said["a"], said["b"]) == (16, 0, {"shop": "1.2.0+hot.1", "lib": "2.0"})
 
+    APART = 'import lib.a\nq, p = hotswap.Patcher(["lib"], store="var"), patcher()\n'
+    ONE = "import lib.a\np = hotswap.Patcher(['shop', 'lib'], store='var')\n"
+    RUNS = "say(runs=[shop.rate(), lib.a.a(), shop.web.hello()], v=p.versions)\n"
+
+    @pytest.fixture
+    def apart(self, service: Service) -> Service:
+        """Two packages, each made permanent by somebody who knew nothing of the other."""
+        service.write("lib/__init__.py", "")
+        service.write("lib/a.py", "def a(): return 0\n")
+        service.write("lib/late.py", "def late(): return 0\n")
+        service.run(
+            self.APART + 'p.apply(sources(tax="def rate(): return 16\\n")).confirm()\n'
+            'lib = {"lib.a": "def a(): return 1\\n", "lib.late": "def late(): return 1\\n"}\n'
+            'q.apply(hotswap.Patch.from_sources(lib, "2.0")).confirm()\n'
+        )
+        return service
+
+    def test_is_what_several_have_made_permanent_side_by_side(self, apart: Service) -> None:
+        said = apart.run(self.ONE + "import lib.late\nsay(late=lib.late.late())\n" + self.RUNS)
+        assert (said["runs"], said["v"]) == ([16, 1, "disk 16"], {"shop": "1.2.0+hot.1", "lib": "2.0"})
+        said = apart.run(self.ONE + "label = p.current.label\nwas = p.rollback()\n" + self.RUNS)
+        assert (said["runs"], said["v"]["shop"]) == ([16, 0, "disk 16"], "1.2.0+hot.1")
+        assert apart.run(self.ONE + self.RUNS)["runs"] == [16, 0, "disk 16"]
+        said = apart.run(self.ONE + "p.rollback()\n" + self.RUNS)
+        assert (said["runs"], said["v"]) == ([19, 0, "disk 19"], {"shop": "1.2.0", "lib": "0"})
+        assert apart.run(self.ONE + self.RUNS)["runs"] == [19, 0, "disk 19"]
+
+    def test_goes_on_from_several_side_by_side(self, apart: Service) -> None:
+        """What lies over both goes back to both, also in the process that has made it."""
+        back = 'p.apply(sources(tax="def rate(): return 9\\n")).confirm()\np.rollback()\n'
+        assert apart.run(self.ONE + back + self.RUNS)["runs"] == [16, 1, "disk 16"]
+        said = apart.run(self.ONE + back.replace("p.rollback()", "") + self.RUNS)
+        assert said["runs"] == [9, 1, "disk 9"]
+        assert apart.run(self.ONE + self.RUNS)["runs"] == [9, 1, "disk 9"]
+        assert apart.run(self.ONE + "p.rollback()\n" + self.RUNS)["runs"] == [16, 1, "disk 16"]
+        said = apart.run(self.ONE + self.RUNS)
+        assert (said["runs"], said["v"]) == ([16, 1, "disk 16"], {"shop": "1.2.0+hot.1", "lib": "2.0"})
+
+    def test_is_of_each_package_what_was_permanent_last(self, apart: Service) -> None:
+        """A worker has put something over both, and another one then something over one of them."""
+        apart.run(self.ONE + 'p.apply(sources(tax="def rate(): return 9\\n")).confirm()')
+        apart.run(
+            self.APART.replace("q, p", "q, r")
+            + 'p = patcher()\np.apply(sources(tax="def rate(): return 8\\n")).confirm()'
+        )
+        said = apart.run(self.ONE + self.RUNS)
+        assert said["runs"] == [8, 1, "disk 8"]
+
     def test_can_be_patched_again(self, service: Service) -> None:
         service.run('patcher().apply(sources(tax="def rate(): return 16\\n")).confirm()')
         service.run('patcher().apply(sources(web="def hello(): return 2\\n")).confirm()')
@@ -349,10 +397,10 @@ class TestRollback:
         service.run('patcher().apply(sources(tax="def rate(): return 16\\n")).confirm()')
         said = service.run("""
             p = patcher()
-            import hotswap.store.ground
+            import hotswap.heritage
             def broken(package):
                 raise hotswap.StoreError("it went away")
-            hotswap.bookkeeping.on_disk = broken
+            hotswap.heritage.on_disk = broken
             try:
                 p.rollback()
             except hotswap.NothingToRollBackError as error:
@@ -576,9 +624,41 @@ os.stat = stat
         assert service.run(SAY)["rate"] == 16
 
     def test_packages_that_are_imported_already(self, patched: Service) -> None:
-        done = patched.raw("-c", "import shop, hotswap\nhotswap.boot('var')")
-        assert "StateError: shop is imported already" in done.stderr
+        """In another version than the one that is permanent: the code on disk runs, as a whole."""
+        done = patched.raw(
+            "-c",
+            "import shop, hotswap\nprint(hotswap.boot('var').versions, shop.rate(), shop.web.hello())".replace(
+                "shop, hotswap", "shop, shop.web, hotswap"
+            ),
+        )
+        assert done.stdout == "{} 19 disk 19\n"
+        assert "shop.tax is imported already" in done.stderr
         assert "first line" in done.stderr
+
+    def test_a_package_that_is_started_as_a_program(self, service: Service) -> None:
+        """`python -m shop` imports `shop` before the first line of `shop.__main__` runs."""
+        service.write("shop/__init__.py", '__version__ = "1.2.0"\n')
+        service.write(
+            "shop/__main__.py",
+            "import sys, hotswap\nbooted = hotswap.boot('var')\nfrom shop import tax, web\n"
+            "p = hotswap.Patcher(['shop'], store='var')\n"
+            "new = hotswap.Patch.from_sources({'shop.tax': 'def rate(): return 16\\n'})\n"
+            "new = {'tax': new, 'all': hotswap.Patch.from_sources({'shop.__init__': 'x = 1\\n'})}\n"
+            "if sys.argv[1:]: p.apply(new[sys.argv[1]]).confirm()\n"
+            "if sys.argv[2:]: p.rollback()\n"
+            "print(tax.rate(), web.hello(), *booted.versions.values())\n",
+        )
+        first = service.raw("-m", "shop", "tax")
+        assert first.stdout == "16 disk 16\n"
+        assert "was imported before hotswap.boot()" in first.stderr
+        then = service.raw("-m", "shop")
+        assert (then.stdout, "imported" in then.stderr) == ("16 disk 16 1.2.0+hot.1\n", False)
+        assert service.raw("-m", "shop", "all").stdout == "16 disk 16 1.2.0+hot.1\n"
+        last = service.raw("-m", "shop")  # it comes up on the code on disk, whose __init__ has run already
+        assert (last.returncode, last.stdout) == (0, "19 disk 19\n")
+        assert "shop is imported already" in last.stderr
+        assert "python -m hotswap run -m NAME" in last.stderr
+        assert service.raw("-m", "hotswap", "run", "--store", "var", "-m", "shop").stdout.startswith("16 disk 16 ")
 
     def test_a_forgotten_boot_is_told(self, patched: Service) -> None:
         done = patched.raw("-c", "import shop, hotswap\nhotswap.Patcher(['shop'], store='var')")

@@ -116,6 +116,27 @@ def test_what_is_permanent_stays_so_when_its_signature_expires(service: Service)
     assert (said["rate"], said["code"]) == (16, "expired")
 
 
+def test_what_is_permanent_is_told_when_its_key_is_revoked(service: Service) -> None:
+    """The drop has been tidied away: nobody judges it again, but it runs."""
+    name = dropped(service, "1.3.0", 16)
+    sign(service.folder / "drops" / name)
+    watch = WATCH.replace("unsigned=True", f"keys=[{str(ALICE.public)!r}]")
+    said = service.run(watch.format(name=name, then="live.current.confirm()"))
+    assert "revoked" not in said["stderr"]
+    for other in ("", 'p.apply(sources(web="def hello(): return 2\\n")).confirm()'):  # it lies below, then
+        said = service.run(f"""
+            trust = hotswap.Trust(keys=[{str(MALLORY.public)!r}], revoked=[{ALICE.public.name!r}])
+            p = patcher(trust=trust)
+            {other}
+            say(rate=shop.rate())
+        """)
+        assert said["rate"] == 16
+        assert f"key {ALICE.public.name}, which is revoked" in said["stderr"]
+        assert "store.troubled" in said["stderr"]
+    said = service.run(f"patcher(trust=hotswap.Trust(unsigned=True, revoked=[{ALICE.public.name!r}]))\nsay()")
+    assert said["stderr"].count("which is revoked") == 1
+
+
 @pytest.mark.parametrize("before", ["", "os.kill(os.getpid(), 9)"])
 def test_what_was_on_trial_is_applied_again_after_a_restart(service: Service, before: str) -> None:
     name = dropped(service, "1.3.0", 16)

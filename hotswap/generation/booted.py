@@ -1,4 +1,4 @@
-"""What a process was booted on: a patched generation that is there before the first module of it is imported."""
+"""What a process was booted on: patched generations that are there before the first module of it is imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 
 from hotswap.generation.files import PatchFinder, Tree
 
-__all__ = ["BootedFinder", "booted"]
+__all__ = ["BootedFinder", "booted", "joined"]
 
 
 class BootedFinder(PatchFinder):
@@ -50,8 +50,48 @@ class BootedFinder(PatchFinder):
         return PathFinder.find_spec(fullname, [os.path.join(place, *folders) for place in self.places[root]])
 
 
-def booted(packages: Sequence[str]) -> BootedFinder | None:
-    """Return what shows the generation of these packages that this process was booted on, unless a patcher has it."""
+class _Joined(Tree):
+    """The trees of several rollouts as one: each of them was made permanent by a process that did not know the others.
+
+    They lie in one directory, and have no package in common.
+    """
+
+    def __init__(self, parts: Sequence[Tree]) -> None:
+        self._parts, self._regular = parts, frozenset()
+        self.directory = parts[0].directory
+        self.roots = frozenset(root for part in parts for root in part.roots)
+        self.versions = {root: version for part in parts for root, version in part.versions.items()}
+        self.sources = {name: source for part in parts for name, source in part.sources.items()}
+        self.files = {path: data for part in parts for path, data in part.files.items()}
+        self.extensions = {name: path for part in parts for name, path in part.extensions.items()}
+        self.complete = frozenset(root for part in parts for root in part.complete)
+        self.retold = {info: version for part in parts for info, version in part.retold.items()}
+
+    def remove(self) -> None:
+        for part in self._parts:
+            part.remove()
+
+
+def booted(packages: Sequence[str]) -> list[BootedFinder]:
+    """Return what shows the generations of these packages that this process was booted on, unless a patcher has them.
+
+    The newest comes first.
+    """
     found = [finder for finder in sys.meta_path if isinstance(finder, BootedFinder) and not finder.taken]
-    mine = [finder for finder in found if finder.packages <= {*packages}]
-    return mine[0] if len(mine) == 1 else None
+    return [finder for finder in found if finder.tree is not None and finder.packages <= {*packages}]
+
+
+def joined(finders: Sequence[BootedFinder]) -> BootedFinder | None:
+    """Have one finder show what several do, and return it; None for none. A patcher has it from now on."""
+    for finder in finders:
+        finder.taken = True
+    trees = [finder.tree for finder in finders if finder.tree is not None]
+    if len(trees) < 2:
+        return finders[0] if finders else None
+    places = {package: folders for finder in finders for package, folders in finder.places.items()}
+    whole = BootedFinder(_Joined(trees), places, finders[0].rollout)
+    whole.taken = True
+    sys.meta_path.insert(0, whole)
+    for finder in finders:
+        sys.meta_path.remove(finder)
+    return whole

@@ -44,6 +44,7 @@ class Tree:
         below: the tree that it lies over, for a patch that holds only some modules; None over the code on disk.
         paths: where the managed packages lie that the patch does not hold completely: module name -> directories.
         regular: the packages that have code of their own, wherever it is.
+        beside: a tree of other packages, whose directory it shares.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Tree:
         below: Tree | None,
         paths: Mapping[str, Sequence[str]],
         regular: Container[str] = (),
+        beside: Tree | None = None,
     ) -> None:
         self._regular = regular
         self.roots = (frozenset(name.partition(".")[0] for name in patch.sources) | patch.complete) & set(packages)
@@ -87,13 +89,10 @@ class Tree:
             listed = {_top(line) for line in files.get(f"{info}/RECORD", b"").decode(errors="replace").split("\n")}
             for top in sorted(tops & listed):
                 self.retold[info] = self.versions.get(top, version)
-        self.directory = new_directory()
-        # `finalize` has one entry in `atexit` for all of its objects; an entry of our own for each tree would stay
-        # behind as an empty slot, which `atexit` never gives back.
-        self._removal = weakref.finalize(self, _remove, self.directory, os.getpid())
-        if stay():  # what measures now may have stopped when the files would go
-            self._removal.detach()
-        appeared(self.directory, self)
+        self._folder: Folder = Folder() if beside is None else beside._folder
+        self._folder.trees += 1
+        self._is_gone = False
+        self.directory = self._folder.path
         try:
             self._write(paths)
         except BaseException:
@@ -175,8 +174,33 @@ class Tree:
 
     def remove(self) -> None:
         """Delete the directory, unless it is to stay. Sources stay readable through the loaders of the modules."""
-        self._removal()
-        vanished(self.directory)
+        if not self._is_gone:
+            self._is_gone = True
+            self._folder.leave()
+
+
+class Folder:
+    """The directory of a tree, or of several that share it. Lives as long as one of them.
+
+    `path` is where it lies, `trees` how many are in it.
+    """
+
+    def __init__(self) -> None:
+        self.path = new_directory()
+        self.trees = 0
+        # `finalize` has one entry in `atexit` for all of its objects; an entry of our own for each tree would stay
+        # behind as an empty slot, which `atexit` never gives back.
+        self._removal = weakref.finalize(self, _remove, self.path, os.getpid())
+        if stay():  # what measures now may have stopped when the files would go
+            self._removal.detach()
+        appeared(self.path, self)
+
+    def leave(self) -> None:
+        """Note that one of the trees is removed; the last one takes the directory along."""
+        self.trees -= 1
+        if self.trees <= 0:
+            self._removal()
+            vanished(self.path)
 
 
 def _remove(directory: str, owner: int) -> None:

@@ -6,11 +6,11 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec, PathFinder
 
-from hotswap.generation.booted import BootedFinder
+from hotswap.generation.booted import BootedFinder, joined
 from hotswap.generation.files import PatchFinder, Tree
 from hotswap.generation.live import Live, LiveModule
 from hotswap.generation.paths import places_of
@@ -64,16 +64,16 @@ class Shelf:
     The finder is on `sys.meta_path` only while a patch is live; modules that are imported already never ask it.
 
     Arguments:
-        booted: the finder of the generation on which the process came up, if that was patched.
+        finders: those of the generations on which the process came up, as far as they were patched.
     """
 
-    def __init__(self, booted: BootedFinder | None = None) -> None:
+    def __init__(self, finders: Sequence[BootedFinder] = ()) -> None:
+        booted = joined(finders)
         self._finder = PatchFinder() if booted is None else booted
         self._origins: dict[str, Tree] = {}
         self._trees: list[Tree] = []
         self._bases: dict[str, list[str]] = {}
         if booted is not None and booted.tree is not None:
-            booted.taken = True
             self._origins = dict.fromkeys(booted.tree.sources, booted.tree)
             self._trees = [booted.tree]
             self._bases = {package: places for package, places in booted.places.items() if places}

@@ -2,23 +2,25 @@
 
 `store` is the folder as a whole; `blobs` keeps patches as files, each written whole by `files`; `journal` says what
 became of each rollout, in the tables of `schema`, by transactions of `database`, as `entries`; `refusals` has the drops
-that came to none; `incarnations` tells which processes live; `trees` makes one patch of all that is live, and back;
-`ground` knows the code on disk; `boot` has a fresh process import what was permanent, `hooked`
-when the environment says so.
+that came to none; `incarnations` tells which processes live, and `exits` how this one ends; `trees` makes one patch of
+all that is live, and back; `ground` knows the code on disk; `boot` has a fresh process import what was permanent,
+`hooked` when the environment says so.
 """
 
 from __future__ import annotations
 
-from hotswap.store.boot import VARIABLE, Boot, boot, look_for_dead
+from hotswap.store.boot import BOOT_FIRST, VARIABLE, Boot, boot, imported_before, look_for_dead
 from hotswap.store.entries import Died, Entry
+from hotswap.store.exits import note_status
 from hotswap.store.ground import fingerprint, on_disk
 from hotswap.store.hooked import boot_when_imported
 from hotswap.store.journal import now
 from hotswap.store.refusals import Refusal
 from hotswap.store.store import Store
-from hotswap.store.trees import as_patch, over
+from hotswap.store.trees import as_patch, over, part
 
 __all__ = [
+    "BOOT_FIRST",
     "VARIABLE",
     "Boot",
     "Died",
@@ -29,8 +31,11 @@ __all__ = [
     "boot",
     "boot_when_imported",
     "fingerprint",
+    "imported_before",
     "look_for_dead",
+    "note_status",
     "now",
     "on_disk",
     "over",
+    "part",
 ]

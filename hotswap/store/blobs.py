@@ -55,6 +55,10 @@ class Blobs:
             ) from error
         return patch.digest
 
+    def has(self, digest: str) -> bool:
+        """Return whether there is a file for the patch of that digest."""
+        return (self.folder / digest).is_file()
+
     def get(self, digest: str) -> Patch:
         """Return the patch of that digest. Raises StoreError if it is not there, or not what it was."""
         path = self.folder / digest

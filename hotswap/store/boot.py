@@ -1,7 +1,8 @@
 """Booting: a fresh process imports what was permanent, instead of the code on disk.
 
 Guarantees: whatever is wrong with the store, the service starts: on what was permanent as a whole, or on the code on
-disk; never on a mixture. Assumes: it is called before the packages are imported.
+disk; never on a mixture. Assumes: it is called before the packages are imported. Where a part of one is imported
+already, as by `python -m shop`, what is permanent comes up if it leaves that part as it is on disk.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
+from types import ModuleType
 
-from hotswap.errors import StateError, StoreError
+from hotswap.errors import StoreError
 from hotswap.events import emit
-from hotswap.generation import BootedFinder
+from hotswap.generation import BootedFinder, Tree
 from hotswap.store.entries import Entry
 from hotswap.store.ground import NOTHING, fingerprint, places
 from hotswap.store.store import Store
-from hotswap.store.trees import as_tree
+from hotswap.store.trees import as_tree, part
 
-__all__ = ["VARIABLE", "Boot", "Latent", "boot", "look_for_dead"]
+__all__ = ["BOOT_FIRST", "VARIABLE", "Boot", "Latent", "boot", "imported_before", "look_for_dead"]
 
 VARIABLE = "HOTSWAP_STORE"
 """The environment variable that names the store, where a program does not."""
@@ -40,6 +43,13 @@ class Boot:
     troubles: tuple[str, ...] = ()
 
 
+BOOT_FIRST = (
+    "call hotswap.boot() in the first line of the program, before the package is imported; one that is started by "
+    "`python -m NAME` is imported before its first line: start it by `python -m hotswap run -m NAME`"
+)
+"""What to do where a package is imported before the boot."""
+
+
 class Latent:
     """A finder that would boot later: this boot takes its place."""
 
@@ -55,7 +65,8 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
         store: the folder; without it, the one that the environment variable `HOTSWAP_STORE` names. Where there is none,
             nothing happens.
 
-    Raises StateError if a package was imported already that is to come from the store; nothing was done then.
+    Raises nothing: `Boot.troubles` and the events say what is wrong. A package that was imported already, in another
+    version than the one that is permanent, stays on the code on disk.
     """
     where = os.environ.get(VARIABLE) if store is None else store
     if not where:
@@ -71,16 +82,25 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, the service starts
         _tell(store, error, troubles)
         return Boot({}, tuple(troubles))
+    _imported_before.setdefault(store.folder, frozenset(name.partition(".")[0] for name in list(sys.modules)))
     heads: dict[str, tuple[Entry, list[str]]] = {}
-    for package, entry in sorted(standing.items()):
+    for package, entry in standing.items():
         heads.setdefault(entry.id, (entry, []))[1].append(package)
     shown = {finder.rollout for finder in sys.meta_path if isinstance(finder, BootedFinder)}
-    _refuse_imported(store, [package for name, (_, some) in heads.items() if name not in shown for package in some])
     versions: dict[str, str] = {}
-    for name, (entry, packages) in heads.items():
-        if name in shown or _show(store, entry, packages, troubles):
+    for name, (entry, packages) in reversed(heads.items()):  # the newest is put before the others
+        if name in shown or _show(store, entry, sorted(packages), troubles):
             versions |= {package: entry.after.get(package, entry.version or "") for package in packages}
-    return Boot(versions, tuple(troubles))
+    return Boot(dict(sorted(versions.items())), tuple(troubles))
+
+
+_imported_before: dict[Path, frozenset[str]] = {}
+"""What was imported when this process booted from a store."""
+
+
+def imported_before(store: Store, packages: Sequence[str]) -> list[str]:
+    """Return the packages that were imported when this process booted from a store."""
+    return [package for package in packages if package in _imported_before.get(store.folder, ())]
 
 
 def look_for_dead(store: Store, troubles: list[str]) -> None:
@@ -100,16 +120,6 @@ def look_for_dead(store: Store, troubles: list[str]) -> None:
         _tell(store, error, troubles)
 
 
-def _refuse_imported(store: Store, packages: list[str]) -> None:
-    imported = [package for package in packages if package in sys.modules]
-    if imported:
-        verb = "is" if len(imported) == 1 else "are"
-        raise StateError(
-            f"{', '.join(imported)} {verb} imported already, and would come from {store.folder}",
-            advice="call hotswap.boot() in the first line of the program, or start it by `python -m hotswap run`",
-        )
-
-
 def _show(store: Store, entry: Entry, packages: list[str], troubles: list[str]) -> bool:
     """Have a generation imported from now on; return whether that could be done."""
     here = {package: fingerprint(package) for package in packages}
@@ -127,7 +137,16 @@ def _show(store: Store, entry: Entry, packages: list[str], troubles: list[str]) 
         if entry.generation is None:
             raise StoreError(f"the journal does not say what {entry.label} is made of")
         found = {package: places(package) for package in packages}
-        tree = as_tree(store.patches.get(entry.generation), packages, found)
+        patch = part(store.patches.get(entry.generation), entry.packages, packages)
+        trees = [finder.tree for finder in sys.meta_path if isinstance(finder, BootedFinder) and not finder.taken]
+        tree = as_tree(patch, packages, found, beside=next(filter(None, trees), None))
+        if changed := _changed(tree):
+            tree.remove()
+            raise StoreError(
+                f"{entry.label} does not come up: {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} imported "
+                "already, and not as it has it",
+                advice=BOOT_FIRST,
+            )
     except Exception as error:  # noqa: BLE001 - as in `boot`
         _tell(store, error, troubles)
         return False
@@ -135,6 +154,29 @@ def _show(store: Store, entry: Entry, packages: list[str], troubles: list[str]) 
     importlib.invalidate_caches()
     emit("store.booted", rollout=entry.id, patch=entry.label, digest=entry.digest, packages=packages)
     return True
+
+
+def _changed(tree: Tree) -> list[str]:
+    """The modules that were imported from the disk already, and are others in a tree."""
+    found = []
+    for name, module in sorted(sys.modules.items()):
+        root = name.partition(".")[0]
+        if root not in tree.roots or module is None:
+            continue
+        source = tree.sources.get(name)
+        if root not in tree.complete and source is None and name not in tree.extensions:
+            continue
+        try:
+            same = root not in tree.complete and source is not None and _text(module) == source.data
+        except (OSError, AttributeError, TypeError, ValueError):  # whatever stands there, it is not that file
+            same = False
+        if not same:
+            found.append(name)
+    return found
+
+
+def _text(module: ModuleType) -> bytes:
+    return Path(str(vars(module)["__spec__"].origin)).read_bytes()
 
 
 def _tell(store: Store, error: Exception, troubles: list[str]) -> None:

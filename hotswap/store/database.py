@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotswap.errors import StoreError
+from hotswap.errors import HotswapError, StoreError
 from hotswap.store.files import is_file, make_folder, secure_folder
 from hotswap.store.schema import APPLICATION, SCHEMA, VERSION
 
@@ -115,6 +115,12 @@ def _told(path: Path) -> Iterator[None]:
         raise StoreError(f"the journal {path} can't be used: {error}") from error
     except OSError as error:
         raise _unusable(path, error) from error
+    except (HotswapError, ImportError):
+        raise
+    except Exception as error:
+        # Whatever a damaged file can lead to: a column that is gone, a text that is none, a number that is too large.
+        what = f"the journal {path} is damaged: {type(error).__name__}: {error}"
+        raise StoreError(what, advice=_AWAY) from error
 
 
 def _unusable(path: Path, error: OSError) -> StoreError:

@@ -46,7 +46,8 @@ class Entry:
         given, digest: of the patch as it was given, and with the names and the version that it got here.
         generation: digest of all that is patched once it is live, itself and what it lies over.
         packages: those that the generation speaks of.
-        below: id of the permanent rollout that it lies over; None over the code on disk.
+        below: id of the permanent rollout that it lies over; several, the newest first and with spaces between them,
+            where processes of their own have made some packages permanent; None over the code on disk.
         base: package -> what the code on disk was, over which all of it lies.
         before, after: versions of its packages without it and with it.
         report: what the checks found.
@@ -80,6 +81,11 @@ class Entry:
         """Name and version, for people."""
         return label_of(self.name, self.version)
 
+    @property
+    def lies_over(self) -> tuple[str, ...]:
+        """The ids of the permanent rollouts that it lies over, the newest first."""
+        return tuple((self.below or "").split())
+
     def row(self) -> tuple[object, ...]:
         """The values of its columns."""
         return tuple(
@@ -87,14 +93,14 @@ class Entry:
         )
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Entry:
+    def of(cls, row: Any) -> Entry:
         """Read a row. Raises StoreError for one that nobody has written so: a disk, or somebody, has changed it."""
         try:
             facts = {name: json.loads(row[name]) if name in _AS_JSON else row[name] for name in COLUMNS}
             _check(facts)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
             raise StoreError(
-                f"the journal is damaged: what it has of the rollout {row['id']!a} is not what was written ({error})",
+                f"the journal is damaged: what it has of the rollout {row[0]!a} is not what was written ({error})",
                 advice="restore the store from a backup, or move it away; the service starts on the code on disk",
             ) from error
         facts["packages"], facts["report"] = tuple(facts["packages"]), tuple(facts["report"])
@@ -161,3 +167,9 @@ class Lived:
 
     digests: tuple[str, str]
     versions: Mapping[str, str]
+
+    @classmethod
+    def of(cls, given: Any, digest: Any, versions: Any) -> Lived:
+        """Return what a row says. Raises ValueError or TypeError for what nobody has written so."""
+        _want(isinstance(given, str) and isinstance(digest, str), "digest")
+        return cls((given, digest), versions_of(versions, "after"))

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from hotswap.store.files import make_folder
+from hotswap.store import exits
+from hotswap.store.files import make_folder, read_whole
 
-__all__ = ["Incarnation", "alive", "incarnation", "is_name"]
+__all__ = ["Incarnation", "alive", "ending", "incarnation", "is_name"]
 
 _NAME = re.compile(r"[0-9a-f]{12}")
 
@@ -47,8 +48,35 @@ class Incarnation:
         if not _lock(self._handle):
             raise OSError(f"{self._path} can't be locked")
 
+    def on_trial(self, rollout: str, *, holds: bool) -> None:
+        """Watch how this process ends as long as a rollout is on trial in it.
+
+        Arguments:
+            rollout: its id.
+            holds: whether it is on trial, or over.
+        """
+        if holds:
+            exits.begin(rollout, self._handle)
+        else:
+            exits.over(rollout)
+
+    def hold(self) -> None:
+        """Have the lock stand where others look for it: the folder may have been moved away. Raises OSError."""
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._path.stat(), os.fstat(self._handle)):
+                return
+        make_folder(self._path.parent)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if not _lock(handle):
+                raise OSError(f"{self._path} can't be locked")
+            os.dup2(handle, self._handle, inheritable=False)  # how this process ends is noted by this number
+        finally:
+            os.close(handle)
+
     def end(self) -> None:
         """Let go of the lock."""
+        exits.forget()
         self.drop()
         with suppress(OSError):  # the next look at the store takes it away
             self._path.unlink()
@@ -79,12 +107,13 @@ def incarnation(folder: Path, ended: Callable[[Incarnation], None]) -> Incarnati
         if found is None:
             found = _here[folder] = Incarnation(folder)
             atexit.register(_end, found, ended)
+        else:
+            found.hold()
         return found
 
 
 def _end(incarnation: Incarnation, ended: Callable[[Incarnation], None]) -> None:
-    # `last_value` is what the main thread has died of: that is no end in good order.
-    if incarnation.pid == os.getpid() and not hasattr(sys, "last_value"):
+    if incarnation.pid == os.getpid() and exits.end_in_good_order():
         ended(incarnation)
         incarnation.end()
 
@@ -109,6 +138,14 @@ def alive(folder: Path, name: str) -> bool:
         os.close(handle)
 
 
+def ending(folder: Path, name: str) -> str | None:
+    """Return what an incarnation that has died has noted of its end: `ended`, `stopped`, or None for nothing."""
+    try:
+        return exits.told_by(read_whole(folder / name))
+    except OSError:  # the file is gone, or is none: then nothing is known
+        return None
+
+
 def _lock(handle: int) -> bool:
     """Lock a file, if nobody else has. Raises OSError where there are no locks."""
     if sys.platform == "win32":
@@ -130,6 +167,7 @@ def _lock(handle: int) -> bool:
 
 def _forked() -> None:
     _one_at_a_time[0] = threading.Lock()  # another thread of the parent may have held it
+    # What `exits` has registered ran before this: nothing is noted into these files any more.
     for inherited in _here.values():
         inherited.drop()
     _here.clear()

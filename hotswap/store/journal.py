@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from hotswap.errors import StoreError
 from hotswap.store.database import exists, reading, writing
-from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived, label_of, versions_of
-from hotswap.store.incarnations import Incarnation, alive, incarnation, is_name
+from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived, label_of
+from hotswap.store.incarnations import Incarnation, alive, ending, incarnation, is_name
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,6 +32,9 @@ __all__ = ["Journal", "now"]
 
 _TRIES = 2
 """Deaths within the trial of a patch after which it is quarantined."""
+
+_FORGIVEN = timedelta(days=7)
+"""Time after which a death counts no more: a service that dies that seldom is in no loop."""
 
 _EVER = 1e7
 """Days that are as good as for ever."""
@@ -87,25 +90,45 @@ class Journal:
         return next(iter(self._select("WHERE id = ?", name)), None)
 
     def standing(self) -> dict[str, Entry]:
-        """Return what comes up after a restart: package -> its permanent rollout. Raises StoreError."""
+        """Return what comes up after a restart: package -> its permanent rollout, the newest word first.
+
+        Raises StoreError, also if any of it is not what was written: what comes up comes up as a whole.
+        """
         with reading(self.path) as connection:
-            rows = connection.execute("SELECT package, rollout FROM standing").fetchall() if connection else []
-        return {package: entry for package, name in rows if (entry := self.entry(name)) is not None}
+            query = """
+                SELECT package, standing.rollout FROM standing LEFT JOIN rollout ON id = standing.rollout
+                ORDER BY since DESC, number DESC
+            """
+            rows = connection.execute(query).fetchall() if connection else []
+        found = {}
+        for package, name in rows:
+            entry = self.entry(name)
+            if entry is None or entry.state != "permanent" or package not in entry.packages:
+                raise StoreError(
+                    f"the journal is damaged: {package!a} stands on {name!a}, which is no permanent rollout of it",
+                    advice="restore the store from a backup, or move it away; the service starts on the code on disk",
+                )
+            found[package] = entry
+        return found
+
+    def below(self, entry: Entry, package: str) -> Entry | None:
+        """Return to what a package goes back from a rollout; None for the code on disk. Raises StoreError."""
+        with reading(self.path) as connection:
+            return None if connection is None else self._below(connection, entry, package)
 
     def quarantined(self) -> dict[str, str]:
         """Return the digests of patches that are quarantined, each with why. Raises StoreError."""
         query = "SELECT digest, quarantined FROM death WHERE quarantined IS NOT NULL ORDER BY last"
         with reading(self.path) as connection:
-            return dict(connection.execute(query).fetchall()) if connection else {}
+            rows = connection.execute(query).fetchall() if connection else []
+        return {str(digest): str(why) for digest, why in rows}
 
     def lived(self) -> list[Lived]:
         """Return what was permanent, or was taken back, ever: retention forgets nothing of it. Raises StoreError."""
         with reading(self.path) as connection:
             rows = connection.execute("SELECT given, digest, after FROM lived") if connection else ()
             try:
-                return [
-                    Lived((row["given"], row["digest"]), versions_of(json.loads(row["after"]), "after")) for row in rows
-                ]
+                return [Lived.of(row["given"], row["digest"], json.loads(row["after"])) for row in rows]
             except (ValueError, TypeError, RecursionError) as error:
                 raise StoreError(f"the journal is damaged: what has lived can't be read ({error})") from error
 
@@ -127,22 +150,23 @@ class Journal:
     def write(self, *entries: Entry) -> None:
         """Write what has become of some rollouts, in one transaction. Raises StoreError; nothing was written then."""
         with writing(self.path) as connection:
-            self._here(connection)
+            here = self._here(connection)
             for entry in entries:
-                self._put(connection, entry)
+                self._put(connection, entry, here.id)
+        for entry in entries:
+            here.on_trial(entry.id, holds=entry.state in ON_TRIAL)
 
-    def _here(self, connection: sqlite3.Connection) -> str:
-        """Return the id of this process, and have the journal know it."""
+    def _here(self, connection: sqlite3.Connection) -> Incarnation:
+        """Return this process, and have the journal know it."""
         here = incarnation(self._locks, self._ended)
         # Not by what is remembered: the transaction that wrote it may have been taken back.
         connection.execute(
             "INSERT INTO incarnation (id, pid, host, program, started) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (here.id, here.pid, here.host, here.program, now()),
         )
-        return here.id
+        return here
 
-    def _put(self, connection: sqlite3.Connection, entry: Entry) -> None:
-        mine = incarnation(self._locks, self._ended).id
+    def _put(self, connection: sqlite3.Connection, entry: Entry, mine: str) -> None:
         was = connection.execute("SELECT state FROM rollout WHERE id = ?", (entry.id,)).fetchone()
         connection.execute(_UPSERT, (mine, *entry.row()))
         if was is None or was["state"] != entry.state:
@@ -163,12 +187,25 @@ class Journal:
         """Have what a rollout lay over come up, where it stands, or the same code as another process has made live."""
         query = "SELECT package FROM standing JOIN rollout ON rollout.id = rollout WHERE generation IS ? OR id = ?"
         stood = [row["package"] for row in connection.execute(query, (entry.generation, entry.id))]
-        below = self._row(connection, entry.below)
         for package in stood:
-            if below is not None and package in below.packages:
+            below = self._below(connection, entry, package)
+            if below is not None:
                 self._stand(connection, package, below.id)
             else:
                 connection.execute("DELETE FROM standing WHERE package = ?", (package,))
+
+    def _below(self, connection: sqlite3.Connection, entry: Entry, package: str) -> Entry | None:
+        """What a package goes back to: the newest that is permanent below; what was taken back meanwhile is none."""
+        left, seen = list(entry.lies_over), {entry.id}
+        while left:
+            name = left.pop(0)
+            found = None if name in seen else self._row(connection, name)
+            seen.add(name)  # in a damaged journal it may go round
+            if found is not None and package in found.packages:
+                if found.state == "permanent":
+                    return found
+                left = list(found.lies_over)
+        return None
 
     def _row(self, connection: sqlite3.Connection, name: str | None) -> Entry | None:
         row = connection.execute(f"SELECT {_COLUMNS} FROM rollout WHERE id = ?", (name,)).fetchone()  # noqa: S608
@@ -215,11 +252,10 @@ class Journal:
         return [row for row in rows if not is_name(row["id"]) or not alive(self._locks, row["id"])]
 
     def _bury(self, connection: sqlite3.Connection, row: sqlite3.Row, found: dict[str, Died]) -> None:
-        clean = row["how"] == "ended"
-        what = "ended" if clean else "died"
+        how = row["how"] or (ending(self._locks, row["id"]) if is_name(row["id"]) else None) or "died"
+        what = "was stopped by SIGTERM" if how == "stopped" else how
         reason = f"the process {row['pid']} on {row['host']} {what} within its trial"
-        if not clean:
-            connection.execute("UPDATE incarnation SET how = 'died' WHERE id = ?", (row["id"],))
+        connection.execute("UPDATE incarnation SET how = ? WHERE id = ?", (how, row["id"]))
         # By its columns, and not as an entry: what is damaged has died as well.
         query = f"""
             SELECT id, number, state, name, version, given FROM rollout
@@ -233,7 +269,7 @@ class Journal:
             update = "UPDATE rollout SET state = 'died', reason = ?, changed = ? WHERE id = ?"
             connection.execute(update, (reason, now(), trial["id"]))
             self._step(connection, trial["id"], "died", now(), "", reason)
-            counts = not clean and trial["id"] in accused
+            counts = how == "died" and trial["id"] in accused
             quarantined = counts and self._count(connection, given, label, trial["number"])
             if given not in found or quarantined:
                 found[given] = Died(label, given, reason, quarantined)
@@ -244,8 +280,10 @@ class Journal:
         """Count a death; return whether the patch is quarantined.
 
         It counts only if that trial began after the last death was known: only then was it another try. Workers that
-        end one after another, as in a rolling restart, had all begun before.
+        end one after another, as in a rolling restart, had all begun before. One that is long ago is forgotten.
         """
+        long_ago = (datetime.fromisoformat(now()) - _FORGIVEN).isoformat(timespec="milliseconds")
+        connection.execute("DELETE FROM death WHERE digest = ? AND last < ? AND quarantined IS NULL", (given, long_ago))
         connection.execute(
             "INSERT INTO death (digest, label, count, last, upto) "
             "VALUES (?, ?, 1, ?, (SELECT max(number) FROM rollout)) "
@@ -291,7 +329,7 @@ class Journal:
             needed = {row[0] for row in connection.execute("SELECT rollout FROM standing")}
             query = f"SELECT id, below FROM rollout WHERE id IN (SELECT rollout FROM standing) OR state IN ({_TRIAL})"  # noqa: S608
             for row in connection.execute(query):
-                needed |= {row["id"], row["below"]}
+                needed |= {row["id"], *(row["below"] or "").split()}
             over = "SELECT id, changed FROM rollout ORDER BY number DESC"
             age, since, longest = timedelta(), datetime.fromisoformat(now()), timedelta(days=min(days / 10, _EVER))
             for place, row in enumerate(connection.execute(over).fetchall()):
