@@ -16,7 +16,7 @@ from hotswap import walk
 from hotswap.generation import Kind, unchanged
 from hotswap.swap.bases import can_rebase
 from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
-from hotswap.swap.fields import Make, fields_of, late_descriptors, late_fields
+from hotswap.swap.fields import Make, fields_of, gone_fields, late_descriptors, late_fields
 from hotswap.swap.guarded import follows, is_closed, is_guarded
 from hotswap.swap.pairs import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
@@ -197,6 +197,9 @@ def transplant(
             stays[attribute] = value
         elif before.get(attribute, _MISSING) is not value:
             targets[attribute] = value
+    for attribute, value in gone_fields(old, new).items():
+        before[attribute] = value
+        targets.setdefault(attribute, _MISSING)
     for field in makers:
         if field not in fields_of(old) and field not in slot_names(old):
             late_value = "old instances get its default when it is first read"

@@ -12,6 +12,7 @@ from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.arming import Arming
 from hotswap.swap.bodies import Bodies, equal_code
 from hotswap.swap.drain import OldWorld
+from hotswap.swap.fields import FieldValue
 from hotswap.swap.forked_attributes import is_forked
 from hotswap.swap.forks import Forks, Led
 from hotswap.swap.forwarding import code_of
@@ -134,6 +135,8 @@ class Crossings:
             was = walk.class_space(one.cls).get(one.name, walk.MISSING)
             if issubclass(type(was), walk.Fork):
                 was = was.newest
+            if was is walk.MISSING and type(one.was) is FieldValue:
+                continue  # nobody has taken it away: it serves old code, and is written by the way back
             if is_forked(one.cls, one.name, one.was, was):  # not what makes up the class, and another object
                 before = self._before[id(one.cls)]
                 before[one.name] = was
