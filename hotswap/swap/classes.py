@@ -57,6 +57,7 @@ class Transplant(NamedTuple):
         refused: what can't be changed.
         written: the attributes that are written.
         before: what the way back writes, by name; it may be changed until the transplant is made.
+        members: those of an enumeration.
     """
 
     changes: list[NameChange]
@@ -67,6 +68,7 @@ class Transplant(NamedTuple):
     refused: list[Change]
     written: list[Changed]
     before: dict[str, Any]
+    members: Members | None = None
 
 
 def unsupported_class_changes(
@@ -252,7 +254,7 @@ def transplant(
         )
         for attribute, v in (targets.items() if members is None else ())
     ]
-    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused, written, before)
+    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused, written, before, members)
 
 
 def _annotations(old: type, body: dict[str, Any], new_body: dict[str, Any]) -> tuple[list[Op], list[Op]]:

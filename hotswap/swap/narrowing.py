@@ -16,6 +16,7 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.enums import LOOKED_UP_IN
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.fronts import Front
 from hotswap.swap.lineage import Reference
@@ -27,6 +28,8 @@ from hotswap.swap.ways import Junction
 __all__ = ["Spelled", "narrow"]
 
 _CONSTRUCTORS = ("__init__", "__new__", "__post_init__")
+_BY_CLASS = LOOKED_UP_IN.union(_CONSTRUCTORS)
+"""What is come to by the name of the class alone."""
 _ANY_CLASS = ("__class__", "type")
 """By these names an instance leads to its class."""
 _OPERATORS = ""
@@ -84,7 +87,7 @@ class Spelled:
 
     def _leading_to(self, cls: type, name: str) -> Iterable[str]:
         """The names by which code comes to an attribute of a class."""
-        if name in _CONSTRUCTORS:
+        if name in _BY_CLASS:
             return self.names_of(cls).union(_ANY_CLASS)
         return (_OPERATORS if _is_special(name) else name,)
 
@@ -148,7 +151,7 @@ def narrow(junction: Junction, frames: Iterable[FrameType], spelled: Spelled) ->
         return not names.isdisjoint(spelled.names_of(cls).union(_ANY_CLASS))
 
     def stays(cls: type, name: str) -> bool:
-        if name in _CONSTRUCTORS:
+        if name in _BY_CLASS:
             return constructed(cls)
         return name in names or _is_special(name)
 

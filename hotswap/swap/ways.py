@@ -113,6 +113,9 @@ class Junction:
         *("others", "over", "owners", "same", "shared", "spaces", "staying", "strays"),
     )
 
+    in_flight: ClassVar[set[Junction]] = set()
+    """Those of swaps that have been made, and that something is in flight of."""
+
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
         self.spaces, self.others = frozenset(spaces), frozenset(others)
         self.number: float = 0
