@@ -123,7 +123,8 @@ class TestCalls:
         assert vars(status)["_member_map_"] == members
 
     def test_of_several_versions(self, service: Service, name: str) -> None:
-        calls, pure = [], []
+        calls: list[Any] = []
+        pure: list[str] = []
         for version in (0, 1, 2, 0):
             if version or calls:
                 service.apply(version)
