@@ -33,7 +33,7 @@ from hotswap.swap.order import Beside, Op
 from hotswap.swap.plan import gil_enabled
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
-from hotswap.swap.several import filled, together
+from hotswap.swap.several import filled, is_apart, together
 from hotswap.swap.sharing import Shared, copied
 from hotswap.swap.ways import Apart, Changed, CodeWays, Junction, PrivateWays, Ways
 
@@ -264,6 +264,7 @@ class Forks:
             clone = self._cloning.clone(was)
             if clone is was:
                 continue
+            is_cached = is_cached and not is_apart(clone, successor, shown, outside)
             standing = ways_of(function.__code__)
             old = [(self.junction, clone), *self._before(standing)]
             if (
