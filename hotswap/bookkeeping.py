@@ -76,8 +76,7 @@ class Books:
         self._kept: dict[str, Entry] = {}
         self._refused: dict[tuple[str, str], tuple[str, str]] = {}
         self._files: dict[str, tuple[Patch, Patch]] = {}
-        self._owed: dict[str, Entry] = {}
-        self._written: dict[str, Entry] = {}
+        self._owed, self._written = dict[str, Entry](), dict[str, Entry]()
         self._troubles: list[Exception] = []
         self._head: str | None = None
         """What is live, as `Entry.below`; None while nothing is patched."""
@@ -103,8 +102,8 @@ class Books:
         except StoreError as error:
             self._troubles.append(error)
         if why:
-            facts = {"store": store.folder, "reason": why, "running": "the code on disk", "advice": advice}
-            emit("store.troubled", level="warning", **facts)
+            facts = {"reason": why, "running": "the code on disk", "advice": advice}
+            emit("store.troubled", level="warning", store=store.folder, **facts)
         self.tell()
 
     def _missed(self, store: Store, packages: Sequence[str]) -> set[str]:

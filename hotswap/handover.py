@@ -48,10 +48,10 @@ class Handover:
         # Weakly: nobody wants them any more once the calls have drained.
         self._drain, self._settling = weakref.ref(drain), weakref.ref(settling)
         self._until = None if seconds is None else clock.now() + seconds
+        self._ever, self._is_first = seconds is not None, True
         self._pauses = pauses()
         self._pause = next(self._pauses)
         self._alarm: clock.Alarm | None = None
-        self._is_narrow = False
 
     def begin(self) -> None:
         """Wait, if there is something to be handed over; where there is no time to wait, hand it over."""
@@ -94,14 +94,18 @@ class Handover:
             self._pause = next(self._pauses)
             with self._change:
                 drain.let_go_of_unused()
-                self._narrow(drain, settling)
+                if settling.handed_over or not (self._ever or self._is_first):
+                    self._narrow(drain, settling)
+            self._is_first = False
         self._wait()
 
     def _narrow(self, drain: Drain, settling: Settling) -> None:
-        """What goes on now may go on for hours: it keeps the forks that it may come to, and no others."""
-        if settling.handed_over and not self._is_narrow and not drain.drained.is_set() and drain.keeper is None:
+        """What goes on now may go on for hours: it keeps the forks that it may come to, and no others.
+
+        More than once: swaps that are made meanwhile make forks for it again. A session may come to anything.
+        """
+        if not settling.cancelled and not drain.drained.is_set() and drain.keeper is None:
             settling.narrow(drain.frames())
-            self._is_narrow = True
 
     def _hand_over(self, drain: Drain, settling: Settling) -> tuple[list[str], list[str]]:
         """Do it, and return the functions that were handed over, and the calls that stay old."""

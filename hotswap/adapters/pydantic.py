@@ -37,6 +37,7 @@ __all__ = ["PydanticAdapter"]
 _SCHEMA, _VALIDATOR, _SERIALIZER = "__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"
 _OF_CALLS = ("__pydantic_validator__", "__return_pydantic_validator__")
 _RUST = (SchemaValidator, SchemaSerializer)
+_AT_ONCE = "calls in flight and sessions that make objects of it meet the new fields at once"
 _FIELDS, _GENERIC, _COMPLETE = "__pydantic_fields__", "__pydantic_generic_metadata__", "__pydantic_complete__"
 
 
@@ -191,6 +192,11 @@ class PydanticAdapter(Adapter):
             f"{name} was made at run time from a model that changes: it goes on with the old fields and validators"
             for name in self._warned
         ]
+        for living, twin in facts.classes:
+            before, after = (walk.class_dict(cls).get(_FIELDS) or {} for cls in (living, twin))
+            if lost := ", ".join(name for name in before if name not in after):
+                home = f"{walk.class_home(living)}:{walk.class_name(living)}"
+                facts.plan.warnings.append(f"{home} loses {lost}: {_AT_ONCE}")
         sentence = "it is complete, and nothing tells what names in the new annotations mean"
         for living, twin in facts.classes:
             if is_complete(living) and is_complete(twin) is False:

@@ -7,13 +7,14 @@ request: with two million objects it takes some tens of milliseconds, with the G
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import threading
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 __all__ = [
@@ -30,6 +31,9 @@ __all__ = [
 
 _FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
+_BETWEEN = ("async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper")
+"""What CPython has between a coroutine and what it awaits."""
+_WITH_BODY: Any = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)
 _CHAIN = 1_000
 """How many coroutines that await each other are followed."""
 
@@ -181,16 +185,40 @@ def _greenlets() -> Iterator[FrameType]:
 
 
 def _tasks() -> dict[int, str]:
-    """The ids of coroutines -> the name of the task that runs them, or that awaits what they are awaited by."""
+    """The ids of coroutines and generators -> the name of the task that runs them, or what they are held by.
+
+    What a task awaits is told first; then what its calls hold: an `async for` has its generator on its stack, and an
+    `async with` the context manager, whose body is one.
+    """
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return {}
     found: dict[int, str] = {}
+    reached: list[tuple[Any, str]] = []
     for task in [o for o in gc.get_objects() if issubclass(type(o), asyncio.Task)]:
         held, name = task.get_coro(), task.get_name()
         for _ in range(_CHAIN):
             if held is None or id(held) in found:
                 break
             found[id(held)] = name
+            reached.append((held, name))
             held = next((awaited for attribute in _AWAITED if (awaited := getattr(held, attribute, None))), None)
+    while reached:
+        held, name = reached.pop()
+        for inner in _held(held):
+            if id(inner) not in found:
+                found[id(inner)] = name
+                reached.append((inner, name))
     return found
+
+
+def _held(o: Any) -> Iterator[Any]:
+    """The generators and coroutines that one holds, and what stands between."""
+    if type(o) not in _FRAMES and type(o).__name__ not in _BETWEEN:
+        return
+    for inner in gc.get_referents(o):
+        manager: Any = inner.__self__ if type(inner) is MethodType else None
+        if issubclass(type(manager), _WITH_BODY):
+            inner = manager.gen  # the exit that a `with` calls at its end
+        if type(inner) in _FRAMES or type(inner).__name__ in _BETWEEN:
+            yield inner

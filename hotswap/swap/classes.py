@@ -16,7 +16,7 @@ from hotswap import walk
 from hotswap.generation import Kind, unchanged
 from hotswap.swap.bases import can_rebase
 from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
-from hotswap.swap.fields import Make, fields_of, late_descriptors, late_fields
+from hotswap.swap.fields import Make, fields_of, gone_fields, late_descriptors, late_fields
 from hotswap.swap.guarded import follows, is_closed, is_guarded
 from hotswap.swap.pairs import ClassPair
 from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
@@ -57,6 +57,7 @@ class Transplant(NamedTuple):
         refused: what can't be changed.
         written: the attributes that are written.
         before: what the way back writes, by name; it may be changed until the transplant is made.
+        members: those of an enumeration.
     """
 
     changes: list[NameChange]
@@ -67,6 +68,7 @@ class Transplant(NamedTuple):
     refused: list[Change]
     written: list[Changed]
     before: dict[str, Any]
+    members: Members | None = None
 
 
 def unsupported_class_changes(
@@ -197,6 +199,9 @@ def transplant(
             stays[attribute] = value
         elif before.get(attribute, _MISSING) is not value:
             targets[attribute] = value
+    for attribute, value in gone_fields(old, new).items():
+        before[attribute] = value
+        targets.setdefault(attribute, _MISSING)
     for field in makers:
         if field not in fields_of(old) and field not in slot_names(old):
             late_value = "old instances get its default when it is first read"
@@ -249,7 +254,7 @@ def transplant(
         )
         for attribute, v in (targets.items() if members is None else ())
     ]
-    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused, written, before)
+    return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused, written, before, members)
 
 
 def _annotations(old: type, body: dict[str, Any], new_body: dict[str, Any]) -> tuple[list[Op], list[Op]]:

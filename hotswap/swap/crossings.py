@@ -12,6 +12,8 @@ from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.arming import Arming
 from hotswap.swap.bodies import Bodies, equal_code
 from hotswap.swap.drain import OldWorld
+from hotswap.swap.enums import Members
+from hotswap.swap.fields import FieldValue
 from hotswap.swap.forked_attributes import is_forked
 from hotswap.swap.forks import Forks, Led
 from hotswap.swap.forwarding import code_of
@@ -55,6 +57,7 @@ class Crossings:
         self._pairing, self._facts, self._writes, self._translate = pairing, facts, writes, translate
         self._ancestors = ancestors
         self._changed: list[Changed] = []
+        self._members: list[Members] = []
         self._before: dict[int, dict[str, Any]] = {}
         self.again: dict[bool, frozenset[int]] = {}
         """The ids of code that calls run since earlier times, and that is the same in both generations."""
@@ -117,13 +120,15 @@ class Crossings:
             return code
         return self._running.setdefault(id(function), code.replace())
 
-    def add(self, changed: Iterable[Changed], before: dict[str, Any]) -> None:
+    def add(self, changed: Iterable[Changed], before: dict[str, Any], members: Members | None) -> None:
         """Note attributes that change. The metaclass of a framework may do what it likes with them: it is let alone.
 
         Arguments:
             changed: the attributes of one class.
             before: what the way back writes there; it is kept up to date.
+            members: those of the class, if it is an enumeration.
         """
+        self._members += [] if members is None else [members]
         ours = [one for one in changed if type(one.cls) in (type, abc.ABCMeta)]
         self._changed += ours
         self._before.update((id(one.cls), before) for one in ours)
@@ -134,6 +139,8 @@ class Crossings:
             was = walk.class_space(one.cls).get(one.name, walk.MISSING)
             if issubclass(type(was), walk.Fork):
                 was = was.newest
+            if was is walk.MISSING and type(one.was) is FieldValue:
+                continue  # nobody has taken it away: it serves old code, and is written by the way back
             if is_forked(one.cls, one.name, one.was, was):  # not what makes up the class, and another object
                 before = self._before[id(one.cls)]
                 before[one.name] = was
@@ -170,6 +177,7 @@ class Crossings:
     def clear(self) -> None:
         """Forget the swap."""
         self._changed.clear()
+        self._members.clear()
         self._before.clear()
         self._spaces, self._shared = [], None
         self._gone, self._added = [], []
@@ -229,6 +237,10 @@ class _There:
     def attributes(self) -> Iterator[Changed]:
         """Attributes of classes: what they were, and what they will be."""
         return (one._replace(will=self._of._translate(one.will)) for one in self._of._changed)
+
+    def members(self) -> Iterator[Changed]:
+        """The same of enumerations, which have forks of it from the swap on, and none while it is armed."""
+        return (one for members in self._of._members for one in members.changed(self._of._translate, forward=True))
 
     def functions(self) -> Iterator[Led]:
         """Functions that lead to successors."""
@@ -299,6 +311,10 @@ class _Back(_There):
     def attributes(self) -> Iterator[Changed]:
         """Attributes of classes: what they were, and what they will be."""
         return (Changed(one.cls, one.name, one.will, one.was) for one in super().attributes())
+
+    def members(self) -> Iterator[Changed]:
+        """The same of enumerations."""
+        return (one for members in self._of._members for one in members.changed(self._of._translate, forward=False))
 
     def functions(self) -> Iterator[Led]:
         """Functions that lead to successors."""

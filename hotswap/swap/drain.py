@@ -300,8 +300,8 @@ class Drain:
         self.drained.set()
 
     def frames(self) -> list[FrameType]:
-        """Return the frames of the calls that are waited for."""
-        return frames_of(self.running)
+        """Return the frames of the calls that are waited for, and of those that such calls have begun."""
+        return frames_of([*self.running, *self.begun()])
 
     def calls(self, *, begun: bool = False) -> list[tuple[CodeType, CallInFlight]]:
         """Return the calls that are waited for, each with its code. It passes over the heap.

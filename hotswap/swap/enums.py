@@ -23,6 +23,7 @@ from hotswap.swap.flags import Combinations, Version
 from hotswap.swap.members import (
     HASH,
     HASHED_BY,
+    FormerMap,
     can_join,
     data_type,
     hash_by_first_name,
@@ -33,6 +34,7 @@ from hotswap.swap.members import (
 )
 from hotswap.swap.pairs import ClassPair
 from hotswap.swap.plan import Fate, NameChange, Op
+from hotswap.swap.ways import Changed
 
 __all__ = ["Members", "is_enum", "members_refused", "own_structures"]
 
@@ -58,6 +60,18 @@ own_structures = frozenset(
     }
 )
 """What `enum` keeps in a class beside what stands in its body; not all versions of Python have all of it."""
+
+LOOKED_UP_IN = frozenset(
+    {
+        "_member_names_",
+        "_member_map_",
+        "_value2member_map_",
+        "_unhashable_values_",
+        "_hashable_values_",
+        "_unhashable_values_map_",
+    }
+)
+"""Those of them by which a class is looked up in and gone through: old code gets its own while it is in flight."""
 
 _MAPS = frozenset({"_member_names_", "_member_map_", "_value2member_map_"})
 _PLAIN = (int, str, bytes, float, bool, type(None))
@@ -194,8 +208,38 @@ class Members:
                 why = "who holds the member keeps it; look-ups do not find it any more"
                 yield NameChange(module, f"{path}.{name}", Fate.REMOVED, why)
 
+    def changed(self, translate: Callable[[Any], Any], *, forward: bool) -> Iterator[Changed]:
+        """What old code gets as it was: the members themselves, and what they are found by.
+
+        Combinations of flags are made at any time, and are one object for everybody: what finds these is shared.
+
+        Arguments:
+            translate: gives the living object for a twin.
+            forward: whether the swap is made; it is taken back otherwise.
+        """
+        if not self._attributes:
+            self._note(translate)
+        for name, pair in self._attributes.items():
+            was, will = (walk.MISSING if one is _MISSING else one for one in pair[:: 1 if forward else -1])
+            if was is not will and (name in LOOKED_UP_IN or (name in self.attributes and name != "__hash__")):
+                yield Changed(self._old, name, FormerMap(was, will) if name == "_member_map_" else was, will)
+        was, will = (list(view.names) for view in self._views[:: 1 if forward else -1])
+        if was != will:
+            yield Changed(self._old, "_member_names_", was, self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        found: list[str] = walk.class_dict(self._old)["_member_names_"]
+        return found
+
     def warnings(self, key: str) -> Iterator[str]:
         """What will not be as after a restart."""
+        late = ", ".join(str(name_of(twin)) for _, twin in self.revalued())
+        if late:
+            yield f"{key}: calls in flight and sessions meet the new values of {late} at once: a member has one value"
+        gone = [name for name, member in self._before.items() if name not in self._after]
+        if gone and self._flag:
+            yield f"{key}: calls in flight and sessions still get {', '.join(gone)}, but can't combine it any more"
         hashed = inherited(self._new, "__hash__")
         if type(hashed) is FunctionType and hashed is not HASH and (self.renamed or any(self.revalued())):
             yield f"{key} computes the hash of its members; dicts and sets may not find those that have changed"
@@ -230,7 +274,7 @@ class Members:
                 else:
                     yield (dict.__setitem__, namespace, key, wanted)
         # In place: a loop over the members that is under way looks the names up one by one.
-        yield (list.__setitem__, self._old._member_names_, slice(None), view.names)
+        yield (list.__setitem__, self._names, slice(None), view.names)
         if self._flag:
             for value, member, stays in made:
                 if forward and stays is None:
@@ -248,7 +292,7 @@ class Members:
                 continue  # somebody may have a renamed member in a dict for ever
             was, will = old.get(name, _MISSING), new.get(name, _MISSING)
             self._attributes[name] = (was, will if will is _MISSING else translate(self.living(will)))
-        self._attributes["_member_map_"] = (old["_member_map_"], members)
+        self._attributes["_member_map_"] = (old["_member_map_"], _same_or(old["_member_map_"], members))
         values = dict(self._values(translate))
         for living, twin in self._named_pairs():
             self._note_member(living, twin, translate)
@@ -260,7 +304,8 @@ class Members:
             for value, member in nameless(self._old).items():
                 if id(member) not in named:
                     values.setdefault(value, member)  # `_missing_` of the class made it and put it there
-            self._attributes["_value2member_map_"] = (old["_value2member_map_"], values)
+            known = old["_value2member_map_"]
+            self._attributes["_value2member_map_"] = (known, _same_or(known, values))
         if self.renamed:
             self._pin_hash()
 
@@ -302,6 +347,13 @@ class Members:
         before, after = self._pair.bodies
         makers = [maker for maker in ("__new__", "__init__") if maker in after.bindings or maker in before.bindings]
         return all(unchanged(place, before, after) for place in (str(name), *makers))
+
+
+def _same_or(was: dict[Any, Any], will: dict[Any, Any]) -> dict[Any, Any]:
+    """What is written for a dict: itself, where the same stands in it. No code of keys or values runs."""
+    before, after = list(was.items()), list(will.items())
+    same = len(before) == len(after) and all(map(walk.same_items, before, after))
+    return was if same else will
 
 
 def members_refused(pair: ClassPair, refuse: Callable[[str, str], None]) -> None:

@@ -3,7 +3,8 @@
 A plain default needs nothing: the class itself holds it, or the base that the field comes from. A default factory, a
 default of a dataclass with slots, and a default that the new version takes away have no value in the class; there a
 descriptor stands in, which gives the object a value of its own when it is first read. It is no data descriptor: where
-the object has a value, it is not asked.
+the object has a value, it is not asked. The same serves objects that new code has made without a field which the new
+version took away: old calls that are in flight read them, and so does everybody after a rollback.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hotswap import walk
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.slots import ShadowSlot, is_slot, namespace_of
 
-__all__ = ["FieldValue", "Make", "fields_of", "late_descriptors", "late_fields"]
+__all__ = ["FieldValue", "Make", "fields_of", "gone_fields", "late_descriptors", "late_fields"]
 
 Make = Callable[[Any], Any]
 """Makes the value of an object that was made without the field, given the object."""
@@ -91,6 +92,25 @@ def late_fields(old: type, new: type, translate: Callable[[Any], Any]) -> tuple[
         elif type(was) is not ShadowSlot or name not in before:
             lacking.append(name)
     return makers, lacking
+
+
+def gone_fields(old: type, new: type) -> dict[str, Any]:
+    """The descriptors that give old code the values of fields which objects of the new version lack, by name.
+
+    A plain default stands in the old class itself, and what is a slot, or has no default, has no value.
+
+    Arguments:
+        old: the class that stays.
+        new: its twin.
+    """
+    after, facts = fields_of(new), walk.class_dict(old)
+    inherited = {id(field) for base in walk.mro(old)[1:] for field in fields_of(base).values()}
+    makers = {
+        name: make
+        for name, field in fields_of(old).items()
+        if name not in after and name not in facts and id(field) not in inherited and (make := _maker(field))
+    }
+    return late_descriptors(old, makers)
 
 
 def late_descriptors(old: type, makers: dict[str, Make]) -> dict[str, Any]:

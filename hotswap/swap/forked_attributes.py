@@ -28,7 +28,6 @@ _OF_THE_CLASS = frozenset(
             "__dict__",
             "__weakref__",
             "__slots__",
-            "__match_args__",
         ),
         *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__type_params__"),
         *("__orig_bases__", "__parameters__", "__firstlineno__", "__static_attributes__", "__abstractmethods__"),
@@ -36,6 +35,14 @@ _OF_THE_CLASS = frozenset(
     )
 )
 """What describes a class, or is asked for by whoever makes one below it."""
+
+_FIELDS = frozenset(
+    ("__dataclass_fields__", "__dataclass_params__", "__match_args__", "__attrs_attrs__", "__attrs_props__")
+)
+"""What says which fields an object has. It goes with the constructor and with the defaults: who gets the one gets all.
+
+It is asked for by `getattr`, which takes "there is none" for an answer.
+"""
 
 
 class Attribute(walk.Fork):
@@ -206,9 +213,11 @@ def attribute_of(cls: type, name: str, ways: Ways) -> Attribute:
 
 def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
     """Whether old code is to get another attribute than new code: what makes up the class is the same for everybody."""
-    if name in _OF_THE_CLASS or name.startswith("__dataclass_") or was is will:
+    if name in _OF_THE_CLASS or was is will:
         return False
-    if walk.MISSING in (was, will) and name.startswith("__"):
+    if name == "__match_args__" and type(was) is tuple is type(will) and walk.same_items(was, will):
+        return False  # it is made anew for each class, and asked for by each `match`
+    if walk.MISSING in (was, will) and name.startswith("__") and name not in _FIELDS:
         # CPython asks a class for what has no method of that name, and takes no error for an answer.
         return any(name in walk.class_dict(base) for base in walk.mro(cls)[1:])
     return True

@@ -33,6 +33,7 @@ from hotswap.swap.order import Beside, Op
 from hotswap.swap.plan import gil_enabled
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
+from hotswap.swap.several import filled, is_apart, together
 from hotswap.swap.sharing import Shared, copied
 from hotswap.swap.signatures import show, take_down
 from hotswap.swap.ways import Apart, Changed, CodeWays, Junction, PrivateWays, Ways
@@ -75,6 +76,9 @@ class Given(Protocol):
 
     def attributes(self) -> Iterable[Changed]:
         """Attributes of classes: what they were, and what they will be."""
+
+    def members(self) -> Iterable[Changed]:
+        """The same of enumerations: their members, and what these are found by."""
 
     def functions(self) -> Iterable[Led]:
         """Functions that lead to successors."""
@@ -120,11 +124,8 @@ class Forks:
         self._running: InFlight | None = running
         self._given: Given | None = given
         self._shared = shared
-        self._in_place: dict[int, FunctionType] = {}
-        self._staying: list[FunctionType] = []
-        self._begun: list[Stray] = []
-        self._strays: list[Stray] = []
-        self._codes: list[CodeType] = []
+        self._in_place, self._staying = dict[int, FunctionType](), list[FunctionType]()
+        self._begun, self._strays, self._codes = list[Stray](), list[Stray](), list[CodeType]()
         self._turn: Turn | None = None
         self._held: list[Any] = []
         self.fronts = settling.fronts
@@ -168,7 +169,7 @@ class Forks:
             self._staying = [f for f in functions if not walk.is_forwarder(f.__code__)]
             self._begun = self._shared.begun()
         self._strays = self._given.strays()
-        standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._given.attributes())
+        standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._attributes())
         # Who is on a candidate that was disarmed comes to it by forks, also where functions are all that has changed.
         standing = standing or bool(Apart.standing)
         return standing or bool(self._staying or self._begun or self._strays) or bool(self._running)
@@ -189,7 +190,7 @@ class Forks:
             self._world.lend(stray.facts)
         led = list(self._given.functions())
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
-        attributes = [*self._fork_attributes(self._given.attributes())]
+        attributes = [*self._fork_attributes(self._attributes())]
         names = [*fork_fronts(self.junction, self._wrapped), *self._fork_names(led)]
         self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
         return Beside([*self._copies(), *functions, *attributes], names)
@@ -210,7 +211,7 @@ class Forks:
                 if own is not None:
                     there.append((_CODE.__set__, own, forwarder(own, successor, shown)))
                     back.append((_CODE.__set__, own, own.__code__))
-        for cls, name, *_ in self._given.attributes() if walk.forked else ():
+        for cls, name, *_ in self._attributes() if walk.forked else ():
             fork = walk.class_space(cls).get(name)
             if isinstance(fork, Attribute):
                 back.append((_SET, cls, name, fork))
@@ -236,6 +237,10 @@ class Forks:
                 self.junction.share(code, body)
         return [(_CODE.__set__, function, copied(function.__code__)) for function in self._staying]
 
+    def _attributes(self) -> Iterable[Changed]:
+        assert self._given is not None, "the swap is being made"
+        return (*self._given.attributes(), *self._given.members())
+
     def _fork_attributes(self, changed: Iterable[Changed]) -> Iterator[Op]:
         for cls, name, was, will in changed:
             if not is_forked(cls, name, was, will):
@@ -243,7 +248,8 @@ class Forks:
             standing = walk.class_space(cls).get(name)
             before = self._before(standing.ways if isinstance(standing, Attribute) else None)
             self._held.append(standing)  # nothing may die within the one C call
-            ways = Ways([(self.junction, cloned(was, self._cloning)), *before], cloned(will, self), will)
+            old = filled((self.junction, cloned(was, self._cloning)), before)
+            ways = Ways(old, cloned(will, self), will)
             yield fork_attribute(cls, name, ways)
 
     def _before(self, standing: Ways | None) -> list[tuple[Junction, Any]]:
@@ -256,6 +262,7 @@ class Forks:
             clone = self._cloning.clone(was)
             if clone is was:
                 continue
+            is_cached = is_cached and not is_apart(clone, successor, shown, outside)
             standing = ways_of(function.__code__)
             old = [(self.junction, clone), *self._before(standing)]
             if (
@@ -266,7 +273,7 @@ class Forks:
             ):
                 # Whoever takes it from a registry, or by its name, may have something old in flight, too.
                 made = self._in_place[id(successor)] = stand_in(successor, own, outside)
-                ways = Ways(_together(old, self._before(ways_of(successor.__code__))), made, None, made)
+                ways = Ways(together(old, self._before(ways_of(successor.__code__))), made, None, made)
                 yield from fork_function(successor, ways, own, then=outside)
             # Not what stands in for it: the successor itself may be led elsewhere while the next one is armed.
             ways = (CodeWays if is_cached else Ways)(old, successor, successor)
@@ -314,6 +321,8 @@ class Forks:
 
     def landed(self) -> None:
         """Let go of the code and of the period: somebody waits for their death."""
+        if self.stand:
+            Junction.in_flight.add(self.junction)
         self._running = self._given = self._turn = None
         self._held.clear()
         self._codes.clear()
@@ -370,14 +379,6 @@ def fork_function(
     yield (_CODE.__set__, function, forwarder(function, ways, looks or shown, anything=anything))
     if anything:
         yield from show(function, ways, looks or shown, then)
-
-
-def _together(old: list[tuple[Junction, Any]], more: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
-    """The ways to old generations, the newest first, and those of a function that comes back, which it had itself."""
-    first, *rest = old
-    known = {id(junction) for junction, _ in old}
-    rest += [(junction, value) for junction, value in more if id(junction) not in known]
-    return [first, *sorted(rest, key=lambda way: way[0].number, reverse=True)]
 
 
 def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> list[Op]:

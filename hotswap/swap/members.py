@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import sys
 from typing import Any
 
 from hotswap import walk
@@ -9,6 +11,7 @@ from hotswap import walk
 __all__ = [
     "HASH",
     "HASHED_BY",
+    "FormerMap",
     "can_join",
     "data_type",
     "hash_by_first_name",
@@ -24,6 +27,31 @@ HASHED_BY = "_hotswap_first_name_"
 HASH = walk.ENUM_HASH
 
 _SET_CLASS = object.__dict__["__class__"].__set__
+
+
+_LOOPS = {code for one in (enum.EnumMeta.__iter__, enum.EnumMeta.__reversed__) for code in walk.codes_in(one.__code__)}
+"""The code that goes through the members of a class."""
+
+
+class FormerMap(dict[str, Any]):
+    """The members by name that old code gets while both versions are reachable.
+
+    A loop over the members that is under way goes on with the names of the version that came, one by one: it gets those
+    members, too.
+
+    Arguments:
+        going: the members of the version that goes.
+        coming: those of the one that comes.
+    """
+
+    def __init__(self, going: dict[str, Any], coming: dict[str, Any]) -> None:
+        super().__init__(going)
+        self._coming = coming
+
+    def __missing__(self, name: str) -> Any:
+        if sys._getframe(1).f_code in _LOOPS:
+            return self._coming[name]
+        raise KeyError(name)
 
 
 def hash_by_first_name(self: Any) -> int:

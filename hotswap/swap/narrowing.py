@@ -1,9 +1,10 @@
 """Narrowing: what goes on for hours keeps only those forks that it may come to.
 
-After the handover only old code that was changed goes on, until it ends. What it can still come to is told by names:
-those that it uses, and those that the old functions of these names use, and so on. Forks under other names are of no
-use to anybody, and are taken away. What operators and the language itself ask for (``__len__``) has no name in code, so
-it stays, with all that it uses; but a constructor is come to by its class, under any of its names.
+After the handover only old code that was changed goes on, until it ends; where there is none, all that is old does.
+What it can still come to is told by names: those that it uses, and those that the old functions of these names use, and
+so on. Forks under other names are of no use to anybody, and are taken away. What operators and the language itself ask
+for (``__len__``) has no name in code, so it stays, with all that it uses; but a constructor is come to by its class,
+under any of its names.
 
 Assumes: names are spelled in code, as names or as constants (`getattr`); of what a loop has in its variables, the names
 that it has itself. One that is made up at run time, or that stands in a registry only, meets the new.
@@ -16,6 +17,7 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.enums import LOOKED_UP_IN
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.fronts import Front
 from hotswap.swap.lineage import Reference
@@ -27,6 +29,8 @@ from hotswap.swap.ways import Junction
 __all__ = ["Spelled", "narrow"]
 
 _CONSTRUCTORS = ("__init__", "__new__", "__post_init__")
+_BY_CLASS = LOOKED_UP_IN.union(_CONSTRUCTORS)
+"""What is come to by the name of the class alone."""
 _ANY_CLASS = ("__class__", "type")
 """By these names an instance leads to its class."""
 _OPERATORS = ""
@@ -41,6 +45,7 @@ class Spelled:
         clones: its functions, each with what runs its code now.
         names: where such clones stand in its modules: (namespace, name, clone).
         namespaces: those modules.
+        staying: those of modules that stay: the old calls them as long as nothing is handed over.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Spelled:
         clones: Sequence[tuple[FunctionType, FunctionType]],
         names: Iterable[tuple[dict[str, Any], str, Any]],
         namespaces: Iterable[dict[str, Any]],
+        staying: Iterable[dict[str, Any]] = (),
     ) -> None:
         self._codes: dict[str, list[CodeType]] = {}
         self.functions: dict[int, list[str]] = {}
@@ -81,10 +87,26 @@ class Spelled:
             inner = [one for known, value in kept if known is junction for one in _functions_in(value)]
             for spelled in self._leading_to(cls, name):
                 self._codes.setdefault(spelled, []).extend(function.__code__ for function in inner)
+        for facts in staying:
+            self._follow(list(facts.items()))
+
+    def _follow(self, items: Iterable[tuple[str, Any]], above: str = "") -> None:
+        """Note what functions spell that stay, and those of classes: these by the name of the class, too.
+
+        Arguments:
+            items: names, and what stands there.
+            above: the name of the class.
+        """
+        for name, value in items:
+            if walk.is_class(value) and not above:
+                self._follow(walk.class_items(value), name)
+            codes = [function.__code__ for function in _functions_in(value)]
+            for spelled in (name, above, *_ANY_CLASS) if name in _CONSTRUCTORS else (name,):
+                self._codes.setdefault(_OPERATORS if _is_special(spelled) else spelled, []).extend(codes)
 
     def _leading_to(self, cls: type, name: str) -> Iterable[str]:
         """The names by which code comes to an attribute of a class."""
-        if name in _CONSTRUCTORS:
+        if name in _BY_CLASS:
             return self.names_of(cls).union(_ANY_CLASS)
         return (_OPERATORS if _is_special(name) else name,)
 
@@ -148,7 +170,7 @@ def narrow(junction: Junction, frames: Iterable[FrameType], spelled: Spelled) ->
         return not names.isdisjoint(spelled.names_of(cls).union(_ANY_CLASS))
 
     def stays(cls: type, name: str) -> bool:
-        if name in _CONSTRUCTORS:
+        if name in _BY_CLASS:
             return constructed(cls)
         return name in names or _is_special(name)
 

@@ -172,7 +172,7 @@ class Swap(Advance):
                 self.plan.unsupported += done.refused
                 self._redirection.twins.update(done.kept)
                 shadows[id(pair.old)] = done.shadows
-                self._crossings.add(done.written, done.before)
+                self._crossings.add(done.written, done.before, done.members)
                 containers += [Kept(*pair) for pair in done.kept.values()]
                 attributes += [(pair.old, name) for name in done.same]
         twins = self._redirection.twins

@@ -25,6 +25,7 @@ _CODE = vars(FunctionType)["__code__"]
 def settle(junction: Junction) -> None:
     """Take a generation out of the forks, and those away that serve no other one."""
     junction.over = True
+    Junction.in_flight.discard(junction)
     attributes, functions = list(junction.attributes.values()), list(junction.functions.values())
     for known in list(junction.fronts.values()):
         front = known()

@@ -18,6 +18,7 @@ Assumes: nobody commits or reverts meanwhile; whoever runs it holds the lock for
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -204,7 +205,10 @@ class Settling:
             frames: of the calls.
         """
         if self.junction is not None:
-            spelled = Spelled(self.junction, self.functions, self.names, self.world.namespaces())
+            stays = frozenset() if self.handed_over else self.junction.staying
+            staying = (vars(module) for module in list(sys.modules.values()) if type(module) is ModuleType)
+            staying = (facts for facts in staying if id(facts) in stays)
+            spelled = Spelled(self.junction, self.functions, self.names, self.world.namespaces(), staying)
             narrow(self.junction, frames, spelled)
 
     def collapse(self) -> None:

@@ -65,14 +65,17 @@ _ON_BEHALF = frozenset(
         *("graphlib", "heapq", "inspect", "json", "json.decoder", "json.encoder", "logging", "numbers", "operator"),
         *("pickle", "pprint", "random", "re", "reprlib", "shelve", "statistics", "string", "textwrap", "traceback"),
         *("types", "typing", "warnings", "weakref"),
+        *("attr._funcs", "attr._make", "attr._next_gen", "attr.converters", "attr.setters", "attr.validators"),
     )
 )
-"""Modules of the standard library that call others there and then, and never in a loop of their own."""
+"""Modules of the standard library, and of attrs, that call others there and then, and never in a loop of their own."""
+_GENERATED = "<attrs generated "
+"""So the file is called of methods that attrs has made: they have globals of their own."""
 
 
 def on_behalf(frame: FrameType) -> bool:
-    """Whether the code in a frame is of the standard library, and calls others there and then for its caller."""
-    return frame.f_globals.get("__name__") in _ON_BEHALF
+    """Whether the code in a frame is of the standard library or the like, and calls others there and then."""
+    return frame.f_globals.get("__name__") in _ON_BEHALF or frame.f_code.co_filename.startswith(_GENERATED)
 
 
 ARMED = math.inf
@@ -110,6 +113,9 @@ class Junction:
         *("attributes", "copies", "depth", "fronts", "functions", "handed_over", "leads_on", "live", "marks", "number"),
         *("others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
     )
+
+    in_flight: ClassVar[set[Junction]] = set()
+    """Those of swaps that have been made, and that something is in flight of."""
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
         self.spaces, self.others = frozenset(spaces), frozenset(others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import pickle
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import hotswap
 from hotswap import Patch, Patcher
 from hotswap.errors import UnsupportedChangeError
 
@@ -247,3 +249,49 @@ class TestAddedFields:
         assert service.module("user") is user
         assert (old, repr(old)) == (cls(3), "Sub(x=3, y=2, z=1)")
         assert user.made.y == 2
+
+
+IN_FLIGHT = """
+@define
+class Slotted:
+    a: int
+    {fields}
+    def __attrs_post_init__(self): self.note({pass_}1)
+    def note(self, {more}x): self.a += x
+
+@define(slots=False)
+class Plain:
+    a: int = field(validator=lambda self, *_: self.check({pass_}1))
+    {fields}
+    def check(self, {more}x): pass
+
+def facts(cls):
+    match cls(1):
+        case Slotted() | Plain() as one: matched = cls.__match_args__
+    return attrs.asdict(one), attrs.evolve(one, a=5), repr(one), one == cls(1), matched, len(attrs.fields(cls))
+
+def old():
+    while True:
+        yield [str(facts(cls)) for cls in (Slotted, Plain)]
+"""
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_calls_in_flight_have_the_old_fields(make_package: Make, back: bool) -> None:
+    few = IN_FLIGHT.format(fields="", more="", pass_="")
+    many = IN_FLIGHT.format(fields="tags: list = field(factory=list); n: int = 3", more="z, ", pass_="0, ")
+    first, then = (many, few) if back else (few, many)
+    service = Service(make_package, first)
+    old, session, inside = service.old(), hotswap.session(), contextvars.Context()
+    inside.run(session.__enter__)
+    pure = next(old)
+    rollout = service.apply(then)
+    assert next(old) == pure
+    assert inside.run(next, service.old()) == pure
+    new = next(service.old())
+    assert [("tags" in said, "n=3" in said) for said in new] == [(not back, not back)] * 2
+    assert next(old) == pure
+    inside.run(session.__exit__, None, None, None)
+    old.close()
+    assert rollout.drained.wait(20)
+    assert next(service.old()) == new

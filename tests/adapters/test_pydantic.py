@@ -556,3 +556,13 @@ class TestAnnotations:
         service = Service(make_package, ITEM)
         service.apply(ITEM_2)
         assert (_namespace_utils.get_module_ns_of, _typing_extra.get_module_ns_of) == before
+
+
+def test_the_plan_names_fields_that_old_work_loses(make_package: Make) -> None:
+    service = Service(make_package, ITEM)
+    rollout = service.apply(ITEM.replace("price: int = 1", "cost: int = 1").replace("self.price", "self.cost"))
+    (warning,) = rollout.plan.warnings
+    assert "models:Item loses price" in warning
+    assert "in flight" in warning
+    assert service.apply(ITEM).plan.warnings != []
+    assert service.apply(ITEM.replace("label", "text")).plan.warnings == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 import hotswap
+from hotswap import Patch, Patcher
 from hotswap.swap.forks import Forks
-from tests.races.threads import EAGERLY, Crowd, switching
+from hotswap.swap.ways import Junction
+from tests.races.threads import EAGERLY, Crowd, forks_go, switching
 
 pytestmark = pytest.mark.threads
 
@@ -112,3 +115,23 @@ class TestLongCalls:
         monkeypatch.setattr(Forks, "needed", lambda _: False)
         monkeypatch.setattr(Forks, "probe", lambda _: iter(()))
         assert race(lambda callers: bool(callers.mixed)).mixed
+
+
+def test_an_attribute_that_changes_every_other_time(make_package: Callable[..., ModuleType]) -> None:
+    """A swap that leaves it as it is makes no fork of it: its calls are known to the next one all the same."""
+    source = 'class Class:\n    kind = "{kind}"\ndef call():\n    tag = "{v}"\n    while True: yield tag + Class.kind\n'
+    package = make_package({"core.py": source.format(kind="a", v=0)}).__name__
+    name = f"{package}.core"
+    calls = [importlib.import_module(name).call()]
+    next(calls[0])
+    patcher = Patcher([package], handover=None)
+    said = ["0a"]
+    for version, kind in enumerate("bbccd", 1):
+        patcher.apply(Patch.from_sources({name: source.format(kind=kind, v=version)}, version=str(version)))
+        calls.append(sys.modules[name].call())
+        said.append(f"{version}{kind}")
+        assert [next(call) for call in calls] == said
+    for call in calls:
+        call.close()
+    assert forks_go()
+    assert Junction.in_flight == set()

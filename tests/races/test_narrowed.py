@@ -155,3 +155,37 @@ def test_new_code_gets_the_new_from_it_in_an_old_session(core: Any) -> None:
     loop.close()
     assert rollout.drained.wait(20)
     assert forks_go()
+
+
+STAYS = """
+from . import core
+
+def helper(holder): return holder.shown
+class Uses:
+    def __init__(self, holder): self.holder = holder
+    def step(self): return helper(self.holder)
+
+def loop(holder):
+    while True: yield Uses(holder).step()
+"""
+
+
+@pytest.mark.parametrize("name", ["core", "stays"])
+def test_without_a_handover_what_goes_on_is_narrowed_too(make_package: Callable[..., ModuleType], name: str) -> None:
+    """A call of a module that stays comes to the old by other functions of such modules."""
+    package = make_package({"core.py": text(1), "stays.py": STAYS}).__name__
+    core: Any = importlib.import_module(f"{package}.core")
+    stays: Any = importlib.import_module(f"{package}.stays")
+    loop = core.attributes(core.Holder()) if name == "core" else stays.loop(core.Holder())
+    said = next(loop)
+    rollout = Patcher([package], handover=None).apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
+    live: Any = importlib.import_module(core.__name__)
+    assert next(loop) == said
+    assert id(core.Job) in walk.forked
+    assert until(lambda: id(core.Job) not in walk.forked, 20)
+    assert id(core.Holder) in walk.forked
+    assert next(loop) == said
+    assert live.Holder().shown == "2"
+    loop.close()
+    assert rollout.drained.wait(20)
+    assert forks_go()

@@ -1,0 +1,62 @@
+"""Several generations have something in flight at once: what each of them gets of what changes once more."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from types import CodeType, FunctionType
+from typing import Any
+
+from hotswap.swap.ways import Junction
+
+__all__ = ["filled", "is_apart", "together"]
+
+
+def filled(last: tuple[Junction, Any], before: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
+    """The ways to old generations, the newest first: all that have something in flight.
+
+    For one that no fork knows, the attribute is what it was for the next that came: the swap between did not change it.
+    """
+    known = {id(junction) for junction, _ in before}
+    rest = [*before, *((junction, None) for junction in Junction.in_flight if id(junction) not in known)]
+    rest.sort(key=lambda way: way[0].number, reverse=True)
+    old = [last]
+    for junction, value in rest:
+        if junction is not last[0]:
+            old.append((junction, value if id(junction) in known else old[-1][1]))
+    return old
+
+
+def together(old: list[tuple[Junction, Any]], more: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
+    """The ways to old generations, the newest first, and those of a function that comes back, which it had itself."""
+    first, *rest = old
+    known = {id(junction) for junction, _ in old}
+    rest += [(junction, value) for junction, value in more if id(junction) not in known]
+    return [first, *sorted(rest, key=lambda way: way[0].number, reverse=True)]
+
+
+def is_apart(going: Any, coming: Any, code: CodeType | None, outside: Mapping[str, Any] | None) -> bool:
+    """Whether no call that one function takes is one that the other takes, by the number of the arguments.
+
+    Then a cache that both stand under has no entry for both, and either may ask it.
+
+    Arguments:
+        going: the function of the generation that goes.
+        coming: what takes its place.
+        code: the code that it has then.
+        outside: what it looks like then, if it does not look like that now.
+    """
+    if type(going) is not FunctionType or type(coming) is not FunctionType or code is None:
+        return False
+    facts = outside or {"__defaults__": coming.__defaults__, "__kwdefaults__": coming.__kwdefaults__}
+    least, most = _arguments(going.__code__, going.__defaults__, going.__kwdefaults__)
+    least_then, most_then = _arguments(code, facts["__defaults__"], facts["__kwdefaults__"])
+    return most < least_then or most_then < least
+
+
+def _arguments(code: CodeType, defaults: Any, by_name: Any) -> tuple[int, float]:
+    """How many arguments a function takes, at least and at most."""
+    count = code.co_argcount + code.co_kwonlyargcount
+    anything = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    return count - len(defaults or ()) - len(by_name or ()), math.inf if anything else count
