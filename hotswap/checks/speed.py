@@ -1,0 +1,147 @@
+"""Whether the candidate is as fast as the live version: both are timed in turn, until it is sure, or the time is up.
+
+A round times the live version and the candidate right after each other, in changing order, so that what slows the
+machine down slows both. Of each round only the ratio counts. The limits of the median of these ratios are order
+statistics, at a level of 99.9 % (the sign test: no distribution is assumed), and they are looked at after 11 rounds,
+and then after half as many more each time. One slow round moves the median by one rank; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hotswap.checks.generations import Call, Given, Inputs
+from hotswap.checks.kinds import Kind, staged
+from hotswap.verification import Answer, Candidate, Inconclusive, Turn, Verdict, time_left
+
+__all__ = ["NotSlower", "limits"]
+
+_LEVEL = 0.001
+_FEWEST = 11
+"""Rounds that it takes to be that sure: the chance that all lie on one side of the median is 2 in 2 to the 11th."""
+_ENOUGH = 0.002
+"""Seconds that the faster of the two needs at least in a round; short calls are repeated."""
+_MOST = 5_000
+"""Calls in a round at most."""
+
+Timing = Callable[[], Awaitable[float]]
+
+
+class NotSlower(Kind):
+    """The check that `hotswap.checks.not_slower` makes. It runs when no other check does."""
+
+    turn = Turn.ALONE
+
+    def __init__(self, call: Call, inputs: Inputs, ratio: float, seconds: float) -> None:
+        super().__init__(f"not_slower {call.name}")
+        self._call, self._inputs = call, inputs
+        self._ratio, self._seconds = ratio, seconds
+
+    def __call__(self, candidate: Candidate, /) -> Answer:
+        """Time both, in this thread; asynchronous functions on a loop of its own."""
+        new = staged(candidate)
+        try:
+            live = self._call.of(new.live)
+        except LookupError as error:
+            raise Inconclusive(f"there is nothing to compare with: in the live version {error}") from error
+        try:
+            successor = self._call.of(new)
+        except LookupError as error:
+            return Answer(Verdict.FAILED, f"in the candidate {error}")
+        mine, yours = self._inputs.of(new.live), self._inputs.of(new)
+        return asyncio.run(self._timed(live, successor, mine, yours))
+
+    async def _timed(self, live: Any, new: Any, mine: list[Given], yours: list[Given]) -> Answer:
+        left = time_left()
+        deadline = time.monotonic() + (self._seconds if left is None else min(self._seconds, 0.8 * left))
+        old_lap, new_lap = _Laps(live, mine), _Laps(new, yours)
+        try:
+            first = await old_lap.run()
+        except Exception as error:
+            raise Inconclusive(f"the live version raised {type(error).__qualname__}: {error}") from error
+        try:
+            second = await new_lap.run()
+        except Exception as error:  # noqa: BLE001 - the live version does not raise it
+            return Answer(Verdict.FAILED, f"the candidate raised {type(error).__qualname__}: {error}")
+        repeats = max(1, math.ceil(_ENOUGH / max(min(first, second), 1e-7)))
+        old_lap.repeats = new_lap.repeats = max(1, min(repeats, _MOST // len(mine)))
+        old: list[float] = []
+        fresh: list[float] = []
+        look = _FEWEST
+        while True:
+            if len(old) % 2:
+                fresh.append(await new_lap.run())
+                old.append(await old_lap.run())
+            else:
+                old.append(await old_lap.run())
+                fresh.append(await new_lap.run())
+            late = time.monotonic() >= deadline
+            if late or len(old) >= look:
+                look = len(old) * 3 // 2
+                answer = self._judged(old, fresh, late=late)
+                if answer is not None:
+                    return answer
+
+    def _judged(self, old: list[float], new: list[float], *, late: bool) -> Answer | None:
+        ratios = sorted(after / before for before, after in zip(old, new, strict=True))
+        low, high = limits(ratios)
+        best = min(new) / min(old)
+        median = ratios[len(ratios) // 2]
+        told = f"{median:.2f} times as long in {len(ratios)} rounds (limit {self._ratio:g})"
+        if high <= self._ratio:
+            return Answer(Verdict.PASSED, told)
+        # The fastest rounds of both have to say the same: these are the ones that nothing else has disturbed.
+        if low > self._ratio and best > self._ratio:
+            return Answer(Verdict.FAILED, told)
+        if not late:
+            return None
+        # Calls that take seconds leave no time for many rounds; a ratio far beyond the limit needs few.
+        if len(ratios) >= 3 and ratios[0] > 2 * self._ratio and best > 2 * self._ratio:
+            return Answer(Verdict.FAILED, told)
+        spread = f", between {ratios[0]:.2f} and {ratios[-1]:.2f}"
+        return Answer(Verdict.INCONCLUSIVE, f"{told}{spread}: not sure within {self._seconds:g} s")
+
+
+def limits(ratios: list[float]) -> tuple[float, float]:
+    """Return between which values the median lies, at the level of this module; without limits for too few values.
+
+    Arguments:
+        ratios: sorted.
+    """
+    count, rank, tail = len(ratios), 0, 0.0
+    while rank < count // 2:
+        tail += math.comb(count, rank) * 0.5**count
+        if 2 * tail > _LEVEL:
+            break
+        rank += 1
+    return (ratios[rank - 1], ratios[count - rank]) if rank else (-math.inf, math.inf)
+
+
+class _Laps:
+    """Times one of the two functions. Lives as long as the check runs.
+
+    Arguments:
+        function: what is timed.
+        inputs: one call for each, in one lap.
+    """
+
+    def __init__(self, function: Callable[..., Any], inputs: list[Given]) -> None:
+        self._function, self._inputs = function, inputs
+        self._plain = all(one.plain for one in inputs)
+        self.repeats = 1
+
+    async def run(self) -> float:
+        """Return the seconds that one lap takes. Arguments are copied before, and are not timed."""
+        function = self._function
+        calls = [one if self._plain else one.copied() for _ in range(self.repeats) for one in self._inputs]
+        began = time.perf_counter()
+        for call in calls:
+            value = function(*call.args, **call.kwargs)
+            if inspect.isawaitable(value):
+                await value
+        return time.perf_counter() - began
