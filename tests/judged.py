@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,11 +53,7 @@ class Service:
         self.patcher.check(check, timeout=timeout)
         patch = sources if isinstance(sources, hotswap.Patch) else self.patch(sources)
         with self.patcher.stage(patch) as rollout:
-            try:
+            with suppress(hotswap.CheckFailedError):
                 rollout.verify()
-            except hotswap.CheckFailedError as error:
-                (result,) = error.report
-            else:
-                (result,) = rollout.report
-        found: CheckResult = result
-        return found
+        (result,) = rollout.report
+        return result

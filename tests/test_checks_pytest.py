@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import signal
 import sys
 import tempfile
 import textwrap
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +18,11 @@ from typing import Any
 import pytest
 
 import hotswap
+from hotswap.checks import processes
 from hotswap.checks import pytest as suite
 from hotswap.verification import CheckResult
 from tests.judged import LONG, Service
+from tests.waiting import until
 
 pytestmark = [pytest.mark.threads, pytest.mark.skipif(os.name != "posix", reason="there are no process groups")]
 
@@ -27,6 +33,7 @@ def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer to import than the tests to run
     yield folder
     left = [path.name for path in folder.iterdir() if path.name.startswith("hotswap-check")]
     assert left == [], "an overlay was left behind"
@@ -42,7 +49,7 @@ def run(service: Service, tmp_path: Path) -> Callable[..., CheckResult]:
     """Judge a patch of the rate by a suite of one file."""
     folder = tmp_path / "project"
     folder.mkdir()
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:randomly -p no:xdist -p no:timeout\n")
+    (folder / "pytest.ini").write_text("[pytest]\n")
 
     def judged(tests: str, *arguments: str, rate: int = 16, timeout: float = LONG, **more: Any) -> CheckResult:
         code = textwrap.dedent(tests).replace("PACKAGE", service.name)
@@ -142,24 +149,56 @@ class TestVerdicts:
 
 
 class TestHostile:
-    def test_one_that_hangs(self, run: Callable[..., CheckResult], tmp_path: Path) -> None:
-        result = run(
-            f"""
-            import os, subprocess, sys, time
+    HANGS = """
+        import os, subprocess, sys, time
 
-            def test_hangs():
-                code = "import time; time.sleep(600)"
-                child = subprocess.Popen([sys.executable, "-c", code])
-                open({str(tmp_path / "pids")!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")
-                time.sleep(600)
-            """,
-            timeout=8.0,
-        )
+        def test_hangs():
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            with open(PIDS + ".new", "w") as file:
+                file.write(f"{os.getpid()} {child.pid}")
+            os.rename(PIDS + ".new", PIDS)
+            time.sleep(600)
+        """
+
+    def test_one_that_hangs(
+        self, run: Callable[..., CheckResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pids = tmp_path / "pids"
+
+        class Clock:
+            """The time of the check is up as soon as the test hangs."""
+
+            sleep = staticmethod(time.sleep)
+
+            @staticmethod
+            def monotonic() -> float:
+                return time.monotonic() + (LONG if pids.exists() else 0.0)
+
+        monkeypatch.setattr(processes, "time", Clock)
+        result = run(self.HANGS.replace("PIDS", repr(str(pids))))
         assert result.verdict == "timed_out"
         assert "test_it.py::test_hangs was running" in result.message
         assert "in test_hangs" in result.detail  # the stack
-        for pid in map(int, (tmp_path / "pids").read_text().split()):
-            assert not alive(pid)
+        assert [pid for pid in map(int, pids.read_text().split()) if alive(pid)] == []
+
+    def test_one_that_hangs_when_the_rollout_is_given_up(
+        self, service: Service, tmp_path: Path, nothing_left: Path
+    ) -> None:
+        pids = tmp_path / "pids"
+        (tmp_path / "test_it.py").write_text(textwrap.dedent(self.HANGS).replace("PIDS", repr(str(pids))))
+        service.patcher.check(suite("test_it.py", folder=tmp_path), timeout=LONG)
+        rollout = service.patcher.stage(service.patch({"tax": "RATE = 16\n"}))
+
+        def give_up() -> None:
+            until(pids.exists)
+            rollout.abort()
+
+        other = threading.Thread(target=give_up)
+        other.start()
+        with pytest.raises(hotswap.StateError):
+            rollout.verify()
+        other.join()
+        assert [pid for pid in map(int, pids.read_text().split()) if alive(pid)] == []
 
     def test_one_that_ends_the_process(self, run: Callable[..., CheckResult]) -> None:
         result = run("import os\ndef test_fine(): pass\ndef test_exits(): os._exit(0)\n")
@@ -225,8 +264,6 @@ class TestHostile:
 
     def test_a_child_that_ignores_being_waited_for(self, run: Callable[..., CheckResult]) -> None:
         """A service that ignores SIGCHLD is never told how its children ended."""
-        import signal
-
         before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         try:
             assert run("def test_it(): pass\n").verdict == "passed"
@@ -238,7 +275,6 @@ class TestHostile:
 class TestWhatItImports:
     def test_a_checkout_that_comes_first(self, run: Callable[..., CheckResult], service: Service) -> None:
         """What conftest.py and pytest itself put before everything else must not lead to the code on disk."""
-        (service.root.parent / "conftest.py").unlink(missing_ok=True)
         result = run(
             f"""
             import sys
@@ -289,20 +325,16 @@ class TestWhatItImports:
         )
         assert (result.verdict, result.message) == ("passed", "1 passed")
 
-    def test_tests_in_the_package(
-        self, make_package: Callable[..., ModuleType], run: Callable[..., CheckResult]
-    ) -> None:
-        files = {"tax.py": "RATE = 19\n", "tests/__init__.py": "", "tests/test_tax.py": TEST_IN_PACKAGE}
-        service = Service(make_package, {"tax.py": files["tax.py"]})
-        for path, text in files.items():
-            (service.root / path).parent.mkdir(exist_ok=True)
-            (service.root / path).write_text(text)
+    def test_tests_in_the_package(self, make_package: Callable[..., ModuleType], tmp_path: Path) -> None:
+        service = Service(make_package, {"tax.py": "RATE = 19\n"})
+        for path, text in {"__init__.py": "", "test_tax.py": TEST_IN_PACKAGE}.items():
+            (service.root / "tests").mkdir(exist_ok=True)
+            (service.root / "tests" / path).write_text(text)
         new = {"tax": "RATE = 16\n", "tests.test_tax": TEST_IN_PACKAGE.replace("19", "16"), "tests.__init__": ""}
-        check = suite("--pyargs", f"{service.name}.tests", "-p", "no:randomly", "-p", "no:xdist", "-o", "addopts=")
-        for patch, verdict in ((new, "passed"), ({**new, "tax": "RATE = 17\n"}, "failed")):
-            result = service.judge(check, patch)
-            assert result.verdict == verdict, result.message
-        by_path = suite(str(service.root / "tests"), "-p", "no:randomly", "-p", "no:xdist", "-o", "addopts=")
+        by_name = suite("--pyargs", f"{service.name}.tests", folder=tmp_path)
+        assert service.judge(by_name, new).message == "1 passed"
+        assert service.judge(by_name, {**new, "tax": "RATE = 17\n"}).verdict == "failed"
+        by_path = suite(str(service.root / "tests"), folder=tmp_path)
         assert service.judge(by_path, new).message == "1 passed"
 
     def test_what_runs_goes_before_what_was_deployed_since(
@@ -322,9 +354,7 @@ TEST_IN_PACKAGE = "from .. import tax\n\ndef test_rate():\n    assert tax.RATE =
 
 
 class TestPackages:
-    def test_metadata_and_entry_points(
-        self, run: Callable[..., CheckResult], service: Service, packages: Path
-    ) -> None:
+    def test_metadata_and_entry_points(self, run: Callable[..., CheckResult], service: Service, packages: Path) -> None:
         info = packages / f"{service.name}-0.9.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {service.name}\nVersion: 0.9\n\nA shop.\n")
@@ -344,51 +374,41 @@ class TestPackages:
         )
         assert (result.verdict, result.message) == ("passed", "2 passed")
 
-    def test_data_files(self, make_package: Callable[..., ModuleType], run: Callable[..., CheckResult]) -> None:
-        service = Service(make_package, {"tax.py": "RATE = 19\n"})
+    def test_data_files(self, run: Callable[..., CheckResult], service: Service) -> None:
         (service.root / "data").mkdir()
         (service.root / "data" / "rates.txt").write_text("nineteen")
         (service.root / "notes.txt").write_text("of the disk")
-        files = {
-            f"{service.name}/tax.py": b"RATE = 16\n",
-            f"{service.name}/data/rates.txt": b"sixteen",
-        }
+        files = {f"{service.name}/tax.py": b"RATE = 16\n", f"{service.name}/data/rates.txt": b"sixteen"}
         patch = hotswap.Patch(name=service.name, version=service.patch({"tax": ""}).version, files=files)
-        tests = f"""
+        result = run(
+            """
             from importlib import resources
             from pathlib import Path
-            import {service.name}
+            import PACKAGE
 
             def test_resources():
-                assert (resources.files("{service.name}") / "data" / "rates.txt").read_text() == "sixteen"
-                assert (resources.files("{service.name}") / "notes.txt").read_text() == "of the disk"
+                assert (resources.files("PACKAGE") / "data" / "rates.txt").read_text() == "sixteen"
+                assert (resources.files("PACKAGE") / "notes.txt").read_text() == "of the disk"
 
             def test_files():
-                assert (Path({service.name}.__file__).parent / "data" / "rates.txt").read_text() == "sixteen"
-            """
-        assert run(tests).verdict == "failed"  # of another service: it has no such data
-        folder = run.__closure__[0].cell_contents if run.__closure__ else None
-        assert isinstance(folder, Path)
-        (folder / "test_it.py").write_text(textwrap.dedent(tests))
-        result = service.judge(suite("test_it.py", folder=folder), patch)
+                assert (Path(PACKAGE.__file__).parent / "data" / "rates.txt").read_text() == "sixteen"
+            """,
+            sources=patch,
+        )
         assert (result.verdict, result.message) == ("passed", "2 passed")
 
-    def test_namespace_packages(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: Path
-    ) -> None:
+    def test_namespace_packages(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: Path) -> None:
         for place, module in (("one", "tax"), ("two", "pricing")):
             folder = tmp_path / place / "shop_in_parts"
             folder.mkdir(parents=True)
             (folder / f"{module}.py").write_text("RATE = 19\n")
             (folder / f"{module}.txt").write_text(module)
             monkeypatch.syspath_prepend(tmp_path / place)
-        import importlib
-
         for module in ("tax", "pricing"):
             importlib.import_module(f"shop_in_parts.{module}")
         project = tmp_path / "project"
         project.mkdir()
-        (project / "pytest.ini").write_text("[pytest]\naddopts = -p no:randomly -p no:xdist\n")
+        (project / "pytest.ini").write_text("[pytest]\n")
         (project / "test_it.py").write_text(
             f"import sys\nsys.path.insert(0, {str(tmp_path / 'one')!r})\n"
             "from importlib import resources, invalidate_caches\n"
@@ -411,12 +431,10 @@ class TestPackages:
     ) -> None:
         (tmp_path / "lone_shop.py").write_text("RATE = 19\n")
         monkeypatch.syspath_prepend(tmp_path)
-        import importlib
-
         importlib.import_module("lone_shop")
         (tmp_path / "test_it.py").write_text("import lone_shop\ndef test_it(): assert lone_shop.RATE == 16\n")
         patcher = hotswap.Patcher(["lone_shop"])
-        patcher.check(suite("test_it.py", "-o", "addopts=", folder=tmp_path), timeout=LONG)
+        patcher.check(suite("test_it.py", folder=tmp_path), timeout=LONG)
         with patcher.stage(hotswap.Patch.from_sources({"lone_shop": "RATE = 16\n"}, version="2.0")) as rollout:
             rollout.verify()
         assert rollout.report.passed

@@ -74,7 +74,7 @@ class CleanImports(Kind):
         place = overlay.folder / f"imports-{generation.name}"
         place.mkdir()
         report, order = place / "report.json", place / "order.json"
-        facts = {"modules": modules, "folder": str(generation), "report": str(report)}
+        facts = {"modules": modules, "folder": str(generation), "roots": overlay.roots, "report": str(report)}
         order.write_text(json.dumps(facts), encoding="utf-8")
         ended = run([*script("imports"), str(order)], overlay.environment(generation))
         try:

@@ -25,6 +25,8 @@ __all__ = ["NotSlower", "limits"]
 _LEVEL = 0.001
 _FEWEST = 11
 """Rounds that it takes to be that sure: the chance that all lie on one side of the median is 2 in 2 to the 11th."""
+_FEW = 3
+"""Rounds that tell that the candidate takes more than twice as long as it may."""
 _ENOUGH = 0.0005
 """Seconds that the faster of the two needs at least in a lap; short calls are repeated."""
 _MOST = 2_000
@@ -60,8 +62,9 @@ class NotSlower(Kind):
         return asyncio.run(self._timed(live, successor, mine, yours))
 
     async def _timed(self, live: Any, new: Any, mine: list[Given], yours: list[Given]) -> Answer:
-        left = time_left()
-        deadline = time.monotonic() + (self._seconds if left is None else min(self._seconds, 0.8 * left))
+        began, left = time.monotonic(), time_left()
+        last = math.inf if left is None else began + 0.8 * left
+        deadline = min(began + self._seconds, last)
         old_lap, new_lap = _Laps(live, mine), _Laps(new, yours)
         try:
             first = await old_lap.run()
@@ -79,7 +82,9 @@ class NotSlower(Kind):
         while True:
             old, fresh = await _round(old_lap, new_lap, laps)
             ratios.append(fresh / old)
-            late = time.monotonic() >= deadline
+            # One that takes far too long gets the rounds that it takes to say so.
+            enough = deadline if len(ratios) >= _FEW or min(ratios) <= 2 * self._ratio else last
+            late = time.monotonic() >= enough
             if late or len(ratios) >= look:
                 look = len(ratios) * 3 // 2
                 answer = self._judged(sorted(ratios), late=late)
@@ -96,7 +101,7 @@ class NotSlower(Kind):
         if not late:
             return None
         # Calls that take seconds leave no time for many rounds; a ratio far beyond the limit needs few.
-        if len(ratios) >= 3 and ratios[0] > 2 * self._ratio:
+        if len(ratios) >= _FEW and ratios[0] > 2 * self._ratio:
             return Answer(Verdict.FAILED, told)
         spread = f", between {ratios[0]:.2f} and {ratios[-1]:.2f}"
         return Answer(Verdict.INCONCLUSIVE, f"{told}{spread}: not sure within {self._seconds:g} s")

@@ -1,6 +1,7 @@
 """Imports modules one after the other, and writes what that did to the process.
 
-Called with a JSON file that has `modules`, `folder` (their files lie there) and `report` (the path to write).
+Called with a JSON file that has `modules`, `folder` (their files lie there), `roots` (their packages) and `report` (the
+path to write).
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def children() -> bool:
     return True
 
 
-def look(modules: list[str], folder: str, streams: Streams) -> list[dict[str, str]]:
+def look(modules: list[str], folder: str, roots: list[str], streams: Streams) -> list[dict[str, str]]:
     """Import modules; return what each did, as `module`, `kind` and `what`."""
     found: list[dict[str, str]] = []
     shown: list[str] = []
@@ -147,15 +148,18 @@ def look(modules: list[str], folder: str, streams: Streams) -> list[dict[str, st
             for value in values:
                 if value not in before[verb]:
                     note(STATES[verb][0], f"{verb} {value}"[: SHOWN * 2])
-        before = after
         if children():
             note("processes", "starts a process, and does not wait for it")
-        for what in missing(name):
+        for what in missing(name, roots):
             note("missing", what)
+        # That may have imported others of the packages: what they do is told when it is their turn, if it is.
+        before = state()
+        list(streams.news())
+        shown.clear()
     return found
 
 
-def missing(name: str) -> Iterator[str]:
+def missing(name: str, roots: list[str]) -> Iterator[str]:
     """What a module imports somewhere in its code, and that is not there; also within functions."""
     module = sys.modules.get(name)
     file = getattr(getattr(module, "__spec__", None), "origin", None)
@@ -166,7 +170,7 @@ def missing(name: str) -> Iterator[str]:
         for target, wanted in targets(node, package):
             if target and not is_there(target):
                 yield f"imports {target}, which is not installed (line {node.lineno})"
-            elif wanted and not has(target, wanted):
+            elif wanted and not has(target, wanted, roots):
                 yield f"imports {wanted} from {target}, which has no such name (line {node.lineno})"
 
 
@@ -215,9 +219,14 @@ def is_there(name: str) -> bool:
         return False
 
 
-def has(module: str, name: str) -> bool:
-    """Whether a module that was imported has a name, or a submodule; of others it is not known."""
+def has(module: str, name: str, roots: list[str]) -> bool:
+    """Whether a module has a name, or a submodule. Only those of the packages are imported for it; else it may have."""
     found = sys.modules.get(module)
+    if found is None and module.partition(".")[0] in roots:
+        try:
+            found = importlib.import_module(module)
+        except BaseException:  # noqa: BLE001 - it is told when it is its turn, if it is
+            return True
     if found is None or hasattr(found, name):  # one that makes its names when they are asked for is asked
         return True
     return hasattr(found, "__path__") and is_there(f"{module}.{name}")
@@ -225,6 +234,6 @@ def has(module: str, name: str) -> bool:
 
 if __name__ == "__main__":
     facts = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    told = look(facts["modules"], facts["folder"], Streams(Path(facts["report"]).parent))
+    told = look(facts["modules"], facts["folder"], facts["roots"], Streams(Path(facts["report"]).parent))
     Path(facts["report"]).write_text(json.dumps(told), encoding="utf-8")
     os._exit(0)  # what the modules have left behind (a thread that never ends) is not waited for
