@@ -191,6 +191,42 @@ class TestSameResult:
             assert service.judge(check, {"pricing": text}).message == "2 inputs alike"
 
 
+class TestReach:
+    """Modules that the patch leaves alone have the live functions in the candidate, too."""
+
+    FILES: Mapping[str, str] = {
+        "tax.py": "RATE = 19\n",
+        "pricing.py": "from .tax import RATE\n\ndef quote(n):\n    return n + RATE\n",
+        "web.py": "from . import pricing\n\ndef page(n):\n    return pricing.quote(n)\n",
+        "other.py": "def alone(n):\n    return n\n",
+    }
+
+    @pytest.mark.parametrize("call", ["pricing.quote", "web.page"])
+    def test_what_reaches_the_patch_is_not_told(self, make_package: Callable[..., ModuleType], call: str) -> None:
+        service = Service(make_package, self.FILES)
+        module, _, function = f"{service.name}.{call}".rpartition(".")
+        name = f"{service.name}.{call}"
+
+        def called(generation: Mapping[str, ModuleType], n: int) -> Any:
+            return getattr(generation[module], function)(n)
+
+        for check in (checks.same_result(name, [1]), checks.same_result(called, [1]), checks.not_slower(name, [1])):
+            result = service.judge(check, {"tax": "RATE = 20\n"})
+            assert result.verdict == "inconclusive"
+            assert f"but it imports {service.name}." in result.message
+
+    def test_what_does_not_is_as_it_was(self, make_package: Callable[..., ModuleType]) -> None:
+        service = Service(make_package, self.FILES)
+        check = checks.same_result(f"{service.name}.other.alone", [1])
+        assert service.judge(check, {"tax": "RATE = 20\n"}).verdict == "passed"
+
+    def test_what_is_in_the_patch_is_told(self, make_package: Callable[..., ModuleType]) -> None:
+        service = Service(make_package, self.FILES)
+        check = checks.same_result(f"{service.name}.pricing.quote", [1])
+        patch = {"tax": "RATE = 20\n", "pricing": self.FILES["pricing.py"] + "# again\n"}
+        assert service.judge(check, patch).message == "input 1, (1): live 20; candidate 21"
+
+
 class TestInputs:
     def test_none(self) -> None:
         with pytest.raises(ValueError, match="nothing would be called"):

@@ -11,6 +11,7 @@ from typing import Any
 from hotswap.checks.generations import Call, Given, Inputs, shown
 from hotswap.checks.kinds import Kind, staged
 from hotswap.checks.likeness import alike, same_type
+from hotswap.checks.reach import Watched
 from hotswap.verification import Answer, Candidate, Inconclusive, Verdict
 
 __all__ = ["SameResult"]
@@ -45,8 +46,8 @@ class SameResult(Kind):
 
     def __call__(self, candidate: Candidate, /) -> object:
         """Call both with each input; for asynchronous functions, return a coroutine that does."""
-        new = staged(candidate)
-        old = new.live
+        whole = staged(candidate)
+        old, new = whole.live, Watched(whole)
         try:
             live = self._call.of(old)
         except LookupError as error:
@@ -55,23 +56,24 @@ class SameResult(Kind):
             successor = self._call.of(new)
         except LookupError as error:
             return Answer(Verdict.FAILED, f"in the candidate {error}")
-        pairs = list(self._inputs.pairs(old, new))
+        pairs = list(self._inputs.pairs(old, whole))
         first = _begun(live, pairs[0][0])
         if inspect.isawaitable(first):
-            return self._compared_async(live, successor, pairs, first)
-        return self._compared(live, successor, pairs, first)
+            return self._compared_async(live, successor, pairs, first, new)
+        answer = self._compared(live, successor, pairs, first)
+        return answer or _passed(pairs, new)
 
-    def _compared(self, live: Any, new: Any, pairs: list[tuple[Given, Given]], first: Outcome) -> Answer:
+    def _compared(self, live: Any, new: Any, pairs: list[tuple[Given, Given]], first: Outcome) -> Answer | None:
         for number, (mine, yours) in enumerate(pairs, 1):
             told = repr(yours)  # before the call, which may change it
             before = first if number == 1 else _begun(live, mine)
             answer = self._judged(number, told, _settled(before), _settled(_begun(new, yours)))
             if answer is not None:
                 return answer
-        return _passed(pairs)
+        return None
 
     async def _compared_async(
-        self, live: Any, new: Any, pairs: list[tuple[Given, Given]], first: Awaitable[Any]
+        self, live: Any, new: Any, pairs: list[tuple[Given, Given]], first: Awaitable[Any], watched: Watched
     ) -> Answer:
         for number, (mine, yours) in enumerate(pairs, 1):
             told = repr(yours)
@@ -79,7 +81,7 @@ class SameResult(Kind):
             answer = self._judged(number, told, before, await _awaited(_begun(new, yours)))
             if answer is not None:
                 return answer
-        return _passed(pairs)
+        return _passed(pairs, watched)
 
     def _judged(self, number: int, told: str, old: Outcome, new: Outcome) -> Answer | None:
         """The answer, if two outcomes differ."""
@@ -93,7 +95,8 @@ class SameResult(Kind):
         return None if same else Answer(Verdict.FAILED, f"input {number}, {told}: live {old}; candidate {new}")
 
 
-def _passed(pairs: list[tuple[Given, Given]]) -> Answer:
+def _passed(pairs: list[tuple[Given, Given]], watched: Watched) -> Answer:
+    watched.require_reached()
     return Answer(Verdict.PASSED, f"{len(pairs)} input{'s' if len(pairs) != 1 else ''} alike")
 
 

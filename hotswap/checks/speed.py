@@ -18,6 +18,7 @@ from typing import Any
 
 from hotswap.checks.generations import Call, Given, Inputs
 from hotswap.checks.kinds import Kind, staged
+from hotswap.checks.reach import Watched
 from hotswap.verification import Answer, Candidate, Inconclusive, Turn, Verdict, time_left
 
 __all__ = ["NotSlower", "limits"]
@@ -49,23 +50,23 @@ class NotSlower(Kind):
 
     def __call__(self, candidate: Candidate, /) -> Answer:
         """Time both, in this thread; asynchronous functions on a loop of its own."""
-        new = staged(candidate)
+        whole = staged(candidate)
+        old, new = whole.live, Watched(whole)
         try:
-            live = self._call.of(new.live)
+            live = self._call.of(old)
         except LookupError as error:
             raise Inconclusive(f"there is nothing to compare with: in the live version {error}") from error
         try:
             successor = self._call.of(new)
         except LookupError as error:
             return Answer(Verdict.FAILED, f"in the candidate {error}")
-        mine, yours = self._inputs.of(new.live), self._inputs.of(new)
-        return asyncio.run(self._timed(live, successor, mine, yours))
+        laps = _Laps(live, self._inputs.of(old)), _Laps(successor, self._inputs.of(whole))
+        return asyncio.run(self._timed(*laps, new))
 
-    async def _timed(self, live: Any, new: Any, mine: list[Given], yours: list[Given]) -> Answer:
+    async def _timed(self, old_lap: _Laps, new_lap: _Laps, watched: Watched) -> Answer:
         began, left = time.monotonic(), time_left()
         last = math.inf if left is None else began + 0.8 * left
         deadline = min(began + self._seconds, last)
-        old_lap, new_lap = _Laps(live, mine), _Laps(new, yours)
         try:
             first = await old_lap.run()
         except Exception as error:
@@ -74,8 +75,9 @@ class NotSlower(Kind):
             second = await new_lap.run()
         except Exception as error:  # noqa: BLE001 - the live version does not raise it
             return Answer(Verdict.FAILED, f"the candidate raised {type(error).__qualname__}: {error}")
+        watched.require_reached()
         repeats = max(1, math.ceil(_ENOUGH / max(min(first, second), 1e-7)))
-        old_lap.repeats = new_lap.repeats = max(1, min(repeats, _MOST // len(mine)))
+        old_lap.repeats = new_lap.repeats = max(1, min(repeats, _MOST // old_lap.calls))
         laps = max(1, min(_LAPS, int(_LONG / max(first, second, _ENOUGH))))
         ratios: list[float] = []
         look = _FEWEST
@@ -144,6 +146,11 @@ class _Laps:
         self._function, self._inputs = function, inputs
         self._plain = all(one.plain for one in inputs)
         self.repeats = 1
+
+    @property
+    def calls(self) -> int:
+        """How many different calls there are."""
+        return len(self._inputs)
 
     async def run(self) -> float:
         """Return the seconds that one lap takes. Arguments are copied before, and are not timed."""
