@@ -24,10 +24,9 @@ class Service:
         more: of `make`.
     """
 
-    def __init__(self, make: Callable[..., ModuleType], files: Mapping[str, str], **more: Any) -> None:
+    def __init__(self, make: Callable[..., ModuleType], files: Mapping[str, str | bytes], **more: Any) -> None:
         self.package = make(files, **more)
         self.name = self.package.__name__
-        self.files = files
         self.modules = [
             importlib.import_module(f"{self.name}.{path.removesuffix('.py').replace('/', '.')}")
             for path in files

@@ -344,6 +344,17 @@ class TestWhatItImports:
         result = run("from PACKAGE.pricing import RATE\ndef test_it(): assert RATE == 16\n")
         assert (result.verdict, result.message) == ("passed", "1 passed")
 
+    def test_what_runs_in_another_encoding(
+        self, make_package: Callable[..., ModuleType], tmp_path: Path, nothing_left: Path
+    ) -> None:
+        text = "# coding: latin-1\nNAME = 'Märkte'\n"
+        service = Service(make_package, {"tax.py": "RATE = 19\n", "names.py": text.encode("latin-1")})
+        (service.root / "names.py").write_text("NAME = 'deployed since'\n")
+        tests = f"from {service.name}.names import NAME\ndef test_it(): assert NAME == 'M\\xe4rkte'\n"
+        (tmp_path / "test_it.py").write_text(tests)
+        result = service.judge(suite("test_it.py", folder=tmp_path), {"tax": "RATE = 16\n"})
+        assert (result.verdict, result.message) == ("passed", "1 passed")
+
     def test_over_an_earlier_patch(self, run: Callable[..., CheckResult], service: Service) -> None:
         service.patcher.apply(service.patch({"pricing": "from .tax import RATE\nPATCHED = RATE\n"}))
         result = run("from PACKAGE.pricing import PATCHED\ndef test_it(): assert PATCHED == 16\n")

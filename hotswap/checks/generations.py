@@ -126,7 +126,7 @@ def resolve(name: str, generation: Generation) -> Callable[..., Any]:
     for count in range(len(parts) - 1, 0, -1):
         try:
             found: Any = generation[".".join(parts[:count])]
-        except KeyError:
+        except KeyError:  # it is a name within a module, not a module
             continue
         for part in parts[count:]:
             if not hasattr(found, part):

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hotswap.checks.kinds import staged
-from hotswap.generation import Candidate, PatchFinder, Tree
+from hotswap.generation import Candidate, PatchFinder, Tree, unpack
+from hotswap.patch import decode, encode
 from hotswap.verification import Candidate as Given
 
 __all__ = ["Overlay", "overlaid"]
@@ -107,6 +108,8 @@ class Overlay:
             for place in places:
                 if Path(place).is_dir():
                     _link(Path(place), target / root)
+                else:
+                    unpack(place, target / root)  # it lies in a zip archive
             if not places and file is not None and Path(file).is_file():
                 (target / Path(file).name).symlink_to(file)
         self._bring_up_to_date(target, live.sources, set() if tree is None else {*tree.sources})
@@ -119,11 +122,10 @@ class Overlay:
                 continue
             place = target.joinpath(*name.split("."))
             file = next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
-            if file is None or _reads(file) == text:
-                continue
-            _own(target, file.parent)
-            file.unlink()
-            file.write_text(text, encoding="utf-8", newline="")
+            if file is not None and _reads(file) != text:
+                _own(target, file.parent)
+                file.unlink()
+                file.write_bytes(encode(text, name))
 
     def _retell(self, root: str) -> None:
         """Write metadata that tell the version of the candidate, where the patch brings none."""
@@ -175,10 +177,9 @@ def _live_trees() -> list[Tree]:
 
 def _reads(path: Path) -> str | None:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError):
-        return None  # it went, or is written otherwise: the text that runs takes its place
+        return decode(path.read_bytes())
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None  # it went, or is no source any more: the text that runs takes its place
 
 
 def _link(place: Path, folder: Path) -> None:

@@ -3,7 +3,9 @@
 Guarantees: when `run` returns or raises, whatever was in the process's group has been killed, and it was reaped; that
 holds for a check that is stopped, too. What it writes is read as it comes, and its end is kept.
 
-Assumes POSIX. A process that leaves the group (a daemon that calls `setsid`) is not found any more.
+Assumes POSIX. A process that leaves the group (a daemon that calls `setsid`) is not found any more. Where the service
+ignores SIGCHLD, or waits for all children, its number may be another's by the time the group is killed; that would take
+a full round of all numbers between two looks.
 """
 
 from __future__ import annotations
@@ -68,9 +70,10 @@ class Ended:
 def python() -> str:
     """Return the interpreter for a process; where this one is embedded, it is what `multiprocessing` was told.
 
-    Raises Inconclusive where there is none, and on Windows, whose processes have no groups that end together.
+    Raises Inconclusive where there is none, and where processes have no groups that end together: on Windows, and in
+    WebAssembly, which has no processes.
     """
-    if os.name != "posix":
+    if os.name != "posix" or sys.platform in ("emscripten", "wasi"):
         raise Inconclusive("it runs in a process of its own, which needs POSIX: there are no process groups here")
     told = getattr(sys.modules.get("multiprocessing.spawn"), "get_executable", lambda: None)()
     found = os.fsdecode(told or sys.executable or "")

@@ -42,15 +42,15 @@ class Watched(Mapping[str, ModuleType]):
 
     def _imported(self, names: set[str]) -> set[str]:
         """The managed modules that some modules import, straight or by way of others; all, where one has no source."""
-        sources, live = self._candidate.live.sources, self._candidate.live
+        live = self._candidate.live
         found: set[str] = set()
         left = [*names]
         while left:
             name = left.pop()
-            if name not in sources:
+            if name not in live.sources:
                 return {*self._candidate}
             package = name if hasattr(live[name], "__path__") else name.rpartition(".")[0]
-            for target in _targets(sources[name], package):
+            for target in _targets(live.sources[name], package):
                 if target not in found and target in {*live, *self._candidate.modules}:
                     found.add(target)
                     if target in live:

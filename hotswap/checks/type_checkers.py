@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -96,7 +97,15 @@ class Types(Kind):
         report = overlay.folder / f"pyright-{generation.name}.json"
         environment = overlay.environment(generation)
         # Its answer may be longer than what is kept of what a process writes.
-        command = ["/bin/sh", "-c", 'exec "$0" "$@" > ' + str(report), path, "--outputjson", *self._arguments, "."]
+        command = [
+            "/bin/sh",
+            "-c",
+            f'exec "$0" "$@" > {shlex.quote(str(report))}',
+            path,
+            "--outputjson",
+            *self._arguments,
+            ".",
+        ]
         ended = run(command, environment, generation)
         if ended.late:
             return ended.timed_out("pyright was running")
