@@ -10,6 +10,7 @@ back if you say so. The process keeps its PID, its connections and its caches.
     rollout.rollback()
 """
 
+from hotswap import checks as checks
 from hotswap.errors import (
     BusyError,
     CheckFailedError,

@@ -24,7 +24,7 @@ from datetime import datetime
 
 from packaging.version import Version
 
-from hotswap.chronicle import record_of, record_of_refusal, report_of
+from hotswap.chronicle import facts_of, record_of, record_of_refusal, report_of
 from hotswap.errors import HotswapError, QuarantinedError, StoreError
 from hotswap.events import emit
 from hotswap.heritage import Heritage
@@ -282,10 +282,7 @@ class Books:
             "origin": rollout.patch.metadata.get("origin"),
             "given": rollout.given,
             "digest": record.digest,
-            "report": tuple(
-                {"name": one.name, "verdict": str(one.verdict), "duration": one.duration, "message": one.message}
-                for one in record.report
-            ),
+            "report": tuple(map(facts_of, record.report)),
         }
         known = self._kept.get(rollout.id)
         return Entry(**facts) if known is None else replace(known, **facts)  # type: ignore[arg-type]  # as above

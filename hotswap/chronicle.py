@@ -11,7 +11,13 @@ from hotswap.records import Record, State
 from hotswap.store import Entry, Refusal
 from hotswap.verification import CheckResult, Report, Verdict
 
-__all__ = ["record_of", "record_of_refusal", "report_of"]
+__all__ = ["facts_of", "record_of", "record_of_refusal", "report_of"]
+
+
+def facts_of(result: CheckResult) -> dict[str, object]:
+    """Return what a store keeps of a check; its detail may be long, and is for who was there."""
+    names = ("name", "duration", "message", "tolerated")
+    return {name: getattr(result, name) for name in names} | {"verdict": str(result.verdict)}
 
 
 def report_of(entry: Entry, troubles: list[Exception]) -> Report:
@@ -19,7 +25,13 @@ def report_of(entry: Entry, troubles: list[Exception]) -> Report:
     try:
         return Report(
             tuple(
-                CheckResult(one["name"], Verdict(one["verdict"]), one["duration"], one["message"])
+                CheckResult(
+                    one["name"],
+                    Verdict(one["verdict"]),
+                    one["duration"],
+                    one["message"],
+                    tolerated=one.get("tolerated", False),  # journals that are older do not have it
+                )
                 for one in entry.report
             )
         )

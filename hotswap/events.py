@@ -41,6 +41,7 @@ EventName: TypeAlias = Literal[
     "rollout.handed_over",
     "rollout.settled",
     "migration.failed",
+    "check.started",
     "check.passed",
     "check.failed",
     "shadow.mismatch",

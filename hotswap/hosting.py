@@ -23,6 +23,7 @@ from hotswap.effects import checked_kinds
 from hotswap.errors import DowngradeError, HotswapError, ManifestError, StateError
 from hotswap.generation import Candidate, Limit
 from hotswap.homecoming import Back, Resumed
+from hotswap.judging import Judging
 from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.records import Record, State
@@ -33,7 +34,6 @@ from hotswap.shield import outlast, shielded
 from hotswap.succession import Succession
 from hotswap.swap import Left, Leftover, Recalled, Swap, Undone
 from hotswap.trust import Memory
-from hotswap.verification import Check, named_checks
 
 __all__ = ["Hosting"]
 
@@ -41,15 +41,13 @@ _HISTORY = 1000
 """How many records the history keeps in memory."""
 
 
-class Hosting:
+class Hosting(Judging):
     """The part of a patcher that serves its rollouts. Lives as long as the patcher."""
 
     _change: threading.RLock
     _succession: Succession
     _place: Place
     _books: Books
-    _checks: list[Check]
-    _check_timeout: float
     _memory: Memory
     _history: OrderedDict[str, Record]
     _followers: list[Callable[[Record], None]]
@@ -62,10 +60,6 @@ class Hosting:
     def versions(self) -> dict[str, Version]:
         """Return what is live, as a mapping from package to version."""
         return self._succession.versions
-
-    def checks(self, patch: Patch) -> list[Check]:
-        """Return the checks to run: the patcher's, and those that the patch's manifest names."""
-        return [*self._checks, *named_checks(patch.checks, self._check_timeout)]
 
     def running(self) -> dict[str, Version]:
         """Return what is live."""

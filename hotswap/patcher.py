@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from os import PathLike
 from types import EllipsisType
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from hotswap.watching import Outcome, Watch
 
 __all__ = ["Patcher"]
-
-Function = TypeVar("Function", bound=Callable[..., object])
 
 _HISTORY = 1000
 
@@ -141,36 +139,6 @@ class Patcher(Hosting):
         found = self._books.history(known, _HISTORY)
         self._books.tell()
         return found
-
-    # --- checks --------------------------------------------------------------------------------------------------
-
-    @overload
-    def check(self, function: Function, *, timeout: float | None = None, name: str | None = None) -> Function: ...
-
-    @overload
-    def check(
-        self, function: None = None, *, timeout: float | None = None, name: str | None = None
-    ) -> Callable[[Function], Function]: ...
-
-    def check(
-        self, function: Function | None = None, *, timeout: float | None = None, name: str | None = None
-    ) -> Function | Callable[[Function], Function]:
-        """Register a check: a sync or async callable that gets the candidate, and raises or returns False to reject.
-
-        Arguments:
-            function: the check; without it this returns a decorator.
-            timeout: seconds that it may take.
-            name: what reports call it; its own name by default.
-
-        Raises TypeError or ValueError for a check that can't be one.
-        """
-
-        def register(check: Function) -> Function:
-            title = name or getattr(check, "__name__", None) or type(check).__name__
-            self._checks.append(Check(title, check, self._check_timeout if timeout is None else timeout))
-            return check
-
-        return register if function is None else register(function)
 
     # --- rollouts ------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import suppress
+from functools import partial
 
 from hotswap import events
 from hotswap.armed import Armed
@@ -38,7 +39,7 @@ from hotswap.journey import Host
 from hotswap.records import BEFORE_LIVE, Record, State
 from hotswap.shield import shielded
 from hotswap.swap import Plan
-from hotswap.verification import run_checks
+from hotswap.verification import CheckResult, Verdict, run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
 
@@ -103,25 +104,17 @@ class Rollout(Armed):
             raise self._wrong("verified", "it has to be staged")
         self._judging = cancelled
         try:
-            checks = self._host.checks(self.patch)
-            report = run_checks(checks, self.candidate, loop=loop, token=self._host, cancelled=cancelled)
+            report = run_checks(
+                self._host.checks(self.patch),
+                self.candidate,
+                loop=loop,
+                token=self._host,
+                cancelled=cancelled,
+                show=partial(setattr, self, "report"),
+                tell=self._told,
+            )
         finally:
             self._judging = None
-        self.report = report
-        for result in report:
-            events.emit(
-                "check.passed" if result.verdict == "passed" else "check.failed",
-                level="info" if result.verdict == "passed" else "warning",
-                rollout=self.id,
-                patch=self.label,
-                version=self.patch.version,
-                digest=self.patch.digest,
-                reason="" if result.verdict == "passed" else result.sentence,
-                check=result.name,
-                verdict=result.verdict,
-                duration=result.duration,
-                message=result.message,
-            )
         if self._is(State.REJECTED):  # aborted meanwhile by another thread, which leaves the end to this one
             self._end()
             raise self._wrong("verified", f"it was given up while its checks ran: {self.reason}")
@@ -132,6 +125,26 @@ class Rollout(Armed):
             raise self.reject(CheckFailedError(f"a check refused it: {sentences}", report, patch=self.label))
         self._host.move(self, (State.STAGED,), State.VERIFIED)
         self._emit("rollout.verified", checks=len(report))
+
+    def _told(self, name: str, result: CheckResult | None) -> None:
+        """Tell that a check has begun, or what it found; two threads may come here at once."""
+        patch = self.patch
+        tell = partial(
+            events.emit, rollout=self.id, patch=self.label, version=patch.version, digest=patch.digest, check=name
+        )
+        if result is None:
+            tell("check.started")
+            return
+        passed = result.verdict is Verdict.PASSED
+        tell(
+            "check.passed" if passed else "check.failed",
+            level="info" if passed else "warning",
+            reason="" if passed else result.sentence,
+            verdict=result.verdict,
+            duration=result.duration,
+            message=result.message,
+            tolerated=result.tolerated,
+        )
 
     def commit(self) -> None:
         """Run the migrations, unless it was armed, and make the candidate live, all at once.

@@ -23,10 +23,11 @@ import time
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from types import FrameType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 __all__ = [
     "GRACE",
+    "Flag",
     "Stopped",
     "Worker",
     "answer_of",
@@ -192,7 +193,14 @@ class Worker:
             act()
 
 
-def answer_of(answers: queue.SimpleQueue[T], seconds: float, cancelled: threading.Event | None = None) -> T:
+class Flag(Protocol):
+    """What a `threading.Event` is to who only asks it."""
+
+    def is_set(self) -> bool:
+        """Return whether it is set."""
+
+
+def answer_of(answers: queue.SimpleQueue[T], seconds: float, cancelled: Flag | None = None) -> T:
     """Wait for an answer. Raises `queue.Empty` when the time is over, or somebody has cancelled meanwhile.
 
     It looks up ten times a second: a wait that can't be interrupted (Ctrl-C on Windows, a stop of the calling thread)

@@ -70,6 +70,7 @@ class TestNames:
             "rollout.handed_over",
             "rollout.settled",
             "migration.failed",
+            "check.started",
             "check.passed",
             "check.failed",
             "shadow.mismatch",

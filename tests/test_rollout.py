@@ -244,7 +244,8 @@ class TestEvents:
             rollout.confirm()
             service.patcher.rollback(reason="because")
         names = ["staged", "verified", "live", "permanent", "rolled_back"]
-        assert told(logs) == ["rollout.staged", "check.passed", *(f"rollout.{name}" for name in names[1:])]
+        checks = ["check.started", "check.passed"]
+        assert told(logs) == ["rollout.staged", *checks, *(f"rollout.{name}" for name in names[1:])]
         steps = [entry for entry in logs if entry["event"].startswith("rollout")]
         for entry in steps:
             assert entry["rollout"] == rollout.id
@@ -256,23 +257,25 @@ class TestEvents:
         assert [entry["reason"] for entry in steps] == ["", "", "", "", "because"]
         assert [entry["log_level"] for entry in steps] == ["info"] * 4 + ["warning"]
         assert steps[2]["pause"] > 0 and steps[4]["pause"] > 0
-        assert logs[1]["check"] == "fine" and logs[1]["verdict"] == "passed"
+        assert logs[1]["check"] == logs[2]["check"] == "fine"
+        assert logs[2]["verdict"] == "passed"
         assert {(entry["rollout"], entry["version"], entry["digest"]) for entry in logs} == {
             (steps[0]["rollout"], steps[0]["version"], steps[0]["digest"])
         }
-        assert logs[1]["reason"] == ""
+        assert logs[2]["reason"] == ""
 
     def test_failed_check(self, service: Service) -> None:
         service.patcher.check(lambda candidate: None, name="fine")
         service.patcher.check(lambda candidate: False, name="refuses")
         with structlog.testing.capture_logs() as logs, pytest.raises(CheckFailedError) as caught:
             service.patcher.apply(service.patch(1))
-        assert told(logs) == ["rollout.staged", "check.passed", "check.failed", "rollout.rejected"]
-        assert logs[2]["message"] == "it returned False"
-        assert logs[2]["reason"] == "refuses failed: it returned False"
+        checks = ["check.started", "check.passed", "check.started", "check.failed"]
+        assert told(logs) == ["rollout.staged", *checks, "rollout.rejected"]
+        assert logs[4]["message"] == "it returned False"
+        assert logs[4]["reason"] == "refuses failed: it returned False"
         assert caught.value.rollout == service.patcher.history()[0]
-        assert logs[3]["reason"] == caught.value.reason
-        assert logs[3]["log_level"] == "warning"
+        assert logs[5]["reason"] == caught.value.reason
+        assert logs[5]["log_level"] == "warning"
 
     def test_failed_load(self, service: Service) -> None:
         with structlog.testing.capture_logs() as logs, pytest.raises(LoadError):

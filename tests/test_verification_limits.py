@@ -249,7 +249,7 @@ class TestTimeLimit:
             started.set()
             forever()
 
-        trial = running_module._Trial("subject", Check("subject", check, LONG), None, object())
+        trial = running_module.Trial("subject", Check("subject", check, LONG), None, object())
         trial._answers = Interrupted()
         with pytest.raises(KeyboardInterrupt):
             trial.run({})
@@ -349,7 +349,7 @@ class TestStopRaces:
             return True
 
         monkeypatch.setattr(stopping, "request_stop", note)
-        trial = running_module._Trial("subject", Check("subject", lambda _: None, SHORT), None, object())
+        trial = running_module.Trial("subject", Check("subject", lambda _: None, SHORT), None, object())
         trial._answers = TooLate()
         result = trial.run({})
         assert result.verdict is Verdict.TIMED_OUT

@@ -1943,6 +1943,7 @@ class TestWithAPatcher:
         joined = [event for event in events if event.get("rollout") == failed.id]
         assert [event["event"] for event in joined] == [
             "rollout.staged",
+            "check.started",
             "check.failed",
             "rollout.rejected",
             "drop.failed",

@@ -25,6 +25,7 @@ from hotswap.generation.files import Tree
 from hotswap.generation.isolation import GONE, gate, worlds
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live
+from hotswap.generation.live_modules import LiveModules
 from hotswap.generation.optional import load_new
 from hotswap.generation.overrides import override
 from hotswap.generation.selection import Selection, changed_modules, new_modules, removed_modules, select
@@ -43,6 +44,13 @@ class Candidate(Mapping[str, ModuleType]):
 
     As a mapping it has the modules that the patch changes or adds, and every other managed module as this generation
     sees it: ``candidate["shop.pricing"]``. A module of the patch that nobody has imported yet is loaded when asked for.
+
+    Attributes:
+        patch: what is rolled out.
+        version: the version that its packages get.
+        sources: the texts of the managed modules that have one, as this generation has them: name -> text.
+        live: the same for what is live: a mapping of modules, with `sources` of its own.
+        removed: the names of the modules that it takes away.
     """
 
     def __init__(
@@ -106,6 +114,18 @@ class Candidate(Mapping[str, ModuleType]):
         live = self.world.live_modules
         changed = {*changed_modules(live, self.patch)} - {*self.changed}
         return sorted((changed | (removed_modules(live, self.patch) - self.removed)) - self.modules.keys())
+
+    @property
+    def live(self) -> LiveModules:
+        """What is live beside it, at this moment."""
+        return LiveModules(self.world.live_modules)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The texts of its modules, and of those that it shares with what is live."""
+        found = {name: text for name, text in self.live.sources.items() if name not in self.removed}
+        found.update((name, decode(source.data)) for name, source in self.patch.sources.items())
+        return found
 
     @property
     def leads(self) -> Mapping[int, tuple[Any, Any]]:

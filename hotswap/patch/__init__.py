@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hotswap.patch.artifact import Patch
 from hotswap.patch.manifest import MANIFEST
-from hotswap.patch.sources import SourceFile, compiled, decode, parse, stated_version
+from hotswap.patch.sources import SourceFile, compiled, decode, encode, parse, stated_version
 from hotswap.patch.words import Name, Place, Text, Unit, Word, split, told, words_of
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Word",
     "compiled",
     "decode",
+    "encode",
     "parse",
     "split",
     "stated_version",

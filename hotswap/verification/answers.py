@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import CodeType, FrameType, TracebackType
 
+from hotswap.errors import HotswapError
 from hotswap.verification.checks import Verdict
 
-__all__ = ["Answer", "judge_error", "judge_value", "stack_of"]
+__all__ = ["Answer", "Inconclusive", "judge_error", "judge_value", "stack_of"]
 
+_MESSAGE_LIMIT = 1_000  # characters of a message that a check makes itself
 _TEXT_LIMIT = 200  # characters of an exception's text in a message
 _DETAIL_LIMIT = 20_000  # characters of a traceback
 _OWN = str(Path(__file__).parent) + os.sep  # what the paths of our own code begin with
@@ -24,15 +26,34 @@ _OWN = str(Path(__file__).parent) + os.sep  # what the paths of our own code beg
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A verdict with its reasons. Text only: an exception would keep the frames alive, and with them the candidate."""
+    """A verdict with its reasons. A check may return one, in place of raising.
+
+    Text only: an exception would keep the frames alive, and with them the candidate.
+
+    Arguments:
+        verdict: the judgement.
+        message: why, in one line; a longer one is cut, and line breaks in it become spaces.
+        detail: what belongs to it, such as the output of a program that the check has run.
+    """
 
     verdict: Verdict
     message: str = ""
     detail: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdict", Verdict(self.verdict))
+        object.__setattr__(self, "message", _limit(" ".join(self.message.split()), _MESSAGE_LIMIT))
+        object.__setattr__(self, "detail", _limit(self.detail, _DETAIL_LIMIT))
+
+
+class Inconclusive(HotswapError):  # noqa: N818 - it is raised, and is no error: a check says that it could not find out
+    """Raised by a check that could not find out. The rollout is rejected, unless the check is registered otherwise."""
+
 
 def judge_value(value: object) -> Answer:
     """The verdict on what a check returned (for an async check: what awaiting it gave)."""
+    if type(value) is Answer:
+        return value
     if inspect.isawaitable(value):
         _close(value)
         return Answer(Verdict.ERROR, "it returned an awaitable out of an async check: an 'await' is missing")
@@ -57,6 +78,8 @@ def judge_error(error: BaseException, function: Callable[..., object]) -> Answer
     """
     # By type and descriptor: an exception may be anything, and attributes that lie or raise must not keep the answer
     # from being given.
+    if issubclass(type(error), Inconclusive):
+        return Answer(Verdict.INCONCLUSIVE, _text(error, _MESSAGE_LIMIT))
     verdict = Verdict.FAILED if issubclass(type(error), AssertionError) else Verdict.ERROR
     trace: TracebackType | None = vars(BaseException)["__traceback__"].__get__(error)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
@@ -83,13 +106,13 @@ def _close(value: object) -> None:
         value.close()
 
 
-def _text(error: BaseException) -> str:
+def _text(error: BaseException, length: int = _TEXT_LIMIT) -> str:
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  # `__str__` of any exception
         # Exceptions of candidates are arbitrary code; the type and the place are still worth telling.
         text = "(its text can't be read)"
-    return _limit(" ".join(text.split()), _TEXT_LIMIT)
+    return _limit(" ".join(text.split()), length)
 
 
 def _where(trace: TracebackType | None, function: Callable[..., object], *, with_source: bool) -> str:

@@ -9,11 +9,12 @@ threads begin with an empty context (free-threaded builds of Python 3.14 hand it
 
 from __future__ import annotations
 
+import time
 from contextvars import ContextVar
 
 from hotswap.stage import mark
 
-__all__ = ["Visit", "current_token", "is_inside_check"]
+__all__ = ["Visit", "current_token", "is_inside_check", "time_left"]
 
 
 class Visit:
@@ -22,21 +23,23 @@ class Visit:
     Arguments:
         token: says for whom the check runs.
         outer: the visit in which this one was begun, where a check of one caller uses another caller.
+        deadline: when its time is up, by `time.monotonic`; None: it has no limit.
     """
 
-    __slots__ = ("outer", "over", "token")
+    __slots__ = ("deadline", "outer", "over", "token")
 
-    def __init__(self, token: object, outer: Visit | None) -> None:
+    def __init__(self, token: object, outer: Visit | None, deadline: float | None = None) -> None:
         self.token = token
         self.outer = outer
+        self.deadline = deadline
         # A check may leave a task or callback behind that keeps a copy of the context for ever; once the check has
         # ended, what runs there is ordinary work again.
         self.over = False
 
     @classmethod
-    def begin(cls, token: object) -> Visit:
+    def begin(cls, token: object, deadline: float | None = None) -> Visit:
         """Mark the current context as one in which a check runs, until `over` is set."""
-        visit = cls(token, _visit.get())
+        visit = cls(token, _visit.get(), deadline)
         _visit.set(visit)
         mark(visit)
         return visit
@@ -57,6 +60,19 @@ def current_token() -> object | None:
     while visit is not None and visit.over:
         visit = visit.outer
     return None if visit is None else visit.token
+
+
+def time_left() -> float | None:
+    """Return the seconds that are left to the check that the calling code belongs to; None outside of checks.
+
+    It is 0 when the time is up. For checks that have to end what they have begun before they are ended themselves.
+    """
+    visit, deadlines = _visit.get(), []
+    while visit is not None:
+        if visit.deadline is not None and not visit.over:
+            deadlines.append(visit.deadline)
+        visit = visit.outer
+    return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
 
 def is_inside_check(token: object | None = None) -> bool:

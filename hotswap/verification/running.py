@@ -1,4 +1,4 @@
-"""Running checks: one after the other, each with a time limit, each away from the caller's thread.
+"""Running one check: with a time limit, away from the caller's thread.
 
 | what | runs in |
 |---|---|
@@ -23,65 +23,30 @@ import inspect
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
 from hotswap import stopping
-from hotswap.stopping import Stopped, Worker, answer_of
+from hotswap.stopping import Flag, Stopped, Worker, answer_of
 from hotswap.verification.answers import Answer, judge_error, judge_value, stack_of
-from hotswap.verification.checks import Candidate, Check, CheckResult, Report, Verdict
+from hotswap.verification.checks import Candidate, Check, CheckResult, Verdict
 from hotswap.verification.inside import Visit
 
-__all__ = ["run_checks"]
+__all__ = ["Trial", "serving"]
 
 
-def run_checks(
-    checks: Sequence[Check],
-    candidate: Candidate,
-    *,
-    loop: asyncio.AbstractEventLoop | None = None,
-    token: object | None = None,
-    cancelled: threading.Event | None = None,
-) -> Report:
-    """Run all checks in the given order, also after one has failed, and report what each found.
+class Trial:
+    """One run of one check; lives as long as the check does, which for one that hangs is longer than its result.
 
     Arguments:
-        checks: what to run. Where several have the same name, ``-2``, ``-3``, ... is appended.
-        candidate: handed to every check as its only argument.
-        loop: the event loop for async checks. It must run in another thread than the caller's; otherwise, and without
-            one, every async check gets a fresh loop.
-        token: what `current_token` answers inside these checks, for the caller to know its own again.
-        cancelled: once it is set, the running check is stopped as if its time were up, and no other begins.
-
-    Blocks for the sum of all time limits, and up to a second more for each check that hangs. Whatever a check raises
-    becomes part of the report. Where a hung check can't be ended, its result says which thread or task is left.
-    KeyboardInterrupt in the caller's thread goes on to the caller, after the running check was asked to stop.
+        name: of the check in the report.
+        check: what to run.
+        loop: the event loop for an async check, as `serving` returned it; None: a fresh one.
+        token: what `current_token` answers inside of it.
+        cancelled: once it is set, the check is stopped as if its time were up.
     """
-    mark = object() if token is None else token
-    results: list[CheckResult] = []
-    for name, check in _named(checks):
-        if cancelled is not None and cancelled.is_set():
-            break
-        results.append(_Trial(name, check, loop, mark, cancelled).run(candidate))
-    return Report(tuple(results))
-
-
-def _named(checks: Sequence[Check]) -> list[tuple[str, Check]]:
-    """The checks with names that differ."""
-    named: dict[str, Check] = {}
-    for check in checks:
-        name, number = check.name, 1
-        while name in named:
-            number += 1
-            name = f"{check.name}-{number}"
-        named[name] = check
-    return list(named.items())
-
-
-class _Trial:
-    """One run of one check; lives as long as the check does, which for one that hangs is longer than its result."""
 
     def __init__(
         self,
@@ -89,15 +54,16 @@ class _Trial:
         check: Check,
         loop: asyncio.AbstractEventLoop | None,
         token: object,
-        cancelled: threading.Event | None = None,
+        cancelled: Flag | None = None,
     ) -> None:
         self._name = name
         self._label = f"hotswap check {name}"
         self._check = check
-        self._given_loop = _serving(loop)
+        self._given_loop = loop
         self._token = token
         self._cancelled = cancelled
         self._visit: Visit | None = None
+        self._deadline: float | None = None
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._worker = Worker(self._label)
         # Guarded by the lock, because the check and the caller meet here when time is up.
@@ -108,7 +74,9 @@ class _Trial:
     # --- the caller's side ---
 
     def run(self, candidate: Candidate) -> CheckResult:
+        """Run the check, and judge what it returned or raised. Only what ends the caller itself is raised."""
         started = time.perf_counter()
+        self._deadline = time.monotonic() + self._check.timeout
         try:
             if not self._worker.start(self._call, candidate):
                 copy_context().run(self._call, candidate)
@@ -131,7 +99,8 @@ class _Trial:
         if self._worker.thread is None and (self._awaiting is None or self._awaiting.loop is None):
             note = "no thread could be started, so it ran in the calling thread, without its time limit"
             message = f"{message}; {note}" if message else note
-        return CheckResult(self._name, answer.verdict, duration, message, answer.detail)
+        tolerated = self._check.tolerates(answer.verdict)
+        return CheckResult(self._name, answer.verdict, duration, message, answer.detail, tolerated)
 
     def _give_up(self) -> Answer:
         """The answer to give instead of the check's, once it has been stopped."""
@@ -165,7 +134,7 @@ class _Trial:
 
     def _call(self, candidate: Candidate) -> None:
         """The check, from the call to its answer; runs in the check's context."""
-        self._visit = Visit.begin(self._token)
+        self._visit = Visit.begin(self._token, self._deadline)
         try:
             value = self._check.function(candidate)
             if not inspect.isawaitable(value):
@@ -316,6 +285,6 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _serving(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
-    """The loop, if it can run a check while this thread waits."""
+def serving(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
+    """Return the loop, if it can run a check while this thread waits."""
     return loop if loop is not None and loop.is_running() and loop is not _running_loop() else None
