@@ -1,5 +1,7 @@
 """A clock: calls are made when their time has come, each in a thread of its own.
 
+Another clock can stand in for it (`replace`): that of a test, which goes on when it is told to.
+
 Guarantees: asking for a call never waits for one. The thread that watches the time is there only while something is to
 be called, and none that `threading` counts. A forked process begins with nothing to be called.
 
@@ -16,20 +18,36 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
-__all__ = ["HAS_THREADS", "Alarm", "after"]
+__all__ = ["HAS_THREADS", "Alarm", "Clock", "after", "now", "replace"]
 
 HAS_THREADS = sys.platform not in ("emscripten", "wasi")
 """Whether this platform has threads."""
 
 
-class Alarm:
+class Alarm(Protocol):
     """A call to be made. Made by `after`."""
 
-    def __init__(self, due: float, call: Callable[[], None]) -> None:
-        self._due, self._call = due, call
+    def cancel(self) -> None:
+        """Have it not made, if it was not yet."""
 
-    def __lt__(self, other: Alarm) -> bool:
+
+class Clock(Protocol):
+    """What tells the time, and has calls made when their time has come."""
+
+    def now(self) -> float:
+        """Seconds since some moment; it never goes back."""
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Alarm:
+        """Have something called, as `hotswap.clock.after` says."""
+
+
+class _Alarm:
+    def __init__(self, clock: _Clock, due: float, call: Callable[[], None]) -> None:
+        self._clock, self._due, self._call = clock, due, call
+
+    def __lt__(self, other: _Alarm) -> bool:
         return self._due < other._due
 
     @property
@@ -44,19 +62,27 @@ class Alarm:
 
     def cancel(self) -> None:
         """Have it not made, if it was not yet."""
-        _clock.remove(self)
+        self._clock.remove(self)
 
 
 class _Clock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due: list[Alarm] = []
+        self._due: list[_Alarm] = []
         self._watched = False
         self._changed = threading.Lock()
         """Is held, but for moments in which another alarm is the next."""
         self._changed.acquire()
 
-    def add(self, alarm: Alarm) -> None:
+    def now(self) -> float:
+        return time.monotonic()
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Alarm:
+        alarm = _Alarm(self, self.now() + seconds, call)
+        self._add(alarm)
+        return alarm
+
+    def _add(self, alarm: _Alarm) -> None:
         with self._lock:
             bisect.insort(self._due, alarm)
             if self._watched:
@@ -66,13 +92,13 @@ class _Clock:
                 _thread.start_new_thread(self._watch, ())
                 self._watched = True
 
-    def remove(self, alarm: Alarm) -> None:
+    def remove(self, alarm: _Alarm) -> None:
         with self._lock:
             if alarm in self._due:
                 self._wake(alarm)
                 self._due.remove(alarm)
 
-    def _wake(self, alarm: Alarm) -> None:
+    def _wake(self, alarm: _Alarm) -> None:
         if self._due[0] is alarm and self._changed.locked():
             self._changed.release()
 
@@ -90,7 +116,12 @@ class _Clock:
                 self._changed.acquire(timeout=min(left, threading.TIMEOUT_MAX))
 
 
-_clock = _Clock()
+_clock: Clock = _Clock()
+
+
+def now() -> float:
+    """Return the time: seconds since some moment; it never goes back."""
+    return _clock.now()
 
 
 def after(seconds: float, call: Callable[[], None]) -> Alarm:
@@ -100,9 +131,22 @@ def after(seconds: float, call: Callable[[], None]) -> Alarm:
         seconds: in how long.
         call: what is called, in a thread of its own. What it raises goes to `threading.excepthook`.
     """
-    alarm = Alarm(time.monotonic() + seconds, call)
-    _clock.add(alarm)
-    return alarm
+    return _clock.after(seconds, call)
+
+
+def replace(clock: Clock) -> Callable[[], None]:
+    """Have another clock tell the time, and return what puts the one back that did so before.
+
+    What was asked of that one is still called by it.
+    """
+    global _clock  # noqa: PLW0603 - there is one time for all
+    before, _clock = _clock, clock
+
+    def put_back() -> None:
+        global _clock  # noqa: PLW0603
+        _clock = before
+
+    return put_back
 
 
 def _begin_anew() -> None:

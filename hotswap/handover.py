@@ -14,7 +14,6 @@ where there are none (WebAssembly) nothing is handed over.
 from __future__ import annotations
 
 import sys
-import time
 import weakref
 from contextlib import AbstractContextManager
 from functools import partial
@@ -48,7 +47,7 @@ class Handover:
         self._rollout, self._change = rollout, change
         # Weakly: nobody wants them any more once the calls have drained.
         self._drain, self._settling = weakref.ref(drain), weakref.ref(settling)
-        self._until = None if seconds is None else time.monotonic() + seconds
+        self._until = None if seconds is None else clock.now() + seconds
         self._pauses = pauses()
         self._pause = next(self._pauses)
         self._alarm: clock.Alarm | None = None
@@ -59,7 +58,7 @@ class Handover:
         drain, settling = self._drain(), self._settling()
         if drain is None or settling is None or drain.drained.is_set():
             return
-        if self._until is not None and time.monotonic() >= self._until and not settling.cancelled:
+        if self._until is not None and clock.now() >= self._until and not settling.cancelled:
             self._until = None
             # Who calls this may hold a lock, under which no log handler may run.
             self._alarm = clock.after(0.0, partial(self._told, *self._hand_over(drain, settling)))
@@ -75,7 +74,7 @@ class Handover:
         if drain is not None and not drain.drained.is_set():
             pause = self._pause
             if self._until is not None:
-                pause = max(0.0, min(pause, self._until - time.monotonic()))
+                pause = max(0.0, min(pause, self._until - clock.now()))
             self._alarm = clock.after(pause, self._look)
 
     def end(self) -> None:
@@ -87,7 +86,7 @@ class Handover:
         drain, settling = self._drain(), self._settling()
         if drain is None or settling is None or drain.drained.is_set():
             return
-        if self._until is not None and time.monotonic() >= self._until:
+        if self._until is not None and clock.now() >= self._until:
             self._until = None
             if not settling.cancelled:
                 self._tell(*self._hand_over(drain, settling))

@@ -22,6 +22,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import asking, between, world_of
+from hotswap.swap.templates import KIND_FLAGS, Parameters, dressed, on_one_line
 from hotswap.swap.ways import Ways
 
 __all__ = [
@@ -38,7 +39,6 @@ __all__ = [
     "ways_of",
 ]
 
-KIND_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _TARGET = "hotswap: the successor stands here"
 _LOCAL = "_hotswap_target"
 _HELD = "hotswap: what is held for the code"
@@ -65,33 +65,14 @@ def forwarder(
     """
     asked = weakly or issubclass(type(new), Ways)
     if code is not None and not anything:
-        count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)
-        count += bool(code.co_flags & inspect.CO_VARKEYWORDS)
-        template = _template(
-            code.co_varnames[:count],
-            code.co_posonlyargcount,
-            code.co_argcount,
-            code.co_kwonlyargcount,
-            code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS),
-            asked,
-        )
+        template = _template(Parameters.of(code), asked)
         shown: CodeType = code
     else:
         rest = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-        template = _template(("args", "kwargs"), 0, 0, 0, rest, asked)
+        template = _template(Parameters(("args", "kwargs"), 0, 0, 0, rest), asked)
         shown = code or old.__code__
     target = weakref.ref(new) if weakly else new
-    return template.replace(
-        co_consts=tuple(target if constant == _TARGET else constant for constant in template.co_consts),
-        # CPython warns when code of another kind is assigned, and a warning may run Python code in the commit: so the
-        # kind is that of the old function, and the plan says when it differs from the new one's.
-        co_flags=template.co_flags | (old.__code__.co_flags & KIND_FLAGS),
-        co_freevars=old.__code__.co_freevars,
-        co_name=shown.co_name,
-        co_qualname=shown.co_qualname,
-        co_filename=shown.co_filename,
-        co_firstlineno=shown.co_firstlineno,
-    )
+    return dressed(template, _TARGET, target, old, shown)
 
 
 def _signature(code: CodeType) -> tuple[Any, ...]:
@@ -131,47 +112,12 @@ def code_of(function: FunctionType) -> CodeType:
 
 
 @functools.lru_cache(maxsize=1024)
-def _template(
-    names: tuple[str, ...], positional_only: int, positional: int, keyword_only: int, rest: int, asked: bool
-) -> CodeType:
-    parameters = list(names[:positional])
-    arguments = list(names[:positional])
-    if positional_only:
-        parameters.insert(positional_only, "/")
-    keywords = names[positional : positional + keyword_only]
-    others = list(names[positional + keyword_only :])
-    if rest & inspect.CO_VARARGS:
-        star = f"*{others.pop(0)}"
-        parameters.append(star)
-        arguments.append(star)
-    elif keywords:
-        parameters.append("*")
-    parameters += keywords
-    arguments += [f"{name}={name}" for name in keywords]
-    if rest & inspect.CO_VARKEYWORDS:
-        parameters.append(f"**{others[0]}")
-        arguments.append(f"**{others[0]}")
-    target = _LOCAL
-    while target in names:
-        target += "_"
+def _template(taken: Parameters, asked: bool) -> CodeType:
+    parameters, arguments, named = taken.told
+    arguments += [f"{name}={value}" if name else f"**{value}" for name, value in named]
+    target = taken.unlike(_LOCAL)
     call = f"{target}{'()' if asked else ''}({', '.join(arguments)})"
-    source = f"def forwarder({', '.join(parameters)}):\n {target} = {_TARGET!r}; return {call}"
-    namespace: dict[str, Any] = {}
-    exec(compile(source, "<hotswap>", "exec", dont_inherit=True), namespace)  # noqa: S102 - our own text, from names
-    code: CodeType = namespace["forwarder"].__code__
-    # Everything stands on the first line, so that a traceback shows the `def` line of the successor.
-    return code.replace(co_linetable=_flat(code), co_firstlineno=1, co_consts=(*code.co_consts, walk.FORWARDS))
-
-
-def _flat(code: CodeType) -> bytes:
-    """A line table that puts every instruction on the first line of the code."""
-    flat = bytearray()
-    units = len(code.co_code) // 2
-    while units:
-        run = min(units, 8)
-        flat += bytes((0x80 | (13 << 3) | (run - 1), 0))  # 13: no column information, line delta 0
-        units -= run
-    return bytes(flat)
+    return on_one_line(f"def forwarder({parameters}):\n {target} = {_TARGET!r}; return {call}")
 
 
 # What makes the outside of a function, besides its code: each is written only where old and new differ.
