@@ -10,6 +10,7 @@ back if you say so. The process keeps its PID, its connections and its caches.
     rollout.rollback()
 """
 
+from hotswap.bake import Bake
 from hotswap.errors import (
     BusyError,
     CheckFailedError,
@@ -31,6 +32,7 @@ from hotswap.errors import (
     StoreError,
     TrustError,
     UnsupportedChangeError,
+    VetoError,
     WheelError,
     WrongPackageError,
 )
@@ -47,6 +49,7 @@ from hotswap.trust import Trust
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bake",
     "Boot",
     "BusyError",
     "CallInFlight",
@@ -77,6 +80,7 @@ __all__ = [
     "Trust",
     "TrustError",
     "UnsupportedChangeError",
+    "VetoError",
     "WheelError",
     "WrongPackageError",
     "__version__",

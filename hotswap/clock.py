@@ -139,7 +139,7 @@ def replace(clock: Clock) -> Callable[[], None]:
 
     What was asked of that one is still called by it.
     """
-    global _clock  # noqa: PLW0603 - there is one time for all
+    global _clock
     before, _clock = _clock, clock
 
     def put_back() -> None:

@@ -131,7 +131,18 @@ class Session:
     has no session any more when the block has ended. It begins once: a second time raises RuntimeError.
     """
 
-    __slots__ = ("__weakref__", "_keeper", "_since", "_token", "about", "began", "failed", "number", "previews", "thread")
+    __slots__ = (
+        "__weakref__",
+        "_keeper",
+        "_since",
+        "_token",
+        "about",
+        "began",
+        "failed",
+        "number",
+        "previews",
+        "thread",
+    )
 
     def __init__(self, about: object = None, previews: tuple[Mark, ...] = ()) -> None:
         self.about = about

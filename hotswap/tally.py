@@ -6,8 +6,8 @@ The durations stand in a histogram of a fixed size, whose steps are an eighth of
 Tene, and its successors do the same): a quantile is exact to an eighth, however many sessions there were.
 
 Guarantees: counting takes no lock, never waits, and never raises. The memory of a period does not grow with its
-sessions; of a long one, the last ten minutes are kept, or the last thousand sessions if those are more. Assumes: `+=` on
-an attribute or an element is one step, as it is with the GIL. Without it counts may be lost now and then, which no
+sessions; of a long one, the last ten minutes are kept, or the last thousand sessions if those are more. Assumes: `+=`
+on an attribute or an element is one step, as it is with the GIL. Without it counts may be lost now and then, which no
 verdict depends on.
 """
 
@@ -17,7 +17,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 __all__ = ["Counts", "Sum", "above", "edge", "step_of", "total", "want", "wanted"]
 
@@ -60,7 +60,7 @@ class Counts:
         earlier: that of the period before.
     """
 
-    __slots__ = ("_before", "_now", "_rotating", "_until", "alarm", "begun", "earlier", "ended", "number")
+    __slots__ = ("_before", "_now", "_rotating", "_until", "alarms", "begun", "earlier", "ended", "number")
 
     def __init__(self, number: int, earlier: Counts | None = None) -> None:
         self.number = number
@@ -69,8 +69,8 @@ class Counts:
         """How many sessions have begun in it."""
         self.ended = 0
         """How many of them have ended."""
-        self.alarm: Callable[[], None] | None = None
-        """Is called when one has failed: by the thread in which it ended, so it must neither wait nor raise."""
+        self.alarms: tuple[Callable[[], None], ...] = ()
+        """Are called when one has failed: by the thread in which it ended, so they must neither wait nor raise."""
         # Each list has one more element than the histogram: the last is for sessions that failed.
         self._now = [0] * (_SIZE + 1)
         self._before = [0] * (_SIZE + 1)
@@ -94,8 +94,9 @@ class Counts:
         self._now[_SIZE if failed else step_of(seconds)] += 1
         if at >= self._until:
             self._rotate(at)
-        if failed and (alarm := self.alarm) is not None:
-            alarm()
+        if failed:
+            for alarm in self.alarms:
+                alarm()
 
     def _rotate(self, at: float) -> None:
         if self._rotating.acquire(blocking=False):
@@ -106,13 +107,17 @@ class Counts:
             finally:
                 self._rotating.release()
 
-    def hold(self) -> None:
-        """Forget nothing from now on, until `release`."""
+    def hold(self, alarm: Callable[[], None]) -> None:
+        """Forget nothing from now on, and call somebody for each session that fails, until `release`."""
         self._until = math.inf
+        if alarm not in self.alarms:
+            self.alarms = (*self.alarms, alarm)
 
-    def release(self) -> None:
-        """Forget again what is old, and ring no more."""
-        self._until, self.alarm = 0.0, None
+    def release(self, alarm: Callable[[], None]) -> None:
+        """Forget again what is old, unless somebody else holds it, and call him no more."""
+        self.alarms = tuple(one for one in self.alarms if one != alarm)
+        if not self.alarms:
+            self._until = 0.0
 
     def lists(self) -> tuple[list[int], list[int]]:
         """Return what is remembered, in two parts."""
@@ -128,7 +133,8 @@ class Counts:
         return found
 
 
-class Sum(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Sum:
     """Several tallies in one: the histogram of the sessions that went well, and how many failed."""
 
     steps: list[int]
