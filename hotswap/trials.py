@@ -49,7 +49,7 @@ class Trials:
         self.probes: list[Probe] = []
         self._bake = checked_bake(None if bake is ... else bake)
         self._patcher, self._note, self._wake = patcher, note, wake
-        self._baseline = Baseline()
+        self._baseline = Baseline(now().number)
         self._rollout: Any = None
         """The one that bakes, or was the last to."""
         if self._bake is not None:

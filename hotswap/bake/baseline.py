@@ -14,10 +14,13 @@ class Baseline:
 
     Other patchers of the process end periods, too: so what is live now may have run in several, and after a rollback in
     those before the swap and in those after it.
+
+    Arguments:
+        present: the number of the present period.
     """
 
-    def __init__(self) -> None:
-        self._spans: list[tuple[int, int | None]] = [(0, None)]
+    def __init__(self, present: int) -> None:
+        self._spans: list[tuple[int, int | None]] = [(present, None)]
         self._before: list[tuple[int, int | None]] = []
 
     def commit(self, first: int, present: Counts) -> list[Counts]:
