@@ -191,9 +191,19 @@ class Registering:
 
         return register if function is None else register(function)
 
+    @overload
+    def hook(
+        self, point: HookName, function: Function, *, timeout: float = ..., name: str | None = ...
+    ) -> Function: ...
+
+    @overload
+    def hook(
+        self, point: HookName, function: None = None, *, timeout: float = ..., name: str | None = ...
+    ) -> Callable[[Function], Function]: ...
+
     def hook(
         self, point: HookName, function: Function | None = None, *, timeout: float = _TIMEOUT, name: str | None = None
-    ) -> Any:
+    ) -> Function | Callable[[Function], Function]:
         """Register a hook: a sync or async callable that gets the rollout at one of its turns, and may return an undo.
 
         Arguments:

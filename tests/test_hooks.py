@@ -260,7 +260,11 @@ class TestErrors:
 
         @service.patcher.hook(point)
         def again(rollout: Any) -> None:
-            for call in (lambda: service.patcher.apply(service.patch(5)), service.patcher.rollback):
+            calls: list[Callable[[], object]] = [
+                lambda: service.patcher.apply(service.patch(5)),
+                lambda: service.patcher.rollback(),
+            ]
+            for call in calls:
                 with pytest.raises(BusyError) as caught:
                     call()
                 refused.append(str(caught.value))

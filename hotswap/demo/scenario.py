@@ -34,6 +34,9 @@ START = 30.0
 PATIENCE = 30.0
 """Seconds that a drop has to get its outcome."""
 
+BAKE = "0.5"
+"""Seconds that each patch is on trial."""
+
 POLL = 0.02
 REFRESH = 0.25
 
@@ -75,7 +78,7 @@ async def service_running(folder: Path, log: IO[bytes], *, drops: Path | None = 
     ]
     if drops is not None:
         arguments += ["--drops", str(drops)]
-    async with running(arguments, log=log, environment={"SHOP_ADMIN_TOKEN": token}) as process:
+    async with running(arguments, log=log, environment={"SHOP_ADMIN_TOKEN": token, "SHOP_BAKE": BAKE}) as process:
         deadline = time.monotonic() + START
         while not ready.exists():
             if process.returncode is not None:
@@ -216,8 +219,10 @@ async def _stepped(step: Step, bench: Bench, admin: Admin, service: Service, pro
     began = time.perf_counter()
     if step.overlay:
         drop = bench.drop(step)
-        marker = await _marker(drop, service)
+        marker = await _marker(drop, service, (".failed",) if step.passing else (".live", ".failed"))
         outcome = Outcome.LIVE if marker["error"] is None else Outcome.REJECTED
+        if marker["state"] == "rolled_back":
+            outcome = Outcome.ROLLED_BACK
         reason = f"{marker['error']}: {marker['reason']}" if marker["error"] else marker["reason"]
     else:
         try:
@@ -263,11 +268,11 @@ async def _met_by_all(admin: Admin, progress: Progress) -> None:
     progress.results[-1].problems += [f"{who} did not meet {version}" for who in late]
 
 
-async def _marker(drop: Path, service: Service) -> dict[str, Any]:
+async def _marker(drop: Path, service: Service, suffixes: tuple[str, ...]) -> dict[str, Any]:
     """Wait for the file beside the drop that says what became of it."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        for suffix in (".live", ".failed"):
+        for suffix in suffixes:
             with contextlib.suppress(FileNotFoundError):
                 facts: dict[str, Any] = json.loads(drop.with_name(drop.name + suffix).read_text(encoding="utf-8"))
                 return facts
