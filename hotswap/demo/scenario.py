@@ -34,7 +34,7 @@ START = 30.0
 PATIENCE = 30.0
 """Seconds that a drop has to get its outcome."""
 
-BAKE = "0.5"
+BAKE = 0.5
 """Seconds that each patch is on trial."""
 
 POLL = 0.02
@@ -56,13 +56,16 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def service_running(folder: Path, log: IO[bytes], *, drops: Path | None = None) -> AsyncIterator[Service]:
+async def service_running(
+    folder: Path, log: IO[bytes], *, drops: Path | None = None, bake: float = 0
+) -> AsyncIterator[Service]:
     """Start the example service as its own process, and end it with the block.
 
     Arguments:
         folder: where it may write a small file.
         log: receives what it writes.
         drops: the directory that it shall watch.
+        bake: seconds that each patch is on trial there; 0 until somebody confirms it.
 
     Raises BrokenError if it does not come up.
     """
@@ -78,7 +81,7 @@ async def service_running(folder: Path, log: IO[bytes], *, drops: Path | None = 
     ]
     if drops is not None:
         arguments += ["--drops", str(drops)]
-    async with running(arguments, log=log, environment={"SHOP_ADMIN_TOKEN": token, "SHOP_BAKE": BAKE}) as process:
+    async with running(arguments, log=log, environment={"SHOP_ADMIN_TOKEN": token, "SHOP_BAKE": str(bake)}) as process:
         deadline = time.monotonic() + START
         while not ready.exists():
             if process.returncode is not None:
@@ -176,7 +179,7 @@ async def _played(folder: Path, log: IO[bytes], screen: Screen, seconds_per_step
     drops.mkdir()
     progress = Progress()
     async with contextlib.AsyncExitStack() as stack:
-        service = await stack.enter_async_context(service_running(folder, log, drops=drops))
+        service = await stack.enter_async_context(service_running(folder, log, drops=drops, bake=BAKE))
         admin = await stack.enter_async_context(Admin.connected(service.url, service.token))
         before = await admin.status()
         progress.pid, progress.version = before["pid"], before["versions"]["shop"]

@@ -72,10 +72,10 @@ STEPS = (
     ),
     Step(
         "its bake takes it back",
-        "1.3.5-bulk-rebate",
+        "1.3.5-box-rebate",
         Outcome.ROLLED_BACK,
         "1.3.0",
-        says=("the bake failed", "bulk_orders_can_be_priced", "500 of atlas would cost"),
+        says=("the bake failed", "full_boxes_have_a_price", "16 of atlas would cost"),
         passing="1.3.5",
     ),
     Step("good wheel: another signature", "1.4.0-packaging-fee", Outcome.LIVE, "1.4.0", wheel=True),

@@ -9,15 +9,18 @@ from shop.cache import WarmCache
 from shop.catalog import PRODUCTS
 from shop.quotes import Quote
 
-__all__ = ["ASKING", "DISCOUNT", "FREE", "net_price", "quote"]
+__all__ = ["ASKING", "BOX", "DISCOUNT", "REBATE", "net_price", "quote"]
 
 ASKING = 0.003
 
 DISCOUNT = 2
 """Percent off every price, while books get cheaper anyway."""
 
-FREE = 24
-"""Pieces without a rebate; then there is a percent for each four more, and nobody has thought of an end."""
+BOX = 16
+"""Pieces in a box."""
+
+REBATE = 150
+"""Basis points off the price of full boxes."""
 
 
 async def quote(cache: WarmCache, sku: str, quantity: int) -> Quote:
@@ -30,5 +33,5 @@ async def quote(cache: WarmCache, sku: str, quantity: int) -> Quote:
 
 def net_price(cache: WarmCache, sku: str, quantity: int) -> int:
     """The net price in cents, with discount and rebate, before any tax."""
-    rebate = max(0, quantity - FREE) // 4
+    rebate = 0 if quantity % BOX else REBATE
     return cache.net(sku, quantity) * (100 - DISCOUNT - rebate) // 100
