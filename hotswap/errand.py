@@ -100,7 +100,7 @@ class Errand:
                 value = self._function(*self._arguments)
                 if inspect.isawaitable(value):
                     if self._loop is not None:
-                        self._loop.call_soon_threadsafe(self._begin_there, value)
+                        self._send_there(value, self._loop)
                         return
                     with asyncio.Runner() as runner:
                         value = runner.run(self._awaited(value))
@@ -114,6 +114,13 @@ class Errand:
         else:
             self._told(Result(value, None))
 
+    def _send_there(self, value: Awaitable[object], loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.call_soon_threadsafe(self._begin_there, value)
+        except RuntimeError:  # it is closed
+            _drop(value)
+            raise
+
     def _begin_there(self, value: Awaitable[object]) -> None:
         assert self._loop is not None
         with self._lock:
@@ -121,8 +128,9 @@ class Errand:
             if not given_up:
                 self._home = self._loop
                 self._task = self._loop.create_task(self._settle(value), name=self._name)
-        if given_up and inspect.iscoroutine(value):
-            value.close()  # nobody awaits it any more, which it would warn about
+        if given_up:
+            _drop(value)
+            self._told(Result(None, TimeoutError()))
 
     async def _settle(self, value: Awaitable[object]) -> None:
         try:
@@ -138,24 +146,40 @@ class Errand:
         return await value
 
 
-def made(errand: Errand, timeout: float) -> object:
+def made(errand: Errand, timeout: float, cancelled: threading.Event | None = None) -> object:
     """Run an errand, and wait for it. Returns what it returned.
 
-    Raises what it raised, and TimeoutError if it has not ended in time; it is asked to end then, or left behind.
+    Arguments:
+        errand: what to run.
+        timeout: seconds that it may take.
+        cancelled: gives it up, as if its time were over.
+
+    Raises what it raised, as a RuntimeError if that is none of Exception: it is not the caller who shall end. Raises
+    TimeoutError if it has not ended in time; it is asked to end then, or left behind.
     """
     results: queue.SimpleQueue[Result] = queue.SimpleQueue()
     try:
         errand.start(results.put)
-        result = answer_of(results, timeout)
+        result = answer_of(results, timeout, cancelled)
     except queue.Empty:
         errand.give_up()
-        raise TimeoutError(f"no answer within {timeout:g} s") from None
+        given_up = cancelled is not None and cancelled.is_set()
+        raise TimeoutError("it was given up" if given_up else f"no answer within {timeout:g} s") from None
     except BaseException:
         errand.give_up()
         raise
-    if result.error is not None:
-        raise result.error
+    error = result.error
+    if isinstance(error, Exception):
+        raise error
+    if error is not None:
+        raise RuntimeError(f"it raised {type(error).__qualname__}") from error
     return result.value
+
+
+def _drop(value: Awaitable[object]) -> None:
+    """Have nobody warn that something was never awaited."""
+    if inspect.iscoroutine(value):
+        value.close()
 
 
 def _loop_here() -> asyncio.AbstractEventLoop | None:

@@ -19,6 +19,7 @@ hook or an undo that calls back into its patcher is refused, as a check is. Assu
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,7 +29,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 from hotswap import events
 from hotswap.errand import Errand, made
 from hotswap.errors import VetoError
-from hotswap.stopping import check_limit, is_interrupt
+from hotswap.stopping import check_limit
 
 __all__ = ["Hook", "HookName", "Hooks", "Undo", "is_inside_hook"]
 
@@ -111,18 +112,19 @@ class Hooks:
         """Whether there is one of a kind."""
         return bool(self._at(point))
 
-    def before(self, point: HookName, rollout: Any) -> None:
+    def before(self, point: HookName, rollout: Any, cancelled: threading.Event) -> None:
         """Call those that may refuse.
 
         Arguments:
             point: which.
             rollout: what they are about; it keeps their undos.
+            cancelled: gives the one up that runs.
 
         Raises VetoError if one raises, returns False, or takes too long: the others are not called then.
         """
         for hook in self._at(point):
             try:
-                self._call(hook, rollout, rollout.undos)
+                self._call(hook, rollout, rollout.undos, cancelled)
             except Exception as error:
                 raise VetoError(
                     f"the hook {hook.name} ({point}) refused it: {_told(error)}",
@@ -142,9 +144,7 @@ class Hooks:
         for hook in self._at(point):
             try:
                 self._call(hook, rollout, undos)
-            except BaseException as error:
-                if is_interrupt(error):
-                    raise
+            except Exception as error:  # noqa: BLE001 - it is told
                 self._tell(hook, rollout, error, undo=False)
 
     def undo(self, rollout: Any, undos: list[Undo]) -> None:
@@ -154,18 +154,20 @@ class Hooks:
             hook, function = undos.pop()
             try:
                 self._run(hook, function, (), rollout)
-            except BaseException as error:  # noqa: BLE001 - it is told; the others have to run
-                if is_interrupt(error):
-                    interrupt = error
+            except Exception as error:  # noqa: BLE001 - it is told; the others have to run
                 self._tell(hook, rollout, error, undo=True)
+            except BaseException as error:  # noqa: BLE001 - somebody interrupts the caller; the others have to run
+                interrupt = error
         if interrupt is not None:
             raise interrupt
 
     def _at(self, point: HookName) -> list[Hook]:
         return [hook for hook in self._hooks if hook.point == point]
 
-    def _call(self, hook: Hook, rollout: Any, undos: list[Undo] | None) -> None:
-        undo = self._run(hook, hook.function, (rollout,), rollout)
+    def _call(
+        self, hook: Hook, rollout: Any, undos: list[Undo] | None, cancelled: threading.Event | None = None
+    ) -> None:
+        undo = self._run(hook, hook.function, (rollout,), rollout, cancelled)
         if undo is False and hook.point in ("before_stage", "before_commit"):
             raise ValueError("it returned False")
         if undo is not None and not callable(undo):
@@ -173,9 +175,17 @@ class Hooks:
         if undo is not None and undos is not None:
             undos.append(Undo(hook, undo))
 
-    def _run(self, hook: Hook, function: Callable[..., object], arguments: tuple[object, ...], rollout: Any) -> object:
+    def _run(
+        self,
+        hook: Hook,
+        function: Callable[..., object],
+        arguments: tuple[object, ...],
+        rollout: Any,
+        cancelled: threading.Event | None = None,
+    ) -> object:
         name = f"hotswap hook {hook.name}"
-        return made(Errand(name, function, arguments, loop=rollout.loop, inside=self._mark), hook.timeout)
+        errand = Errand(name, function, arguments, loop=rollout.loop, inside=self._mark)
+        return made(errand, hook.timeout, cancelled)
 
     @contextmanager
     def _mark(self) -> Iterator[None]:

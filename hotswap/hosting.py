@@ -87,10 +87,10 @@ class Hosting:
         """Raise BusyError if the caller is code that the rollout in progress runs."""
         self._place.refuse_reentry(what)
 
-    def before(self, point: HookName, rollout: Rollout) -> None:
+    def before(self, point: HookName, rollout: Rollout, cancelled: threading.Event) -> None:
         """Call the hooks that may refuse a rollout. Raises VetoError if one does."""
         if not rollout.silent:
-            self._trials.hooks.before(point, rollout)
+            self._trials.hooks.before(point, rollout, cancelled)
 
     def after(self, point: HookName, rollout: Rollout, undos: list[Undo] | None = None) -> None:
         """Call the hooks that can't."""

@@ -55,7 +55,7 @@ class Host(Auditor, Protocol):
     def refuse_reentry(self, what: str) -> None:
         """Raise BusyError if the caller is code that the rollout in progress runs."""
 
-    def before(self, point: HookName, rollout: Any, /) -> None:
+    def before(self, point: HookName, rollout: Any, cancelled: threading.Event, /) -> None:
         """Call the hooks that may refuse. Raises VetoError if one does."""
 
     def after(self, point: HookName, rollout: Any, undos: list[Undo] | None = None, /) -> None:
@@ -211,7 +211,7 @@ class Journey(Aftermath):
         """Call the hooks that may refuse it. Raises VetoError if one does: the rollout is rejected then."""
         self._judging = cancelled
         try:
-            self._host.before(point, self)
+            self._host.before(point, self, cancelled)
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise self.reject(error) from error.__cause__
         finally:

@@ -283,6 +283,25 @@ class TestSessions:
         assert counts.begun == before
 
 
+class TestTheJudge:
+    @pytest.mark.parametrize("latency", [None, 2.0])
+    def test_sleeps_between_looks(self, make: Callable[..., Service], latency: float | None) -> None:
+        service = make(bake=Bake(LONG, latency=latency))
+        rollout = service.apply(service.patch("1.0"))
+        for seconds in (0, 2, 4, 50):
+            assert rollout.baking.step(clock.now() + seconds) > 0
+
+    def test_comes_late_and_decides_all_the_same(self, make: Callable[..., Service]) -> None:
+        """The process was stopped for longer than the bake."""
+        service = make(bake=Bake(LONG, sessions=1))
+        rollout = service.apply(service.patch("1.0"))
+        service.serve(1)
+        assert rollout.baking.step(clock.now() + 10 * LONG) is None
+        rollout.baking._wake()
+        assert rollout.wait_baked(20)
+        assert rollout.state is State.PERMANENT
+
+
 class TestSlowness:
     def baking(self, service: Service) -> Any:
         """A bake whose looks a test takes; the judge itself sleeps until its end."""

@@ -184,6 +184,40 @@ def aborted(rollout: Any) -> None:
     thread.join()
 
 
+class TestInterruption:
+    @pytest.mark.parametrize("point", ["before_stage", "before_commit", "after_commit"])
+    def test_a_hook_that_wants_to_end_the_program_ends_nothing(self, service: Service, point: Any) -> None:
+        def leave(_: Any) -> None:
+            raise SystemExit(3)
+
+        service.patcher.hook(point, leave, name="leaves")
+        if point == "after_commit":
+            assert service.patcher.apply(service.patch(1)).state is State.LIVE
+        else:
+            with pytest.raises(VetoError, match="it raised SystemExit"):
+                service.patcher.apply(service.patch(1))
+
+    def test_giving_it_up_does_not_wait_for_the_hook(self, service: Service) -> None:
+        entered, free = threading.Event(), threading.Event()
+
+        @service.patcher.hook("before_commit", timeout=600)
+        def waits(_: Any) -> None:
+            entered.set()
+            free.wait(600)
+
+        async def apply() -> None:
+            work = asyncio.ensure_future(service.patcher.apply_async(service.patch(1)))
+            assert await asyncio.to_thread(entered.wait, 20)
+            work.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await work
+
+        asyncio.run(apply())
+        free.set()
+        assert service.patcher.history()[0].state is State.REJECTED
+        assert service.quote() == 0
+
+
 class TestUndo:
     def test_when_a_check_fails(self, service: Service) -> None:
         service.hook()

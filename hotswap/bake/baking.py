@@ -198,7 +198,13 @@ class Baking:
         if self._terms.exceptions is not None and self._exceptions >= self._terms.exceptions:
             count = "an unhandled exception" if self._exceptions == 1 else f"{self._exceptions} unhandled exceptions"
             return f"{count} ran through code of the patch: {self._exception}"
-        return self._too_many_errors() or self._too_slow(now)
+        if against := self._too_many_errors():
+            return against
+        if now < self._next_look:
+            return ""
+        self._next_look = now + self._look
+        self._hold()
+        return self._too_slow(now)
 
     def _too_many_errors(self) -> str:
         if self._terms.error_rate is None:
@@ -216,10 +222,8 @@ class Baking:
         )
 
     def _too_slow(self, now: float) -> str:
-        if self._terms.latency is None or now < self._next_look:
+        if self._terms.latency is None:
             return ""
-        self._next_look = now + self._look
-        self._hold()
         tallies = list(self._new.values())
         begun, ended = sum(one.begun for one in tallies), sum(one.ended for one in tallies)
         self._begun.append((now, begun))
