@@ -44,7 +44,7 @@ class Trials:
         wake: is called when a bake is over.
     """
 
-    def __init__(self, patcher: object, bake: Baked, note: Callable[[Any], None], wake: Callable[[], None]) -> None:
+    def __init__(self, patcher: Any, bake: Baked, note: Callable[[Any], None], wake: Callable[[], None]) -> None:
         self.hooks = Hooks(patcher)
         self.probes: list[Probe] = []
         self._bake = checked_bake(None if bake is ... else bake)
@@ -116,6 +116,7 @@ class Trials:
             raise StateError(
                 f"its bake has failed, and it is just taken back: {baking.reason}",
                 patch=rollout.label,
+                running=self._patcher.versions,
                 advice="mend what the bake has found, and apply it as a newer version",
             )
 

@@ -635,7 +635,7 @@ class TestTheEnd:
         service = make()
         hooks = sys.excepthook, threading.excepthook, sys.unraisablehook, asyncio.BaseEventLoop.call_exception_handler
         gone: list[weakref.ref[Any]] = []
-        for number in range(30):
+        for number in range(10):
             rollout = service.apply(service.patch(f"1.{number}"))
             gone.append(weakref.ref(rollout.baking))
             rollout.confirm()
