@@ -17,6 +17,7 @@ if not __package__:  # `python bench` from elsewhere: the installed hotswap is m
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from bench.arming import arming, warm
+from bench.baking import baking
 from bench.booting import booting
 from bench.calls import calls
 from bench.delivery import delivery, idle
@@ -35,7 +36,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller heaps: under a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
-        "--only", choices=("booting", "calls", "generations", "pauses", "delivery"), help="measure only this"
+        "--only", choices=("baking", "booting", "calls", "generations", "pauses", "delivery"), help="measure only this"
     )
     options = parser.parse_args()
     quick = options.quick
@@ -49,6 +50,8 @@ def main() -> int:
         if options.only in (None, "delivery"):
             found["delivery"], found["reached"] = delivery(folder, repeat=5 if quick else 15)
             found["idle"] = idle(folder, counts=(0, 100, 1_000), seconds=4 if quick else 20)
+        if options.only in (None, "baking"):
+            found["baking"] = baking(folder, repeat=5 if quick else 15)
         if options.only in (None, "booting"):
             found["booting"] = booting(folder, modules=20 if quick else 100, repeat=5 if quick else 15)
         if options.only in (None, "pauses"):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.arming import Arming, Warm
+from bench.baking import Baked
 from bench.booting import Booting
 from bench.delivery import Idle
 from bench.draining import Draining
@@ -27,6 +28,8 @@ def tables(found: Mapping[str, Any]) -> str:
         parts.append(_pauses(found["pauses"]))
     if "delivery" in found:
         parts += [_delivery(found["delivery"]), _reached(found["reached"])]
+    if "baking" in found:
+        parts.append(_baking(found["baking"]))
     if "booting" in found:
         parts.append(_booting(found["booting"]))
     if "idle" in found:
@@ -61,6 +64,21 @@ def _booting(found: Iterable[Booting]) -> str:
         for one in found
     ]
     return f"Start-up time in fresh processes\n\n{_table(head, rows)}"
+
+
+def _baking(found: Iterable[Baked]) -> str:
+    head = ["requests a second", "of them fail", "what speaks against it", "until it is rolled back", "requests failed"]
+    rows = [
+        [
+            f"{one.load:,}",
+            "all" if one.share == 1 else f"one in {one.share}",
+            one.signal,
+            _spread(one.seconds),
+            f"{one.failed.median:.0f} (worst {one.failed.worst:.0f})",
+        ]
+        for one in found
+    ]
+    return f"From the first failing request after a bad commit to the completed rollback\n\n{_table(head, rows)}"
 
 
 def _seconds(value: float) -> str:

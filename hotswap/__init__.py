@@ -11,6 +11,7 @@ back if you say so. The process keeps its PID, its connections and its caches.
 """
 
 from hotswap import checks as checks
+from hotswap.bake import Bake
 from hotswap.errors import (
     BusyError,
     CheckFailedError,
@@ -33,6 +34,7 @@ from hotswap.errors import (
     StoreError,
     TrustError,
     UnsupportedChangeError,
+    VetoError,
     WheelError,
     WrongPackageError,
 )
@@ -50,6 +52,7 @@ from hotswap.trust import Trust
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bake",
     "Boot",
     "BusyError",
     "CallInFlight",
@@ -81,6 +84,7 @@ __all__ = [
     "Trust",
     "TrustError",
     "UnsupportedChangeError",
+    "VetoError",
     "WheelError",
     "WrongPackageError",
     "__version__",

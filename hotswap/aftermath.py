@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from hotswap import events
+from hotswap.bake import Baking, Figures
+from hotswap.moment import Moment
 from hotswap.patch import Patch
 from hotswap.records import State
 from hotswap.session import Session, opened
 from hotswap.swap import CallInFlight, Drain, Leftover, Settled
 
-__all__ = ["Aftermath", "Auditor", "Drained"]
-
-_STEP = 0.02
-"""Seconds between two looks of who waits on an event loop: what drains does so anywhere, and may not call into it."""
+__all__ = ["Aftermath", "Auditor", "Baked", "Drained"]
 
 
 class Auditor(Protocol):
@@ -26,44 +23,19 @@ class Auditor(Protocol):
     def audit(self, rollout: Any, /) -> tuple[Leftover, ...]:
         """Look who refers to what the swap of a rollout has dropped. Raises StateError if it is not live."""
 
+    def settled(self, rollout: Any, /) -> Callable[[], None] | None:
+        """What is to be called, where user code may run, when old calls have ended; None if there is nothing."""
 
-class Drained:
-    """An event: the last call of the generation that went has ended, and calls run at plain speed again.
 
-    It may be waited for in any thread, and on any event loop.
+class Drained(Moment):
+    """The last call of the generation that went has ended, and calls run at plain speed again.
+
+    A wait without a limit takes as long as a loop that never ends, and that the patch has changed.
     """
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
 
-    def is_set(self) -> bool:
-        """Whether it has happened."""
-        return self._event.is_set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for it, and return whether it has happened.
-
-        Arguments:
-            timeout: seconds; None waits for ever, which a loop takes that never ends, and that the patch has changed.
-        """
-        return self._event.wait(timeout)
-
-    async def wait_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as `wait` has it
-        """Do the same without blocking the event loop."""
-        until = None if timeout is None else time.monotonic() + timeout
-        while not self._event.is_set():
-            if until is not None and time.monotonic() >= until:
-                return False
-            await asyncio.sleep(_STEP)
-        return True
-
-    def set(self) -> None:
-        """Note that it has happened."""
-        self._event.set()
-
-    def clear(self) -> None:
-        """Note that calls are in flight again."""
-        self._event.clear()
+class Baked(Moment):
+    """No bake of the rollout goes on: its verdict is carried out, somebody has ended it, or it has none."""
 
 
 class Aftermath:
@@ -83,6 +55,11 @@ class Aftermath:
         """Seconds that calls in flight have to finish before unchanged old code calls the new; with None, for ever."""
         self.drained = Drained()
         """Says whether the last call of the generation that went has ended, and waits for that."""
+        self.baked = Baked()
+        """Says whether no bake goes on, and waits for that."""
+        self.baked.set()
+        self.baking: Baking | None = None
+        """The bake that goes on, or went on last."""
         self._settled = threading.Event()
         self._drain: Drain | None = None
 
@@ -108,6 +85,21 @@ class Aftermath:
         keeper = None if self._drain is None else self._drain.keeper
         return () if keeper is None else tuple(sorted(opened(keeper), key=lambda session: session.began))
 
+    @property
+    def bake(self) -> Figures | None:
+        """The figures of its bake, of this moment or of its end; None if it had none. `str()` is for reading."""
+        return None if self.baking is None else self.baking.figures()
+
+    def wait_baked(self, timeout: float | None = None) -> bool:
+        """Wait until the bake is over, and its verdict carried out; `baked.wait_async` does so on an event loop.
+
+        Arguments:
+            timeout: seconds; None waits for ever.
+
+        Returns whether it is over; it is at once where there is none. `state` says what has become of the rollout then.
+        """
+        return self.baked.wait(timeout)
+
     def wait_settled(self, timeout: float | None = None) -> bool:
         """Wait until the last call of the generation that went has ended, and what it left behind is led to new code.
 
@@ -127,6 +119,9 @@ class Aftermath:
         """Note what was led to new code, or why that failed, and tell it where user code may run."""
         self.settled = settled
         self._settled.set()
+        hooks = self._auditor.settled(self)
+        if hooks is not None:
+            aside(hooks)
         if settled.led or settled.left or failure:
             facts: dict[str, object] = {
                 "rollout": self.id,

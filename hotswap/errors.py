@@ -34,6 +34,7 @@ __all__ = [
     "StoreError",
     "TrustError",
     "UnsupportedChangeError",
+    "VetoError",
     "WheelError",
     "WrongPackageError",
 ]
@@ -202,6 +203,17 @@ class CheckFailedError(HotswapError):
         self.report = report
 
 
+class VetoError(HotswapError):
+    """A hook (`before_stage`, `before_commit`) refused the patch; what it raised is chained. Nothing live was touched.
+
+    `hook` is its name. What earlier hooks did for this rollout was taken back by their undos.
+    """
+
+    def __init__(self, reason: str, *, patch: str | None = None, advice: str | None = None, hook: str = "") -> None:
+        super().__init__(reason, patch=patch, advice=advice)
+        self.hook = hook
+
+
 class CommitError(HotswapError):
     """The swap could not be made; what had been written was taken back, the old version is live."""
 
@@ -244,7 +256,10 @@ class QuarantinedError(HotswapError):
 
 
 class BusyError(HotswapError):
-    """Another rollout is in progress, or a check called back into its own patcher. Nothing was done."""
+    """Another rollout is in progress, or bakes; or a check or a hook called back into its own patcher.
+
+    Nothing was done.
+    """
 
 
 class NothingToRollBackError(HotswapError):

@@ -44,12 +44,8 @@ class Resumed(Rollout):
         self._home = host
         self.state = State.PERMANENT
 
-    def rollback(self, reason: str = "", *, by: str = "") -> None:
-        """Have the version before it go live; arguments and errors as those of every rollout.
-
-        Raises NothingToRollBackError, too, if the version before it is not kept.
-        """
-        self._host.refuse_reentry("roll back")
+    def _roll_back(self, reason: str, by: str) -> None:
+        """Have the version before it go live. Raises NothingToRollBackError, too, if that is not kept."""
         if self.state is not State.PERMANENT:
             raise self._wrong("rolled back", "look at what is live")
         self.actor = by

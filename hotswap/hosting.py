@@ -23,16 +23,18 @@ from hotswap.effects import checked_kinds
 from hotswap.errors import DowngradeError, HotswapError, ManifestError, StateError
 from hotswap.generation import Candidate, Limit
 from hotswap.homecoming import Back, Resumed
+from hotswap.hooks import HookName, Undo
 from hotswap.judging import Judging
 from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
-from hotswap.session import Mark
+from hotswap.session import Mark, now
 from hotswap.settlement import catch_up
 from hotswap.shield import outlast, shielded
 from hotswap.succession import Succession
 from hotswap.swap import Left, Leftover, Recalled, Swap, Undone
+from hotswap.trials import Trials
 from hotswap.trust import Memory
 
 __all__ = ["Hosting"]
@@ -55,6 +57,17 @@ class Hosting(Judging):
     _allow_effects: frozenset[str]
     _handover: float | None
     _resumed: Resumed | None
+    _trials: Trials
+
+    def _resume(self) -> Resumed | None:
+        entry = self._books.resumed
+        patch = None if entry is None else self._books.patch_of(entry)
+        if entry is None or patch is None:
+            return None
+        rollout = Resumed(self, patch, patch.version or Version("0"))
+        rollout.id = entry.id
+        self._books.resume(rollout)
+        return rollout
 
     @property
     def versions(self) -> dict[str, Version]:
@@ -69,6 +82,33 @@ class Hosting(Judging):
         """Raise BusyError if the caller is code that the rollout in progress runs."""
         self._place.refuse_reentry(what)
 
+    def before(self, point: HookName, rollout: Rollout, cancelled: threading.Event) -> None:
+        """Call the hooks that may refuse a rollout. Raises VetoError if one does."""
+        if not rollout.silent:
+            self._trials.hooks.before(point, rollout, cancelled)
+
+    def after(self, point: HookName, rollout: Rollout, undos: list[Undo] | None = None) -> None:
+        """Call the hooks that can't."""
+        if not rollout.silent:
+            self._trials.hooks.after(point, rollout, undos)
+
+    def take_back(self, rollout: Rollout, undos: list[Undo]) -> None:
+        """Call undos of hooks, the last one first."""
+        self._trials.hooks.undo(rollout, undos)
+
+    def settled(self, rollout: Rollout) -> Callable[[], None] | None:
+        """What calls the hooks that wait for the end of old calls; None if there are none."""
+        there = self._trials.hooks.has("settled") and not rollout.silent
+        return partial(self.after, "settled", rollout) if there else None
+
+    def refuse_while_baking(self, rollout: Rollout) -> None:
+        """Raise BusyError if another rollout bakes."""
+        self._place.refuse_while_baking(rollout.label)
+
+    def begin_bake(self, rollout: Rollout) -> None:
+        """Begin the bake of a rollout that has just gone live, if it is to have one."""
+        self._trials.begin(rollout)
+
     def leave(self, rollout: Rollout | None) -> None:
         """Free the place of the rollout in progress, if it is this one."""
         self._place.leave(rollout)
@@ -81,10 +121,13 @@ class Hosting(Judging):
             return self._succession.audit(rollout)
 
     def tell(self, rollout: Rollout) -> None:
-        """Tell those who follow that a rollout was taken back; not under a lock, since they write files and logs."""
+        """Tell those who follow that a rollout was confirmed, or taken back.
+
+        Not to be called under a lock, since they write files and logs.
+        """
         record = rollout.record
         for follower in list(self._followers):
-            consequence = "a watched directory may not say that it was rolled back"
+            consequence = f"a watched directory may not say that it was {str(rollout.state).replace('_', ' ')}"
             rollout.plan.warnings += outlast({consequence: partial(follower, record)})
         self._books.tell()
         catch_up()
@@ -118,10 +161,13 @@ class Hosting(Judging):
         """Make a live rollout permanent, as soon as that is durable."""
         with self._change:
             if rollout.state is State.LIVE:
+                self._trials.refuse_to_confirm(rollout)
                 self._books.confirm(rollout)
             self.move(rollout, (State.LIVE,), State.PERMANENT)
+            self._trials.confirmed(rollout)
+            self._history[rollout.id] = rollout.record  # with the end of its bake
             self._books.tidy()
-        self._books.tell()
+        self.tell(rollout)
 
     def note(self, rollout: Rollout) -> None:
         """Write the record of a rollout into the history; free its place if its journey ended before it was live."""
@@ -139,6 +185,7 @@ class Hosting(Judging):
             if rollout.state not in (State.VERIFIED, State.ARMED):
                 raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self.versions)
             self._books.intend(rollout)
+            first = now().number + 1
             superseded = self._succession.advance(rollout)
             given = {root: rollout.patch.version_of(root) for root in roots(rollout.patch, self.versions)}
             known = {root: version for root, version in given.items() if version is not None}
@@ -146,6 +193,7 @@ class Hosting(Judging):
             if (signed := rollout.patch.metadata.get("signed")) is not None:  # set by the gate alone, as its key is
                 self._memory.date((*rollout.patch.sources, *rollout.patch.extensions), int(signed))
             self._resumed = None
+            self._trials.turned(rollout, first)
             self.move(rollout, (State.VERIFIED, State.ARMED), State.LIVE)
             if superseded is None or superseded.state is not State.LIVE:
                 return None
@@ -206,6 +254,7 @@ class Hosting(Judging):
         except BaseException:
             self.leave(None)
             raise
+        rollout.consult("before_stage", terms.cancelled)
         self.load(rollout, terms)
         self.move(rollout, (State.STAGED,), State.VERIFIED)
 
@@ -259,6 +308,8 @@ class Hosting(Judging):
                     self._books.note(rollout)
                     raise
                 self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
+                self._trials.returned(rollout, now().number)
+                self._history[rollout.id] = rollout.record  # with the end of its bake
         finally:
             left = recalled.candidate
             discard = {"what was imported anew for it is left": left.discard} if left is not None else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import uuid
@@ -14,8 +15,10 @@ from packaging.version import Version
 
 from hotswap import events
 from hotswap.aftermath import Aftermath, Auditor
+from hotswap.bake import Bake
 from hotswap.errors import HotswapError, StateError
 from hotswap.generation import Candidate, Limit
+from hotswap.hooks import HookName, Undo
 from hotswap.patch import Patch
 from hotswap.records import BEFORE_LIVE, Record, State
 from hotswap.session import Mark, end_route
@@ -55,6 +58,21 @@ class Host(Auditor, Protocol):
 
     def changing(self) -> AbstractContextManager[Any]:
         """A block in which nobody makes a swap, nor changes the state of a rollout."""
+
+    def before(self, point: HookName, rollout: Any, cancelled: threading.Event, /) -> None:
+        """Call the hooks that may refuse. Raises VetoError if one does."""
+
+    def after(self, point: HookName, rollout: Any, undos: list[Undo] | None = None, /) -> None:
+        """Call the hooks that can't."""
+
+    def take_back(self, rollout: Any, undos: list[Undo], /) -> None:
+        """Call undos of hooks, the last one first."""
+
+    def refuse_while_baking(self, rollout: Any, /) -> None:
+        """Raise BusyError if another rollout bakes."""
+
+    def begin_bake(self, rollout: Any, /) -> None:
+        """Begin the bake of a rollout that has just gone live, if it is to have one."""
 
     def arm(self, rollout: Any, /) -> Mark:
         """Make the candidate reachable; return what stands for it in the sessions that are on it."""
@@ -110,6 +128,9 @@ class Journey(Aftermath):
         pause: seconds that the other threads waited for the last swap of this rollout, or None.
         reason: why it was rejected or rolled back, or "".
         by, why: who made it, and what for.
+        limits: what its bake goes by; None: it has none.
+        loop: the event loop on which asynchronous hooks and probes run, if it is known.
+        undos: what takes back what hooks have done for it.
         actor: who did the last thing with it, if it was somebody else.
         given: the digest of the patch as it was given; its own is another if it got a name or a version here.
     """
@@ -137,6 +158,9 @@ class Journey(Aftermath):
         self._has_migrated = False
         self.allow_effects: frozenset[str] = frozenset()
         self.older = "never"
+        self.limits: Bake | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.undos: list[Undo] = []
         self.given = patch.digest
         self._on_candidate: Mark | None = None
         """What stands for the candidate in the sessions that are on it, while it is armed."""
@@ -146,6 +170,7 @@ class Journey(Aftermath):
         self._judging: threading.Event | None = None
         """Set while checks or migrations run: it stops them."""
         self._committing = threading.Lock()
+        self._returning = threading.Lock()
         self._not_ended = [None]
         self._began = time.perf_counter()
 
@@ -169,7 +194,7 @@ class Journey(Aftermath):
         """The facts of this moment."""
         patch = self.patch
         facts = (self.id, patch.name, patch.version, patch.digest, self.state, self.reason, self.started, self.changed)
-        return Record(*facts, self.report, self.pause, patch.note, self.by, self.why)
+        return Record(*facts, self.report, self.pause, patch.note, self.by, self.why, bake=self.bake)
 
     def _migrate(self, cancelled: threading.Event) -> None:
         if self._has_migrated:  # when it was armed
@@ -185,6 +210,19 @@ class Journey(Aftermath):
         if self._is(State.REJECTED):  # aborted meanwhile by another thread, which leaves the end to this one
             self._end()
             raise self._wrong("committed", f"it was given up while its migrations ran: {self.reason}")
+
+    def consult(self, point: HookName, cancelled: threading.Event) -> None:
+        """Call the hooks that may refuse it. Raises VetoError if one does: the rollout is rejected then."""
+        self._judging = cancelled
+        try:
+            self._host.before(point, self, cancelled)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
+            raise self.reject(error) from error.__cause__
+        finally:
+            self._judging = None
+        if self._is(State.REJECTED):  # aborted meanwhile by another thread, which leaves the end to this one
+            self._end()
+            raise self._wrong("taken any further", f"it was given up while its hooks ran: {self.reason}")
 
     def reject(self, error: BaseException) -> BaseException:
         """Note that the rollout failed, unless it was aborted before; return the error with what is running now."""
@@ -213,6 +251,7 @@ class Journey(Aftermath):
             _, interrupt = shielded(lambda: None if candidate is None else candidate.discard(afterwards))
             self._host.note(self)
             self._emit("rollout.rejected", level="warning")
+            self._host.take_back(self, self.undos)
         finally:
             self._host.leave(self)
         if interrupt is not None:

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from hotswap.admission import checked_packages
+from hotswap.bake import Bake, Baked
 from hotswap.bookkeeping import Books, whoever
 from hotswap.effects import checked_kinds
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError
 from hotswap.footing import Footing
-from hotswap.homecoming import Resumed
 from hotswap.hosting import Hosting
 from hotswap.patch import Patch
 from hotswap.place import Older, Place, Seconds, Terms
@@ -37,6 +37,7 @@ from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
 from hotswap.store import Refusal, Store
 from hotswap.succession import Succession
+from hotswap.trials import Registering, Trials
 from hotswap.trust import Memory, Trust, checked_trust
 from hotswap.verification import Check
 
@@ -51,7 +52,7 @@ _STAGINGS = 3
 """How often `apply` stages a patch whose modules the service imports meanwhile."""
 
 
-class Patcher(Hosting):
+class Patcher(Registering, Hosting):
     """Patches the packages of a running service. Lives as long as the service.
 
     Arguments:
@@ -69,6 +70,8 @@ class Patcher(Hosting):
             calls new code where the patch did not change its own; 0 hands over at once, None never.
         trust: the policy for what comes from watched directories, unless `watch` gets another; None: all of it is
             applied. What is given to `apply` is as trusted as the code that does so.
+        bake: seconds that a rollout is on trial until it is permanent by itself, or a `Bake`; None: until somebody
+            confirms it.
 
     Raises ValueError for names that are no top-level packages, TypeError or ValueError for what is no time limit or no
     kind of effect, WrongPackageError for packages that do not exist.
@@ -85,6 +88,7 @@ class Patcher(Hosting):
         allow_effects: Iterable[str] = (),
         handover: float | None = 10.0,
         trust: Trust | None = None,
+        bake: float | Bake | None = None,
     ) -> None:
         names = checked_packages(packages)
         if load_timeout is not None:
@@ -100,23 +104,14 @@ class Patcher(Hosting):
         self._change = threading.RLock()
         self._books = Books(Store(store) if isinstance(store, (str, PathLike)) else store, names)
         self._succession = Succession(names, Settlement(self._change, closures=closures))
-        self._place = Place(self, self.running)
+        self._trials = Trials(self, bake, self.note, lambda: self._place.wake())
+        self._place = Place(self, self.running, self._trials.baking)
         self._followers: list[Callable[[Record], None]] = []
         self._trust = checked_trust(trust)
         self._memory = Memory(None if trust is None else trust.seen, self._stands, self._books.lived, self._books.dated)
         self._resumed = self._resume()
         self._footing = Footing(self, self._books, self._resumed)
         self._books.distrust(frozenset() if self._trust is None else self._trust.revoked)
-
-    def _resume(self) -> Resumed | None:
-        entry = self._books.resumed
-        patch = None if entry is None else self._books.patch_of(entry)
-        if entry is None or patch is None:
-            return None
-        rollout = Resumed(self, patch, patch.version or Version("0"))
-        rollout.id = entry.id
-        self._books.resume(rollout)
-        return rollout
 
     def __repr__(self) -> str:
         return f"<Patcher of {', '.join(f'{name} {version}' for name, version in self.versions.items())}>"
@@ -152,6 +147,7 @@ class Patcher(Hosting):
         undo: bool = False,
         by: str = "",
         why: str = "",
+        bake: Baked = ...,
     ) -> Rollout:
         """Load a patch side by side with what is live, and plan the swap. Live code is not touched.
 
@@ -163,11 +159,12 @@ class Patcher(Hosting):
             undo: the patch was live here before, and may be older than what is live.
             by: who has it rolled out, for the history; without it, the account, host and process.
             why: what for, for the history.
+            bake: as that of the patcher, for this rollout.
 
-        Raises BusyError if another rollout is in progress, and a HotswapError that says what is wrong with the patch;
-        the process is as it was then.
+        Raises BusyError if another rollout is in progress, VetoError if a hook refuses it, and a HotswapError that says
+        what is wrong with the patch; the process is as it was then.
         """
-        return self._stage(patch, Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why))
+        return self._stage(patch, Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why, bake=bake))
 
     def _stage(self, patch: Patch, terms: Terms) -> Rollout:
         if not isinstance(patch, Patch):
@@ -179,10 +176,12 @@ class Patcher(Hosting):
                 rollout.handover = self._handover if isinstance(terms.handover, EllipsisType) else terms.handover
                 rollout.allow_effects, rollout.older = terms.allow_effects, terms.older
                 rollout.by, rollout.why = terms.by or whoever(), terms.why
+                rollout.limits, rollout.loop = self._trials.terms(terms.bake), terms.loop
                 self._place.rollout = rollout
         except BaseException:
             self.leave(None)
             raise
+        rollout.consult("before_stage", terms.cancelled)
         self.load(rollout, terms)
         return rollout
 
@@ -196,13 +195,17 @@ class Patcher(Hosting):
         undo: bool = False,
         by: str = "",
         why: str = "",
+        bake: Baked = ...,
     ) -> Rollout:
         """Stage, verify and commit a patch.
 
         Arguments and errors are those of `stage`, `Rollout.verify` and `Rollout.commit`. If anything fails, the
         rollout is rejected and the process is as it was.
         """
-        return self._walk(patch, Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why), None)
+        older = _older(undo)
+        return self._walk(
+            patch, Terms.of(wait, allow_effects, handover, older, by=by, why=why, bake=bake, through=True)
+        )
 
     async def apply_async(
         self,
@@ -214,18 +217,20 @@ class Patcher(Hosting):
         undo: bool = False,
         by: str = "",
         why: str = "",
+        bake: Baked = ...,
     ) -> Rollout:
         """Do what `apply` does in a thread, so that the event loop goes on; asynchronous checks run on the loop.
 
         If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
         if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
-        terms = Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why)
-        loop = asyncio.get_running_loop()
+        loop, older = asyncio.get_running_loop(), _older(undo)
+        told = {"by": by, "why": why}
+        terms = Terms.of(wait, allow_effects, handover, older, **told, bake=bake, through=True, loop=loop)
         # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
         executor = ThreadPoolExecutor(1, thread_name_prefix="hotswap-apply")
         run = contextvars.copy_context().run
-        work = asyncio.ensure_future(loop.run_in_executor(executor, run, self._walk, patch, terms, loop))
+        work = asyncio.ensure_future(loop.run_in_executor(executor, run, self._walk, patch, terms))
         executor.shutdown(wait=False)
         try:
             return await asyncio.shield(work)
@@ -239,20 +244,20 @@ class Patcher(Hosting):
                 work.exception()  # seen: the caller gets the cancellation, the history has the reason
             raise
 
-    def _walk(self, patch: Patch, terms: Terms, loop: asyncio.AbstractEventLoop | None) -> Rollout:
+    def _walk(self, patch: Patch, terms: Terms) -> Rollout:
         for left in reversed(range(_STAGINGS)):
             try:
-                return self._walk_once(patch, terms, loop)
+                return self._walk_once(patch, terms)
             except OutdatedError:
                 if not left:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _walk_once(self, patch: Patch, terms: Terms, loop: asyncio.AbstractEventLoop | None) -> Rollout:
+    def _walk_once(self, patch: Patch, terms: Terms) -> Rollout:
         rollout, cancelled = self._stage(patch, terms), terms.cancelled
         try:
             if not cancelled.is_set():
-                rollout.judge(loop, cancelled)
+                rollout.judge(terms.loop, cancelled)
             if cancelled.is_set():
                 rollout.abort(reason="the caller was cancelled")
                 return rollout
@@ -336,7 +341,7 @@ class Patcher(Hosting):
             return lying
         key = patch.metadata.get("key")  # set by the gate alone, once the signature was verified
         by = "" if key is None else f"key {key}, through {whoever()}"
-        return self._walk(patch, Terms.of(0.0, (), ..., older, by=by, why=f"dropped into {directory}"), None)
+        return self._walk(patch, Terms.of(0.0, (), ..., older, by=by, why=f"dropped into {directory}", through=True))
 
     def _refused(self, directory: str, outcomes: Iterable[Outcome]) -> None:
         """Note what came to no rollout of what was dropped."""

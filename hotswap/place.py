@@ -6,6 +6,7 @@ waiting for itself. Assumes: nothing; every entry may be called from any thread.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,8 +15,10 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from weakref import WeakSet
 
+from hotswap.bake import Baked, checked_bake
 from hotswap.effects import checked_kinds
 from hotswap.errors import BusyError, StateError
+from hotswap.hooks import is_inside_hook
 from hotswap.records import BEFORE_LIVE
 from hotswap.stopping import check_wait
 from hotswap.verification import Visit, is_inside_check
@@ -41,6 +44,9 @@ class Terms(NamedTuple):
         handover: seconds that calls in flight have to finish; None: for ever; `...`: as the patcher has it.
         older: whether the patch may be older than what is live: never, where it was live here before, or always.
         by, why: who has it rolled out, and what for.
+        bake: how the rollout is to bake; `...`: as the patcher has it.
+        through: whether it is to go live at once, which it can't while another one bakes.
+        loop: the event loop of the caller.
     """
 
     wait: float | None
@@ -50,6 +56,9 @@ class Terms(NamedTuple):
     older: Older = "never"
     by: str = ""
     why: str = ""
+    bake: Baked = ...
+    through: bool = False
+    loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def of(
@@ -61,15 +70,21 @@ class Terms(NamedTuple):
         *,
         by: str = "",
         why: str = "",
+        bake: Baked = ...,
+        through: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> Terms:
         """Return terms that nobody has cancelled.
 
-        Raises TypeError or ValueError for what is no time, or no kind of effect.
+        Raises TypeError or ValueError for what is no time, no kind of effect, or no bake.
         """
         check_wait(wait)
         if handover is not ...:
             check_wait(handover, "handover")
-        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover, older, by, why)
+        if bake is not ...:
+            bake = checked_bake(bake)
+        kinds = checked_kinds(allow_effects)
+        return cls(wait, threading.Event(), kinds, handover, older, by, why, bake, through, loop)
 
 
 class Place:
@@ -78,12 +93,15 @@ class Place:
     Arguments:
         token: with which checks are run that must not call back.
         running: tells what is live, for errors.
+        baking: tells which rollout bakes; None: none does.
     """
 
-    def __init__(self, token: object, running: Callable[[], Mapping[str, Version]]) -> None:
+    def __init__(
+        self, token: object, running: Callable[[], Mapping[str, Version]], baking: Callable[[], Rollout | None]
+    ) -> None:
         self.rollout: Rollout | None = None
         self._token = token
-        self._running = running
+        self._running, self._baking = running, baking
         self._free = threading.Condition()
         self._taken = False
         self._owner = threading.current_thread()
@@ -111,10 +129,12 @@ class Place:
             self._queue.append(ticket)
             try:
                 free = self._free.wait_for(
-                    lambda: self._is_next(ticket) or terms.cancelled.is_set(), timeout=terms.wait
+                    lambda: self._is_next(ticket, terms) or terms.cancelled.is_set(), timeout=terms.wait
                 )
                 if terms.cancelled.is_set():
                     raise BusyError("the caller was cancelled while it waited", patch=label, running=self._running())
+                if not free and not self._taken:
+                    self.refuse_while_baking(label)
                 if not free:
                     other = self.rollout
                     what = f"{other.label} is {other.state}" if other else "another one is being staged"
@@ -129,8 +149,19 @@ class Place:
                 self._queue.remove(ticket)
                 self._free.notify_all()
 
-    def _is_next(self, ticket: object) -> bool:
-        return not self._taken and self._queue[0] is ticket
+    def _is_next(self, ticket: object, terms: Terms) -> bool:
+        return not self._taken and self._queue[0] is ticket and not (terms.through and self._baking() is not None)
+
+    def refuse_while_baking(self, label: str) -> None:
+        """Raise BusyError if a rollout bakes: nothing else goes live, until it is known what becomes of it."""
+        other = self._baking()
+        if other is not None and other.bake is not None:
+            raise BusyError(
+                f"one rollout at a time: {other.label} bakes for another {other.bake.remaining:.0f} s",
+                patch=label,
+                running=self._running(),
+                advice="wait for it (wait=...), or decide: patcher.current.confirm(), or patcher.rollback()",
+            )
 
     def _abandoned(self) -> bool:
         """Whether an interrupt kept the one who has the place from leaving it.
@@ -186,6 +217,13 @@ class Place:
                 f"a module can't {what} while it is imported by a rollout, or migrates its state",
                 patch=label,
                 running=self._running(),
+            )
+        if is_inside_hook(self._token):
+            raise BusyError(
+                f"a hook can't {what} through the patcher that runs it",
+                patch=label,
+                running=self._running(),
+                advice="a hook is part of a rollout; act after it",
             )
         if is_inside_check(self._token):
             raise BusyError(

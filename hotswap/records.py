@@ -8,6 +8,7 @@ from datetime import datetime
 
 from packaging.version import Version
 
+from hotswap.bake import Figures
 from hotswap.verification import Report
 
 __all__ = ["BEFORE_LIVE", "Record", "State"]
@@ -39,6 +40,7 @@ class Record:
     in UTC, `finished` being when the state was reached. `pause` is how long, in seconds, the other threads waited for
     the swap (of a rolled back rollout: for the way back), or None if nothing was swapped. `note` is what the patch's
     manifest says for the history; `by` and `why` say who made it, and what for.
+    `bake` has the figures of its bake, if it had one in this process; `reason` says them in words, in a store too.
     With a store, a drop that was refused before it came to a rollout has a record too, with its name and without an id.
     """
 
@@ -55,3 +57,4 @@ class Record:
     note: str = ""
     by: str = ""
     why: str = ""
+    bake: Figures | None = None

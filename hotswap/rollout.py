@@ -13,8 +13,10 @@
                  disarm()                verified
                  abort()                 rejected
     live         confirm()               permanent
-                 a later commit          permanent
+                 its bake passes         permanent
+                 a later commit          permanent        (refused while it bakes)
                  rollback()              rolled_back
+                 its bake fails          rolled_back
     permanent    rollback()              rolled_back      (only the newest, while its previous generation is kept)
     rejected     -                       the end
     rolled_back  commit()                live             (only one that is warm: its candidate is kept)
@@ -35,6 +37,7 @@ from hotswap import events
 from hotswap.armed import Armed
 from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Limit
+from hotswap.hooks import Undo
 from hotswap.journey import Host
 from hotswap.records import BEFORE_LIVE, Record, State
 from hotswap.shield import shielded
@@ -102,7 +105,7 @@ class Rollout(Armed):
         """Do what `verify` does, unless it is cancelled: then the running check is stopped, and the state stays."""
         if self.state is not State.STAGED:
             raise self._wrong("verified", "it has to be staged")
-        self._judging = cancelled
+        self._judging, self.loop = cancelled, loop or self.loop
         try:
             report = run_checks(
                 self._host.checks(self.patch),
@@ -152,16 +155,17 @@ class Rollout(Armed):
         One that was armed before, and taken back since, goes live again as it was, as long as its candidate is kept:
         nothing is loaded, and no check is run.
 
-        Raises StateError if the rollout is neither verified nor armed (nothing was done), MigrationError if a migration
-        fails, UnsupportedChangeError or CommitError if the swap can't be made: the rollout is rejected then, and the
-        old version is live. One that was taken back stays as it is if its candidate is not kept or what is live has
-        changed since (StateError), a module of the patch was imported since (OutdatedError), or another rollout is in
-        progress (BusyError).
+        Raises BusyError if another rollout bakes, StateError if the rollout is neither verified nor armed (nothing
+        was done), VetoError if a hook refuses it, MigrationError if a migration fails, UnsupportedChangeError or
+        CommitError if the swap can't be made: the rollout is rejected then, and the old version is live. One that was
+        taken back stays as it is if its candidate is not kept or what is live has changed since (StateError), a
+        module of the patch was imported since (OutdatedError), or another rollout is in progress (BusyError).
         """
         self.take_live(threading.Event())
 
     def take_live(self, cancelled: threading.Event) -> None:
         """Do what `commit` does; a migration is given up if it is cancelled."""
+        self._host.refuse_while_baking(self)
         if self.state is State.ROLLED_BACK:
             self._warm_up()
         if self.state not in (State.VERIFIED, State.ARMED):
@@ -170,6 +174,7 @@ class Rollout(Armed):
             raise self._wrong("committed twice", "another thread is at it")
         try:
             self._migrate(cancelled)
+            self.consult("before_commit", cancelled)
             self._commit()
         finally:
             self._committing.release()
@@ -182,6 +187,10 @@ class Rollout(Armed):
             self._emit("rollout.live", pause=self.pause)
             if superseded is not None:
                 superseded._emit("rollout.permanent")
+            self._host.begin_bake(self)
+            self._host.after("after_commit", self, self.undos)
+            if self._is(State.ROLLED_BACK):  # meanwhile, by another thread: that did not know of these undos
+                self._host.take_back(self, self.undos)
         finally:
             if self.state not in BEFORE_LIVE:
                 self._host.leave(self)
@@ -205,7 +214,8 @@ class Rollout(Armed):
     def confirm(self) -> None:
         """End the trial: the rollout is permanent. A store has it come up after a restart from now on.
 
-        Raises StateError if it is not live, and StoreError if that can't be made to last: it stays on trial then.
+        Raises StateError if it is not live, or its bake is just taking it back, and StoreError if that can't be made
+        to last: it stays on trial then.
         """
         self._host.confirm(self)
         self._emit("rollout.permanent")
@@ -224,6 +234,25 @@ class Rollout(Armed):
         CommitError if the way back could not be made: the rollout stays live then.
         """
         self._host.refuse_reentry("roll back")
+        if not self._returning.acquire(blocking=False):
+            raise self._wrong("rolled back twice", "another thread is at it")
+        undos: list[Undo] = []
+        was_live = self.state in (State.LIVE, State.PERMANENT)
+        try:
+            if was_live:
+                self._host.after("before_rollback", self, undos)
+            self._roll_back(reason, by)
+        finally:
+            try:
+                if was_live and self._is(State.ROLLED_BACK):
+                    self._host.take_back(self, self.undos)
+                    self._host.after("after_rollback", self)
+                else:
+                    self._host.take_back(self, undos)
+            finally:
+                self._returning.release()
+
+    def _roll_back(self, reason: str, by: str) -> None:
         told = reason or "rolled back on request"
         self.actor = by
         try:

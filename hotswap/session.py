@@ -9,6 +9,9 @@ begins. The keeper of a period lives until the last session that began in it, or
 to it tells.
 Opening and closing a session takes no lock, and may be done on any thread and in any task.
 
+While somebody wants to know (`hotswap.tally`), the sessions of each period are counted, with how long they took and
+whether they failed; those that began within another, or on an armed candidate, are not.
+
 Assumes: setting a variable of a context, and reading an entry of a dict, are one step, with the GIL and without.
 """
 
@@ -25,6 +28,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, cast
+
+from hotswap import tally
 
 __all__ = [
     "Keeper",
@@ -49,13 +54,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Keeper:
     """Lives as long as its period is present, or a session is open that began in it or before it."""
 
-    __slots__ = ("__weakref__", "later")
+    __slots__ = ("__weakref__", "counts", "later")
 
     later: Keeper | None
     """That of the next period: whoever is older than the one period is older than the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: tally.Counts) -> None:
         self.later = None
+        self.counts = counts
+        """What is counted of the sessions that began in it."""
 
 
 class Mark:
@@ -77,7 +84,7 @@ class Period(NamedTuple):
 
 
 _PRESENT = "period"
-_present: dict[str, Period] = {_PRESENT: Period(0, Keeper())}
+_present: dict[str, Period] = {_PRESENT: Period(0, Keeper(tally.Counts(0)))}
 _turning = threading.Lock()
 
 
@@ -106,7 +113,8 @@ def turning() -> Iterator[Turn]:
     """Prepare the end of the period, in a block in which nobody else can end it."""
     with _turning:
         old = now()
-        new = Period(old.number + 1, Keeper())
+        number = old.number + 1
+        new = Period(number, Keeper(tally.Counts(number, old.keeper.counts)))
         old.keeper.later = new.keeper
         put: Callable[..., Any] = operator.setitem
         yield Turn(old, new, [(put, _present, _PRESENT, new)], [(put, _present, _PRESENT, old)])
@@ -123,7 +131,18 @@ class Session:
     has no session any more when the block has ended. It begins once: a second time raises RuntimeError.
     """
 
-    __slots__ = ("__weakref__", "_keeper", "_token", "about", "began", "number", "previews", "thread")
+    __slots__ = (
+        "__weakref__",
+        "_keeper",
+        "_since",
+        "_token",
+        "about",
+        "began",
+        "failed",
+        "number",
+        "previews",
+        "thread",
+    )
 
     def __init__(self, about: object = None, previews: tuple[Mark, ...] = ()) -> None:
         self.about = about
@@ -138,6 +157,9 @@ class Session:
         """When it began, in seconds since the epoch."""
         self.thread = 0
         """The identity of the thread in which it began."""
+        self.failed = False
+        """Whether the unit of work failed, as `fail` says."""
+        self._since = 0.0
 
     def __enter__(self) -> Session:
         self._begin()
@@ -154,6 +176,9 @@ class Session:
             for candidate, chosen in list(_routes.items()) if _routes else ():
                 if chosen(self.about):
                     self.previews = (*self.previews, candidate)
+            if tally.wanted and not self.previews:
+                self._keeper.counts.begun += 1
+                self._since = time.monotonic()
         else:
             self.number, self._keeper, self.previews = number, keeper, (*around.previews, *self.previews)
         self.began, self.thread = time.time(), threading.get_ident()
@@ -161,6 +186,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if kind is not None and issubclass(kind, Exception):  # others are no errors of the work: it was cancelled, say
+            self.failed = True
         self.end()
         # What it leads to is let go of, too: the context, and the session around.
         token, self._token = self._token, None
@@ -193,8 +220,17 @@ class Session:
         _current.set(made)
         return made
 
+    def fail(self) -> None:
+        """Note that the unit of work failed, although no exception leaves its block; a bake counts it as an error."""
+        self.failed = True
+
     def end(self) -> None:
         """End it, in whatever contexts it holds."""
+        keeper, since = self._keeper, self._since
+        if since and keeper is not None:
+            self._since = 0.0
+            at = time.monotonic()
+            keeper.counts.add(at - since, failed=self.failed, at=at)
         self.number = self._keeper = None
         self.previews = ()
 
@@ -204,6 +240,9 @@ class Session:
         self._begin()
         try:
             yield functools.partial(_holding, self)
+        except Exception:
+            self.failed = True
+            raise
         finally:
             self.end()
 

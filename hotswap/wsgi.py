@@ -10,6 +10,7 @@ import contextvars
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
+from hotswap import tally
 from hotswap.session import Session
 
 __all__ = ["SessionMiddleware"]
@@ -40,15 +41,27 @@ class SessionMiddleware:
         context = contextvars.copy_context()
         held = Session(environ)
         context.run(held.__enter__)
+        start = _telling(start_response, held) if tally.wanted else start_response
         try:
-            response = context.run(self.app, environ, start_response)
-        except BaseException:
-            context.run(held.__exit__, None, None, None)
+            response = context.run(self.app, environ, start)
+        except BaseException as error:
+            context.run(held.__exit__, type(error), None, None)
             raise
         if _is_done(response, environ):
             context.run(held.__exit__, None, None, None)
             return response
         return (_Sized if hasattr(response, "__len__") else _Response)(response, context, held)
+
+
+def _telling(start_response: StartResponse, held: Session) -> StartResponse:
+    """Return the server's `start_response`, which also notes in the session whether the request failed."""
+
+    def start(status: str, *rest: Any, **named: Any) -> Any:
+        if status[:1] == "5":
+            held.fail()
+        return start_response(status, *rest, **named)
+
+    return start
 
 
 def _is_done(response: Iterable[bytes], environ: Environ) -> bool:
@@ -78,7 +91,9 @@ class _Response:
             if self._steps is None:
                 self._steps = self._context.run(iter, self._response)
             return self._context.run(next, self._steps)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                self._held.fail()
             if not hasattr(self._response, "close"):
                 self._end()
             raise

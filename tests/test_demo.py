@@ -118,7 +118,7 @@ class TestDemo:
         assert found["ok"] is True
         assert found["failed"] == 0
         assert found["requests"] > 100
-        assert (found["swaps"], found["rejected"]) == (3, 4)
+        assert (found["swaps"], found["rejected"]) == (5, 4)
         assert [step["outcome"] for step in found["steps"]] == [step.expected for step in STEPS]
         assert found["pid_unchanged"]
         assert found["websocket_unchanged"]
@@ -314,7 +314,7 @@ class TestSummary:
         summary = self.judge()
         assert summary.ok
         assert summary.line() == (
-            "1,000 requests, 0 failed · 3 swaps, 4 rejected · pause median 200 µs, longest 300 µs · "
+            "1,000 requests, 0 failed · 5 swaps, 4 rejected · pause median 200 µs, longest 300 µs · "
             "PID unchanged, WebSocket unchanged, cache loads 1"
         )
         assert json.loads(json.dumps(summary.as_json()))["requests_per_second"] == 100
@@ -467,7 +467,7 @@ class TestStreams:
 
         monkeypatch.setattr("hotswap.demo.scenario.play", played)
         assert demo.run(as_json=False, seconds_per_step=0, connections=1) == 0
-        assert raw.getvalue().startswith(b"1,000 requests, 0 failed | 3 swaps, 4 rejected | pause median 200 us,")
+        assert raw.getvalue().startswith(b"1,000 requests, 0 failed | 5 swaps, 4 rejected | pause median 200 us,")
 
 
 class TestPatches:

@@ -42,11 +42,16 @@ from shop.live import tick
 from shop.refresher import Refresher
 from shop.web import answer_quote, list_products
 
+BOX = 16
+"""Pieces in a box."""
 LARGEST_UPLOAD = 16 * 1024 * 1024
 LONGEST_NAME = 255
 CONFLICTS = (hotswap.BusyError, hotswap.StateError, hotswap.NothingToRollBackError)
 
-patcher = hotswap.Patcher(packages=["shop"])
+BAKE = float(os.environ.get("SHOP_BAKE", "10"))
+"""Seconds that a patch is on trial."""
+
+patcher = hotswap.Patcher(packages=["shop"], bake=BAKE)
 engine = QuoteEngine.warmed()
 refresher = Refresher(engine.cache)
 token = os.environ.get("SHOP_ADMIN_TOKEN", "")
@@ -58,6 +63,13 @@ async def quotes_are_positive(candidate: Any) -> None:
     quote = candidate["shop.pricing"].quote
     for answer in await asyncio.gather(*(quote(engine.cache, sku, 1) for sku in PRODUCTS)):
         assert answer["total"] > 0, f"{answer['sku']} would cost {answer['total']} cents"
+
+
+@patcher.probe(every=0.1, failures=2, timeout=2.0)
+async def full_boxes_have_a_price() -> None:
+    """Ask what is live for what no check has asked the candidate: a full box."""
+    answer = await engine.quote("atlas", BOX)
+    assert answer["total"] > 0, f"{BOX} of {answer['sku']} would cost {answer['total']} cents"
 
 
 async def price_basket(request: Request) -> Response:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from hotswap.asgi.outside import receiving_outside, sending_outside
 from hotswap.asgi.protocol import Application, Message, Receive, Scope, Send
 from hotswap.session import Session, number_here
 
@@ -28,8 +29,8 @@ class Conversation:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
-        self._receive = receive
-        self._send = send
+        self._receive = receiving_outside(receive)
+        self._send = sending_outside(send, lambda: self._unit)
         self._handshake = Session(scope)
         self._unit = self._handshake
         self._task: Task | None = None
@@ -41,6 +42,9 @@ class Conversation:
         with self._handshake:  # in the end the variable is what it was before, whatever has been received meanwhile
             try:
                 await app(self._scope, self.receive, self.send)
+            except Exception:
+                self._unit.fail()
+                raise
             finally:
                 self._over = True
                 self._unit.end()

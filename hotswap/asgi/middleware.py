@@ -41,10 +41,11 @@ class SessionMiddleware:
         """Serve one connection: called by the server, or by the middleware around this one."""
         kind = scope["type"]
         is_outermost = number_here() is None
-        if is_outermost and kind in ("http", "websocket"):
-            receive, send = receiving_outside(receive), sending_outside(send)
         if kind == "http" or (kind == "websocket" and self.websocket == "connection"):
-            with Session(scope):
+            held = Session(scope)
+            if is_outermost:
+                receive, send = receiving_outside(receive), sending_outside(send, lambda: held)
+            with held:
                 await self.app(scope, receive, send)
         elif kind == "websocket" and is_outermost:
             await Conversation(scope, receive, send).hold(self.app)

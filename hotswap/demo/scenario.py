@@ -34,6 +34,9 @@ START = 30.0
 PATIENCE = 30.0
 """Seconds that a drop has to get its outcome."""
 
+BAKE = 0.5
+"""Seconds that each patch is on trial."""
+
 POLL = 0.02
 REFRESH = 0.25
 
@@ -53,13 +56,16 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def service_running(folder: Path, log: IO[bytes], *, drops: Path | None = None) -> AsyncIterator[Service]:
+async def service_running(
+    folder: Path, log: IO[bytes], *, drops: Path | None = None, bake: float = 0
+) -> AsyncIterator[Service]:
     """Start the example service as its own process, and end it with the block.
 
     Arguments:
         folder: where it may write a small file.
         log: receives what it writes.
         drops: the directory that it shall watch.
+        bake: seconds that each patch is on trial there; 0 until somebody confirms it.
 
     Raises BrokenError if it does not come up.
     """
@@ -75,7 +81,7 @@ async def service_running(folder: Path, log: IO[bytes], *, drops: Path | None = 
     ]
     if drops is not None:
         arguments += ["--drops", str(drops)]
-    async with running(arguments, log=log, environment={"SHOP_ADMIN_TOKEN": token}) as process:
+    async with running(arguments, log=log, environment={"SHOP_ADMIN_TOKEN": token, "SHOP_BAKE": str(bake)}) as process:
         deadline = time.monotonic() + START
         while not ready.exists():
             if process.returncode is not None:
@@ -173,7 +179,7 @@ async def _played(folder: Path, log: IO[bytes], screen: Screen, seconds_per_step
     drops.mkdir()
     progress = Progress()
     async with contextlib.AsyncExitStack() as stack:
-        service = await stack.enter_async_context(service_running(folder, log, drops=drops))
+        service = await stack.enter_async_context(service_running(folder, log, drops=drops, bake=BAKE))
         admin = await stack.enter_async_context(Admin.connected(service.url, service.token))
         before = await admin.status()
         progress.pid, progress.version = before["pid"], before["versions"]["shop"]
@@ -216,8 +222,10 @@ async def _stepped(step: Step, bench: Bench, admin: Admin, service: Service, pro
     began = time.perf_counter()
     if step.overlay:
         drop = bench.drop(step)
-        marker = await _marker(drop, service)
+        marker = await _marker(drop, service, (".failed",) if step.passing else (".live", ".failed"))
         outcome = Outcome.LIVE if marker["error"] is None else Outcome.REJECTED
+        if marker["state"] == "rolled_back":
+            outcome = Outcome.ROLLED_BACK
         reason = f"{marker['error']}: {marker['reason']}" if marker["error"] else marker["reason"]
     else:
         try:
@@ -263,11 +271,11 @@ async def _met_by_all(admin: Admin, progress: Progress) -> None:
     progress.results[-1].problems += [f"{who} did not meet {version}" for who in late]
 
 
-async def _marker(drop: Path, service: Service) -> dict[str, Any]:
+async def _marker(drop: Path, service: Service, suffixes: tuple[str, ...]) -> dict[str, Any]:
     """Wait for the file beside the drop that says what became of it."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        for suffix in (".live", ".failed"):
+        for suffix in suffixes:
             with contextlib.suppress(FileNotFoundError):
                 facts: dict[str, Any] = json.loads(drop.with_name(drop.name + suffix).read_text(encoding="utf-8"))
                 return facts

@@ -97,7 +97,7 @@ class Lines(Nothing):
             f"{rates(progress.load)}",
             soft_wrap=True,
         )
-        if result.outcome == Outcome.REJECTED:
+        if result.outcome == Outcome.REJECTED or result.step.passing:
             self._console.print(f"    {result.headline}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -206,7 +206,7 @@ def steps(progress: Progress, width: int) -> Table:
             mark = "✓" if good else "✗"
             told = result.headline if good else "; ".join(result.problems)
             title: RenderableType = Text(step.title)
-            if not wide and (result.outcome == Outcome.REJECTED or not good):
+            if not wide and (result.outcome == Outcome.REJECTED or result.step.passing or not good):
                 lines = textwrap.wrap(told, max(10, width - OTHER_COLUMNS - 2), max_lines=2, placeholder="…")
                 title = Group(title, *(Text(f"  {line}", style="dim") for line in lines))
             row = [

@@ -29,6 +29,7 @@ class Step:
         version: the version that must be live afterwards.
         says: what the error's type and reason must contain, so that it was refused for the right reason.
         wheel: dropped as a wheel, not as a folder.
+        passing: the version that is live for a moment, until its bake takes it back.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Step:
     version: str
     says: tuple[str, ...] = ()
     wheel: bool = False
+    passing: str = ""
 
     @property
     def patch_version(self) -> str:
@@ -67,6 +69,14 @@ STEPS = (
         Outcome.REJECTED,
         "1.3.0",
         says=("CheckFailedError", "quotes_are_positive", "2"),
+    ),
+    Step(
+        "its bake takes it back",
+        "1.3.5-box-rebate",
+        Outcome.ROLLED_BACK,
+        "1.3.0",
+        says=("the bake failed", "full_boxes_have_a_price", "16 of atlas would cost"),
+        passing="1.3.5",
     ),
     Step("good wheel: another signature", "1.4.0-packaging-fee", Outcome.LIVE, "1.4.0", wheel=True),
     Step("rollback by the admin endpoint", "", Outcome.ROLLED_BACK, "1.3.0"),

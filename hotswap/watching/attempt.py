@@ -158,6 +158,8 @@ def attempt(apply: Callable[[Patch], Rollout], taken: Taken) -> tuple[Outcome, R
             rollout = apply(taken.patch)
             version, state = str(rollout.version), str(rollout.state)
             reason = f"{rollout.patch.name} {version} is {state}, {time.monotonic() - began:.3f} s after it was taken"
+            if rollout.bake is not None and state == "live":
+                reason += f", and on trial for {rollout.bake.seconds:g} s"
             outcome = Outcome(
                 drop=taken.drop.name,
                 digest=taken.digest,

@@ -206,6 +206,8 @@ class Ledger:
         with self.lock:
             if rollout is not None and rollout.state == "rolled_back":
                 outcome = outcome.taken_back(rollout.reason)
+            elif rollout is not None and rollout.state == "permanent" and outcome.state == "live":
+                outcome = outcome.confirmed()
             news = taken.again or not outcome.same_as(self.outcomes.get(outcome.drop))
             self.remember(outcome)
             self.reopened -= {outcome.drop}
@@ -228,6 +230,18 @@ class Ledger:
             self._marker(name, PENDING).unlink(missing_ok=True)
         except OSError as error:
             emit("drop.unmarked", level="warning", directory=self.directory, drop=name, reason=error)
+
+    def confirm(self, record: Record) -> None:
+        """Note that the trial of a rollout is over, if it came from a drop in this directory and this process."""
+        with self.lock:
+            found = [o for o in self.outcomes.values() if o.rollout == record.id and o.state == "live"]
+            told = [outcome.confirmed() for outcome in found if outcome.process == os.getpid()]
+            troubles = []
+            for outcome in told:
+                self.remember(outcome)
+                troubles.append(self._mark(outcome))
+        for outcome, trouble in zip(told, troubles, strict=True):
+            self._complain(outcome, trouble)
 
     def take_back(self, record: Record) -> None:
         """Note that a rollout was rolled back, if it came from a drop in this directory and this process."""
@@ -333,9 +347,12 @@ def ledger_of(patcher: object, directory: Path) -> Ledger:
 
 
 def follow(record: Record) -> None:
-    """Learn from a patcher that a rollout was rolled back. Raises nothing that files can raise."""
+    """Learn from a patcher that a rollout was confirmed, or rolled back. Raises nothing that files can raise."""
     for ledger in _registry.all():
-        ledger.take_back(record)
+        if record.state == "permanent":
+            ledger.confirm(record)
+        else:
+            ledger.take_back(record)
 
 
 def _begin_anew() -> None:

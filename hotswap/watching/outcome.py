@@ -37,7 +37,8 @@ class Outcome:
             make no patch; empty for what is ignored, which is not read.
         version: the version that went live, or the one that was refused, where it is known.
         rollout: the id of the rollout, where it came to one.
-        state: the state of the rollout: `live`, `rejected`, or `rolled_back`; where there was none, `ignored` or
+        state: the state of the rollout: `live`, `permanent` once its trial is over, `rejected`, or
+            `rolled_back`; where there was none, `ignored` or
             `pending`.
         reason: what was done, or what was refused and why, in one line.
         error: the type of the error, `None` where the drop went live or is ignored.
@@ -91,6 +92,11 @@ class Outcome:
         """The outcome of the same drop once its rollout was rolled back, now."""
         what = f"{self.drop} {self.version} was rolled back: {reason}"
         return replace(self, state=_ROLLED_BACK, reason=" ".join(what.split()), time=datetime.now(UTC))
+
+    def confirmed(self) -> Outcome:
+        """The outcome of the same drop once its rollout is permanent, now."""
+        what = f"{self.drop} {self.version} is permanent: its trial is over"
+        return replace(self, state=_PERMANENT, reason=what, time=datetime.now(UTC))
 
     @classmethod
     def ignored(cls, name: str, reason: str) -> Outcome:
@@ -159,6 +165,7 @@ class Failure:
 
 _REJECTED = "rejected"
 _ROLLED_BACK = "rolled_back"
+_PERMANENT = "permanent"
 _IGNORED = "ignored"
 _LONGEST = 256 * 1024
 """Bytes of a marker that is read; a reason may list many problems."""

@@ -1,0 +1,124 @@
+"""Asking probes: when each is due, in a thread of its own, and what it has found so far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from hotswap.bake.figures import ProbeFigures
+from hotswap.bake.terms import Probe
+from hotswap.errand import Errand, Result
+from hotswap.stopping import Stopped
+from hotswap.verification import Verdict
+from hotswap.verification.answers import judge_error, judge_value
+
+__all__ = ["Asking"]
+
+
+class Asking:
+    """One probe, and what it has found. Lives as long as the bake; used by the judge's thread alone.
+
+    Arguments:
+        probe: what is asked.
+        subject: the rollout.
+        loop: where an asynchronous probe runs, if it can.
+        answered: is called when it has answered, in the thread in which it did.
+        due: when it is asked for the first time.
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        subject: object,
+        loop: asyncio.AbstractEventLoop | None,
+        answered: Callable[[Callable[[], None]], None],
+        due: float,
+    ) -> None:
+        self.probe = probe
+        self._arguments, self._loop, self._answered = probe.arguments(subject), loop, answered
+        self._due = due
+        self._deadline = 0.0
+        self._run: Errand | None = None
+        self._left: Errand | None = None
+        """One that took too long and has not ended: no other begins beside it."""
+        self._passed = self._failed = self._errors = 0
+        self.in_a_row = 0
+        self._last: Verdict | None = None
+        self._message = ""
+        self.news: Verdict | None = None
+        """The last verdict, if it was not passed and was another one before; whoever tells it takes it away."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has to answer before the bake can end: it is asked, or has failed and may yet pass."""
+        return self._run is not None or self._last is None or (self.in_a_row > 0 and self._has_failed(self._last))
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether it has passed, and does not fail now."""
+        return self._passed > 0 and self.in_a_row == 0
+
+    def figures(self) -> ProbeFigures:
+        """Return what it has found."""
+        counts = (self._passed, self._failed, self._errors, self.in_a_row)
+        return ProbeFigures(self.probe.name, *counts, self._last, self._message)
+
+    def step(self, now: float) -> float:
+        """Do what is due. Returns when something will be."""
+        if self._run is not None and now >= self._deadline:
+            run, self._run = self._run, None
+            run.give_up()
+            self._left = run
+            self._late()
+        if self._run is None and now >= self._due:
+            self._due = now + self.probe.every
+            if self._left is None:
+                self._ask(now)
+            elif now >= self._deadline:
+                self._deadline = now + self.probe.timeout
+                self._late()
+        return self._due if self._run is None else self._deadline
+
+    def end(self) -> None:
+        """Ask no more. A run that has not ended is asked to, unless it is its thread that ends the bake."""
+        self._arguments = ()
+        run, self._run = self._run or self._left, None
+        if run is not None and not run.is_here:
+            run.give_up()
+
+    def _ask(self, now: float) -> None:
+        run = self._run = Errand(
+            f"hotswap probe {self.probe.name}", self.probe.function, self._arguments, loop=self._loop
+        )
+        self._deadline = now + self.probe.timeout
+        run.start(lambda result: self._answered(lambda: self._take(run, result)))
+
+    def _take(self, run: Errand, result: Result) -> None:
+        if run is self._left:  # too late: that was counted when its time was up
+            self._left = None
+        if run is not self._run:
+            return
+        self._run = None
+        if isinstance(result.error, Stopped):
+            return
+        answer = judge_value(result.value) if result.error is None else judge_error(result.error, self.probe.function)
+        self._note(answer.verdict, answer.message)
+
+    def _late(self) -> None:
+        self._note(Verdict.TIMED_OUT, f"no answer within {self.probe.timeout:g} s")
+
+    def _has_failed(self, verdict: Verdict) -> bool:
+        return verdict is Verdict.FAILED or (verdict is Verdict.TIMED_OUT and self.probe.hung == "failed")
+
+    def _note(self, verdict: Verdict, message: str) -> None:
+        if verdict is Verdict.PASSED:
+            self._passed += 1
+            self.in_a_row = 0
+        elif self._has_failed(verdict):
+            self._failed += 1
+            self.in_a_row += 1
+        else:  # nothing is known of the rollout, so it neither begins a row nor ends one
+            self._errors += 1
+        if verdict is not Verdict.PASSED and verdict is not self._last:
+            self.news = verdict
+        self._last, self._message = verdict, message
