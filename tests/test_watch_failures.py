@@ -198,6 +198,16 @@ class TestKept:
         assert json.loads(other.read_text())["drop"] == "shop.py.ended"
         assert markers(drops) == [other.name]
 
+    def test_stops_no_other_report_where_its_name_is_taken(self, drops: Path, apply: Recorder) -> None:
+        digest = digest_of(drops)
+        watch = self.first(drops, apply)
+        (drops / "shop.py.ended.failed").mkdir()
+        report(drops, "", digest)
+        failures.retire(report(drops, ".other-1", "0" * 64), "shop.py")
+        put(drops, "shop.py", "PRICE = 2\n")
+        settle(watch)
+        assert markers(drops) == ["shop.py.ended.failed", "shop.py.live"]
+
     def test_what_somebody_forged_ends_no_pass(self, drops: Path, apply: Recorder) -> None:
         digest = digest_of(drops)
         early = json.dumps({"time": "0001-01-01T00:00:00+23:00"}).encode()
