@@ -168,7 +168,8 @@ ONCE = (
     *("test_rejection.py", "test_rollout.py", "test_shop.py", "test_state.py", "test_store.py"),
     *("test_store_boot.py", "test_store_trust.py", "test_swap_registries.py", "test_swap_statements.py"),
     *("test_tables.py", "test_trust.py", "test_trust_minisign.py", "test_verification_limits.py"),
-    *("test_watch_forks.py", "test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
+    *("test_footing.py", "test_watch_failures.py", "test_watch_forks.py", "test_watch_limits.py"),
+    *("test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
 )
 """What runs on one interpreter, and not on Pyodide: files, the log, what is decided about a patch, programs of their
 own; and frameworks, which run on each interpreter. What is left depends on the interpreter: frames, code,

@@ -48,6 +48,7 @@ def digest_of(drops: Path, content: str = "PRICE = 1\n") -> str:
 
 
 class TestRestarts:
+    @pytest.mark.slow  # it starts some processes
     @pytest.mark.parametrize(("end", "name"), [(Worker.stop, ("worker-2",)), (Worker.kill, ())])
     def test_what_failed_in_another_than_the_first(
         self, end: Callable[[Worker], None], name: tuple[str, ...], drops: Path, start: Start
@@ -63,6 +64,7 @@ class TestRestarts:
         until((drops / f"shop.py.{again.name}.failed").exists)
         assert again.tried() == 0
 
+    @pytest.mark.slow  # it starts some processes
     def test_what_failed_in_the_first_while_another_is_live(self, drops: Path, start: Start) -> None:
         first = start("first", fails=True)
         second = start("second")
