@@ -159,16 +159,19 @@ TURNS = 6
 what runs on more than one of them, runs in turn: a share of it each day."""
 
 ONCE = (
-    *("adapters", "crash", "hostile", "property", "races/test_requests.py"),
-    *("test_aliases.py", "test_audit.py", "test_demo.py", "test_dependents.py", "test_directories.py"),
-    *("test_docs_codes.py", "test_effects.py", "test_effects_logging.py", "test_effects_settings.py"),
-    *("test_effects_threads.py", "test_enum_registries.py", "test_errors.py", "test_events.py", "test_house.py"),
-    *("test_load_limit.py", "test_migration.py", "test_nearby.py", "test_overwritten.py", "test_patcher.py"),
-    *("test_plain_data.py", "test_plain_data_outside.py", "test_push.py", "test_registrations.py"),
-    *("test_rejection.py", "test_rollout.py", "test_shop.py", "test_state.py", "test_store.py"),
-    *("test_store_boot.py", "test_store_trust.py", "test_swap_registries.py", "test_swap_statements.py"),
-    *("test_tables.py", "test_testing.py", "test_trust.py", "test_trust_minisign.py", "test_verification_limits.py"),
-    *("test_watch_forks.py", "test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
+    *("adapters", "crash", "hostile", "property", "races/test_requests.py", "races/test_shadows.py"),
+    *("test_aliases.py", "test_audit.py", "test_bake.py", "test_bake_asgi.py", "test_bake_evidence.py"),
+    *("test_checks_course.py", "test_checks_kinds.py", "test_checks_pytest.py", "test_demo.py", "test_dependents.py"),
+    *("test_directories.py", "test_docs_codes.py", "test_effects.py", "test_effects_logging.py"),
+    *("test_effects_settings.py", "test_effects_threads.py", "test_enum_registries.py", "test_errors.py"),
+    *("test_events.py", "test_footing.py", "test_holders.py", "test_hooks.py", "test_house.py", "test_load_limit.py"),
+    *("test_migration.py", "test_nearby.py", "test_overwritten.py", "test_patcher.py", "test_plain_data.py"),
+    *("test_plain_data_outside.py", "test_push.py", "test_registrations.py", "test_rejection.py", "test_rollout.py"),
+    *("test_shadow.py", "test_shop.py", "test_state.py", "test_store.py", "test_store_boot.py"),
+    *("test_store_damage.py", "test_store_exits.py", "test_store_trust.py", "test_swap_registries.py"),
+    *("test_swap_statements.py", "test_tables.py", "test_testing.py", "test_trust.py", "test_trust_minisign.py"),
+    *("test_verification_limits.py", "test_watch_failures.py", "test_watch_forks.py", "test_watch_limits.py"),
+    *("test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
 )
 """What runs on one interpreter, and not on Pyodide: files, the log, what is decided about a patch, programs of their
 own; and frameworks, which run on each interpreter. What is left depends on the interpreter: frames, code,

@@ -48,6 +48,7 @@ def digest_of(drops: Path, content: str = "PRICE = 1\n") -> str:
 
 
 class TestRestarts:
+    @pytest.mark.slow  # it starts some processes
     @pytest.mark.parametrize(("end", "name"), [(Worker.stop, ("worker-2",)), (Worker.kill, ())])
     def test_what_failed_in_another_than_the_first(
         self, end: Callable[[Worker], None], name: tuple[str, ...], drops: Path, start: Start
@@ -63,6 +64,7 @@ class TestRestarts:
         until((drops / f"shop.py.{again.name}.failed").exists)
         assert again.tried() == 0
 
+    @pytest.mark.slow  # it starts some processes
     def test_what_failed_in_the_first_while_another_is_live(self, drops: Path, start: Start) -> None:
         first = start("first", fails=True)
         second = start("second")
@@ -197,6 +199,16 @@ class TestKept:
         failures.retire(report(drops, ".other-1", digest), "shop.py")
         assert json.loads(other.read_text())["drop"] == "shop.py.ended"
         assert markers(drops) == [other.name]
+
+    def test_stops_no_other_report_where_its_name_is_taken(self, drops: Path, apply: Recorder) -> None:
+        digest = digest_of(drops)
+        watch = self.first(drops, apply)
+        (drops / "shop.py.ended.failed").mkdir()
+        report(drops, "", digest)
+        failures.retire(report(drops, ".other-1", "0" * 64), "shop.py")
+        put(drops, "shop.py", "PRICE = 2\n")
+        settle(watch)
+        assert markers(drops) == ["shop.py.ended.failed", "shop.py.live"]
 
     def test_what_somebody_forged_ends_no_pass(self, drops: Path, apply: Recorder) -> None:
         digest = digest_of(drops)

@@ -18,7 +18,7 @@ import hotswap
 from hotswap.patch import Patch
 from hotswap.watching import ledger, looks, owed, scanning, writers
 from hotswap.watching.bounds import OPEN
-from hotswap.watching.outcome import Outcome
+from hotswap.watching.outcome import Outcome, write_marker
 from hotswap.watching.owed import Owed
 from tests.test_watching import LONG, NEVER, Clock, Recorder, Watch, marker, markers, put, put_folder, put_wheel, settle
 from tests.waiting import until
@@ -46,7 +46,8 @@ class TestLargeDrops:
 
         def remembered(path: Path, *arguments: Any, **named: Any) -> IO[Any]:
             opened.append(path)
-            return whole(path, *arguments, **named)
+            found: IO[Any] = whole(path, *arguments, **named)
+            return found
 
         monkeypatch.setattr(Path, "open", remembered)
         path = self.large(drops, name)
@@ -172,7 +173,7 @@ class TestOpenForWriting:
             with (drops / "shop.py").open("w") as file:
                 file.write("PRICE = 1\n")
                 file.flush()
-                until((drops / "shop.py.pending").exists, LONG)
+                assert until((drops / "shop.py.pending").exists, LONG)
             assert watch.wait_for("shop.py", LONG).applied
 
     def test_what_was_live_stays_so(self, drops: Path, by_hand: Watch, apply: Recorder) -> None:
@@ -240,7 +241,7 @@ class TestOpenForWriting:
             raise OSError(refusal, os.strerror(refusal))
 
         path = put(drops, "shop.py")
-        monkeypatch.setattr(writers.fcntl, "fcntl", refuse)
+        monkeypatch.setattr("fcntl.fcntl", refuse)
         assert not writers.is_open_for_writing(path)
 
     def test_nothing_is_said_on_a_network_file_system(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +256,8 @@ class TestOpenForWriting:
     ) -> None:
         """The kernel tells who has a lease, by a signal that would end the process if it were SIGIO."""
         path = put(drops, "shop.py")
-        real, done = writers.fcntl.fcntl, threading.Event()
+        fcntl = pytest.importorskip("fcntl")
+        real, done = fcntl.fcntl, threading.Event()
 
         def write() -> None:
             with path.open("a"):
@@ -265,14 +267,14 @@ class TestOpenForWriting:
 
         def slow(descriptor: int, command: int, argument: Any = 0) -> Any:
             found = real(descriptor, command, argument)
-            if command == writers.fcntl.F_SETLEASE and argument == writers.fcntl.F_RDLCK:
+            if command == fcntl.F_SETLEASE and argument == fcntl.F_RDLCK:
                 writer.start()
                 # It is being broken: the kernel says so as soon as the writer has come as far as that.
-                until(lambda: real(descriptor, writers.fcntl.F_GETLEASE) != writers.fcntl.F_RDLCK, LONG)
+                assert until(lambda: real(descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK, LONG)
                 assert not done.is_set()
             return found
 
-        monkeypatch.setattr(writers.fcntl, "fcntl", slow)
+        monkeypatch.setattr("fcntl.fcntl", slow)
         assert not writers.is_open_for_writing(path)
         writer.join(LONG)
         assert done.is_set()
@@ -283,14 +285,14 @@ class TestOwedMarkers:
     def full(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         """A disk that is full as long as there is a number in this list, the number of the error."""
         trouble: list[int] = []
-        whole = ledger.write_marker
+        whole = write_marker
 
         def write(*arguments: Any) -> None:
             if trouble:
                 raise OSError(trouble[0], os.strerror(trouble[0]))
             whole(*arguments)
 
-        monkeypatch.setattr(ledger, "write_marker", write)
+        monkeypatch.setattr("hotswap.watching.ledger.write_marker", write)
         return trouble
 
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
@@ -332,7 +334,7 @@ class TestOwedMarkers:
             put(drops, "shop.py")
             assert watch.wait_for("shop.py", LONG).applied
             full.clear()
-            until((drops / "shop.py.live").exists, LONG)
+            assert until((drops / "shop.py.live").exists, LONG)
 
     def test_are_tried_a_last_time_when_the_watch_ends(self, drops: Path, apply: Recorder, full: list[int]) -> None:
         full.append(errno.ENOSPC)

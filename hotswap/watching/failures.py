@@ -86,8 +86,8 @@ def _is_kept(marker: Path, found: Outcome) -> bool:
     """Keep a failure under another name, unless a later one of the same drop is kept; return whether it is."""
     place = marker.with_name(f"{found.drop}{_KEPT}")
     kept = read_marker(marker.parent, found.drop, _KEPT)
-    if kept is not None and (kept.drop != found.drop or kept.time > found.time):
-        return False  # or it is the report on another drop, whose name has a point in it
+    if place.is_dir() or (kept is not None and (kept.drop != found.drop or kept.time > found.time)):
+        return False  # or the name is taken, by the report on another drop, whose name has a point in it
     marker.replace(place)
     return True
 
