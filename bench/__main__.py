@@ -36,7 +36,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller heaps: under a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
-        "--only", choices=("baking", "booting", "calls", "generations", "pauses", "delivery"), help="measure only this"
+        "--only",
+        choices=("baking", "booting", "calls", "flips", "generations", "pauses", "delivery"),
+        help="measure only this",
     )
     options = parser.parse_args()
     quick = options.quick
@@ -65,11 +67,12 @@ def main() -> int:
             rounds, count = (11, 10_000) if quick else (51, 30_000)
             found["states"] = states(folder, rounds=rounds, count=count)
             found["arming"] = arming(folder, modules=(10, 100) if quick else (10, 100, 768), repeat=3 if quick else 7)
-            found["warm"] = warm(folder, modules=(1, 10, 100), repeat=3 if quick else 7)
             found["shadowing"] = shadowing(folder, rounds=rounds, count=count // 3)
             found["sessions"] = sessions(rounds=rounds, count=count // 3)
             heaps = (10_000, 200_000) if quick else (10_000, 2_000_000)
             found["draining"] = draining(folder, heaps=heaps, repeat=5 if quick else 15)
+        if options.only in (None, "flips", "generations"):
+            found["warm"] = warm(folder, modules=(1, 10, 100), repeat=3 if quick else 7)
         if options.only in (None, "calls"):
             found["calls"] = calls(
                 folder, rounds=11 if quick else 51, count=10_000 if quick else 30_000, many=300 if quick else 2_000

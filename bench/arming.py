@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -52,7 +54,8 @@ class Arming:
 class Warm:
     """Seconds, for the same package, of a rollout that is flipped back and forth; and as parts of a cold `apply`.
 
-    `commit` and `rollback` are all of the call, `there` and `back` the pauses in it.
+    `commit` and `rollback` are all of the call, `there` and `back` the pauses in it; `busy_commit` and `busy_rollback`
+    are all of the call beside three threads that never rest.
     """
 
     modules: int
@@ -61,6 +64,8 @@ class Warm:
     rollback: Spread
     there: Spread
     back: Spread
+    busy_commit: Spread
+    busy_rollback: Spread
     commit_to_apply: float
     rollback_to_apply: float
 
@@ -74,7 +79,7 @@ def _flipped(folder: Path, modules: int, repeat: int) -> Warm:
     program = Program(folder, SOURCE, modules=modules)
     patcher = hotswap.Patcher([program.name])
     patcher.apply(program.next_patch())
-    found: dict[str, list[float]] = {field.name: [] for field in fields(Warm)[1:6]}
+    found: dict[str, list[float]] = {field.name: [] for field in fields(Warm)[1:8]}
     for _ in range(repeat):
         gc.collect()
         patch = program.next_patch()
@@ -89,10 +94,34 @@ def _flipped(folder: Path, modules: int, repeat: int) -> Warm:
             found[call.__name__].append(_timed(call))
             found[pause].append(rollout.pause or 0.0)
         assert rollout.wait_settled(60)
+        with _busy(3):
+            found["busy_commit"].append(_timed(rollout.commit))
+            found["busy_rollback"].append(_timed(rollout.rollback))
+        assert rollout.wait_settled(60)
     taken = {name: spread(times) for name, times in found.items()}
     cold = taken["apply"].median
     there, back = (taken[name].median / cold for name in ("commit", "rollback"))
     return Warm(modules, **taken, commit_to_apply=there, rollback_to_apply=back)
+
+
+@contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """Have some threads that never rest in this block."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            sum(range(100))
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def arming(folder: Path, *, modules: tuple[int, ...], repeat: int) -> list[Arming]:

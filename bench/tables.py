@@ -22,8 +22,10 @@ def tables(found: Mapping[str, Any]) -> str:
     if "calls" in found:
         parts.append(_calls(found["calls"]))
     if "states" in found:
-        parts += [_states(found["states"]), _arming(found["arming"]), _warm(found["warm"])]
-        parts += [_shadowing(found["shadowing"]), _sessions(found["sessions"]), _draining(found["draining"])]
+        parts += [_states(found["states"]), _arming(found["arming"]), _shadowing(found["shadowing"])]
+        parts += [_sessions(found["sessions"]), _draining(found["draining"])]
+    if "warm" in found:
+        parts.append(_warm(found["warm"]))
     if "pauses" in found:
         parts.append(_pauses(found["pauses"]))
     if "delivery" in found:
@@ -191,6 +193,7 @@ def _arming(found: Iterable[Arming]) -> str:
 
 def _warm(found: Iterable[Warm]) -> str:
     head = ["modules", "`apply`, cold", "`commit()`, warm", "`rollback()`, warm", "pause there", "pause back"]
+    head += ["`commit()` beside three busy threads", "`rollback()` beside them"]
     rows = [
         [
             str(one.modules),
@@ -199,6 +202,8 @@ def _warm(found: Iterable[Warm]) -> str:
             f"{_spread(one.rollback)}, {one.rollback_to_apply:.2f} of it",
             _spread(one.there),
             _spread(one.back),
+            _spread(one.busy_commit),
+            _spread(one.busy_rollback),
         ]
         for one in found
     ]
