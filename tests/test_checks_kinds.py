@@ -148,6 +148,24 @@ class TestSameResult:
         assert verdict == "failed"
         assert "live [0, 1]; candidate [0, 1, OSError('torn')]" in message
 
+    def test_asynchronous_generators(self, make_package: Callable[..., ModuleType]) -> None:
+        text = "async def count(n):\n    for number in range(n):\n        yield number\n"
+        service = Service(make_package, {"a.py": text})
+        check = checks.same_result(f"{service.name}.a.count", [2])
+        assert service.judge(check, {"a": text + "# more\n"}).message == "1 input alike"
+        result = service.judge(check, {"a": text + "    raise OSError('torn')\n"})
+        assert result.message == "input 1, (2): live [0, 1]; candidate [0, 1, OSError('torn')]"
+
+    def test_asynchronous_for_some_inputs(self, service: Service) -> None:
+        """Two awaitables that nobody has awaited are not two equal answers."""
+
+        def call(generation: Mapping[str, ModuleType], net: int) -> Any:
+            return generation[f"{service.name}.pricing"].quote_later(net) if net else 0
+
+        verdict, message = self.judge(service, "net * 119 // 100\n\ndef steps", "0\n\ndef steps", call, [0, 100])
+        assert verdict == "inconclusive"
+        assert "asynchronous for input 2, (100), and not for the first" in message
+
     def test_one_can_not_change_what_the_other_gets(self, service: Service) -> None:
         basket = [1, 2]
         assert self.judge(service, "len(basket)", "len([*basket])", "spoil", [(basket,)])[0] == "passed"
@@ -612,6 +630,7 @@ class TestApiCompatible:
         assert result.verdict == "failed"
         assert "pricing: quote(country): Parameter was removed [parameter-removed]" in result.message
 
+    @pytest.mark.slow
     def test_severities(self, service: Service) -> None:
         change = ('country: str = "DE")', 'land: str = "DE")')
         for severity in ({"parameter-removed": "warn"}, {f"{service.name}.pricing.*": "warn"}):

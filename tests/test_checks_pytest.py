@@ -325,6 +325,7 @@ class TestWhatItImports:
         )
         assert (result.verdict, result.message) == ("passed", "1 passed")
 
+    @pytest.mark.slow
     def test_tests_in_the_package(self, make_package: Callable[..., ModuleType], tmp_path: Path) -> None:
         service = Service(make_package, {"tax.py": "RATE = 19\n"})
         for path, text in {"__init__.py": "", "test_tax.py": TEST_IN_PACKAGE}.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -58,7 +58,7 @@ class SameResult(Kind):
             return Answer(Verdict.FAILED, f"in the candidate {error}")
         pairs = list(self._inputs.pairs(old, whole))
         first = _begun(live, pairs[0][0])
-        if inspect.isawaitable(first):
+        if inspect.isawaitable(first) or inspect.isasyncgen(first.value):
             return self._compared_async(live, successor, pairs, first, new)
         answer = self._compared(live, successor, pairs, first)
         return answer or _passed(pairs, new)
@@ -67,13 +67,18 @@ class SameResult(Kind):
         for number, (mine, yours) in enumerate(pairs, 1):
             told = repr(yours)  # before the call, which may change it
             before = first if number == 1 else _begun(live, mine)
-            answer = self._judged(number, told, _settled(before), _settled(_begun(new, yours)))
+            if not isinstance(before, Outcome):
+                _closed(before)
+                raise Inconclusive(
+                    f"the live version is asynchronous for input {number}, {told}, and not for the first"
+                )
+            answer = self._judged(number, told, before, _settled(_begun(new, yours)))
             if answer is not None:
                 return answer
         return None
 
     async def _compared_async(
-        self, live: Any, new: Any, pairs: list[tuple[Given, Given]], first: Awaitable[Any], watched: Watched
+        self, live: Any, new: Any, pairs: list[tuple[Given, Given]], first: Any, watched: Watched
     ) -> Answer:
         for number, (mine, yours) in enumerate(pairs, 1):
             told = repr(yours)
@@ -113,29 +118,41 @@ def _settled(outcome: Any) -> Outcome:
     """The outcome of a plain call, which an awaitable is none of."""
     if isinstance(outcome, Outcome):
         return outcome
-    if inspect.iscoroutine(outcome):
-        outcome.close()
+    _closed(outcome)
     return Outcome(error=TypeError("it returned an awaitable, and the live version does not"))
 
 
+def _closed(awaitable: Any) -> None:
+    """Let go of what nobody will await; a coroutine would warn about that otherwise."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
+
+
 async def _awaited(outcome: Any) -> Outcome:
-    if isinstance(outcome, Outcome):
-        if inspect.isasyncgen(outcome.value):
-            return Outcome([element async for element in _first(outcome.value)])
-        return outcome
+    """The outcome of an asynchronous call, or of an asynchronous generator."""
     try:
-        return Outcome(_collected(await outcome))
+        if not isinstance(outcome, Outcome):
+            return Outcome(_collected(await outcome))
+        if inspect.isasyncgen(outcome.value):
+            return Outcome(await _gathered(outcome.value))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         return Outcome(error=error)
+    return outcome
 
 
-async def _first(elements: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    number = 0
-    async for element in elements:
-        yield element
-        number += 1
-        if number == _ELEMENTS:
-            return
+async def _gathered(elements: AsyncGenerator[Any, Any]) -> list[Any]:
+    """What an asynchronous generator yields, and how it ends."""
+    found: list[Any] = []
+    try:
+        async for element in elements:
+            found.append(element)
+            if len(found) == _ELEMENTS:
+                break
+    except Exception as error:  # noqa: BLE001 - how it ends belongs to its answer
+        found.append(error)
+    finally:
+        await elements.aclose()
+    return found
 
 
 def _collected(value: Any) -> Any:
