@@ -82,7 +82,7 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, the service starts
         _tell(store, error, troubles)
         return Boot({}, tuple(troubles))
-    _imported_before.setdefault(store.folder, frozenset(name.partition(".")[0] for name in list(sys.modules)))
+    _imported_before.setdefault(store.folder, frozenset(sys.modules))
     heads: dict[str, tuple[Entry, list[str]]] = {}
     for package, entry in standing.items():
         heads.setdefault(entry.id, (entry, []))[1].append(package)
@@ -95,7 +95,7 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
 
 
 _imported_before: dict[Path, frozenset[str]] = {}
-"""What was imported when this process booted from a store."""
+"""The modules that were imported when this process booted from a store."""
 
 
 def imported_before(store: Store, packages: Sequence[str]) -> list[str]:
@@ -168,7 +168,7 @@ def _changed(tree: Tree) -> list[str]:
             continue
         try:
             same = root not in tree.complete and source is not None and _text(module) == source.data
-        except (OSError, AttributeError, TypeError, ValueError):  # whatever stands there, it is not that file
+        except (OSError, AttributeError, KeyError, TypeError, ValueError):  # whatever stands there, it is not that file
             same = False
         if not same:
             found.append(name)
