@@ -565,4 +565,4 @@ def test_the_plan_names_fields_that_old_work_loses(make_package: Make) -> None:
     assert "models:Item loses price" in warning
     assert "in flight" in warning
     assert service.apply(ITEM).plan.warnings != []
-    assert service.apply(ITEM.replace("label", "text")).plan.warnings == []
+    assert not any("loses" in told for told in service.apply(ITEM.replace("label", "text")).plan.warnings)
