@@ -30,7 +30,7 @@ def apply(patch):
     for effect in effects:
         effect(patch)
     applied.append(patch.name)
-    return SimpleNamespace(id=f"r{len(applied)}", patch=patch, version="1.0", state="live", reason="by hand")
+    return SimpleNamespace(id=f"r{len(applied)}", patch=patch, version="1.0", state="live", reason="by hand", bake=None)
 
 def drop(name):
     with open(os.path.join(drops, ".aside.part"), "w") as file:
@@ -99,7 +99,7 @@ class TestAChild:
                         watch.start()
                     except errors.StateError as error:
                         assert "already running" in str(error)
-                    ledger.follow(SimpleNamespace(id="r1", reason="here only"))
+                    ledger.follow(SimpleNamespace(id="r1", state="rolled_back", reason="here only"))
                     assert there(f"one.py.{own_name()}.failed")
                     watch.stop()
                     assert not watch.alive

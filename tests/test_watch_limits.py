@@ -326,7 +326,7 @@ class TestOwedMarkers:
         assert again.count == 0
 
     def record(self) -> Any:
-        return type("Record", (), {"id": "r1", "reason": "by hand"})
+        return type("Record", (), {"id": "r1", "state": "rolled_back", "reason": "by hand"})
 
     def test_are_tried_by_the_watch_itself(self, drops: Path, apply: Recorder, full: list[int]) -> None:
         full.append(errno.ENOSPC)

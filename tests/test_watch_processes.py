@@ -41,7 +41,8 @@ def apply(patch):
     tried += 1
     if "--fails" in sys.argv or b"fails" in b"".join(patch.files.values()):
         raise errors.LoadError("no")
-    live.append(SimpleNamespace(id=f"r{len(live)}", patch=patch, version="1.0", state="live", reason="by hand"))
+    facts = {"id": f"r{len(live)}", "patch": patch, "version": "1.0", "state": "live", "reason": "by hand"}
+    live.append(SimpleNamespace(**facts, bake=None))
     return live[-1]
 
 name = next((argument for argument in sys.argv[2:] if argument != "--fails"), None)

@@ -74,6 +74,7 @@ class Recorder:
         self.effect(patch)
         version = patch.version or Version(f"1.2.0+hot.{len(self.patches)}")
         facts = {"id": f"r{len(self.patches)}", "patch": patch, "version": version, "state": hotswap.State.LIVE}
+        facts["bake"] = None
         return cast("Rollout", SimpleNamespace(**facts))
 
     @property
@@ -733,7 +734,7 @@ class TestAgain:
         put(drops, "shop.py")
         settle(by_hand)
         if state == "rolled_back":
-            ledger.follow(cast("Any", SimpleNamespace(id="r1", reason="too slow")))
+            ledger.follow(cast("Any", SimpleNamespace(id="r1", state="rolled_back", reason="too slow")))
         for name in markers(drops):
             (drops / name).unlink()
         assert settle(by_hand) == ()
@@ -999,7 +1000,7 @@ class TestAgain:
             apply.fails(getattr(hotswap.errors, error)("line 1"))
         settle(by_hand)
         if error == "rolled_back":
-            ledger.follow(cast("Any", SimpleNamespace(id="r1", reason="too slow")))
+            ledger.follow(cast("Any", SimpleNamespace(id="r1", state="rolled_back", reason="too slow")))
         told = marker(path, kind)
         events.clear()
         for _ in range(2):
@@ -1071,7 +1072,7 @@ def apply(patch):
     print("applied", patch.name)
     if patch.name == "bad":
         raise getattr(errors, sys.argv[2])("no")
-    return SimpleNamespace(id="r1", patch=patch, version="1.2.1", state="live")
+    return SimpleNamespace(id="r1", patch=patch, version="1.2.1", state="live", bake=None)
 
 watch = Watch(apply, sys.argv[1], settle=0.0, single_files=True)
 watch.scan()
@@ -1762,7 +1763,7 @@ class TestStarting:
             from types import SimpleNamespace
             sys.modules["watchdog"] = None
             from hotswap.watching import Watch
-            done = lambda patch: SimpleNamespace(id="r1", patch=patch, version="1.0", state="live")
+            done = lambda patch: SimpleNamespace(id="r1", patch=patch, version="1.0", state="live", bake=None)
             with Watch(done, sys.argv[1], 0.01, settle=0.0, single_files=True) as watch:
                 print(watch.wait_for("shop.py", 20).applied)
             """
