@@ -29,6 +29,9 @@ _PAUSES = (0.0, 0.01, 0.05)
 """Seconds before each further look for holders that were not found: a reference on a stack is gone by then."""
 
 _PASSING = (list, dict, set, tuple, deque)
+_MANY = 1_000
+"""A container with fewer objects is not what somebody has made who passes over the heap."""
+
 _LED = 4
 """How far those are followed who refer to what stands on a stack: containers of containers, iterators of iterators."""
 
@@ -110,7 +113,8 @@ def _pass(
         known = {*known, id(containers), id(tuples), id(holders)}
         while containers:
             container = containers.pop()
-            passing = type(container) in _PASSING and _is_passing(container, known, mark)
+            large = type(container) in _PASSING and len(gc.get_referents(container)) >= _MANY
+            passing = large and _is_passing(container, known, mark)
             if not passing:
                 holders[id(container)] = container
             del container
@@ -120,6 +124,9 @@ def _pass(
                 held.append(new)
                 if wanted is not held:
                     wanted.append(new)
+        # Somebody may have got hold of these lists, and keep them: they are not to hold anything.
+        tuples.clear()
+        part.clear()
     return hidden
 
 
@@ -145,7 +152,9 @@ def _look(part: list[Any], mark: object) -> tuple[list[int], list[Any]]:
     part.pop()
     usual = counts.pop() + 1  # by the arguments
     ours = {id(asked), id(asked[0]), id(found), id(counts), id(steps)}
-    return [count - usual for count in counts], [o for o in found if id(o) not in ours]
+    others = [o for o in found if id(o) not in ours]
+    found.clear()
+    return [count - usual for count in counts], others
 
 
 def _holds(holder: Any, mark: object) -> bool:

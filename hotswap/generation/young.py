@@ -49,7 +49,7 @@ class Young:
     """
 
     def __init__(self) -> None:
-        self.mark: object = _Mark()
+        self.mark: object = None
         self.objects: list[object] | None = None
         self.tuples: set[int] = set()
         self.noted: list[object] = []
@@ -123,6 +123,7 @@ def watch_young() -> Iterator[Young]:
     with collector.switched_off():
         try:
             _windows.open(young)
+            young.mark = _Mark()  # of the youngest generation, as all that comes
             yield young
         finally:
             _windows.close(young)
