@@ -29,7 +29,7 @@ _PAUSES = (0.0, 0.01, 0.05)
 """Seconds before each further look for holders that were not found: a reference on a stack is gone by then."""
 
 _PASSING = (list, dict, set, tuple, deque)
-_MANY = 1_000
+_MANY = 100
 """A container with fewer objects is not what somebody has made who passes over the heap."""
 
 _LED = 4
