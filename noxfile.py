@@ -154,7 +154,7 @@ seconds to start."""
 EVERY_NTH_POINT = 10
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
-TURNS = 6
+TURNS = 12
 """What takes seconds (marked `slow`, or named in `tests/slow.txt`), what does not depend on the interpreter, and all of
 what runs on more than one of them, runs in turn: a share of it each day."""
 
@@ -176,6 +176,9 @@ ONCE = (
 """What runs on one interpreter, and not on Pyodide: files, the log, what is decided about a patch, programs of their
 own; and frameworks, which run on each interpreter. What is left depends on the interpreter: frames, code,
 functions, classes, calls in flight. `nox -s everywhere` runs all tests on all interpreters."""
+
+PYODIDE_TURNS = 6
+"""In how many parts the files are run that are run there in turn."""
 
 FIRST_ON_PYODIDE = ("cpython", "test_definitions.py", "test_forwarding.py", "test_closures.py", "test_swap_modules.py")
 """What always runs there; of the rest that depends on the interpreter, some files in turn."""
@@ -422,7 +425,7 @@ def pyodide(session: nox.Session) -> None:
     # There is no pytest-xdist for it, and it is five times slower: interpreters for all cores take a part of the files.
     node += [f"--ignore-glob=/checkout/tests/{name}" for name in ONCE]
     cores = min(os.cpu_count() or 1, 4)
-    first, parts = (turn_of(session) - 1) * cores, cores * TURNS
+    first, parts = (turn_of(session) - 1) % PYODIDE_TURNS * cores, cores * PYODIDE_TURNS
     always = [f"tests/{name}" for name in FIRST_ON_PYODIDE]
     run_together(
         session, [[*node, *always], *([*node, "--part", f"{first + number + 1}/{parts}"] for number in range(cores))]

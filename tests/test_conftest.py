@@ -97,7 +97,7 @@ class TestSlow:
 
         class Config:
             def __init__(self) -> None:
-                self.hook = self
+                self.hook, self.stash = self, pytest.Stash()
 
             def pytest_deselected(self, items: list[Any]) -> None:
                 assert items
