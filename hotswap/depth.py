@@ -18,7 +18,6 @@ import os
 import sys
 import threading
 import weakref
-from itertools import islice
 from types import FrameType
 
 from hotswap import clock
@@ -105,13 +104,11 @@ def _raised(limit: int) -> int:
 
 def _is_deep(frame: FrameType | None, limit: int) -> bool:
     """Whether a frame has nearly as many below it as the limit allows."""
-
-    def below() -> FrameType | None:
-        nonlocal frame
-        below, frame = frame, None if frame is None else frame.f_back
-        return below
-
-    return next(islice(iter(below, None), limit - limit // 10, None), None) is not None
+    for _ in range(limit - limit // 10):
+        if frame is None:
+            return False
+        frame = frame.f_back
+    return frame is not None
 
 
 _depth = _Depth()

@@ -67,72 +67,70 @@ def search(
         mark: what is older than they are, and held by nobody but the caller: and by who passes over the heap.
     """
     held[:] = {id(o): o for o in held}.values()
-    holders: dict[int, Any] = {}
-    hidden = _pass(held, holders, held, references, is_outside, own, mark)
-    for pause in _PAUSES:
-        if not hidden:
-            break
-        time.sleep(pause)
-        wanted, hidden = {*map(id, hidden)}, []
-        hidden = _pass(held, holders, [o for o in held if id(o) in wanted], references, is_outside, own, mark)
-    return Found(list(holders.values()), held, hidden)
+    return _Search(held, references, is_outside, own, mark).run()
 
 
-def _pass(
-    held: list[Any],
-    holders: dict[int, Any],
-    wanted: list[Any],
-    references: Callable[[Any], int],
-    is_outside: Callable[[Any], bool],
-    own: set[int],
-    mark: object,
-) -> list[Any]:
-    """Note the holders of what is wanted. Returns what is held by somebody who was not found.
+class _Search:
+    """One search. Arguments as those of `search`."""
 
-    Tuples that hold some of it are added to `held`, and to what is wanted.
-    """
-    lists = 1 if wanted is held else 2
-    hidden: list[Any] = []
-    position = 0
-    while position < len(wanted):
-        part = wanted[position : position + _AT_ONCE]
-        position += len(part)
-        counts, found = _look(part, mark)
-        known = {*own, id(part), id(wanted), id(held), id(hidden)}
-        outside = [o for o in found if id(o) not in known and type(o) is not FrameType and is_outside(o)]
-        found.clear()
-        refers = {id(o) for holder in outside for o in gc.get_referents(holder)}
-        parts = {*map(id, part)}
-        outside = [o for o in outside if not _holds(o, mark) and parts & {*map(id, gc.get_referents(o))}]
+    def __init__(
+        self,
+        held: list[Any],
+        references: Callable[[Any], int],
+        is_outside: Callable[[Any], bool],
+        own: set[int],
+        mark: object,
+    ) -> None:
+        self._held, self._references, self._is_outside, self._mark = held, references, is_outside, mark
+        self._holders: dict[int, Any] = {}
+        self._own = {*own, id(held), id(self._holders)}
+        self._hidden: set[int] = set()
+        """The ids of what somebody holds who was not found in the last pass."""
+
+    def run(self) -> Found:
+        self._pass([*self._held])
+        for pause in _PAUSES:
+            if not self._hidden:
+                break
+            time.sleep(pause)
+            self._pass([o for o in self._held if id(o) in self._hidden])
+        hidden = [o for o in self._held if id(o) in self._hidden]
+        return Found(list(self._holders.values()), self._held, hidden)
+
+    def _pass(self, wanted: list[Any]) -> None:
+        """Note who holds what is wanted, and what is held by somebody who is not found.
+
+        Tuples that hold some of it are wanted, too.
+        """
+        self._hidden.clear()
+        position = 0
+        while position < len(wanted):
+            part = wanted[position : position + _AT_ONCE]
+            position += len(part)
+            self._judge(part, wanted)
+            part.clear()  # somebody may have got hold of this list, and keep it: it is not to hold anything
+
+    def _judge(self, part: list[Any], wanted: list[Any]) -> None:
+        counts, holders = _look(part, self._mark)
+        own, parts, reached = {*self._own, id(part), id(wanted), id(holders)}, {*map(id, part)}, set[int]()
+        there = {*map(id, self._held)}
+        while holders:
+            holder = holders.pop()
+            if id(holder) in own or type(holder) is FrameType or not self._is_outside(holder):
+                continue
+            inside = {*map(id, gc.get_referents(holder))}
+            reached |= inside & parts
+            if id(self._mark) in inside or not inside & parts:
+                continue  # it is of somebody who passes over the heap; or it holds only the mark, as we do
+            if type(holder) is not tuple:
+                if len(inside) < _MANY or type(holder) not in _PASSING or not _is_passing(holder, own, self._mark):
+                    self._holders[id(holder)] = holder
+            elif id(holder) not in there:
+                self._held.append(holder)
+                wanted.append(holder)
         for o, count in zip(part, counts, strict=True):
-            again = sum(map(operator.is_, hidden, repeat(o)))
-            if id(o) not in refers and count > references(o) + lists + again:
-                hidden.append(o)
-        containers, tuples = _parted(outside)
-        outside.clear()
-        known = {*known, id(containers), id(tuples), id(holders)}
-        while containers:
-            container = containers.pop()
-            large = type(container) in _PASSING and len(gc.get_referents(container)) >= _MANY
-            passing = large and _is_passing(container, known, mark)
-            if not passing:
-                holders[id(container)] = container
-            del container
-        there = {*map(id, held)}
-        for new in tuples:
-            if id(new) not in there:
-                held.append(new)
-                if wanted is not held:
-                    wanted.append(new)
-        # Somebody may have got hold of these lists, and keep them: they are not to hold anything.
-        tuples.clear()
-        part.clear()
-    return hidden
-
-
-def _parted(holders: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Return the tuples apart from the rest."""
-    return [o for o in holders if type(o) is not tuple], [o for o in holders if type(o) is tuple]
+            if id(o) not in reached and count > self._references(o) + 2:  # by the two lists
+                self._hidden.add(id(o))
 
 
 def _look(part: list[Any], mark: object) -> tuple[list[int], list[Any]]:
@@ -142,7 +140,7 @@ def _look(part: list[Any], mark: object) -> tuple[list[int], list[Any]]:
     """
     counts: list[int] = []
     found: list[Any] = []
-    asked = ((mark, *part),)  # the mark tells our arguments from other tuples
+    asked = ((mark, *part),)
     part.append([])  # a list that nobody else holds tells how many references are our own
     steps: tuple[tuple[Any, ...], ...] = (
         (counts.extend, map(sys.getrefcount, part)),
@@ -151,10 +149,8 @@ def _look(part: list[Any], mark: object) -> tuple[list[int], list[Any]]:
     deque(starmap(operator.call, steps), maxlen=0)
     part.pop()
     usual = counts.pop() + 1  # by the arguments
-    ours = {id(asked), id(asked[0]), id(found), id(counts), id(steps)}
-    others = [o for o in found if id(o) not in ours]
-    found.clear()
-    return [count - usual for count in counts], others
+    found[:] = [o for o in found if o is not asked[0]]
+    return [count - usual for count in counts], found
 
 
 def _holds(holder: Any, mark: object) -> bool:
