@@ -35,6 +35,7 @@ from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
 from hotswap.swap.handing import hand_over
 from hotswap.swap.lingering import Lingering
+from hotswap.swap.lineage import Reference
 from hotswap.swap.made import MadeWith, function_of
 from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
@@ -237,7 +238,7 @@ class Closures:
         self._made_with: weakref.WeakKeyDictionary[FunctionType, MadeWith] = weakref.WeakKeyDictionary()
         self._cells: dict[int, tuple[CellType, Any, Any]] = {}
         # The functions that run new code in the place of closures, each with the closure that leads to it.
-        self._owners: weakref.WeakKeyDictionary[FunctionType, weakref.ref[FunctionType]] = weakref.WeakKeyDictionary()
+        self._owners: weakref.WeakKeyDictionary[FunctionType, Reference] = weakref.WeakKeyDictionary()
 
     def settle(
         self,
@@ -280,7 +281,7 @@ class Closures:
                     left.append(f"{place} {target}")
                     staying.append(closure)
                 continue
-            self._owners[target] = weakref.ref(closure)
+            self._owners[target] = Reference(closure)
             now = identity_of(closure)
             outside = outsides[id(closure)] = closure_facade(closure, target, identity_of(target))
             _dress(closure, outside, writes)
@@ -331,7 +332,7 @@ class Closures:
 
         It gets back its own code, if that is what was live before, or else is led to that.
         """
-        reference, following = weakref.ref(closure), [*map(weakref.ref, followers)]
+        reference, following = Reference(closure), [*map(Reference, followers)]
 
         def late(forward: bool) -> Iterator[Op]:
             held = reference()

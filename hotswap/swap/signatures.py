@@ -17,7 +17,6 @@ says is what that says. What is written as a string in an annotation stays one, 
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
@@ -42,7 +41,7 @@ class Shown(inspect.Signature):
 
     __slots__ = ("_facts", "_function", "_taken")
 
-    _function: weakref.ref[FunctionType]
+    _function: Reference
     _taken: Parameters
     _facts: tuple[Any, Any, tuple[Any, Any]]
 
@@ -54,7 +53,7 @@ class Shown(inspect.Signature):
     def of(function: FunctionType, code: CodeType, outside: Mapping[str, Any]) -> Shown:
         """Return what a function takes that looks like some code, and has these defaults and annotations."""
         made: Shown = object.__new__(Shown)
-        made._function, made._taken = weakref.ref(function), Parameters.of(code)
+        made._function, made._taken = Reference(function), Parameters.of(code)
         made._facts = outside["__defaults__"], outside["__kwdefaults__"], outside["__annotations__"]
         return made
 
