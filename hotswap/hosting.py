@@ -103,7 +103,7 @@ class Hosting(Judging):
 
     def refuse_while_baking(self, rollout: Rollout) -> None:
         """Raise BusyError if another rollout bakes."""
-        self._place.refuse_while_baking(rollout.label)
+        self._place.refuse_while_baking(rollout.label, rollout)
 
     def begin_bake(self, rollout: Rollout) -> None:
         """Begin the bake of a rollout that has just gone live, if it is to have one."""

@@ -134,7 +134,7 @@ class Place:
                 if terms.cancelled.is_set():
                     raise BusyError("the caller was cancelled while it waited", patch=label, running=self._running())
                 if not free and not self._taken:
-                    self.refuse_while_baking(label)
+                    self.refuse_while_baking(label, None)
                 if not free:
                     other = self.rollout
                     what = f"{other.label} is {other.state}" if other else "another one is being staged"
@@ -152,10 +152,15 @@ class Place:
     def _is_next(self, ticket: object, terms: Terms) -> bool:
         return not self._taken and self._queue[0] is ticket and not (terms.through and self._baking() is not None)
 
-    def refuse_while_baking(self, label: str) -> None:
-        """Raise BusyError if a rollout bakes: nothing else goes live, until it is known what becomes of it."""
+    def refuse_while_baking(self, label: str, own: Rollout | None) -> None:
+        """Raise BusyError if a rollout bakes: nothing else goes live, until it is known what becomes of it.
+
+        Arguments:
+            label: what is to go live.
+            own: its rollout, if it has one, which may be the one that bakes: its state tells what is wrong then.
+        """
         other = self._baking()
-        if other is not None and other.bake is not None:
+        if other is not None and other is not own and other.bake is not None:
             raise BusyError(
                 f"one rollout at a time: {other.label} bakes for another {other.bake.remaining:.0f} s",
                 patch=label,

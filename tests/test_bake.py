@@ -587,6 +587,8 @@ class TestOtherRollouts:
         with pytest.raises(BusyError, match="bakes for another"):
             other.commit()
         assert other.state == "verified"
+        with pytest.raises(StateError, match="it is too late"):
+            rollout.commit()  # it is no other
         rollout.confirm()
         other.commit()
         assert other.state == "live"

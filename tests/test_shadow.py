@@ -900,6 +900,17 @@ class TestTold:
             str(shadow).splitlines()[0].endswith(".tax.apply: failed; 3 live calls, 3 compared, 3 answered otherwise")
         )
 
+    def test_without_a_limit_it_is_no_check_that_failed(self, made: Callable[..., Service]) -> None:
+        """What is live has passed, whatever was seen: nobody said how much is too much."""
+        service = made(more=5)
+        shadow = service.shadow("tax.apply")
+        service.tax.apply(100)
+        wait(shadow, 1)
+        service.shadow("tax.ask")  # is never called
+        service.rollout.commit()
+        assert sorted(result.verdict for result in service.rollout.report) == ["failed", "inconclusive"]
+        assert service.rollout.report.passed
+
     def test_mismatches_are_told_again_after_a_while(
         self, made: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -477,7 +477,7 @@ class TestDrops:
     def test_that_are_permanent_are_not_applied_again(self, service: Service) -> None:
         service.write("drops/shop.tax.py", "def rate(): return 16\n")
         said = service.run(self.WATCH.replace("THEN", "current.confirm()"))
-        assert (said["rate"], said["marks"]) == (16, {"shop.tax.py.live": "live"})
+        assert (said["rate"], said["marks"]) == (16, {"shop.tax.py.live": "permanent"})
         said = service.run(self.WATCH.replace("THEN", ""))
         assert (said["rate"], said["marks"]) == (16, {"shop.tax.py.live": "permanent"})
         assert (said["count"], said["current"]) == (1, "permanent")

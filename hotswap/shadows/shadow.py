@@ -131,7 +131,9 @@ class Shadow(Engine):
         verdict = self.verdict(max_mismatches=self.options.limit or 0)
         detail = "\n".join(map(str, self.mismatches))
         seconds = (self._ended or time.perf_counter()) - self._began
-        return CheckResult(f"shadow of {self.name}", verdict, seconds, self._told, detail)
+        refuses = verdict is Verdict.FAILED and self.options.limit is not None
+        tolerated = verdict is not Verdict.PASSED and not refuses
+        return CheckResult(f"shadow of {self.name}", verdict, seconds, self._told, detail, tolerated)
 
     @property
     def _told(self) -> str:

@@ -34,8 +34,8 @@ from hotswap.swap.drain import Cloning, Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
 from hotswap.swap.handing import hand_over
-from hotswap.swap.lingering import Lingering
 from hotswap.swap.lineage import Reference
+from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, function_of
 from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
