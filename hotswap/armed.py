@@ -6,11 +6,11 @@ import copy as copying
 import inspect
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from hotswap import events
-from hotswap.errors import CommitError, HotswapError, OutdatedError, ShadowError
+from hotswap.errors import CommitError, HotswapError, OutdatedError, ShadowError, StateError
 from hotswap.journey import Journey
 from hotswap.records import State
 from hotswap.session import Mark, Session, route
@@ -212,7 +212,9 @@ class Armed(Journey):
 
     def shadow_refused(self, reason: str) -> None:
         """Reject the rollout, unless it is armed no more."""
-        raise NotImplementedError
+        with suppress(StateError):
+            if self._is(State.ARMED):
+                self.abort(reason)
 
     def shadow_ended(self, shadow: Shadow) -> None:
         """Have the report tell of it."""

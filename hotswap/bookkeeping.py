@@ -36,9 +36,9 @@ from hotswap.store import (
     Entry,
     Refusal,
     Store,
-    as_patch,
     fingerprint,
     imported_before,
+    kept,
     look_for_dead,
     now,
 )
@@ -136,16 +136,13 @@ class Books:
         """
         if self._store is None or rollout.silent:
             return
-        patch, tree = rollout.patch, rollout.candidate.tree
-        generation = as_patch(tree, patch.name)
-        if generation.digest == patch.digest:  # they will be one file, which has to say when it was signed
-            generation = replace(generation, metadata={**patch.metadata, **generation.metadata})
-        self._files[rollout.id] = (patch, generation)
-        self._put(rollout)
+        tree = rollout.candidate.tree
+        files = self._files[rollout.id] = kept(rollout.patch, rollout.candidate.tree)
+        self._put(files)
         roots = sorted(tree.roots)
         self._kept[rollout.id] = replace(
             self._entry(rollout),
-            generation=generation.digest,
+            generation=files[1].digest,
             packages=tuple(roots),
             base={root: self._base[root] for root in roots},
             before={root: str(before[root]) for root in roots},
@@ -157,14 +154,16 @@ class Books:
         if self._store is not None and not rollout.silent:
             entry = replace(self._entry(rollout), state=str(State.LIVE), below=self._head, changed=now())
             self._write(entry)
-            self._put(rollout)  # another process may have swept them away, as long as nothing was written of them
+            self._put(
+                self._files[rollout.id]
+            )  # another process may have swept them away, as long as nothing was written of them
             self._files.pop(rollout.id, None)
             self._kept[rollout.id] = entry
 
-    def _put(self, rollout: Rollout) -> None:
+    def _put(self, files: Iterable[Patch]) -> None:
         assert self._store is not None
         # One file where nothing else is patched: then both have one digest.
-        for patch in {one.digest: one for one in self._files[rollout.id]}.values():
+        for patch in {one.digest: one for one in files}.values():
             self._store.patches.put(patch)
 
     def confirm(self, rollout: Rollout) -> None:
@@ -178,9 +177,7 @@ class Books:
         assert self._store is not None
         entry, patches = self._kept.get(rollout.id), self._store.patches
         if entry is not None and not (patches.has(entry.digest) and patches.has(entry.generation or "")):
-            self._files[rollout.id] = (rollout.patch, as_patch(rollout.candidate.tree, rollout.patch.name))
-            self._put(rollout)
-            del self._files[rollout.id]
+            self._put(kept(rollout.patch, rollout.candidate.tree))
 
     def take_back(self, rollout: Rollout, reason: str) -> None:
         """Note that a rollout is about to be taken back."""
@@ -339,7 +336,7 @@ class Books:
             return found
         for digest in {one.digests[-1] for one in self._store.journal.lived()}:
             try:
-                patch = self._store.patches.get(digest) if (self._store.patches.folder / digest).exists() else None
+                patch = self._store.patches.get(digest) if self._store.patches.has(digest) else None
                 if patch is not None and "signed" in patch.metadata:
                     found.append(((*patch.sources, *patch.extensions), int(patch.metadata["signed"])))
             except StoreError as error:  # the others are known all the same

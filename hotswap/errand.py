@@ -24,6 +24,8 @@ from contextvars import copy_context
 from typing import Any, NamedTuple
 
 from hotswap.stopping import Stopped, Worker, answer_of, is_interrupt
+from hotswap.verification.answers import close
+from hotswap.verification.running import serving
 
 __all__ = ["Errand", "Result", "made"]
 
@@ -56,7 +58,7 @@ class Errand:
         inside: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._name, self._function, self._arguments = name, function, arguments
-        self._loop = loop if loop is not None and loop.is_running() and loop is not _loop_here() else None
+        self._loop = serving(loop)
         self._inside = inside
         self._worker = Worker(name)
         self._lock = threading.Lock()
@@ -118,7 +120,7 @@ class Errand:
         try:
             loop.call_soon_threadsafe(self._begin_there, value)
         except RuntimeError:  # it is closed
-            _drop(value)
+            close(value)
             raise
 
     def _begin_there(self, value: Awaitable[object]) -> None:
@@ -129,7 +131,7 @@ class Errand:
                 self._home = self._loop
                 self._task = self._loop.create_task(self._settle(value), name=self._name)
         if given_up:
-            _drop(value)
+            close(value)
             self._told(Result(None, TimeoutError()))
 
     async def _settle(self, value: Awaitable[object]) -> None:
@@ -174,16 +176,3 @@ def made(errand: Errand, timeout: float, cancelled: threading.Event | None = Non
     if error is not None:
         raise RuntimeError(f"it raised {type(error).__qualname__}") from error
     return result.value
-
-
-def _drop(value: Awaitable[object]) -> None:
-    """Have nobody warn that something was never awaited."""
-    if inspect.iscoroutine(value):
-        value.close()
-
-
-def _loop_here() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

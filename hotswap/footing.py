@@ -14,6 +14,7 @@ from hotswap.homecoming import Resumed
 from hotswap.patch import Patch
 from hotswap.records import State
 from hotswap.rollout import Host, Rollout
+from hotswap.store import Entry
 
 __all__ = ["Footing"]
 
@@ -32,12 +33,12 @@ class Footing:
 
     def holds(self, digest: str) -> bool:
         """Whether a patch of this digest is live since before this process began, or below what is live."""
-        found = self._books.footing(digest)
+        found = self._found(digest)
         return found is not None and not self._taken_back(found.id)
 
     def rollout_of(self, patch: Patch) -> Rollout | None:
         """Return the rollout by which a patch is live, or was before this process began; None: it is none of them."""
-        found, resumed = self._books.footing(patch.digest), self._resumed
+        found, resumed = self._found(patch.digest), self._resumed
         if found is None or resumed is None:
             return None
         if found.id == resumed.id:
@@ -45,6 +46,10 @@ class Footing:
         rollout = Rollout(self._host, self._books.patch_of(found) or patch, Version(found.version or "0"))
         rollout.id, rollout.state = found.id, State.PERMANENT
         return rollout
+
+    def _found(self, digest: str) -> Entry | None:
+        """The rollout of a patch by which it is live since before this process began, or lies below what is."""
+        return None if self._resumed is None else self._books.footing(digest)
 
     def _taken_back(self, rollout: str) -> bool:
         resumed = self._resumed

@@ -30,6 +30,7 @@ from hotswap import events
 from hotswap.errand import Errand, made
 from hotswap.errors import VetoError
 from hotswap.stopping import check_limit
+from hotswap.verification import Visit, is_within
 
 __all__ = ["Hook", "HookName", "Hooks", "Undo", "is_inside_hook"]
 
@@ -71,26 +72,13 @@ class Undo(NamedTuple):
     function: Callable[[], object]
 
 
-class _Inside:
-    """One run of one hook; lives in the context that it runs in, and in copies of it."""
-
-    __slots__ = ("outer", "over", "token")
-
-    def __init__(self, token: object, outer: _Inside | None) -> None:
-        self.token, self.outer, self.over = token, outer, False
-
-
-_inside: ContextVar[_Inside | None] = ContextVar("hotswap.hooks", default=None)
+_inside: ContextVar[Visit | None] = ContextVar("hotswap.hooks", default=None)
+"""The run of a hook to which the present context, or what it is a copy of, belongs."""
 
 
 def is_inside_hook(token: object) -> bool:
     """Whether the calling code belongs to a hook of a patcher, or to what one has started and not ended yet."""
-    here = _inside.get()
-    while here is not None:
-        if here.token is token and not here.over:
-            return True
-        here = here.outer
-    return False
+    return is_within(_inside.get(), token)
 
 
 class Hooks:
@@ -189,7 +177,7 @@ class Hooks:
 
     @contextmanager
     def _mark(self) -> Iterator[None]:
-        here = _Inside(self._token, _inside.get())
+        here = Visit(self._token, _inside.get())
         reset = _inside.set(here)
         try:
             yield

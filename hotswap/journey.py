@@ -6,9 +6,11 @@ import asyncio
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 from packaging.version import Version
@@ -117,7 +119,6 @@ class Journey(Aftermath):
     Attributes:
         id: names the rollout in the history and in events.
         patch: what is rolled out.
-        given: the digest of the patch as it was given; it may have got a version since.
         older: whether it may be older than what is live: `never`, `undo` (if it was live here before), `always`.
         adapters: those for the frameworks in use, until the rollout is live or over.
         version: the version that its packages get.
@@ -161,7 +162,6 @@ class Journey(Aftermath):
         self.limits: Bake | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.undos: list[Undo] = []
-        self.given = patch.digest
         self._on_candidate: Mark | None = None
         """What stands for the candidate in the sessions that are on it, while it is armed."""
         self._left: Left | None = None
@@ -199,30 +199,46 @@ class Journey(Aftermath):
     def _migrate(self, cancelled: threading.Event) -> None:
         if self._has_migrated:  # when it was armed
             return
-        self._judging = cancelled
-        try:
-            migrate(self.candidate, replace(self._limit, cancelled=cancelled))
-            self._has_migrated = True
-        except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
-            raise self.reject(error) from error.__cause__
-        finally:
-            self._judging = None
-        if self._is(State.REJECTED):  # aborted meanwhile by another thread, which leaves the end to this one
-            self._end()
-            raise self._wrong("committed", f"it was given up while its migrations ran: {self.reason}")
+        run = partial(migrate, self.candidate, replace(self._limit, cancelled=cancelled))
+        self._let_run(run, cancelled, "committed", "its migrations")
+        self._has_migrated = True
 
     def consult(self, point: HookName, cancelled: threading.Event) -> None:
         """Call the hooks that may refuse it. Raises VetoError if one does: the rollout is rejected then."""
+        run = partial(self._host.before, point, self, cancelled)
+        self._let_run(run, cancelled, "taken any further", "its hooks")
+
+    def _let_run(self, run: Callable[[], object], cancelled: threading.Event, wanted: str, what: str) -> None:
+        """Run code of users, which an abort stops. Raises what it raises, and the rollout is rejected then."""
         self._judging = cancelled
         try:
-            self._host.before(point, self, cancelled)
+            run()
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise self.reject(error) from error.__cause__
         finally:
             self._judging = None
         if self._is(State.REJECTED):  # aborted meanwhile by another thread, which leaves the end to this one
             self._end()
-            raise self._wrong("taken any further", f"it was given up while its hooks ran: {self.reason}")
+            raise self._wrong(wanted, f"it was given up while {what} ran: {self.reason}")
+
+    def abort(self, reason: str = "") -> None:
+        """Give up a rollout that is not live yet: it is rejected, and nothing of it is left.
+
+        While its modules are loaded, or its checks or migrations run, in another thread, the place stays taken until
+        they have ended; checks and migrations are stopped as if their time were up.
+
+        The candidate of one that was taken back is let go of, if it was kept: it can't be committed again.
+
+        Raises StateError if it is live, or over.
+        """
+        if self._host.let_go(self):
+            return
+        self._host.move(self, BEFORE_LIVE, State.REJECTED, reason or "aborted")
+        judging = self._judging
+        if judging is not None:
+            judging.set()
+        elif not self._loading:
+            self._end()
 
     def reject(self, error: BaseException) -> BaseException:
         """Note that the rollout failed, unless it was aborted before; return the error with what is running now."""

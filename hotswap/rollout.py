@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
 from functools import partial
 
 from hotswap import events
@@ -274,28 +273,3 @@ class Rollout(Armed):
         self._emit("rollout.rolled_back", level="warning", pause=self.pause, **facts)
         if interrupt is not None:
             raise interrupt
-
-    def abort(self, reason: str = "") -> None:
-        """Give up a rollout that is not live yet: it is rejected, and nothing of it is left.
-
-        While its modules are loaded, or its checks or migrations run, in another thread, the place stays taken until
-        they have ended; checks and migrations are stopped as if their time were up.
-
-        The candidate of one that was taken back is let go of, if it was kept: it can't be committed again.
-
-        Raises StateError if it is live, or over.
-        """
-        if self._host.let_go(self):
-            return
-        self._host.move(self, BEFORE_LIVE, State.REJECTED, reason or "aborted")
-        judging = self._judging
-        if judging is not None:
-            judging.set()
-        elif not self._loading:
-            self._end()
-
-    def shadow_refused(self, reason: str) -> None:
-        """Reject the rollout, unless it is armed no more."""
-        with suppress(StateError):
-            if self._is(State.ARMED):
-                self.abort(reason)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Counts", "Sum", "above", "edge", "step_of", "total", "want", "wanted"]
@@ -164,9 +164,9 @@ def total(tallies: Iterable[Counts]) -> Sum:
     return Sum(whole[:_SIZE], whole[_SIZE])
 
 
-def above(steps: Iterable[int], step: int) -> int:
+def above(steps: Sequence[int], step: int) -> int:
     """Return how many sessions of a histogram took longer than a step."""
-    return sum(list(steps)[step + 1 :])
+    return sum(steps[step + 1 :])
 
 
 wanted: set[weakref.ref[object]] = set()

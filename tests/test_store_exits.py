@@ -187,6 +187,7 @@ class TestChild:
         import multiprocessing
         def work(status):
             write("live", str(os.getpid()))
+            open(f"ready-{{os.getpid()}}", "w").close()  # and it listens for signals
             {end}
         if __name__ == "__main__":
             write("live")
@@ -207,7 +208,7 @@ class TestChild:
         assert (done.stdout, service.how()) == (f"{status}\n", told), done.stderr
 
     def test_that_the_parent_ends_does_not_count(self, service: Ended) -> None:
-        then = "while not store.journal.entry(str(child.pid)): time.sleep(0.01)\n            time.sleep(0)"
+        then = "while not os.path.exists(f'ready-{child.pid}'): time.sleep(0.01)"
         then += "\n            child.terminate()"
         done = service.run(self.CHILD.format(method="fork", status=0, end="time.sleep(60)", then=then))
         ends, deaths = service.how()

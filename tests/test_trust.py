@@ -102,7 +102,7 @@ class TestSignatures:
     TRUST = Trust(keys=[ALICE.public, MALLORY.public], revoked=[MALLORY.public.name.lower()])
 
     def check(self, comment: Comment | str, key: SecretKey = ALICE, *, name: str = "a.whl", named: bool = False) -> str:
-        return self.TRUST.check_signature(b"x", name, str(key.sign(b"x", comment)).encode(), named=named)
+        return self.TRUST.read_signature(b"x", name, str(key.sign(b"x", comment)).encode(), named=named)[0]
 
     def test_of_a_trusted_key(self) -> None:
         assert self.check("") == ALICE.public.name

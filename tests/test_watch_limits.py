@@ -16,6 +16,7 @@ import pytest
 
 import hotswap
 from hotswap.patch import Patch
+from hotswap.patch.contents import MAX_SIZE
 from hotswap.watching import ledger, looks, owed, scanning, writers
 from hotswap.watching.bounds import OPEN
 from hotswap.watching.outcome import Outcome, write_marker
@@ -34,7 +35,7 @@ def by_hand(apply: Recorder, drops: Path) -> Watch:
 class TestLargeDrops:
     def large(self, drops: Path, name: str = "core-9.9-py3-none-any.whl") -> Path:
         path = put(drops, name)
-        os.truncate(path, looks._MOST + 1)  # a hole: it takes no room on the disk
+        os.truncate(path, MAX_SIZE + 1)  # a hole: it takes no room on the disk
         return path
 
     @pytest.mark.parametrize("name", ["core-9.9-py3-none-any.whl", "core.py"])
@@ -67,7 +68,7 @@ class TestLargeDrops:
 
     def test_are_read_in_pieces_up_to_there(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(looks, "_PIECE", 3)
-        monkeypatch.setattr(looks, "_MOST", 20)
+        monkeypatch.setattr(looks, "MAX_SIZE", 20)
         digests = {looks.digest_of(put(drops, "shop.whl", data)) for data in (b"1234567", b"1234568", b"123456", b"")}
         assert None not in digests
         assert len(digests) == 4
@@ -79,7 +80,7 @@ class TestLargeDrops:
     def test_that_grow_while_they_are_read_are_left(self, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = put(drops, "shop.whl", b"x" * 21)
         facts = put(drops, "other.whl", b"x").stat()
-        monkeypatch.setattr(looks, "_MOST", 20)
+        monkeypatch.setattr(looks, "MAX_SIZE", 20)
         monkeypatch.setattr(looks, "_entries", lambda *_, **__: iter([("", path, facts)]))
         assert looks.digest_of(path) is None
 

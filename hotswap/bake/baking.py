@@ -127,12 +127,14 @@ class Baking:
         """Whether the verdict is carried out, or somebody has ended it."""
         return self._over_at is not None
 
-    def end(self, reason: str) -> bool:
-        """Judge no more: somebody else has decided. Returns whether there was no verdict yet."""
-        if not self._decide(BakeVerdict.ENDED, reason):
-            return False
-        self._finish()
-        return True
+    def end(self, reason: str) -> None:
+        """Judge no more: somebody else has decided."""
+        if self._decide(BakeVerdict.ENDED, reason):
+            self._finish()
+
+    def _tallies(self) -> list[Counts]:
+        """What was counted of the new generation. Sessions may begin meanwhile."""
+        return list(self._new.values())
 
     def figures(self) -> Figures:
         """Return what is known now."""
@@ -146,7 +148,7 @@ class Baking:
             seconds=self._terms.seconds,
             remaining=max(0.0, self._until - clock.now()) if going else 0.0,
             old=Sessions.of(total(self._old)),
-            new=Sessions.of(total(list(self._new.values()))),
+            new=Sessions.of(total(self._tallies())),
             exceptions=self._exceptions,
             exception=self._exception,
             probes=tuple(one.figures() for one in self._askings),
@@ -209,7 +211,7 @@ class Baking:
     def _too_many_errors(self) -> str:
         if self._terms.error_rate is None:
             return ""
-        new = total(list(self._new.values()))
+        new = total(self._tallies())
         if not new.errors:
             return ""
         old = total(self._old)
@@ -224,7 +226,7 @@ class Baking:
     def _too_slow(self, now: float) -> str:
         if self._terms.latency is None:
             return ""
-        tallies = list(self._new.values())
+        tallies = self._tallies()
         begun, ended = sum(one.begun for one in tallies), sum(one.ended for one in tallies)
         self._begun.append((now, begun))
         old, new = total(self._old), total(tallies)
@@ -251,7 +253,7 @@ class Baking:
 
     def _at_the_end(self) -> tuple[BakeVerdict, str]:
         why = [f"probe {one.probe.name}: {one.figures().message}" for one in self._askings if not one.is_fine]
-        count = total(list(self._new.values())).count
+        count = total(self._tallies()).count
         if not self._askings and count < self._terms.sessions:
             why = [f"there is no probe, and {count} sessions have ended, of {self._terms.sessions} that it takes"]
         if not why:

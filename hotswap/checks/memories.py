@@ -56,8 +56,8 @@ class Memory(Kind):
             try:
                 found = json.loads(report.read_text(encoding="utf-8"))
             except (FileNotFoundError, ValueError):
-                last = (ended.output.strip().splitlines() or ["it said nothing"])[-1]
-                return Answer(Verdict.ERROR, f"{ended.fate} before it was measured: {last}", ended.output)
+                why = f"{ended.fate} before it was measured: {ended.last_line}"
+                return Answer(Verdict.ERROR, why, ended.output)
         return self._judged(found)
 
     def _judged(self, found: dict[str, int]) -> Answer:

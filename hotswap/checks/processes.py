@@ -62,6 +62,11 @@ class Ended:
                 return f"it was ended by {signal.Signals(-self.code).name}"
         return "it has ended" if self.code is None else f"it exited with status {self.code}"
 
+    @property
+    def last_line(self) -> str:
+        """The last line that it has written."""
+        return (self.output.strip().splitlines() or ["it said nothing"])[-1]
+
     def timed_out(self, doing: str) -> Answer:
         """Return the answer of a check whose process was late."""
         return Answer(Verdict.TIMED_OUT, f"no answer within {self.seconds:.1f} s: {doing}", self.output)

@@ -7,13 +7,15 @@ compares such a function with itself finds no difference, although the patch may
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
+from typing import Any, NamedTuple
 
+from hotswap.checks.generations import Call
 from hotswap.generation import Candidate
-from hotswap.verification import Inconclusive
+from hotswap.verification import Answer, Inconclusive, Verdict
 
-__all__ = ["Watched"]
+__all__ = ["Sides", "Watched", "sides"]
 
 
 class Watched(Mapping[str, ModuleType]):
@@ -43,6 +45,7 @@ class Watched(Mapping[str, ModuleType]):
     def _imported(self, names: set[str]) -> set[str]:
         """The managed modules that some modules import, straight or by way of others; all, where one has no source."""
         live = self._candidate.live
+        known = {*live, *self._candidate.modules}
         found: set[str] = set()
         left = [*names]
         while left:
@@ -51,7 +54,7 @@ class Watched(Mapping[str, ModuleType]):
                 return {*self._candidate}
             package = name if hasattr(live[name], "__path__") else name.rpartition(".")[0]
             for target in _targets(live.sources[name], package):
-                if target not in found and target in {*live, *self._candidate.modules}:
+                if target in known and target not in found:
                     found.add(target)
                     if target in live:
                         left.append(target)
@@ -67,6 +70,30 @@ class Watched(Mapping[str, ModuleType]):
 
     def __len__(self) -> int:
         return len(self._candidate)
+
+
+class Sides(NamedTuple):
+    """The two that are compared: what the live version has, and what the candidate has, which is watched."""
+
+    live: Callable[..., Any]
+    successor: Callable[..., Any]
+    new: Watched
+
+
+def sides(call: Call, candidate: Candidate) -> Sides | Answer:
+    """Return what a call leads to in both versions; the answer of the check, if it leads nowhere in the candidate.
+
+    Raises Inconclusive if it leads nowhere in the live version.
+    """
+    new = Watched(candidate)
+    try:
+        live = call.of(candidate.live)
+    except LookupError as error:
+        raise Inconclusive(f"there is nothing to compare with: in the live version {error}") from error
+    try:
+        return Sides(live, call.of(new), new)
+    except LookupError as error:
+        return Answer(Verdict.FAILED, f"in the candidate {error}")
 
 
 def _targets(source: str, package: str) -> Iterator[str]:

@@ -11,8 +11,9 @@ from typing import Any
 from hotswap.checks.generations import Call, Given, Inputs, shown
 from hotswap.checks.kinds import Kind, staged
 from hotswap.checks.likeness import alike, same_type
-from hotswap.checks.reach import Watched
+from hotswap.checks.reach import Watched, sides
 from hotswap.verification import Answer, Candidate, Inconclusive, Verdict
+from hotswap.verification.answers import close
 
 __all__ = ["SameResult"]
 
@@ -47,16 +48,11 @@ class SameResult(Kind):
     def __call__(self, candidate: Candidate, /) -> object:
         """Call both with each input; for asynchronous functions, return a coroutine that does."""
         whole = staged(candidate)
-        old, new = whole.live, Watched(whole)
-        try:
-            live = self._call.of(old)
-        except LookupError as error:
-            raise Inconclusive(f"there is nothing to compare with: in the live version {error}") from error
-        try:
-            successor = self._call.of(new)
-        except LookupError as error:
-            return Answer(Verdict.FAILED, f"in the candidate {error}")
-        pairs = list(self._inputs.pairs(old, whole))
+        both = sides(self._call, whole)
+        if isinstance(both, Answer):
+            return both
+        live, successor, new = both
+        pairs = list(self._inputs.pairs(whole.live, whole))
         first = _begun(live, pairs[0][0])
         if inspect.isawaitable(first) or inspect.isasyncgen(first.value):
             return self._compared_async(live, successor, pairs, first, new)
@@ -68,7 +64,7 @@ class SameResult(Kind):
             told = repr(yours)  # before the call, which may change it
             before = first if number == 1 else _begun(live, mine)
             if not isinstance(before, Outcome):
-                _closed(before)
+                close(before)
                 raise Inconclusive(
                     f"the live version is asynchronous for input {number}, {told}, and not for the first"
                 )
@@ -118,14 +114,8 @@ def _settled(outcome: Any) -> Outcome:
     """The outcome of a plain call, which an awaitable is none of."""
     if isinstance(outcome, Outcome):
         return outcome
-    _closed(outcome)
+    close(outcome)
     return Outcome(error=TypeError("it returned an awaitable, and the live version does not"))
-
-
-def _closed(awaitable: Any) -> None:
-    """Let go of what nobody will await; a coroutine would warn about that otherwise."""
-    if inspect.iscoroutine(awaitable):
-        awaitable.close()
 
 
 async def _awaited(outcome: Any) -> Outcome:

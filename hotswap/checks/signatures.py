@@ -58,8 +58,7 @@ class Signatures(Kind):
             try:
                 found = json.loads(report.read_text(encoding="utf-8"))
             except (FileNotFoundError, ValueError):
-                last = (ended.output.strip().splitlines() or ["it said nothing"])[-1]
-                return Answer(Verdict.ERROR, f"griffe could not compare: {last}", ended.output)
+                return Answer(Verdict.ERROR, f"griffe could not compare: {ended.last_line}", ended.output)
         return self._judged(found["kinds"], found["found"])
 
     def _judged(self, kinds: list[str], found: list[dict[str, str]]) -> Answer:

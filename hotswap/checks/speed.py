@@ -18,7 +18,7 @@ from typing import Any
 
 from hotswap.checks.generations import Call, Given, Inputs
 from hotswap.checks.kinds import Kind, staged
-from hotswap.checks.reach import Watched
+from hotswap.checks.reach import Watched, sides
 from hotswap.verification import Answer, Candidate, Inconclusive, Turn, Verdict, time_left
 
 __all__ = ["NotSlower", "limits"]
@@ -51,16 +51,11 @@ class NotSlower(Kind):
     def __call__(self, candidate: Candidate, /) -> Answer:
         """Time both, in this thread; asynchronous functions on a loop of its own."""
         whole = staged(candidate)
-        old, new = whole.live, Watched(whole)
-        try:
-            live = self._call.of(old)
-        except LookupError as error:
-            raise Inconclusive(f"there is nothing to compare with: in the live version {error}") from error
-        try:
-            successor = self._call.of(new)
-        except LookupError as error:
-            return Answer(Verdict.FAILED, f"in the candidate {error}")
-        laps = _Laps(live, self._inputs.of(old)), _Laps(successor, self._inputs.of(whole))
+        both = sides(self._call, whole)
+        if isinstance(both, Answer):
+            return both
+        live, successor, new = both
+        laps = _Laps(live, self._inputs.of(whole.live)), _Laps(successor, self._inputs.of(whole))
         return asyncio.run(self._timed(*laps, new))
 
     async def _timed(self, old_lap: _Laps, new_lap: _Laps, watched: Watched) -> Answer:

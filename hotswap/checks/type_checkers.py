@@ -128,8 +128,7 @@ def _is_code(path: Path) -> bool:
 
 
 def _broken(tool: str, ended: Ended) -> Answer:
-    last = (ended.output.strip().splitlines() or ["it said nothing"])[-1]
-    return Answer(Verdict.ERROR, f"{tool} could not look through it: {last}", ended.output)
+    return Answer(Verdict.ERROR, f"{tool} could not look through it: {ended.last_line}", ended.output)
 
 
 def _news(complaints: Complaints, known: Complaints) -> Complaints:

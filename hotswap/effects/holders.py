@@ -20,7 +20,7 @@ from itertools import chain, repeat, starmap
 from types import AsyncGeneratorType, BuiltinFunctionType, CoroutineType, FrameType, GeneratorType
 from typing import Any, NamedTuple
 
-__all__ = ["Found", "search"]
+__all__ = ["Found", "Search"]
 
 _AT_ONCE = 16
 """How many objects are searched for in one pass over the heap, which holds the GIL."""
@@ -50,14 +50,8 @@ class Found(NamedTuple):
     hidden: list[Any]
 
 
-def search(
-    held: list[Any],
-    references: Callable[[Any], int],
-    is_outside: Callable[[Any], bool],
-    own: set[int],
-    mark: object,
-) -> Found:
-    """Search the heap for whoever outside holds some objects. What the application has frozen is not found.
+class Search:
+    """One search of the heap for whoever outside holds some objects. What the application has frozen is not found.
 
     Arguments:
         held: the objects; nobody else may have this list.
@@ -66,12 +60,6 @@ def search(
         own: the ids of lists of the caller's in which they stand.
         mark: what is older than they are, and held by nobody but the caller: and by who passes over the heap.
     """
-    held[:] = {id(o): o for o in held}.values()
-    return _Search(held, references, is_outside, own, mark).run()
-
-
-class _Search:
-    """One search. Arguments as those of `search`."""
 
     def __init__(
         self,
@@ -81,6 +69,7 @@ class _Search:
         own: set[int],
         mark: object,
     ) -> None:
+        held[:] = {id(o): o for o in held}.values()
         self._held, self._references, self._is_outside, self._mark = held, references, is_outside, mark
         self._holders: dict[int, Any] = {}
         self._own = {*own, id(held), id(self._holders)}
@@ -88,6 +77,7 @@ class _Search:
         """The ids of what somebody holds who was not found in the last pass."""
 
     def run(self) -> Found:
+        """Search, and search again for what is held by nobody who is found."""
         self._pass([*self._held])
         for pause in _PAUSES:
             if not self._hidden:

@@ -31,7 +31,7 @@ from types import (
 from typing import Any
 
 from hotswap import walk
-from hotswap.effects.holders import Found, search
+from hotswap.effects.holders import Found, Search
 from hotswap.namespaces import held_by, imported, of_kinds
 
 __all__ = ["Traces"]
@@ -102,7 +102,9 @@ class Traces:
             # young: a `defaultdict(dict)` makes such.
             doubtful = {id(o) for o in self._held_more() if type(o) is dict} if sys.version_info < (3, 14) else set()
             if doubtful:
-                doubtful &= self._surely_held(doubtful - gained())
+                doubtful -= gained()
+            if doubtful:
+                doubtful &= self._surely_held(doubtful)
             if not doubtful:
                 break
             self._index -= doubtful
@@ -238,13 +240,13 @@ class Traces:
         """
         lists = {id(self._given), id(self._young), id(self._classes)}
         ours = {id(o): 1 + (position < len(self._given)) for position, o in enumerate(self._young)}
-        return search(
+        return Search(
             self.held() if held is None else held,
             lambda o: self._known[id(o)] + ours.get(id(o), 0),
             self.is_outside,
             lists,
             self._mark,
-        )
+        ).run()
 
     def _held_more(self) -> Iterator[Any]:
         self._young.append([])  # a list that nobody else holds tells how many references are our own

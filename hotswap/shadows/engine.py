@@ -12,6 +12,7 @@ import asyncio
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -54,7 +55,7 @@ class Owner(Protocol):
         """Note what a shadow has found."""
 
 
-class Engine:
+class Engine(ABC):
     """What makes a shadow run. Lives as long as the shadow.
 
     Arguments:
@@ -237,12 +238,13 @@ class Engine:
         return self._mismatched + self._timed_out
 
     @property
+    @abstractmethod
     def _summary(self) -> str:
-        raise NotImplementedError
+        """What was found, in a sentence."""
 
+    @abstractmethod
     def end(self) -> None:
         """End it."""
-        raise NotImplementedError
 
 
 def _nothing() -> None:

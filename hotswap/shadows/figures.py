@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import reprlib
-import statistics
 from collections import deque
 from dataclasses import dataclass
 
@@ -58,6 +57,8 @@ class Durations:
         known = list(self._last)
         if not known:
             return Quantiles()
+        import statistics  # it takes milliseconds to import, which who shadows nothing need not wait for
+
         parts = statistics.quantiles(known, n=100, method="inclusive") if len(known) > 1 else known * 99
         return Quantiles(statistics.median(known), parts[94], parts[98], max(known))
 

@@ -17,7 +17,7 @@ from hotswap.store.hooked import boot_when_imported
 from hotswap.store.journal import now
 from hotswap.store.refusals import Refusal
 from hotswap.store.store import Store
-from hotswap.store.trees import as_patch, over, part
+from hotswap.store.trees import kept, over, part
 
 __all__ = [
     "BOOT_FIRST",
@@ -27,11 +27,11 @@ __all__ = [
     "Entry",
     "Refusal",
     "Store",
-    "as_patch",
     "boot",
     "boot_when_imported",
     "fingerprint",
     "imported_before",
+    "kept",
     "look_for_dead",
     "note_status",
     "now",

@@ -40,6 +40,7 @@ _EVER = 1e7
 """Days that are as good as for ever."""
 
 _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
+_OF_ROLLOUT = ", ".join(f'rollout."{name}" AS "{name}"' for name in COLUMNS)
 _UPSERT = f"""
     INSERT INTO rollout (incarnation, {_COLUMNS}) VALUES (?, {", ".join("?" * len(COLUMNS))})
     ON CONFLICT (id) DO UPDATE SET {", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS if name != "id")}
@@ -95,14 +96,16 @@ class Journal:
         Raises StoreError, also if any of it is not what was written: what comes up comes up as a whole.
         """
         with reading(self.path) as connection:
-            query = """
-                SELECT package, standing.rollout FROM standing LEFT JOIN rollout ON id = standing.rollout
-                ORDER BY since DESC, number DESC
-            """
+            # One query is one moment: another process may take a rollout back meanwhile.
+            query = f"""
+                SELECT {_OF_ROLLOUT}, package, standing.rollout AS name FROM standing
+                LEFT JOIN rollout ON rollout.id = standing.rollout ORDER BY since DESC, number DESC
+            """  # noqa: S608 - our own columns
             rows = connection.execute(query).fetchall() if connection else []
         found = {}
-        for package, name in rows:
-            entry = self.entry(name)
+        for row in rows:
+            package, name = row["package"], row["name"]
+            entry = None if row["id"] is None else Entry.of(row)
             if entry is None or entry.state != "permanent" or package not in entry.packages:
                 raise StoreError(
                     f"the journal is damaged: {package!a} stands on {name!a}, which is no permanent rollout of it",

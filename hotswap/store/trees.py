@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -16,7 +17,7 @@ from hotswap.errors import StoreError
 from hotswap.generation import Tree
 from hotswap.patch import Patch
 
-__all__ = ["as_patch", "as_tree", "over", "part"]
+__all__ = ["as_patch", "as_tree", "kept", "over", "part"]
 
 _RETOLD = "retold"
 _INFO = ".dist-info/"
@@ -38,6 +39,14 @@ def as_patch(tree: Tree, name: str) -> Patch:
         complete=tree.complete,
         metadata={"kind": "generation", **({_RETOLD: json.dumps(retold, sort_keys=True)} if retold else {})},
     )
+
+
+def kept(patch: Patch, tree: Tree) -> tuple[Patch, Patch]:
+    """Return what is kept of a rollout: its patch, and all of what is live with it, as one patch."""
+    generation = as_patch(tree, patch.name)
+    if generation.digest == patch.digest:  # they will be one file, which has to say when it was signed
+        generation = replace(generation, metadata={**patch.metadata, **generation.metadata})
+    return patch, generation
 
 
 def _twins(sources: Iterable[str]) -> set[str]:

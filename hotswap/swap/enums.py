@@ -38,7 +38,7 @@ from hotswap.swap.ways import Changed
 
 __all__ = ["Members", "is_enum", "members_refused", "own_structures"]
 
-own_structures = frozenset(
+LOOKED_UP_IN = frozenset(
     {
         "_member_names_",
         "_member_map_",
@@ -46,6 +46,12 @@ own_structures = frozenset(
         "_unhashable_values_",
         "_hashable_values_",
         "_unhashable_values_map_",
+    }
+)
+"""Where a class is looked up in and gone through: old code gets its own while it is in flight."""
+
+own_structures = LOOKED_UP_IN | frozenset(
+    {
         "_member_type_",
         "_value_repr_",
         "_use_args_",
@@ -60,18 +66,6 @@ own_structures = frozenset(
     }
 )
 """What `enum` keeps in a class beside what stands in its body; not all versions of Python have all of it."""
-
-LOOKED_UP_IN = frozenset(
-    {
-        "_member_names_",
-        "_member_map_",
-        "_value2member_map_",
-        "_unhashable_values_",
-        "_hashable_values_",
-        "_unhashable_values_map_",
-    }
-)
-"""Those of them by which a class is looked up in and gone through: old code gets its own while it is in flight."""
 
 _MAPS = frozenset({"_member_names_", "_member_map_", "_value2member_map_"})
 _PLAIN = (int, str, bytes, float, bool, type(None))

@@ -90,19 +90,18 @@ class Spelled:
         for facts in staying:
             self._follow(list(facts.items()))
 
-    def _follow(self, items: Iterable[tuple[str, Any]], above: str = "") -> None:
-        """Note what functions spell that stay, and those of classes: these by the name of the class, too.
+    def _follow(self, items: Iterable[tuple[str, Any]], *, inside: bool = False) -> None:
+        """Note what functions spell that stay, and those of classes.
 
         Arguments:
             items: names, and what stands there.
-            above: the name of the class.
+            inside: whether they are those of a class.
         """
         for name, value in items:
-            if walk.is_class(value) and not above:
-                self._follow(walk.class_items(value), name)
+            if walk.is_class(value) and not inside:
+                self._follow(walk.class_items(value), inside=True)
             codes = [function.__code__ for function in _functions_in(value)]
-            for spelled in (name, above, *_ANY_CLASS) if name in _CONSTRUCTORS else (name,):
-                self._codes.setdefault(_OPERATORS if _is_special(spelled) else spelled, []).extend(codes)
+            self._codes.setdefault(_OPERATORS if _is_special(name) else name, []).extend(codes)
 
     def _leading_to(self, cls: type, name: str) -> Iterable[str]:
         """The names by which code comes to an attribute of a class."""

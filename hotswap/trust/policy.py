@@ -153,8 +153,8 @@ class Trust:
         """Whether nothing runs without a signature."""
         return not self.unsigned
 
-    def check_signature(self, data: bytes, name: str, signature: bytes, *, named: bool = False) -> str:
-        """Return the id of the key that some bytes are signed with.
+    def read_signature(self, data: bytes, name: str, signature: bytes, *, named: bool = False) -> tuple[str, Comment]:
+        """Return the id of the key that some bytes are signed with, and the trusted comment.
 
         Arguments:
             data: the bytes.
@@ -164,10 +164,6 @@ class Trust:
 
         Raises SignatureError: damaged, a stranger's, revoked, not of these bytes, of another file, expired.
         """
-        return self.read_signature(data, name, signature, named=named)[0]
-
-    def read_signature(self, data: bytes, name: str, signature: bytes, *, named: bool) -> tuple[str, Comment]:
-        """Return what `check_signature` does, and the trusted comment; arguments and errors are the same."""
         parsed = Signature.parse(signature)
         if parsed.key_name in self.revoked:
             raise SignatureError(
@@ -282,8 +278,10 @@ class Trust:
         if (signed := patch.metadata.get("signed")) is None:
             return
         for module in sorted({*patch.sources, *patch.extensions}):
-            stated, newest = patch.version_of(module.partition(".")[0]), memory.signed(module)
-            if stated is None and newest is not None and int(signed) < newest:
+            if patch.version_of(module.partition(".")[0]) is not None:
+                continue
+            newest = memory.signed(module)  # it may have to look through all that has ever been live here
+            if newest is not None and int(signed) < newest:
                 raise TrustError(
                     f"{module} was signed at {_moment(int(signed))}, before what was live here, at {_moment(newest)}",
                     code="downgraded",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from hotswap.verification.answers import Answer, Inconclusive
 from hotswap.verification.checks import Candidate, Check, CheckResult, Inconclusiveness, Report, Turn, Verdict
 from hotswap.verification.course import run_checks
-from hotswap.verification.inside import Visit, current_token, is_inside_check, time_left
+from hotswap.verification.inside import Visit, current_token, is_inside_check, is_within, time_left
 from hotswap.verification.named import named_checks
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Visit",
     "current_token",
     "is_inside_check",
+    "is_within",
     "named_checks",
     "run_checks",
     "time_left",

@@ -16,7 +16,7 @@ from types import CodeType, FrameType, TracebackType
 from hotswap.errors import HotswapError
 from hotswap.verification.checks import Verdict
 
-__all__ = ["Answer", "Inconclusive", "judge_error", "judge_value", "stack_of"]
+__all__ = ["Answer", "Inconclusive", "close", "judge_error", "judge_value", "stack_of"]
 
 _MESSAGE_LIMIT = 1_000  # characters of a message that a check makes itself
 _TEXT_LIMIT = 200  # characters of an exception's text in a message
@@ -55,7 +55,7 @@ def judge_value(value: object) -> Answer:
     if type(value) is Answer:
         return value
     if inspect.isawaitable(value):
-        _close(value)
+        close(value)
         return Answer(Verdict.ERROR, "it returned an awaitable out of an async check: an 'await' is missing")
     if inspect.isgenerator(value) or inspect.isasyncgen(value):
         # A generator that has not begun has run nothing of the check.
@@ -100,7 +100,7 @@ def stack_of(frame: FrameType) -> str:
     return _limit("".join(traceback.format_list(frames[own[-1] + 1 :] if own else frames)), _DETAIL_LIMIT)
 
 
-def _close(value: object) -> None:
+def close(value: object) -> None:
     """Discard an awaitable that nobody will await; a coroutine would warn about that otherwise."""
     if inspect.iscoroutine(value):
         value.close()

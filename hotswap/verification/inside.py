@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 from hotswap.stage import mark
 
-__all__ = ["Visit", "current_token", "is_inside_check", "time_left"]
+__all__ = ["Visit", "current_token", "is_inside_check", "is_within", "time_left"]
 
 
 class Visit:
@@ -83,7 +83,11 @@ def is_inside_check(token: object | None = None) -> bool:
     """
     if token is None:
         return current_token() is not None
-    visit = _visit.get()
+    return is_within(_visit.get(), token)
+
+
+def is_within(visit: Visit | None, token: object) -> bool:
+    """Whether a visit, or one around it, is for a token, and goes on."""
     while visit is not None:
         if visit.token is token and not visit.over:
             return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -233,27 +233,11 @@ class Ledger:
 
     def confirm(self, record: Record) -> None:
         """Note that the trial of a rollout is over, if it came from a drop in this directory and this process."""
-        with self.lock:
-            found = [o for o in self.outcomes.values() if o.rollout == record.id and o.state == "live"]
-            told = [outcome.confirmed() for outcome in found if outcome.process == os.getpid()]
-            troubles = []
-            for outcome in told:
-                self.remember(outcome)
-                troubles.append(self._mark(outcome))
-        for outcome, trouble in zip(told, troubles, strict=True):
-            self._complain(outcome, trouble)
+        self._tell(record, lambda outcome: outcome.confirmed() if outcome.state == "live" else None)
 
     def take_back(self, record: Record) -> None:
         """Note that a rollout was rolled back, if it came from a drop in this directory and this process."""
-        with self.lock:
-            found = [o for o in self.outcomes.values() if o.rollout == record.id and o.applied]
-            told = [outcome.taken_back(record.reason) for outcome in found if outcome.process == os.getpid()]
-            troubles = []
-            for outcome in told:
-                self.remember(outcome)
-                troubles.append(self._mark(outcome))
-        for outcome, trouble in zip(told, troubles, strict=True):
-            self._complain(outcome, trouble)
+        for outcome in self._tell(record, lambda one: one.taken_back(record.reason) if one.applied else None):
             emit(
                 "drop.rolled_back",
                 level="warning",
@@ -263,6 +247,24 @@ class Ledger:
                 digest=outcome.rolled_out or outcome.digest,
                 reason=outcome.reason,
             )
+
+    def _tell(self, record: Record, become: Callable[[Outcome], Outcome | None]) -> list[Outcome]:
+        """Note what outcomes of a rollout have become, if they are of this directory and this process; return them.
+
+        Arguments:
+            record: of the rollout.
+            become: gives what an outcome is now; None if it stays what it is.
+        """
+        with self.lock:
+            own = [o for o in self.outcomes.values() if o.rollout == record.id and o.process == os.getpid()]
+            told = [news for outcome in own if (news := become(outcome)) is not None]
+            troubles = []
+            for outcome in told:
+                self.remember(outcome)
+                troubles.append(self._mark(outcome))
+        for outcome, trouble in zip(told, troubles, strict=True):
+            self._complain(outcome, trouble)
+        return told
 
     def _marker(self, name: str, kind: str) -> Path:
         return self.directory / f"{name}{self.seat.infix}{kind}"

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hotswap.patch.contents import MAX_SIZE
 from hotswap.trust import SUFFIX as SIGNATURE
 from hotswap.watching.bounds import OPEN, Bounds
 
@@ -25,8 +26,6 @@ GO = ".go"
 
 _BESIDE = (SIGNATURE, ".toml", f".toml{SIGNATURE}")
 _ORDINARY = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
-_MOST = 512 * 1024 * 1024
-"""Bytes of a drop that are read to tell whether they are the same; no patch has more."""
 _PIECE = 1024 * 1024
 """Bytes of it in memory at a time."""
 
@@ -183,7 +182,7 @@ def digest_of(path: Path) -> str | None:
     It is read piece by piece. None for what has more bytes than any patch may have, or grows beyond that while it is
     read: to tell whether those are the same is not worth reading a whole disk. Raises OSError.
     """
-    hashed, left = hashlib.sha256(), _MOST
+    hashed, left = hashlib.sha256(), MAX_SIZE
     for inside, here, facts in _entries(path, strict=True):
         own, size = hashlib.sha256(), 0
         if stat.S_ISREG(facts.st_mode):
