@@ -24,6 +24,7 @@ from hotswap.errors import (
     PatchError,
     PlanError,
     QuarantinedError,
+    RehearsalError,
     RequirementError,
     SignatureError,
     SourceError,
@@ -37,6 +38,8 @@ from hotswap.errors import (
 from hotswap.generation import keep
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
+from hotswap.process_copy import rehearsing
+from hotswap.rehearsal import Rehearsal, Rehearsed
 from hotswap.rollout import Record, Rollout, State
 from hotswap.session import Session, session
 from hotswap.stage import staging
@@ -65,6 +68,9 @@ __all__ = [
     "PlanError",
     "QuarantinedError",
     "Record",
+    "Rehearsal",
+    "RehearsalError",
+    "Rehearsed",
     "RequirementError",
     "Rollout",
     "Session",
@@ -82,6 +88,7 @@ __all__ = [
     "__version__",
     "boot",
     "keep",
+    "rehearsing",
     "session",
     "staging",
 ]

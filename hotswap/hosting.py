@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -23,8 +23,9 @@ from hotswap.errors import DowngradeError, HotswapError, ManifestError, StateErr
 from hotswap.generation import Candidate, Limit
 from hotswap.homecoming import Back, Resumed
 from hotswap.patch import Patch
-from hotswap.place import Place, Terms
+from hotswap.place import Older, Place, Seconds, Terms
 from hotswap.records import Record, State
+from hotswap.rehearsal import Rehearsal, Wish, wished
 from hotswap.rollout import Rollout
 from hotswap.session import Mark
 from hotswap.settlement import catch_up
@@ -32,7 +33,7 @@ from hotswap.shield import outlast, shielded
 from hotswap.succession import Succession
 from hotswap.swap import Left, Leftover, Recalled, Swap, Undone
 from hotswap.trust import Memory
-from hotswap.verification import Check, named_checks
+from hotswap.verification import Check, name_of, named_checks
 
 __all__ = ["Hosting"]
 
@@ -48,6 +49,9 @@ class Hosting:
     _place: Place
     _books: Books
     _checks: list[Check]
+    _rehearsal: Rehearsal | None
+    _probes: list[Check]
+    """What is run after the swap of a rehearsal, besides its checks."""
     _check_timeout: float
     _memory: Memory
     _history: OrderedDict[str, Record]
@@ -66,6 +70,22 @@ class Hosting:
         """Return the checks to run: the patcher's, and those that the patch's manifest names."""
         return [*self._checks, *named_checks(patch.checks, self._check_timeout)]
 
+    def live_checks(self, patch: Patch, functions: Sequence[Callable[..., object]] | None) -> list[Check]:
+        """Return what is run after the swap of a rehearsal: these functions, or the checks of a rollout; and probes."""
+        if functions is None:
+            return [*self.checks(patch), *self._probes]
+        return [*(Check(name_of(one), one, self._check_timeout) for one in functions), *self._probes]
+
+    @property
+    def locks(self) -> tuple[threading.RLock]:
+        """The lock under which swaps are made, and the states of rollouts change."""
+        return (self._change,)
+
+    def copied(self) -> None:
+        """Have nothing of what is done from now on reach the store or a watched directory: this is a copy."""
+        self._books = Books(None, ())
+        self._followers.clear()
+
     def running(self) -> dict[str, Version]:
         """Return what is live."""
         return self.versions
@@ -73,6 +93,27 @@ class Hosting:
     def refuse_reentry(self, what: str) -> None:
         """Raise BusyError if the caller is code that the rollout in progress runs."""
         self._place.refuse_reentry(what)
+
+    def _terms(
+        self,
+        wait: float | None,
+        allow_effects: Iterable[str],
+        handover: Seconds,
+        undo: bool,
+        by: str,
+        why: str,
+        rehearse: Wish | None,
+    ) -> Terms:
+        rehearsal = self._rehearsal if rehearse is None else wished(rehearse)
+        older: Older = "undo" if undo else "never"
+        return Terms.of(wait, allow_effects, handover, older, by=by, why=why, rehearsal=rehearsal)
+
+    def _stood(self, digest: str) -> bool:
+        return self._resumed is not None and self._books.stood(digest)
+
+    def _stands(self, digest: str) -> bool:
+        # Another worker may have made it permanent since this process began: it is to run here, too.
+        return self._stood(digest) or self._books.stands(digest)
 
     def leave(self, rollout: Rollout | None) -> None:
         """Free the place of the rollout in progress, if it is this one."""
@@ -166,7 +207,10 @@ class Hosting:
             candidate = self._succession.candidate(rollout, allowed, partial(self._may_be_older, rollout))
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise rollout.reject(error) from error.__cause__
-        rollout.staged(candidate, Limit(self._load_timeout, terms.cancelled, self._place.loading))
+        limit = Limit(self._load_timeout, terms.cancelled, self._place.loading)
+        if terms.rehearsal is not None:
+            rollout.rehearse_whole(terms.rehearsal, terms.cancelled, candidate, limit)
+        rollout.staged(candidate, limit)
 
     def _may_be_older(self, rollout: Rollout, patch: Patch) -> bool:
         if rollout.older == "undo" and not any(map(self._memory.seen, (rollout.given, patch.digest))):

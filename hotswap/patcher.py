@@ -31,13 +31,14 @@ from hotswap.hosting import Hosting
 from hotswap.patch import Patch
 from hotswap.place import Older, Place, Seconds, Terms
 from hotswap.records import BEFORE_LIVE, State
+from hotswap.rehearsal import Wish, wished
 from hotswap.rollout import Record, Rollout
 from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
 from hotswap.store import Refusal, Store
 from hotswap.succession import Succession
 from hotswap.trust import Memory, Trust, checked_trust
-from hotswap.verification import Check
+from hotswap.verification import Check, name_of
 
 if TYPE_CHECKING:
     from hotswap.watching import Outcome, Watch
@@ -70,9 +71,11 @@ class Patcher(Hosting):
             calls new code where the patch did not change its own; 0 hands over at once, None never.
         trust: the policy for what comes from watched directories, unless `watch` gets another; None: all of it is
             applied. What is given to `apply` is as trusted as the code that does so.
+        rehearse: whether each patch, also what is dropped, is rehearsed in a copy of the process first: True, or a
+            `Rehearsal` with limits. `stage` and `apply` may say otherwise.
 
     Raises ValueError for names that are no top-level packages, TypeError or ValueError for what is no time limit or no
-    kind of effect, WrongPackageError for packages that do not exist.
+    kind of effect, WrongPackageError for packages that do not exist, RehearsalError where no process can be copied.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Patcher(Hosting):
         allow_effects: Iterable[str] = (),
         handover: float | None = 10.0,
         trust: Trust | None = None,
+        rehearse: Wish = False,
     ) -> None:
         names = checked_packages(packages)
         if load_timeout is not None:
@@ -96,6 +100,8 @@ class Patcher(Hosting):
         self._packages = names
         self._check_timeout = check_timeout
         self._checks: list[Check] = []
+        self._probes: list[Check] = []
+        self._rehearsal = wished(rehearse)
         self._history: OrderedDict[str, Record] = OrderedDict()
         # `_change` guards what is live and the states of rollouts; `_place` the right to have a rollout in progress.
         self._change = threading.RLock()
@@ -163,8 +169,8 @@ class Patcher(Hosting):
         """
 
         def register(check: Function) -> Function:
-            title = name or getattr(check, "__name__", None) or type(check).__name__
-            self._checks.append(Check(title, check, self._check_timeout if timeout is None else timeout))
+            limit = self._check_timeout if timeout is None else timeout
+            self._checks.append(Check(name or name_of(check), check, limit))
             return check
 
         return register if function is None else register(function)
@@ -181,6 +187,7 @@ class Patcher(Hosting):
         undo: bool = False,
         by: str = "",
         why: str = "",
+        rehearse: Wish | None = None,
     ) -> Rollout:
         """Load a patch side by side with what is live, and plan the swap. Live code is not touched.
 
@@ -192,11 +199,12 @@ class Patcher(Hosting):
             undo: the patch was live here before, and may be older than what is live.
             by: who has it rolled out, for the history; without it, the account, host and process.
             why: what for, for the history.
+            rehearse: whether all of it is done in a copy of the process first; None: as the patcher has it.
 
         Raises BusyError if another rollout is in progress, and a HotswapError that says what is wrong with the patch;
         the process is as it was then.
         """
-        return self._stage(patch, Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why))
+        return self._stage(patch, self._terms(wait, allow_effects, handover, undo, by, why, rehearse))
 
     def _stage(self, patch: Patch, terms: Terms) -> Rollout:
         if not isinstance(patch, Patch):
@@ -225,13 +233,14 @@ class Patcher(Hosting):
         undo: bool = False,
         by: str = "",
         why: str = "",
+        rehearse: Wish | None = None,
     ) -> Rollout:
         """Stage, verify and commit a patch.
 
         Arguments and errors are those of `stage`, `Rollout.verify` and `Rollout.commit`. If anything fails, the
         rollout is rejected and the process is as it was.
         """
-        return self._walk(patch, Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why), None)
+        return self._walk(patch, self._terms(wait, allow_effects, handover, undo, by, why, rehearse), None)
 
     async def apply_async(
         self,
@@ -243,13 +252,14 @@ class Patcher(Hosting):
         undo: bool = False,
         by: str = "",
         why: str = "",
+        rehearse: Wish | None = None,
     ) -> Rollout:
         """Do what `apply` does in a thread, so that the event loop goes on; asynchronous checks run on the loop.
 
         If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
         if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
-        terms = Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why)
+        terms = self._terms(wait, allow_effects, handover, undo, by, why, rehearse)
         loop = asyncio.get_running_loop()
         # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
         executor = ThreadPoolExecutor(1, thread_name_prefix="hotswap-apply")
@@ -355,20 +365,14 @@ class Patcher(Hosting):
             told=partial(self._refused, str(directory)),
         )
 
-    def _stood(self, digest: str) -> bool:
-        return self._resumed is not None and self._books.stood(digest)
-
-    def _stands(self, digest: str) -> bool:
-        # Another worker may have made it permanent since this process began: it is to run here, too.
-        return self._stood(digest) or self._books.stands(digest)
-
     def _apply_dropped(self, older: Older, directory: str, patch: Patch) -> Rollout:
         resumed = self._resumed
         if resumed is not None and self._stood(patch.digest):
             return resumed  # it is live, or below what is live, since before this process began
         key = patch.metadata.get("key")  # set by the gate alone, once the signature was verified
         by = "" if key is None else f"key {key}, through {whoever()}"
-        return self._walk(patch, Terms.of(0.0, (), ..., older, by=by, why=f"dropped into {directory}"), None)
+        why, wish = f"dropped into {directory}", self._rehearsal
+        return self._walk(patch, Terms.of(0.0, (), ..., older, by=by, why=why, rehearsal=wish), None)
 
     def _refused(self, directory: str, outcomes: Iterable[Outcome]) -> None:
         """Note what came to no rollout of what was dropped."""
@@ -387,7 +391,3 @@ class Patcher(Hosting):
             for one in outcomes
             if one.error is not None and one.rollout is None
         )
-
-
-def _older(undo: bool) -> Older:
-    return "undo" if undo else "never"

@@ -17,6 +17,7 @@ from weakref import WeakSet
 from hotswap.effects import checked_kinds
 from hotswap.errors import BusyError, StateError
 from hotswap.records import BEFORE_LIVE
+from hotswap.rehearsal import Rehearsal
 from hotswap.stopping import check_wait
 from hotswap.verification import Visit, is_inside_check
 
@@ -41,6 +42,7 @@ class Terms(NamedTuple):
         handover: seconds that calls in flight have to finish; None: for ever; `...`: as the patcher has it.
         older: whether the patch may be older than what is live: never, where it was live here before, or always.
         by, why: who has it rolled out, and what for.
+        rehearsal: how it is rehearsed before it is loaded; None: not at all.
     """
 
     wait: float | None
@@ -50,6 +52,7 @@ class Terms(NamedTuple):
     older: Older = "never"
     by: str = ""
     why: str = ""
+    rehearsal: Rehearsal | None = None
 
     @classmethod
     def of(
@@ -61,6 +64,7 @@ class Terms(NamedTuple):
         *,
         by: str = "",
         why: str = "",
+        rehearsal: Rehearsal | None = None,
     ) -> Terms:
         """Return terms that nobody has cancelled.
 
@@ -69,7 +73,7 @@ class Terms(NamedTuple):
         check_wait(wait)
         if handover is not ...:
             check_wait(handover, "handover")
-        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover, older, by, why)
+        return cls(wait, threading.Event(), checked_kinds(allow_effects), handover, older, by, why, rehearsal)
 
 
 class Place:

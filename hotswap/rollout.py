@@ -30,19 +30,19 @@ import asyncio
 import threading
 
 from hotswap import events
-from hotswap.armed import Armed
 from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Limit
 from hotswap.journey import Host
 from hotswap.records import BEFORE_LIVE, Record, State
+from hotswap.rehearsable import Rehearsable
 from hotswap.shield import shielded
 from hotswap.swap import Plan
-from hotswap.verification import run_checks
+from hotswap.verification import Report, run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
 
 
-class Rollout(Armed):
+class Rollout(Rehearsable):
     """One patch on its way. Made by `Patcher.stage` and `Patcher.apply`."""
 
     def __enter__(self) -> Rollout:
@@ -106,7 +106,8 @@ class Rollout(Armed):
             report = run_checks(checks, self.candidate, loop=loop, token=self._host, cancelled=cancelled)
         finally:
             self._judging = None
-        self.report = report
+        rehearsed = () if self.rehearsal is None else self.rehearsal.report.results
+        self.report = Report((*rehearsed, *report))
         for result in report:
             events.emit(
                 "check.passed" if result.verdict == "passed" else "check.failed",

@@ -7,7 +7,7 @@ loops, time limits) and `inside` (who belongs to a check). `hotswap.stopping` en
 
 from __future__ import annotations
 
-from hotswap.verification.checks import Candidate, Check, CheckResult, Report, Verdict
+from hotswap.verification.checks import Candidate, Check, CheckResult, Report, Verdict, name_of
 from hotswap.verification.inside import Visit, current_token, is_inside_check
 from hotswap.verification.named import named_checks
 from hotswap.verification.running import run_checks
@@ -21,6 +21,7 @@ __all__ = [
     "Visit",
     "current_token",
     "is_inside_check",
+    "name_of",
     "named_checks",
     "run_checks",
 ]

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from hotswap.stopping import check_limit
 
-__all__ = ["Candidate", "Check", "CheckResult", "Report", "Verdict"]
+__all__ = ["Candidate", "Check", "CheckResult", "Report", "Verdict", "name_of"]
 
 Candidate: TypeAlias = Mapping[str, ModuleType]
 """What a check is given: module name -> staged module."""
@@ -26,6 +26,7 @@ class Verdict(enum.StrEnum):
     | failed | raised `AssertionError` or returned `False`: the candidate is wrong |
     | error | raised anything else, is no usable check, or was stopped: nothing is known about the candidate |
     | timed_out | did not answer within its time limit |
+    | inconclusive | could not tell, for a reason that is not the candidate's |
 
     A falsy ``numpy.bool_`` counts as `False` too. Every other falsy value (None, 0, an empty list, a tensor) passes.
     """
@@ -34,6 +35,12 @@ class Verdict(enum.StrEnum):
     FAILED = "failed"
     ERROR = "error"
     TIMED_OUT = "timed_out"
+    INCONCLUSIVE = "inconclusive"
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """Return what a check is called if nobody gives it a name."""
+    return getattr(function, "__name__", None) or type(function).__name__
 
 
 @dataclass(frozen=True, slots=True)
