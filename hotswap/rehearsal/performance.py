@@ -37,6 +37,9 @@ from hotswap.verification import Candidate, Check, CheckResult, Verdict, run_che
 
 __all__ = ["Performance"]
 
+_KEPT_BY_SYSTEM = sys.platform == "linux"
+"""Whether the system keeps the limit of memory itself."""
+
 _GLANCE = 0.1
 """Seconds between two looks of the thread that watches time, memory and the original."""
 
@@ -210,8 +213,8 @@ class Performance:
 
     def _watch(self, walking: threading.Thread) -> None:
         until = self._began + self._rehearsal.time
-        # Where the system keeps the limit itself, this is never true.
-        memory = None if sys.platform == "linux" else self._rehearsal.memory
+
+        memory = None if _KEPT_BY_SYSTEM else self._rehearsal.memory
         while time.monotonic() < until:
             time.sleep(max(0.0, min(_GLANCE, until - time.monotonic())))
             if os.getppid() != self._original:
