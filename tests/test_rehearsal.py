@@ -11,9 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +25,7 @@ from hotswap import Patch, Patcher, Rehearsal, RehearsalError, State
 from hotswap.process_copy import can_copy
 from hotswap.rehearsal import terms as terms_of_rehearsals
 from hotswap.verification import Check
+from tests.test_rehearsal_cut import held
 
 if not can_copy():
     pytest.skip("a process can't be copied here", allow_module_level=True)
@@ -85,24 +85,10 @@ def segfault() -> None:
 SEGFAULT = "import ctypes\nctypes.string_at(0)\n"
 
 
-@contextmanager
-def held(lock: Any) -> Iterator[None]:
-    """Have another thread hold a lock."""
-    has_it, end = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with lock:
-            has_it.set()
-            end.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    has_it.wait()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
+def wait_for(note: Path) -> None:
+    """Wait until a copy of the process has written a file: it has no other way to say something."""
+    while not note.exists():
+        time.sleep(0.01)
 
 
 class TestWay:
@@ -227,7 +213,7 @@ class TestWay:
 
     def test_again_and_again(self, service: Service) -> None:
         def open_here() -> list[str]:
-            return sorted(os.listdir("/dev/fd"))
+            return sorted(path.name for path in Path("/dev/fd").iterdir())
 
         service.patcher.apply(service.patch(version="0.1"), rehearse=True)
         before = open_here()
@@ -277,8 +263,7 @@ class TestWay:
 
         async def serve() -> None:
             task = asyncio.create_task(service.patcher.apply_async(service.patch(begun), rehearse=True))
-            while not (tmp_path / "begun").exists():
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_for, tmp_path / "begun")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -300,8 +285,7 @@ class TestWay:
 
         thread = threading.Thread(target=apply)
         thread.start()
-        while not (tmp_path / "begun").exists():
-            time.sleep(0.01)
+        wait_for(tmp_path / "begun")
         current = service.patcher.current
         assert current is not None
         current.abort("not today")
@@ -355,14 +339,14 @@ class TestDeath:
         assert (error.code, error.error, error.step) == ("refused", "LoadError", "load")
 
     def test_hang(self, service: Service) -> None:
-        error = service.refused("import time\ntime.sleep(600)\n", time=0.5)
+        error = service.refused("import time\ntime.sleep(600)\n", time=2)
         assert (error.code, error.signal, error.step) == ("timed-out", None, "load")
         assert "a.py" in error.stack
         assert service.patcher.history()[0].report.results[-1].verdict == "timed_out"
 
     def test_hang_that_lets_no_other_thread_run(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("hotswap.rehearsal.director._GRACE", 0.2)
-        error = service.refused("import ctypes\nctypes.pythonapi.sleep(600)\n", time=0.5)
+        error = service.refused("import ctypes\nctypes.pythonapi.sleep(600)\n", time=2)
         assert (error.code, error.signal) == ("timed-out", None)
         assert "a.py" in error.stack
 
@@ -448,7 +432,7 @@ class TestWaiting:
 
         service.patcher.check(needs, timeout=30)
         with held(lock):
-            error = service.refused(time=0.5)
+            error = service.refused(time=2)
         assert error.code == "inconclusive"
         assert "needs" in error.stack
 
@@ -457,7 +441,7 @@ class TestWaiting:
         elsewhere.__dict__["lock"] = lock = threading.Lock()
         monkeypatch.setitem(sys.modules, "elsewhere", elsewhere)
         with held(lock):
-            error = service.refused("import elsewhere\nwith elsewhere.lock: pass\n", time=0.5)
+            error = service.refused("import elsewhere\nwith elsewhere.lock: pass\n", time=2)
         assert (error.code, error.step) == ("inconclusive", "load")
 
     @pytest.mark.parametrize("what", ["queue", "event"])

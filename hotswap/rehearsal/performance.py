@@ -77,6 +77,7 @@ class Performance:
         self._original = os.getpid()
         self._began = time.monotonic()
         self._unsure: list[str] = []
+        self._late = threading.Event()
 
     # --- right after the fork ----------------------------------------------------------------------------------------
 
@@ -152,6 +153,10 @@ class Performance:
         return self._held.judge(left).why if left else ""
 
     def _end(self, verdict: str, **facts: Any) -> None:
+        if self._late.is_set() and threading.current_thread() is threading.main_thread():
+            # It goes on only because the other thread has let go of locks, to see whether it does. That one has the
+            # last word.
+            threading.Event().wait()
         used = resource.getrusage(resource.RUSAGE_SELF)
         self._teller.tell(
             "end",
@@ -222,6 +227,7 @@ class Performance:
             if memory is not None and limits.peak() - self._had > memory:
                 self._end("refused", error="MemoryError", reason="it took too much", memory=True)
                 os._exit(0)
+        self._late.set()
         found = self._held.judge(suspects(walking))
         unsure = found.why or (_CUT if self._stub.was_used() else "")
         self._teller.tell("hung", why=unsure, stack=found.stack)
