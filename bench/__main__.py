@@ -23,6 +23,7 @@ from bench.delivery import delivery, idle
 from bench.draining import draining
 from bench.pauses import pauses
 from bench.programs import programs
+from bench.rehearsing import rehearsing
 from bench.sessions import sessions
 from bench.states import states
 from bench.tables import tables
@@ -34,7 +35,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller heaps: under a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
-        "--only", choices=("booting", "calls", "generations", "pauses", "delivery"), help="measure only this"
+        "--only",
+        choices=("booting", "calls", "generations", "pauses", "delivery", "rehearsing"),
+        help="measure only this",
     )
     options = parser.parse_args()
     quick = options.quick
@@ -50,6 +53,9 @@ def main() -> int:
             found["idle"] = idle(folder, counts=(0, 100, 1_000), seconds=4 if quick else 20)
         if options.only in (None, "booting"):
             found["booting"] = booting(folder, modules=20 if quick else 100, repeat=5 if quick else 15)
+        if options.only in (None, "rehearsing"):
+            sizes = (100 << 20,) if quick else (100 << 20, 1 << 30, 4 << 30)
+            found["rehearsing"] = rehearsing(sizes, repeat=3 if quick else 5)
         if options.only in (None, "pauses"):
             found["pauses"] = pauses(
                 folder,
