@@ -58,6 +58,7 @@ class Unprintable:
 class TestNames:
     def test_all_names_are_in_one_place(self) -> None:
         assert {
+            "rollout.rehearsed",
             "rollout.staged",
             "rollout.verified",
             "rollout.armed",
@@ -70,6 +71,7 @@ class TestNames:
             "rollout.handed_over",
             "rollout.settled",
             "migration.failed",
+            "rehearsal.failed",
             "check.passed",
             "check.failed",
             "drop.applied",

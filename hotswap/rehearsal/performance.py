@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import IO, Any, NoReturn
 
-from hotswap.errors import HotswapError
+from hotswap.errors import CheckFailedError, HotswapError
 from hotswap.rehearsal import limits
 from hotswap.rehearsal.channel import Teller
 from hotswap.rehearsal.descriptors import Stub, guard
@@ -33,7 +33,7 @@ from hotswap.rehearsal.quiet import hush
 from hotswap.rehearsal.scene import Scene
 from hotswap.rehearsal.terms import Rehearsal
 from hotswap.rehearsal.waiting import Held, suspects
-from hotswap.verification import Candidate, Check, CheckResult, Verdict, run_checks
+from hotswap.verification import Candidate, Check, CheckResult, Report, Verdict, run_checks
 
 __all__ = ["Performance"]
 
@@ -50,12 +50,12 @@ _BODIES = ("hotswap load ", "hotswap migration ")
 """How threads are called in which modules are loaded, and migrations run."""
 
 
-class _RefusedError(Exception):
+class _RefusedError(CheckFailedError):
     """Raised by a step whose checks have refused the patch, or can't tell."""
 
     def __init__(self, results: Sequence[CheckResult], *, unsure: bool = False, memory: bool = False) -> None:
         start = "" if unsure else "a check refused it: "
-        super().__init__(start + "; ".join(result.sentence for result in results))
+        super().__init__(start + "; ".join(result.sentence for result in results), Report(tuple(results)))
         self.unsure, self.memory = unsure, memory
 
 
@@ -131,7 +131,7 @@ class Performance:
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, _RefusedError):
             verdict = "inconclusive" if error.unsure else "refused"
-            self._end(verdict, error="CheckFailedError", reason=str(error), memory=error.memory)
+            self._end(verdict, error=CheckFailedError.__name__, reason=error.reason, memory=error.memory)
             return
         why = self._excuse()
         known = error if isinstance(error, HotswapError) else None
