@@ -11,6 +11,7 @@ nobody who was registered before hotswap waits, in a hook, for one of those lock
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ def copying() -> bool:
 
 def can_copy() -> bool:
     """Whether this platform can copy a process."""
-    return hasattr(os, "fork")
+    return hasattr(os, "fork") and sys.platform not in ("emscripten", "wasi")
 
 
 def copy_process(locks: Sequence[Any], guard: Callable[[], object]) -> int:

@@ -107,11 +107,9 @@ class Rehearsable(Armed):
             "remarks": found.remarks,
             "message": found.reason,
         }
-        if found.error is None or goes_on:
+        if not found.code or goes_on:
             level: Level = "warning" if found.verdict is Verdict.INCONCLUSIVE or found.remarks else "info"
             self._emit("rollout.rehearsed", level=level, **facts)
             return found
-        self._emit(
-            "rehearsal.failed", level="warning", code=found.error.code, step=found.step, signal=found.signal, **facts
-        )
-        raise self.reject(found.error)
+        self._emit("rehearsal.failed", level="warning", code=found.code, step=found.step, signal=found.signal, **facts)
+        raise self.reject(found.as_error())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ def _mapped(library: Any, piece: _Piece, files: Mapping[tuple[int, int], int]) -
         if piece.inode == 0 or not way.startswith("/"):
             continue
         with suppress(OSError):
+            if not stat.S_ISREG(os.stat(way).st_mode):  # noqa: PTH116 - at a fork
+                continue  # to open a device may do something
             handle = os.open(way, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 if os.fstat(handle).st_ino != piece.inode:

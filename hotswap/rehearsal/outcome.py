@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from hotswap.errors import RehearsalError
@@ -35,6 +35,7 @@ class Rehearsed:
         status: the exit status of the copy, or None if there is none.
         stack: where it was then: the stack of each thread, or a traceback; empty if there is none.
         remarks: what could not be cut off from the process, each in words.
+        code, error, advice: those of the `RehearsalError` that is raised for it; empty if all went well.
     """
 
     verdict: Verdict
@@ -49,8 +50,24 @@ class Rehearsed:
     status: int | None = None
     stack: str = ""
     remarks: tuple[str, ...] = ()
-    error: RehearsalError | None = field(default=None, repr=False, compare=False)
-    """What is raised for it, or None if the patch may go on."""
+    code: str = ""
+    error: str = ""
+    advice: str = ""
+
+    def as_error(self) -> RehearsalError:
+        """Return what is raised for it."""
+        place = f"in its rehearsal, at the step {self.step!r}, " if self.step else "its rehearsal: "
+        error = RehearsalError(f"{place}{self.reason}", advice=self.advice or None, code=self.code)
+        error.step, error.signal, error.stack, error.error = self.step, self.signal, self.stack, self.error
+        return error
+
+
+class _Judgement(NamedTuple):
+    verdict: Verdict
+    reason: str = ""
+    advice: str = ""
+    code: str = ""
+    error: str = ""
 
 
 class End(NamedTuple):
@@ -85,37 +102,30 @@ def outcome(told: Listener, end: End, *, limits: Any) -> Rehearsed:
     last = told.last("end") or {}
     code = None if end.status is None else os.waitstatus_to_exitcode(end.status)
     name = _name(-code) if code is not None and code < 0 else _named_by(end.stacks)
-    verdict, error = _judged(told, end, limits, code, name)
-    if end.by_us or told.last("hung") is not None:
-        name = None  # it is of our own making
-    reason = "" if error is None else error.reason
-    stack = ""
-    if error is not None:
-        error.step, error.signal = step, name
-        error.stack = stack = (told.last("hung") or {}).get("stack") or last.get("stack") or end.stacks
-        reason = f"at the step {step!r}, {reason}" if step else reason
-        error.reason = f"in its rehearsal, {reason}" if step else f"its rehearsal: {reason}"
-        error.args = (error.reason,)
-    elif last.get("unsure"):
-        reason = "; ".join(last["unsure"])
-    peak, cpu = last.get("peak"), end.cpu if end.cpu is not None else last.get("cpu")
+    verdict, reason, advice, word, error = _judged(told, end, limits, code, name)
+    hung = told.last("hung")
+    stack = "" if not word else (hung or {}).get("stack") or last.get("stack") or end.stacks
+    peak = last.get("peak")
     more = "" if peak is None else f"; {peak / 1e6:.0f} MB more in memory at the most"
-    whole = CheckResult(_ROW, verdict, end.duration, f"{reason or 'swapped and taken back in a copy'}{more}", stack)
+    place = f"at the step {step!r}, " if word and step else ""
+    message = f"{place}{reason or 'swapped and taken back in a copy'}{more}"
     rows = {row["name"]: _row(row) for row in told.messages if row["what"] == "result"}
     return Rehearsed(
         verdict=verdict,
         step=step,
         reason=reason,
-        report=Report((*rows.values(), whole)),
+        report=Report((*rows.values(), CheckResult(_ROW, verdict, end.duration, message, stack))),
         duration=end.duration,
         pause=end.pause,
         peak=peak,
-        cpu=cpu,
-        signal=name,
+        cpu=end.cpu if end.cpu is not None else last.get("cpu"),
+        signal=None if end.by_us or hung is not None else name,  # else it is of our own making
         status=code if code is not None and code >= 0 else None,
         stack=stack,
         remarks=tuple((told.last("copied") or {}).get("left", ())),
+        code=word,
         error=error,
+        advice=advice,
     )
 
 
@@ -124,69 +134,55 @@ def _row(told: dict[str, Any]) -> CheckResult:
     return CheckResult(f"{_ROW}: {told['name']}", verdict, told["duration"], told["message"], told["detail"])
 
 
-def _judged(
-    told: Listener, end: End, limits: Any, code: int | None, name: str | None
-) -> tuple[Verdict, RehearsalError | None]:
-    last, hung = told.last("end"), told.last("hung")
+def _judged(told: Listener, end: End, limits: Any, code: int | None, name: str | None) -> _Judgement:
+    last, hung, uncut = told.last("end"), told.last("hung"), told.last("uncut")
     if end.by_us == "cancelled":
-        return Verdict.ERROR, RehearsalError("it was given up", code="cancelled")
-    uncut = told.last("uncut")
+        return _Judgement(Verdict.ERROR, "it was given up", code="cancelled")
     if uncut is not None:
-        return Verdict.ERROR, RehearsalError(f"the copy could not be cut off: {uncut['reason']}", code="no-copy")
+        return _Judgement(Verdict.ERROR, f"the copy could not be cut off: {uncut['reason']}", code="no-copy")
+    late = f"it did not come to its end within {limits.time:g} s"
     if hung is not None and hung["why"]:
-        return _unsure(f"it did not come to its end within {limits.time:g} s: {hung['why']}")
+        return _unsure(f"{late}: {hung['why']}")
     if hung is not None or end.by_us == "time":
-        return Verdict.TIMED_OUT, RehearsalError(
-            f"it did not come to its end within {limits.time:g} s",
-            advice="the error has the stack; if it needs more time: rehearse=Rehearsal(time=...)",
-            code="timed-out",
-        )
+        advice = "the error has the stack; if it needs more time: rehearse=Rehearsal(time=...)"
+        return _Judgement(Verdict.TIMED_OUT, late, advice, code="timed-out")
     if last is not None and code in (0, None):
         return _told(last, limits)
     if name == "SIGXCPU":
-        return Verdict.FAILED, RehearsalError(
-            f"it used more than {limits.whole_cpu} s of processor time",
-            advice="the error has the stack; if it needs more: rehearse=Rehearsal(cpu=...)",
-            code="out-of-cpu",
-        )
+        reason = f"it used more than {limits.whole_cpu} s of processor time"
+        advice = "the error has the stack; if it needs more: rehearse=Rehearsal(cpu=...)"
+        return _Judgement(Verdict.FAILED, reason, advice, code="out-of-cpu")
     if name in _CRASHES:
-        return Verdict.FAILED, RehearsalError(
-            f"it crashed the process: {name}", advice="the error has the stack of each thread", code="crashed"
-        )
+        advice = "the error has the stack of each thread"
+        return _Judgement(Verdict.FAILED, f"it crashed the process: {name}", advice, code="crashed")
     if name is not None:
-        return Verdict.ERROR, RehearsalError(
-            f"something ended the copy of the process: {name}",
-            advice="if it was the system because memory was short: rehearse=Rehearsal(memory=...) sets a limit",
-            code="killed",
-        )
+        advice = "if it was the system because memory was short: rehearse=Rehearsal(memory=...) sets a limit"
+        return _Judgement(Verdict.ERROR, f"something ended the copy of the process: {name}", advice, code="killed")
     how = "nobody knows how" if code is None else f"with status {code}"
-    return Verdict.FAILED, RehearsalError(f"it ended the process ({how}), before all was done", code="exited")
+    return _Judgement(Verdict.FAILED, f"it ended the process ({how}), before all was done", code="exited")
 
 
-def _told(last: dict[str, Any], limits: Any) -> tuple[Verdict, RehearsalError | None]:
+def _told(last: dict[str, Any], limits: Any) -> _Judgement:
     if last["verdict"] == "passed":
-        return (Verdict.INCONCLUSIVE if last["unsure"] else Verdict.PASSED), None
+        verdict = Verdict.INCONCLUSIVE if last["unsure"] else Verdict.PASSED
+        return _Judgement(verdict, "; ".join(last["unsure"]))
     if last["verdict"] == "inconclusive":
         return _unsure(last["reason"])
     if last.get("memory"):
         more = "" if limits.memory is None else f"more than {limits.memory / 1e6:.0f} MB, which it may take"
-        return Verdict.FAILED, RehearsalError(
-            f"it ran out of memory: {more or last['reason']}",
-            advice="if it needs more: rehearse=Rehearsal(memory=...)",
-            code="out-of-memory",
-        )
-    error = RehearsalError(last["reason"], advice=last.get("advice") or None, code="refused")
-    error.error = last["error"]
-    return Verdict.FAILED, error
+        advice = "if it needs more: rehearse=Rehearsal(memory=...)"
+        reason = f"it ran out of memory: {more or last['reason']}"
+        return _Judgement(Verdict.FAILED, reason, advice, code="out-of-memory", error=last["error"])
+    advice = last.get("advice") or "read the report: the check names what it found"
+    return _Judgement(Verdict.FAILED, last["reason"], advice, code="refused", error=last["error"])
 
 
-def _unsure(reason: str) -> tuple[Verdict, RehearsalError | None]:
-    return Verdict.INCONCLUSIVE, RehearsalError(
-        reason,
-        advice="have the check do without what a copy of the process does not have, or let the patch go on without: "
-        "rehearse=Rehearsal(inconclusive='pass')",
-        code="inconclusive",
+def _unsure(reason: str) -> _Judgement:
+    advice = (
+        "try it again, or have the check do without what a copy of the process does not have; "
+        "rehearse=Rehearsal(inconclusive='pass') lets such patches go on"
     )
+    return _Judgement(Verdict.INCONCLUSIVE, reason, advice, code="inconclusive")
 
 
 _CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"})

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import IO, Any, NoReturn
 
@@ -32,7 +32,7 @@ from hotswap.rehearsal.mappings import make_private
 from hotswap.rehearsal.quiet import hush
 from hotswap.rehearsal.scene import Scene
 from hotswap.rehearsal.terms import Rehearsal
-from hotswap.rehearsal.waiting import Held, suspects
+from hotswap.rehearsal.waiting import Held, stack_of, suspects
 from hotswap.verification import Candidate, Check, CheckResult, Report, Verdict, run_checks
 
 __all__ = ["Performance"]
@@ -42,7 +42,6 @@ _KEPT_BY_SYSTEM = sys.platform == "linux"
 
 _GLANCE = 0.1
 """Seconds between two looks of the thread that watches time, memory and the original."""
-
 
 _CUT = "it used a connection, or an event loop, that is not in the copy"
 
@@ -122,6 +121,8 @@ class Performance:
                 self._teller.tell("step", name=name)
                 self._stub.was_used()
                 scene(self)
+                if self._held.spent:
+                    break
         except BaseException as error:  # noqa: BLE001 - it is what there is to be told
             limits.lift()
             self._fail(error)
@@ -150,7 +151,7 @@ class Performance:
         if self._stub.was_used():
             return _CUT
         left = [thread for thread in threading.enumerate() if thread.name.startswith(_BODIES)]
-        return self._held.judge(left).why if left else ""
+        return next(iter(self._held.judge(left).values()), "")
 
     def _end(self, verdict: str, **facts: Any) -> None:
         if self._late.is_set() and threading.current_thread() is threading.main_thread():
@@ -177,9 +178,16 @@ class Performance:
             token: marks them as those of a patcher, which they must not call.
         """
         names: dict[str, int] = {}
-        results = [self._judge_one(_numbered(check, names), candidate, token) for check in checks]
-        refused = [result for result in results if result.verdict not in (Verdict.PASSED, Verdict.INCONCLUSIVE)]
-        unsure = [result for result in results if result.verdict is Verdict.INCONCLUSIVE]
+        hung: dict[str, list[threading.Thread]] = {}
+        results = {check.name: self._judge_one(check, candidate, token, hung) for check in _numbered(checks, names)}
+        # When all have run: locks may be let go for it, and nothing that runs after that says anything.
+        waits = self._held.judge([thread for threads in hung.values() for thread in threads])
+        for name, threads in hung.items():
+            why = next((waits[thread] for thread in threads if thread in waits), "")
+            if why:
+                results[name] = self._tell(_unsure(results[name], why))
+        refused = [one for one in results.values() if one.verdict not in (Verdict.PASSED, Verdict.INCONCLUSIVE)]
+        unsure = [one for one in results.values() if one.verdict is Verdict.INCONCLUSIVE]
         if refused:
             memory = any(result.message.startswith(MemoryError.__name__) for result in refused)
             raise _RefusedError(refused, memory=memory)
@@ -187,12 +195,19 @@ class Performance:
             raise _RefusedError(unsure, unsure=True)
         self._unsure += [result.sentence for result in unsure]
 
-    def _judge_one(self, check: Check, candidate: Candidate, token: object) -> CheckResult:
+    def _judge_one(
+        self, check: Check, candidate: Candidate, token: object, hung: dict[str, list[threading.Thread]]
+    ) -> CheckResult:
         self._stub.was_used()
         before = {*threading.enumerate()}
         (result,) = run_checks([check], candidate, token=token)
-        if result.verdict in (Verdict.FAILED, Verdict.ERROR, Verdict.TIMED_OUT):
-            result = self._excused(result, [thread for thread in threading.enumerate() if thread not in before])
+        if result.verdict is not Verdict.PASSED and self._stub.was_used():
+            result = _unsure(result, _CUT)
+        elif result.verdict is Verdict.TIMED_OUT:
+            hung[check.name] = [thread for thread in threading.enumerate() if thread not in before]
+        return self._tell(result)
+
+    def _tell(self, result: CheckResult) -> CheckResult:
         self._teller.tell(
             "result",
             name=result.name,
@@ -203,22 +218,10 @@ class Performance:
         )
         return result
 
-    def _excused(self, result: CheckResult, threads: list[threading.Thread]) -> CheckResult:
-        """A result that says inconclusive, if it may be due to what is not in the copy."""
-        why = ""
-        if self._stub.was_used():
-            why = _CUT
-        elif result.verdict is Verdict.TIMED_OUT:
-            why = self._held.judge(threads).why
-        if not why:
-            return result
-        return replace(result, verdict=Verdict.INCONCLUSIVE, message=f"{why}: {result.message}")
-
     # --- the thread that watches -------------------------------------------------------------------------------------
 
     def _watch(self, walking: threading.Thread) -> None:
         until = self._began + self._rehearsal.time
-
         memory = None if _KEPT_BY_SYSTEM else self._rehearsal.memory
         while time.monotonic() < until:
             time.sleep(max(0.0, min(_GLANCE, until - time.monotonic())))
@@ -228,17 +231,23 @@ class Performance:
                 self._end("refused", error="MemoryError", reason="it took too much", memory=True)
                 os._exit(0)
         self._late.set()
-        found = self._held.judge(suspects(walking))
-        unsure = found.why or (_CUT if self._stub.was_used() else "")
-        self._teller.tell("hung", why=unsure, stack=found.stack)
+        threads = suspects(walking)
+        stack = stack_of(threads)
+        why = _CUT if self._stub.was_used() else next(iter(self._held.judge(threads).values()), "")
+        self._teller.tell("hung", why=why, stack=stack)
         # The stack of each thread, as C sees it, follows.
         os.kill(os.getpid(), signal.SIGABRT)
 
 
-def _numbered(check: Check, names: dict[str, int]) -> Check:
-    """The check under a name that no other one of its step has."""
-    number = names[check.name] = names.get(check.name, 0) + 1
-    return check if number == 1 else replace(check, name=f"{check.name}-{number}")
+def _numbered(checks: Iterable[Check], names: dict[str, int]) -> Iterator[Check]:
+    """The checks, each under a name that no other one of its step has."""
+    for check in checks:
+        number = names[check.name] = names.get(check.name, 0) + 1
+        yield check if number == 1 else replace(check, name=f"{check.name}-{number}")
+
+
+def _unsure(result: CheckResult, why: str) -> CheckResult:
+    return replace(result, verdict=Verdict.INCONCLUSIVE, message=f"{why}: {result.message}")
 
 
 def _files() -> dict[tuple[int, int], int]:

@@ -29,34 +29,25 @@ import threading
 import time
 import traceback
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
-__all__ = ["Held", "Waiting", "suspects"]
+__all__ = ["Held", "stack_of", "suspects"]
 
 _LOCK = type(_thread.allocate_lock())
 _REENTRANT = type(threading.RLock())
 
-_STILL = 0.1
-"""Seconds for which a thread has to stand in one place."""
-_GO_ON = 1.0
+_STILL = 1.0
+"""Seconds for which a thread has to stand in one place, or it is none that waits for a lock."""
+_GO_ON = 0.5
 """Seconds that it has to go on when what it waited for is there."""
+_STEP = 0.01
+
+_LOCKED = "it waits for a lock that was held when the process was copied"
 
 _OWN = "hotswap "
 """What the names of threads begin with that hotswap starts."""
 _IN_BETWEEN = "hotswap/stopping.py"
 """Where a thread of hotswap waits for another one that runs code of others."""
-
-
-class Waiting(NamedTuple):
-    """What is known of a thread that stands still.
-
-    Attributes:
-        why: for what of the original it waits, in words; empty if it is for nothing, as far as can be told.
-        stack: where it stands.
-    """
-
-    why: str
-    stack: str
 
 
 class Held:
@@ -71,23 +62,29 @@ class Held:
         del found
         mine = f"owner={threading.get_ident()} "
         self._held = [lock for lock in self._locks if "unlocked" not in (told := repr(lock)) and mine not in told]
+        self.spent = False
+        """Whether they were let go. What they guarded may be torn since: nothing that follows says anything."""
         self._pools = bool(concurrent.futures.thread._threads_queues)
 
-    def judge(self, threads: list[threading.Thread]) -> Waiting:
-        """Find out why some threads do not come to their end. Afterwards this process is good for nothing."""
-        before = _places(threads)
-        time.sleep(_STILL)
-        still = [thread for thread, place in _places(threads).items() if before.get(thread) == place]
-        stack = "\n".join(map(_stack, threads))
-        for thread in still:
+    def judge(self, threads: list[threading.Thread]) -> dict[threading.Thread, str]:
+        """Find out which of some threads wait for what only the original has; return for what, in words."""
+        found: dict[threading.Thread, str] = {}
+        others = _still(threads, _STILL)
+        for thread in list(others):
             frame = sys._current_frames().get(thread.ident or 0)
             why = self._inherited(frame)
             del frame
             if why:
-                return Waiting(why, stack)
-        if still and self._goes_on(still):
-            return Waiting("it waits for a lock that was held when the process was copied", stack)
-        return Waiting("", stack)
+                found[thread] = why
+                others.remove(thread)
+        if others and self._held:
+            self.spent = True
+            before = _places(others)
+            for lock in self._held:
+                _let_go(lock)
+            stay = _still(others, _GO_ON, before)
+            found |= {thread: _LOCKED for thread in others if thread not in stay}
+        return found
 
     def _inherited(self, frame: FrameType | None) -> str:
         """For what of the original a frame waits; "" if that can't be told from it."""
@@ -105,18 +102,6 @@ class Held:
                 return "it waits for a module that another thread was importing when the process was copied"
             frame = frame.f_back
         return ""
-
-    def _goes_on(self, threads: list[threading.Thread]) -> bool:
-        """Let go of what was held, and say whether one of the threads goes on."""
-        before = _places(threads)
-        for lock in self._held:
-            _let_go(lock)
-        until = time.monotonic() + _GO_ON
-        while time.monotonic() < until:
-            if _places(threads) != before:
-                return True
-            time.sleep(0.01)
-        return False
 
 
 def _let_go(lock: Any) -> None:
@@ -138,6 +123,25 @@ def _places(threads: list[threading.Thread]) -> dict[threading.Thread, object]:
         if frame is not None and thread.is_alive():
             places[thread] = (id(frame), frame.f_lasti)
     return places
+
+
+def _still(
+    threads: list[threading.Thread], seconds: float, before: dict[threading.Thread, object] | None = None
+) -> list[threading.Thread]:
+    """The threads that stay where they are for some seconds, or until none is left that does."""
+    before = _places(threads) if before is None else before
+    until = time.monotonic() + seconds
+    still = list(threads)
+    while still and time.monotonic() < until:
+        time.sleep(_STEP)
+        now = _places(still)
+        still = [thread for thread in still if thread in now and now[thread] == before.get(thread)]
+    return still
+
+
+def stack_of(threads: list[threading.Thread]) -> str:
+    """Return where some threads are."""
+    return "\n".join(map(_stack, threads))
 
 
 def _stack(thread: threading.Thread) -> str:
