@@ -512,6 +512,15 @@ class TestEnd:
             for _ in range(5):
                 assert does(lambda: len(threading.enumerate())).verdict == "passed"
 
+    def test_where_a_child_can_not_be_looked_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("hotswap.rehearsal.director._CAN_LOOK", False)
+        assert does(lambda: None).status == 0
+        assert in_a_copy(lambda: os._exit(3)).status == 3
+        assert in_a_copy(lambda: ctypes.string_at(0)).signal == "SIGSEGV"
+        assert in_a_copy(lambda: time.sleep(600), time=0.5).code == "timed-out"
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+
     def test_there_is_no_core_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         before = resource.getrlimit(resource.RLIMIT_CORE)
         monkeypatch.chdir(tmp_path)

@@ -39,6 +39,9 @@ _LAST_WORDS = 1.0
 _PATIENCE = 5.0
 """Seconds in which a process ends that was killed; one that waits for a disk may take longer."""
 _LONGEST = 1 << 16
+"""Bytes of its stacks that are read."""
+_CAN_LOOK = hasattr(os, "waitid")
+"""Whether a child can be looked at without reaping it; not on macOS before Python 3.13."""
 
 
 def rehearse(
@@ -148,16 +151,15 @@ class _Copy:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self._process, number)
 
-    def _has_ended(self, *, reap: bool = not hasattr(os, "waitid")) -> bool:
+    def _has_ended(self, *, reap: bool = False) -> bool:
         """Whether it has ended.
 
-        Its id stays its own until it is reaped: by us, or by somebody who waits for any child. There is no looking
-        without reaping on macOS before Python 3.13.
+        Its id stays its own until it is reaped: by us, or by somebody who waits for any child.
         """
         if self._reaped:
             return True
         try:
-            if not reap:
+            if _CAN_LOOK and not reap:
                 return os.waitid(os.P_PID, self._process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
             process, status, used = os.wait4(self._process, os.WNOHANG)
         except ChildProcessError:  # somebody else has waited for it
@@ -168,7 +170,7 @@ class _Copy:
             self.cpu = used.ru_utime + used.ru_stime
         return self._reaped
 
-    def _wait(self, seconds: float, *, reap: bool = not hasattr(os, "waitid")) -> bool:
+    def _wait(self, seconds: float, *, reap: bool = False) -> bool:
         """Wait for its end; False if it has not come within some seconds."""
         until = time.monotonic() + seconds
         while not self._has_ended(reap=reap):
