@@ -24,6 +24,7 @@ from bench.delivery import delivery, idle
 from bench.draining import draining
 from bench.pauses import pauses
 from bench.programs import programs
+from bench.rehearsing import rehearsing
 from bench.sessions import sessions
 from bench.shadowing import shadowing
 from bench.states import states
@@ -37,7 +38,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
         "--only",
-        choices=("baking", "booting", "calls", "flips", "generations", "pauses", "delivery"),
+        choices=("baking", "booting", "calls", "flips", "generations", "pauses", "delivery", "rehearsing"),
         help="measure only this",
     )
     options = parser.parse_args()
@@ -56,6 +57,9 @@ def main() -> int:
             found["baking"] = baking(folder, repeat=5 if quick else 15)
         if options.only in (None, "booting"):
             found["booting"] = booting(folder, modules=20 if quick else 100, repeat=5 if quick else 15)
+        if options.only in (None, "rehearsing"):
+            sizes = (100 << 20,) if quick else (100 << 20, 1 << 30, 4 << 30)
+            found["rehearsing"] = rehearsing(sizes, repeat=3 if quick else 5)
         if options.only in (None, "pauses"):
             found["pauses"] = pauses(
                 folder,

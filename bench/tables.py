@@ -12,6 +12,7 @@ from bench.delivery import Idle
 from bench.draining import Draining
 from bench.measuring import Ratio, Spread
 from bench.pauses import Pause
+from bench.rehearsing import Rehearsing
 
 __all__ = ["tables"]
 
@@ -34,6 +35,8 @@ def tables(found: Mapping[str, Any]) -> str:
         parts.append(_baking(found["baking"]))
     if "booting" in found:
         parts.append(_booting(found["booting"]))
+    if "rehearsing" in found:
+        parts.append(_rehearsing(found["rehearsing"]))
     if "idle" in found:
         parts.append(_idle(found["idle"]))
     return "\n\n".join(parts)
@@ -81,6 +84,22 @@ def _baking(found: Iterable[Baked]) -> str:
         for one in found
     ]
     return f"From the first failing request after a bad commit to the completed rollback\n\n{_table(head, rows)}"
+
+
+def _rehearsing(found: Iterable[Rehearsing]) -> str:
+    head = ["in memory", "what fills it", "longest gap", "the copying call", "rehearsal", "the same patch without"]
+    head += ["copied", "first write to a page"]
+    rows = [
+        [
+            f"{one.resident / 1e6:,.0f} MB",
+            one.kind,
+            *(_spread(value) for value in (one.gap, one.fork, one.whole, one.unrehearsed)),
+            f"{one.copied / 1e6:.0f} MB",
+            f"{one.page * 1e6:.0f} µs (else {one.page_before * 1e6:.0f} µs)",
+        ]
+        for one in found
+    ]
+    return f"A rehearsal, median (worst)\n\n{_table(head, rows)}"
 
 
 def _seconds(value: float) -> str:

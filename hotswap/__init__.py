@@ -26,6 +26,7 @@ from hotswap.errors import (
     PatchError,
     PlanError,
     QuarantinedError,
+    RehearsalError,
     RequirementError,
     ShadowError,
     SignatureError,
@@ -41,6 +42,8 @@ from hotswap.errors import (
 from hotswap.generation import keep
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
+from hotswap.process_copy import rehearsing
+from hotswap.rehearsal import Rehearsal, Rehearsed
 from hotswap.rollout import Record, Rollout, State
 from hotswap.session import Session, session
 from hotswap.shadows import is_shadow
@@ -71,6 +74,9 @@ __all__ = [
     "PlanError",
     "QuarantinedError",
     "Record",
+    "Rehearsal",
+    "RehearsalError",
+    "Rehearsed",
     "RequirementError",
     "Rollout",
     "Session",
@@ -91,6 +97,7 @@ __all__ = [
     "boot",
     "is_shadow",
     "keep",
+    "rehearsing",
     "session",
     "staging",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "PatchError",
     "PlanError",
     "QuarantinedError",
+    "RehearsalError",
     "RequirementError",
     "ShadowError",
     "SignatureError",
@@ -212,6 +213,20 @@ class VetoError(HotswapError):
     def __init__(self, reason: str, *, patch: str | None = None, advice: str | None = None, hook: str = "") -> None:
         super().__init__(reason, patch=patch, advice=advice)
         self.hook = hook
+
+
+class RehearsalError(HotswapError):
+    """The patch did not come through its rehearsal, in a copy of the process. Nothing of it was executed here.
+
+    `code` says what happened, one of the list in docs/reference/errors.md. `step` is where it was; `signal` the name of
+    the signal that ended the copy, or None; `stack` where it was then, or a traceback; `error` the name of the type of
+    error that was raised there, or "".
+    """
+
+    step = ""
+    signal: str | None = None
+    stack = ""
+    error = ""
 
 
 class CommitError(HotswapError):

@@ -19,6 +19,8 @@ from collections.abc import Mapping, Set
 from datetime import date
 from typing import Final, Literal, TypeAlias, get_args
 
+from hotswap.process_copy import rehearsing
+
 try:
     import structlog
 except ImportError:
@@ -29,6 +31,7 @@ except ImportError:
 __all__ = ["EVENT_NAMES", "EventName", "Level", "emit"]
 
 EventName: TypeAlias = Literal[
+    "rollout.rehearsed",
     "rollout.staged",
     "rollout.verified",
     "rollout.armed",
@@ -48,6 +51,7 @@ EventName: TypeAlias = Literal[
     "probe.failed",
     "hook.failed",
     "check.started",
+    "rehearsal.failed",
     "check.passed",
     "check.failed",
     "shadow.mismatch",
@@ -99,8 +103,11 @@ def emit(event: EventName, *, level: Level = "info", **facts: object) -> None:
             collections become lists and dicts of plain values.
 
     Raises nothing that an ordinary logging pipeline raises: an event must not break a rollout. The first failure is
-    reported on ``sys.stderr``, later ones are dropped silently.
+    reported on ``sys.stderr``, later ones are dropped silently. In a copy of the process nothing is told: what happens
+    in a rehearsal has not happened.
     """
+    if rehearsing():
+        return
     try:
         plain = {name: _plain(value) for name, value in facts.items()}
         if _is_configured():

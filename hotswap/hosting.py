@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +28,7 @@ from hotswap.judging import Judging
 from hotswap.patch import Patch
 from hotswap.place import Place, Terms
 from hotswap.records import Record, State
+from hotswap.rehearsal import Rehearsal, Wish, wished
 from hotswap.rollout import Rollout
 from hotswap.session import Mark, now
 from hotswap.settlement import catch_up
@@ -36,6 +37,7 @@ from hotswap.succession import Succession
 from hotswap.swap import Left, Leftover, Recalled, Swap, Undone
 from hotswap.trials import Trials
 from hotswap.trust import Memory
+from hotswap.verification import Check
 
 __all__ = ["Hosting"]
 
@@ -50,6 +52,8 @@ class Hosting(Judging):
     _succession: Succession
     _place: Place
     _books: Books
+    _rehearsal: Rehearsal | None
+    _check_timeout: float
     _memory: Memory
     _history: OrderedDict[str, Record]
     _followers: list[Callable[[Record], None]]
@@ -73,6 +77,21 @@ class Hosting(Judging):
     def versions(self) -> dict[str, Version]:
         """Return what is live, as a mapping from package to version."""
         return self._succession.versions
+
+    def live_checks(self, rollout: Rollout, functions: Sequence[Callable[..., object]] | None) -> list[Check]:
+        """Return what is run after the swap of a rehearsal: these functions, or the checks of a rollout; and probes."""
+        chosen = self.checks(rollout.patch) if functions is None else self.unregistered(functions)
+        return [*chosen, *(probe.as_check(rollout) for probe in self._trials.probes)]
+
+    @property
+    def locks(self) -> tuple[threading.RLock]:
+        """The lock under which swaps are made, and the states of rollouts change."""
+        return (self._change,)
+
+    def copied(self) -> None:
+        """Have nothing of what is done from now on reach the store or a watched directory: this is a copy."""
+        self._books = Books(None, ())
+        self._followers.clear()
 
     def running(self) -> dict[str, Version]:
         """Return what is live."""
@@ -108,6 +127,9 @@ class Hosting(Judging):
     def begin_bake(self, rollout: Rollout) -> None:
         """Begin the bake of a rollout that has just gone live, if it is to have one."""
         self._trials.begin(rollout)
+
+    def _rehearsed(self, asked: Wish | None) -> Rehearsal | None:
+        return self._rehearsal if asked is None else wished(asked)
 
     def leave(self, rollout: Rollout | None) -> None:
         """Free the place of the rollout in progress, if it is this one."""
@@ -211,7 +233,10 @@ class Hosting(Judging):
             candidate = self._succession.candidate(rollout, allowed, partial(self._may_be_older, rollout))
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise rollout.reject(error) from error.__cause__
-        rollout.staged(candidate, Limit(self._load_timeout, terms.cancelled, self._place.loading))
+        limit = Limit(self._load_timeout, terms.cancelled, self._place.loading)
+        if terms.rehearsal is not None:
+            rollout.rehearse_whole(terms.rehearsal, terms.cancelled, candidate, limit)
+        rollout.staged(candidate, limit)
 
     def _may_be_older(self, rollout: Rollout, patch: Patch) -> bool:
         if rollout.older == "undo" and not any(map(self._memory.seen, (rollout.given, patch.digest))):

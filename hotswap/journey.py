@@ -37,6 +37,16 @@ class Host(Auditor, Protocol):
     def checks(self, patch: Patch, /) -> list[Check]:
         """The checks to run on the candidate of a patch."""
 
+    def live_checks(self, rollout: Any, functions: Any, /) -> list[Check]:
+        """The checks to run after the swap of a rehearsal: these functions, or those of a rollout; and probes."""
+
+    @property
+    def locks(self) -> tuple[Any, ...]:
+        """What must not be held by another thread when the process is copied."""
+
+    def copied(self) -> None:
+        """Have nothing of what is done from now on reach a store or a watched directory: this is a copy."""
+
     def running(self) -> dict[str, Version]:
         """What is live."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
 from hotswap.patch import Patch
-from hotswap.verification import Check, Inconclusiveness, Turn, named_checks
+from hotswap.verification import Check, Inconclusiveness, Turn, name_of, named_checks
 
 __all__ = ["Judging"]
 
@@ -69,7 +69,7 @@ class Judging:
         """
 
         def register(check: Function) -> Function:
-            title = name or getattr(check, "__name__", None) or type(check).__name__
+            title = name or name_of(check)
             limit = self._check_timeout if timeout is None else timeout
             self._checks.append(Check(title, check, limit, _turn(check, parallel), required, inconclusive))
             return check
@@ -79,6 +79,10 @@ class Judging:
     def checks(self, patch: Patch) -> list[Check]:
         """Return the checks to run: the patcher's, and those that the patch's manifest names."""
         return [*self._checks, *named_checks(patch.checks, self._check_timeout)]
+
+    def unregistered(self, functions: Iterable[Callable[..., object]]) -> list[Check]:
+        """Return checks as `check` would register them if it is told nothing else."""
+        return [Check(name_of(one), one, self._check_timeout, _turn(one, None)) for one in functions]
 
 
 def _turn(check: Any, parallel: bool | None) -> Turn:

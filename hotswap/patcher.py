@@ -32,6 +32,7 @@ from hotswap.hosting import Hosting
 from hotswap.patch import Patch
 from hotswap.place import Older, Place, Seconds, Terms
 from hotswap.records import BEFORE_LIVE, State
+from hotswap.rehearsal import Wish, wished
 from hotswap.rollout import Record, Rollout
 from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
@@ -72,9 +73,11 @@ class Patcher(Registering, Hosting):
             applied. What is given to `apply` is as trusted as the code that does so.
         bake: seconds that a rollout is on trial until it is permanent by itself, or a `Bake`; None: until somebody
             confirms it.
+        rehearse: whether each patch, also what is dropped, is rehearsed in a copy of the process first: True, or a
+            `Rehearsal` with limits. `stage` and `apply` may say otherwise.
 
     Raises ValueError for names that are no top-level packages, TypeError or ValueError for what is no time limit or no
-    kind of effect, WrongPackageError for packages that do not exist.
+    kind of effect, WrongPackageError for packages that do not exist, RehearsalError where no process can be copied.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Patcher(Registering, Hosting):
         handover: float | None = 10.0,
         trust: Trust | None = None,
         bake: float | Bake | None = None,
+        rehearse: Wish = False,
     ) -> None:
         names = checked_packages(packages)
         if load_timeout is not None:
@@ -99,6 +103,7 @@ class Patcher(Registering, Hosting):
         self._packages = names
         self._check_timeout = check_timeout
         self._checks: list[Check] = []
+        self._rehearsal = wished(rehearse)
         self._history: OrderedDict[str, Record] = OrderedDict()
         # `_change` guards what is live and the states of rollouts; `_place` the right to have a rollout in progress.
         self._change = threading.RLock()
@@ -148,6 +153,7 @@ class Patcher(Registering, Hosting):
         by: str = "",
         why: str = "",
         bake: Baked = ...,
+        rehearse: Wish | None = None,
     ) -> Rollout:
         """Load a patch side by side with what is live, and plan the swap. Live code is not touched.
 
@@ -160,11 +166,16 @@ class Patcher(Registering, Hosting):
             by: who has it rolled out, for the history; without it, the account, host and process.
             why: what for, for the history.
             bake: as that of the patcher, for this rollout.
+            rehearse: whether all of it is done in a copy of the process first; None: as the patcher has it.
 
         Raises BusyError if another rollout is in progress, VetoError if a hook refuses it, and a HotswapError that says
         what is wrong with the patch; the process is as it was then.
         """
-        return self._stage(patch, Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why, bake=bake))
+        rehearsal = self._rehearsed(rehearse)
+        return self._stage(
+            patch,
+            Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why, bake=bake, rehearsal=rehearsal),
+        )
 
     def _stage(self, patch: Patch, terms: Terms) -> Rollout:
         if not isinstance(patch, Patch):
@@ -196,16 +207,18 @@ class Patcher(Registering, Hosting):
         by: str = "",
         why: str = "",
         bake: Baked = ...,
+        rehearse: Wish | None = None,
     ) -> Rollout:
         """Stage, verify and commit a patch.
 
         Arguments and errors are those of `stage`, `Rollout.verify` and `Rollout.commit`. If anything fails, the
         rollout is rejected and the process is as it was.
         """
-        older = _older(undo)
-        return self._walk(
-            patch, Terms.of(wait, allow_effects, handover, older, by=by, why=why, bake=bake, through=True)
+        older, rehearsal = _older(undo), self._rehearsed(rehearse)
+        terms = Terms.of(
+            wait, allow_effects, handover, older, by=by, why=why, bake=bake, through=True, rehearsal=rehearsal
         )
+        return self._walk(patch, terms)
 
     async def apply_async(
         self,
@@ -218,15 +231,18 @@ class Patcher(Registering, Hosting):
         by: str = "",
         why: str = "",
         bake: Baked = ...,
+        rehearse: Wish | None = None,
     ) -> Rollout:
         """Do what `apply` does in a thread, so that the event loop goes on; asynchronous checks run on the loop.
 
         If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
         if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
-        loop, older = asyncio.get_running_loop(), _older(undo)
+        loop, older, rehearsal = asyncio.get_running_loop(), _older(undo), self._rehearsed(rehearse)
         told = {"by": by, "why": why}
-        terms = Terms.of(wait, allow_effects, handover, older, **told, bake=bake, through=True, loop=loop)
+        terms = Terms.of(
+            wait, allow_effects, handover, older, **told, bake=bake, through=True, loop=loop, rehearsal=rehearsal
+        )
         # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
         executor = ThreadPoolExecutor(1, thread_name_prefix="hotswap-apply")
         run = contextvars.copy_context().run
@@ -341,7 +357,9 @@ class Patcher(Registering, Hosting):
             return lying
         key = patch.metadata.get("key")  # set by the gate alone, once the signature was verified
         by = "" if key is None else f"key {key}, through {whoever()}"
-        return self._walk(patch, Terms.of(0.0, (), ..., older, by=by, why=f"dropped into {directory}", through=True))
+        why = f"dropped into {directory}"
+        terms = Terms.of(0.0, (), ..., older, by=by, why=why, through=True, rehearsal=self._rehearsal)
+        return self._walk(patch, terms)
 
     def _refused(self, directory: str, outcomes: Iterable[Outcome]) -> None:
         """Note what came to no rollout of what was dropped."""

@@ -20,6 +20,7 @@ from hotswap.effects import checked_kinds
 from hotswap.errors import BusyError, StateError
 from hotswap.hooks import is_inside_hook
 from hotswap.records import BEFORE_LIVE
+from hotswap.rehearsal import Rehearsal
 from hotswap.stopping import check_wait
 from hotswap.verification import Visit, is_inside_check
 
@@ -47,6 +48,7 @@ class Terms(NamedTuple):
         bake: how the rollout is to bake; `...`: as the patcher has it.
         through: whether it is to go live at once, which it can't while another one bakes.
         loop: the event loop of the caller.
+        rehearsal: how it is rehearsed before it is loaded; None: not at all.
     """
 
     wait: float | None
@@ -59,6 +61,7 @@ class Terms(NamedTuple):
     bake: Baked = ...
     through: bool = False
     loop: asyncio.AbstractEventLoop | None = None
+    rehearsal: Rehearsal | None = None
 
     @classmethod
     def of(
@@ -73,6 +76,7 @@ class Terms(NamedTuple):
         bake: Baked = ...,
         through: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
+        rehearsal: Rehearsal | None = None,
     ) -> Terms:
         """Return terms that nobody has cancelled.
 
@@ -84,7 +88,7 @@ class Terms(NamedTuple):
         if bake is not ...:
             bake = checked_bake(bake)
         kinds = checked_kinds(allow_effects)
-        return cls(wait, threading.Event(), kinds, handover, older, by, why, bake, through, loop)
+        return cls(wait, threading.Event(), kinds, handover, older, by, why, bake, through, loop, rehearsal)
 
 
 class Place:

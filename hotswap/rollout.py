@@ -30,23 +30,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from functools import partial
 
 from hotswap import events
-from hotswap.armed import Armed
 from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanError, StateError, UnsupportedChangeError
 from hotswap.generation import Candidate, Limit
 from hotswap.hooks import Undo
 from hotswap.journey import Host
 from hotswap.records import BEFORE_LIVE, Record, State
+from hotswap.rehearsable import Rehearsable
 from hotswap.shield import shielded
 from hotswap.swap import Plan
-from hotswap.verification import CheckResult, Verdict, run_checks
+from hotswap.verification import CheckResult, Report, Verdict, run_checks
 
 __all__ = ["Host", "Record", "Rollout", "State"]
 
 
-class Rollout(Armed):
+class Rollout(Rehearsable):
     """One patch on its way. Made by `Patcher.stage` and `Patcher.apply`."""
 
     def __enter__(self) -> Rollout:
@@ -105,6 +106,11 @@ class Rollout(Armed):
         if self.state is not State.STAGED:
             raise self._wrong("verified", "it has to be staged")
         self._judging, self.loop = cancelled, loop or self.loop
+        rehearsed = () if self.rehearsal is None else self.rehearsal.report.results
+
+        def show(report: Report) -> None:
+            self.report = replace(report, results=(*rehearsed, *report.results))
+
         try:
             report = run_checks(
                 self._host.checks(self.patch),
@@ -112,7 +118,7 @@ class Rollout(Armed):
                 loop=loop,
                 token=self._host,
                 cancelled=cancelled,
-                show=partial(setattr, self, "report"),
+                show=show,
                 tell=self._told,
             )
         finally:

@@ -58,6 +58,7 @@ class Unprintable:
 class TestNames:
     def test_all_names_are_in_one_place(self) -> None:
         assert {
+            "rollout.rehearsed",
             "rollout.staged",
             "rollout.verified",
             "rollout.armed",
@@ -77,6 +78,7 @@ class TestNames:
             "probe.failed",
             "hook.failed",
             "check.started",
+            "rehearsal.failed",
             "check.passed",
             "check.failed",
             "shadow.mismatch",

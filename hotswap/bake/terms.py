@@ -9,6 +9,7 @@ from types import EllipsisType
 from typing import Literal, TypeAlias, get_args
 
 from hotswap.stopping import check_limit
+from hotswap.verification import Check
 
 __all__ = ["Bake", "Baked", "Hung", "Probe", "checked_bake"]
 
@@ -125,6 +126,10 @@ class Probe:
     def arguments(self, rollout: object) -> tuple[object, ...]:
         """What it is called with."""
         return (rollout,) if _takes(self.function) else ()
+
+    def as_check(self, rollout: object) -> Check:
+        """The same question asked once, about a rollout that is live."""
+        return Check(f"probe {self.name}", lambda _: self.function(*self.arguments(rollout)), self.timeout)
 
 
 def _positional(function: Callable[..., object]) -> list[inspect.Parameter]:

@@ -8,7 +8,16 @@ and `inside` (who belongs to a check). `hotswap.stopping` ends hung threads.
 from __future__ import annotations
 
 from hotswap.verification.answers import Answer, Inconclusive
-from hotswap.verification.checks import Candidate, Check, CheckResult, Inconclusiveness, Report, Turn, Verdict
+from hotswap.verification.checks import (
+    Candidate,
+    Check,
+    CheckResult,
+    Inconclusiveness,
+    Report,
+    Turn,
+    Verdict,
+    name_of,
+)
 from hotswap.verification.course import run_checks
 from hotswap.verification.inside import Visit, current_token, is_inside_check, is_within, time_left
 from hotswap.verification.named import named_checks
@@ -27,6 +36,7 @@ __all__ = [
     "current_token",
     "is_inside_check",
     "is_within",
+    "name_of",
     "named_checks",
     "run_checks",
     "time_left",

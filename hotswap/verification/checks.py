@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 
 from hotswap.stopping import check_limit
 
-__all__ = ["Candidate", "Check", "CheckResult", "Inconclusiveness", "Report", "Turn", "Verdict"]
+__all__ = ["Candidate", "Check", "CheckResult", "Inconclusiveness", "Report", "Turn", "Verdict", "name_of"]
 
 Candidate: TypeAlias = Mapping[str, ModuleType]
 """What a check is given: module name -> staged module."""
@@ -50,6 +50,11 @@ class Turn(enum.StrEnum):
     """At the same time as others: it waits for a process of its own, or says that it may."""
     ALONE = "alone"
     """When all others have ended: it measures, and others would be noise."""
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """Return what a check is called if nobody gives it a name."""
+    return getattr(function, "__name__", None) or type(function).__name__
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from hotswap.events import emit
+from hotswap.process_copy import copying, rehearsing
 
 if TYPE_CHECKING:
     from hotswap.watching.watch import Watch
@@ -45,6 +46,8 @@ def ends(watch: Watch) -> None:
 
 
 def _before() -> None:
+    if copying():
+        return
     # In one order, or two threads that fork at once would wait for each other.
     watches = sorted((watch for watch in _running if watch.alive), key=lambda watch: str(watch.directory))
     _forking.held = [(watch, watch.turn.inside(), watch.turn.hold(PATIENCE)) for watch in watches]
@@ -58,6 +61,8 @@ def _in_parent() -> None:
 def _in_child() -> None:
     held = _forking.__dict__.pop("held", ())
     _running.clear()
+    if rehearsing():  # nobody is to see anything of a rehearsal
+        return
     for watch, inside, holder in held:
         watch.turn.renew()
         if holder is not None:
