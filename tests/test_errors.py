@@ -7,7 +7,15 @@ import pickle
 
 import pytest
 
-from hotswap import CheckFailedError, HotswapError, RequirementError, State, UnsupportedChangeError, errors
+from hotswap import (
+    CheckFailedError,
+    HotswapError,
+    RequirementError,
+    State,
+    UnsupportedChangeError,
+    VetoError,
+    errors,
+)
 from hotswap.swap import Change
 
 EVERY = [getattr(errors, name) for name in errors.__all__]
@@ -20,6 +28,8 @@ def made(kind: type[HotswapError]) -> HotswapError:
         return UnsupportedChangeError([Change("slots-changed", "shop.a", "C", "they differ")], patch="shop 1.0")
     if kind is CheckFailedError:
         return CheckFailedError("a check refused it", State.REJECTED, patch="shop 1.0")
+    if kind is VetoError:
+        return VetoError("it failed", patch="shop 1.0", advice="try again", hook="approval")
     return kind("it failed", module="shop.a", patch="shop 1.0", running={"shop": "0.9"}, advice="try again")
 
 
