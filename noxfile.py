@@ -159,7 +159,7 @@ TURNS = 12
 what runs on more than one of them, runs in turn: a share of it each day."""
 
 ONCE = (
-    *("adapters", "crash", "hostile", "property", "races/test_requests.py", "races/test_shadows.py"),
+    *("adapters", "crash", "gallery", "hostile", "property", "races/test_requests.py", "races/test_shadows.py"),
     *("test_aliases.py", "test_audit.py", "test_bake.py", "test_bake_asgi.py", "test_bake_evidence.py"),
     *("test_checks_course.py", "test_checks_kinds.py", "test_checks_pytest.py", "test_demo.py", "test_dependents.py"),
     *("test_directories.py", "test_docs_codes.py", "test_effects.py", "test_effects_logging.py"),
@@ -203,7 +203,8 @@ def suite(*, once: bool, groups: int) -> list[list[Path]]:
     elsewhere = [folder / "test_docs.py", folder / "stress", folder / "pyodide"]
     elsewhere += [] if once else [folder / name for name in ONCE]
     longest = folder / "every_point"  # some thousand swaps, told by few lines
-    apart = [folder / name for name in ("property", "hostile", "test_watching.py", "test_demo.py", "test_shop.py")]
+    apart = [folder / name for name in ("property", "hostile", "gallery", "test_watching.py", "test_demo.py")]
+    apart.append(folder / "test_shop.py")
     apart = [path for path in apart if path not in elsewhere]
     frameworks: dict[str, list[Path]] = {}
     for path in sorted((folder / "adapters").glob("test_*.py")):

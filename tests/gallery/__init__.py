@@ -1,0 +1,1 @@
+"""A gallery of patches: mistakes as people make them, and patches that are good; and which gate stops which."""
