@@ -113,6 +113,8 @@ class Hosting(Judging):
 
     def take_back(self, rollout: Rollout, undos: list[Undo]) -> None:
         """Call undos of hooks, the last one first."""
+        if rollout.silent:  # a copy of the process, or the way back: what is to be undone is not there
+            return
         self._trials.hooks.undo(rollout, undos)
 
     def settled(self, rollout: Rollout) -> Callable[[], None] | None:

@@ -8,6 +8,7 @@ import itertools
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from hotswap.hooks import HookName
 from hotswap.process_copy import can_copy
 from hotswap.rehearsal import terms as terms_of_rehearsals
 from tests.test_rehearsal_cut import held
+from tests.waiting import until
 
 if not can_copy():
     pytest.skip("a process can't be copied here", allow_module_level=True)
@@ -166,6 +168,65 @@ class TestWay:
         service.patcher.apply(service.patch(), rehearse=True)
         called = (tmp_path / "called").read_text().splitlines()
         assert called == ["before_stage False", "before_commit False", "after_commit False"]
+
+    def test_undos_of_hooks_are_called_by_the_process_alone(self, service: Service, tmp_path: Path) -> None:
+        flag = tmp_path / "flag"
+
+        @service.patcher.hook("before_stage")
+        def pause(_: Any) -> Callable[[], None]:
+            flag.touch()
+            return flag.unlink
+
+        rollout = service.patcher.apply(service.patch(), rehearse=True)
+        assert flag.exists()
+        rollout.rollback()
+        assert not flag.exists()
+
+    def test_an_error_of_a_probe_is_no_verdict(self, service: Service) -> None:
+        """As in a bake: nothing is known then, and one failure of three is none."""
+        asked = 0
+
+        @service.patcher.probe
+        def broken() -> None:
+            raise ConnectionError("not here")
+
+        @service.patcher.probe(failures=3)
+        def flaky() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked > 1
+
+        @service.patcher.probe
+        async def waits() -> None:
+            await asyncio.sleep(0)
+
+        report = service.patcher.apply(service.patch(), rehearse=True).report
+        assert report.passed
+        assert {row.name: str(row.verdict) for row in report} == {
+            "rehearsal: probe broken": "inconclusive",
+            "rehearsal: probe flaky": "passed",
+            "rehearsal: probe waits": "passed",
+            "rehearsal": "passed",
+        }
+
+    def test_checks_of_like_names_are_all_run(self, service: Service) -> None:
+        for name, answer in (("x", True), ("x", True), ("x-2", False)):
+            service.patcher.check(lambda _, answer=answer: answer, name=name)
+        assert service.refused().code == "refused"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the environment of a process can't be read")
+    def test_programs_of_its_checks_end_with_it(self, service: Service, tmp_path: Path) -> None:
+        """Also those that have a session of their own."""
+        note = tmp_path / "pid"
+
+        @service.patcher.check(timeout=60)
+        def runs(_: Any) -> None:
+            started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(90)"], start_new_session=True)
+            note.write_text(str(started.pid))
+            started.wait()
+
+        assert service.refused(time=2).code == "timed-out"
+        assert until(lambda: not Path("/proc", note.read_text()).exists())
 
     def test_then_it_bakes(self, service: Service) -> None:
         rollout = service.patcher.apply(service.patch(), rehearse=True, bake=60)
@@ -539,6 +600,15 @@ class TestWaiting:
             error = service.refused()
         assert error.code == "refused"
         assert [str(row.verdict) for row in service.patcher.history()[0].report] == ["inconclusive", "failed", "failed"]
+
+    def test_one_that_refuses_nothing(self, service: Service) -> None:
+        """Locks are let go for it, so that nothing was rehearsed that comes after it."""
+        lock = threading.Lock()
+        service.patcher.check(lambda _: lock.acquire(), name="statistics", timeout=0.3, required=False)
+        with held(lock):
+            error = service.refused(checks=[lambda _: False])
+        assert error.code == "inconclusive"
+        assert "nothing followed" in error.reason
 
     def test_it_may_pass(self, service: Service) -> None:
         lock = threading.Lock()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Literal, TypeAlias, get_args
 
 from hotswap.stopping import check_limit
-from hotswap.verification import Check
+from hotswap.verification import Answer, Check, Verdict
+from hotswap.verification.answers import judge_error, judge_value
 
 __all__ = ["Bake", "Baked", "Hung", "Probe", "checked_bake"]
 
@@ -128,8 +130,32 @@ class Probe:
         return (rollout,) if _takes(self.function) else ()
 
     def as_check(self, rollout: object) -> Check:
-        """The same question asked once, about a rollout that is live."""
-        return Check(f"probe {self.name}", lambda _: self.function(*self.arguments(rollout)), self.timeout)
+        """The same question to a copy of the process, about a rollout that is live there.
+
+        It is asked as often as it may fail in a row. What is an error in a bake (it raises anything but an
+        `AssertionError`) is inconclusive, and refuses nothing.
+        """
+
+        async def wait(value: Awaitable[object]) -> object:
+            return await value
+
+        def ask(_: object) -> Answer:
+            answer = Answer(Verdict.PASSED)
+            for _ in range(self.failures):
+                try:
+                    value = self.function(*self.arguments(rollout))
+                    if inspect.isawaitable(value):
+                        value = asyncio.run(wait(value))
+                    answer = judge_value(value)
+                except Exception as error:  # noqa: BLE001 - it is judged
+                    answer = judge_error(error, self.function)
+                if answer.verdict is not Verdict.FAILED:
+                    break
+            if answer.verdict in (Verdict.PASSED, Verdict.FAILED):
+                return answer
+            return replace(answer, verdict=Verdict.INCONCLUSIVE)
+
+        return Check(f"probe {self.name}", ask, self.timeout, inconclusive="accept")
 
 
 def _positional(function: Callable[..., object]) -> list[inspect.Parameter]:

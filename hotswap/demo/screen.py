@@ -141,7 +141,8 @@ class Picture:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay it out."""
         yield from gauges(self.progress, options.max_width)
-        yield Text()
+        if options.max_width >= WIDE:  # where it is narrow, reasons take lines of their own
+            yield Text()
         yield steps(self.progress, options.max_width)
 
 

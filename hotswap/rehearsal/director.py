@@ -24,6 +24,7 @@ from typing import IO, Any
 from hotswap.errors import RehearsalError
 from hotswap.process_copy import copy_process
 from hotswap.rehearsal.channel import Listener
+from hotswap.rehearsal.leftovers import kill_leftovers
 from hotswap.rehearsal.outcome import End, Rehearsed, outcome
 from hotswap.rehearsal.scene import Scene
 from hotswap.rehearsal.terms import Rehearsal
@@ -92,6 +93,7 @@ def rehearse(
             copy.attend(time.monotonic() + rehearsal.time + _GRACE, cancelled)
         finally:
             copy.end()
+            kill_leftovers(performance.mark)
         end = End(
             status=copy.status,
             by_us=copy.ended_for,

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import os
 import resource
+import secrets
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import IO, Any, NoReturn
 
@@ -28,12 +29,13 @@ from hotswap.errors import CheckFailedError, HotswapError
 from hotswap.rehearsal import limits
 from hotswap.rehearsal.channel import Teller
 from hotswap.rehearsal.descriptors import Stub, guard
+from hotswap.rehearsal.leftovers import MARK
 from hotswap.rehearsal.mappings import make_private
 from hotswap.rehearsal.quiet import hush
 from hotswap.rehearsal.scene import Scene
 from hotswap.rehearsal.terms import Rehearsal
 from hotswap.rehearsal.waiting import Held, stack_of, suspects
-from hotswap.verification import Candidate, Check, CheckResult, Report, Verdict, run_checks
+from hotswap.verification import Candidate, Check, CheckResult, Report, Verdict, named_apart, run_checks
 
 __all__ = ["Performance"]
 
@@ -74,6 +76,8 @@ class Performance:
         self._keep = (descriptor, stacks.fileno())
         self._teller = Teller(descriptor)
         self._original = os.getpid()
+        self.mark = secrets.token_hex(8)
+        """Is in the environment of the copy, and so of each process that it starts."""
         self._began = time.monotonic()
         self._unsure: list[str] = []
         self._late = threading.Event()
@@ -93,6 +97,7 @@ class Performance:
 
     def _guard(self) -> None:
         limits.stay_behind(self._library, self._original)
+        os.environ[MARK] = self.mark
         self._had = limits.memory_now()
         self._stub = Stub()
         files = {} if sys.platform != "linux" else _files()
@@ -122,12 +127,17 @@ class Performance:
                 self._stub.was_used()
                 scene(self)
                 if self._held.spent:
+                    # What was let go is no lock any more, so nothing that follows would tell anything.
+                    self._unsure = self._unsure or [f"{name} waited for a lock of another thread, and nothing followed"]
                     break
         except BaseException as error:  # noqa: BLE001 - it is what there is to be told
             limits.lift()
             self._fail(error)
         else:
-            self._end("passed", unsure=self._unsure)
+            if self._unsure and self._rehearsal.inconclusive == "reject":
+                self._end("inconclusive", error="", reason="; ".join(self._unsure))
+            else:
+                self._end("passed", unsure=self._unsure)
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, _RefusedError):
@@ -178,8 +188,8 @@ class Performance:
             token: marks them as those of a patcher, which they must not call.
         """
         hung: dict[str, list[threading.Thread]] = {}
-        numbered = {check.name: check for check in _numbered(checks, {})}
-        results = {name: self._judge_one(check, candidate, token, hung) for name, check in numbered.items()}
+        numbered = named_apart(checks)
+        results = {name: self._judge_one(name, check, candidate, token, hung) for name, check in numbered.items()}
         # When all have run: locks may be let go for it, and nothing that runs after that says anything.
         waits = self._held.judge([thread for threads in hung.values() for thread in threads])
         for name, threads in hung.items():
@@ -200,17 +210,17 @@ class Performance:
         ]
 
     def _judge_one(
-        self, check: Check, candidate: Candidate, token: object, hung: dict[str, list[threading.Thread]]
+        self, name: str, check: Check, candidate: Candidate, token: object, hung: dict[str, list[threading.Thread]]
     ) -> CheckResult:
         self._stub.was_used()
         before = {*threading.enumerate()}
-        (result,) = run_checks([check], candidate, token=token)
+        (result,) = run_checks([replace(check, name=name)], candidate, token=token)
         if result.verdict is not Verdict.PASSED and self._stub.was_used():
             result = self._in_doubt(result, _CUT, check)
         elif result.verdict is Verdict.INCONCLUSIVE:
             result = self._in_doubt(result, "", check)
         elif result.verdict is Verdict.TIMED_OUT:
-            hung[check.name] = [thread for thread in threading.enumerate() if thread not in before]
+            hung[name] = [thread for thread in threading.enumerate() if thread not in before]
         return self._tell(result)
 
     def _in_doubt(self, result: CheckResult, why: str, check: Check) -> CheckResult:
@@ -251,13 +261,6 @@ class Performance:
         self._teller.tell("hung", why=why, stack=stack)
         # The stack of each thread, as C sees it, follows.
         os.kill(os.getpid(), signal.SIGABRT)
-
-
-def _numbered(checks: Iterable[Check], names: dict[str, int]) -> Iterator[Check]:
-    """The checks, each under a name that no other one of its step has."""
-    for check in checks:
-        number = names[check.name] = names.get(check.name, 0) + 1
-        yield check if number == 1 else replace(check, name=f"{check.name}-{number}")
 
 
 def _files() -> dict[tuple[int, int], int]:

@@ -18,7 +18,7 @@ from hotswap.verification.checks import (
     Verdict,
     name_of,
 )
-from hotswap.verification.course import run_checks
+from hotswap.verification.course import named_apart, run_checks
 from hotswap.verification.inside import Visit, current_token, is_inside_check, is_within, time_left
 from hotswap.verification.named import named_checks
 
@@ -37,6 +37,7 @@ __all__ = [
     "is_inside_check",
     "is_within",
     "name_of",
+    "named_apart",
     "named_checks",
     "run_checks",
     "time_left",

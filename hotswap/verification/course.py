@@ -28,7 +28,7 @@ from hotswap.stopping import Flag
 from hotswap.verification.checks import Candidate, Check, CheckResult, Report, Turn
 from hotswap.verification.running import Trial, serving
 
-__all__ = ["Tell", "run_checks"]
+__all__ = ["Tell", "named_apart", "run_checks"]
 
 Tell: TypeAlias = Callable[[str, "CheckResult | None"], None]
 """Gets the name of a check, and what it found; None: it has begun."""
@@ -65,11 +65,11 @@ def run_checks(
     that did not begin are in the report as waiting.
     """
     mark = object() if token is None else token
-    return _Course(_named(checks), candidate, serving(loop), mark, cancelled, show, tell).run()
+    return _Course(named_apart(checks), candidate, serving(loop), mark, cancelled, show, tell).run()
 
 
-def _named(checks: Sequence[Check]) -> dict[str, Check]:
-    """The checks with names that differ."""
+def named_apart(checks: Sequence[Check]) -> dict[str, Check]:
+    """Return the checks under names that differ: `-2`, `-3`, ... is appended where several have the same."""
     named: dict[str, Check] = {}
     for check in checks:
         name, number = check.name, 1
