@@ -137,7 +137,7 @@ class Books:
         if self._store is None or rollout.silent:
             return
         tree = rollout.candidate.tree
-        files = self._files[rollout.id] = kept(rollout.patch, rollout.candidate.tree)
+        files = self._files[rollout.id] = kept(rollout.patch, tree)
         self._put(files)
         roots = sorted(tree.roots)
         self._kept[rollout.id] = replace(
@@ -154,10 +154,9 @@ class Books:
         if self._store is not None and not rollout.silent:
             entry = replace(self._entry(rollout), state=str(State.LIVE), below=self._head, changed=now())
             self._write(entry)
-            self._put(
-                self._files[rollout.id]
-            )  # another process may have swept them away, as long as nothing was written of them
-            self._files.pop(rollout.id, None)
+            # Another process may have swept them away, as long as nothing was written of them.
+            self._put(self._files[rollout.id])
+            del self._files[rollout.id]
             self._kept[rollout.id] = entry
 
     def _put(self, files: Iterable[Patch]) -> None:
