@@ -13,11 +13,22 @@ from hotswap.verification import CheckResult, Report, Verdict
 
 __all__ = ["facts_of", "record_of", "record_of_refusal", "report_of"]
 
+_KEPT = 2000
+"""Characters of a traceback, or of what a program said, that a store keeps of a check: so many of each end."""
+
 
 def facts_of(result: CheckResult) -> dict[str, object]:
-    """Return what a store keeps of a check; its detail may be long, and is for who was there."""
+    """Return what a store keeps of a check: of a detail, which may be long, both ends, and only if it did not pass."""
     names = ("name", "duration", "message", "tolerated")
-    return {name: getattr(result, name) for name in names} | {"verdict": str(result.verdict)}
+    facts = {name: getattr(result, name) for name in names} | {"verdict": str(result.verdict)}
+    if result.detail and result.verdict is not Verdict.PASSED:
+        facts["detail"] = _ends(result.detail)
+    return facts
+
+
+def _ends(text: str) -> str:
+    """A traceback has what counts at its end, the stack of a crash at its beginning."""
+    return text if len(text) <= 2 * _KEPT else f"{text[:_KEPT]}\n...\n{text[-_KEPT:]}"
 
 
 def report_of(entry: Entry, troubles: list[Exception]) -> Report:
@@ -30,6 +41,7 @@ def report_of(entry: Entry, troubles: list[Exception]) -> Report:
                     Verdict(one["verdict"]),
                     one["duration"],
                     one["message"],
+                    one.get("detail", ""),
                     tolerated=one.get("tolerated", False),  # journals that are older do not have it
                 )
                 for one in entry.report

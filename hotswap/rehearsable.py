@@ -10,7 +10,7 @@ from hotswap.events import Level
 from hotswap.generation import Candidate, Limit
 from hotswap.records import BEFORE_LIVE, State
 from hotswap.rehearsal import Play, Rehearsal, Rehearsed, Scene, rehearse, wished
-from hotswap.verification import Verdict
+from hotswap.verification import CheckResult, Report, Verdict
 
 __all__ = ["Rehearsable"]
 
@@ -64,6 +64,18 @@ class Rehearsable(Armed):
         """Take it back."""
         raise NotImplementedError
 
+    def told(self, name: str, result: CheckResult | None) -> None:
+        """Tell that a check has begun, or what it found."""
+        raise NotImplementedError
+
+    def _in_rehearsal(self, name: str, result: CheckResult | None) -> None:
+        """Tell of a check in the copy, and have the report know it."""
+        rows = {row.name: row for row in self.report.results}
+        if result is not None:
+            rows[name] = result
+        self.report = Report(tuple(rows.values()), (name,) if result is None else ())
+        self.told(name, result)
+
     def _scenes(self, wanted: Rehearsal) -> Iterator[Scene]:
         """What is left of its way, each step as it is asked for: in the copy."""
         if self._is(State.STAGED):
@@ -89,7 +101,9 @@ class Rehearsable(Armed):
     def _rehearse(self, wanted: Rehearsal, cancelled: threading.Event, scenes: Iterator[Scene]) -> Rehearsed:
         self._judging = cancelled  # who aborts it meanwhile sets this, and leaves the end to this thread
         try:
-            found = rehearse(wanted, self._in_copy(scenes), locks=self._host.locks, cancelled=cancelled)
+            found = rehearse(
+                wanted, self._in_copy(scenes), locks=self._host.locks, cancelled=cancelled, tell=self._in_rehearsal
+            )
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             self._judging = None
             raise self.reject(error) from error.__cause__
@@ -112,5 +126,13 @@ class Rehearsable(Armed):
             level: Level = "warning" if found.verdict is Verdict.INCONCLUSIVE or found.remarks else "info"
             self._emit("rollout.rehearsed", level=level, **facts)
             return found
-        self._emit("rehearsal.failed", level="warning", code=found.code, step=found.step, signal=found.signal, **facts)
+        self._emit(
+            "rehearsal.failed",
+            level="warning",
+            code=found.code,
+            step=found.step,
+            signal=found.signal,
+            stack=found.stack,
+            **facts,
+        )
         raise self.reject(found.as_error())

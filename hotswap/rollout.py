@@ -119,7 +119,7 @@ class Rollout(Rehearsable):
                 token=self._host,
                 cancelled=cancelled,
                 show=show,
-                tell=self._told,
+                tell=self.told,
             )
         finally:
             self._judging = None
@@ -134,7 +134,7 @@ class Rollout(Rehearsable):
         self._host.move(self, (State.STAGED,), State.VERIFIED)
         self._emit("rollout.verified", checks=len(report))
 
-    def _told(self, name: str, result: CheckResult | None) -> None:
+    def told(self, name: str, result: CheckResult | None) -> None:
         """Tell that a check has begun, or what it found; two threads may come here at once."""
         patch = self.patch
         tell = partial(

@@ -337,6 +337,8 @@ class TestWay:
         other = Patcher([service.name], store=tmp_path / "store")
         told = [(record.state, [row.name for row in record.report]) for record in other.history()]
         assert told == [(State.REJECTED, ["rehearsal"]), (State.LIVE, ["rehearsal"])]
+        (row,) = other.history()[0].report
+        assert "a.py" in row.detail, "who reads the store in the morning wants to know where it crashed"
 
     def test_events(self, service: Service) -> None:
         with structlog.testing.capture_logs() as seen:
@@ -355,6 +357,31 @@ class TestWay:
         assert seen[4]["code"] == "crashed"
         assert seen[4]["signal"] == "SIGSEGV"
         assert seen[4]["step"] == "load"
+        assert "a.py" in seen[4]["stack"]
+
+    def test_each_check_is_told_as_it_goes(self, service: Service, tmp_path: Path) -> None:
+        """While it runs: the copy waits here for a file that is made once its check has been seen."""
+        go = tmp_path / "go"
+
+        def patient(_: Any) -> None:
+            until(go.exists)
+
+        service.patcher.check(patient)
+        with structlog.testing.capture_logs() as seen:
+            rollout = service.patcher.stage(service.patch())
+            thread = threading.Thread(target=rollout.rehearse, args=(Rehearsal(checks=[]),))
+            thread.start()
+            until(lambda: rollout.report.running == ("rehearsal: patient",))
+            go.touch()
+            thread.join()
+            rollout.abort()
+        told = [(entry["event"], entry["check"]) for entry in seen if entry["event"].startswith("check.")]
+        assert told == [("check.started", "rehearsal: patient"), ("check.passed", "rehearsal: patient")]
+
+    def test_limits_of_the_patcher_are_those_of_true(self, make_package: Make) -> None:
+        service = Service(make_package, rehearse=Rehearsal(checks=[lambda _: False]))
+        with pytest.raises(RehearsalError):
+            service.patcher.apply(service.patch(), rehearse=True)
 
     def test_given_up_meanwhile(self, service: Service, tmp_path: Path) -> None:
         begun = f"open({str(tmp_path / 'begun')!r}, 'w').close()\nimport threading\nthreading.Event().wait()\n"
@@ -558,6 +585,38 @@ class TestWaiting:
             error = service.refused()
         assert error.code == "inconclusive"
         assert "a thread of a pool" in error.reason
+
+    @pytest.mark.parametrize("what", ["queue", "event", "pool"])
+    def test_a_limit_of_its_own(self, service: Service, what: str) -> None:
+        """Who gives up waiting before its time is up, and fails, has waited for the same."""
+        answers: queue.Queue[int] = queue.Queue()
+        event = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(int).result()
+
+            def gives_up(_: Any) -> None:
+                if what == "queue":
+                    answers.get(timeout=0.1)
+                elif what == "pool":
+                    pool.submit(int).result(timeout=0.1)
+                else:
+                    assert event.wait(0.1)
+
+            service.patcher.check(gives_up)
+            error = service.refused()
+        assert error.code == "inconclusive"
+        assert "what a thread was to say or do that is not in the copy" in error.reason
+
+    def test_waiting_for_its_own_is_its_own(self, service: Service) -> None:
+        own: list[threading.Event] = []
+
+        def gives_up(_: Any) -> None:
+            own.append(threading.Event())
+            assert own[0].wait(0.1), "never set"
+
+        service.patcher.check(gives_up)
+        error = service.refused()
+        assert (error.code, error.error) == ("refused", "CheckFailedError")
 
     def test_the_loop_of_the_service(self, service: Service) -> None:
         async def serve() -> RehearsalError:

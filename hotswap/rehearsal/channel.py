@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Listener", "Teller"]
@@ -43,10 +44,12 @@ class Listener:
 
     Arguments:
         descriptor: of the pipe; it does not block.
+        heed: gets each message as it comes.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, heed: Callable[[dict[str, Any]], None]) -> None:
         self._descriptor = descriptor
+        self._heed = heed
         self._rest = b""
         self._read = 0
         self.messages: list[dict[str, Any]] = []
@@ -64,7 +67,9 @@ class Listener:
             if self._read > _MOST:
                 continue
             *lines, self._rest = (self._rest + data).split(b"\n")
-            self.messages += filter(None, map(_message, lines))
+            for message in filter(None, map(_message, lines)):
+                self.messages.append(message)
+                self._heed(message)
 
     def last(self, what: str) -> dict[str, Any] | None:
         """Return the last message of a kind, or None."""

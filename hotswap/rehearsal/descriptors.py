@@ -43,6 +43,8 @@ class Stub:
     """
 
     def __init__(self) -> None:
+        self.for_files = False
+        """Whether it stands for a file, which has positions."""
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
         self._far.setblocking(False)
@@ -102,6 +104,7 @@ def guard(keep: Collection[int], stub: Stub) -> None:
                 _replace(descriptor, ways.get(access, nothing))
             else:
                 _replace(descriptor, stub.fileno())
+                stub.for_files |= kind == stat.S_IFREG
     finally:
         for descriptor in (nothing, reading, writing):
             os.close(descriptor)

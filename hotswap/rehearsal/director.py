@@ -18,16 +18,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import IO, Any
 
 from hotswap.errors import RehearsalError
 from hotswap.process_copy import copy_process
 from hotswap.rehearsal.channel import Listener
 from hotswap.rehearsal.leftovers import kill_leftovers
-from hotswap.rehearsal.outcome import End, Rehearsed, outcome
+from hotswap.rehearsal.outcome import End, Rehearsed, outcome, pass_on
 from hotswap.rehearsal.scene import Scene
 from hotswap.rehearsal.terms import Rehearsal
+from hotswap.verification import CheckResult
 
 __all__ = ["rehearse"]
 
@@ -46,7 +48,12 @@ _CAN_LOOK = hasattr(os, "waitid")
 
 
 def rehearse(
-    rehearsal: Rehearsal, scenes: Iterable[Scene], *, locks: Sequence[Any], cancelled: threading.Event
+    rehearsal: Rehearsal,
+    scenes: Iterable[Scene],
+    *,
+    locks: Sequence[Any],
+    cancelled: threading.Event,
+    tell: Callable[[str, CheckResult | None], None],
 ) -> Rehearsed:
     """Take some steps in a copy of this process, and say what became of it.
 
@@ -55,6 +62,8 @@ def rehearse(
         scenes: the steps.
         locks: reentrant ones, whose work must not be half done in the copy.
         cancelled: once it is set, the copy is ended.
+        tell: gets the name of a check as it begins in the copy, and what it found when it has ended, as its row in the
+            report; called by this thread.
 
     Raises RehearsalError if there can be no copy.
     """
@@ -87,7 +96,7 @@ def rehearse(
                 advice="the process, or its account, is at a limit of the system: processes, descriptors or memory",
                 code="no-copy",
             ) from error
-        copy = _Copy(process, reading)
+        copy = _Copy(Listener(reading, partial(pass_on, tell)), process, reading)
         try:
             closing.close()
             copy.attend(time.monotonic() + rehearsal.time + _GRACE, cancelled)
@@ -108,12 +117,12 @@ def rehearse(
 class _Copy:
     """The copy, as the original sees it. Lives as long as the rehearsal."""
 
-    def __init__(self, process: int, reading: int) -> None:
+    def __init__(self, told: Listener, process: int, reading: int) -> None:
         self._process = process
         self._poll = select.poll()  # `select.select` can't take the descriptors of a service that has thousands
         self._poll.register(reading, select.POLLIN)
         self._reading = reading
-        self.told = Listener(reading)
+        self.told = told
         self.status: int | None = None
         self.cpu: float | None = None
         self.ended_for = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from hotswap.errors import RehearsalError
 from hotswap.rehearsal.channel import Listener
 from hotswap.verification import CheckResult, Report, Verdict
 
-__all__ = ["End", "Rehearsed", "outcome"]
+__all__ = ["End", "Rehearsed", "outcome", "pass_on"]
 
 _ROW = "rehearsal"
 """What the rows of a report are called; those of checks have the name of the check behind it."""
@@ -128,6 +129,15 @@ def outcome(told: Listener, end: End, *, limits: Any) -> Rehearsed:
         error=error,
         advice=advice,
     )
+
+
+def pass_on(tell: Callable[[str, CheckResult | None], None], message: dict[str, Any]) -> None:
+    """Tell of a check that has begun or ended in the copy, if that is what a message says."""
+    if message["what"] == "check":
+        tell(f"{_ROW}: {message['name']}", None)
+    elif message["what"] == "result":
+        row = _row(message)
+        tell(row.name, row)
 
 
 def _row(told: dict[str, Any]) -> CheckResult:

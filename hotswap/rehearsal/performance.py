@@ -13,6 +13,7 @@ whoever called: it leaves by `os._exit`, so that nothing is flushed, closed or c
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import secrets
@@ -46,6 +47,11 @@ _GLANCE = 0.1
 """Seconds between two looks of the thread that watches time, memory and the original."""
 
 _CUT = "it used a connection, or an event loop, that is not in the copy"
+
+_NO_FILE = (os.strerror(errno.ESPIPE), "disk I/O error")
+"""What is said of a file, and by SQLite of its own, where the stub stands that has no positions."""
+_FILE = "it used a file that was open to be read and written, which the copy can't"
+_IN_VAIN = "it waited for what a thread was to say or do that is not in the copy"
 
 _BODIES = ("hotswap load ", "hotswap migration ")
 """How threads are called in which modules are loaded, and migrations run."""
@@ -124,7 +130,7 @@ class Performance:
         try:
             for name, scene in scenes:
                 self._teller.tell("step", name=name)
-                self._stub.was_used()
+                self._missed("")
                 scene(self)
                 if self._held.spent:
                     # What was let go is no lock any more, so nothing that follows would tell anything.
@@ -144,7 +150,7 @@ class Performance:
             verdict = "inconclusive" if error.unsure else "refused"
             self._end(verdict, error=CheckFailedError.__name__, reason=error.reason, memory=error.memory)
             return
-        why = self._excuse()
+        why = self._excuse(error)
         known = error if isinstance(error, HotswapError) else None
         reason = known.reason if known is not None else f"{type(error).__name__}: {error}"
         self._end(
@@ -156,12 +162,26 @@ class Performance:
             memory=_of_memory(error),
         )
 
-    def _excuse(self) -> str:
+    def _excuse(self, error: BaseException) -> str:
         """What of the original a failure may be due to, in words; "" if nothing is known."""
-        if self._stub.was_used():
-            return _CUT
+        missed = self._missed("".join(traceback.format_exception(error)))
+        if missed:
+            return missed
         left = [thread for thread in threading.enumerate() if thread.name.startswith(_BODIES)]
         return next(iter(self._held.judge(left).values()), "")
+
+    def _missed(self, told: str) -> str:
+        """What was used that is not here since this was asked last, in words; "" if nothing is known.
+
+        Arguments:
+            told: what is said of a failure.
+        """
+        used, in_vain = self._stub.was_used(), self._held.was_in_vain()
+        if used:
+            return _CUT
+        if in_vain:
+            return _IN_VAIN
+        return _FILE if self._stub.for_files and any(words in told for words in _NO_FILE) else ""
 
     def _end(self, verdict: str, **facts: Any) -> None:
         if self._late.is_set() and threading.current_thread() is threading.main_thread():
@@ -212,11 +232,13 @@ class Performance:
     def _judge_one(
         self, name: str, check: Check, candidate: Candidate, token: object, hung: dict[str, list[threading.Thread]]
     ) -> CheckResult:
-        self._stub.was_used()
+        self._teller.tell("check", name=name)
+        self._missed("")
         before = {*threading.enumerate()}
         (result,) = run_checks([replace(check, name=name)], candidate, token=token)
-        if result.verdict is not Verdict.PASSED and self._stub.was_used():
-            result = self._in_doubt(result, _CUT, check)
+        missed = "" if result.verdict is Verdict.PASSED else self._missed(f"{result.message}\n{result.detail}")
+        if missed:
+            result = self._in_doubt(result, missed, check)
         elif result.verdict is Verdict.INCONCLUSIVE:
             result = self._in_doubt(result, "", check)
         elif result.verdict is Verdict.TIMED_OUT:

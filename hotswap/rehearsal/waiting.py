@@ -7,6 +7,7 @@ answers who waits for another one. So this is asked of a thread that did not com
     it waits on a condition that was there at the fork                 another thread's word         not its fault
     it waits for a result of a pool, and pools had threads             a thread of the pool          not its fault
     it waits for a module that was being imported                      another thread's import       not its fault
+    it has given up waiting for one of these                           as above                      not its fault
     anything else                                                      an endless loop, a deadlock   its own
 
 What can't be told: a lock within a C library, and an event of its own that it gave to a thread that is not there. Both
@@ -44,6 +45,8 @@ _STEP = 0.01
 
 _LOCKED = "it waits for a lock that was held when the process was copied"
 
+_FUTURES = "concurrent/futures/_base.py"
+
 _OWN = "hotswap "
 """What the names of threads begin with that hotswap starts."""
 _IN_BETWEEN = "hotswap/stopping.py"
@@ -65,6 +68,34 @@ class Held:
         self.spent = False
         """Whether they were let go. What they guarded may be torn since: nothing that follows says anything."""
         self._pools = bool(concurrent.futures.thread._threads_queues)
+        self._in_vain = False
+        self._look_at_waits()
+
+    def was_in_vain(self) -> bool:
+        """Whether somebody gave up waiting for what only the original has, since this was asked last.
+
+        Conditions tell it, and so events, queues and futures; a lock that is waited for with a limit doesn't.
+        """
+        told, self._in_vain = self._in_vain, False
+        return told
+
+    def _look_at_waits(self) -> None:
+        wait = threading.Condition.wait
+
+        def looked_at(condition: threading.Condition, timeout: float | None = None) -> bool:
+            came = wait(condition, timeout)
+            if not came:
+                who = sys._getframe(1).f_code.co_filename
+                self._in_vain |= self._knew(condition) or (self._pools and who.endswith(_FUTURES))
+            return came
+
+        # Of the class, since who waits has it from there. Nobody takes it back: the copy ends with the rehearsal.
+        threading.Condition.wait = looked_at  # type: ignore[method-assign, assignment]
+
+    def _knew(self, condition: object) -> bool:
+        """Whether a condition was there at the fork."""
+        known = getattr(condition, "_lock", None)
+        return any(lock is known for lock in self._locks)
 
     def judge(self, threads: list[threading.Thread]) -> dict[threading.Thread, str]:
         """Find out which of some threads wait for what only the original has; return for what, in words."""
@@ -88,15 +119,13 @@ class Held:
 
     def _inherited(self, frame: FrameType | None) -> str:
         """For what of the original a frame waits; "" if that can't be told from it."""
-        locks = {id(lock) for lock in self._locks}
         innermost = frame
         while frame is not None:
             file, name = frame.f_code.co_filename, frame.f_code.co_name
-            if file == threading.__file__ and name == "wait" and frame is innermost:
-                condition = frame.f_locals.get("self")
-                if id(getattr(condition, "_lock", None)) in locks:
-                    return "it waits for what a thread was to say that is not in the copy"
-            if file.endswith("concurrent/futures/_base.py") and self._pools:
+            waits = file == threading.__file__ and name == "wait" and frame is innermost
+            if waits and self._knew(frame.f_locals.get("self")):
+                return "it waits for what a thread was to say that is not in the copy"
+            if file.endswith(_FUTURES) and self._pools:
                 return "it waits for a thread of a pool, and threads of pools are not in the copy"
             if file == "<frozen importlib._bootstrap>" and name == "acquire" and frame is innermost:
                 return "it waits for a module that another thread was importing when the process was copied"
