@@ -18,9 +18,8 @@ import os
 import sys
 import threading
 import weakref
-from types import FrameType
 
-from hotswap import clock
+from hotswap import clock, frames
 
 __all__ = ["Standing", "limit", "set_limit"]
 
@@ -84,7 +83,7 @@ class _Depth:
             return
         if self._is_raised():
             # It takes effect in all threads: one that is deeper would be refused its next call.
-            if any(_is_deep(frame, self._own) for frame in sys._current_frames().values()):
+            if any(len(stack) > self._own - self._own // 10 for stack in frames.stacks().values()):
                 clock.after(_AGAIN, self._look)
                 return
             sys.setrecursionlimit(self._own)
@@ -100,15 +99,6 @@ class _Depth:
 
 def _raised(limit: int) -> int:
     return 2 * limit if _ONLY_PYTHON else max(limit, min(2 * limit, _WITH_C))
-
-
-def _is_deep(frame: FrameType | None, limit: int) -> bool:
-    """Whether a frame has nearly as many below it as the limit allows."""
-    for _ in range(limit - limit // 10):
-        if frame is None:
-            return False
-        frame = frame.f_back
-    return frame is not None
 
 
 _depth = _Depth()

@@ -105,7 +105,7 @@ class Handover:
         More than once: swaps that are made meanwhile make forks for it again. A session may come to anything.
         """
         if not settling.cancelled and not drain.drained.is_set() and drain.keeper is None:
-            settling.narrow(drain.frames())
+            settling.narrow(drain.variables())
 
     def _hand_over(self, drain: Drain, settling: Settling) -> tuple[list[str], list[str]]:
         """Do it, and return the functions that were handed over, and the calls that stay old."""

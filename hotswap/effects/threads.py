@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import CoroutineType, FrameType
 from typing import Any
 
+from hotswap import frames
 from hotswap.effects.actors import Actors, Raw, ident_of
 from hotswap.effects.employers import Employer, employers
 from hotswap.effects.facts import Deed
@@ -42,23 +43,24 @@ class Threads:
             young: what was created while the candidate was loaded.
         """
         started = dict.fromkeys(map(ident_of, self._actors.running()))
-        frames = sys._current_frames()
+        stacks = frames.stacks()
         known = {thread.ident: thread for thread in threading.enumerate()}
         found: list[tuple[int, threading.Thread | None, str]] = []
-        for ident, frame in frames.items():
+        for ident, stack in stacks.items():
             thread = known.get(ident)
             if ident == threading.get_ident():
                 continue
-            place = _place(frame, ran)
+            place = _place(stack, ran)
             if ident in started:
-                found.append((ident, thread, place or _library(frame)))
+                found.append((ident, thread, place or _library(stack)))
             elif ident in self._idents and (thread is None or id(thread) in self._before):
                 continue
             elif place or (thread is not None and (is_ours(thread) or is_ours(thread.__dict__))):
                 found.append((ident, thread, place))
         # One that has not begun has no frame yet.
-        found += [(ident, known.get(ident), "") for ident in started if ident is not None and ident not in frames]
-        del frames, frame
+        found += [(ident, known.get(ident), "") for ident in started if ident is not None and ident not in stacks]
+        stacks.clear()
+        del stack  # our own may be the last
         employed = employers([thread for _, thread, _ in found if thread is not None], young)
         deeds: list[Deed] = []
         given: set[int] = set()
@@ -71,23 +73,19 @@ class Threads:
         return deeds
 
 
-def _place(frame: FrameType | None, ran: Container[int]) -> str:
+def _place(stack: Iterable[FrameType], ran: Container[int]) -> str:
     """The innermost function of the candidate that a thread is in; empty if it is in none."""
-    while frame is not None:
-        if id(frame.f_globals) in ran:
-            return f"{frame.f_code.co_qualname} at line {frame.f_lineno}"
-        frame = frame.f_back
-    return ""
+    places = (f"{frame.f_code.co_qualname} at line {frame.f_lineno}" for frame in stack if id(frame.f_globals) in ran)
+    return next(places, "")
 
 
-def _library(frame: FrameType | None) -> str:
+def _library(stack: Iterable[FrameType]) -> str:
     """The outermost function that a thread is in, but for what every thread begins with."""
     found = ""
-    while frame is not None:
+    for frame in stack:
         module = frame.f_globals.get("__name__")
         if type(module) is str and module != "threading" and frame.f_code is not Raw.__call__.__code__:
             found = f"{frame.f_code.co_qualname} of {module}"
-        frame = frame.f_back
     return found
 
 

@@ -25,8 +25,10 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import chain, compress, repeat, starmap
 from operator import attrgetter
-from types import FrameType, FunctionType
+from types import FunctionType
 from typing import Any
+
+from hotswap import frames
 
 __all__ = ["appeared", "vanished"]
 
@@ -99,19 +101,13 @@ def _readers() -> frozenset[int]:
 def _in_linecache() -> bool:
     """Whether a thread was interrupted in `linecache`: by a collection, say, and runs something else meanwhile."""
     readers = _readers()
-    frame: FrameType | None
-    for frame in sys._current_frames().values():
-        while frame is not None:
-            if id(frame.f_code) in readers:
-                return True
-            frame = frame.f_back
-    del frame  # our own is among them: it would keep what all our callers hold, until a collection
-    return False
+    codes = [id(frame.f_code) for stack in frames.stacks().values() for frame in stack]
+    return not readers.isdisjoint(codes)
 
 
 def _pop_unread(cache: dict[Any, Any], keys: list[Any]) -> None:
     """Take entries out, unless a thread is in `linecache` at that moment."""
     # Nothing of this runs before the last line, and all of it there: who runs what, and then the taking out.
-    frames = chain.from_iterable(map(dict.values, starmap(sys._current_frames, [()])))
-    unread = starmap(_readers().isdisjoint, [(map(id, map(_CODE, frames)),)])
+    running = chain.from_iterable(map(dict.values, starmap(sys._current_frames, [()])))
+    unread = starmap(_readers().isdisjoint, [(map(id, map(_CODE, running)),)])
     deque(map(cache.pop, chain.from_iterable(compress([keys], unread)), repeat(None)))

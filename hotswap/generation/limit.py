@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from hotswap import frames
 from hotswap.errors import HotswapError, LoadError
 from hotswap.stopping import Stopped, Worker, answer_of
 
@@ -119,9 +120,8 @@ class Limit:
 
 def _place(frame: FrameType | None, tree: Tree) -> str:
     """The innermost line of the patch that a thread is in, as ``file:line``; empty if it is in none."""
-    while frame is not None:
-        place = tree.place(frame.f_code.co_filename)
+    for one in frames.stack(frame):
+        place = tree.place(one.f_code.co_filename)
         if place is not None:
-            return f"{place}:{frame.f_lineno}"
-        frame = frame.f_back
+            return f"{place}:{one.f_lineno}"
     return ""

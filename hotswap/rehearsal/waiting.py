@@ -32,6 +32,9 @@ import traceback
 from types import FrameType
 from typing import Any
 
+from hotswap import frames
+from hotswap.collector import switched_off
+
 __all__ = ["Held", "stack_of", "suspects"]
 
 _LOCK = type(_thread.allocate_lock())
@@ -102,9 +105,7 @@ class Held:
         found: dict[threading.Thread, str] = {}
         others = _still(threads, _STILL)
         for thread in list(others):
-            frame = sys._current_frames().get(thread.ident or 0)
-            why = self._inherited(frame)
-            del frame
+            why = self._inherited(frames.stacks().get(thread.ident or 0, []))
             if why:
                 found[thread] = why
                 others.remove(thread)
@@ -117,19 +118,19 @@ class Held:
             found |= {thread: _LOCKED for thread in others if thread not in stay}
         return found
 
-    def _inherited(self, frame: FrameType | None) -> str:
-        """For what of the original a frame waits; "" if that can't be told from it."""
-        innermost = frame
-        while frame is not None:
+    def _inherited(self, stack: list[FrameType]) -> str:
+        """For what of the original a thread waits; "" if that can't be told from its stack."""
+        for frame in stack:
             file, name = frame.f_code.co_filename, frame.f_code.co_name
-            waits = file == threading.__file__ and name == "wait" and frame is innermost
-            if waits and self._knew(frame.f_locals.get("self")):
-                return "it waits for what a thread was to say that is not in the copy"
+            if file == threading.__file__ and name == "wait" and frame is stack[0]:
+                with switched_off():  # see `swap.variables`; nothing that dies here runs code of anybody
+                    waited_for = frame.f_locals.get("self")
+                if self._knew(waited_for):
+                    return "it waits for what a thread was to say that is not in the copy"
             if file.endswith(_FUTURES) and self._pools:
                 return "it waits for a thread of a pool, and threads of pools are not in the copy"
-            if file == "<frozen importlib._bootstrap>" and name == "acquire" and frame is innermost:
+            if file == "<frozen importlib._bootstrap>" and name == "acquire" and frame is stack[0]:
                 return "it waits for a module that another thread was importing when the process was copied"
-            frame = frame.f_back
         return ""
 
 
@@ -145,10 +146,10 @@ def _let_go(lock: Any) -> None:
 
 def _places(threads: list[threading.Thread]) -> dict[threading.Thread, object]:
     """Where threads are: the innermost frame and the place in it; threads that have ended are missing."""
-    frames = sys._current_frames()
+    current = sys._current_frames()
     places: dict[threading.Thread, object] = {}
     for thread in threads:
-        frame = frames.get(thread.ident or 0)
+        frame = current.get(thread.ident or 0)
         if frame is not None and thread.is_alive():
             places[thread] = (id(frame), frame.f_lasti)
     return places
@@ -174,8 +175,9 @@ def stack_of(threads: list[threading.Thread]) -> str:
 
 
 def _stack(thread: threading.Thread) -> str:
-    frame = sys._current_frames().get(thread.ident or 0)
-    lines = [] if frame is None else traceback.format_stack(frame)
+    stack = frames.stacks().get(thread.ident or 0, [])
+    lines = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in reversed(stack)).format()
+    stack.clear()
     return f"{thread.name}:\n{''.join(lines)}"
 
 

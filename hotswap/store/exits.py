@@ -35,6 +35,8 @@ from opcode import opmap
 from types import FrameType
 from typing import Any
 
+from hotswap import frames
+
 __all__ = ["begin", "end_in_good_order", "forget", "note_status", "over", "told_by"]
 
 _ENDED = b"ended\n"
@@ -165,9 +167,9 @@ def _is_success(status: object) -> bool:
 
 def _outermost() -> FrameType | None:
     """The frame in which the main program runs; None where Python is a guest in another program."""
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame is not None and frame.f_back is not None:
-        frame = frame.f_back
+    stack = frames.stacks().get(threading.main_thread().ident or 0, [])
+    frame = stack[-1] if stack else None
+    stack.clear()
     # Any other frame would keep what is local in it alive.
     ours = frame is not None and (frame.f_code.co_name == "<module>" or frame.f_globals.get("__name__") == "runpy")
     return frame if ours else None

@@ -17,11 +17,13 @@ from datetime import datetime
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
+from hotswap import frames
+
 __all__ = [
+    "FRAMES",
     "CallInFlight",
     "calls_in_flight",
     "frame_of",
-    "frames_of",
     "is_over",
     "running_frames",
     "running_in",
@@ -29,7 +31,8 @@ __all__ = [
     "unused",
 ]
 
-_FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
+FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
+"""The attribute in which the frame of what can be suspended is."""
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
 _BETWEEN = ("async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper")
 """What CPython has between a coroutine and what it awaits."""
@@ -115,41 +118,33 @@ def unused(codes: Iterable[CodeType]) -> set[int]:
 
 def suspended(codes: Iterable[CodeType]) -> list[Any]:
     """Return the generators and coroutines that run some code and have not ended."""
-    wanted = list(codes)
-    return [o for o in gc.get_referrers(*wanted) if frame_of(o) is not None] if wanted else []
+    wanted = {id(code): code for code in codes}
+    found = gc.get_referrers(*wanted.values()) if wanted else ()
+    # One may also hold code of others.
+    return [o for o in found if (frame := frame_of(o)) is not None and id(frame.f_code) in wanted]
 
 
 def frame_of(o: object) -> FrameType | None:
     """Return the frame of a generator or a coroutine that has not ended."""
-    attribute = _FRAMES.get(type(o))
+    attribute = FRAMES.get(type(o))
     return None if attribute is None else getattr(o, attribute)
-
-
-def frames_of(codes: Iterable[CodeType]) -> list[FrameType]:
-    """Return the frames that run some code, on a stack or suspended. It passes over the heap."""
-    wanted = {id(code): code for code in codes}
-    held = (frame for o in suspended(wanted.values()) if (frame := frame_of(o)) is not None)
-    return [*(frame for _, frame in running_frames(wanted)), *held] if wanted else []
 
 
 def is_over(o: object) -> bool:
     """Whether something is a generator or a coroutine that has ended."""
-    return type(o) in _FRAMES and frame_of(o) is None
+    return type(o) in FRAMES and frame_of(o) is None
 
 
 def running_in(module: ModuleType) -> Iterator[tuple[str, str]]:
     """Yield the threads that run code of a module now: (thread, function and line)."""
     facts = module.__dict__
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    walked: FrameType | None
-    for ident, walked in sys._current_frames().items():
-        while walked is not None:
-            if walked.f_globals is facts:
-                yield names.get(ident, str(ident)), f"{walked.f_code.co_qualname}, line {walked.f_lineno},"
-                break
-            walked = walked.f_back
-    # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
-    del walked
+    for ident, stack in frames.stacks().items():
+        # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
+        places = [f"{one.f_code.co_qualname}, line {one.f_lineno}," for one in stack if one.f_globals is facts]
+        stack.clear()
+        if places:
+            yield names.get(ident, str(ident)), places[0]
 
 
 def running_frames(wanted: Container[int]) -> list[tuple[str, FrameType]]:
@@ -159,18 +154,12 @@ def running_frames(wanted: Container[int]) -> list[tuple[str, FrameType]]:
         wanted: the ids of the code.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    stacks = [(names.get(ident, str(ident)), frame) for ident, frame in sys._current_frames().items()]
-    stacks += [("", frame) for frame in _greenlets()]
-    found: list[tuple[str, FrameType]] = []
-    walked: FrameType | None
-    for name, walked in stacks:
-        while walked is not None:
-            if id(walked.f_code) in wanted:
-                found.append((name, walked))
-            walked = walked.f_back
-    # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
-    del walked
-    stacks.clear()
+    stacks = [(names.get(ident, str(ident)), stack) for ident, stack in frames.stacks().items()]
+    stacks += [("", frames.stack(frame)) for frame in _greenlets()]
+    found = [(name, one) for name, stack in stacks for one in stack if id(one.f_code) in wanted]
+    for _, stack in stacks:
+        # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
+        stack.clear()
     return found
 
 
@@ -180,8 +169,8 @@ def _greenlets() -> Iterator[FrameType]:
     kind = getattr(greenlet, "greenlet", None)
     threads = getattr(getattr(greenlet, "_greenlet", None), "get_total_main_greenlets", lambda: 1)
     if kind is not None and threads():  # many import it who never use it; a pass over the heap takes its time
-        frames = (o.gr_frame for o in gc.get_objects() if issubclass(type(o), kind))
-        yield from (frame for frame in frames if frame is not None)
+        found = (o.gr_frame for o in gc.get_objects() if issubclass(type(o), kind))
+        yield from (frame for frame in found if frame is not None)
 
 
 def _tasks() -> dict[int, str]:
@@ -214,11 +203,11 @@ def _tasks() -> dict[int, str]:
 
 def _held(o: Any) -> Iterator[Any]:
     """The generators and coroutines that one holds, and what stands between."""
-    if type(o) not in _FRAMES and type(o).__name__ not in _BETWEEN:
+    if type(o) not in FRAMES and type(o).__name__ not in _BETWEEN:
         return
     for inner in gc.get_referents(o):
         manager: Any = inner.__self__ if type(inner) is MethodType else None
         if issubclass(type(manager), _WITH_BODY):
             inner = manager.gen  # the exit that a `with` calls at its end
-        if type(inner) in _FRAMES or type(inner).__name__ in _BETWEEN:
+        if type(inner) in FRAMES or type(inner).__name__ in _BETWEEN:
             yield inner

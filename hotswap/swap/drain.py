@@ -16,19 +16,20 @@ import threading
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from types import CellType, CodeType, FrameType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.clock import HAS_THREADS
 from hotswap.generation import ImportCall, ModuleView, OldSys, Reason, World, gate, later, worlds
 from hotswap.session import Keeper
 from hotswap.swap.adrift import Stray, note, strays
-from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, frames_of, is_over, suspended, unused
+from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, is_over, suspended, unused
 from hotswap.swap.doubles import copy_outside
 from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.stacks import Stacks
+from hotswap.swap.variables import Variables, variables
 
 __all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "pauses"]
 
@@ -299,9 +300,9 @@ class Drain:
         _armed.discard(self)
         self.drained.set()
 
-    def frames(self) -> list[FrameType]:
-        """Return the frames of the calls that are waited for, and of those that such calls have begun."""
-        return frames_of([*self.running, *self.begun()])
+    def variables(self) -> list[Variables]:
+        """Return what the calls hold that are waited for, and those that such calls have begun."""
+        return variables([*self.running, *self.begun()])
 
     def calls(self, *, begun: bool = False) -> list[tuple[CodeType, CallInFlight]]:
         """Return the calls that are waited for, each with its code. It passes over the heap.

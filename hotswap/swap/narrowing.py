@@ -13,7 +13,7 @@ that it has itself. One that is made up at run time, or that stands in a registr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from types import CodeType, FrameType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from hotswap import walk
@@ -24,6 +24,7 @@ from hotswap.swap.lineage import Reference
 from hotswap.swap.parts import functions_behind
 from hotswap.swap.releasing import release
 from hotswap.swap.sharing import named
+from hotswap.swap.variables import Variables
 from hotswap.swap.ways import Junction
 
 __all__ = ["Spelled", "narrow"]
@@ -115,17 +116,17 @@ class Spelled:
         aliases = (self._classes.get(id(one), ()) for one in every)
         return {walk.class_name(one).rpartition(".")[2] for one in every}.union(*aliases)
 
-    def reachable(self, frames: Iterable[FrameType]) -> frozenset[str]:
+    def reachable(self, calls: Iterable[tuple[CodeType, Iterable[Any]]]) -> frozenset[str]:
         """Return the names that some calls may still come to: by those that they spell, and by operators.
 
         Arguments:
-            frames: of the calls.
+            calls: the code of each, and what its variables hold.
         """
         found: set[str] = set()
         stack = [_OPERATORS]
-        for frame in frames:
-            stack += named(frame.f_code)
-            stack += (name for value in list(frame.f_locals.values()) for name in _names_of(value))
+        for code, held in calls:
+            stack += named(code)
+            stack += (name for value in held for name in _names_of(value))
         while stack:
             name = stack.pop()
             if name not in found:
@@ -153,17 +154,20 @@ def _names_of(value: Any) -> Iterator[str]:
         yield walk.class_name(value).rpartition(".")[2]
 
 
-def narrow(junction: Junction, frames: Iterable[FrameType], spelled: Spelled) -> None:
-    """Take the forks of a generation away that its calls can't come to.
+def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> None:
+    """Take the forks of a generation away that its calls can't come to; none, if one of these can't be looked into.
 
     Nobody may make a swap meanwhile, and nobody may be in a session of that generation, or of one before it.
 
     Arguments:
         junction: the generation.
-        frames: of its calls.
+        calls: what its calls hold.
         spelled: what names lead to.
     """
-    names = spelled.reachable(frames)
+    told = [(code, held) for code, held in calls if held is not None]
+    if len(told) < len(calls):
+        return
+    names = spelled.reachable(told)
 
     def constructed(cls: type) -> bool:
         return not names.isdisjoint(spelled.names_of(cls).union(_ANY_CLASS))

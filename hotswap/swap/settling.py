@@ -21,10 +21,10 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import CellType, CodeType, FrameType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Protocol
 
 from hotswap.swap.adrift import Stray, note
@@ -42,6 +42,7 @@ from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import cell_contents
 from hotswap.swap.plan import Op, Writes
 from hotswap.swap.signatures import own_attributes
+from hotswap.swap.variables import Variables
 from hotswap.swap.ways import Junction, PrivateWays
 
 __all__ = ["Closures", "Settled", "Settling"]
@@ -199,18 +200,18 @@ class Settling:
         if self.junction is not None:
             hand_over(self.junction, self.nested, running, modules)
 
-    def narrow(self, frames: Iterable[FrameType]) -> None:
+    def narrow(self, calls: Sequence[Variables]) -> None:
         """Keep only the forks that some calls may still come to: they go on for long. Nobody may make a swap meanwhile.
 
         Arguments:
-            frames: of the calls.
+            calls: what they hold.
         """
         if self.junction is not None:
             stays = frozenset() if self.handed_over else self.junction.staying
             staying = (vars(module) for module in list(sys.modules.values()) if type(module) is ModuleType)
             staying = (facts for facts in staying if id(facts) in stays)
             spelled = Spelled(self.junction, self.functions, self.names, self.world.namespaces(), staying)
-            narrow(self.junction, frames, spelled)
+            narrow(self.junction, calls, spelled)
 
     def collapse(self) -> None:
         """Take the forks away: no call of that generation is left. Nobody may make a swap meanwhile."""

@@ -94,6 +94,9 @@ def sources(package: str, version: str, more: str = "") -> dict[str, str]:
     }
 
 
+TELLS = pytest.mark.skipif(sys.version_info < (3, 12), reason="the variables of a thread can't be read there")
+
+
 class Loop:
     """A loop in a thread, driven turn by turn."""
 
@@ -407,6 +410,7 @@ class TestChangedLoop:
             loop.end()
             beside.end()
 
+    @TELLS
     def test_keeps_only_the_forks_that_it_may_come_to(self, program: Callable[..., Program]) -> None:
         made = program()
         loop = Loop(made.core.changed)
@@ -427,6 +431,21 @@ class TestChangedLoop:
         assert rollout.drained.wait(10)
         assert not walk.is_forwarder(made.core.step.__code__)
 
+    @pytest.mark.skipif(sys.version_info >= (3, 12), reason="there its variables can be read")
+    def test_keeps_all_where_nobody_can_read_its_variables(self, program: Callable[..., Program]) -> None:
+        made = program()
+        loop = Loop(made.core.changed)
+        try:
+            rollout = made.apply("2")
+            assert flat(loop.turn()) == {"1"}
+            for function in (made.core.step, made.core.run, made.core.rows):
+                assert walk.is_forwarder(function.__code__)
+        finally:
+            loop.end()
+        assert rollout.drained.wait(10)
+        assert not walk.is_forwarder(made.core.rows.__code__)
+
+    @TELLS
     def test_keeps_what_it_comes_to_by_what_it_calls(self, program: Callable[..., Program]) -> None:
         made = program()
         loop = Loop(lambda jobs, done: made.core.Worker(jobs, done).changed())
@@ -470,6 +489,7 @@ class TestChangedLoop:
         rows.close()
         assert rollout.drained.wait(20)
 
+    @TELLS
     def test_with_a_session_of_its_time_keeps_all(self, program: Callable[..., Program]) -> None:
         made = program()
         loop = Loop(made.core.changed)
