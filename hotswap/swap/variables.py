@@ -44,10 +44,10 @@ def variables(codes: Iterable[CodeType]) -> list[Variables]:
     """
     wanted = {id(code): code for code in codes}
     with switched_off():  # before 3.12 a collection may come in the middle of looking at a frame
-        found = [held for o in suspended(wanted.values()) if (held := _of_generator(o)) is not None]
-        for _, frame in running_frames(wanted):
-            if not frame.f_code.co_flags & KIND_FLAGS:  # those are the generators'
-                found.append((frame.f_code, _read(frame.f_code, partial(iter, (frame,)))))
+        plain = [frame for _, frame in running_frames(wanted) if not frame.f_code.co_flags & KIND_FLAGS]
+        found: list[Variables] = [(frame.f_code, _read(frame.f_code, partial(iter, (frame,)))) for frame in plain]
+        # Those that a thread runs are among them.
+        found += [held for o in suspended(wanted.values()) if (held := _of_generator(o)) is not None]
     return found
 
 
