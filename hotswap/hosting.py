@@ -131,9 +131,7 @@ class Hosting(Judging):
         self._trials.begin(rollout)
 
     def _rehearsed(self, asked: Wish | None) -> Rehearsal | None:
-        if asked is None or (asked is True and self._rehearsal is not None):
-            return self._rehearsal
-        return wished(asked)
+        return self._rehearsal if asked is None or (asked is True and self._rehearsal) else wished(asked)
 
     def leave(self, rollout: Rollout | None) -> None:
         """Free the place of the rollout in progress, if it is this one."""
