@@ -63,6 +63,11 @@ class Aftermath:
         self._settled = threading.Event()
         self._drain: Drain | None = None
 
+    @property
+    def patcher(self) -> object:
+        """The patcher whose rollout it is."""
+        return self._auditor
+
     def went(self, drain: Drain | None) -> None:
         """Note what tells of the calls of the generation that has just gone."""
         self._drain = drain
@@ -123,7 +128,7 @@ class Aftermath:
         if hooks is not None:
             aside(hooks)
         if settled.led or settled.left or failure:
-            facts: dict[str, object] = {
+            facts: dict[str, Any] = {
                 "rollout": self.id,
                 "patch": self.patch.name,
                 "version": self.patch.version,
@@ -132,7 +137,7 @@ class Aftermath:
             facts |= {"led": sorted(settled.led), "left": sorted(settled.left)}
             facts |= {"defaults": sorted(settled.defaults), "wrapped": settled.wrapped, "duration": settled.duration}
             level: events.Level = "error" if failure else "warning" if settled.left or settled.defaults else "info"
-            aside(lambda: events.emit("rollout.settled", level=level, reason=failure, **facts))
+            aside(lambda: events.emit("rollout.settled", level=level, of=self.patcher, reason=failure, **facts))
 
     def audit(self) -> tuple[Leftover, ...]:
         """Look who refers to what the swap has dropped: nobody but hotswap's own journal should.

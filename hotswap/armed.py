@@ -56,6 +56,7 @@ class Armed(Journey):
             self._again()
         if self.state is not State.VERIFIED or not self._committing.acquire(blocking=False):
             raise self._wrong("armed", "call verify() first" if self.state is State.STAGED else "it has to be verified")
+        began = self._begins("arm")
         try:
             self._migrate(threading.Event())
             try:
@@ -70,7 +71,7 @@ class Armed(Journey):
         self._was_armed, self._may_shadow = True, True
         if policy is not None:
             route(self._on_candidate, lambda about: self._chosen(policy, about))
-        self._emit("rollout.armed", policy=policy is not None)
+        self._emit("rollout.armed", took=self._took(began), policy=policy is not None)
 
     def _again(self) -> None:
         if self._host.is_warm(self):

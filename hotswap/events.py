@@ -4,7 +4,9 @@ An application that configured structlog gets the events through its own configu
 any other application they go, as ``key=value`` text, to the logger ``hotswap`` of the standard library: structlog's
 built-in defaults would print to stdout, which a library must never do.
 
-`emit` runs user code (structlog processors, logging handlers): never call it while holding a lock.
+`subscribe` has them told in process as well, whatever becomes of the log.
+
+`emit` runs user code (structlog processors, logging handlers, subscribers): never call it while holding a lock.
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, Set
+import time
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
 from hotswap.process_copy import rehearsing
@@ -28,7 +33,7 @@ except ImportError:
     # half-installed environment either: the standard library's logging does it then.
     structlog = None  # type: ignore[assignment]
 
-__all__ = ["EVENT_NAMES", "EventName", "Level", "emit"]
+__all__ = ["EVENT_NAMES", "Event", "EventName", "Level", "Plain", "emit", "subscribe"]
 
 EventName: TypeAlias = Literal[
     "rollout.rehearsed",
@@ -66,6 +71,7 @@ EventName: TypeAlias = Literal[
     "store.died",
     "store.overtaken",
     "store.troubled",
+    "subscriber.failed",
     "watch.started",
     "watch.stopped",
     "watch.troubled",
@@ -93,12 +99,76 @@ _DEFAULT_PROCESSORS: Final = [] if _DEFAULTS is None else list(_DEFAULTS["proces
 _complained = threading.Event()
 
 
-def emit(event: EventName, *, level: Level = "info", **facts: object) -> None:
-    """Report one step to the application's logging.
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, as subscribers get it. It keeps no code alive.
+
+    Attributes:
+        name: one of `EVENT_NAMES`.
+        level: how loud it is.
+        time: when it was emitted, in seconds since the epoch.
+        facts: what is known, as plain values: text, numbers, booleans, None, lists, dicts. The same for all
+            subscribers, so not to be changed.
+    """
+
+    name: EventName
+    level: Level
+    time: float
+    facts: Mapping[str, Plain]
+
+
+class _Subscription:
+    """One subscriber. Lives until it is unsubscribed."""
+
+    __slots__ = ("callback", "name", "of")
+
+    def __init__(self, callback: Callable[[Event], object], of: object) -> None:
+        self.callback, self.of = callback, of
+        self.name = str(getattr(callback, "__qualname__", type(callback).__qualname__))
+
+    def wants(self, of: object) -> bool:
+        return self.of is None or of is None or self.of is of
+
+
+_subscriptions: Final[dict[int, _Subscription]] = {}
+"""Who is told, in the order of subscription. Adding, removing and copying are one step each: no lock is needed, which a
+fork could leave held, or a subscriber come back to."""
+
+
+def subscribe(callback: Callable[[Event], object], *, of: object = None) -> Callable[[], None]:
+    """Have a function told of every event from now on, whatever the application's logging does with it.
+
+    Arguments:
+        callback: gets each `Event` right after it is logged, in the thread in which it happens: in that of a rollout it
+            holds the rollout up, so it should do no more than note it, or put it into a queue. Several threads may call
+            it at once. What it raises is told by the event ``subscriber.failed``, in the log only; the rollout and the
+            other subscribers go on. Only what ends the process (KeyboardInterrupt, SystemExit) goes through.
+        of: a patcher, whose events alone are told, besides those that are of no rollout (``watch.``, ``drop.``,
+            ``store.``); None: those of all.
+
+    Returns what ends it; a second call changes nothing. A call of `callback` that has begun in another thread may end
+    after that. In a forked child the subscription holds, too; in a copy for a rehearsal nothing is told. Raises
+    TypeError for what can't be called.
+    """
+    if not callable(callback):
+        raise TypeError(f"a subscriber is a callable, not a {type(callback).__qualname__}")
+    subscription = _Subscription(callback, of)
+    _subscriptions[id(subscription)] = subscription
+
+    def unsubscribe() -> None:
+        # While this function lives, so does the subscription, and nobody else has its identity.
+        _subscriptions.pop(id(subscription), None)
+
+    return unsubscribe
+
+
+def emit(event: EventName, *, level: Level = "info", of: object = None, **facts: object) -> None:
+    """Report one step to the application's logging, and to those who have subscribed.
 
     Arguments:
         event: one of `EVENT_NAMES`.
         level: how loud it is.
+        of: the patcher whose rollout it is about; None: it is about none. It is no fact, and is not logged.
         facts: what is known about the step. Versions, enum members, paths, times and exceptions become text,
             collections become lists and dicts of plain values.
 
@@ -108,8 +178,27 @@ def emit(event: EventName, *, level: Level = "info", **facts: object) -> None:
     """
     if rehearsing():
         return
+    plain = {name: _plain(value) for name, value in facts.items()}
+    _log(event, level, plain)
+    if _subscriptions:
+        _publish(Event(event, level, time.time(), MappingProxyType(plain)), of)
+
+
+def _publish(told: Event, of: object) -> None:
+    for one in _subscriptions.copy().values():
+        if not one.wants(of):
+            continue
+        try:
+            one.callback(told)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # a cancelled future is no Exception, and no reason to stop
+            failed: dict[str, Plain] = {"subscriber": one.name, "during": told.name, "message": _text(error)}
+            _log("subscriber.failed", "error", failed)
+
+
+def _log(event: EventName, level: Level, plain: dict[str, Plain]) -> None:
     try:
-        plain = {name: _plain(value) for name, value in facts.items()}
         if _is_configured():
             _through_structlog(event, level, plain)
         else:
@@ -118,7 +207,7 @@ def emit(event: EventName, *, level: Level = "info", **facts: object) -> None:
         # Swallowed, because the step that is reported has happened already (code may be live by now), and a full
         # disk under a log file is no reason to leave a rollout half way. What is not an `Exception`
         # (KeyboardInterrupt, SystemExit) is someone's wish to end the process, and goes on.
-        _complain(event, facts, error)
+        _complain(event, plain, error)
 
 
 def _is_configured() -> bool:
@@ -148,8 +237,8 @@ def _through_logging(event: str, level: Level, facts: dict[str, Plain]) -> None:
     logger = logging.getLogger(_LOGGER)
     number = logging.getLevelNamesMapping()[level.upper()]
     if logger.isEnabledFor(number):
-        # Two frames up is whoever called `emit`.
-        logger.log(number, "%s", _rendered({"event": event, **facts}), stacklevel=3)
+        # Three frames up is whoever called `emit`.
+        logger.log(number, "%s", _rendered({"event": event, **facts}), stacklevel=4)
 
 
 def _rendered(facts: Mapping[str, Plain]) -> str:

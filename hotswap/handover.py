@@ -125,6 +125,7 @@ class Handover:
             events.emit(
                 "rollout.handed_over",
                 level="warning" if kept else "info",
+                of=rollout.patcher,
                 rollout=rollout.id,
                 patch=rollout.patch.name,
                 version=rollout.patch.version,

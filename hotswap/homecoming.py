@@ -6,6 +6,7 @@ are not run, and no migrations: it was live before.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from packaging.version import Version
@@ -54,7 +55,8 @@ class Resumed(Rollout):
         self.drained, self._drain, self._settled = back.drained, back._drain, back._settled
         self._host.note(self)
         self._host.tell(self)
-        self._emit("rollout.rolled_back", level="warning", pause=self.pause)
+        took = time.perf_counter() - self._returns
+        self._emit("rollout.rolled_back", level="warning", pause=self.pause, took=took)
 
 
 class Back(Rollout):

@@ -189,6 +189,7 @@ class Hooks:
         events.emit(
             "hook.failed",
             level="error",
+            of=self._token,
             rollout=rollout.id,
             patch=rollout.patch.name,
             version=rollout.patch.version,

@@ -183,6 +183,10 @@ class Journey(Aftermath):
         self._returning = threading.Lock()
         self._not_ended = [None]
         self._began = time.perf_counter()
+        self._under_way: tuple[str, float] | None = ("stage", self._began)
+        """The step that was begun last, and has not succeeded yet, with when it began."""
+        self._error: str | None = None
+        """The type of what it was rejected by; None: somebody gave it up."""
 
     def __repr__(self) -> str:
         return f"<Rollout {self.id} {self.label} {self.state}>"
@@ -253,6 +257,8 @@ class Journey(Aftermath):
     def reject(self, error: BaseException) -> BaseException:
         """Note that the rollout failed, unless it was aborted before; return the error with what is running now."""
         self._loading = False
+        if not self._is(State.REJECTED):
+            self._error = type(error).__name__
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, HotswapError):
             error.patch = error.patch or self.label
@@ -276,7 +282,9 @@ class Journey(Aftermath):
             afterwards = None if left is None else left.afterwards
             _, interrupt = shielded(lambda: None if candidate is None else candidate.discard(afterwards))
             self._host.note(self)
-            self._emit("rollout.rejected", level="warning")
+            step, began = self._under_way or ("", None)
+            took = None if began is None else time.perf_counter() - began
+            self._emit("rollout.rejected", level="warning", error=self._error, step=step, took=took)
             self._host.take_back(self, self.undos)
         finally:
             self._host.leave(self)
@@ -310,10 +318,22 @@ class Journey(Aftermath):
             advice=advice,
         )
 
+    def _begins(self, step: str) -> float:
+        """Note that a step begins, or goes on; return when it began."""
+        if self._under_way is None or self._under_way[0] != step:
+            self._under_way = step, time.perf_counter()
+        return self._under_way[1]
+
+    def _took(self, began: float) -> float:
+        """Note that a step has succeeded; return the seconds that it took."""
+        self._under_way = None
+        return time.perf_counter() - began
+
     def _emit(self, event: events.EventName, *, level: events.Level = "info", **facts: object) -> None:
         events.emit(
             event,
             level=level,
+            of=self._host,
             rollout=self.id,
             patch=self.patch.name,
             version=self.patch.version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 from hotswap.armed import Armed
@@ -99,6 +100,7 @@ class Rehearsable(Armed):
         yield from scenes
 
     def _rehearse(self, wanted: Rehearsal, cancelled: threading.Event, scenes: Iterator[Scene]) -> Rehearsed:
+        began = self._begins("rehearse")
         self._judging = cancelled  # who aborts it meanwhile sets this, and leaves the end to this thread
         try:
             found = rehearse(
@@ -124,7 +126,7 @@ class Rehearsable(Armed):
         }
         if not found.code or goes_on:
             level: Level = "warning" if found.verdict is Verdict.INCONCLUSIVE or found.remarks else "info"
-            self._emit("rollout.rehearsed", level=level, **facts)
+            self._emit("rollout.rehearsed", level=level, took=self._took(began), **facts)
             return found
         self._emit(
             "rehearsal.failed",
@@ -133,6 +135,7 @@ class Rehearsable(Armed):
             step=found.step,
             signal=found.signal,
             stack=found.stack,
+            took=time.perf_counter() - began,
             **facts,
         )
         raise self.reject(found.as_error())

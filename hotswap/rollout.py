@@ -30,8 +30,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from hotswap import events
 from hotswap.errors import CheckFailedError, CommitError, HotswapError, PlanError, StateError, UnsupportedChangeError
@@ -50,6 +52,9 @@ __all__ = ["Host", "Record", "Rollout", "State"]
 class Rollout(Rehearsable):
     """One patch on its way. Made by `Patcher.stage` and `Patcher.apply`."""
 
+    _returns = 0.0
+    """When the way back began, which is no step that could end in a rejection."""
+
     def __enter__(self) -> Rollout:
         return self
 
@@ -63,6 +68,7 @@ class Rollout(Rehearsable):
         Raises LoadError, PlanError, MigrationError or UnsupportedChangeError; the rollout is rejected then.
         """
         self._candidate, self._limit = candidate, limit
+        began = self._begins("stage")
         self._loading = True  # an abort in the meantime leaves the end to this thread, which runs the patch's code
         try:
             candidate.load(limit)
@@ -71,7 +77,8 @@ class Rollout(Rehearsable):
             if not self.plan.supported:
                 raise UnsupportedChangeError(self.plan.unsupported, patch=self.label)
             self._host.note(self)
-            self._emit("rollout.staged", warnings=len(self.plan.warnings), modules=len(candidate.modules))
+            took, warnings = self._took(began), len(self.plan.warnings)
+            self._emit("rollout.staged", took=took, warnings=warnings, modules=len(candidate.modules))
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             raise self.reject(error) from error.__cause__
 
@@ -105,6 +112,7 @@ class Rollout(Rehearsable):
         """Do what `verify` does, unless it is cancelled: then the running check is stopped, and the state stays."""
         if self.state is not State.STAGED:
             raise self._wrong("verified", "it has to be staged")
+        began = self._begins("verify")
         self._judging, self.loop = cancelled, loop or self.loop
         rehearsed = () if self.rehearsal is None else self.rehearsal.report.results
 
@@ -132,14 +140,14 @@ class Rollout(Rehearsable):
             sentences = "; ".join(result.sentence for result in report.failures)
             raise self.reject(CheckFailedError(f"a check refused it: {sentences}", report, patch=self.label))
         self._host.move(self, (State.STAGED,), State.VERIFIED)
-        self._emit("rollout.verified", checks=len(report))
+        self._emit("rollout.verified", took=self._took(began), checks=len(report))
 
     def told(self, name: str, result: CheckResult | None) -> None:
         """Tell that a check has begun, or what it found; two threads may come here at once."""
         patch = self.patch
-        tell = partial(
-            events.emit, rollout=self.id, patch=self.label, version=patch.version, digest=patch.digest, check=name
-        )
+        facts: dict[str, Any] = {"rollout": self.id, "patch": self.label, "version": patch.version}
+        facts |= {"digest": patch.digest, "check": name}
+        tell: Any = partial(events.emit, of=self._host, **facts)
         if result is None:
             tell("check.started")
             return
@@ -177,19 +185,20 @@ class Rollout(Rehearsable):
             raise self._wrong("committed", "call verify() first" if self.state is State.STAGED else "it is too late")
         if not self._committing.acquire(blocking=False):
             raise self._wrong("committed twice", "another thread is at it")
+        began = self._begins("commit")
         try:
             self._migrate(cancelled)
             self.consult("before_commit", cancelled)
-            self._commit()
+            self._commit(began)
         finally:
             self._committing.release()
 
-    def _commit(self) -> None:
+    def _commit(self, began: float) -> None:
         self.end_shadows()
         try:
             superseded, interrupt = self._go_live()
             self._turned_off()
-            self._emit("rollout.live", pause=self.pause)
+            self._emit("rollout.live", pause=self.pause, took=self._took(began))
             if superseded is not None:
                 superseded._emit("rollout.permanent")
             self._host.begin_bake(self)
@@ -241,6 +250,7 @@ class Rollout(Rehearsable):
         self._host.refuse_reentry("roll back")
         if not self._returning.acquire(blocking=False):
             raise self._wrong("rolled back twice", "another thread is at it")
+        self._returns = time.perf_counter()
         undos: list[Undo] = []
         was_live = self.state in (State.LIVE, State.PERMANENT)
         try:
@@ -276,6 +286,7 @@ class Rollout(Rehearsable):
         self._host.tell(self)
         if undone.failure is not None:
             self._emit("migration.failed", level="error", **undone.facts)
-        self._emit("rollout.rolled_back", level="warning", pause=self.pause, **facts)
+        took = time.perf_counter() - self._returns
+        self._emit("rollout.rolled_back", level="warning", pause=self.pause, took=took, **facts)
         if interrupt is not None:
             raise interrupt

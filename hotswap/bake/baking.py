@@ -87,6 +87,7 @@ class Baking:
         self._terms, self._namespaces, self._first, self._present = terms, namespaces, first, present
         self._subject, self._told, self._over = subject, told, over
         patch = subject.patch
+        self._patcher = subject.patcher
         self._facts = {"rollout": subject.id, "patch": patch.name, "version": patch.version, "digest": patch.digest}
         self._deciding = threading.Lock()
         self._signals: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -334,7 +335,8 @@ class Baking:
         return Counts(-1)
 
     def _tell(self, event: events.EventName, level: events.Level = "info", **facts: object) -> None:
-        events.emit(event, level=level, **self._facts, reason=self.reason, **(facts or self.figures().facts()))
+        told = facts or self.figures().facts()
+        events.emit(event, level=level, of=self._patcher, **self._facts, reason=self.reason, **told)
 
     def _tell_of(self, one: Asking) -> None:
         if one.news is None:

@@ -1,0 +1,122 @@
+"""The metrics, whoever exports them: what there is, and what an event adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from hotswap import errors
+from hotswap.events import Event
+
+__all__ = ["METRICS", "REHEARSED", "Kind", "Measured", "Metric", "error_type", "measured", "number"]
+
+Kind: TypeAlias = Literal["counter", "histogram", "sum", "gauge"]
+"""A sum goes up and down, and may be added up over processes; a gauge may not."""
+
+REHEARSED: Final = "rehearsal: "
+"""What the names of checks begin with that ran in a rehearsal."""
+
+_PAUSES: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.5)
+_STEPS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: without the ``hotswap.`` before it.
+        kind: what is asked for at each export (sums and gauges), or added to at each event (the others).
+        unit: in the notation of UCUM, as OpenTelemetry has it.
+        labels: what it is told apart by, besides the patcher: each has few values.
+        help: one sentence.
+        buckets: upper edges in seconds, of a histogram.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+
+METRICS: Final = (
+    Metric(
+        "rollouts",
+        "counter",
+        "{rollout}",
+        ("outcome", "error"),
+        "Rollouts that were rejected, went live, became permanent, were rolled back; each counts in all that it was.",
+    ),
+    Metric("swap.duration", "histogram", "s", ("step",), "Time in which a swap let no other thread run.", _PAUSES),
+    Metric("step.duration", "histogram", "s", ("step", "error"), "Time that a step of a rollout took.", _STEPS),
+    Metric("check.duration", "histogram", "s", ("step", "verdict"), "Time that a check took.", _STEPS),
+    Metric("sessions", "sum", "{session}", ("generation",), "Open sessions, by the generation that they keep."),
+    Metric("in_flight", "sum", "{call}", (), "Calls that go on with code of a generation that is gone."),
+    Metric("bakes", "sum", "{bake}", (), "Bakes in progress."),
+    Metric("version.age", "gauge", "s", (), "Time since what is live went live, or since it is followed."),
+    Metric("version.info", "gauge", "1", ("package", "version"), "Always 1: which version of a package is live."),
+)
+
+
+class Measured(NamedTuple):
+    """What an event adds to a metric. `labels` has a value for each that the metric has; empty: it does not apply."""
+
+    metric: str
+    value: float
+    labels: dict[str, str]
+
+
+def measured(event: Event) -> Iterator[Measured]:
+    """Yield what an event adds to counters and histograms."""
+    kind, _, what = event.name.partition(".")
+    facts = event.facts
+    if kind == "check" and what != "started":
+        step = "rehearse" if text(facts["check"]).startswith(REHEARSED) else "verify"
+        yield Measured("check.duration", number(facts["duration"]), {"step": step, "verdict": text(facts["verdict"])})
+    if kind != "rollout":
+        return
+    error = error_type(facts.get("error"))
+    if what in ("rejected", "live", "permanent", "rolled_back"):
+        yield Measured("rollouts", 1, {"outcome": what, "error": error})
+    step = step_of(event)
+    if not step:
+        return
+    if facts.get("pause") is not None and step in ("commit", "rollback"):
+        yield Measured("swap.duration", number(facts["pause"]), {"step": step})
+    yield Measured("step.duration", number(facts["took"]), {"step": step, "error": error})
+
+
+_STEP_OF: Final = {
+    "rollout.rehearsed": "rehearse",
+    "rollout.staged": "stage",
+    "rollout.verified": "verify",
+    "rollout.armed": "arm",
+    "rollout.live": "commit",
+    "rollout.rolled_back": "rollback",
+}
+
+
+def step_of(event: Event) -> str:
+    """Return the step that ended with an event, well or not; empty if none did."""
+    return _STEP_OF.get(event.name) or (text(event.facts["step"]) if event.name == "rollout.rejected" else "")
+
+
+def error_type(name: object) -> str:
+    """Return the type of an error as a label: those of hotswap, and ``_OTHER``; empty where there was none."""
+    if not name:
+        return ""
+    return str(name) if name in errors.__all__ else "_OTHER"
+
+
+def number(fact: object) -> float:
+    """Return a fact that is a number."""
+    assert isinstance(fact, (int, float)), fact
+    return float(fact)
+
+
+def text(fact: object) -> str:
+    """Return a fact as text."""
+    return "" if fact is None else str(fact)
