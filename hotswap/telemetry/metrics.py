@@ -32,6 +32,8 @@ class Metric:
         labels: what it is told apart by, besides the patcher: each has few values.
         help: one sentence.
         buckets: upper edges in seconds, of a histogram.
+        known: values of the labels that stand at zero from the beginning, where that can be: what goes from nothing to
+            one is no increase to Prometheus, and rollouts are rare.
     """
 
     name: str
@@ -40,19 +42,55 @@ class Metric:
     labels: tuple[str, ...]
     help: str
     buckets: tuple[float, ...] = ()
+    known: tuple[tuple[str, ...], ...] = ()
 
+
+_OUTCOMES: Final = ("rejected", "live", "permanent", "rolled_back")
+_STEP_OF: Final = {
+    "rollout.rehearsed": "rehearse",
+    "rollout.staged": "stage",
+    "rollout.verified": "verify",
+    "rollout.armed": "arm",
+    "rollout.live": "commit",
+    "rollout.rolled_back": "rollback",
+}
 
 METRICS: Final = (
     Metric(
         "rollouts",
         "counter",
         "{rollout}",
-        ("outcome", "error"),
+        ("outcome",),
         "Rollouts that were rejected, went live, became permanent, were rolled back; each counts in all that it was.",
+        known=tuple((outcome,) for outcome in _OUTCOMES),
     ),
-    Metric("swap.duration", "histogram", "s", ("step",), "Time in which a swap let no other thread run.", _PAUSES),
-    Metric("step.duration", "histogram", "s", ("step", "error"), "Time that a step of a rollout took.", _STEPS),
-    Metric("check.duration", "histogram", "s", ("step", "verdict"), "Time that a check took.", _STEPS),
+    Metric(
+        "swap.duration",
+        "histogram",
+        "s",
+        ("step",),
+        "Time in which a swap let no other thread run.",
+        _PAUSES,
+        known=(("commit",), ("rollback",)),
+    ),
+    Metric(
+        "step.duration",
+        "histogram",
+        "s",
+        ("step", "error"),
+        "Time that a step of a rollout took.",
+        _STEPS,
+        known=tuple((step, "") for step in _STEP_OF.values()),
+    ),
+    Metric(
+        "check.duration",
+        "histogram",
+        "s",
+        ("step", "verdict"),
+        "Time that a check took.",
+        _STEPS,
+        known=(("verify", "passed"), ("verify", "failed")),
+    ),
     Metric("sessions", "sum", "{session}", ("generation",), "Open sessions, by the generation that they keep."),
     Metric("in_flight", "sum", "{call}", (), "Calls that go on with code of a generation that is gone."),
     Metric("bakes", "sum", "{bake}", (), "Bakes in progress."),
@@ -78,25 +116,14 @@ def measured(event: Event) -> Iterator[Measured]:
         yield Measured("check.duration", number(facts["duration"]), {"step": step, "verdict": text(facts["verdict"])})
     if kind != "rollout":
         return
-    error = error_type(facts.get("error"))
-    if what in ("rejected", "live", "permanent", "rolled_back"):
-        yield Measured("rollouts", 1, {"outcome": what, "error": error})
+    if what in _OUTCOMES:
+        yield Measured("rollouts", 1, {"outcome": what})
     step = step_of(event)
     if not step:
         return
     if facts.get("pause") is not None and step in ("commit", "rollback"):
         yield Measured("swap.duration", number(facts["pause"]), {"step": step})
-    yield Measured("step.duration", number(facts["took"]), {"step": step, "error": error})
-
-
-_STEP_OF: Final = {
-    "rollout.rehearsed": "rehearse",
-    "rollout.staged": "stage",
-    "rollout.verified": "verify",
-    "rollout.armed": "arm",
-    "rollout.live": "commit",
-    "rollout.rolled_back": "rollback",
-}
+    yield Measured("step.duration", number(facts["took"]), {"step": step, "error": error_type(facts.get("error"))})
 
 
 def step_of(event: Event) -> str:

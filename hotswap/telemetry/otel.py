@@ -29,8 +29,8 @@ __all__ = ["ATTRIBUTES", "instrument"]
 
 ATTRIBUTES: Final = {
     "outcome": "hotswap.outcome",
-    "error": "error.type",
     "step": "hotswap.step",
+    "error": "error.type",
     "verdict": "hotswap.check.verdict",
     "generation": "hotswap.generation",
     "package": "hotswap.package",
@@ -62,7 +62,16 @@ class _Instruments:
             else:
                 meter.create_observable_gauge(name, asked, metric.unit, metric.help)
 
+    def begin(self, following: Following) -> None:
+        """Have a patcher's counters stand at zero, and ask it from now on."""
+        self.followings[id(following.patcher)] = following
+        for metric in METRICS:
+            for values in metric.known if metric.kind == "counter" else ():
+                labels = dict(zip(metric.labels, values, strict=True))
+                self.add(Measured(metric.name, 0, labels), following.packages)
+
     def add(self, one: Measured, packages: str) -> None:
+        """Add what was measured."""
         self._added[one.metric](one.value, _attributes(one, packages))
 
     def _asked(self, metric: str, _: CallbackOptions) -> Iterable[Observation]:
@@ -102,11 +111,14 @@ def instrument(
         spans = Spans(trace.get_tracer(*scope, tracer_provider=tracer_provider))
 
         def told(event: Event) -> None:
-            spans.tell(event, following)
-            for one in measured(event):
-                instruments.add(one, following.packages)
+            try:
+                spans.tell(event, following)
+            finally:  # what breaks there is no reason to lose a count
+                for one in measured(event):
+                    instruments.add(one, following.packages)
 
-        following = instruments.followings[id(patcher)] = Following(patcher, told)
+        following = Following(patcher, told)
+        instruments.begin(following)
 
     def uninstrument() -> None:
         if instruments.followings.get(id(patcher)) is following:

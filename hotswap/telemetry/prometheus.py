@@ -35,8 +35,8 @@ def labels_of(metric: Metric) -> tuple[str, ...]:
     return own if "package" in own else ("packages", *own)
 
 
-class _Buckets:
-    """The observations of a histogram under one set of labels."""
+class _Cell:
+    """What was counted under one set of labels: in how many buckets, and the sum."""
 
     __slots__ = ("counts", "total")
 
@@ -56,8 +56,7 @@ class Collector(Base):
     def __init__(self, *patchers: Patcher) -> None:
         if not patchers:
             raise ValueError("there is nothing to collect without a patcher: Collector(patcher)")
-        self._counts: dict[tuple[str, ...], list[float]] = {}
-        self._buckets: dict[tuple[str, ...], _Buckets] = {}
+        self._cells: dict[tuple[str, ...], _Cell] = {}
         self._followings: list[Following] = []
         for patcher in patchers:
             self._follow(patcher)
@@ -70,6 +69,9 @@ class Collector(Base):
         following = Following(patcher, told)
         following.count_sessions()
         self._followings.append(following)
+        for metric in METRICS:
+            for values in metric.known:
+                self._cell(metric, (metric.name, following.packages, *values))
 
     def close(self) -> None:
         """Collect no more: no event and no session is counted for it. What was counted stays."""
@@ -81,14 +83,12 @@ class Collector(Base):
         # two checks tell at the same time may count once.
         metric = _BY_NAME[one.metric]
         key = (metric.name, *_values(metric, one, packages))
-        if metric.kind == "counter":
-            count = self._counts.setdefault(key, [0.0])
-            count[0] += one.value
-            return
-        buckets = self._buckets.setdefault(key, _Buckets(len(metric.buckets)))
-        place = bisect_left(metric.buckets, one.value)
-        buckets.counts[place] += 1
-        buckets.total += one.value
+        cell, place = self._cell(metric, key), bisect_left(metric.buckets, one.value)
+        cell.counts[place] += 1
+        cell.total += one.value
+
+    def _cell(self, metric: Metric, key: tuple[str, ...]) -> _Cell:
+        return self._cells.setdefault(key, _Cell(len(metric.buckets)))
 
     def describe(self) -> Iterator[Family]:
         """Yield the families without samples: a registry asks for their names when the collector is registered."""
@@ -98,10 +98,9 @@ class Collector(Base):
     def collect(self) -> Iterator[Family]:
         """Yield the families with what is known at this moment."""
         families = {metric.name: _family(metric) for metric in METRICS}
-        for (name, *labels), count in self._counts.copy().items():
-            families[name].add_metric(labels, count[0])
-        for (name, *labels), buckets in self._buckets.copy().items():
-            families[name].add_metric(labels, *_cumulated(_BY_NAME[name], buckets))
+        for (name, *labels), cell in self._cells.copy().items():
+            metric = _BY_NAME[name]
+            families[name].add_metric(labels, *([cell.total] if metric.kind == "counter" else _cumulated(metric, cell)))
         for following in self._followings:
             for one in following.asked():
                 family, values = families[one.metric], _values(_BY_NAME[one.metric], one, following.packages)
@@ -128,10 +127,10 @@ def _family(metric: Metric) -> Any:
     return GaugeMetricFamily(name, metric.help, labels=labels)
 
 
-def _cumulated(metric: Metric, buckets: _Buckets) -> tuple[list[tuple[str, float]], float]:
+def _cumulated(metric: Metric, cell: _Cell) -> tuple[list[tuple[str, float]], float]:
     counted, found = 0, []
     edges = [*map(str, metric.buckets), "+Inf"]
-    for edge, count in zip(edges, list(buckets.counts), strict=True):
+    for edge, count in zip(edges, list(cell.counts), strict=True):
         counted += count
         found.append((edge, float(counted)))
-    return found, buckets.total
+    return found, cell.total

@@ -9,8 +9,8 @@
     hotswap.arm        that of the step           its end, well or not            hotswap.rollout
     hotswap.commit     the same                   the same                        hotswap.rollout
     hotswap.bake       the swap                   its verdict, or somebody's      nothing
-    hotswap.rollback   that of the way back       the one before is live again    hotswap.bake if it does so, else what is
-                                                                                  current where it is asked for
+    hotswap.rollback   that of the way back       the one before is live again    hotswap.bake if that does it, else
+                                                                                  what is current where it is asked for
 
 A bake is a trace of its own, since it may outlast the request that has applied the patch by hours; it and a rollback
 are linked to `hotswap.rollout`. Spans of steps are made
