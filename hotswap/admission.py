@@ -16,13 +16,13 @@ from hotswap.errors import DowngradeError, WrongPackageError
 from hotswap.generation import Live, changed_modules, managed, removed_modules
 from hotswap.patch import Patch, stated_version
 
-__all__ = ["admit", "checked_packages", "resolve", "roots", "versions_for"]
+__all__ = ["admit", "checked_names", "checked_packages", "resolve", "roots", "versions_for"]
 
 
-def checked_packages(packages: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of packages that may be patched.
+def checked_names(packages: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of packages that may be patched, whether they exist or not.
 
-    Raises ValueError for names that are no top-level packages, WrongPackageError for packages that do not exist.
+    Raises ValueError for names that are no top-level packages.
     """
     if isinstance(packages, str) or not packages:
         raise ValueError(f"packages must be a list of names, such as ['shop'], not {packages!r}")
@@ -31,9 +31,19 @@ def checked_packages(packages: Sequence[str]) -> tuple[str, ...]:
             raise ValueError(f"{name!r} is not the name of a top-level package or module")
         if name in sys.stdlib_module_names or name == "hotswap":
             raise ValueError(f"{name} can't be patched: neither Python's own modules nor hotswap can")
+    return tuple(dict.fromkeys(packages))
+
+
+def checked_packages(packages: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of packages that may be patched.
+
+    Raises ValueError for names that are no top-level packages, WrongPackageError for packages that do not exist.
+    """
+    names = checked_names(packages)
+    for name in names:
         if name not in sys.modules and importlib.util.find_spec(name) is None:
             raise WrongPackageError(f"there is no package named {name}", advice="is it installed, and on sys.path?")
-    return tuple(dict.fromkeys(packages))
+    return names
 
 
 def resolve(patch: Patch, live: Live) -> Patch:

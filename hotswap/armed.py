@@ -14,7 +14,7 @@ from hotswap.errors import CommitError, HotswapError, OutdatedError, ShadowError
 from hotswap.journey import Journey
 from hotswap.records import State
 from hotswap.session import Mark, Session, route
-from hotswap.shadows import Options, Shadow, find
+from hotswap.shadows import Options, Shadow, Target, find
 from hotswap.verification import Report
 
 __all__ = ["Armed", "Policy"]
@@ -31,6 +31,8 @@ class Armed(Journey):
     _may_shadow = False
     """Whether functions may be shadowed: from `arm` until it is about to be armed no more."""
     _shadows: tuple[Shadow, ...] = ()
+    _shadowing: type[Shadow] = Shadow
+    """Makes a shadow; a fake has another one."""
 
     def arm(self, policy: Policy | None = None) -> None:
         """Make the candidate reachable beside what is live; everybody stays on the old, but for previews.
@@ -171,10 +173,10 @@ class Armed(Journey):
         try:
             with self._host.changing():
                 self._backed()
-                target = find(name, self._host.running(), self.candidate.modules)
+                target = self._found(name)
                 if any(one.taps(target) for one in self._shadows):
                     raise ShadowError(f"{name} is shadowed already", advice="end the other shadow first")
-                shadow = Shadow(target, options, mark, self)
+                shadow = self._shadowing(target, options, mark, self)
                 shadow.start()
                 self._shadows += (shadow,)
         except ShadowError as error:
@@ -182,6 +184,9 @@ class Armed(Journey):
             error.now_running(self._host.running())
             raise
         return shadow
+
+    def _found(self, name: str) -> Target:
+        return find(name, self._host.running(), self.candidate.modules)
 
     def _backed(self) -> Mark:
         mark = self._on_candidate

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-__all__ = ["HAS_THREADS", "Alarm", "Clock", "after", "now", "replace"]
+__all__ = ["HAS_THREADS", "NONE", "Alarm", "Clock", "after", "now", "replace"]
 
 HAS_THREADS = sys.platform not in ("emscripten", "wasi")
 """Whether this platform has threads."""
@@ -33,18 +33,28 @@ class Alarm(Protocol):
         """Have it not made, if it was not yet."""
 
 
+class _Never:
+    """An alarm that never rings."""
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+NONE: Alarm = _Never()
+
+
 class Clock(Protocol):
     """What tells the time, and has calls made when their time has come."""
 
     def now(self) -> float:
         """Seconds since some moment; it never goes back."""
 
-    def after(self, seconds: float, call: Callable[[], None]) -> Alarm:
+    def after(self, seconds: float, call: Callable[[], object]) -> Alarm:
         """Have something called, as `hotswap.clock.after` says."""
 
 
 class _Alarm:
-    def __init__(self, clock: _Clock, due: float, call: Callable[[], None]) -> None:
+    def __init__(self, clock: _Clock, due: float, call: Callable[[], object]) -> None:
         self._clock, self._due, self._call = clock, due, call
 
     def __lt__(self, other: _Alarm) -> bool:
@@ -77,7 +87,7 @@ class _Clock:
     def now(self) -> float:
         return time.monotonic()
 
-    def after(self, seconds: float, call: Callable[[], None]) -> Alarm:
+    def after(self, seconds: float, call: Callable[[], object]) -> Alarm:
         alarm = _Alarm(self, self.now() + seconds, call)
         self._add(alarm)
         return alarm
@@ -124,12 +134,13 @@ def now() -> float:
     return _clock.now()
 
 
-def after(seconds: float, call: Callable[[], None]) -> Alarm:
+def after(seconds: float, call: Callable[[], object]) -> Alarm:
     """Have something called, and return what cancels that.
 
     Arguments:
         seconds: in how long.
-        call: what is called, in a thread of its own. What it raises goes to `threading.excepthook`.
+        call: what is called, in a thread of its own. What it raises goes to `threading.excepthook`. It may return what
+            waits, for so many seconds, until all that it has begun is done: a clock that a test holds asks for it.
     """
     return _clock.after(seconds, call)
 

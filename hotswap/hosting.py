@@ -39,9 +39,9 @@ from hotswap.trials import Trials
 from hotswap.trust import Memory
 from hotswap.verification import Check
 
-__all__ = ["Hosting"]
+__all__ = ["HISTORY", "Hosting"]
 
-_HISTORY = 1000
+HISTORY = 1000
 """How many records the history keeps in memory."""
 
 
@@ -199,7 +199,7 @@ class Hosting(Judging):
             if not rollout.silent:
                 self._history[rollout.id] = rollout.record
                 self._books.note(rollout)
-            while len(self._history) > _HISTORY:
+            while len(self._history) > HISTORY:
                 self._history.popitem(last=False)
 
     def go_live(self, rollout: Rollout) -> Rollout | None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from os import PathLike
 from types import EllipsisType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
@@ -28,12 +28,12 @@ from hotswap.bookkeeping import Books, whoever
 from hotswap.effects import checked_kinds
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError
 from hotswap.footing import Footing
-from hotswap.hosting import Hosting
+from hotswap.hosting import HISTORY, Hosting
 from hotswap.patch import Patch
 from hotswap.place import Older, Place, Seconds, Terms
 from hotswap.records import BEFORE_LIVE, State
 from hotswap.rehearsal import Wish, wished
-from hotswap.rollout import Record, Rollout
+from hotswap.rollout import Host, Record, Rollout
 from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
 from hotswap.store import Refusal, Store
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from hotswap.watching import Outcome, Watch
 
 __all__ = ["Patcher"]
-
-_HISTORY = 1000
 
 _STAGINGS = 3
 """How often `apply` stages a patch whose modules the service imports meanwhile."""
@@ -80,6 +78,10 @@ class Patcher(Registering, Hosting):
     kind of effect, WrongPackageError for packages that do not exist, RehearsalError where no process can be copied.
     """
 
+    _admitted = staticmethod(checked_packages)
+    _succeeding: type[Succession] = Succession
+    _rolling: Callable[[Host, Patch, Version], Rollout] = Rollout  # a fake has others of these three
+
     def __init__(
         self,
         packages: Sequence[str],
@@ -94,7 +96,7 @@ class Patcher(Registering, Hosting):
         bake: float | Bake | None = None,
         rehearse: Wish = False,
     ) -> None:
-        names = checked_packages(packages)
+        names = self._admitted(packages)
         if load_timeout is not None:
             check_limit(load_timeout, "load_timeout", "a module")
         check_wait(handover, "handover")
@@ -108,7 +110,7 @@ class Patcher(Registering, Hosting):
         # `_change` guards what is live and the states of rollouts; `_place` the right to have a rollout in progress.
         self._change = threading.RLock()
         self._books = Books(Store(store) if isinstance(store, (str, PathLike)) else store, names)
-        self._succession = Succession(names, Settlement(self._change, closures=closures))
+        self._succession = self._succeeding(names, Settlement(self._change, closures=closures))
         self._trials = Trials(self, bake, self.note, lambda: self._place.wake())
         self._place = Place(self, self.running, self._trials.baking)
         self._followers: list[Callable[[Record], None]] = []
@@ -136,7 +138,7 @@ class Patcher(Registering, Hosting):
         """
         with self._change:
             known = tuple(reversed(self._history.values()))
-        found = self._books.history(known, _HISTORY)
+        found = self._books.history(known, HISTORY)
         self._books.tell()
         return found
 
@@ -183,7 +185,7 @@ class Patcher(Registering, Hosting):
         self._place.take(patch.label, terms)
         try:
             with self._change:
-                rollout = Rollout(self, patch, patch.version or Version("0"))
+                rollout = self._rolling(self, patch, patch.version or Version("0"))
                 rollout.handover = self._handover if isinstance(terms.handover, EllipsisType) else terms.handover
                 rollout.allow_effects, rollout.older = terms.allow_effects, terms.older
                 rollout.by, rollout.why = terms.by or whoever(), terms.why
@@ -238,11 +240,9 @@ class Patcher(Registering, Hosting):
         If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
         if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
-        loop, older, rehearsal = asyncio.get_running_loop(), _older(undo), self._rehearsed(rehearse)
-        told = {"by": by, "why": why}
-        terms = Terms.of(
-            wait, allow_effects, handover, older, **told, bake=bake, through=True, loop=loop, rehearsal=rehearsal
-        )
+        loop, older, wish = asyncio.get_running_loop(), _older(undo), self._rehearsed(rehearse)
+        more: dict[str, Any] = {"by": by, "why": why, "bake": bake, "through": True, "loop": loop, "rehearsal": wish}
+        terms = Terms.of(wait, allow_effects, handover, older, **more)
         # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
         executor = ThreadPoolExecutor(1, thread_name_prefix="hotswap-apply")
         run = contextvars.copy_context().run

@@ -99,13 +99,16 @@ class Rehearsable(Armed):
         self.silent, self.limits = True, None  # hooks and bakes reach what is not in the copy
         yield from scenes
 
+    def _performed(self, wanted: Rehearsal, scenes: Iterator[Scene], cancelled: threading.Event) -> Rehearsed:
+        return rehearse(
+            wanted, self._in_copy(scenes), locks=self._host.locks, cancelled=cancelled, tell=self._in_rehearsal
+        )
+
     def _rehearse(self, wanted: Rehearsal, cancelled: threading.Event, scenes: Iterator[Scene]) -> Rehearsed:
         began = self._begins("rehearse")
         self._judging = cancelled  # who aborts it meanwhile sets this, and leaves the end to this thread
         try:
-            found = rehearse(
-                wanted, self._in_copy(scenes), locks=self._host.locks, cancelled=cancelled, tell=self._in_rehearsal
-            )
+            found = self._performed(wanted, scenes, cancelled)
         except BaseException as error:  # noqa: BLE001 - it is raised again, once the rollout is rejected
             self._judging = None
             raise self.reject(error) from error.__cause__

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from packaging.version import Version
 
 from hotswap.adapters import adapters
+from hotswap.errors import StateError
 from hotswap.generation import (
     Candidate,
     EarlierCandidate,
@@ -24,7 +25,9 @@ from hotswap.generation import (
     Shelf,
     ShelfMark,
     epochs,
+    standing,
 )
+from hotswap.records import BEFORE_LIVE, State
 from hotswap.rollout import Rollout
 from hotswap.settlement import Settlement
 from hotswap.swap import Importers, Lineage, Recalled, Swap, Undone
@@ -66,6 +69,46 @@ class Returning:
     _previous: Previous | None
     _settlement: Settlement
     _shelf: Shelf
+    _warm: Warm | None
+
+    def _require_newest(self, rollout: Rollout, newest: Rollout | None) -> None:
+        """Raise StateError if a rollout is not what is live, or its previous generation is not kept."""
+        over = rollout.state not in (State.LIVE, State.PERMANENT)
+        if over or newest is not rollout:
+            before_live = rollout.state in BEFORE_LIVE
+            raise StateError(
+                f"a rollout that is {rollout.state.replace('_', ' ')} can't be rolled back"
+                + ("" if over else ": it is not what is live, and its previous generation is not kept"),
+                patch=rollout.label,
+                running=self.versions,
+                advice="call abort() to give up a rollout that is not live yet"
+                if before_live
+                else "only the newest rollout can be taken back; apply an older version as a new patch",
+            )
+
+    def _require_kept(self, rollout: Rollout) -> None:
+        """Raise StateError if a rollout that was taken back is not warm."""
+        if not self.is_warm(rollout):
+            raise StateError(
+                "a rollout that was rolled back can't be committed: its candidate is not kept",
+                patch=rollout.label,
+                running=self.versions,
+                advice="arm() loads it anew, if it was armed before; or stage the patch again",
+            )
+
+    def _require_live(self, rollout: Rollout, newest: Rollout | None) -> None:
+        """Raise StateError if a rollout is not what went live last."""
+        if newest is not rollout:
+            raise StateError("only what went live last can be audited", patch=rollout.label, running=self.versions)
+
+    @property
+    def versions(self) -> dict[str, Version]:
+        """What is live, as a mapping from package to version."""
+        return {name: standing(name).version for name in self._packages}
+
+    def is_warm(self, rollout: Rollout) -> bool:
+        """Whether a rollout that was taken back can be made live again without being loaded anew."""
+        return self._warm is not None and self._warm.rollout is rollout
 
     @property
     def _epochs(self) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ from hotswap.generation import (
 from hotswap.patch import Patch
 from hotswap.records import BEFORE_LIVE
 from hotswap.returning import Previous, Returning, Warm
-from hotswap.rollout import Rollout, State
+from hotswap.rollout import Rollout
 from hotswap.session import Mark
 from hotswap.settlement import Settlement
 from hotswap.shield import outlast
@@ -68,11 +68,6 @@ class Succession(Returning):
     # --- what is known ---------------------------------------------------------------------------------------------
 
     @property
-    def versions(self) -> dict[str, Version]:
-        """What is live, as a mapping from package to version."""
-        return {name: standing(name).version for name in self._packages}
-
-    @property
     def newest(self) -> Rollout | None:
         """The rollout that is live and can be taken back, or None."""
         return self._previous.rollout if self._previous else None
@@ -94,24 +89,15 @@ class Succession(Returning):
             if armed[1].was_live:
                 armed[1].close()
 
-    def is_warm(self, rollout: Rollout) -> bool:
-        """Whether a rollout that was taken back can be made live again without being loaded anew."""
-        return self._warm is not None and self._warm.rollout is rollout
-
     def warm(self, rollout: Rollout) -> Candidate:
         """Return the candidate of a rollout that was taken back.
 
         Raises StateError if it is not warm, or if what is live has changed since, and OutdatedError if a module of the
         patch was imported since.
         """
+        self._require_kept(rollout)
         warm = self._warm
-        if warm is None or warm.rollout is not rollout:
-            raise StateError(
-                "a rollout that was rolled back can't be committed: its candidate is not kept",
-                patch=rollout.label,
-                running=self.versions,
-                advice="arm() loads it anew, if it was armed before; or stage the patch again",
-            )
+        assert warm is not None, "it is kept"
         self._require_unchanged(rollout, warm.candidate, warm.swap)
         return warm.candidate
 
@@ -282,19 +268,9 @@ class Succession(Returning):
         Returns what is to be told of modules that were imported since. Raises StateError if the rollout is not what is
         live, or if another patcher has changed the packages since.
         """
+        self._require_newest(rollout, self.newest)
         previous = self._previous
-        over = rollout.state not in (State.LIVE, State.PERMANENT)
-        if over or previous is None or previous.rollout is not rollout:
-            before_live = rollout.state in BEFORE_LIVE
-            raise StateError(
-                f"a rollout that is {rollout.state.replace('_', ' ')} can't be rolled back"
-                + ("" if over else ": it is not what is live, and its previous generation is not kept"),
-                patch=rollout.label,
-                running=self.versions,
-                advice="call abort() to give up a rollout that is not live yet"
-                if before_live
-                else "only the newest rollout can be taken back; apply an older version as a new patch",
-            )
+        assert previous is not None, "it is the newest"
         if previous.epochs != self._epochs:
             raise StateError(
                 "another patcher has changed these packages since",
@@ -361,8 +337,8 @@ class Succession(Returning):
 
     def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
         """Look who refers to what the swap of a live rollout has dropped. Raises StateError if it is not live."""
-        if self._previous is None or self._previous.rollout is not rollout:
-            raise StateError("only what went live last can be audited", patch=rollout.label, running=self.versions)
+        self._require_live(rollout, self.newest)
+        assert self._previous is not None, "it is live"
         return self._previous.swap.audit()
 
     def burn(self) -> None:

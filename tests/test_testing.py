@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.metadata
-import inspect
 import subprocess
 import sys
 import threading
@@ -15,9 +14,8 @@ from typing import Any
 
 import pytest
 
-import hotswap
-from hotswap import Patch, State, StateError, clock, testing
-from hotswap.testing import FakeRollout, ManualClock, NotRestoredError, apply_and_restore, candidate, run_check
+from hotswap import Patch, State, clock, testing
+from hotswap.testing import ManualClock, NotRestoredError, apply_and_restore
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.threads
@@ -111,93 +109,6 @@ class TestManualClock:
             manual.advance(2.0)
             del loop
             assert rollout.drained.wait(20)
-
-
-class TestCandidate:
-    def test_modules_import_each_other_and_else_the_program(self, core: Any) -> None:
-        package = core.__name__.partition(".")[0]
-        sources = {
-            f"{package}.tax": f"import json\nimport {package}.core\nfrom {package} import core\nRATE = core.rate(1)\n"
-            f"whole = {package}.core\n",
-            f"{package}.core": "from . import words\nimport os.path\nrate = lambda n: words.more + n\n",
-            f"{package}.words": "more = 41\nexecuted = []\n",
-        }
-        made = candidate(sources)
-        assert set(made) == set(sources)
-        assert len(made) == 3
-        tax: Any = made[f"{package}.tax"]
-        assert tax.RATE == 42
-        assert tax.whole is tax.core is made[f"{package}.core"]
-        assert live(core) is core
-        assert core.rate(1) == 1
-        assert f"{package}.tax" not in sys.modules
-        with pytest.raises(KeyError):
-            made["missing"]
-
-    def test_modules_that_it_lacks_are_those_of_the_program(self, core: Any) -> None:
-        package = core.__name__.partition(".")[0]
-        made = candidate({f"{package}.tax": f"from {package}.core import rate, LIMIT\nfrom {package} import core\n"})
-        tax: Any = made[f"{package}.tax"]
-        assert tax.rate is core.rate
-        assert tax.core is core
-
-    def test_packages_from_nowhere(self) -> None:
-        made = candidate(
-            {"nowhere.a.b": "from nowhere.a import c\nimport nowhere.a.c as d\nx = c.x\n", "nowhere.a.c": "x = 1\n"}
-        )
-        assert made["nowhere.a.b"].x == made["nowhere.a.b"].d.x == 1
-        assert "nowhere" not in sys.modules
-
-    def test_an_import_that_fails_says_what_is_missing(self) -> None:
-        made = candidate({"nowhere.a": "from nowhere import missing\n"})
-        with pytest.raises(ImportError, match="missing"):
-            made["nowhere.a"]
-        with pytest.raises(ImportError, match="missing"):
-            made["nowhere.a"]  # it was not kept half made
-
-    def test_checks_run_on_it(self) -> None:
-        made = candidate({"shop.tax": "def apply(net):\n    return -net\n"})
-
-        def is_positive(new: Any) -> None:
-            assert new["shop.tax"].apply(1) > 0, "it would cost less than nothing"
-
-        async def hangs(new: Any) -> None:
-            await asyncio.sleep(60)
-
-        result = run_check(is_positive, made)
-        assert (result.name, result.verdict) == ("is_positive", "failed")
-        assert "it would cost less than nothing" in result.message
-        assert run_check(hangs, made, timeout=0.05).verdict == "timed_out"
-        assert run_check(lambda new: new["shop.tax"].apply(-1) == 1, made).verdict == "passed"
-
-
-class TestFakeRollout:
-    def test_goes_through_the_states(self) -> None:
-        rollout = FakeRollout({"shop.tax": "RATE = 7\n"}, version="2.0", state=State.STAGED)
-        assert rollout.candidate["shop.tax"].RATE == 7
-        for step in (rollout.verify, rollout.arm, rollout.disarm, rollout.commit, rollout.confirm):
-            step()
-        rollout.rollback("too slow", by="a probe")
-        assert rollout.calls == ["verify", "arm", "disarm", "commit", "confirm", "rollback"]
-        assert (rollout.state, rollout.reason, rollout.actor) == (State.ROLLED_BACK, "too slow", "a probe")
-        assert rollout.record.reason == "too slow"
-        assert rollout.label == "shop 2.0"
-        with pytest.raises(StateError, match=r"a rollout that is rolled back has no confirm\(\)"):
-            rollout.confirm()
-        FakeRollout(state=State.STAGED).abort()
-
-    def test_is_like_a_rollout(self) -> None:
-        """Whoever is handed one may call what a rollout has, with the same arguments."""
-        real, fake = hotswap.Rollout, FakeRollout
-        for name, method in vars(fake).items():
-            if name.startswith("_"):
-                continue
-            found = inspect.getattr_static(real, name)
-            assert type(found) is type(method), name
-            if inspect.isfunction(method):
-                wanted = [p for p in inspect.signature(found).parameters.values() if p.name != "loop"]
-                given = list(inspect.signature(method).parameters.values())
-                assert [(p.name, p.kind, p.default) for p in given] == [(p.name, p.kind, p.default) for p in wanted]
 
 
 class TestApplyAndRestore:

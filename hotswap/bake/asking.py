@@ -38,7 +38,8 @@ class Asking:
         self._arguments, self._loop, self._answered = probe.arguments(subject), loop, answered
         self._due = due
         self._deadline = 0.0
-        self._run: Errand | None = None
+        self.run: Errand | None = None
+        """That which goes on."""
         self._left: Errand | None = None
         """One that took too long and has not ended: no other begins beside it."""
         self._passed = self._failed = self._errors = 0
@@ -51,7 +52,7 @@ class Asking:
     @property
     def waits(self) -> bool:
         """Whether it has to answer before the bake can end: it is asked, or has failed and may yet pass."""
-        return self._run is not None or self._last is None or (self.in_a_row > 0 and self._has_failed(self._last))
+        return self.run is not None or self._last is None or (self.in_a_row > 0 and self._has_failed(self._last))
 
     @property
     def is_fine(self) -> bool:
@@ -65,29 +66,29 @@ class Asking:
 
     def step(self, now: float) -> float:
         """Do what is due. Returns when something will be."""
-        if self._run is not None and now >= self._deadline:
-            run, self._run = self._run, None
+        if self.run is not None and now >= self._deadline:
+            run, self.run = self.run, None
             run.give_up()
-            self._left = run
+            self._left, self._deadline = run, now + self.probe.timeout  # once for each time that it takes
             self._late()
-        if self._run is None and now >= self._due:
+        if self.run is None and now >= self._due:
             self._due = now + self.probe.every
             if self._left is None:
                 self._ask(now)
             elif now >= self._deadline:
                 self._deadline = now + self.probe.timeout
                 self._late()
-        return self._due if self._run is None else self._deadline
+        return self._due if self.run is None else self._deadline
 
     def end(self) -> None:
         """Ask no more. A run that has not ended is asked to, unless it is its thread that ends the bake."""
         self._arguments = ()
-        run, self._run = self._run or self._left, None
+        run, self.run = self.run or self._left, None
         if run is not None and not run.is_here:
             run.give_up()
 
     def _ask(self, now: float) -> None:
-        run = self._run = Errand(
+        run = self.run = Errand(
             f"hotswap probe {self.probe.name}", self.probe.function, self._arguments, loop=self._loop
         )
         self._deadline = now + self.probe.timeout
@@ -96,9 +97,9 @@ class Asking:
     def _take(self, run: Errand, result: Result) -> None:
         if run is self._left:  # too late: that was counted when its time was up
             self._left = None
-        if run is not self._run:
+        if run is not self.run:
             return
-        self._run = None
+        self.run = None
         if isinstance(result.error, Stopped):
             return
         answer = judge_value(result.value) if result.error is None else judge_error(result.error, self.probe.function)

@@ -35,6 +35,7 @@ from hotswap.bake import unhandled
 from hotswap.bake.asking import Asking
 from hotswap.bake.evidence import allowed_errors, is_against, slow_from
 from hotswap.bake.figures import BakeVerdict, Figures, Sessions
+from hotswap.bake.rounds import Rounds
 from hotswap.bake.terms import Bake, Probe
 from hotswap.errors import HotswapError
 from hotswap.tally import Counts, above, edge, total
@@ -104,6 +105,7 @@ class Baking:
         self._strikes, self._counted = 0, (0, 0)
         self._over_at: Figures | None = None
         self._unhear: Callable[[], None] = lambda: None
+        self._rounds, self._alarm = Rounds(), clock.NONE
 
     # --- from outside ----------------------------------------------------------------------------------------------
 
@@ -115,6 +117,7 @@ class Baking:
         self._hold()
         if self._terms.exceptions is not None:
             self._unhear = unhandled.listen(self._hear)
+        self._alarm = clock.after(0.0, self._ring)
         self._tell("bake.began", seconds=self._terms.seconds, probes=[one.probe.name for one in self._askings])
         thread = threading.Thread(target=self._judge, name=f"hotswap bake {self._subject.label}", daemon=True)
         try:
@@ -132,6 +135,17 @@ class Baking:
         """Judge no more: somebody else has decided."""
         if self._decide(BakeVerdict.ENDED, reason):
             self._finish()
+
+    def rule(self, verdict: BakeVerdict | None, reason: str) -> None:
+        """Have the judge come to a verdict, whatever was measured; None: to that of a bake which could measure nothing.
+
+        For fakes. It is carried out in the judge's thread; nothing happens if there is a verdict already.
+        """
+        found = self._unmeasured(reason) if verdict is None else (verdict, reason)
+        self._signals.put(lambda: self._be_told(*found))
+
+    def _be_told(self, verdict: BakeVerdict, reason: str) -> None:
+        self._decide(verdict, reason)
 
     def _tallies(self) -> list[Counts]:
         """What was counted of the new generation. Sessions may begin meanwhile."""
@@ -159,15 +173,21 @@ class Baking:
 
     def _judge(self) -> None:
         try:
-            while (wait := self.step(clock.now())) is not None:
-                alarm = clock.after(wait, self._wake)
+            while (wait := self._looked()) is not None:
+                before, self._alarm = self._alarm, clock.after(wait, self._ring)
+                before.cancel()  # not sooner: who holds the clock has to find one of them
+                self._rounds.end(frozenset(id(one.run) for one in self._askings if one.run is not None))
                 with suppress(queue.Empty):  # the alarm needs a thread, of which there may be too many
                     self._take(self._signals.get(timeout=wait + 1.0))
-                alarm.cancel()
         except Exception as error:  # noqa: BLE001 - nobody waits here; a defect of ours must not be silent
             self._decide(BakeVerdict.UNDECIDED, f"judging broke: {type(error).__name__}: {error}")
+        self._alarm.cancel()
         if self.verdict is not BakeVerdict.ENDED:
             self._conclude()
+
+    def _looked(self) -> float | None:
+        self._rounds.begin()
+        return self.step(clock.now())
 
     def step(self, now: float) -> float | None:
         """Do what is due. Returns in how many seconds something will be, if nothing wakes it; None if it is decided."""
@@ -259,7 +279,10 @@ class Baking:
             why = [f"there is no probe, and {count} sessions have ended, of {self._terms.sessions} that it takes"]
         if not why:
             return BakeVerdict.PASSED, f"nothing spoke against it in {self._terms.seconds:g} s"
-        told = f"nothing could be measured: {'; '.join(why)}"
+        return self._unmeasured("; ".join(why))
+
+    def _unmeasured(self, why: str) -> tuple[BakeVerdict, str]:
+        told = f"nothing could be measured: {why}"
         if self._terms.unmeasured == "trial":
             return BakeVerdict.UNDECIDED, told
         return BakeVerdict.PASSED if self._terms.unmeasured == "confirm" else BakeVerdict.FAILED, told
@@ -270,6 +293,12 @@ class Baking:
         """Have the judge look; reentrant, and without a lock: a session may end anywhere."""
         if self._signals.empty():
             self._signals.put(None)
+
+    def _ring(self) -> Callable[[float], bool]:
+        """Have the judge look, because a time has come. Returns what waits until that is done."""
+        wait = self._rounds.ring()
+        self._signals.put(None)
+        return wait
 
     def _hear(self, reported: unhandled.Unhandled) -> None:
         error = reported.error
@@ -320,6 +349,7 @@ class Baking:
     def _finish(self, *, forked: bool = False) -> None:
         """Let go of everything. It is over then."""
         self._unhear()
+        self._alarm.cancel()
         for tally in (*self._old, *self._new.values()):
             tally.release(self._wake)
         for one in self._askings:
@@ -330,6 +360,7 @@ class Baking:
         self._present = self._no_more
         self._signals.put(None)
         self._over(forked)
+        self._rounds.over()
 
     def _no_more(self) -> Counts:
         return Counts(-1)
@@ -349,6 +380,7 @@ class Baking:
     def _orphaned(self) -> None:
         """Go on in a forked child, where no thread judges."""
         self._deciding, self._signals = threading.Lock(), queue.SimpleQueue()
+        self._rounds, self._alarm = Rounds(), clock.NONE
         if self._decide(BakeVerdict.UNDECIDED, "the process was forked, and its parent judges"):
             self._finish(forked=True)
 

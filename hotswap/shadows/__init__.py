@@ -11,6 +11,6 @@ from hotswap.shadows.inside import is_shadow
 from hotswap.shadows.likeness import alike
 from hotswap.shadows.options import Options
 from hotswap.shadows.shadow import Shadow
-from hotswap.shadows.targets import find
+from hotswap.shadows.targets import Target, find
 
-__all__ = ["Mismatch", "Options", "Outcome", "Quantiles", "Shadow", "alike", "find", "is_shadow"]
+__all__ = ["Mismatch", "Options", "Outcome", "Quantiles", "Shadow", "Target", "alike", "find", "is_shadow"]

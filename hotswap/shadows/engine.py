@@ -230,8 +230,11 @@ class Engine(ABC):
         if limit is None or self._refused or self._against <= limit or self._ended:
             return
         self._refused = True
+        self._refuse(f"{self._summary}; more than {limit}")
+
+    def _refuse(self, reason: str) -> None:
         # In a thread of its own: this one may be an event loop's, or one that the end of the shadow waits for.
-        clock.after(0.0, lambda: self._owner.shadow_refused(f"{self._summary}; more than {limit}"))
+        clock.after(0.0, lambda: self._owner.shadow_refused(reason))
 
     @property
     def _against(self) -> int:

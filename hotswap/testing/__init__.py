@@ -6,13 +6,16 @@ and `hotswap_clock` are there once hotswap is installed, and load it when a test
 
 from hotswap.testing.candidates import candidate, run_check
 from hotswap.testing.clocks import ManualClock
+from hotswap.testing.fakes import FakePatcher, FakeRollout
 from hotswap.testing.restoring import Applying, NotRestoredError, apply_and_restore
-from hotswap.testing.rollouts import FakeRollout
+from hotswap.testing.shades import FakeShadow
 from hotswap.testing.swapping import Swapped, under_swap
 
 __all__ = [
     "Applying",
+    "FakePatcher",
     "FakeRollout",
+    "FakeShadow",
     "ManualClock",
     "NotRestoredError",
     "Swapped",

@@ -12,10 +12,14 @@ from hotswap import clock
 __all__ = ["ManualClock"]
 
 
+_PATIENCE = 10.0
+"""Seconds, real ones, in which a probe that was asked has to answer before time goes on without it."""
+
+
 class _Alarm:
-    def __init__(self, due: float, number: int, call: Callable[[], None]) -> None:
+    def __init__(self, due: float, number: int, call: Callable[[], object]) -> None:
         self.order = (due, number)
-        self.call: Callable[[], None] | None = call
+        self.call: Callable[[], object] | None = call
 
     def cancel(self) -> None:
         self.call = None
@@ -24,9 +28,9 @@ class _Alarm:
 class ManualClock:
     """Tells the time to hotswap as long as its `with` block lasts.
 
-    Handovers, time limits of shadow runs in threads, and calls to be made later wait for it. It stands still until
-    `advance`. Lives as long as a test. What the operating system waits for (a socket, a lock, the end of a thread)
-    takes its own time.
+    Handovers, bakes and their probes, time limits of shadow runs in threads, and calls to be made later wait for it. It
+    stands still until `advance`. Lives as long as a test. What the operating system waits for (a socket, a lock, the
+    end of a thread) takes its own time.
 
     Arguments:
         start: the time at first, in seconds.
@@ -52,7 +56,7 @@ class ManualClock:
         """Return the time, in seconds."""
         return self._now
 
-    def after(self, seconds: float, call: Callable[[], None]) -> clock.Alarm:
+    def after(self, seconds: float, call: Callable[[], object]) -> clock.Alarm:
         """Have something called when the time has come. hotswap asks for it; a test may, too.
 
         Returns what cancels it.
@@ -71,7 +75,9 @@ class ManualClock:
     def advance(self, seconds: float = 0.0) -> int:
         """Let time go by, and make the calls whose time has come, in their order, here and now.
 
-        What they ask for in turn is called as well, if its time comes within these seconds.
+        What they ask for in turn is called as well, if its time comes within these seconds. A bake has looked when this
+        returns: what it has asked of probes is answered, and if that is its verdict, it is carried out. A probe that
+        does not answer is waited for once, for ten real seconds.
 
         Arguments:
             seconds: how much time goes by; with 0, what is due already is called.
@@ -84,10 +90,12 @@ class ManualClock:
         until, made = self._now + seconds, 0
         while (call := self._next(until)) is not None:
             made += 1
-            call()
+            wait = call()
+            if callable(wait):
+                wait(_PATIENCE)
         return made
 
-    def _next(self, until: float) -> Callable[[], None] | None:
+    def _next(self, until: float) -> Callable[[], object] | None:
         with self._lock:
             self._alarms = [alarm for alarm in self._alarms if alarm.call is not None]
             alarm = min(self._alarms, key=lambda alarm: alarm.order, default=None)
