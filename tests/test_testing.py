@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hotswap import Patch, State, clock, testing
+from hotswap.process_copy import can_copy
 from hotswap.testing import ManualClock, NotRestoredError, apply_and_restore
 
 pytest_plugins = ["pytester"]
@@ -179,6 +180,51 @@ class TestApplyAndRestore:
             live(core).other = object()
         assert core.hits == 1
 
+    def test_a_patcher_can_be_had_before_the_first_patch(self, core: Any) -> None:
+        name, asked = core.__name__.partition(".")[0], list[int]()
+        with apply_and_restore() as apply:
+            patcher = apply.manage(name, handover=0.0)
+            patcher.check(lambda candidate: asked.append(candidate[core.__name__].rate(0)), name="asks")
+            rollout = apply(patch_of(core))
+            assert apply.patcher is patcher is apply.manage(name)
+            assert (asked, rollout.handover) == ([1], 0.0)
+            with pytest.raises(ValueError, match="is managed already"):
+                apply.manage(name, handover=1.0)
+
+    def test_a_patch_may_be_rehearsed_and_bake(self, core: Any) -> None:
+        with apply_and_restore() as apply:
+            rollout = apply(patch_of(core), bake=600, rehearse=can_copy())
+            assert (rollout.state, rollout.baked.is_set()) == (State.LIVE, False)
+            assert (rollout.rehearsal is not None) is can_copy()
+        assert rollout.bake is not None
+        assert (rollout.state, rollout.bake.verdict) == (State.ROLLED_BACK, "ended")
+
+    def test_a_bake_that_takes_it_back_just_then_is_waited_for(self, core: Any) -> None:
+        begun, never = threading.Event(), threading.Event()
+        with apply_and_restore() as apply:
+            patcher = apply.manage(core.__name__.partition(".")[0])
+            patcher.probe(lambda: False, failures=1, name="fails")
+
+            @patcher.hook("before_rollback")
+            def takes_its_time(_: Any) -> None:
+                begun.set()
+                never.wait(0.5)
+
+            rollout = apply(patch_of(core), bake=600)
+            assert begun.wait(20)
+        assert rollout.reason.startswith("the bake failed: probe fails")
+
+    def test_a_manual_clock_drives_its_bake(self, core: Any) -> None:
+        asked: list[tuple[float, int]] = []
+        with ManualClock() as manual, apply_and_restore() as apply:
+            patcher = apply.manage(core.__name__.partition(".")[0])
+            patcher.probe(lambda: asked.append((manual.now(), live(core).rate(0))), every=5, name="asks")
+            rollout = apply(patch_of(core), bake=20)
+            manual.advance(19)
+            assert (asked, rollout.state) == ([(0, 1), (5, 1), (10, 1), (15, 1)], State.LIVE)
+            manual.advance(2)
+            assert rollout.state is State.PERMANENT
+
 
 class TestUnderSwap:
     def test_a_unit_of_work_meets_one_version(self, core: Any) -> None:
@@ -305,6 +351,21 @@ class TestPlugin:
         tests.makepyfile("def test_asks(hotswap_apply): pass")
         result = self.run(tests, "-p", "no:pytest_hotswap")
         result.assert_outcomes(errors=1)
+
+    def test_it_works_in_processes_of_xdist(self, tests: pytest.Pytester) -> None:
+        pytest.importorskip("xdist")
+        tests.makepyfile(
+            """
+            import pytest
+            import toy
+
+            @pytest.mark.parametrize("number", range(6))
+            def test_patched(hotswap_apply, number):
+                hotswap_apply({"toy": f"def rate():\\n    return {number + 2}\\n"})
+                assert toy.rate() == number + 2
+            """
+        )
+        self.run(tests, "-n", "2").assert_outcomes(passed=6)
 
     def test_it_can_be_imported_without_hotswap(self) -> None:
         """An environment may be half installed: the plugin must not break a run."""

@@ -114,11 +114,25 @@ class Applying:
         if packages:
             self._patcher_of(packages)
 
+    def manage(self, *packages: str, **options: Any) -> Patcher:
+        """Have a patcher manage packages before any patch of them is applied: to register checks, probes and hooks.
+
+        Arguments:
+            packages: as of `Patcher`.
+            options: of the patcher, besides those of the block.
+
+        Returns the patcher. Raises what `Patcher` raises, and ValueError for options of packages that one manages
+        already.
+        """
+        if options and any(patcher.versions.keys() & {*packages} for patcher, _ in self._known):
+            raise ValueError(f"{', '.join(packages)} is managed already: options come too late")
+        return self._patcher_of(packages, **options)
+
     @property
     def patcher(self) -> Patcher:
         """The patcher that is used. Raises LookupError if no packages were given, and no patch yet."""
         if not self._known:
-            raise LookupError("there is no patcher yet: name the packages, or apply a patch")
+            raise LookupError("there is no patcher yet: name the packages (manage), or apply a patch")
         return self._known[-1][0]
 
     def __call__(self, patch: Given, **options: Any) -> Rollout:
@@ -146,11 +160,11 @@ class Applying:
         self._take_back(patcher)
         return patch, patcher
 
-    def _patcher_of(self, packages: tuple[str, ...]) -> Patcher:
+    def _patcher_of(self, packages: tuple[str, ...], **options: Any) -> Patcher:
         for patcher, _ in self._known:
             if set(packages) <= patcher.versions.keys():
                 return patcher
-        patcher = Patcher(packages, **self._options)
+        patcher = Patcher(packages, **{**self._options, **options})
         self._known.append((patcher, _Seen(patcher)))
         return patcher
 
@@ -174,9 +188,14 @@ class Applying:
                 rollout.abort("the test is over")
         rollout = patcher.current
         if rollout is not None and rollout.state in (State.LIVE, State.PERMANENT):
-            with suppress(NothingToRollBackError):
+            try:
                 patcher.rollback(reason="the test is over")
-        if rollout is None or rollout.wait_settled(self._within) or rollout.state is not State.ROLLED_BACK:
+            except StateError:  # its bake may take it back in this very moment
+                if not rollout.wait_baked(self._within) or rollout.record.state is not State.ROLLED_BACK:
+                    raise
+            except NothingToRollBackError:
+                pass  # it was taken back since we looked
+        if rollout is None or rollout.wait_settled(self._within) or rollout.record.state is not State.ROLLED_BACK:
             return []
         calls = [f"{call} goes on with code of the patch" for call in rollout.in_flight()]
         sessions = [f"{session!r} is open" for session in rollout.open_sessions()]
