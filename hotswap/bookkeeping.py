@@ -302,6 +302,12 @@ class Books:
             self._troubles.append(error)
             return None
 
+    def patch(self, digest: str) -> Patch:
+        """Return the patch of that digest. Raises StoreError where it is not kept."""
+        if self._store is None:
+            raise StoreError("this patcher has no store", advice="Patcher(store=...) keeps what was rolled out")
+        return self._store.patches.get(digest)
+
     def footing(self, digest: str) -> Entry | None:
         """Return the rollout of a patch that is what this process came up on, or below it.
 

@@ -26,9 +26,10 @@ from hotswap.admission import checked_packages
 from hotswap.bake import Bake, Baked
 from hotswap.bookkeeping import Books, whoever
 from hotswap.effects import checked_kinds
+from hotswap.entrance import Entrance
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError
 from hotswap.footing import Footing
-from hotswap.hosting import HISTORY, Hosting
+from hotswap.hosting import HISTORY
 from hotswap.patch import Patch
 from hotswap.place import Older, Place, Seconds, Terms
 from hotswap.records import BEFORE_LIVE, State
@@ -36,14 +37,14 @@ from hotswap.rehearsal import Wish, wished
 from hotswap.rollout import Host, Record, Rollout
 from hotswap.settlement import Settlement
 from hotswap.stopping import check_limit, check_wait
-from hotswap.store import Refusal, Store
+from hotswap.store import Store
 from hotswap.succession import Succession
 from hotswap.trials import Registering, Trials
 from hotswap.trust import Memory, Trust, checked_trust
 from hotswap.verification import Check
 
 if TYPE_CHECKING:
-    from hotswap.watching import Outcome, Watch
+    from hotswap.watching import Watch
 
 __all__ = ["Patcher"]
 
@@ -51,7 +52,7 @@ _STAGINGS = 3
 """How often `apply` stages a patch whose modules the service imports meanwhile."""
 
 
-class Patcher(Registering, Hosting):
+class Patcher(Registering, Entrance):
     """Patches the packages of a running service. Lives as long as the service.
 
     Arguments:
@@ -191,6 +192,8 @@ class Patcher(Registering, Hosting):
                 rollout.by, rollout.why = terms.by or whoever(), terms.why
                 rollout.limits, rollout.loop = self._trials.terms(terms.bake), terms.loop
                 self._place.rollout = rollout
+            if terms.began is not None:
+                terms.began(rollout)
         except BaseException:
             self.leave(None)
             raise
@@ -346,37 +349,6 @@ class Patcher(Registering, Hosting):
             name=name,
             stood=self._footing.holds,
             told=partial(self._refused, str(directory)),
-        )
-
-    def _stands(self, digest: str) -> bool:
-        # Another worker may have made it permanent since this process began: it is to run here, too.
-        return self._footing.holds(digest) or self._books.stands(digest)
-
-    def _apply_dropped(self, older: Older, directory: str, patch: Patch) -> Rollout:
-        if (lying := self._footing.rollout_of(patch)) is not None:
-            return lying
-        key = patch.metadata.get("key")  # set by the gate alone, once the signature was verified
-        by = "" if key is None else f"key {key}, through {whoever()}"
-        why = f"dropped into {directory}"
-        terms = Terms.of(0.0, (), ..., older, by=by, why=why, through=True, rehearsal=self._rehearsal)
-        return self._walk(patch, terms)
-
-    def _refused(self, directory: str, outcomes: Iterable[Outcome]) -> None:
-        """Note what came to no rollout of what was dropped."""
-        self._books.refuse(
-            Refusal(
-                directory=directory,
-                drop=one.drop,
-                version=one.version,
-                digest=one.digest,
-                error=one.error,
-                code=one.code,
-                reason=one.reason,
-                first=one.time.isoformat(timespec="milliseconds"),
-                last=one.time.isoformat(timespec="milliseconds"),
-            )
-            for one in outcomes
-            if one.error is not None and one.rollout is None
         )
 
 

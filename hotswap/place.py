@@ -49,6 +49,7 @@ class Terms(NamedTuple):
         through: whether it is to go live at once, which it can't while another one bakes.
         loop: the event loop of the caller.
         rehearsal: how it is rehearsed before it is loaded; None: not at all.
+        began: gets the rollout as soon as there is one; raises nothing.
     """
 
     wait: float | None
@@ -62,6 +63,7 @@ class Terms(NamedTuple):
     through: bool = False
     loop: asyncio.AbstractEventLoop | None = None
     rehearsal: Rehearsal | None = None
+    began: Callable[[Rollout], None] | None = None
 
     @classmethod
     def of(
@@ -77,6 +79,7 @@ class Terms(NamedTuple):
         through: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
         rehearsal: Rehearsal | None = None,
+        began: Callable[[Rollout], None] | None = None,
     ) -> Terms:
         """Return terms that nobody has cancelled.
 
@@ -88,7 +91,7 @@ class Terms(NamedTuple):
         if bake is not ...:
             bake = checked_bake(bake)
         kinds = checked_kinds(allow_effects)
-        return cls(wait, threading.Event(), kinds, handover, older, by, why, bake, through, loop, rehearsal)
+        return cls(wait, threading.Event(), kinds, handover, older, by, why, bake, through, loop, rehearsal, began)
 
 
 class Place:

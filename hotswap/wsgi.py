@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hotswap import tally
 from hotswap.session import Session
 
-__all__ = ["SessionMiddleware"]
+if TYPE_CHECKING:
+    from hotswap.admin.access import Authorize
+    from hotswap.patcher import Patcher
+
+__all__ = ["SessionMiddleware", "admin"]
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
@@ -51,6 +55,32 @@ class SessionMiddleware:
             context.run(held.__exit__, None, None, None)
             return response
         return (_Sized if hasattr(response, "__len__") else _Response)(response, context, held)
+
+
+def admin(
+    patcher: Patcher,
+    *,
+    authorize: Authorize | None,
+    max_upload: int = 64 << 20,
+    max_streams: int = 100,
+    heartbeat: float = 15.0,
+) -> Application:
+    """Return the admin app of `hotswap.asgi.admin` for WSGI: Flask, Django. Needs the extra `admin`.
+
+    It runs on an event loop in a thread of its own, which begins with the first request. Each client that follows
+    events takes one of the server's threads for as long.
+
+    Arguments and errors are those of `hotswap.asgi.admin`.
+    """
+    from hotswap.asgi import admin as make
+
+    app = make(patcher, authorize=authorize, max_upload=max_upload, max_streams=max_streams, heartbeat=heartbeat)
+    try:
+        from a2wsgi import ASGIMiddleware
+    except ModuleNotFoundError as error:
+        raise ImportError(f"the admin app for WSGI needs {error.name}: pip install 'hotswap[admin]'") from error
+    made: Application = ASGIMiddleware(app)  # type: ignore[assignment, arg-type]
+    return made
 
 
 def _telling(start_response: StartResponse, held: Session) -> StartResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -22,6 +23,8 @@ from hotswap.store.files import ASIDE, make_folder, read_whole, write_whole
 __all__ = ["Blobs", "packed", "unpacked"]
 
 _TITLE = b"hotswap patch 1 "
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 _UNDISTURBED = 3600.0
 """Seconds that a file which nobody speaks of stays: another process may be about to write of it in the journal."""
@@ -61,6 +64,8 @@ class Blobs:
 
     def get(self, digest: str) -> Patch:
         """Return the patch of that digest. Raises StoreError if it is not there, or not what it was."""
+        if _DIGEST.fullmatch(digest) is None:
+            raise StoreError(f"{digest!r} is no digest of a patch")
         path = self.folder / digest
         try:
             patch = unpacked(read_whole(path))

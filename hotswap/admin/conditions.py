@@ -1,0 +1,111 @@
+"""Conditions of a request: `If-Match` (optimistic locking), and `Idempotency-Key` (the same request, sent twice).
+
+Guarantees: of two requests that name the same state, at most one begins. Answers are kept in memory: a process that is
+restarted knows no keys. Assumes: one event loop; where there are several (WSGI), each has a lock of its own and
+conditions between their requests are as good as the patcher's own: one rollout at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hotswap.admin.problems import ProblemError
+
+__all__ = ["Answers", "check_match", "tag_of"]
+
+_MOST = 1000
+"""Answers that are kept."""
+_LONGEST = 24 * 3600.0
+"""Seconds for which they are."""
+_LONGEST_KEY = 255
+
+
+def tag_of(*facts: object) -> str:
+    """Return an entity tag (RFC 9110) of some facts."""
+    return f'"{hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]}"'
+
+
+def check_match(request: Request, tag: str) -> None:
+    """Raise ProblemError, 412, if a request is meant for another state than this.
+
+    Arguments:
+        request: what was sent.
+        tag: of the state.
+    """
+    wanted = request.headers.get("if-match")
+    if wanted is None or wanted.strip() == "*":
+        return
+    if tag not in (one.strip() for one in wanted.split(",")):
+        raise ProblemError(
+            412, "precondition-failed", "it is not as it was when you looked: look again", headers={"etag": tag}
+        )
+
+
+class _Kept(NamedTuple):
+    at: float
+    request: str
+    response: Response | None
+
+
+class Answers:
+    """What was answered to requests that have a key. Lives as long as the app; belongs to its event loop."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+
+    def begin(self, who: str, request: Request, body: str) -> tuple[tuple[str, str] | None, Response | None]:
+        """Take a request, and return its key, and what was answered before, if it was.
+
+        Arguments:
+            who: sends it: keys of others are other keys.
+            request: what was sent.
+            body: a digest of what it says.
+
+        Raises ProblemError: 400 for what is no key, 422 if another request had it, 409 while that has no answer.
+        """
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return None, None
+        if not key.strip() or len(key) > _LONGEST_KEY:
+            raise ProblemError(400, "bad-request", f"Idempotency-Key: 1 to {_LONGEST_KEY} characters are needed")
+        self._forget()
+        said = tag_of(request.method, request.url.path, request.url.query, body)
+        known = self._kept.get((who, key))
+        if known is None:
+            self._kept[who, key] = _Kept(time.monotonic(), said, None)
+            return (who, key), None
+        if known.request != said:
+            raise ProblemError(422, "key-reused", "Idempotency-Key: another request had this key")
+        if known.response is None:
+            raise ProblemError(409, "busy", "the same request is being answered: ask again")
+        return None, known.response
+
+    def end(self, key: tuple[str, str] | None, response: Response | None) -> None:
+        """Keep what was answered; None, if nothing was begun: the same request may try again."""
+        if key is None:
+            return
+        if response is None:
+            self._kept.pop(key, None)
+        elif key in self._kept:
+            self._kept[key] = self._kept[key]._replace(response=response)
+
+    def _forget(self) -> None:
+        oldest = time.monotonic() - _LONGEST
+        while self._kept:
+            kept = next(iter(self._kept.values()))
+            if len(self._kept) < _MOST and kept.at > oldest:
+                return
+            self._kept.popitem(last=False)
+
+
+def said(facts: Any) -> str:
+    """Return a digest of some facts, or bytes."""
+    data = facts if isinstance(facts, bytes) else json.dumps(facts, sort_keys=True, default=str).encode()
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,370 @@
+"""The endpoints of the admin app, and what each of them needs: a right, a body, a condition."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from hotswap import events
+from hotswap.admin.access import Access, Authorize, Right, admitted
+from hotswap.admin.conditions import Answers, check_match, said, tag_of
+from hotswap.admin.description import describe
+from hotswap.admin.desk import Act, Asked, Desk, Work
+from hotswap.admin.problems import ProblemError, ProblemResponse, problem_of
+from hotswap.admin.stream import Stream
+from hotswap.admin.uploads import brought, flag, limited, text_of
+from hotswap.patcher import Patcher
+from hotswap.session import here
+
+__all__ = ["make_app"]
+
+_PAGE = Path(__file__).parent / "page"
+_SAFE = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+_LONGEST_WAIT = 60.0
+_ACT_WAIT = 5.0
+"""Seconds that a request waits for what it has asked for, unless it says how long; an upload does not wait."""
+_MOST = 200
+"""Rollouts in one answer."""
+
+Endpoint: TypeAlias = Callable[[Request, Access], Awaitable[Response]]
+Found: TypeAlias = "tuple[int, dict[str, Any], dict[str, str]]"
+
+
+def make_app(
+    patcher: Patcher, *, authorize: Authorize | None, max_upload: int, max_streams: int, heartbeat: float
+) -> _Admin:
+    """Return the admin app; `hotswap.asgi.admin` says what the arguments are."""
+    return _Admin(patcher, authorize, max_upload, max_streams, heartbeat)
+
+
+class _Admin:
+    """The app. Lives as long as the application in which it is mounted."""
+
+    def __init__(
+        self, patcher: Patcher, authorize: Authorize | None, max_upload: int, max_streams: int, heartbeat: float
+    ) -> None:
+        self._patcher, self._authorize = patcher, authorize
+        self._max_upload, self._max_streams = max_upload, max_streams
+        self._desk, self._answers, self._stream = Desk(patcher), Answers(), Stream(heartbeat)
+        self._unsubscribe = events.subscribe(self._stream.tell, of=patcher)
+        read, write = self._reading, self._writing
+        acts = [Route(f"/rollouts/{{id}}/{act}", write(self._act(act)), methods=["POST"]) for act in get_args(Act)]
+        routes = [
+            Route("/", self._index),
+            Route("/page.js", self._file("page.js")),
+            Route("/page.css", self._file("page.css")),
+            Route("/health", self._health),
+            Route("/openapi.json", read(self._describe)),
+            Route("/versions", read(self._versions)),
+            Route("/rollouts", read(self._rollouts), methods=["GET"]),
+            Route("/rollouts", write(self._upload), methods=["POST"]),
+            Route("/rollouts/{id}", read(self._rollout)),
+            Route("/rollouts/{id}/diff", read(self._diff)),
+            *acts,
+            Route("/history", read(self._history)),
+            Route("/events", read(self._events)),
+            Route("/undo", write(self._undo), methods=["POST"]),
+        ]
+        handlers: dict[Any, Any] = {HTTPException: _not_ours, ProblemError: _problem}
+        self._app = Starlette(routes=routes, exception_handlers=handlers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        # What an operator does is no unit of work of the service: a stream of events would keep old code for days.
+        held = here()
+        if held is not None:
+            held.end()
+        await self._app(scope, receive, send)
+
+    # --- who, and on which condition ---------------------------------------------------------------------------------
+
+    def _reading(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            async def run() -> Response:
+                return await endpoint(request, await admitted(request, self._authorize, "read"))
+
+            return await _answered(run)
+
+        return answer
+
+    def _writing(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        """What each write has in common: the right, the limit, a key, an entry in the audit log."""
+
+        async def answer(request: Request) -> Response:
+            who, began, status = "", time.monotonic(), 0
+
+            async def run() -> Response:
+                nonlocal who
+                access = await admitted(request, self._authorize, "write")
+                who = access.who
+                return await self._once(endpoint, limited(request, self._max_upload), access)
+
+            try:
+                response = await _answered(run)
+                status = response.status_code
+            finally:  # also if whoever asks has hung up, and the server has cancelled this
+                events.emit(
+                    "admin.written",
+                    level="info" if 0 < status < 400 else "warning",
+                    who=who,
+                    method=request.method,
+                    path=request.url.path,
+                    client="" if request.client is None else request.client.host,
+                    status=status or None,
+                    duration=time.monotonic() - began,
+                )
+            return response
+
+        return answer
+
+    async def _once(self, endpoint: Endpoint, request: Request, access: Access) -> Response:
+        if "idempotency-key" not in request.headers:
+            return await endpoint(request, access)
+        body = await request.body()
+        key, known = self._answers.begin(access.who, request, said(body))
+        if known is not None:
+            return _again(known)
+        response: Response | None = None
+        try:
+            response = await endpoint(request, access)
+        except ProblemError as problem:
+            # What was refused before it had begun may be tried again with the same key.
+            response = ProblemResponse(problem) if problem.status in (422, 500) else None
+            raise
+        finally:
+            self._answers.end(key, response)
+        return response
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def _index(self, request: Request) -> Response:
+        if _prefers_html(request):
+            return FileResponse(_PAGE / "index.html", headers=_SAFE)
+        return await self._reading(self._listed)(request)
+
+    async def _listed(self, request: Request, access: Access) -> Response:
+        root = _root(request)
+        names = ("health", "versions", "rollouts", "history", "events", "openapi.json")
+        links = {name.partition(".")[0]: f"{root}/{name}" for name in names}
+        rights = [right for right in get_args(Right) if getattr(access, right)]
+        return JSONResponse({"who": access.who, "rights": rights, "links": {**links, "undo": f"{root}/undo"}})
+
+    def _file(self, name: str) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(_: Request) -> Response:
+            return FileResponse(_PAGE / name, headers=_SAFE)
+
+        return answer
+
+    async def _health(self, _: Request) -> Response:
+        """Open to everybody: it says that the app answers, and nothing else."""
+        return JSONResponse(
+            {"status": "pass"}, media_type="application/health+json", headers={"cache-control": "no-store"}
+        )
+
+    async def _describe(self, request: Request, _: Access) -> Response:
+        return JSONResponse(describe(_root(request) or "/"))
+
+    async def _versions(self, request: Request, _: Access) -> Response:
+        body, tag = await asyncio.to_thread(self._standing)
+        return _fresh(body, tag)
+
+    def _standing(self) -> tuple[dict[str, Any], str]:
+        """What is live, and by which rollout; and a tag of it."""
+        current = self._patcher.current
+        versions = {name: str(version) for name, version in self._patcher.versions.items()}
+        about = None if current is None else {"id": current.id, "state": str(current.state)}
+        changed = None if current is None else current.changed.isoformat()
+        return {"versions": versions, "rollout": about}, tag_of(versions, about, changed)
+
+    async def _rollouts(self, request: Request, _: Access) -> Response:
+        found = await asyncio.to_thread(lambda: list(self._desk.known()))
+        root = _root(request)
+        return JSONResponse({"rollouts": [_linked(one, root) for one in found[:_MOST]]})
+
+    async def _rollout(self, request: Request, _: Access) -> Response:
+        shown = await asyncio.to_thread(self._desk.view, request.path_params["id"])
+        return _fresh(_linked(shown, _root(request)), _tag(shown))
+
+    async def _diff(self, request: Request, _: Access) -> Response:
+        diff = await asyncio.to_thread(self._desk.diff, request.path_params["id"])
+        return PlainTextResponse(diff, media_type="text/x-diff")
+
+    async def _history(self, request: Request, _: Access) -> Response:
+        query = request.query_params
+        limit, before = _number(query.get("limit", "50"), "limit", _MOST), query.get("before")
+        found = await asyncio.to_thread(lambda: list(self._desk.known()))
+        if before is not None:
+            places = [place for place, one in enumerate(found) if one["id"] == before]
+            if not places:
+                raise ProblemError(404, "not-found", "before: there is no such rollout")
+            found = found[places[0] + 1 :]
+        body: dict[str, Any] = {"rollouts": [_linked(one, _root(request)) for one in found[:limit]]}
+        if len(found) > limit:
+            body["next"] = f"{_root(request)}/history?limit={limit}&before={found[limit - 1]['id']}"
+        return JSONResponse(body)
+
+    async def _events(self, request: Request, _: Access) -> Response:
+        if self._stream.clients >= self._max_streams:
+            raise ProblemError(503, "too-many-streams", "too many clients follow events", headers={"retry-after": "10"})
+        last = request.headers.get("last-event-id")
+
+        async def follow() -> AsyncIterator[bytes]:
+            async with aclosing(self._stream.follow(last)) as lines:  # type: ignore[type-var]
+                async for line in lines:
+                    yield line
+
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(follow(), media_type="text/event-stream", headers=headers)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    async def _upload(self, request: Request, access: Access) -> Response:
+        query = request.query_params
+        commit, dry_run = flag("commit", query.get("commit", "true")), flag("dry_run", query.get("dry_run", "false"))
+        wait = _wait(request, 0.0)
+        # Before and after the body is read, which may take minutes: who comes too late should not send it all.
+        check_match(request, (await asyncio.to_thread(self._standing))[1])
+        found = await brought(request, self._patcher)
+        check_match(request, (await asyncio.to_thread(self._standing))[1])
+        words = dict(found.words)
+        words.pop("version", None)
+        work = self._desk.roll_out(found.patch, Asked(by=access.who, commit=commit, dry_run=dry_run, **words))
+        return await _answer(request, work, wait, created=True)
+
+    def _act(self, act: Act) -> Endpoint:
+        async def answer(request: Request, access: Access) -> Response:
+            id_, wait, why = request.path_params["id"], _wait(request, _ACT_WAIT), await text_of(request, "why")
+            shown = await asyncio.to_thread(self._desk.view, id_)
+            check_match(request, _tag(shown))
+            return await _answer(request, await asyncio.to_thread(self._desk.act, id_, act, access.who, why), wait)
+
+        return answer
+
+    async def _undo(self, request: Request, access: Access) -> Response:
+        wait, why = _wait(request, _ACT_WAIT), await text_of(request, "why")
+        check_match(request, (await asyncio.to_thread(self._standing))[1])
+        return await _answer(request, self._desk.undo(access.who, why), wait)
+
+
+async def _answered(run: Callable[[], Awaitable[Response]]) -> Response:
+    """Answer, also where that fails: whoever asks gets a problem, the log gets the reason."""
+    try:
+        return await run()
+    except ProblemError as problem:
+        return ProblemResponse(problem)
+    except ClientDisconnect:
+        raise  # nobody is there who could be told
+    except Exception as error:  # noqa: BLE001 - of an authorize= of the application, say
+        return ProblemResponse(_told(error, "answering a request"))
+
+
+async def _answer(request: Request, work: Work, wait: float, *, created: bool = False) -> Response:
+    """Answer as soon as it is known what became of something, or after so many seconds where to look for that."""
+    # Waiting for a future of a thread must not cancel it: who hangs up does not stop a rollout.
+    begun = asyncio.wrap_future(work.begun)
+    over = asyncio.wrap_future(work.over)
+    over.add_done_callback(lambda future: future.cancelled() or future.exception())
+    id_ = await asyncio.shield(begun)
+    root = _root(request)
+    where = {"location": f"{root}/rollouts/{id_}"}
+    done, _ = await asyncio.wait([over], timeout=wait)
+    if not done:
+        return JSONResponse({"id": id_, "links": {"self": where["location"]}}, 202, where)
+    try:
+        shown = over.result()
+    except ProblemError as problem:
+        problem.body["rollout"] = where["location"]
+        problem.headers |= where
+        raise
+    status = 201 if created else 200
+    return JSONResponse(_linked(shown, root), status, {**where, "etag": _tag(shown)})
+
+
+def _told(error: Exception, work: str) -> ProblemError:
+    problem = problem_of(error)
+    if problem.status == 500:
+        events.emit("admin.failed", level="error", reason=error, work=work)
+    return problem
+
+
+def _tag(shown: dict[str, Any]) -> str:
+    return tag_of(shown["id"], shown["state"], shown["changed"])
+
+
+def _linked(shown: dict[str, Any], root: str) -> dict[str, Any]:
+    if not shown["id"]:  # a drop that came to no rollout
+        return {**shown, "links": {}}
+    own = f"{root}/rollouts/{shown['id']}"
+    actions = {act: f"{own}/{act}" for act in shown.get("actions", ())}
+    return {**shown, "links": {"self": own, "diff": f"{own}/diff", **actions}}
+
+
+def _fresh(body: dict[str, Any], tag: str) -> Response:
+    """A body with its tag. It is sent whole each time: what is in flight changes without the tag."""
+    return JSONResponse(body, headers={"etag": tag, "cache-control": "no-store"})
+
+
+def _again(known: Response) -> Response:
+    copy = Response(known.body, known.status_code)
+    copy.raw_headers = [*known.raw_headers, (b"idempotent-replayed", b"true")]
+    return copy
+
+
+def _root(request: Request) -> str:
+    return cast("str", request.scope.get("root_path", "")).rstrip("/")
+
+
+def _prefers_html(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    html, json = accepted.find("text/html"), accepted.find("application/json")
+    return html >= 0 and (json < 0 or html < json)
+
+
+def _wait(request: Request, otherwise: float) -> float:
+    told = request.query_params.get("wait")
+    if told is None:
+        return otherwise
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_WAIT:
+        raise ProblemError(400, "bad-request", f"wait: 0 to {_LONGEST_WAIT:g} seconds")
+    return seconds
+
+
+def _number(told: str, name: str, most: int) -> int:
+    if not told.isdecimal() or not 1 <= int(told) <= most:
+        raise ProblemError(400, "bad-request", f"{name}: 1 to {most}")
+    return int(told)
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    return ProblemResponse(cast("ProblemError", error))
+
+
+async def _not_ours(_: Request, error: Exception) -> Response:
+    """What Starlette refuses: a path that there is not, a method that a path does not have."""
+    found = cast("HTTPException", error)
+    codes: dict[int, Literal["not-found", "method-not-allowed"]] = {404: "not-found", 405: "method-not-allowed"}
+    code = codes.get(found.status_code, "bad-request")
+    return ProblemResponse(ProblemError(found.status_code, code, str(found.detail), headers=dict(found.headers or {})))

@@ -1,0 +1,82 @@
+"""A service with the admin app, on a real server."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from hotswap import Patch, Patcher
+from hotswap.admin import Access, Tokens
+from hotswap.asgi import admin
+from tests.waiting import until
+
+READER, WRITER = "a-token-that-reads", "a-token-that-writes"
+TOKENS = Tokens({READER: Access("dashboard"), WRITER: Access("pipeline", write=True)})
+_serial = itertools.count(1)
+
+SOURCE = "def rate():\n    return {rate}\n"
+
+
+class Service:
+    """A package of one module, `tax`, its patcher, and a client that may write. Lives as long as a test."""
+
+    def __init__(self, make_package: Callable[..., ModuleType], **options: Any) -> None:
+        self.name = f"administered{next(_serial)}"
+        files = {"__init__.py": f"import {self.name}.tax\n", "tax.py": SOURCE.format(rate=19)}
+        self.module = make_package(files, name=self.name).tax
+        self.patcher = Patcher([self.name], **{"check_timeout": 10, **options})
+        self.http: httpx.Client
+
+    def file(self, rate: object = 16, source: str = SOURCE) -> tuple[str, bytes]:
+        return f"{self.name}.tax.py", source.format(rate=rate).encode()
+
+    def patch(self, rate: object = 16, version: str = "1.0", source: str = SOURCE) -> Patch:
+        return Patch.from_sources({f"{self.name}.tax": source.format(rate=rate)}, version)
+
+    def upload(self, rate: object = 16, *, wait: float | None = 30, **more: Any) -> httpx.Response:
+        """Upload a patch; `data`, `headers` and `params` as those of httpx."""
+        params = {**({} if wait is None else {"wait": wait}), **more.pop("params", {})}
+        source = more.pop("source", SOURCE)
+        return self.http.post("/rollouts", files={"patch": self.file(rate, source)}, params=params, **more)
+
+    def post(self, path: str, **more: Any) -> httpx.Response:
+        return self.http.post(path, params={"wait": 30}, **more)
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Serve an app with uvicorn, in a thread; gives its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+@contextmanager
+def client(address: str, token: str | None = WRITER) -> Iterator[httpx.Client]:
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=address, headers=headers, timeout=60, trust_env=False) as made:
+        yield made
+
+
+@pytest.fixture
+def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
+    made = Service(make_package)
+    with serving(admin(made.patcher, authorize=TOKENS)) as address, client(address) as made.http:
+        yield made
