@@ -72,6 +72,8 @@ EventName: TypeAlias = Literal[
     "store.overtaken",
     "store.troubled",
     "subscriber.failed",
+    "admin.failed",
+    "admin.written",
     "watch.started",
     "watch.stopped",
     "watch.troubled",

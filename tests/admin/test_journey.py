@@ -358,8 +358,8 @@ class TestArguments:
     )
     def test_that_make_no_sense(self, more: dict[str, Any], error: type[Exception]) -> None:
         with pytest.raises(error):
-            admin(Patcher(["shop"]), **more)
+            admin(Patcher(["httpx"]), **more)
 
     def test_authorization_has_to_be_thought_of(self) -> None:
         with pytest.raises(TypeError):
-            admin(Patcher(["shop"]))  # type: ignore[call-arg]
+            admin(Patcher(["httpx"]))  # type: ignore[call-arg]
