@@ -15,6 +15,7 @@ from hotswap.session import Session
 
 if TYPE_CHECKING:
     from hotswap.admin.access import Authorize
+    from hotswap.admin.bridge import Bridge
     from hotswap.patcher import Patcher
 
 __all__ = ["SessionMiddleware", "admin"]
@@ -64,11 +65,11 @@ def admin(
     max_upload: int = 64 << 20,
     max_streams: int = 100,
     heartbeat: float = 15.0,
-) -> Application:
+) -> Bridge:
     """Return the admin app of `hotswap.asgi.admin` for WSGI: Flask, Django. Needs the extra `admin`.
 
-    It runs on an event loop in a thread of its own, which begins with the first request. Each client that follows
-    events takes one of the server's threads for as long.
+    It runs on an event loop in a thread of its own, which begins with the first request, and ends with `close()`. Each
+    client that follows events takes one of the server's threads for as long.
 
     Arguments and errors are those of `hotswap.asgi.admin`.
     """
@@ -76,11 +77,12 @@ def admin(
 
     app = make(patcher, authorize=authorize, max_upload=max_upload, max_streams=max_streams, heartbeat=heartbeat)
     try:
-        from a2wsgi import ASGIMiddleware
+        from hotswap.admin.bridge import Bridge
     except ModuleNotFoundError as error:
+        if error.name != "a2wsgi":
+            raise
         raise ImportError(f"the admin app for WSGI needs {error.name}: pip install 'hotswap[admin]'") from error
-    made: Application = ASGIMiddleware(app)  # type: ignore[assignment, arg-type]
-    return made
+    return Bridge(app)
 
 
 def _telling(start_response: StartResponse, held: Session) -> StartResponse:

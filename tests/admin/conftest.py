@@ -35,6 +35,7 @@ class Service:
         self.module = make_package(files, name=self.name).tax
         self.patcher = Patcher([self.name], **{"check_timeout": 10, **options})
         self.http: httpx.Client
+        self.address = ""
 
     def file(self, rate: object = 16, source: str = SOURCE) -> tuple[str, bytes]:
         return f"{self.name}.tax.py", source.format(rate=rate).encode()
