@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from hotswap import events
 from hotswap.admin.access import Access, Authorize, Right, admitted
+from hotswap.admin.apart import apart
 from hotswap.admin.conditions import Answers, check_match, said, tag_of
 from hotswap.admin.description import describe
 from hotswap.admin.desk import Act, Asked, Desk, Work
@@ -75,8 +76,7 @@ class _Admin:
             Route("/health", self._health),
             Route("/openapi.json", read(self._describe)),
             Route("/versions", read(self._versions)),
-            Route("/rollouts", read(self._rollouts), methods=["GET"]),
-            Route("/rollouts", write(self._upload), methods=["POST"]),
+            Route("/rollouts", _either(read(self._rollouts), write(self._upload)), methods=["GET", "POST"]),
             Route("/rollouts/{id}", read(self._rollout)),
             Route("/rollouts/{id}/diff", read(self._diff)),
             *acts,
@@ -184,7 +184,7 @@ class _Admin:
         return JSONResponse(describe(_root(request) or "/"))
 
     async def _versions(self, request: Request, _: Access) -> Response:
-        body, tag = await asyncio.to_thread(self._standing)
+        body, tag = await apart(self._standing)
         return _fresh(body, tag)
 
     def _standing(self) -> tuple[dict[str, Any], str]:
@@ -196,22 +196,22 @@ class _Admin:
         return {"versions": versions, "rollout": about}, tag_of(versions, about, changed)
 
     async def _rollouts(self, request: Request, _: Access) -> Response:
-        found = await asyncio.to_thread(lambda: list(self._desk.known()))
+        found = await apart(lambda: list(self._desk.known()))
         root = _root(request)
         return JSONResponse({"rollouts": [_linked(one, root) for one in found[:_MOST]]})
 
     async def _rollout(self, request: Request, _: Access) -> Response:
-        shown = await asyncio.to_thread(self._desk.view, request.path_params["id"])
+        shown = await apart(self._desk.view, request.path_params["id"])
         return _fresh(_linked(shown, _root(request)), _tag(shown))
 
     async def _diff(self, request: Request, _: Access) -> Response:
-        diff = await asyncio.to_thread(self._desk.diff, request.path_params["id"])
+        diff = await apart(self._desk.diff, request.path_params["id"])
         return PlainTextResponse(diff, media_type="text/x-diff")
 
     async def _history(self, request: Request, _: Access) -> Response:
         query = request.query_params
         limit, before = _number(query.get("limit", "50"), "limit", _MOST), query.get("before")
-        found = await asyncio.to_thread(lambda: list(self._desk.known()))
+        found = await apart(lambda: list(self._desk.known()))
         if before is not None:
             places = [place for place, one in enumerate(found) if one["id"] == before]
             if not places:
@@ -242,9 +242,9 @@ class _Admin:
         commit, dry_run = flag("commit", query.get("commit", "true")), flag("dry_run", query.get("dry_run", "false"))
         wait = _wait(request, 0.0)
         # Before and after the body is read, which may take minutes: who comes too late should not send it all.
-        check_match(request, (await asyncio.to_thread(self._standing))[1])
+        check_match(request, (await apart(self._standing))[1])
         found = await brought(request, self._patcher)
-        check_match(request, (await asyncio.to_thread(self._standing))[1])
+        check_match(request, (await apart(self._standing))[1])
         words = dict(found.words)
         words.pop("version", None)
         work = self._desk.roll_out(found.patch, Asked(by=access.who, commit=commit, dry_run=dry_run, **words))
@@ -253,16 +253,27 @@ class _Admin:
     def _act(self, act: Act) -> Endpoint:
         async def answer(request: Request, access: Access) -> Response:
             id_, wait, why = request.path_params["id"], _wait(request, _ACT_WAIT), await text_of(request, "why")
-            shown = await asyncio.to_thread(self._desk.view, id_)
+            shown = await apart(self._desk.view, id_)
             check_match(request, _tag(shown))
-            return await _answer(request, await asyncio.to_thread(self._desk.act, id_, act, access.who, why), wait)
+            return await _answer(request, await apart(self._desk.act, id_, act, access.who, why), wait)
 
         return answer
 
     async def _undo(self, request: Request, access: Access) -> Response:
         wait, why = _wait(request, _ACT_WAIT), await text_of(request, "why")
-        check_match(request, (await asyncio.to_thread(self._standing))[1])
+        check_match(request, (await apart(self._standing))[1])
         return await _answer(request, self._desk.undo(access.who, why), wait)
+
+
+def _either(
+    read: Callable[[Request], Awaitable[Response]], write: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """One path with two methods: of two routes, a third method would be told of those of the first alone."""
+
+    async def answer(request: Request) -> Response:
+        return await (write if request.method == "POST" else read)(request)
+
+    return answer
 
 
 async def _answered(run: Callable[[], Awaitable[Response]]) -> Response:

@@ -6,7 +6,6 @@ the field `signature`. What is in the store went through it when it came.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
@@ -21,7 +20,9 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
+from hotswap.admin.apart import apart
 from hotswap.admin.problems import ProblemError
+from hotswap.errors import StoreError
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 from hotswap.trust import Waiting
@@ -88,7 +89,10 @@ async def brought(request: Request, patcher: Patcher) -> Brought:
         digest = words.pop("digest", None)
         if not isinstance(digest, str):
             raise _bad("digest: which patch of the store, as 64 hexadecimal digits")
-        patch = await asyncio.to_thread(patcher.stored, digest)
+        try:
+            patch = await apart(patcher.stored, digest)
+        except StoreError as error:
+            raise ProblemError(422, "store", error.reason) from None
         return Brought(patch, _checked(words))
     if kind != "multipart/form-data":
         raise ProblemError(
@@ -107,7 +111,7 @@ async def brought(request: Request, patcher: Patcher) -> Brought:
     checked = _checked(words)
     if patcher.policy is not None and "version" in checked:
         raise _bad("version: there is a policy here, which judges the version that a patch states itself")
-    patch = await asyncio.to_thread(_made, patcher, files)
+    patch = await apart(_made, patcher, files)
     if (version := checked.get("version")) is not None:
         patch = patch.with_version(version)
     return Brought(patch, checked)

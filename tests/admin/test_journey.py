@@ -111,7 +111,7 @@ class TestJourney:
             again = service.post("/rollouts", json={"digest": shown["digest"], "undo": True, "why": "after all"})
             assert (again.status_code, again.json()["state"]) == (201, "live"), again.text
             for digest in ("0" * 64, "../journal.db", ""):
-                assert service.post("/rollouts", json={"digest": digest}).status_code in (422, 503)
+                assert service.post("/rollouts", json={"digest": digest}).status_code == 422
         assert service.module.rate() == 16
 
     def test_of_others_too(self, service: Service) -> None:

@@ -1,0 +1,40 @@
+"""The description says what the app does: each endpoint is asked what schemathesis makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+
+from hotswap import Patcher
+from hotswap.admin.description import describe
+from hotswap.asgi import admin
+from tests.admin.conftest import TOKENS, WRITER, serving
+
+schemathesis = pytest.importorskip("schemathesis", reason="the description is tested where schemathesis is installed")
+
+pytestmark = [pytest.mark.threads, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+HEADERS = {"authorization": f"Bearer {WRITER}", "if-match": "*"}  # else most requests are for another state
+
+# Events go on for ever, and are tested by themselves.
+schema = schemathesis.openapi.from_dict(describe("/")).exclude(path="/events")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(admin(Patcher(["httpx"]), authorize=TOKENS)) as found:
+        yield found
+
+
+# Left out: that what the schema allows is accepted (a patch may be refused, a tag may be old); and requests without
+# authorization, which it would send with the headers from here: `test_journey.TestRights` does that.
+LEFT_OUT = [schemathesis.checks.CHECKS.get_one(name) for name in ("positive_data_acceptance", "ignored_auth")]
+
+
+@schema.parametrize()
+@hypothesis.settings(max_examples=10, deadline=None)
+def test_each_endpoint_keeps_what_it_says(case: Any, address: str) -> None:
+    case.call_and_validate(base_url=address, headers=HEADERS, excluded_checks=LEFT_OUT)
