@@ -25,7 +25,7 @@ __all__ = ["ProblemError", "ProblemResponse", "problem_of"]
 _TYPE = "urn:hotswap:problem:"
 
 
-class ProblemError(Exception):
+class ProblemError(HotswapError):
     """A request that can't be answered as it was meant.
 
     Arguments:
@@ -39,7 +39,7 @@ class ProblemError(Exception):
     def __init__(
         self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: object
     ) -> None:
-        super().__init__(detail)
+        super().__init__(detail, code=code)
         self.status, self.headers = status, dict(headers or {})
         self.body: dict[str, Any] = {
             "type": _TYPE + code,
