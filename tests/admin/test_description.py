@@ -34,7 +34,7 @@ def address() -> Iterator[str]:
 LEFT_OUT = [schemathesis.checks.CHECKS.get_one(name) for name in ("positive_data_acceptance", "ignored_auth")]
 
 
-@schema.parametrize()
+@schema.parametrize()  # type: ignore[untyped-decorator]
 @hypothesis.settings(max_examples=10, deadline=None)
 def test_each_endpoint_keeps_what_it_says(case: Any, address: str) -> None:
     case.call_and_validate(base_url=address, headers=HEADERS, excluded_checks=LEFT_OUT)

@@ -1,0 +1,1 @@
+"""What a parcel costs: the package that patches replace."""
