@@ -6,6 +6,7 @@ import os
 
 import hotswap
 from hotswap.admin import Access, Tokens
+from hotswap.verification import Candidate
 from parcels import prices
 
 __all__ = ["patcher", "tokens"]
@@ -20,7 +21,7 @@ tokens = Tokens(
 
 
 @patcher.check(timeout=2.0)
-def heavier_costs_more(candidate: hotswap.Candidate) -> None:
+def heavier_costs_more(candidate: Candidate) -> None:
     """Ask the candidate for two prices."""
     price = candidate[prices.__name__].price
     assert 0 < price(1) < price(2), f"1 kg costs {price(1)} cents, and 2 kg {price(2)}"
