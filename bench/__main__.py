@@ -28,6 +28,7 @@ from bench.rehearsing import rehearsing
 from bench.sessions import sessions
 from bench.shadowing import shadowing
 from bench.states import states
+from bench.streaming import streaming
 from bench.tables import tables
 
 
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
         "--only",
-        choices=("baking", "booting", "calls", "flips", "generations", "pauses", "delivery", "rehearsing"),
+        choices=("baking", "booting", "calls", "flips", "generations", "pauses", "delivery", "rehearsing", "streaming"),
         help="measure only this",
     )
     options = parser.parse_args()
@@ -57,6 +58,9 @@ def main() -> int:
             found["baking"] = baking(folder, repeat=5 if quick else 15)
         if options.only in (None, "booting"):
             found["booting"] = booting(folder, modules=20 if quick else 100, repeat=5 if quick else 15)
+        if options.only in (None, "streaming") and sys.platform == "linux":
+            counts = (100,) if quick else (100, 1_000)
+            found["streaming"] = streaming(folder, counts=counts, seconds=16, repeat=3 if quick else 7)
         if options.only in (None, "rehearsing"):
             sizes = (100 << 20,) if quick else (100 << 20, 1 << 30, 4 << 30)
             found["rehearsing"] = rehearsing(sizes, repeat=3 if quick else 5)

@@ -13,6 +13,7 @@ from bench.draining import Draining
 from bench.measuring import Ratio, Spread
 from bench.pauses import Pause
 from bench.rehearsing import Rehearsing
+from bench.streaming import Streaming
 
 __all__ = ["tables"]
 
@@ -37,6 +38,8 @@ def tables(found: Mapping[str, Any]) -> str:
         parts.append(_booting(found["booting"]))
     if "rehearsing" in found:
         parts.append(_rehearsing(found["rehearsing"]))
+    if "streaming" in found:
+        parts.append(_streaming(found["streaming"]))
     if "idle" in found:
         parts.append(_idle(found["idle"]))
     return "\n\n".join(parts)
@@ -164,6 +167,22 @@ def _idle(found: Iterable[Idle]) -> str:
     ]
     head = ["drops that lie there", "of one core", "a rescan", "as a multiple of a bare listing"]
     return f"A watch while nothing happens\n\n{_table(head, rows)}"
+
+
+def _streaming(found: Iterable[Streaming]) -> str:
+    rows = [
+        [
+            f"{one.clients:,}",
+            f"{one.memory / 1e3:.0f} kB",
+            f"{one.share:.1%}",
+            f"{_seconds(one.rollout)} ({one.rollout / one.alone:.2f} of one without clients)",
+            _seconds(one.heard),
+            _seconds(one.cpu),
+        ]
+        for one in found
+    ]
+    head = ["clients", "memory of each", "of one core, idle", "a rollout", "until the last has heard", "processor time"]
+    return f"Clients that follow events\n\n{_table(head, rows)}"
 
 
 def _reached(found: Mapping[str, Mapping[str, bool | None]]) -> str:
