@@ -96,7 +96,6 @@ class TestNames:
             "store.died",
             "store.overtaken",
             "store.troubled",
-            "subscriber.failed",
             "watch.started",
             "watch.stopped",
             "watch.troubled",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ from tests.waiting import until
 
 READER, WRITER = "a-token-that-reads", "a-token-that-writes"
 TOKENS = Tokens({READER: Access("dashboard"), WRITER: Access("pipeline", write=True)})
-_serial = itertools.count(1)
 
 SOURCE = "def rate():\n    return {rate}\n"
 
@@ -30,9 +28,8 @@ class Service:
     """A package of one module, `tax`, its patcher, and a client that may write. Lives as long as a test."""
 
     def __init__(self, make_package: Callable[..., ModuleType], **options: Any) -> None:
-        self.name = f"administered{next(_serial)}"
-        files = {"__init__.py": f"import {self.name}.tax\n", "tax.py": SOURCE.format(rate=19)}
-        self.module = make_package(files, name=self.name).tax
+        package = make_package({"__init__.py": "from . import tax\n", "tax.py": SOURCE.format(rate=19)})
+        self.name, self.module = package.__name__, package.tax
         self.patcher = Patcher([self.name], **{"check_timeout": 10, **options})
         self.http: httpx.Client
         self.address = ""
