@@ -126,6 +126,7 @@ def _schemas() -> dict[str, Any]:
         "plan": _object(text=_TEXT, modules=_object(), names=_list(), unsupported=_list(), warnings=_list(_TEXT)),
         "rehearsal": {"type": ["object", "null"]},
         "drained": {"type": "boolean"},
+        "has_diff": {"type": "boolean", "description": "whether there is a diff to be had"},
         "in_flight": _list(_object(function=_TEXT, file=_TEXT, line={"type": "integer"}, since=_TEXT)),
         "actions": _list({"enum": [*get_args(Act)]}),
         "problem": _ref("Problem"),

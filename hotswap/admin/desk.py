@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple, TypeAlias
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from hotswap.admin.problems import ProblemError, problem_of
 from hotswap.admin.views import diff_of, of_record, of_rollout, with_problem
@@ -31,6 +31,8 @@ Act: TypeAlias = Literal["verify", "commit", "confirm", "rollback", "abort"]
 
 _KEPT = 200
 """Rollouts of which it is kept what they came to, besides what the history has."""
+_KEPT_DIFFS = 8 << 20
+"""Characters of the last diffs that are kept."""
 
 
 class Asked(NamedTuple):
@@ -80,7 +82,7 @@ class Desk:
         self._rollouts: WeakValueDictionary[str, Rollout] = WeakValueDictionary()
         self._busy: dict[str, str] = {}
         self._came_to: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._diffs: WeakKeyDictionary[Rollout, str] = WeakKeyDictionary()
+        self._diffs: OrderedDict[str, str] = OrderedDict()
 
     # --- work --------------------------------------------------------------------------------------------------------
 
@@ -114,8 +116,7 @@ class Desk:
                     began=began,
                 )
                 made = self._patcher.stage_on(patch, terms)
-                with self._lock:
-                    self._diffs[made] = diff_of(made)
+                self._keep_diff(made)
                 made.judge(None, terms.cancelled)
                 if through:
                     made.take_live(terms.cancelled)
@@ -224,13 +225,15 @@ class Desk:
         rollout = self.find(id_)
         with self._lock:
             kept = self._came_to.get(id_)
+            has_diff = id_ in self._diffs
         if rollout is not None:
             fresh = of_rollout(rollout)
+            fresh["has_diff"] = has_diff or (rollout.state in BEFORE_LIVE and bool(rollout.plan.modules))
             if kept is None or kept["changed"] != fresh["changed"]:
                 return fresh
             return {**fresh, **{key: kept[key] for key in ("plan", "problem") if key in kept}}
         if kept is not None:
-            return kept
+            return {**kept, "has_diff": has_diff}
         for record in self._patcher.history():
             if record.id == id_:
                 return of_record(record)
@@ -239,26 +242,34 @@ class Desk:
     def diff(self, id_: str) -> str:
         """Return what a rollout changes, as a unified diff.
 
-        Raises ProblemError: 404 if nobody knows the rollout, 409 if it is over, or was live before anybody asked.
+        Raises ProblemError: 404 if nobody knows the rollout, 409 if its diff is not kept any more, or it was live
+        before anybody asked.
         """
+        with self._lock:
+            kept = self._diffs.get(id_)
+        if kept is not None:
+            return kept
         rollout = self.find(id_)
         if rollout is None:
             self.view(id_)
             raise ProblemError(409, "state", "the rollout is over: what it changed is not kept")
-        with self._lock:
-            kept = self._diffs.get(rollout)
-        if kept is None:
-            try:
-                kept = diff_of(rollout)
-            except StateError as error:
-                raise problem_of(error) from None
-            with self._lock:
-                self._diffs[rollout] = kept
-        return kept
+        try:
+            return self._keep_diff(rollout)
+        except StateError as error:
+            raise problem_of(error) from None
 
     def known(self) -> Iterable[dict[str, Any]]:
         """Return the facts of all rollouts, newest first."""
         return map(of_record, self._patcher.history())
+
+    def _keep_diff(self, rollout: Rollout) -> str:
+        """Compare while there is something to compare with; a dry run is over when somebody asks."""
+        diff = diff_of(rollout)
+        with self._lock:
+            self._diffs[rollout.id] = diff
+            while len(self._diffs) > 1 and sum(map(len, self._diffs.values())) > _KEPT_DIFFS:
+                self._diffs.popitem(last=False)
+        return diff
 
     def _keep(self, shown: dict[str, Any]) -> dict[str, Any]:
         with self._lock:

@@ -31,6 +31,7 @@ from hotswap.session import here
 __all__ = ["make_app"]
 
 _PAGE = Path(__file__).parent / "page"
+_SCRIPTS = ("page.js", "acts.js", "api.js", "diff.js", "draw.js", "rollout.js", "state.js", "stream.js", "timeline.js")
 _SAFE = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -71,8 +72,8 @@ class _Admin:
         acts = [Route(f"/rollouts/{{id}}/{act}", write(self._act(act)), methods=["POST"]) for act in get_args(Act)]
         routes = [
             Route("/", self._index),
-            Route("/page.js", self._file("page.js")),
-            Route("/page.css", self._file("page.css")),
+            Route("/page.css", self._file("page.css", "text/css")),
+            *(Route(f"/{name}", self._file(name, "text/javascript")) for name in _SCRIPTS),
             Route("/health", self._health),
             Route("/openapi.json", read(self._describe)),
             Route("/versions", read(self._versions)),
@@ -111,6 +112,7 @@ class _Admin:
 
         async def answer(request: Request) -> Response:
             who, began, status = "", time.monotonic(), 0
+            request.state.why = ""
 
             async def run() -> Response:
                 nonlocal who
@@ -130,6 +132,7 @@ class _Admin:
                     path=request.url.path,
                     client="" if request.client is None else request.client.host,
                     status=status or None,
+                    why=request.state.why,
                     duration=time.monotonic() - began,
                 )
             return response
@@ -158,7 +161,7 @@ class _Admin:
 
     async def _index(self, request: Request) -> Response:
         if _prefers_html(request):
-            return FileResponse(_PAGE / "index.html", headers=_SAFE)
+            return FileResponse(_PAGE / "index.html", headers={**_SAFE, "vary": "accept"}, media_type="text/html")
         return await self._reading(self._listed)(request)
 
     async def _listed(self, request: Request, access: Access) -> Response:
@@ -168,9 +171,10 @@ class _Admin:
         rights = [right for right in get_args(Right) if getattr(access, right)]
         return JSONResponse({"who": access.who, "rights": rights, "links": {**links, "undo": f"{root}/undo"}})
 
-    def _file(self, name: str) -> Callable[[Request], Awaitable[Response]]:
+    def _file(self, name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(_: Request) -> Response:
-            return FileResponse(_PAGE / name, headers=_SAFE)
+            # Said here: what a machine makes of names of files may be another type, and `nosniff` refuses that.
+            return FileResponse(_PAGE / name, headers=_SAFE, media_type=media_type)
 
         return answer
 
@@ -247,12 +251,13 @@ class _Admin:
         check_match(request, (await apart(self._standing))[1])
         words = dict(found.words)
         words.pop("version", None)
+        request.state.why = words.get("why", "")
         work = self._desk.roll_out(found.patch, Asked(by=access.who, commit=commit, dry_run=dry_run, **words))
         return await _answer(request, work, wait, created=True)
 
     def _act(self, act: Act) -> Endpoint:
         async def answer(request: Request, access: Access) -> Response:
-            id_, wait, why = request.path_params["id"], _wait(request, _ACT_WAIT), await text_of(request, "why")
+            id_, wait, why = request.path_params["id"], _wait(request, _ACT_WAIT), await _why(request)
             shown = await apart(self._desk.view, id_)
             check_match(request, _tag(shown))
             return await _answer(request, await apart(self._desk.act, id_, act, access.who, why), wait)
@@ -260,7 +265,7 @@ class _Admin:
         return answer
 
     async def _undo(self, request: Request, access: Access) -> Response:
-        wait, why = _wait(request, _ACT_WAIT), await text_of(request, "why")
+        wait, why = _wait(request, _ACT_WAIT), await _why(request)
         check_match(request, (await apart(self._standing))[1])
         return await _answer(request, self._desk.undo(access.who, why), wait)
 
@@ -308,6 +313,12 @@ async def _answer(request: Request, work: Work, wait: float, *, created: bool = 
         raise
     status = 201 if created else 200
     return JSONResponse(_linked(shown, root), status, {**where, "etag": _tag(shown)})
+
+
+async def _why(request: Request) -> str:
+    """The reason that is given; the audit entry has it, whatever is done."""
+    why = request.state.why = await text_of(request, "why")
+    return why
 
 
 def _told(error: Exception, work: str) -> ProblemError:

@@ -51,9 +51,9 @@ class Service:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """Serve an app with uvicorn, in a thread; gives its address."""
-    listening = socket.create_server(("127.0.0.1", 0))
+def serving(app: Any, port: int = 0) -> Iterator[str]:
+    """Serve an app with uvicorn, in a thread, on a port that is free or on a given one; gives its address."""
+    listening = socket.create_server(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
@@ -76,5 +76,5 @@ def client(address: str, token: str | None = WRITER) -> Iterator[httpx.Client]:
 @pytest.fixture
 def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
     made = Service(make_package)
-    with serving(admin(made.patcher, authorize=TOKENS)) as address, client(address) as made.http:
+    with serving(admin(made.patcher, authorize=TOKENS)) as made.address, client(made.address) as made.http:
         yield made

@@ -82,6 +82,15 @@ class TestJourney:
         again = service.http.get(shown["links"]["self"]).json()
         assert again["plan"]["modules"] == {service.name: "unchanged", f"{service.name}.tax": "changed"}
         assert [row["name"] for row in again["report"]["results"]] == ["counts"]
+        # Whoever decides after a dry run looks at what it would have changed.
+        assert again["has_diff"]
+        assert "+    return 16" in service.http.get(shown["links"]["diff"]).text
+
+    def test_no_diff(self, service: Service) -> None:
+        """What it changes can't be found out any more, if nobody asked before it was live."""
+        rollout = service.patcher.apply(service.patch())
+        assert not service.http.get(f"/rollouts/{rollout.id}").json()["has_diff"]
+        assert service.http.get(f"/rollouts/{rollout.id}/diff").status_code == 409
 
     def test_long_work(self, service: Service) -> None:
         go = threading.Event()
@@ -331,8 +340,8 @@ class TestConditions:
 class TestAudit:
     def test_each_write_has_an_entry(self, service: Service) -> None:
         with structlog.testing.capture_logs() as seen:
-            service.upload(data={"version": "1.0"})
-            service.post("/rollouts/nobody/commit")
+            service.upload(data={"version": "1.0", "why": "lower"})
+            service.post("/rollouts/nobody/commit", json={"why": "in haste"})
             with client(str(service.http.base_url), "a-token-of-nobody") as http:
                 http.post("/undo")
             service.http.get("/versions")
@@ -343,6 +352,7 @@ class TestAudit:
             ("pipeline", "/rollouts/nobody/commit", 404, "warning"),
             ("", "/undo", 401, "warning"),
         ]
+        assert [entry["why"] for entry in written] == ["lower", "in haste", ""]
         assert {entry["client"] for entry in written} == {"127.0.0.1"}
         assert all(WRITER not in str(entry) for entry in seen)
 
