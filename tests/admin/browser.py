@@ -96,11 +96,15 @@ class Browser:
         told = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", told)
 
+    def _log(self, name: str) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = self.driver.execute("getLog", {"type": name})["value"]
+        return entries
+
     def logs(self) -> tuple[list[str], set[str]]:
         """Return what the console has of errors and warnings since it was asked last, and which hosts were asked."""
-        told = [f"{one['level']}: {one['message']}" for one in self.driver.get_log("browser")]
+        told = [f"{one['level']}: {one['message']}" for one in self._log("browser")]
         hosts = set()
-        for entry in self.driver.get_log("performance"):
+        for entry in self._log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 address = urlsplit(message["params"]["request"]["url"])

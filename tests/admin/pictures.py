@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
 
     patcher = Patcher(packages=["shop"], bake=hotswap.Bake(60, error_rate=None, latency=None))
     patcher.check(lambda candidate: 0 < candidate["shop.tax"].STANDARD_RATE < 50, name="rate_is_sane")
-    patcher.probe(lambda: shop.tax.STANDARD_RATE < 50, every=1, name="rate_stays_sane")  # type: ignore[call-overload]
+    patcher.probe(lambda: shop.tax.STANDARD_RATE < 50, every=1, name="rate_stays_sane")
     source = Path(shop.tax.__file__).read_text(encoding="utf-8")
     with (
         tempfile.TemporaryDirectory() as private,
@@ -66,7 +66,9 @@ def take(page: Browser, selector: str, name: str, folder: Path) -> None:
     """Take pictures of a part of the page as it is, in light and dark."""
     for scheme in ("light", "dark"):
         page.media(color_scheme=scheme)
-        box = page.driver.execute_script("return document.querySelector(arguments[0]).getBoundingClientRect()", selector)
+        box = page.driver.execute_script(
+            "return document.querySelector(arguments[0]).getBoundingClientRect()", selector
+        )
         scroll = page.driver.execute_script("return scrollY")
         clip = {"x": 0, "y": box["y"] + scroll - 8, "width": WIDTH, "height": min(box["height"] + 16, 1500), "scale": 1}
         told = {"format": "png", "clip": clip, "captureBeyondViewport": True}

@@ -81,7 +81,7 @@ function begin() {
       at.streaming = now === "live";
       if (error?.status === 401) leave("The token is not known any more.");
       else {
-        if (at.streaming) refresh(); // whatever was missed
+        refresh(); // whatever was missed; and whether it answers without a stream
         connected();
       }
     },
@@ -117,7 +117,8 @@ function soon() {
 function connected() {
   const fresh = at.asOf !== null && Date.now() - at.asOf < FRESH;
   const signedOut = !$("sign-in").hidden;
-  const state = signedOut ? "connecting" : at.streaming ? "live" : fresh ? "polling" : at.asOf === null && !failed ? "connecting" : "lost";
+  const lost = failed || (at.asOf !== null && !fresh);
+  const state = signedOut ? "connecting" : at.streaming ? "live" : lost ? "lost" : at.asOf === null ? "connecting" : "polling";
   const says = {
     connecting: signedOut ? "Not signed in" : "Connecting…",
     live: "Connected",
