@@ -159,7 +159,7 @@ TURNS = 12
 what runs on more than one of them, runs in turn: a share of it each day."""
 
 ONCE = (
-    *("adapters", "admin/test_page.py", "crash", "gallery", "hostile", "property"),
+    *("adapters", "admin/test_page.py", "admin/test_page_access.py", "crash", "gallery", "hostile", "property"),
     *("races/test_requests.py", "races/test_shadows.py"),
     *("test_aliases.py", "test_audit.py", "test_bake.py", "test_bake_asgi.py", "test_bake_evidence.py"),
     *("test_checks_course.py", "test_checks_kinds.py", "test_checks_pytest.py", "test_demo.py", "test_dependents.py"),

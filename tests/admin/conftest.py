@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -17,6 +17,9 @@ from hotswap import Patch, Patcher
 from hotswap.admin import Access, Tokens
 from hotswap.asgi import admin
 from tests.waiting import until
+
+if TYPE_CHECKING:  # other tests do without a browser
+    from tests.admin.browser import Browser
 
 READER, WRITER = "a-token-that-reads", "a-token-that-writes"
 TOKENS = Tokens({READER: Access("dashboard"), WRITER: Access("pipeline", write=True)})
@@ -78,3 +81,55 @@ def service(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
     made = Service(make_package)
     with serving(admin(made.patcher, authorize=TOKENS)) as made.address, client(made.address) as made.http:
         yield made
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+NOT_SIGNED_IN = "status of 401"
+"""Chromium logs each answer that is an error, and the page asks without a token first: it may need none."""
+
+
+@pytest.fixture(scope="package")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests; `Browser.open` forgets what was."""
+    from tests.admin.browser import MISSING, browsing
+
+    if MISSING:
+        pytest.skip(MISSING)
+    with browsing(tmp_path_factory.mktemp("profile")) as made:
+        yield made
+
+
+@pytest.fixture
+def page(window: Browser) -> Iterator[Browser]:
+    """The browser; afterwards it must have asked no other host, and its console must have no errors.
+
+    Behind the service in the arguments of a test: then it has left when the service ends.
+    """
+    window.logs()
+    window.size(1000, 900)
+    window.media(color_scheme="light")
+    yield window
+    seen, hosts = window.logs()
+    window.leave()
+    assert [one for one in seen if NOT_SIGNED_IN not in one] == []
+    assert all(host.startswith("127.0.0.1:") for host in hosts), hosts
+
+
+@contextmanager
+def showing(page: Browser, app: Any, path: str = "", port: int = 0) -> Iterator[str]:
+    """Serve an app and have it shown; leave it before it ends."""
+    with serving(app, port) as address:
+        page.open(f"{address}{path}")
+        yield address
+        page.leave()
+
+
+@pytest.fixture
+def baking(make_package: Callable[..., ModuleType]) -> Iterator[Service]:
+    """A service whose rollouts are on trial for as long as a test may take."""
+    made = Service(make_package, bake=120)
+    with serving(admin(made.patcher, authorize=TOKENS)) as made.address, client(made.address) as made.http:
+        yield made
+        if (current := made.patcher.current) is not None:
+            current.confirm()  # and the bake is over

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from selenium.webdriver import Keys
@@ -20,60 +18,14 @@ import hotswap
 import hotswap.admin
 from hotswap import State
 from hotswap.asgi import admin
-from tests.admin.browser import MISSING, Browser, browsing
-from tests.admin.conftest import READER, TOKENS, WRITER, Service, client, serving
+from tests.admin.browser import Browser
+from tests.admin.conftest import NOT_SIGNED_IN, READER, WRITER, Service, client, showing
 from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
 Make = Callable[..., ModuleType]
 PAGE = Path(hotswap.admin.__file__).parent / "page"
-NOT_SIGNED_IN = "status of 401"
-"""Chromium logs each answer that is an error, and the page asks without a token first: it may need none."""
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests; `Browser.open` forgets what was."""
-    if MISSING:
-        pytest.skip(MISSING)
-    with browsing(tmp_path_factory.mktemp("profile")) as made:
-        yield made
-
-
-@pytest.fixture
-def page(window: Browser) -> Iterator[Browser]:
-    """The browser; afterwards it must have asked no other host, and its console must have no errors.
-
-    Behind the service in the arguments of a test: then it has left when the service ends.
-    """
-    window.logs()
-    window.size(1000, 900)
-    window.media(color_scheme="light")
-    yield window
-    seen, hosts = window.logs()
-    window.leave()
-    assert [one for one in seen if NOT_SIGNED_IN not in one] == []
-    assert all(host.startswith("127.0.0.1:") for host in hosts), hosts
-
-
-@contextlib.contextmanager
-def showing(page: Browser, app: Any, path: str = "", port: int = 0) -> Iterator[str]:
-    """Serve an app and have it shown; leave it before it ends."""
-    with serving(app, port) as address:
-        page.open(f"{address}{path}")
-        yield address
-        page.leave()
-
-
-@pytest.fixture
-def baking(make_package: Make) -> Iterator[Service]:
-    """A service whose rollouts are on trial for as long as a test may take."""
-    made = Service(make_package, bake=120)
-    with serving(admin(made.patcher, authorize=TOKENS)) as made.address, client(made.address) as made.http:
-        yield made
-        if (current := made.patcher.current) is not None:
-            current.confirm()  # and the bake is over
 
 
 def upload_from(page: Browser, service: Service, folder: Path, source: str | None = None) -> None:
@@ -271,97 +223,6 @@ def buttons(page: Browser) -> list[str]:
     return found
 
 
-class TestConnection:
-    def test_lost_and_found(self, page: Browser, make_package: Make) -> None:
-        service = Service(make_package)
-        app = admin(service.patcher, authorize=None)
-        with serving(app) as address:
-            page.open(address)
-            page.says("Connected")
-        page.says("Connection lost")
-        page.says("What is shown is")
-        page.says(" s old")
-        seen, _ = page.logs()
-        assert seen
-        assert all("net::ERR_" in one for one in seen), seen
-        service.patcher.apply(service.patch())
-        with serving(app, urlsplit(address).port or 0):
-            page.says("Rollout of", "#rollout")
-            page.says("1.0", "#versions")
-            page.says("Connected")
-            page.leave()
-            page.logs()  # those of the attempts meanwhile
-
-    def test_without_events(self, service: Service, page: Browser) -> None:
-        app = admin(service.patcher, authorize=None, max_streams=1)
-        with serving(app) as address, client(address, None) as other, other.stream("GET", "/events"):
-            page.open(address)
-            page.says("Connected, without events")
-            service.upload(data={"version": "1.0"})
-            page.says("Rollout of", "#rollout")
-            seen, _ = page.logs()
-            assert all("status of 503" in one for one in seen), seen
-            page.leave()
-            page.logs()
-
-    def test_events_in_pieces(self, service: Service, page: Browser) -> None:
-        """Of any size, with any ends of lines, within a letter."""
-        page.open(service.address)
-        script = """
-        const done = arguments[1];
-        import("/stream.js").then(({ parser }) => {
-          const all = new TextEncoder().encode(arguments[0]);
-          const found = [];
-          for (const size of [1, 2, 3, 7, 1000]) {
-            const one = parser();
-            const events = [];
-            for (let at = 0; at < all.length; at += size) events.push(...one.feed(all.slice(at, at + size)));
-            found.push([events, one.lastId, one.retry]);
-          }
-          done(found);
-        }, (error) => done(String(error)));
-        """
-        text = ': here\r\n\r\nretry: 10\nid: a-1\nevent: one\ndata: {"ü":\ndata: 1}\n\n'
-        text += "id: a-2\rdata:x\r\rdata\n\nevent: no\n\n"
-        events = [
-            {"event": "one", "data": '{"ü":\n1}', "id": "a-1"},
-            {"event": "message", "data": "x", "id": "a-2"},
-            {"event": "message", "data": "", "id": "a-2"},
-        ]
-        assert page.script(script, text) == [[events, "a-2", 10]] * 5
-
-    def test_silence(self, service: Service, page: Browser) -> None:
-        """A connection that says nothing is given up, and made again after the last event that was seen."""
-        page.open(service.address)
-        script = """
-        const done = arguments[0];
-        import("/stream.js").then(({ follow }) => {
-          const asked = [], states = [];
-          const stream = follow({
-            silence: 50,
-            open(last, signal) {
-              asked.push(last);
-              if (asked.length === 3) {
-                stream.stop();
-                done([asked, states]);
-              }
-              const body = new ReadableStream({
-                start(control) {
-                  control.enqueue(new TextEncoder().encode("retry: 1\\nid: a-1\\ndata: x\\n\\n"));
-                  signal.addEventListener("abort", () => control.error(new Error("aborted")));
-                },
-              });
-              return new Response(body);
-            },
-            heard() {},
-            told({ id }) { states.push(id); },
-            state(now) { states.push(now); },
-          });
-        });
-        """
-        assert page.script(script) == [["", "a-1", "a-1"], ["live", "a-1", "lost", "live", "a-1", "lost"]]
-
-
 class TestRefusals:
     def test_a_check(self, service: Service, page: Browser, tmp_path: Path) -> None:
         """And whatever others have written is text."""
@@ -423,92 +284,3 @@ class TestRefusals:
         assert list(service.patcher.history()) == []
         seen, _ = page.logs()
         assert ["status of 422" in one for one in seen if NOT_SIGNED_IN not in one] == [True]
-
-
-class TestAccess:
-    """For people who do not see it, or not well, or use no mouse."""
-
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_rules(self, baking: Service, page: Browser, scheme: str) -> None:
-        """Those of axe-core that can be tested by a program, WCAG 2.2 AA: names, roles, contrast, order of headings."""
-        (folder,) = find_spec("axe_selenium_python").submodule_search_locations  # type: ignore[union-attr, misc]
-        axe = (Path(folder) / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-        page.media(color_scheme=scheme, reduced_motion="reduce")
-        page.open(baking.address)
-        page.find("#token")
-        page.driver.execute_script(axe)
-        assert violations(page) == []
-        page.sign_in("nobody-has-this-one")
-        page.says("Nobody knows this token.")
-        assert violations(page) == []
-        baking.patcher.probe(lambda: False, every=60, failures=10, name="unwell")
-        baking.patcher.check(lambda _: True, name="sane")
-        baking.upload(17, data={"version": "1.0"}, source="def rate(:\n")
-        baking.upload(data={"version": "1.0", "why": "lower"})
-        page.sign_in(WRITER)
-        page.says("s of 120 s left", "#bake")
-        page.says("+    return 16", "#diff")
-        page.find("#upload summary").click()
-        assert violations(page) == []
-        assert nameless(page) == []
-        page.find("[data-act=rollback]").click()
-        page.find("#why")
-        assert violations(page) == []
-        assert nameless(page) == []
-
-    @pytest.mark.parametrize("width", [320, 500])
-    def test_narrow(self, baking: Service, page: Browser, width: int) -> None:
-        """Nothing is cut off, and nobody has to move it sideways; a window of 1000 at 200 % has 500."""
-        long = "an_unhandled_" * 30
-        baking.patcher.check(lambda _: None, name=long)
-        baking.upload(data={"version": "1.0", "why": long}, source="def rate():\n    return {rate}  # " + long + "\n")
-        page.size(width, 800)
-        page.open(baking.address)
-        page.sign_in(WRITER)
-        page.says("s of 120 s left", "#bake")
-        page.says("+    return 16", "#diff")
-        assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
-        page.find("[data-act=rollback]").click()
-        box = page.find("#ask").rect
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= width
-
-    def test_the_place_of_who_reads_is_kept(self, service: Service, page: Browser) -> None:
-        """What changes is drawn in its place: the focus and what is chosen stay."""
-        service.upload(data={"version": "1.0"})
-        page.open(service.address)
-        page.sign_in(WRITER)
-        page.says("1.0", "#timeline")
-        script = "const a = document.querySelector('#timeline a'); a.focus(); a.mark = 1;"
-        script += "getSelection().selectAllChildren(a)"
-        page.driver.execute_script(script)
-        service.upload(17, data={"version": "1.1"})
-        page.says("1.1", "#timeline")
-        page.says("permanent", "#timeline")
-        kept = "return [document.activeElement.mark, getSelection().toString()]"
-        assert page.driver.execute_script(kept) == [1, f"{service.name} 1.0"]
-
-
-def violations(page: Browser) -> list[str]:
-    script = """
-    const done = arguments[0];
-    const runOnly = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-    axe.run(document, { runOnly }).then(
-      ({ violations }) => done(violations.flatMap(({ id, nodes }) =>
-        nodes.map((node) => `${id}: ${node.html}: ${node.failureSummary}`))),
-      (error) => done([String(error)]),
-    );
-    """
-    found: list[str] = page.script(script)
-    return found
-
-
-CONTROLS = {"button", "link", "textbox", "checkbox", "dialog", "region", "table", "progressbar", "image"}
-
-
-def nameless(page: Browser) -> list[str]:
-    """What there is to use, or to find one's way by, and has no name in the tree that screen readers get."""
-    nodes = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    roles = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
-    assert {"button", "textbox"} <= {role for role, _ in roles}
-    return [role for role, name in roles if role in CONTROLS and not name.strip()]
