@@ -814,7 +814,7 @@ class TestReplacedUnderAName:
                 assert identities(service) != before
                 raise MemoryError
 
-            monkeypatch.setattr("hotswap.swap.plan.Writes.apply", fail)
+            monkeypatch.setattr("hotswap.swap.writes.Writes.apply", fail)
             with pytest.raises(CommitError):
                 rollout.commit()
         assert identities(service) == before

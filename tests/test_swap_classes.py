@@ -15,7 +15,7 @@ from typing import Generic
 
 import pytest
 
-from hotswap.swap.plan import Op, Writes
+from hotswap.swap.writes import Op, Writes
 from tests.swapping import Code, refused_codes
 
 Make = Callable[..., ModuleType]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hotswap import Patch, Patcher, Rollout
-from hotswap.swap.plan import Writes
+from hotswap.swap.writes import Writes
 
 Make = Callable[..., ModuleType]
 

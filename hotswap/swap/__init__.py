@@ -10,10 +10,11 @@ from hotswap.swap.left import Left
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.looking import DROPPED, Look
 from hotswap.swap.migration import Undone, migrate
-from hotswap.swap.plan import Change, Fate, NameChange, Op, Plan, Writes
+from hotswap.swap.plan import Change, Fate, NameChange, Plan
 from hotswap.swap.preparation import Swap
 from hotswap.swap.reversal import Recalled
 from hotswap.swap.settling import Closures, Settled, Settling
+from hotswap.swap.writes import Op, Writes
 
 __all__ = [
     "DROPPED",

@@ -13,7 +13,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.swap.pairs import ClassPair
-from hotswap.swap.plan import Op
+from hotswap.swap.writes import Op
 
 __all__ = ["AbstractMethods"]
 

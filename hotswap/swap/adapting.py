@@ -18,8 +18,9 @@ from hotswap.generation import Definitions, Live, sheltered
 from hotswap.swap.contents import Kept
 from hotswap.swap.fields import Make
 from hotswap.swap.looking import Look
-from hotswap.swap.plan import Plan, Writes
+from hotswap.swap.plan import Plan
 from hotswap.swap.references import Redirection
+from hotswap.swap.writes import Writes
 
 __all__ = ["Adapter", "Facts", "adapt"]
 

@@ -28,10 +28,10 @@ from hotswap.swap.forks import Given, fork_attribute, fork_function
 from hotswap.swap.forwarding import code_of, ways_of
 from hotswap.swap.left import Left
 from hotswap.swap.nested import NestedCode
-from hotswap.swap.plan import Op
 from hotswap.swap.releasing import settle
 from hotswap.swap.slots import ShadowSlot
 from hotswap.swap.ways import ARMED, Junction, Ways
+from hotswap.swap.writes import Op
 
 __all__ = ["Arming"]
 

@@ -15,8 +15,8 @@ from hotswap import walk
 from hotswap.generation import Step
 from hotswap.swap.beside import Beside, Setting, told
 from hotswap.swap.keys import is_quiet
-from hotswap.swap.plan import Writes
 from hotswap.swap.setters import Storage, storages
+from hotswap.swap.writes import Writes
 from hotswap.walk import UNIQUE_NEVER
 
 __all__ = ["MISSING", "assign", "in_slot", "is_alike", "kept_in", "reached"]

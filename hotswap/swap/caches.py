@@ -14,7 +14,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.plan import Op, Writes
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["describe_caches", "empty_caches"]
 

@@ -19,11 +19,12 @@ from hotswap.swap.enums import Members, is_enum, members_refused, own_structures
 from hotswap.swap.fields import Make, fields_of, gone_fields, late_descriptors, late_fields
 from hotswap.swap.guarded import follows, is_closed, is_guarded
 from hotswap.swap.pairs import ClassPair
-from hotswap.swap.plan import Change, Fate, NameChange, Op, Writes
+from hotswap.swap.plan import Change, Fate, NameChange
 from hotswap.swap.registrations import ATTRIBUTE, Registrations
 from hotswap.swap.slots import DROP, Carrier, is_slot, padded_slots, shadow_slots, slot_names, slots_refused
 from hotswap.swap.state import PLAIN, class_keeps
 from hotswap.swap.ways import Changed
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Transplant", "transplant", "unsupported_class_changes"]
 

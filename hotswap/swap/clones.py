@@ -12,8 +12,8 @@ from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.forwarding import code_of, facade, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.parts import LRU_CACHE, cell_contents, functions_behind
-from hotswap.swap.plan import Op, Writes
 from hotswap.swap.ways import PrivateWays
+from hotswap.swap.writes import Op, Writes
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling

@@ -20,11 +20,11 @@ from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.plan import Op, Writes
 from hotswap.swap.probing import InFlight
 from hotswap.swap.settling import Settling
 from hotswap.swap.sharing import Shared
 from hotswap.swap.ways import Changed, Junction
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Crossings"]
 

@@ -24,7 +24,7 @@ from hotswap.swap.forwarding import target_of
 from hotswap.swap.holders import hashes_quietly
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import cell_contents, is_empty
-from hotswap.swap.plan import Op, Writes
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["carry_registrations"]
 

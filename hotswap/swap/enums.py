@@ -33,8 +33,9 @@ from hotswap.swap.members import (
     nameless,
 )
 from hotswap.swap.pairs import ClassPair
-from hotswap.swap.plan import Fate, NameChange, Op
+from hotswap.swap.plan import Fate, NameChange
 from hotswap.swap.ways import Changed
+from hotswap.swap.writes import Op
 
 __all__ = ["Members", "is_enum", "members_refused", "own_structures"]
 

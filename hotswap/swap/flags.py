@@ -12,7 +12,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.swap.members import HASH, HASHED_BY, hash_by_first_name, inherited, name_of
-from hotswap.swap.plan import Op
+from hotswap.swap.writes import Op
 
 __all__ = ["Combinations", "Version"]
 

@@ -30,13 +30,13 @@ from hotswap.swap.forked_attributes import Attribute, attribute_of, cloned, is_f
 from hotswap.swap.forwarding import code_of, forwarder, identity_ops, takes, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, lead_fronts
 from hotswap.swap.order import Beside, Op
-from hotswap.swap.plan import gil_enabled
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
 from hotswap.swap.several import filled, is_apart, together
 from hotswap.swap.sharing import Shared, copied
 from hotswap.swap.signatures import show, take_down
 from hotswap.swap.ways import Apart, Changed, CodeWays, Junction, PrivateWays, Ways
+from hotswap.swap.writes import gil_enabled
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling

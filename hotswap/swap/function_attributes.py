@@ -15,8 +15,8 @@ from typing import Any
 from hotswap.generation import Definitions
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.pairs import FunctionPair
-from hotswap.swap.plan import Op, Writes
 from hotswap.swap.signatures import Shown
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["carry_attributes"]
 

@@ -18,7 +18,7 @@ from hotswap import walk
 from hotswap.errors import HotswapError
 from hotswap.swap.guarded import is_guarded
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.plan import Op
+from hotswap.swap.writes import Op
 
 __all__ = ["IN_PLACE", "HashError", "hash_is_in_c", "hashes_quietly", "is_quiet", "refilled", "rewriting"]
 

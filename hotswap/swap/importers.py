@@ -17,7 +17,8 @@ from typing import Any
 
 from hotswap.generation import Definitions, ModuleView, analyse, is_alias, managed, name_of, public_names
 from hotswap.namespaces import holding, imported
-from hotswap.swap.plan import Fate, NameChange, Writes
+from hotswap.swap.plan import Fate, NameChange
+from hotswap.swap.writes import Writes
 
 __all__ = ["Importers", "hand_on", "hand_out", "rebind"]
 

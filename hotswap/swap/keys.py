@@ -25,7 +25,7 @@ from hotswap.namespaces import of_kinds
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.hashing import hashing
 from hotswap.swap.holders import hash_is_in_c, hashes_quietly
-from hotswap.swap.plan import Op
+from hotswap.swap.writes import Op
 
 __all__ = [
     "REBUILT",

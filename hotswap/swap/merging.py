@@ -18,10 +18,10 @@ from hotswap.swap.fates import Fates, leads_to
 from hotswap.swap.hashing import hashing
 from hotswap.swap.keys import REBUILT, elements, namesake, size
 from hotswap.swap.leaves import identities, is_spelled
-from hotswap.swap.plan import Op, Writes
 from hotswap.swap.registry import Registry, entries_of, is_definition
 from hotswap.swap.revisions import Revisions, Verdict
 from hotswap.swap.state import UNIQUE_NEVER
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["merge"]
 

@@ -27,7 +27,7 @@ from hotswap.patch import decode, parse
 from hotswap.stopping import Stopped, Worker, is_interrupt
 from hotswap.swap.bodies import same_code
 from hotswap.swap.forwarding import KIND_FLAGS
-from hotswap.swap.plan import Writes
+from hotswap.swap.writes import Writes
 
 __all__ = [
     "HOOKS",

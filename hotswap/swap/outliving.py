@@ -7,8 +7,9 @@ from typing import Any
 
 from hotswap.generation import Candidate, registry
 from hotswap.swap.migration import announced, check_hooks, foreseen, unreturned
-from hotswap.swap.plan import Fate, NameChange, Op, Plan, Writes
+from hotswap.swap.plan import Fate, NameChange, Plan
 from hotswap.swap.state import UNIQUE_NEVER, Wishes
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["announce", "outlive", "wishes_of"]
 

@@ -18,10 +18,11 @@ from hotswap.effects import Holding
 from hotswap.generation import GONE, Live, ModuleView
 from hotswap.patch import Unit
 from hotswap.swap.contents import Kept
-from hotswap.swap.plan import Fate, NameChange, Plan, Writes
+from hotswap.swap.plan import Fate, NameChange, Plan
 from hotswap.swap.revisions import Revisions
 from hotswap.swap.state import UNIQUE_NEVER
 from hotswap.swap.withdrawals import Assigned, Withdrawals
+from hotswap.swap.writes import Writes
 
 __all__ = ["Overwritten"]
 

@@ -12,7 +12,7 @@ from hotswap import walk
 from hotswap.generation import GONE, Candidate, Late, Live, added_places, with_places
 from hotswap.swap.contents import Kept
 from hotswap.swap.forwarding import SupersededModule
-from hotswap.swap.plan import Writes
+from hotswap.swap.writes import Writes
 
 __all__ = ["adopt_children", "lead_modules", "put_aliases", "put_in_place", "relocate", "take_back"]
 

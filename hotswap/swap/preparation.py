@@ -43,7 +43,7 @@ from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.overwritten import Overwritten
 from hotswap.swap.pairing import pair_modules
 from hotswap.swap.places import lead_modules, put_aliases, put_in_place, relocate
-from hotswap.swap.plan import Fate, Op, Plan, Writes
+from hotswap.swap.plan import Fate, Plan
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
@@ -58,6 +58,7 @@ from hotswap.swap.supplements import Wording, supplement
 from hotswap.swap.tables import Tables, earlier, leads_of
 from hotswap.swap.unfollowed import unfollowed
 from hotswap.swap.withdrawals import Withdrawals
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Swap"]
 

@@ -13,8 +13,8 @@ from typing import Any
 from hotswap.session import now
 from hotswap.swap.forwarding import KIND_FLAGS, code_of
 from hotswap.swap.nested import NestedCode, is_nested
-from hotswap.swap.plan import Writes, gil_enabled
 from hotswap.swap.stacks import is_running
+from hotswap.swap.writes import Writes, gil_enabled
 
 __all__ = ["InFlight"]
 

@@ -26,8 +26,9 @@ from hotswap.swap.audit import PARTS_OF_CLASSES, described
 from hotswap.swap.copies import rebuilt
 from hotswap.swap.holders import IN_PLACE, HashError, hashes_quietly, is_quiet, refilled, rewriting
 from hotswap.swap.keys import is_rebuilt
-from hotswap.swap.plan import Change, Op
+from hotswap.swap.plan import Change
 from hotswap.swap.rebuilding import Rebuilding
+from hotswap.swap.writes import Op
 
 __all__ = ["Redirection"]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from hotswap import walk
 from hotswap.generation import Candidate, Live, LiveModule
 from hotswap.swap.pairs import Pairing
-from hotswap.swap.plan import Change, gil_enabled, has_audit_hook
+from hotswap.swap.plan import Change
+from hotswap.swap.writes import gil_enabled, has_audit_hook
 
 __all__ = ["refusals"]
 

@@ -23,8 +23,8 @@ from hotswap.swap.fates import Fates, leads_to
 from hotswap.swap.nested import is_nested, line_of
 from hotswap.swap.pairs import FunctionPair, Pairing
 from hotswap.swap.parts import cell_contents, is_empty
-from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["register"]
 

@@ -14,9 +14,9 @@ from hotswap.swap.contents import LARGE, Kept, Translate
 from hotswap.swap.fates import Fates, leads_to
 from hotswap.swap.keys import Table, elements, size, values
 from hotswap.swap.leaves import is_spelled
-from hotswap.swap.plan import Writes
 from hotswap.swap.revisions import Revisions, Verdict
 from hotswap.swap.state import UNIQUE_NEVER
+from hotswap.swap.writes import Writes
 
 __all__ = ["Registry", "entries_of", "is_definition"]
 

@@ -12,9 +12,9 @@ from hotswap import walk
 from hotswap.swap.forked_attributes import Attribute
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.lineage import Reference
-from hotswap.swap.plan import Op
 from hotswap.swap.signatures import take_down
 from hotswap.swap.ways import Junction, Ways
+from hotswap.swap.writes import Op
 
 __all__ = ["release", "settle"]
 

@@ -16,7 +16,7 @@ from hotswap.generation import Definitions, Kind, Step, assigned_in, called_in
 from hotswap.patch import Unit
 from hotswap.swap.assignments import MISSING, is_alike, kept_in, reached
 from hotswap.swap.beside import told, value_of
-from hotswap.swap.plan import Writes
+from hotswap.swap.writes import Writes
 
 __all__ = ["remaining"]
 

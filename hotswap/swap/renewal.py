@@ -30,9 +30,10 @@ from hotswap.swap.drain import Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import SupersededModule, code_of
 from hotswap.swap.nested import is_nested
-from hotswap.swap.plan import Fate, Plan, Writes
+from hotswap.swap.plan import Fate, Plan
 from hotswap.swap.settling import Settling
 from hotswap.swap.state import Keeping
+from hotswap.swap.writes import Writes
 
 __all__ = ["Past", "Renewal"]
 

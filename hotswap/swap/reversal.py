@@ -28,11 +28,11 @@ from hotswap.swap.nested import NestedCode
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.places import take_back
-from hotswap.swap.plan import Writes
 from hotswap.swap.registrations import forget_aliases, forget_answers, forget_twins
 from hotswap.swap.renewal import Renewal
 from hotswap.swap.settling import Settling
 from hotswap.swap.standing_in import clashes, stand_ins
+from hotswap.swap.writes import Writes
 
 if TYPE_CHECKING:
     from hotswap.swap.preparation import Swap

@@ -40,10 +40,10 @@ from hotswap.swap.made import MadeWith, function_of
 from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import cell_contents
-from hotswap.swap.plan import Op, Writes
 from hotswap.swap.signatures import own_attributes
 from hotswap.swap.variables import Variables
 from hotswap.swap.ways import Junction, PrivateWays
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Closures", "Settled", "Settling"]
 

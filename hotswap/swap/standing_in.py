@@ -19,8 +19,8 @@ from hotswap.generation import GONE, Definitions, Earlier, Live, ModuleView
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.fronts import Front
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.plan import Op
 from hotswap.swap.signatures import own_attributes
+from hotswap.swap.writes import Op
 
 __all__ = ["clashes", "stand_ins"]
 

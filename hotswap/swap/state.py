@@ -21,8 +21,9 @@ from hotswap.generation import PLACE, Definitions, Kind, Selection, is_place, sa
 from hotswap.swap.alike import is_made_alike, reading_otherwise
 from hotswap.swap.beside import Beside, beside
 from hotswap.swap.parts import cell_contents, is_empty
-from hotswap.swap.plan import Fate, NameChange, Op, Writes
+from hotswap.swap.plan import Fate, NameChange
 from hotswap.swap.stragglers import Straggler
+from hotswap.swap.writes import Op, Writes
 from hotswap.walk import UNIQUE_NEVER
 
 __all__ = ["PLAIN", "UNIQUE_NEVER", "Keeping", "Wishes", "is_made", "keep_state"]

@@ -20,8 +20,8 @@ from hotswap.generation import Candidate, Live
 from hotswap.patch import decode, parse
 from hotswap.swap.assignments import MISSING, in_slot
 from hotswap.swap.contents import Kept, inside
-from hotswap.swap.plan import Op, Writes
 from hotswap.swap.state import UNIQUE_NEVER
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Wording", "supplement"]
 

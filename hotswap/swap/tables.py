@@ -31,9 +31,10 @@ from hotswap.swap.keys import Leads, Table, entries, is_rebuilt, size
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.plan import NameChange, Op
+from hotswap.swap.plan import NameChange
 from hotswap.swap.references import Redirection
 from hotswap.swap.state import UNIQUE_NEVER
+from hotswap.swap.writes import Op
 
 __all__ = ["Tables", "earlier", "leads_of"]
 

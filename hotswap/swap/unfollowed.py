@@ -17,8 +17,8 @@ from hotswap import walk
 from hotswap.generation import Called
 from hotswap.swap.assignments import MISSING, in_slot, reached
 from hotswap.swap.beside import Beside, told
-from hotswap.swap.plan import Writes
 from hotswap.swap.setters import definition_of
+from hotswap.swap.writes import Writes
 from hotswap.walk import UNIQUE_NEVER
 
 __all__ = ["unfollowed"]

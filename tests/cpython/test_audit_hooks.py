@@ -1,6 +1,6 @@
 """Audit hooks: assigning `__code__` raises an audit event, and a hook written in Python would run in a commit.
 
-`hotswap/swap/plan.py` asks whether there is a hook by an event that is not text: CPython 3.11 to 3.13 look at the
+`hotswap/swap/writes.py` asks whether there is a hook by an event that is not text: CPython 3.11 to 3.13 look at the
 arguments only if somebody listens. A hook can't be removed, so each test has a process of its own.
 """
 

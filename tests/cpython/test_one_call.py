@@ -1,4 +1,4 @@
-"""One C call is not interrupted: what `hotswap/swap/plan.py` builds its commit on.
+"""One C call is not interrupted: what `hotswap/swap/writes.py` builds its commit on.
 
 The writes of a swap are run by ``deque(starmap(operator.call, ops))``, with the clock read within the call. With the
 GIL, a thread is asked to give way only where Python code is evaluated, so nobody sees one part of the list without
@@ -129,7 +129,7 @@ class TestOneCall:
 
 
 class TestWhatTearsIt:
-    """Each of these is why a rule stands in `swap/plan.py`; they also prove that the readers above would see a gap."""
+    """Each of these is why a rule stands in `swap/writes.py`; they also prove that the readers above would see a gap."""
 
     def test_a_python_loop(self) -> None:
         assert tears(python_loop)

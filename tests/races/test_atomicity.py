@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 import hotswap
-import hotswap.swap.plan
+import hotswap.swap.writes
 from tests.races.threads import Readers
 
 pytestmark = pytest.mark.threads
@@ -172,14 +172,14 @@ class TestSwap:
                 results.append(result)
             return results
 
-        monkeypatch.setattr(hotswap.swap.plan, "deque", plain_loop)
+        monkeypatch.setattr(hotswap.swap.writes, "deque", plain_loop)
         self.assert_is_seen_torn(*service)
 
     def test_is_seen_torn_if_one_write_is_python(
         self, service: tuple[str, Snapshot], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One Python function among all the writes is enough."""
-        writes_of = hotswap.swap.plan.Writes._ops
+        writes_of = hotswap.swap.writes.Writes._ops
 
         def with_python_in_the_middle(self: Any, forward: bool) -> list[Any]:
             ops = writes_of(self, forward)
@@ -187,14 +187,14 @@ class TestSwap:
                 ops.insert(position, (lambda: None,))
             return ops
 
-        monkeypatch.setattr(hotswap.swap.plan.Writes, "_ops", with_python_in_the_middle)
+        monkeypatch.setattr(hotswap.swap.writes.Writes, "_ops", with_python_in_the_middle)
         self.assert_is_seen_torn(*service)
 
     def test_is_seen_torn_if_only_the_code_is_written_one_by_one(
         self, service: tuple[str, Snapshot], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The code is what leads a function that somebody holds to the new one."""
-        writes_of = hotswap.swap.plan.Writes._ops
+        writes_of = hotswap.swap.writes.Writes._ops
         set_code = vars(FunctionType)["__code__"].__set__
 
         def with_a_loop_for_the_code(self: Any, forward: bool) -> list[Any]:
@@ -207,7 +207,7 @@ class TestSwap:
 
             return [*(op for op in ops if op[0] != set_code), (write,)]
 
-        monkeypatch.setattr(hotswap.swap.plan.Writes, "_ops", with_a_loop_for_the_code)
+        monkeypatch.setattr(hotswap.swap.writes.Writes, "_ops", with_a_loop_for_the_code)
         self.assert_is_seen_torn(*service)
 
     def assert_is_seen_torn(self, package: str, snapshot: Snapshot) -> None:

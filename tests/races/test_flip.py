@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import hotswap
-import hotswap.swap.plan
+import hotswap.swap.writes
 from hotswap import Patch, Patcher
 from tests.races.test_armed import apart
 from tests.races.test_sessions import API, text
@@ -166,7 +166,7 @@ class TestFlipOneWriteAtATime:
         steps = OneByOne(look)
         look()
         with monkeypatch.context() as patch:
-            patch.setattr(hotswap.swap.plan, "deque", steps.deque)
+            patch.setattr(hotswap.swap.writes, "deque", steps.deque)
             rollout.commit()
         look()
         assert flipped

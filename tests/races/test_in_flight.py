@@ -20,7 +20,7 @@ import pytest
 
 import hotswap
 from hotswap.settlement import catch_up
-from hotswap.swap.plan import Writes
+from hotswap.swap.writes import Writes
 from tests.conftest import unhooked
 from tests.races.threads import forks_go
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 
-import hotswap.swap.plan
+import hotswap.swap.writes
 from hotswap import walk
 from tests.waiting import until
 
@@ -106,14 +106,14 @@ class Repeaters:
     @contextmanager
     def racing_with_commits(self) -> Iterator[None]:
         """Have the threads race where a commit makes its writes, as long as the block lasts."""
-        write = vars(hotswap.swap.plan)["deque"]
+        write = vars(hotswap.swap.writes)["deque"]
 
         def racing(*arguments: Any, **options: Any) -> Any:
             with self.racing():
                 return write(*arguments, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(hotswap.swap.plan, "deque", racing)
+            patch.setattr(hotswap.swap.writes, "deque", racing)
             yield
 
     def __enter__(self) -> Self:
