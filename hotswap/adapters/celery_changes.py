@@ -220,7 +220,7 @@ def change_finalizers(facts: Facts, new: Iterable[Any], known: Iterable[Any]) ->
                 facts.writes.hold(dict(tasks))
                 yield from ((dict.pop, tasks, name, None) for name in names)
 
-    facts.writes.late(late)
+    facts.writes.late(late, again=True)
 
 
 def change_apps(facts: Facts, apps: Iterable[Any], default: Any) -> None:

@@ -94,19 +94,19 @@ class FastAPIAdapter(Adapter):
         for living in self._living:
             kind = type(living)
             if issubclass(kind, APIRouter):
-                facts.writes.late(_Counting(facts, living.__dict__).ops)
+                facts.writes.late(_Counting(facts, living.__dict__).ops, again=True)
                 for name in ("on_startup", "on_shutdown"):
                     self._events(facts, living, name, twins.get(id(living)))
                 self._frontend(facts, living)
             elif issubclass(kind, FastAPI):
-                facts.writes.late(_Forgetting(facts, living.__dict__).ops)
+                facts.writes.late(_Forgetting(facts, living.__dict__).ops, again=True)
                 self._overridden(facts, living, twins.get(id(living)))
             else:
                 successor = facts.successor(living.dependency)
                 if successor is not living.dependency and "dependency" in (walk.instance_dict(living) or {}):
-                    facts.writes.item(living.__dict__, "dependency", successor)
+                    facts.writes.item(living.__dict__, "dependency", successor, again=True)
         caches = [value for value in list(models.__dict__.values()) if hasattr(value, "cache_clear")]
-        facts.writes.late(lambda _: list(_cleared(facts, caches)))
+        facts.writes.late(lambda _: list(_cleared(facts, caches)), again=True)
 
     def _functions(self, living: Any, name: str) -> list[Any]:
         before = {id(function) for function in living.__dict__.get(name) or ()}
@@ -137,7 +137,7 @@ class FastAPIAdapter(Adapter):
             elif hashes_quietly(key):
                 facts.writes.item(overrides, key, value)
                 since.note(key, value)
-        facts.writes.late(since.ops)
+        facts.writes.late(since.ops, again=True)
 
     def _frontend(self, facts: Facts, living: Any) -> None:
         aside = self._overlay.aside(living, "_low_priority_routes")

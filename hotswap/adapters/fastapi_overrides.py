@@ -114,7 +114,7 @@ def changed_overrides(
 
 
 class Since:
-    """Leads the overrides that were set while a swap was live, when it is taken back.
+    """Leads the overrides set while a swap was live, when it is taken back; those set since, when it is made again.
 
     Arguments:
         facts: knows what leads back, and receives the writes.
@@ -123,12 +123,13 @@ class Since:
     """
 
     def __init__(self, facts: Facts, living: Any, made: Any) -> None:
-        self._back: Callable[[Any], Any] = facts.predecessor
+        self._ways: tuple[Callable[[Any], Any], ...] = facts.predecessor, facts.successor
         self._writes, self._inside, self._made = facts.writes, living.__dict__, made
         self._overrides = living.dependency_overrides
         self._before = dict(self._overrides)
         self._written: dict[Any, Any] = {}
         self._undo: list[Op] = []
+        self._was_made = False
 
     def note(self, key: Any, value: Any) -> None:
         """Note what the swap writes."""
@@ -136,30 +137,33 @@ class Since:
 
     def ops(self, forward: bool) -> Iterator[Op]:
         """Yield the writes, from what is there now."""
-        if forward:
+        if self._writes.undoing:
             yield from self._undo
             return
-        self._undo = []
+        self._undo, was_made, self._was_made = [], self._was_made, True
+        if forward and not was_made:
+            return  # what was there then has writes of its own
         there = self._inside.get("dependency_overrides")
         if type(there) is not dict:
             return
         target = self._overrides if there is self._made else there
         self._writes.hold(dict(there))
+        lead = self._ways[forward]
         for key, value in [item for item in list(there.items()) if hashes_quietly(item[0])]:
-            same = self._written.get(key, self._before.get(key, MISSING)) is value
-            back = self._back(key)
-            if same or (target is there and back is key and self._back(value) is value and key not in self._written):
+            same = not forward and self._written.get(key, self._before.get(key, MISSING)) is value
+            then = lead(key)
+            if same or (target is there and then is key and lead(value) is value and key not in self._written):
                 continue
-            if back is not key:
+            if then is not key:
                 yield (dict.pop, target, key, None)
-            yield (dict.__setitem__, target, back, self._back(value))
-            self._undo += [_restoring(target, each, there) for each in (key, back)]
+            yield (dict.__setitem__, target, then, lead(value))
+            self._undo += [_restoring(target, each, there) for each in (key, then)]
         for key in [key for key in self._written if key not in there]:
             # The program has taken it out: the old one, for which it stood, goes too.
-            back = self._back(key)
-            if back in self._before:
-                yield (dict.pop, target, back, None)
-                self._undo.append(_restoring(target, back, there))
+            then = lead(key)
+            if then in self._before:
+                yield (dict.pop, target, then, None)
+                self._undo.append(_restoring(target, then, there))
 
 
 def _restoring(table: dict[Any, Any], key: Any, there: Mapping[Any, Any]) -> Op:

@@ -66,7 +66,7 @@ def names_of(facts: Facts, wanted: Any) -> set[str]:
 
 def drop(facts: Facts, twin: Any) -> None:
     """Mark the twin of a kept object: it is not living, although the collector has not come by yet."""
-    facts.writes.both([(dict.__setitem__, twin.__dict__, DROPPED, True)], [])
+    facts.writes.both([(dict.__setitem__, twin.__dict__, DROPPED, True)], [], again=True)
 
 
 def bound_twins(
@@ -126,7 +126,7 @@ def replace_list(facts: Facts, living: list[Any], before: list[Any], wanted: lis
         after += [entry for entry in now if id(entry) not in kept]
         return [(list.__setitem__, living, WHOLE, after)]
 
-    facts.writes.late(late)
+    facts.writes.late(late, again=True)
 
 
 def merge_list(

@@ -252,7 +252,7 @@ class PydanticAdapter(Adapter):
         for key in ("_type", "_config", "pydantic_complete"):
             values[key] = facts.translate(body.get(key))
         for key, value in {**{k: body.get(k) for k in ("core_schema", "validator", "serializer")}, **values}.items():
-            facts.writes.item(there, key, value)
+            facts.writes.item(there, key, value, again=True)  # it is derived
 
     def _replace(self, facts: Facts, made: Mapping[int, Compiled], called: list[Any]) -> None:
         """Lead to what was compiled for the living classes, and name what the candidate has compiled by hand."""

@@ -93,7 +93,7 @@ class Deferred:
             for wrapper in self._wrappers:
                 yield (_WRAPPER_COMPLETE.__set__, wrapper, False)
 
-        writes.late(ops)
+        writes.late(ops, again=True)
 
 
 def _of_pydantic(cls: type) -> dict[str, Any]:

@@ -33,10 +33,11 @@ class Generics:
         self._facts, self._is_stale = facts, is_stale
         self._owned = {id(o) for o in facts.owned if walk.is_class(o)}
         self._living = {id(living) for living, _ in facts.classes}
-        self._old: list[tuple[Any, weakref.ref[Any]]] | None = None
-        """What the old version has made while it ran, noted at the swap. It is kept by nobody but those who hold it."""
+        self._gone: dict[bool, list[tuple[Any, weakref.ref[Any]]]] = {True: [], False: []}
+        """What a version had made when it went last, by whether it was the old one. Nobody but who holds it keeps
+        it."""
         self._told: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
-        facts.writes.late(self._writes)
+        facts.writes.late(self._writes, again=True)
 
     def _writes(self, forward: bool) -> Iterator[tuple[Any, ...]]:
         """The writes for one direction. The hashes of keys may run Python code, so they are asked here."""
@@ -44,23 +45,25 @@ class Generics:
         found = [
             (key, cls, reference) for key, reference in list(memory.data.items()) if (cls := reference()) is not None
         ]
-        if self._old is None:
-            made = [(key, cls) for key, cls, _ in found if id(cls) not in self._owned and self._is_made(cls)]
-            self._old = [(key, weakref.ref(cls)) for key, cls in made]
-        old = {id(cls) for _, reference in self._old if (cls := reference()) is not None}
+        if not self._facts.writes.undoing:
+            made = [(key, cls) for key, cls, _ in found if self._is_made(cls)]
+            self._gone[forward] = [
+                (key, weakref.ref(cls)) for key, cls in made if not forward or id(cls) not in self._owned
+            ]
+        back = [(key, cls) for key, reference in self._gone[not forward] if (cls := reference()) is not None]
+        there = {id(cls) for _, cls in back}
         wanted: dict[Any, Any] = {}
         led: list[tuple[Any, Any]] = []
         for key, cls, reference in found:
             if forward and id(cls) in self._owned:
                 led.append((self._facts.translate(key), self._facts.translate(cls)))
-            elif not self._is_made(cls) or (not forward and id(cls) in old):
+            elif not self._is_made(cls) or id(cls) in there:
                 wanted[key] = reference
-        if not forward:
-            led += [(key, cls) for key, reference in self._old if (cls := reference()) is not None]
+        led += back
         callback = memory._remove
         for key, cls in led:
             wanted.setdefault(key, weakref.KeyedRef(cls, callback, key))
-        if [*map(id, wanted)] == [id(key) for key, _, _ in found]:
+        if not self._facts.writes.undoing and [*map(id, wanted)] == [id(key) for key, _, _ in found]:
             return
         self._facts.writes.hold(found, wanted)
         # Filled from a dict, an empty one takes over its hashes.

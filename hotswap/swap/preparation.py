@@ -208,9 +208,9 @@ class Swap(Advance):
             self._candidate.owned,
             predecessor=leads.back.of,
         )
-        before = self._writes.extent
+        before = self._writes.once
         claimed = adapt(self._adapters, facts)
-        self._is_adapted = self._writes.extent != before  # what they only look after is not written
+        self._is_adapted = self._writes.once != before  # what they only look after, or may write again, is none
         kept_names, classes = self._keeping.names, self._pairing.classes
         revisions = self._revisions = Revisions(self._live, self._candidate, self.old, kept_names, classes)
         both, units = (self.old | self._removed, self.new), (revisions.withdrawn, revisions.stated)

@@ -128,7 +128,7 @@ class Renewal:
         """Have it be made again, if that can be done.
 
         It can't if a migration has run, since the next one would have to start from other values; if the import of
-        the candidate has had an effect that can be made but once; or if an adapter has added writes of its own.
+        the candidate has had an effect that can be made but once; or if an adapter has added writes of that kind.
         """
         if not self._is_warm and not (self._candidate.migrated or self._is_adapted):
             self._is_warm = True

@@ -89,9 +89,15 @@ class Writes:
 
     `late` holds functions that are asked for more writes when the time comes (True: forward), for values that may
     change until then and for objects that must not be kept alive. They run before the C call and must not raise.
+
+    Attributes:
+        undoing: whether the late writes that are asked for undo those of the other direction, should the call fail.
+        once: how many writes may be wrong if they are made a second time; those of adapters say which are not.
     """
 
     def __init__(self) -> None:
+        self.undoing = False
+        self.once = 0
         self._forward: list[Any] = []
         self._backward: list[Any] = []
         self._undo: list[Op] = []
@@ -102,13 +108,21 @@ class Writes:
         self._late: list[Callable[[bool], Iterable[Op]]] = []
         self._held: list[Any] = []
 
-    def both(self, forward: Iterable[Op], backward: Iterable[Op]) -> None:
-        """Add writes for the one and for the other direction. Each direction must be idempotent."""
+    def both(self, forward: Iterable[Op], backward: Iterable[Op], *, again: bool = False) -> None:
+        """Add writes for the one and for the other direction. Each direction must be idempotent.
+
+        Arguments:
+            forward: the writes that make the change.
+            backward: those that take it back.
+            again: as of `late`.
+        """
+        self.once += not again
         self._forward += forward
         self._backward += backward
 
     def back(self, backward: Iterable[Op], undo: Iterable[Op]) -> None:
         """Add writes for the way back alone, and those that undo them should it fail."""
+        self.once += 1
         self._backward += backward
         self._undo += undo
 
@@ -118,11 +132,18 @@ class Writes:
         self._forward.append(part._forward)
         self._backward.append(part._backward)
 
-    def item(self, namespace: dict[Any, Any], key: Any, new: Any) -> None:
-        """Set an item of a dict; the other direction puts back what was there."""
+    def item(self, namespace: dict[Any, Any], key: Any, new: Any, *, again: bool = False) -> None:
+        """Set an item of a dict; the other direction puts back what was there.
+
+        Arguments:
+            namespace: the dict.
+            key: of the item.
+            new: what is put there.
+            again: as of `late`: nobody else writes it.
+        """
         old = namespace.get(key, _MISSING)
         undo = (dict.pop, namespace, key, None) if old is _MISSING else (dict.__setitem__, namespace, key, old)
-        self.both([*hashing((key,)), (dict.__setitem__, namespace, key, new)], [*hashing((key,)), undo])
+        self.both([*hashing((key,)), (dict.__setitem__, namespace, key, new)], [*hashing((key,)), undo], again=again)
 
     def drop(self, namespace: dict[Any, Any], key: Any) -> None:
         """Remove an item of a dict, if it is there."""
@@ -131,13 +152,16 @@ class Writes:
             also = hashing((key,))
             self.both([*also, (dict.pop, namespace, key, None)], [*also, (dict.__setitem__, namespace, key, old)])
 
-    def late(self, writes: Callable[[bool], Iterable[Op]], *, first: bool = False) -> None:
+    def late(self, writes: Callable[[bool], Iterable[Op]], *, first: bool = False, again: bool = False) -> None:
         """Add writes that are made out when they are needed.
 
         Arguments:
             writes: makes them out.
             first: whether they come before all others, in both directions; otherwise they come after them.
+            again: whether they are right however often the swap is made and taken back, whatever the service does
+                meanwhile: they empty a cache, say. A rollout for which an adapter adds others is not kept warm.
         """
+        self.once += not again
         (self._first if first else self._late).append(writes)
 
     def seed(self, namespaces: Container[int]) -> None:
@@ -186,11 +210,6 @@ class Writes:
         ops = (op for op in _flat(self._forward) if op[0] in _ITEMS)
         return {(id(op[1]), op[2]): op[3] for op in ops if type(op[2]) in UNIQUE_NEVER}
 
-    @property
-    def extent(self) -> tuple[int, int, int]:
-        """How much there is to write."""
-        return len(self._forward) + len(self._backward), len(self._first), len(self._late)
-
     def __len__(self) -> int:
         return len(_flat(self._forward))
 
@@ -236,7 +255,7 @@ class Writes:
         ways = [(self, forward), *((writes, True) for writes in others)]
         carried = [op for writes, way in ways for op in writes._first_ops(way)]
         ops = [op for writes, way in ways for op in writes._ops(way)]
-        undo = [op for writes, way in ways[::-1] for op in (*writes._first_ops(not way), *writes._ops(not way))]
+        undo = [op for writes, way in ways[::-1] for op in writes._undoing(not way)]
         apart = [op for part in self._parts for op in part._undo]
         undo += [] if forward else [*self._fresh(self._undo), *apart]
         if again:
@@ -272,6 +291,13 @@ class Writes:
         every = [part for writes in (self, *others) for part in (writes, *writes._parts)]
         _let_go(carried, ops, undo, *(writes._held for writes in every))
         return pause
+
+    def _undoing(self, forward: bool) -> list[Op]:
+        self.undoing = True
+        try:
+            return [*self._first_ops(forward), *self._ops(forward)]
+        finally:
+            self.undoing = False
 
     def _first_ops(self, forward: bool) -> list[Op]:
         return [op for writes in self._first for op in writes(forward)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hotswap import Patch, Patcher, Rollout
+from hotswap import Patch, Patcher, Rollout, State
 
 _serial = itertools.count(1)
 
@@ -75,9 +75,15 @@ class Program:
         self.files = files
         again = self.stage(changes)
         again.verify()
-        again.commit()
-        assert self.seen() == self.fresh(self.files), "and once more"
-        assert [*map(str, again.audit())] == [], "nothing leads to what was dropped"
+        again.arm()
+        assert self.seen() == before, "armed"
+        for number in range(3):
+            flip(again)
+            assert self.seen() == self.fresh(self.files), f"and once more, flip {number}"
+            assert [*map(str, again.audit())] == [], "nothing leads to what was dropped"
+            again.rollback()
+            assert self.seen() == before, f"taken back, flip {number}"
+        flip(again)
         return again
 
     def is_left_alone_by(self, changes: Mapping[str, str], error: type[Exception]) -> None:
@@ -86,6 +92,15 @@ class Program:
         with pytest.raises(error):
             self.stage(changes)
         assert self.seen() == before
+
+
+def flip(rollout: Rollout) -> bool:
+    """Make a rollout live that was armed before; return whether it was warm."""
+    is_warm = rollout.state is State.ARMED or rollout._host.is_warm(rollout)
+    if not is_warm:
+        rollout.arm()
+    rollout.commit()
+    return is_warm
 
 
 def module_name(package: str, file: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
 
-from hotswap import CommitError, LoadError
+from hotswap import CommitError, LoadError, Patch, Patcher, Rollout
 from hotswap.swap import Writes
 from tests.adapters.asgi import answers, received
-from tests.adapters.programs import Program
+from tests.adapters.programs import Program, flip
 
 pytest.importorskip("fastapi", reason="FastAPI is not installed here")
 pytestmark = pytest.mark.threads
@@ -378,3 +379,70 @@ def item(item: Item) -> Item:
 def _failing(errors: list[OSError]) -> None:
     if errors:
         raise errors.pop()
+
+
+class TestWarm:
+    """What is flipped back and forth: what FastAPI has derived is derived anew each time."""
+
+    FILES: ClassVar = {
+        "__init__.py": "from . import app, core\n",
+        "app.py": f"{HEAD}app = FastAPI()\n",
+        "core.py": f"""{HEAD}from .app import app
+def given() -> int: return 1
+@app.get('/a')
+def a(n: int = Depends(given)) -> int: return n
+""",
+    }
+    CHANGED = FILES["core.py"].replace("return 1", "return 2").replace("n: int =", "m: int = 0, n: int =")
+
+    def armed(self, service: Program) -> Rollout:
+        rollout = service.stage({"core.py": self.CHANGED})
+        rollout.verify()
+        rollout.arm()
+        return rollout
+
+    def test_a_rollout_is_warm_where_fastapi_is_imported(self, make_package: Callable[..., Any]) -> None:
+        core = make_package({"core.py": "def one(): return 1\n"}).__name__ + ".core"
+        one = importlib.import_module(core).one
+        patcher = Patcher([core.partition(".")[0]])
+        rollout = patcher.stage(Patch.from_sources({core: "def one(): return 2\n"}))
+        rollout.verify()
+        rollout.arm()
+        for _ in range(2):
+            rollout.commit()
+            assert one() == 2
+            rollout.rollback()
+            assert one() == 1
+
+    def test_an_application_follows_each_flip(self, program: Start) -> None:
+        service = program(self.FILES)
+        before, rollout = service.seen(), self.armed(service)
+        for number in range(3):
+            assert flip(rollout), "it is warm"
+            assert service.seen() == service.fresh(service.files), number
+            rollout.rollback()
+            assert service.seen() == before, number
+
+    def test_overrides_that_are_set_meanwhile_hold_in_each_direction(self, program: Start) -> None:
+        service = program(self.FILES)
+        app, rollout = service.package.app.app, self.armed(service)
+
+        def answer() -> Any:
+            return answers(app, [("GET", "/a", None)])[0][3]
+
+        rollout.commit()
+        rollout.rollback()
+        plain = answer()
+        app.dependency_overrides[service.package.core.given] = lambda: 7
+        overridden = answer()
+        assert overridden != plain
+        for _ in range(2):
+            assert flip(rollout), "it is warm"
+            assert [*app.dependency_overrides] == [service.package.core.given]
+            assert answer() == overridden
+            rollout.rollback()
+            assert [*app.dependency_overrides] == [service.package.core.given]
+            assert answer() == overridden
+        app.dependency_overrides.clear()
+        assert flip(rollout), "it is warm"
+        assert app.dependency_overrides == {}

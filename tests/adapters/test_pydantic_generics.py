@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Optional
 
 import pytest
 
+from hotswap import CommitError
+from hotswap.swap import Writes
 from tests.adapters.test_pydantic import Service
 
 pytestmark = pytest.mark.threads  # a patcher stages in a thread of its own
@@ -74,4 +77,21 @@ class TestGenericModels:
         rollout.commit()
         assert list(service.of(str).model_fields) == ["items", "total"]
         service.patcher.rollback()
+        assert service.of(str) is made
+
+    def test_those_of_live_code_are_there_when_a_commit_fails_half_way(
+        self, make_package: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        service = Service(make_package, MODELS.replace("ItemPage = Page[Item]\n", ""))
+        rollout = service.patcher.stage(service.patch(NEW.replace("ItemPage = Page[Item]\n", "")))
+        made: Any = service.of(str)  # after the staging: none is listed in the plan
+        rollout.verify()
+        ops = Writes._ops
+
+        def failing(writes: Writes, forward: bool) -> list[Any]:
+            return [*ops(writes, forward), *([] if writes.undoing else [(operator.truediv, 1, 0)])]
+
+        with monkeypatch.context() as patch, pytest.raises(CommitError):
+            patch.setattr(Writes, "_ops", failing)
+            rollout.commit()
         assert service.of(str) is made

@@ -129,7 +129,7 @@ class TestOneCall:
 
 
 class TestWhatTearsIt:
-    """Each of these is why a rule stands in `swap/writes.py`; they also prove that the readers above would see a gap."""
+    """Each is why a rule stands in `swap/writes.py`; they also prove that the readers above would see a gap."""
 
     def test_a_python_loop(self) -> None:
         assert tears(python_loop)
