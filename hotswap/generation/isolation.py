@@ -316,6 +316,8 @@ class _Gate:
 
         self.import_hook = __import__
         self.import_module_hook = import_module
+        del __import__, import_module
+        self._alone = self._held()
 
     @property
     def installed(self) -> bool:
@@ -369,8 +371,12 @@ class _Gate:
 
     def _put_back(self) -> None:
         """Give modules that took a wrapper by name what it stood for: ``from importlib import import_module``."""
-        originals = {id(wrapper): original for wrapper, original in self.originals()}
-        replace_names(originals, [facts for _, _, facts in imported()])
+        if self._held() > self._alone:  # to look at all names takes milliseconds, and hardly ever finds one
+            originals = {id(wrapper): original for wrapper, original in self.originals()}
+            replace_names(originals, [facts for _, _, facts in imported()])
+
+    def _held(self) -> int:
+        return sys.getrefcount(self.import_hook) + sys.getrefcount(self.import_module_hook)
 
 
 gate = _Gate()

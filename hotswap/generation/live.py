@@ -106,7 +106,8 @@ class Live:
             before: what was live before by its name, and may be again.
         """
         entries: list[tuple[str, Any]] = list(sys.modules.items())
-        present = {name: module for name, module in entries if managed(name, self.packages)}
+        near = [entry for entry in entries if entry[0].startswith(self.packages)]  # no call for each of the others
+        present = {name: module for name, module in near if managed(name, self.packages)}
         for name in list(self.modules):
             if present.get(name) is not self.modules[name].module:
                 del self.modules[name]

@@ -110,8 +110,8 @@ class Advance(Reversal):
             self._put_back()
             self._renew()
         self.make_ready()
-        if armed:
-            self._look_for_names()  # modules may have been imported since it was armed
+        if again or armed:
+            self._look_for_names()  # modules may have been imported since it was armed, or taken back
         self._crossings.look_again()
         self._old_world.begin()
         self.drain = drain = drain_of(self._crossings.going, partial(drained, self.settling))

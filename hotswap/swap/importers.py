@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from hotswap.generation import Definitions, ModuleView, analyse, is_alias, managed, name_of, public_names
-from hotswap.namespaces import holding, imported
+from hotswap.namespaces import Survey, holding, imported
 from hotswap.swap.plan import Fate, NameChange
 from hotswap.swap.writes import Writes
 
@@ -105,6 +105,7 @@ def rebind(
     writes: Writes,
     written: Mapping[str, Mapping[str, Any]] | None = None,
     aside: Iterable[ModuleType] = (),
+    survey: Survey | None = None,
 ) -> list[NameChange]:
     """Add the writes that rebind names in the globals of every imported module that is not itself swapped.
 
@@ -118,17 +119,19 @@ def rebind(
         writes: receives the writes.
         written: module -> name -> what the new module is about to get in the same commit, whether it is kept or not.
         aside: more modules that are not to be looked at: they are swapped in the same commit.
+        survey: what names stand for; without it, they are looked at here.
     """
     changes = []
     swapped = {id(module) for module in (*old.values(), *new.values(), *aside)}
     others = [
         (name, module, facts)
-        for name, module, facts in imported()
+        for name, module, facts in (imported() if survey is None else survey.modules)
         if id(module) not in swapped and type(module) is not ModuleView
     ]
     resolve = _Resolver(old, new, {name: module for name, module, _ in others}, importers, kept, written or {})
     # Most modules hold nothing of ours, and do not import it either.
-    ours = set(map(id, holding(successors.keys(), [facts for _, _, facts in others])))
+    wanted, spaces = successors.keys(), [facts for _, _, facts in others]
+    ours = set(map(id, holding(wanted, spaces) if survey is None else survey.holding(wanted)))
     seen: set[int] = set()
     for name, module, facts in others:
         definitions = importers.definitions(name, module)

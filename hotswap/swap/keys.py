@@ -71,6 +71,7 @@ class Leads:
     def __init__(self, pairs: Mapping[int, tuple[Any, Any]], rehashed: Container[type] = ()) -> None:
         self._pairs, self._rehashed = dict(pairs), rehashed
         self._passing: list[int] = []
+        self._kinds: frozenset[type] | None = None
         self._rebuilt: dict[int, tuple[Any, Any]] = {}
         self.back: Leads = self
 
@@ -84,6 +85,7 @@ class Leads:
         """
         for key in self._passing:
             del self._pairs[key]
+        self._kinds = self.back._kinds = None
         more = {id(old): (old, new) for old, new in pairs if id(old) not in self._pairs}
         self._passing = list(more)
         self._pairs.update(more)
@@ -115,11 +117,15 @@ class Leads:
 
     def concern(self, values: Iterable[Any]) -> bool:
         """Whether any of some values may have to be led, found out without a loop in Python: most have none."""
+        if self._kinds is None:
+            self._kinds = frozenset(type(one) for one, _ in self._pairs.values())
         held = list(values)
         for _ in range(_DEEP if held else 0):
-            if not self._pairs.keys().isdisjoint(map(id, held)):
+            found = set(map(type, held))
+            led = self._kinds & found
+            if led and not self._pairs.keys().isdisjoint(map(id, of_kinds(led, held))):
                 return True
-            kinds = frozenset(filter(is_rebuilt, set(map(type, held))))
+            kinds = frozenset(filter(is_rebuilt, found))
             if not kinds:
                 return False
             parts = list(filter(gc.is_tracked, of_kinds(kinds, held)))

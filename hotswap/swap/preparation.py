@@ -255,7 +255,9 @@ class Swap(Advance):
         ways = (self._importers, self._is_managed, self._keeping.has, translate, self._writes)
         aside = () if self._beside is None else self._beside.new.values()
         names, beside = (*ways[:-1], self._names), (*aside, *self.new.values())
-        self._rebind = lambda new: rebind(self._pairing.successors, self.old, new, *names, aside=beside)
+        self._rebind = lambda new, survey=None: rebind(
+            self._pairing.successors, self.old, new, *names, aside=beside, survey=survey
+        )
         self._writes.include(self._names)
         self.plan.names += self._rebind(self.new)
         swapped = (*aside, *self.old.values(), *self.new.values())

@@ -80,7 +80,7 @@ class Redirection:
         self._made_again = Rebuilding({}, {})
         self._globals = {id(module.__dict__) for module in modules.values()}
         self._rebuilding: set[int] = set()
-        self._wrappers = {id(wrapper): (wrapper, original) for wrapper, original in gate.originals()}
+        self._wrappers = {id(wrapper): original for wrapper, original in gate.originals()}  # they live as long as all
         # Where the wrappers have their place, which is none of ours; and the namespaces of old modules.
         self._living |= {id(builtins.__dict__), id(importlib.__dict__)}
         self._living |= {key for key, (old, _) in successors.items() if type(old) is dict}
@@ -115,7 +115,8 @@ class Redirection:
         if type(value) in _VIEWS:
             name = ModuleType.__getattribute__(value, "__dict__")["_hotswap"][0]
             return self.modules.get(name) or sys.modules.get(name, value)
-        found = self.twins.get(id(value)) or self._wrappers.get(id(value))
+        original = self._wrappers.get(id(value))
+        found = self.twins.get(id(value)) if original is None else (value, original)
         if found is not None and found[0] is value:
             return found[1]
         if id(value) in self._rebuilding:

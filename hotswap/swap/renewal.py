@@ -21,6 +21,7 @@ from typing import Any
 from hotswap.clock import HAS_THREADS
 from hotswap.effects import Journal
 from hotswap.generation import Candidate, Live, worlds
+from hotswap.namespaces import Survey
 from hotswap.session import Keeper
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.calls import unused
@@ -30,9 +31,11 @@ from hotswap.swap.drain import Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import SupersededModule, code_of
 from hotswap.swap.nested import is_nested
+from hotswap.swap.pairs import Pairing
 from hotswap.swap.plan import Fate, Plan
 from hotswap.swap.settling import Settling
 from hotswap.swap.state import Keeping
+from hotswap.swap.tables import Tables
 from hotswap.swap.writes import Writes
 
 __all__ = ["Past", "Renewal"]
@@ -100,7 +103,9 @@ class Renewal:
     _journal: Journal
     _keeping: Keeping
     _removed: dict[str, ModuleType]
-    _rebind: Callable[[Mapping[str, ModuleType]], Any]
+    _pairing: Pairing
+    _rebind: Callable[..., Any]
+    _tables: Tables
     _old_world: OldWorld
     _new_world: OldWorld
     _writes: Writes
@@ -137,14 +142,13 @@ class Renewal:
             self._renew()
 
     def _renew(self) -> None:
-        """Begin anew with what tells of the generation that goes when the swap is made."""
+        """Begin anew with what tells of the generation that goes when the swap is made, but for names of others."""
         self._renew_one(True, self._old_world, self.settling)
         self._old_world = world = OldWorld(self._live.packages, self.old)
         world.last += [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
         self.settling = Settling(self.settling.nested, world)
         self._leaving.both(*leave(world, self._facts.codes, self.settling, self._crossings.attributes()))
         self.settling.functions += self._pasts[True].clones()
-        self._look_for_names()
         self._stay(self.old)
 
     def _look_for_names(self) -> None:
@@ -155,7 +159,16 @@ class Renewal:
                 shown[name] = ModuleType(name)
                 shown[name].__dict__.update(ModuleType.__getattribute__(module, "__dict__"))
         self._names.clear()
-        self._rebind(shown)
+        self._rebind(shown, self._survey(self._pairing.successors))
+
+    def _survey(self, leads: Mapping[int, tuple[Any, Any]]) -> Survey:
+        """Look at what names stand for, once for all who look for something when the swap is made.
+
+        Arguments:
+            leads: id of an object that is looked for -> (it, what takes its place).
+        """
+        self._tables.survey = survey = self._tables.look({type(one) for one, _ in leads.values()})
+        return survey
 
     def renew_back(self) -> None:
         """Begin anew with what tells of the generation that goes when the swap is taken back, if it may be made again.

@@ -139,7 +139,9 @@ class Reversal(Renewal):
         hand_on(undone.values, self.old, self._definitions[0], self._importers)
         bring_back(undone, self.old, extra)
         known = (self._importers, self._is_managed, self._keeping.has, lambda value: value, extra, undone.values)
-        rebind(self.ancestors, self.new, self.old, *known)
+        ancestors = self.ancestors
+        survey = self._survey(ancestors) if returning is None else None  # what returns is swapped, too
+        rebind(ancestors, self.new, self.old, *known, survey=survey)
         if returning is not None:
             self._lead_carried(returning, extra)
         self._new_world.begin()

@@ -15,13 +15,13 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import ChainMap, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from hotswap import walk
-from hotswap.namespaces import held_by, imported, of_kinds, parted
+from hotswap.namespaces import Seen, Survey, held_by, of_kinds, parted
 from hotswap.swap.calling import followed
 from hotswap.swap.contents import LARGE, Kept
 from hotswap.swap.enums import Members, is_enum
@@ -121,6 +121,8 @@ class Tables:
         self._bindings: dict[tuple[int, str], _Binding] = {}
         self._spaces: set[int] = set()
         self._looks = 0
+        self.survey: Survey | None = None
+        """What names stand for, if somebody has just looked; it is let go of by who asks for the writes."""
 
     def add(self, kept: Iterable[Kept], attributes: Iterable[tuple[type, str]], aside: Iterable[int]) -> None:
         """Note what changed modules keep.
@@ -165,20 +167,30 @@ class Tables:
         self._looks += 1
         if self._looks % 2:
             leads = self._leads if forward else self._leads.back
-            modules = imported()
-            swapped = {id(_NAMES.__get__(module)) for module in (*self._old.values(), *self._new.values())}
-            self._spaces = {id(facts) for _, _, facts in modules} | swapped
-            others = [
+            swapped = self.swapped
+            survey, self.survey = self.survey or self.look(), None
+            self._spaces = {id(facts) for _, _, facts in survey.modules} | swapped
+            managed = [
                 _Other(name, facts)
-                for name, _, facts in modules
-                if id(facts) not in swapped and name.partition(".")[0] != _OURS
+                for name, _, facts in survey.modules
+                if id(facts) not in swapped and self._is_managed(name) and name.partition(".")[0] != _OURS
             ]
-            for holder in self._holders(leads, others):
+            seen = [part for part in survey.parts if not part.ours]
+            for holder in self._holders(leads, seen, managed):
                 self._tables.setdefault(id(holder), Table(holder, self._leads))
-            for there, origin, destination, name in self._bound(leads, others):
+            for there, origin, destination, name in self._bound(leads, seen, managed):
                 self._bindings.setdefault((id(there), name), _Binding(origin, destination, name))
         ops = [op for table in list(self._tables.values()) for op in table.ops(forward)]
         return ops + [op for binding in self._bindings.values() for op in binding.ops(forward, self._leads)]
+
+    def look(self, kinds: Container[type] = ()) -> Survey:
+        """Look at what names stand for that may be led, or looked into, and at objects of some more classes."""
+        return Survey(self.swapped, lambda kind: kind in _NAMED or kind in kinds or is_rebuilt(kind))
+
+    @property
+    def swapped(self) -> set[int]:
+        """The ids of the namespaces of the changed modules."""
+        return {id(_NAMES.__get__(module)) for module in (*self._old.values(), *self._new.values())}
 
     def clear(self) -> None:
         """Forget everything: what is led is code whose death somebody waits for."""
@@ -197,19 +209,18 @@ class Tables:
                 if self._keeps(module, name):
                     yield module, name, value
 
-    def _holders(self, leads: Leads, others: Sequence[_Other]) -> Iterator[Any]:
+    def _holders(self, leads: Leads, seen: Sequence[Seen], managed: Sequence[_Other]) -> Iterator[Any]:
         """The containers in which something is to be led."""
         for holder in self._kept:
             yield from self._inside(holder, leads)
-        yield from self._concerned(of_kinds(_NAMED, held_by(other.facts for other in others)), leads)
+        yield from self._concerned(of_kinds(_NAMED, [value for part in seen for value in part.held]), leads)
         # Deeper inside of what unchanged managed modules hold.
-        ours = [other for other in others if self._is_managed(other.name)]
-        level = held_by(other.facts for other in ours)
-        level += [value for other in ours for cls in _classes(*other) for value in _values(cls)]
-        seen: set[int] = set()
+        level = held_by(other.facts for other in managed)
+        level += [value for other in managed for cls in _classes(*other) for value in _values(cls)]
+        known: set[int] = set()
         for _ in range(_NESTED):
-            level = [value for value in _entered(level) if id(value) not in seen]
-            seen.update(map(id, level))
+            level = [value for value in _entered(level) if id(value) not in known]
+            known.update(map(id, level))
             yield from self._concerned(level, leads)
             level = [part for value in level for part in _parts(value)]
 
@@ -232,7 +243,9 @@ class Tables:
             if size(holder) <= LARGE and leads.concern(entries(holder)):
                 yield holder
 
-    def _bound(self, leads: Leads, others: Sequence[_Other]) -> Iterator[tuple[Any, Any, Any, str]]:
+    def _bound(
+        self, leads: Leads, seen: Sequence[Seen], managed: Sequence[_Other]
+    ) -> Iterator[tuple[Any, Any, Any, str]]:
         """The names and attributes whose object is rebuilt: where it is, and where it is written, back and forth."""
         for module, name, _ in self._named():
             old, new = (_NAMES.__get__(modules[module]) for modules in (self._old, self._new))
@@ -242,12 +255,12 @@ class Tables:
         for cls, name in self._attributes:
             if self._is_led(walk.class_dict(cls).get(name), leads) and _is_writable(cls, name):
                 yield cls, cls, cls, name
-        for cls in (cls for other in others if self._is_managed(other.name) for cls in _classes(*other)):
+        for cls in (cls for other in managed for cls in _classes(*other)):
             for name, value in walk.class_items(cls) if self._hold_rebuilt(_values(cls), leads) else ():
                 if self._is_led(value, leads) and _is_writable(cls, name):
                     yield cls, cls, cls, name
-        for part in parted(other.facts for other in others):
-            for facts in part if self._hold_rebuilt(held_by(part), leads) else ():
+        for part in seen:
+            for facts in part.spaces if self._hold_rebuilt(part.held, leads) else ():
                 for name, value in list(facts.items()):
                     if self._is_led(value, leads) and (id(facts), name) not in self._written:
                         yield facts, facts, facts, name

@@ -81,3 +81,26 @@ class TestImportStatement:
         finally:
             builtins.__import__ = original
         assert namespace["name"] == "seen name"
+
+
+class TestReferences:
+    def test_a_function_that_nobody_else_has_is_counted_as_such(self) -> None:
+        # `hotswap/generation/isolation.py` looks for its wrappers in all namespaces only if somebody may have one.
+        class Holder:
+            def __init__(self) -> None:
+                def made() -> None:
+                    pass
+
+                self.held = made
+                del made
+                self.alone = self.count()
+
+            def count(self) -> int:
+                return sys.getrefcount(self.held)
+
+        holder, space = Holder(), ModuleType("space")
+        assert holder.count() == holder.alone
+        vars(space)["taken"] = holder.held
+        assert holder.count() > holder.alone
+        vars(space)["taken"] = None
+        assert holder.count() == holder.alone

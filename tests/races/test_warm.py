@@ -164,6 +164,31 @@ class TestWarm:
         finally:
             del sys.modules[late.__name__]
 
+    def test_names_bound_meanwhile_follow_where_no_module_was_imported(self, service: Service) -> None:
+        held, table = service.core().entry, [None]
+        other = ModuleType(f"{service.package}_other")
+        vars(other).update(entry=None, core=None, table=table, deep=(None,))
+        sys.modules[other.__name__] = other
+        rollout = flipped(service)
+
+        def bind() -> None:
+            core: Any = service.core()
+            vars(other).update(entry=core.entry, core=core, deep=(core.entry,))  # names that were there
+            table[0] = core.entry
+
+        try:
+            for version in ("2", "1", "2", "1"):
+                bind()
+                (rollout.rollback if version == "1" else rollout.commit)()
+                core: Any = service.core()
+                assert vars(other)["entry"] is vars(other)["deep"][0] is table[0] is core.entry
+                assert vars(other)["core"] is core
+                assert vars(other)["entry"](1) == held(1) == {version}
+                vars(other).update(entry=None, core=None, deep=(None,))
+                table[0] = None
+        finally:
+            del sys.modules[other.__name__]
+
     def test_events_and_history(self, service: Service) -> None:
         with structlog.testing.capture_logs() as logs:
             rollout = flipped(service)
