@@ -45,8 +45,7 @@ class Wishes:
     `kept` and `replaced` are names, ``module:name``, of which the patch says so. `migrated` is what migrations wrote:
     module -> name -> what the module body had bound to it. `outliving` are the ids of what `hotswap.keep` holds. `led`
     maps ids to (an object, what stands for it): itself, where the candidate shares it with what is live, so that
-    nobody is to look into it. `stays` says whether an object stays although its definition changed, by (living, twin):
-    an adapter brings it up to date.
+    nobody is to look into it. `stays` says of (living, twin) whether an adapter keeps what has another definition.
     """
 
     kept: Container[str] = ()
