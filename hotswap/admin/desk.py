@@ -16,9 +16,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
 from hotswap.admin.problems import ProblemError, problem_of
-from hotswap.admin.views import diff_of, of_record, of_rollout, with_problem
+from hotswap.admin.views import of_record, of_rollout, with_problem
 from hotswap.errors import StateError
 from hotswap.events import emit
+from hotswap.outline import diff_of
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 from hotswap.place import Terms
@@ -240,7 +241,7 @@ class Desk:
         raise ProblemError(404, "not-found", "there is no such rollout")
 
     def diff(self, id_: str) -> str:
-        """Return what a rollout changes, as a unified diff.
+        """Return what a rollout changes, as a unified diff; the last ones are kept.
 
         Raises ProblemError: 404 if nobody knows the rollout, 409 if its diff is not kept any more, or it was live
         before anybody asked.

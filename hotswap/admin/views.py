@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 import time
 from collections.abc import Mapping
@@ -12,16 +11,14 @@ from weakref import WeakKeyDictionary
 
 from hotswap.admin.problems import ProblemError
 from hotswap.bake import Figures
-from hotswap.errors import StateError
-from hotswap.records import BEFORE_LIVE, Record, State
+from hotswap.outline import plan_of
+from hotswap.records import Record, State
 from hotswap.rehearsal import Rehearsed
 from hotswap.rollout import Rollout
 from hotswap.verification import Report
 
-__all__ = ["diff_of", "of_record", "of_rollout", "with_problem"]
+__all__ = ["of_record", "of_rollout", "with_problem"]
 
-_LONGEST_DIFF = 1 << 20
-"""Characters of a diff; what is beyond them is cut off."""
 _LOOK = 1.0
 """Seconds for which an answer holds that takes a pass over the heap."""
 
@@ -48,25 +45,9 @@ def of_record(record: Record) -> dict[str, Any]:
 
 def of_rollout(rollout: Rollout) -> dict[str, Any]:
     """Return what is known of a rollout with which something may be done still."""
-    plan = rollout.plan
     return {
         **of_record(rollout.record),
-        "plan": {
-            "text": str(plan),
-            "modules": dict(plan.modules),
-            "names": [
-                {"module": one.module, "name": one.name, "fate": str(one.fate), "why": one.why} for one in plan.names
-            ],
-            "unsupported": [
-                {"code": one.code, "module": one.module, "name": one.name, "sentence": one.sentence}
-                for one in plan.unsupported
-            ],
-            "effects": [
-                {"kind": one.kind, "what": one.what, "outcome": str(one.outcome), "allowed": one.allowed}
-                for one in plan.effects
-            ],
-            "warnings": list(plan.warnings),
-        },
+        "plan": plan_of(rollout.plan),
         "rehearsal": None if rollout.rehearsal is None else _rehearsal(rollout.rehearsal),
         "drained": rollout.drained.is_set(),
         "in_flight": _in_flight(rollout),
@@ -77,32 +58,6 @@ def of_rollout(rollout: Rollout) -> dict[str, Any]:
 def with_problem(shown: dict[str, Any], problem: ProblemError) -> dict[str, Any]:
     """Return a view of a rollout with what went wrong."""
     return {**shown, "problem": problem.body}
-
-
-def diff_of(rollout: Rollout) -> str:
-    """Return what the patch changes in the sources that are live, as a unified diff.
-
-    Raises StateError where there is nothing to compare any more: it is live, or over.
-    """
-    candidate = rollout.candidate
-    if rollout.state not in BEFORE_LIVE:
-        raise StateError("what it changes can't be compared with what is live any more")
-    old, new = candidate.live.sources, candidate.sources
-    parts: list[str] = []
-    length = 0
-    for module in sorted({*old, *new}):
-        before, after = old.get(module, ""), new.get(module, "")
-        if before == after:
-            continue
-        lines = difflib.unified_diff(
-            before.splitlines(), after.splitlines(), f"live/{module}", f"patch/{module}", lineterm=""
-        )
-        for line in lines:
-            length += len(line) + 1
-            if length > _LONGEST_DIFF:
-                return "\n".join([*parts, f"(cut off after {_LONGEST_DIFF} characters)", ""])
-            parts.append(line)
-    return "\n".join([*parts, ""]) if parts else ""
 
 
 def _time(when: datetime) -> str:
