@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.bookkeeping import whoever
 from hotswap.footing import Footing
+from hotswap.generation import LiveModule
 from hotswap.hosting import Hosting
 from hotswap.patch import Patch
 from hotswap.place import Older, Terms
@@ -39,6 +40,11 @@ class Entrance(Hosting):
     def policy(self) -> tuple[Trust, Memory] | None:
         """The policy for what comes from without, with what it remembers; None: there is none."""
         return None if self._trust is None else (self._trust, self._memory)
+
+    def modules(self) -> list[LiveModule]:
+        """Return the managed modules as they run now, for who examines them."""
+        with self._change:
+            return self._succession.modules()
 
     def stored(self, digest: str) -> Patch:
         """Return the patch of that digest from the store. Raises StoreError if there is none, or it is damaged."""

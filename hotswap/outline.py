@@ -21,7 +21,9 @@ def plan_of(plan: Plan) -> dict[str, Any]:
     return {
         "text": str(plan),
         "modules": dict(plan.modules),
-        "names": [{"module": one.module, "name": one.name, "fate": str(one.fate), "why": one.why} for one in plan.names],
+        "names": [
+            {"module": one.module, "name": one.name, "fate": str(one.fate), "why": one.why} for one in plan.names
+        ],
         "unsupported": [
             {"code": one.code, "module": one.module, "name": one.name, "sentence": one.sentence}
             for one in plan.unsupported

@@ -18,6 +18,7 @@ from hotswap.errors import OutdatedError, StateError, UnsupportedChangeError
 from hotswap.generation import (
     Candidate,
     Live,
+    LiveModule,
     Shelf,
     ShelfMark,
     Tree,
@@ -73,6 +74,11 @@ class Succession(Returning):
         return self._previous.rollout if self._previous else None
 
     # --- before a swap ---------------------------------------------------------------------------------------------
+
+    def modules(self) -> list[LiveModule]:
+        """The managed modules as they run now. Nobody may swap meanwhile."""
+        self._live.adopt()
+        return list(self._live)
 
     def begin(self, rollout: Rollout) -> None:
         """Note on what a rollout is staged."""

@@ -80,6 +80,7 @@ def describe(root: str) -> dict[str, Any]:
                     ]
                 }
             },
+            "/doctor": {"get": _read("doctor", "What in this service can't be patched, and why", _ref("Examination"))},
             "/events": {
                 "get": {
                     "operationId": "events",
@@ -133,7 +134,9 @@ def _schemas() -> dict[str, Any]:
     }
     problem = {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}
     optional = {"code": _TEXT, "advice": _TEXT, "failed_checks": _list(), "changes": _list(), "rollout": _TEXT}
+    finding = _object(code=_TEXT, blocks=_TEXT, module=_TEXT, name=_TEXT, sentence=_TEXT)
     return {
+        "Examination": _object(modules={"type": "integer"}, findings=_list(finding), remarks=_list(_TEXT)),
         "Versions": _object(versions=_object(), rollout={"type": ["object", "null"]}),
         "Rollout": {"type": "object", "required": [*facts], "properties": {**facts, **more}},
         "Rollouts": {

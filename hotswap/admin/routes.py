@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -25,6 +26,7 @@ from hotswap.admin.desk import Act, Asked, Desk, Work
 from hotswap.admin.problems import ProblemError, ProblemResponse, problem_of
 from hotswap.admin.stream import Stream
 from hotswap.admin.uploads import brought, flag, limited, text_of
+from hotswap.doctor import examine
 from hotswap.patcher import Patcher
 from hotswap.session import here
 
@@ -82,6 +84,7 @@ class _Admin:
             Route("/rollouts/{id}/diff", read(self._diff)),
             *acts,
             Route("/history", read(self._history)),
+            Route("/doctor", read(self._doctor)),
             Route("/events", read(self._events)),
             Route("/undo", write(self._undo), methods=["POST"]),
         ]
@@ -166,7 +169,7 @@ class _Admin:
 
     async def _listed(self, request: Request, access: Access) -> Response:
         root = _root(request)
-        names = ("health", "versions", "rollouts", "history", "events", "openapi.json")
+        names = ("health", "versions", "rollouts", "history", "doctor", "events", "openapi.json")
         links = {name.partition(".")[0]: f"{root}/{name}" for name in names}
         rights = [right for right in get_args(Right) if getattr(access, right)]
         return JSONResponse({"who": access.who, "rights": rights, "links": {**links, "undo": f"{root}/undo"}})
@@ -225,6 +228,12 @@ class _Admin:
         if len(found) > limit:
             body["next"] = f"{_root(request)}/history?limit={limit}&before={found[limit - 1]['id']}"
         return JSONResponse(body)
+
+    async def _doctor(self, request: Request, _: Access) -> Response:
+        found = await asyncio.to_thread(examine, self._patcher)
+        return JSONResponse(
+            {"modules": found.modules, "findings": [asdict(one) for one in found.findings], "remarks": found.remarks}
+        )
 
     async def _events(self, request: Request, _: Access) -> Response:
         if self._stream.clients >= self._max_streams:

@@ -1,12 +1,13 @@
 """The heart: from a candidate to the reversible list of writes that makes it live."""
 
-from hotswap.swap.adapting import Adapter, Facts
+from hotswap.swap.adapting import Adapter, Facts, families_of
 from hotswap.swap.audit import Leftover
-from hotswap.swap.calls import CallInFlight
+from hotswap.swap.calls import CallInFlight, calls_in_flight, running_frames, suspended
 from hotswap.swap.contents import Kept
 from hotswap.swap.drain import Drain, pauses
 from hotswap.swap.importers import Importers
 from hotswap.swap.left import Left
+from hotswap.swap.limits import ClassLimit, classes_of, limits_of
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.looking import DROPPED, Look
 from hotswap.swap.migration import Undone, migrate
@@ -14,13 +15,14 @@ from hotswap.swap.plan import Change, Fate, NameChange, Plan
 from hotswap.swap.preparation import Swap
 from hotswap.swap.reversal import Recalled
 from hotswap.swap.settling import Closures, Settled, Settling
-from hotswap.swap.writes import Op, Writes
+from hotswap.swap.writes import Op, Writes, gil_enabled, has_audit_hook
 
 __all__ = [
     "DROPPED",
     "Adapter",
     "CallInFlight",
     "Change",
+    "ClassLimit",
     "Closures",
     "Drain",
     "Facts",
@@ -41,6 +43,14 @@ __all__ = [
     "Swap",
     "Undone",
     "Writes",
+    "calls_in_flight",
+    "classes_of",
+    "families_of",
+    "gil_enabled",
+    "has_audit_hook",
+    "limits_of",
     "migrate",
     "pauses",
+    "running_frames",
+    "suspended",
 ]

@@ -26,7 +26,7 @@ from hotswap.swap.state import PLAIN, class_keeps
 from hotswap.swap.ways import Changed
 from hotswap.swap.writes import Op, Writes
 
-__all__ = ["Transplant", "transplant", "unsupported_class_changes"]
+__all__ = ["Transplant", "built_elsewhere", "transplant", "unsupported_class_changes"]
 
 _ANNOTATIONS = ("__annotations__", "__annotate_func__", "__annotations_cache__") if sys.version_info >= (3, 14) else ()
 """Where CPython keeps the annotations of a class that are no attribute like any other."""
@@ -92,11 +92,8 @@ def unsupported_class_changes(
     if translate(type(new)) is not type(old):
         refuse("metaclass-changed", f"its metaclass was {_show(type(old))} and would be {_show(type(new))}")
         return changes
-    family = walk.class_home(type(old)).partition(".")[0]
-    if family in _FRAMEWORKS and family not in families:
-        refuse(
-            "framework-class", f"classes of {family} build themselves when they are created; there is no adapter yet"
-        )
+    if (sentence := built_elsewhere(old, families)) is not None:
+        refuse("framework-class", sentence)
         return changes
     if is_closed(type(old)):
         if not _same_body(pair):
@@ -116,6 +113,19 @@ def unsupported_class_changes(
     if not walk.same_items(bases, old_bases) and not can_rebase(old, bases):
         refuse("bases-changed", f"CPython can't change its bases from {_list(old_bases)} to {_list(bases)}")
     return changes
+
+
+def built_elsewhere(cls: type, families: Container[str]) -> str | None:
+    """Return why a class can't be transplanted whatever changes: its framework builds it; None if it can.
+
+    Arguments:
+        cls: the class.
+        families: the frameworks for whose classes there is an adapter.
+    """
+    family = walk.class_home(type(cls)).partition(".")[0]
+    if family not in _FRAMEWORKS or family in families:
+        return None
+    return f"classes of {family} build themselves when they are created; there is no adapter yet"
 
 
 def transplant(

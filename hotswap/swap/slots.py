@@ -28,6 +28,7 @@ __all__ = [
     "is_slot",
     "namespace_of",
     "padded_slots",
+    "room_for",
     "shadow_slots",
     "shape_differs",
     "slot_names",
@@ -218,7 +219,7 @@ def slots_refused(old: type, new: type, refuse: Callable[[str, str], None]) -> N
         if _fact(new, offset) and not _fact(old, offset):
             refuse("layout-changed", f"its instances have no {what}, and those of the new version have")
     added = slot_names(new) - slot_names(old)
-    if added and _room_for(old) is None:
+    if added and room_for(old) is None:
         names = ", ".join(sorted(added))
         refuse(
             "slots-changed", f"its instances have no place where {names} could be kept: neither a slot nor a __dict__"
@@ -250,7 +251,7 @@ def shadow_slots(old: type, new: type, makers: Mapping[str, Callable[[Any], Any]
         if is_slot(was) and type(was) is not ShadowSlot:
             continue
         if room is None:
-            room = _room_for(old)
+            room = room_for(old)
         if type(room) is _Namespace and not any(name in walk.class_dict(base) for base in walk.mro(old)[1:]):
             if was is not DROP:
                 found[name] = DROP  # the `__dict__` serves it
@@ -261,7 +262,7 @@ def shadow_slots(old: type, new: type, makers: Mapping[str, Callable[[Any], Any]
     return found
 
 
-def _room_for(cls: type) -> Carrier | _Namespace | None:
+def room_for(cls: type) -> Carrier | _Namespace | None:
     """Where instances of a class can keep the values of shadow slots; None where they have no room at all."""
     namespace = namespace_of(cls)
     if namespace is not None:
