@@ -1,4 +1,4 @@
-"""What a patch would change, for who decides about it: the plan as plain data, the sources as a diff."""
+"""What a patch would change, for who decides about it: plan and report as plain data, the sources as a diff."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hotswap.errors import StateError
 from hotswap.records import BEFORE_LIVE
 from hotswap.rollout import Rollout
 from hotswap.swap import Plan
+from hotswap.verification import Report
 
-__all__ = ["diff_of", "plan_of"]
+__all__ = ["diff_of", "plan_of", "report_of"]
 
 _LONGEST_DIFF = 1 << 20
 """Characters of a diff; what is beyond them is cut off."""
@@ -33,6 +34,26 @@ def plan_of(plan: Plan) -> dict[str, Any]:
             for one in plan.effects
         ],
         "warnings": list(plan.warnings),
+    }
+
+
+def report_of(report: Report) -> dict[str, Any]:
+    """Return what became of the checks as plain data."""
+    return {
+        "passed": report.passed,
+        "running": list(report.running),
+        "waiting": list(report.waiting),
+        "results": [
+            {
+                "name": one.name,
+                "verdict": str(one.verdict),
+                "duration": one.duration,
+                "message": one.message,
+                "detail": one.detail,
+                "tolerated": one.tolerated,
+            }
+            for one in report.results
+        ],
     }
 
 

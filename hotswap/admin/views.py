@@ -11,11 +11,10 @@ from weakref import WeakKeyDictionary
 
 from hotswap.admin.problems import ProblemError
 from hotswap.bake import Figures
-from hotswap.outline import plan_of
+from hotswap.outline import plan_of, report_of
 from hotswap.records import Record, State
 from hotswap.rehearsal import Rehearsed
 from hotswap.rollout import Rollout
-from hotswap.verification import Report
 
 __all__ = ["of_record", "of_rollout", "with_problem"]
 
@@ -38,7 +37,7 @@ def of_record(record: Record) -> dict[str, Any]:
         "by": record.by,
         "why": record.why,
         "note": record.note,
-        "report": _report(record.report),
+        "report": report_of(record.report),
         "bake": None if record.bake is None else _bake(record.bake),
     }
 
@@ -62,25 +61,6 @@ def with_problem(shown: dict[str, Any], problem: ProblemError) -> dict[str, Any]
 
 def _time(when: datetime) -> str:
     return when.isoformat(timespec="milliseconds")
-
-
-def _report(report: Report) -> dict[str, Any]:
-    return {
-        "passed": report.passed,
-        "running": list(report.running),
-        "waiting": list(report.waiting),
-        "results": [
-            {
-                "name": one.name,
-                "verdict": str(one.verdict),
-                "duration": one.duration,
-                "message": one.message,
-                "detail": one.detail,
-                "tolerated": one.tolerated,
-            }
-            for one in report.results
-        ],
-    }
 
 
 def _bake(figures: Figures) -> dict[str, Any]:

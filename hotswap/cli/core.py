@@ -1,16 +1,26 @@
-"""The command line: `python -m hotswap`, or `hotswap` where it is installed."""
+"""Commands that do without other packages: `run`, `hook`, `push`, and `demo`, which says itself what it needs."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hotswap
+from hotswap.cli.exits import Exit
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "run": "run a program on what is permanent in a store",
+    "hook": "print the folder that makes any program boot",
+    "push": "drop a patch into a watched directory, safely",
+    "demo": "patch an example service under load, and count what fails",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,13 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Of a push: 1 if it failed, or the drop did somewhere; 3 if not everybody said in time what became of it.
     What a program raises that `run` runs goes through.
     """
-    parser = argparse.ArgumentParser(prog="hotswap", description="Patch a running Python service.")
+    parser = argparse.ArgumentParser(
+        prog="hotswap",
+        description="Patch a running Python service.",
+        epilog="All other commands need: pip install 'hotswap[cli]'",
+    )
     parser.add_argument("--version", action="version", version=f"hotswap {hotswap.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     demo = commands.add_parser(
         "demo",
-        help="patch an example service under load, and count what fails",
+        help=COMMANDS["demo"],
         description="Start an example service, put it under load, drop good and bad patches, roll back, and count. "
         "The exit status is 0 only if no request failed and each patch had the expected outcome.",
     )
@@ -46,20 +60,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     pushing = commands.add_parser(
         "push",
-        help="drop a patch into a watched directory, safely",
+        help=COMMANDS["push"],
         description="Write a patch aside in a watched directory and rename it into its place; its signature and its "
         "manifest go with it. The exit status is 0 if it was dropped, and, with --wait, is live in all processes that "
         "watch; 1 if that failed; 3 if not all of them said in time what became of it.",
     )
     pushing.add_argument("source", metavar="FILE", help="a wheel, a .py file, or a folder with a hotswap.toml")
     pushing.add_argument("directory", metavar="DIR", help="the directory that is watched")
+    pushing.add_argument("--json", action="store_true", help="write one JSON object")
     pushing.add_argument(
         "--wait", type=seconds, metavar="SECONDS", help="wait until it is known what became of it, and print that"
     )
 
     run = commands.add_parser(
         "run",
-        help="run a program on what is permanent in a store",
+        help=COMMANDS["run"],
         description="Do what `python PROGRAM` does, after hotswap.boot(): imports load what is permanent in the store.",
     )
     run.add_argument("--store", metavar="DIR", help="the store (default: the environment variable HOTSWAP_STORE)")
@@ -68,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="for the program")
     commands.add_parser(
         "hook",
-        help="print the folder that makes any program boot",
+        help=COMMANDS["hook"],
         description="Print a folder for PYTHONPATH: a Python that is started with it, and with HOTSWAP_STORE, imports "
         "what is permanent in that store, and needs no line in the program.",
     )
@@ -77,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{Path(hotswap.__file__).resolve().parent / 'hook'}\n")
         return 0
     if options.command == "push":
-        return push(options.source, options.directory, options.wait)
+        return push(options.source, options.directory, options.wait, as_json=options.json)
 
     if options.command == "run":
         from hotswap.launch import launch
@@ -96,29 +111,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def push(source: str, directory: str, wait: float | None) -> int:
+def push(source: str, directory: str, wait: float | None, *, as_json: bool = False) -> int:
     """Drop a patch, and say what became of it if somebody waits for that."""
     from hotswap import watching
+
+    told: dict[str, Any] = {"path": None, "outcomes": [], "complete": None, "reason": ""}
+
+    def end(status: Exit) -> int:
+        if as_json:
+            sys.stdout.write(json.dumps({**told, "exit": int(status)}, indent=2) + "\n")
+        return status
+
+    def say(text: str) -> None:
+        if not as_json:
+            sys.stdout.write(f"{text}\n")
 
     try:
         pushed = watching.push(source, directory)
     except hotswap.HotswapError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(f"dropped {pushed.path}\n")
+        told["reason"] = error.reason
+        return end(Exit.REFUSED)
+    told["path"] = str(pushed.path)
+    say(f"dropped {pushed.path}")
     if wait is None:
-        return 0
-    outcomes, complete = pushed.wait(wait)
+        return end(Exit.OK)
+    outcomes, told["complete"] = pushed.wait(wait)
     for outcome in outcomes:
-        sys.stdout.write(f"{outcome.name or outcome.process}: {outcome.reason}\n")
+        say(f"{outcome.name or outcome.process}: {outcome.reason}")
+        facts = ("name", "process", "version", "rollout", "state", "applied", "reason", "error", "code")
+        told["outcomes"].append({fact: getattr(outcome, fact) for fact in facts})
     if not all(outcome.applied for outcome in outcomes):
-        return 1
-    if complete:
-        return 0
+        return end(Exit.REFUSED)
+    if told["complete"]:
+        return end(Exit.OK)
     lacks = pushed.waits_for()
     who = "not everybody has" if outcomes else "nobody has"
-    sys.stdout.write(f"{who} said in {wait:g} s what became of it{f': {lacks}' if lacks else ''}\n")
-    return 3
+    told["reason"] = f"{who} said in {wait:g} s what became of it{f': {lacks}' if lacks else ''}"
+    say(told["reason"])
+    return end(Exit.UNKNOWN)
 
 
 def positive(text: str) -> int:

@@ -1,0 +1,171 @@
+"""From a plan to the way back, over a socket and over HTTP."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import READER, WRITER, Till
+from tests.waiting import until
+
+pytestmark = pytest.mark.threads
+
+
+class TestJourney:
+    def test_over_a_socket(self, till: Till) -> None:
+        said = till("plan", till.file())
+        assert said.status == 0, said
+        assert "-    return 10\n+    return 11" in said.out
+        assert "fits; 2 checks passed, nothing was changed" in said.out
+        said = till("apply", till.file(), "--why", "inflation", "--version", "1.1", "--json")
+        assert said.status == 0, said
+        assert (said.json["state"], said.json["why"], said.json["by"]) == ("live", "inflation", getpass.getuser())
+        id_ = said.json["id"]
+        said = till("status", "--json")
+        assert (said.json["versions"], said.json["rollout"]["id"]) == ({"till": "1.1"}, id_)
+        assert till("status", id_).out.startswith("till 1.1 is live\n")
+        said = till("confirm", "--json")
+        assert (said.status, said.json["state"]) == (0, "permanent")
+        said = till("rollback", id_, "--why", "deflation")
+        assert (said.status, said.out) == (0, "till 1.1 is rolled back: deflation\n"), said
+        assert till("rollback").status == 6
+        said = till("history", "--json")
+        assert [one["state"] for one in said.json["rollouts"]] == ["rolled_back", "rejected"]
+
+    def test_over_http(self, till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+        there = ("--url", till.url, "--token", WRITER)
+        said = till("apply", till.file(), "--version", "1.1", where=there)
+        assert said.status == 0, said
+        assert "till 1.1 is live" in said.out
+        assert "check price_is_positive: passed" in said.err
+        monkeypatch.setenv("HOTSWAP_URL", till.url)
+        monkeypatch.setenv("HOTSWAP_TOKEN", WRITER)
+        said = till("rollback", "--json", where=())
+        assert (said.status, said.json["state"], said.json["by"]) == (0, "rolled_back", "pipeline")
+        (till.folder / "token").write_text(READER + "\n")
+        assert till("status", where=("--token-file", str(till.folder / "token"))).status == 0
+
+
+class TestRejected:
+    def test_by_a_check(self, till: Till) -> None:
+        said = till("plan", till.file(-1))
+        assert said.status == 1
+        assert "check price_is_positive failed: AssertionError: a price has to be positive" in said.out
+        said = till("apply", till.file(-1))
+        assert said.status == 1
+        assert "is rejected" in said.out
+        said = till("apply", till.file(-1), "--json")
+        assert (said.status, said.json["state"]) == (1, "rejected")
+        assert said.json["problem"]["failed_checks"][0]["name"] == "price_is_positive"
+        assert till("status", "--json").json["versions"] == {"till": "1.0"}
+
+    def test_by_the_plan(self, till: Till) -> None:
+        (till.folder / "till.kinds.py").write_text("import enum\nclass Kind(enum.IntEnum):\n    BOOK = 2\n")
+        said = till("plan", str(till.folder / "till.kinds.py"))
+        assert said.status == 1
+        assert "enum-value-fixed: till.kinds:Kind: " in said.out
+
+    def test_by_its_syntax(self, till: Till) -> None:
+        said = till("apply", till.file(text="def price(:\n"), "--json")
+        assert (said.status, said.json["exit"]) == (1, 1)
+        assert said.json["problem"]["type"] == "urn:hotswap:problem:source"
+
+    def test_by_its_bake(self, till: Till) -> None:
+        said = till("apply", till.file(13), "--bake", "30", "--bake-wait", "--json")
+        assert (said.status, said.json["state"]) == (1, "rolled_back"), said
+        assert "not_unlucky" in said.json["reason"]
+
+    def test_not_by_its_bake(self, till: Till) -> None:
+        said = till("apply", till.file(12), "--bake", "0.3", "--bake-wait", "--json")
+        assert (said.status, said.json["state"]) == (0, "permanent"), said
+
+
+class TestLongWork:
+    def test_time_is_up(self, till: Till) -> None:
+        said = till("apply", till.file(name="slow"), "--timeout", "0.3", "--json")
+        assert (said.status, said.json["exit"]) == (3, 3), said
+        id_ = said.json["rollout"]
+        assert till("apply", till.file(12)).status == 6  # another one is in progress
+        said = till("abort", "--why", "too slow", "--json")
+        assert (said.status, said.json["id"], said.json["state"]) == (0, id_, "rejected"), said
+        (till.folder / "go").touch()
+        said = till("abort")
+        assert (said.status, said.err) == (1, "no rollout is in progress, and none is live\n")
+
+    def test_interrupted(self, till: Till) -> None:
+        with till.start("apply", till.file(name="slow"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            until(lambda: till("status", "--json").json["rollout"])
+            id_ = till("status", "--json").json["rollout"]["id"]
+            read = process.stderr.readline  # checks that have passed are told while others run
+            while "check price_is_positive: passed" not in read():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.read()
+            assert process.wait(20) == 130
+        assert f"rollout {id_} goes on in the service" in said
+        assert f"hotswap abort {id_}" in said
+        (till.folder / "go").touch()
+        assert until(lambda: till("status", id_, "--json").json["state"] == "live")
+
+
+class TestHistory:
+    def test_pages(self, till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = [till("apply", till.file(20 + n), "--json").json["id"] for n in range(3)]
+        monkeypatch.setattr("hotswap.cli.looking._PAGE", 1)
+        said = till("history", "--limit", "2", "--json")
+        assert [one["id"] for one in said.json["rollouts"]] == made[:0:-1]
+        assert said.json["next"] == made[1]
+        said = till("history", "--before", made[1])
+        assert made[0] in said.out
+        assert made[1] not in said.out
+        assert till("history", "--before", "nobody").status == 1
+
+
+class TestWatch:
+    def test_lines(self, till: Till) -> None:
+        with (
+            till.start("watch", "--json", stdout=subprocess.PIPE) as machine,
+            till.start("watch", stdout=subprocess.PIPE) as people,
+        ):
+            assert machine.stdout is not None
+            assert people.stdout is not None
+            rates = iter(range(20, 10_000))
+            # They hear what happens once they are there.
+            until(lambda: till("apply", till.file(next(rates))).status == 0 and _readable(machine, people), within=60)
+            event = json.loads(machine.stdout.readline())
+            line = people.stdout.readline()
+            for process in (machine, people):
+                process.send_signal(signal.SIGINT)
+                process.stdout.read()
+                assert process.wait(20) == 130
+        assert {"id", "event", "time", "level"} <= event.keys()
+        assert event["event"].partition(".")[0] in ("rollout", "check", "admin"), event
+        assert "\x1b" not in line
+        assert line.split()[1].partition(".")[0] in ("rollout", "check", "admin")
+
+
+def _readable(*processes: Any) -> bool:
+    import select
+
+    streams = [process.stdout for process in processes]
+    return len(select.select(streams, [], [], 0.2)[0]) == len(streams)
+
+
+class TestDoctor:
+    def test_people(self, till: Till) -> None:
+        said = till("doctor")
+        assert said.status == 0, said
+        assert "enum-value-fixed: till.kinds:Kind: its members are int objects" in said.out
+        assert "call-goes-on: till.loops:for_ever: thread looper is in it" in said.out
+        assert "4 modules looked at" in said.out
+
+    def test_programs(self, till: Till) -> None:
+        found = till("doctor", "--json").json
+        assert found["modules"] == 4
+        assert {one["code"] for one in found["findings"]} == {"enum-value-fixed", "call-goes-on"}
