@@ -35,7 +35,7 @@ def follow(
     Raises FailedError, among others when time is up.
     """
     out.going_on = (
-        f"interrupted: rollout {id_} goes on in the service; hotswap status {id_} tells, hotswap abort ends it"
+        f"interrupted: rollout {id_} goes on in the service; hotswap status {id_} tells, hotswap abort {id_} ends it"
     )
     out.rollout = id_
     told: set[str] = set()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,20 +31,36 @@ class Said(NamedTuple):
         return json.loads(self.out)
 
 
-class Till:
-    """The service of `tests.cli.till`. Lives as long as a test."""
+class Process:
+    """The service of `tests.cli.till`. Lives as long as the tests of a module."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-        self._capsys, self.folder = capsys, folder
-        self.socket = folder / "s"
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.socket = folder, folder / "s"
         command = [sys.executable, "-m", "tests.cli.till", str(folder)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, cwd=TESTS, env=environment(), stdin=pipe, stdout=pipe, text=True)
         assert self.process.stdout is not None
         self.url = f"http://127.0.0.1:{self.process.stdout.readline().strip()}/ops"
+        self.versions = (f"1.{number}" for number in itertools.count(1))
 
-    def file(self, price: int = 11, name: str = "second", text: str | None = None) -> str:
-        path = self.folder / "till.prices.py"
+    def end(self) -> int:
+        with self.process:
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+            return self.process.wait(20)
+
+
+class Till:
+    """That service, and commands that speak to it. Lives as long as a test."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], service: Process, private: Path) -> None:
+        self._capsys, self.service, self._private = capsys, service, private
+        self.socket, self.url, self.version = service.socket, service.url, next(service.versions)
+        self.go = service.folder / "go"
+        """Patches with the name `slow` wait for it."""
+
+    def file(self, price: int = 11, name: str = "second", text: str | None = None, module: str = "prices") -> str:
+        path = self._private / f"till.{module}.py"
         path.write_text(f"NAME = {name!r}\n\n\ndef price():\n    return {price}\n" if text is None else text)
         return str(path)
 
@@ -57,12 +73,6 @@ class Till:
         """Start a command in a process of its own."""
         command = [sys.executable, "-m", "hotswap", *arguments, "--socket", str(self.socket)]
         return subprocess.Popen(command, env=environment(), text=True, **more)
-
-    def end(self) -> int:
-        with self.process:
-            assert self.process.stdin is not None
-            self.process.stdin.close()
-            return self.process.wait(20)
 
 
 TESTS = Path(__file__).resolve().parent.parent.parent
@@ -96,14 +106,20 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short() -> Iterator[Path]:
     """A folder whose name leaves room for that of a socket."""
-    folder = tempfile.mkdtemp(prefix="hs")
-    yield Path(folder)
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="hs") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Process]:
+    with tempfile.TemporaryDirectory(prefix="hs") as folder:
+        made = Process(Path(folder))
+        yield made
+        assert made.end() == 0
 
 
 @pytest.fixture
-def till(capsys: pytest.CaptureFixture[str], short: Path) -> Iterator[Till]:
-    made = Till(capsys, short)
+def till(capsys: pytest.CaptureFixture[str], service: Process, tmp_path: Path) -> Iterator[Till]:
+    made = Till(capsys, service, tmp_path)
     yield made
-    if made.process.poll() is None:
-        assert made.end() == 0
+    made.go.unlink(missing_ok=True)

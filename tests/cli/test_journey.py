@@ -6,6 +6,7 @@ import getpass
 import json
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,39 +21,40 @@ class TestJourney:
     def test_over_a_socket(self, till: Till) -> None:
         said = till("plan", till.file())
         assert said.status == 0, said
-        assert "-    return 10\n+    return 11" in said.out
+        assert "+    return 11" in said.out
         assert "fits; 2 checks passed, nothing was changed" in said.out
-        said = till("apply", till.file(), "--why", "inflation", "--version", "1.1", "--json")
+        said = till("apply", till.file(), "--why", "inflation", "--version", till.version, "--json")
         assert said.status == 0, said
         assert (said.json["state"], said.json["why"], said.json["by"]) == ("live", "inflation", getpass.getuser())
         id_ = said.json["id"]
         said = till("status", "--json")
-        assert (said.json["versions"], said.json["rollout"]["id"]) == ({"till": "1.1"}, id_)
-        assert till("status", id_).out.startswith("till 1.1 is live\n")
+        assert (said.json["versions"], said.json["rollout"]["id"]) == ({"till": till.version}, id_)
+        assert till("status", id_).out.startswith(f"till {till.version} is live\n")
         said = till("confirm", "--json")
         assert (said.status, said.json["state"]) == (0, "permanent")
         said = till("rollback", id_, "--why", "deflation")
-        assert (said.status, said.out) == (0, "till 1.1 is rolled back: deflation\n"), said
+        assert (said.status, said.out) == (0, f"till {till.version} is rolled back: deflation\n"), said
         assert till("rollback").status == 6
         said = till("history", "--json")
-        assert [one["state"] for one in said.json["rollouts"]] == ["rolled_back", "rejected"]
+        assert [one["state"] for one in said.json["rollouts"][:2]] == ["rolled_back", "rejected"]
 
-    def test_over_http(self, till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_over_http(self, till: Till, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         there = ("--url", till.url, "--token", WRITER)
-        said = till("apply", till.file(), "--version", "1.1", where=there)
+        said = till("apply", till.file(), "--version", till.version, where=there)
         assert said.status == 0, said
-        assert "till 1.1 is live" in said.out
+        assert f"till {till.version} is live" in said.out
         assert "check price_is_positive: passed" in said.err
         monkeypatch.setenv("HOTSWAP_URL", till.url)
         monkeypatch.setenv("HOTSWAP_TOKEN", WRITER)
         said = till("rollback", "--json", where=())
         assert (said.status, said.json["state"], said.json["by"]) == (0, "rolled_back", "pipeline")
-        (till.folder / "token").write_text(READER + "\n")
-        assert till("status", where=("--token-file", str(till.folder / "token"))).status == 0
+        (tmp_path / "token").write_text(READER + "\n")
+        assert till("status", where=("--token-file", str(tmp_path / "token"))).status == 0
 
 
 class TestRejected:
     def test_by_a_check(self, till: Till) -> None:
+        before = till("status", "--json").json["versions"]
         said = till("plan", till.file(-1))
         assert said.status == 1
         assert "check price_is_positive failed: AssertionError: a price has to be positive" in said.out
@@ -62,17 +64,16 @@ class TestRejected:
         said = till("apply", till.file(-1), "--json")
         assert (said.status, said.json["state"]) == (1, "rejected")
         assert said.json["problem"]["failed_checks"][0]["name"] == "price_is_positive"
-        assert till("status", "--json").json["versions"] == {"till": "1.0"}
+        assert till("status", "--json").json["versions"] == before
 
     def test_by_the_plan(self, till: Till) -> None:
-        (till.folder / "till.kinds.py").write_text("import enum\nclass Kind(enum.IntEnum):\n    BOOK = 2\n")
-        said = till("plan", str(till.folder / "till.kinds.py"))
+        said = till("plan", till.file(module="kinds", text="import enum\nclass Kind(enum.IntEnum):\n    BOOK = 2\n"))
         assert said.status == 1
         assert "enum-value-fixed: till.kinds:Kind: " in said.out
 
     def test_by_its_syntax(self, till: Till) -> None:
         said = till("apply", till.file(text="def price(:\n"), "--json")
-        assert (said.status, said.json["exit"]) == (1, 1)
+        assert (said.status, said.json["state"]) == (1, "rejected")
         assert said.json["problem"]["type"] == "urn:hotswap:problem:source"
 
     def test_by_its_bake(self, till: Till) -> None:
@@ -93,14 +94,13 @@ class TestLongWork:
         assert till("apply", till.file(12)).status == 6  # another one is in progress
         said = till("abort", "--why", "too slow", "--json")
         assert (said.status, said.json["id"], said.json["state"]) == (0, id_, "rejected"), said
-        (till.folder / "go").touch()
-        said = till("abort")
-        assert (said.status, said.err) == (1, "no rollout is in progress, and none is live\n")
+        assert till("abort", id_).status == 6  # it is over
+        till.go.touch()
 
     def test_interrupted(self, till: Till) -> None:
         with till.start("apply", till.file(name="slow"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None
-            until(lambda: till("status", "--json").json["rollout"])
+            until(lambda: (till("status", "--json").json["rollout"] or {"state": ""})["state"] == "staged")
             id_ = till("status", "--json").json["rollout"]["id"]
             read = process.stderr.readline  # checks that have passed are told while others run
             while "check price_is_positive: passed" not in read():
@@ -110,7 +110,7 @@ class TestLongWork:
             assert process.wait(20) == 130
         assert f"rollout {id_} goes on in the service" in said
         assert f"hotswap abort {id_}" in said
-        (till.folder / "go").touch()
+        till.go.touch()
         assert until(lambda: till("status", id_, "--json").json["state"] == "live")
 
 
@@ -123,7 +123,7 @@ class TestHistory:
         assert said.json["next"] == made[1]
         said = till("history", "--before", made[1])
         assert made[0] in said.out
-        assert made[1] not in said.out
+        assert made[1] not in said.out.split()
         assert till("history", "--before", "nobody").status == 1
 
 
@@ -168,4 +168,4 @@ class TestDoctor:
     def test_programs(self, till: Till) -> None:
         found = till("doctor", "--json").json
         assert found["modules"] == 4
-        assert {one["code"] for one in found["findings"]} == {"enum-value-fixed", "call-goes-on"}
+        assert {one["code"] for one in found["findings"]} >= {"enum-value-fixed", "call-goes-on"}
