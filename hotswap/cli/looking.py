@@ -118,15 +118,16 @@ def doctor(service: Service, out: Output) -> None:
 def watch(service: Service, out: Output) -> Exit:
     """Show what happens, as it happens, until Ctrl-C. With --json, one event a line."""
     if out.as_json or not out.out.is_terminal:
-        for event in _events(service):
+        for event in _events(service, out):
             if out.as_json:
                 out.line(event)
             else:
                 out.say(_sentence(event))
         raise AssertionError("events do not end")
     last: deque[dict[str, Any]] = deque(maxlen=_SHOWN)
+    # Ctrl-C is how it ends, and what the screen shows stays.
     with Live(_screen(service, last, out), console=out.out) as live:
-        for event in _events(service):
+        for event in _events(service, out):
             last.append(event)
             live.update(_screen(service, last, out))
     raise AssertionError("events do not end")
@@ -175,7 +176,7 @@ def _screen(service: Service, last: deque[dict[str, Any]], out: Output) -> Group
     return Group(*parts, Text("Ctrl-C ends this", "dim"))
 
 
-def _events(service: Service) -> Iterator[dict[str, Any]]:
+def _events(service: Service, out: Output) -> Iterator[dict[str, Any]]:
     """Yield events, and begin again where it broke off, until nobody answers for a while."""
     seen: str | None = None
     pauses = iter(_AGAIN)
@@ -183,6 +184,7 @@ def _events(service: Service) -> Iterator[dict[str, Any]]:
         broke = "the stream of events ended"
         try:
             with service.stream("events", {} if seen is None else {"last-event-id": seen}) as lines:
+                out.note(f"following {service.where}")
                 for id_, name, data in _parsed(lines):
                     pauses = iter(_AGAIN)
                     seen = id_ or seen

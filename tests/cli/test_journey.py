@@ -6,11 +6,15 @@ import getpass
 import json
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from hotswap.cli.service import Service
 from tests.cli.conftest import READER, WRITER, Till
 from tests.waiting import until
 
@@ -129,32 +133,46 @@ class TestHistory:
 
 class TestWatch:
     def test_lines(self, till: Till) -> None:
-        with (
-            till.start("watch", "--json", stdout=subprocess.PIPE) as machine,
-            till.start("watch", stdout=subprocess.PIPE) as people,
-        ):
-            assert machine.stdout is not None
-            assert people.stdout is not None
-            rates = iter(range(20, 10_000))
-            # They hear what happens once they are there.
-            until(lambda: till("apply", till.file(next(rates))).status == 0 and _readable(machine, people), within=60)
-            event = json.loads(machine.stdout.readline())
-            line = people.stdout.readline()
-            for process in (machine, people):
-                process.send_signal(signal.SIGINT)
-                process.stdout.read()
-                assert process.wait(20) == 130
-        assert {"id", "event", "time", "level"} <= event.keys()
-        assert event["event"].partition(".")[0] in ("rollout", "check", "admin"), event
-        assert "\x1b" not in line
-        assert line.split()[1].partition(".")[0] in ("rollout", "check", "admin")
+        with till.start("watch", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stderr.readline() == f"following {till.socket}\n"
+            assert till("apply", till.file(), "--version", till.version).status == 0
+            lines = [process.stdout.readline() for _ in range(3)]
+            process.send_signal(signal.SIGINT)
+            rest = process.stdout.read()
+            assert process.wait(20) == 130
+        assert {line.split()[1].partition(".")[0] for line in lines} <= {"rollout", "check"}, lines
+        assert "\x1b" not in "".join(lines) + rest
 
+    def test_comes_back_after_a_break(self, till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the last event that it has seen: what came meanwhile is not lost."""
+        asked = []
 
-def _readable(*processes: Any) -> bool:
-    import select
+        @contextmanager
+        def stream(_: Any, path: str, headers: dict[str, str]) -> Iterator[Iterator[str]]:
+            asked.append(headers)
+            yield iter(["retry: 2000", "", ": still here", "", f"id: a-{len(asked)}", "event: x", "data: {}", ""])
+            if len(asked) == 2:
+                raise KeyboardInterrupt
+            raise httpx.ReadError("it broke")
 
-    streams = [process.stdout for process in processes]
-    return len(select.select(streams, [], [], 0.2)[0]) == len(streams)
+        monkeypatch.setattr(Service, "stream", stream)
+        monkeypatch.setattr("hotswap.cli.looking._AGAIN", (0.0,))
+        said = till("watch", "--json")
+        assert [json.loads(line)["id"] for line in said.out.splitlines()] == ["a-1", "a-2"]
+        assert (said.status, asked) == (130, [{}, {"last-event-id": "a-1"}])
+
+    def test_gives_up(self, till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+        @contextmanager
+        def stream(*_: Any) -> Iterator[Iterator[str]]:
+            raise httpx.ConnectError("nobody")
+            yield
+
+        monkeypatch.setattr(Service, "stream", stream)
+        monkeypatch.setattr("hotswap.cli.looking._AGAIN", (0.0,))
+        said = till("watch", "--json")
+        assert (said.status, said.json["exit"]) == (4, 4)
 
 
 class TestDoctor:

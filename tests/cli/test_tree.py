@@ -1,0 +1,48 @@
+"""A plan against a source tree: no service, a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Said
+
+pytestmark = pytest.mark.threads
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture(params=["", "src"])
+def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    package = tmp_path / "tree" / request.param / "planned"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("__version__ = '1.0'\nprint('loading')\n")
+    (package / "rates.py").write_text("import enum\nclass Kind(enum.IntEnum):\n    A = 1\ndef rate(): return 19\n")
+    return tmp_path / "tree"
+
+
+def patch(tree: Path, rate: int = 16, value: int = 1) -> str:
+    path = tree.parent / "planned.rates.py"
+    path.write_text(f"import enum\nclass Kind(enum.IntEnum):\n    A = {value}\ndef rate(): return {rate}\n")
+    return str(path)
+
+
+class TestTree:
+    def test_fits(self, tree: Path, command: Command) -> None:
+        said = command("plan", patch(tree), "--tree", str(tree))
+        assert said.status == 0, said
+        assert "-def rate(): return 19\n+def rate(): return 16" in said.out
+        assert "planned" in said.out
+        assert "loading" not in said.out
+
+    def test_for_programs(self, tree: Path, command: Command) -> None:
+        said = command("plan", patch(tree, value=2), "--tree", str(tree), "--json")
+        assert (said.status, said.json["fits"]) == (1, False)
+        assert [one["code"] for one in said.json["problem"]["changes"]] == ["enum-value-fixed"]
+
+    def test_a_tree_that_can_not_be_loaded(self, tree: Path, command: Command) -> None:
+        next(tree.rglob("__init__.py")).write_text("1 / 0\n")
+        said = command("plan", patch(tree), "--tree", str(tree), "--json")
+        assert (said.status, "could not be loaded" in said.json["reason"]) == (1, True)
