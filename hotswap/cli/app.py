@@ -104,7 +104,8 @@ def _bench(context: typer.Context) -> None:
         )
         raise typer.Exit(Exit.USAGE)
     path = os.pathsep.join(part for part in (str(checkout), os.environ.get("PYTHONPATH")) if part)
-    command = [sys.executable, "-m", "bench", *context.args]
+    # By its path: `-m bench` would find that of the working directory first.
+    command = [sys.executable, str(checkout / "bench"), *context.args]
     raise typer.Exit(subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode)
 
 

@@ -13,6 +13,7 @@ import fcntl
 import os
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from hotswap.errors import HotswapError
 __all__ = ["Place"]
 
 _BACKLOG = 64
+_ROOM = 108 if sys.platform == "linux" else 104
+"""Bytes that the name of a socket has in the structure of the system, with a zero at its end."""
 
 
 class Place:
@@ -35,6 +38,8 @@ class Place:
 
     def __init__(self, path: Path, mode: int) -> None:
         self.path = path
+        if len(os.fsencode(path)) >= _ROOM:
+            raise _too_long(path)
         path.parent.mkdir(0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._lock = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
@@ -61,12 +66,7 @@ class Place:
             try:
                 self.listening.bind(str(bound))
             except OSError as error:
-                if error.errno is None:  # what Python says of a path that does not fit
-                    raise HotswapError(
-                        f"{self.path} is too long for a socket: a hundred bytes are what systems take",
-                        advice="give it a shorter name, or one that is relative to the working directory",
-                    ) from None
-                raise
+                raise (_too_long(self.path) if error.errno is None else error) from None  # Python counts, too
             bound.chmod(mode)
             self.listening.listen(_BACKLOG)
             found = bound.stat()
@@ -105,4 +105,11 @@ def _taken(path: Path) -> HotswapError:
     return HotswapError(
         f"another process, or another socket of this one, is served at {path}",
         advice="give each process a name of its own, f'run/{os.getpid()}.sock' for example",
+    )
+
+
+def _too_long(path: Path) -> HotswapError:
+    return HotswapError(
+        f"{path} is too long for a socket: less than {_ROOM} bytes are what this system takes",
+        advice="give it a shorter name",
     )

@@ -142,7 +142,7 @@ class TestWatch:
             process.send_signal(signal.SIGINT)
             rest = process.stdout.read()
             assert process.wait(20) == 130
-        assert {line.split()[1].partition(".")[0] for line in lines} <= {"rollout", "check"}, lines
+        assert {line.split()[1].partition(".")[0] for line in lines} <= {"rollout", "check", "admin"}, lines
         assert "\x1b" not in "".join(lines) + rest
 
     def test_comes_back_after_a_break(self, till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
