@@ -96,7 +96,7 @@ def examine(patcher: Entrance) -> Examination:
                     for limit in limits_of(cls, families)
                 )
     found += _of_calls(modules)
-    remarks = ()
+    remarks: tuple[str, ...] = ()
     if has_audit_hook() is None:
         remarks = (
             "this version of Python does not tell whether an audit hook is set; with one, every patch is refused",

@@ -181,7 +181,7 @@ class TestCommandLine:
         with pytest.raises(SystemExit) as refused:
             cli.main(arguments)
         assert refused.value.code == 2
-        assert "usage: hotswap" in capsys.readouterr().err
+        assert "usage: hotswap" in capsys.readouterr().err.lower()
 
     def test_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.setattr(demo, "NEEDED", ("rich", "no_such_package"))

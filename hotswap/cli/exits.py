@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
+from hotswap.errors import HotswapError
+
 __all__ = ["MEANINGS", "Exit", "FailedError", "exit_of"]
 
 
@@ -41,7 +43,7 @@ def exit_of(status: int) -> Exit:
     return _OF_STATUS.get(status, Exit.REFUSED)
 
 
-class FailedError(Exception):
+class FailedError(HotswapError):
     """A command that can't be done.
 
     Arguments:
@@ -52,4 +54,4 @@ class FailedError(Exception):
 
     def __init__(self, exit: Exit, reason: str, problem: Mapping[str, Any] | None = None) -> None:  # noqa: A002
         super().__init__(reason)
-        self.exit, self.reason, self.problem = exit, reason, problem
+        self.exit, self.problem = exit, problem

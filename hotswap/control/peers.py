@@ -50,8 +50,10 @@ def peer_of(connected: socket.socket) -> tuple[int, int, int | None]:
         told = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX.size)
         pid, uid, gid = _LINUX.unpack(told)
         return uid, gid, pid
-    _, uid, count, *groups = _XUCRED.unpack(connected.getsockopt(0, _LOCAL_PEERCRED, _XUCRED.size))
-    return uid, groups[0] if count else -1, None
+    else:  # noqa: RET505 - mypy knows of platforms by their blocks
+        told = connected.getsockopt(0, _LOCAL_PEERCRED, _XUCRED.size)
+        _, uid, count, *groups = _XUCRED.unpack(told)
+        return uid, groups[0] if count else -1, None
 
 
 def by_peer(authorize: Admits) -> Callable[[Request], Awaitable[Access | None]]:

@@ -164,10 +164,8 @@ class TestWatch:
         assert (said.status, asked) == (130, [{}, {"last-event-id": "a-1"}])
 
     def test_gives_up(self, till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-        @contextmanager
-        def stream(*_: Any) -> Iterator[Iterator[str]]:
+        def stream(*_: Any) -> Any:
             raise httpx.ConnectError("nobody")
-            yield
 
         monkeypatch.setattr(Service, "stream", stream)
         monkeypatch.setattr("hotswap.cli.looking._AGAIN", (0.0,))

@@ -42,7 +42,8 @@ class TestKeygen:
         key = tmp_path / "ops.key"
         assert command("keygen", str(key), "--password-file", str(tmp_path / "word")).status == 0
         assert "encrypted" in key.read_text()
-        assert SecretKey.parse(key.read_text(), "open sesame")
+        public = (tmp_path / "ops.key.pub").read_text()
+        assert str(SecretKey.parse(key.read_text(), "open sesame").public) == public
 
 
 class TestSign:
