@@ -23,9 +23,9 @@ pytestmark = pytest.mark.threads
 
 class TestJourney:
     def test_over_a_socket(self, till: Till) -> None:
-        said = till("plan", till.file())
+        said = till("plan", till.file(77))
         assert said.status == 0, said
-        assert "+    return 11" in said.out
+        assert "+    return 77" in said.out
         assert "fits; 2 checks passed, nothing was changed" in said.out
         said = till("apply", till.file(), "--why", "inflation", "--version", till.version, "--json")
         assert said.status == 0, said
