@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -262,6 +263,15 @@ class TestCommand:
     def test_drops(self, build: Path, drops: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["push", str(built_file(build)), str(drops)]) == 0
         assert capsys.readouterr().out == f"dropped {drops / 'shop.py'}\n"
+
+    def test_for_programs(self, build: Path, drops: Path, apply: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+        with Watch(apply, drops, NEVER, settle=0.0, name="blue"):
+            assert main(["push", "--json", "--wait", "20", str(built_file(build)), str(drops)]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["exit"], found["complete"], found["path"]) == (0, True, str(drops / "shop.py"))
+        assert [(one["name"], one["applied"]) for one in found["outcomes"]] == [("blue", True)]
+        assert main(["push", "--json", "nothing.py", str(drops)]) == 1
+        assert json.loads(capsys.readouterr().out)["exit"] == 1
 
     def test_says_what_can_not_be_dropped(self, drops: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["push", "nothing.py", str(drops)]) == 1

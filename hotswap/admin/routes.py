@@ -230,7 +230,7 @@ class _Admin:
         return JSONResponse(body)
 
     async def _doctor(self, request: Request, _: Access) -> Response:
-        found = await asyncio.to_thread(examine, self._patcher)
+        found = await apart(examine, self._patcher)
         return JSONResponse(
             {"modules": found.modules, "findings": [asdict(one) for one in found.findings], "remarks": found.remarks}
         )

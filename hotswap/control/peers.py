@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import pwd
@@ -16,6 +15,7 @@ from typing import Any, TypeAlias, cast
 from starlette.requests import Request
 
 from hotswap.admin import Access
+from hotswap.admin.apart import apart
 
 __all__ = ["Admits", "Peer", "admits", "by_peer", "peer_of"]
 
@@ -62,7 +62,7 @@ def by_peer(authorize: Admits) -> Callable[[Request], Awaitable[Access | None]]:
     async def admitted(request: Request) -> Access | None:
         uid, gid, pid = cast("tuple[int, int, int | None]", request.scope["state"]["peer"])
         # In a thread: accounts may be kept in a directory on the network.
-        answer: Any = authorize(Peer(uid, gid, pid, await asyncio.to_thread(_account, uid)))
+        answer: Any = authorize(Peer(uid, gid, pid, await apart(_account, uid)))
         return cast("Access | None", await answer if inspect.isawaitable(answer) else answer)
 
     return admitted

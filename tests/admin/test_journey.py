@@ -23,7 +23,17 @@ pytestmark = pytest.mark.threads
 
 Make = Callable[..., ModuleType]
 
-READS = ["/", "/openapi.json", "/versions", "/rollouts", "/rollouts/x", "/rollouts/x/diff", "/history", "/events"]
+READS = [
+    "/",
+    "/openapi.json",
+    "/versions",
+    "/rollouts",
+    "/rollouts/x",
+    "/rollouts/x/diff",
+    "/history",
+    "/doctor",
+    "/events",
+]
 WRITES = [
     "/rollouts",
     "/undo",
