@@ -116,7 +116,10 @@ class TestAccess:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_rules(self, baking: Service, page: Browser, scheme: str) -> None:
         """Those of axe-core that can be tested by a program, WCAG 2.2 AA: names, roles, contrast, order of headings."""
-        (folder,) = find_spec("axe_selenium_python").submodule_search_locations  # type: ignore[union-attr, misc]
+        found = find_spec("axe_selenium_python")
+        if found is None or found.submodule_search_locations is None:
+            pytest.skip("axe-core comes in a package that needs Python 3.12")
+        (folder,) = found.submodule_search_locations
         axe = (Path(folder) / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
         page.media(color_scheme=scheme, reduced_motion="reduce")
         page.open(baking.address)
