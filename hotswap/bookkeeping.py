@@ -14,16 +14,14 @@ Guarantees: nothing is live that the store does not know. Assumes: the patcher's
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import attrgetter
 
 from packaging.version import Version
 
+from hotswap.actors import whoever
 from hotswap.chronicle import facts_of, record_of, record_of_refusal, report_of
 from hotswap.errors import HotswapError, QuarantinedError, StoreError
 from hotswap.events import emit
@@ -33,6 +31,7 @@ from hotswap.records import Record, State
 from hotswap.rollout import Rollout
 from hotswap.store import (
     BOOT_FIRST,
+    QUARANTINED,
     Entry,
     Refusal,
     Store,
@@ -43,23 +42,10 @@ from hotswap.store import (
     now,
 )
 
-__all__ = ["Books", "whoever"]
+__all__ = ["Books"]
 
 _REFUSED = 10_000
 """Drops of which is remembered why they were refused last, so that it is written once."""
-
-
-def whoever() -> str:
-    """Who acts, if nobody says it: account, host and process."""
-    try:
-        account = getpass.getuser()
-    except (KeyError, ImportError, OSError):  # an account without a name, as in containers
-        account = str(os.getuid()) if hasattr(os, "getuid") else "?"
-    try:
-        host = socket.gethostname()
-    except OSError:  # WebAssembly has no hosts
-        host = sys.platform
-    return f"{account}@{host}, process {os.getpid()}"
 
 
 class Books:
@@ -76,7 +62,7 @@ class Books:
         self._kept: dict[str, Entry] = {}
         self._refused: dict[tuple[str, str], tuple[str, str]] = {}
         self._files: dict[str, tuple[Patch, Patch]] = {}
-        self._owed, self._written = dict[str, Entry](), dict[str, Entry]()
+        self._owed, self._written, self._withdrawn = dict[str, Entry](), dict[str, Entry](), set[str]()
         self._troubles: list[Exception] = []
         self._head: str | None = None
         """What is live, as `Entry.below`; None while nothing is patched."""
@@ -121,7 +107,7 @@ class Books:
         why = self._store.quarantined().get(rollout.given)
         if why is not None:
             raise QuarantinedError(
-                f"it is quarantined: {why}",
+                f"{QUARANTINED}{why}",
                 advice=f"mend it and give it a newer version; Store({str(self._store.folder)!r})"
                 f".release({rollout.given!r}) lets it be applied again",
             )
@@ -203,10 +189,20 @@ class Books:
             except HotswapError as error:
                 self._troubles.append(error)
         self._later(self._entry(rollout))
-        if rollout.state in (State.REJECTED, State.ROLLED_BACK):
+        if rollout.state is State.REJECTED:
             self._files.pop(rollout.id, None)
             self._kept.pop(rollout.id, None)
             self._written.pop(rollout.id, None)
+
+    def withdraw(self, rollout: str) -> None:
+        """Take back what was noted of a rollout: its drop waits, and its many tries would push all else out."""
+        if self._store is not None:
+            self._withdrawn.add(rollout)
+            if self._owed.pop(rollout, None) is None:  # else the store takes nothing now
+                try:
+                    self._withdraw()
+                except StoreError as error:
+                    self._troubles.append(error)
 
     def refuse(self, refusals: Iterable[Refusal]) -> None:
         """Note which drops came to no rollout, each as long as it is news. May be called by any thread."""
@@ -254,14 +250,20 @@ class Books:
     def _write(self, *entries: Entry) -> None:
         assert self._store is not None
         owed = {name: entry for name, entry in self._owed.items() if name not in {entry.id for entry in entries}}
+        self._withdraw()  # before: what raises after it would seem not to be written
         self._store.journal.write(*owed.values(), *entries)
         self._owed.clear()
         for entry in (*owed.values(), *entries):
             self._written[entry.id] = entry
 
+    def _withdraw(self) -> None:
+        if self._store is not None and self._withdrawn:
+            self._store.journal.withdraw(self._withdrawn)
+            self._withdrawn.clear()
+
     def _entry(self, rollout: Rollout) -> Entry:
         """What is known of a rollout, as the journal has it."""
-        record = rollout.record
+        record, known = rollout.record, self._kept.get(rollout.id)
         facts = {
             "id": record.id,
             "name": record.name,
@@ -275,12 +277,12 @@ class Books:
             "started": record.started.isoformat(timespec="milliseconds"),
             "changed": record.finished.isoformat(timespec="milliseconds"),
             "pause": record.pause,
-            "origin": rollout.patch.metadata.get("origin"),
+            # What came out of the store does not say where it had come from.
+            "origin": rollout.patch.metadata.get("origin", None if known is None else known.origin),
             "given": rollout.given,
             "digest": record.digest,
             "report": tuple(map(facts_of, record.report)),
         }
-        known = self._kept.get(rollout.id)
         return Entry(**facts) if known is None else replace(known, **facts)  # type: ignore[arg-type]  # as above
 
     # --- what is known -----------------------------------------------------------------------------------------------
@@ -348,6 +350,15 @@ class Books:
                 self._troubles.append(error)
         return found
 
+    def came_to(self, digest: str, origin: str) -> Record | None:
+        """Return what the newest rollout of a patch that lay in a place came to in an earlier process, or None."""
+        try:
+            entry = None if self._store is None else self._store.journal.newest(digest, origin)
+        except StoreError as error:
+            self._troubles.append(error)
+            return None
+        return None if entry is None else record_of(entry, self._troubles)
+
     def stands(self, digest: str) -> bool:
         """Return whether a patch is permanent over the code that is on disk here, by the word of another process."""
         try:
@@ -384,14 +395,10 @@ class Books:
                 entries = []
                 refusals = []
             others = [record_of(entry, self._troubles) for entry in entries if entry.id not in mine]
-            newest = sorted([*mine.values(), *others], key=_began, reverse=True)[:limit]
+            newest = sorted([*mine.values(), *others], key=attrgetter("started"), reverse=True)[:limit]
             # They have a cap of their own: however many there are, they push no rollout out.
-            return tuple(sorted([*newest, *map(record_of_refusal, refusals)], key=_began, reverse=True))
+            return tuple(sorted([*newest, *map(record_of_refusal, refusals)], key=attrgetter("started"), reverse=True))
         return tuple(mine.values())
-
-
-def _began(record: Record) -> datetime:
-    return record.started
 
 
 def _unchanged(entry: Entry, written: Entry | None) -> bool:

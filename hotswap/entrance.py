@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hotswap.bookkeeping import whoever
+from hotswap.actors import whoever
+from hotswap.errors import CIRCUMSTANCES
 from hotswap.footing import Footing
 from hotswap.generation import LiveModule
 from hotswap.hosting import Hosting
 from hotswap.patch import Patch
 from hotswap.place import Older, Terms
+from hotswap.records import Record
 from hotswap.rehearsal import Rehearsal
 from hotswap.rollout import Rollout
 from hotswap.store import Refusal
@@ -71,7 +73,14 @@ class Entrance(Hosting):
         by = "" if key is None else f"key {key}, through {whoever()}"
         why = f"dropped into {directory}"
         terms = Terms.of(0.0, (), ..., older, by=by, why=why, through=True, rehearsal=self._rehearsal)
-        return self._walk(patch, terms)
+        try:
+            return self._walk(patch, terms)
+        except CIRCUMSTANCES as error:
+            if isinstance(error.rollout, Record):  # no verdict: it waits, and comes to another rollout
+                with self._change:
+                    self._history.pop(error.rollout.id, None)
+                    self._books.withdraw(error.rollout.id)
+            raise
 
     def _refused(self, directory: str, outcomes: Iterable[Outcome]) -> None:
         """Note what came to no rollout of what was dropped."""

@@ -17,6 +17,7 @@ __all__ = [
     "CheckFailedError",
     "CommitError",
     "DowngradeError",
+    "FilesError",
     "HotswapError",
     "LoadError",
     "ManifestError",
@@ -229,6 +230,13 @@ class RehearsalError(HotswapError):
     error = ""
 
 
+class FilesError(HotswapError):
+    """The files of a candidate can't be laid out: the disk for temporary files is full, say, or too many are open.
+
+    That says nothing of the patch. The rollout is rejected, nothing was executed.
+    """
+
+
 class CommitError(HotswapError):
     """The swap could not be made; what had been written was taken back, the old version is live."""
 
@@ -279,3 +287,8 @@ class BusyError(HotswapError):
 
 class NothingToRollBackError(HotswapError):
     """There is no previous generation to go back to. Nothing was done."""
+
+
+CIRCUMSTANCES = (BusyError, FilesError, OutdatedError, StoreError)
+"""Errors that say nothing of what was dropped: another rollout is in progress, a disk is full, the store is locked, or
+the service goes on importing what the patch changes. They pass, or somebody mends them; the drop waits."""

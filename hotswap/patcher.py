@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
+from hotswap.actors import whoever
 from hotswap.admission import checked_packages
 from hotswap.bake import Bake, Baked
-from hotswap.bookkeeping import Books, whoever
+from hotswap.bookkeeping import Books
 from hotswap.effects import checked_kinds
 from hotswap.entrance import Entrance
 from hotswap.errors import NothingToRollBackError, OutdatedError, StateError
@@ -348,6 +349,7 @@ class Patcher(Registering, Entrance):
             single_files=single_files,
             name=name,
             stood=self._footing.holds,
+            came_to=self._books.came_to,
             told=partial(self._refused, str(directory)),
         )
 

@@ -8,6 +8,7 @@ to a private directory, one for each generation, because `__file__`, package dat
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
@@ -26,12 +27,16 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from hotswap.errors import FilesError, HotswapError, PatchError
 from hotswap.generation.directories import new_directory, stay
 from hotswap.generation.file_caches import appeared, vanished
 from hotswap.generation.paths import NamespacePath, unpack
 from hotswap.patch import Patch, SourceFile, decode
 
 __all__ = ["NamespaceLoader", "PatchFinder", "PatchLoader", "Tree", "spec_again"]
+
+_OF_NAMES = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
+"""Errors that the names of files lead to, wherever they are laid out."""
 
 
 class Tree:
@@ -89,12 +94,18 @@ class Tree:
             listed = {_top(line) for line in files.get(f"{info}/RECORD", b"").decode(errors="replace").split("\n")}
             for top in sorted(tops & listed):
                 self.retold[info] = self.versions.get(top, version)
-        self._folder: Folder = Folder() if beside is None else beside._folder
-        self._folder.trees += 1
         self._is_gone = False
+        try:
+            self._folder: Folder = Folder() if beside is None else beside._folder
+        except OSError as error:
+            raise _not_laid_out(error) from error
+        self._folder.trees += 1
         self.directory = self._folder.path
         try:
             self._write(paths)
+        except OSError as error:
+            self.remove()
+            raise _not_laid_out(error) from error
         except BaseException:
             self.remove()
             raise
@@ -177,6 +188,14 @@ class Tree:
         if not self._is_gone:
             self._is_gone = True
             self._folder.leave()
+
+
+def _not_laid_out(error: OSError) -> HotswapError:
+    """Why the files of a patch can't be laid out: for their names, or for what has nothing to do with them."""
+    what = f"its files can't be laid out as temporary files ({error})"
+    if error.errno in _OF_NAMES:
+        return PatchError(what, advice="give its files names that every file system takes")
+    return FilesError(what, advice="see to the disk, its rights (TMPDIR names another), and the limit of open files")
 
 
 class Folder:

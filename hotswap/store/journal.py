@@ -14,7 +14,7 @@ transaction, in which what comes up changes with the row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.errors import StoreError
 from hotswap.store.database import exists, reading, writing
-from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived, label_of
+from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, QUARANTINED, Died, Entry, Lived, label_of
 from hotswap.store.incarnations import Incarnation, alive, ending, incarnation, is_name
 
 if TYPE_CHECKING:
@@ -89,6 +89,19 @@ class Journal:
     def entry(self, name: str) -> Entry | None:
         """Return what is known of one rollout. Raises StoreError."""
         return next(iter(self._select("WHERE id = ?", name)), None)
+
+    def newest(self, digest: str, origin: str) -> Entry | None:
+        """Return the newest rollout of a patch that came from a place, but for those that quarantine refused.
+
+        Arguments:
+            digest: of the patch, as it was given or as it was rolled out.
+            origin: the path.
+
+        Raises StoreError.
+        """
+        how = "WHERE ? IN (given, digest) AND origin = ? AND NOT (state = 'rejected' AND reason LIKE ?)"
+        order = "ORDER BY number DESC LIMIT 1"
+        return next(iter(self._select(f"{how} {order}", digest, origin, f"{QUARANTINED}%")), None)
 
     def standing(self) -> dict[str, Entry]:
         """Return what comes up after a restart: package -> its permanent rollout, the newest word first.
@@ -158,6 +171,16 @@ class Journal:
                 self._put(connection, entry, here.id)
         for entry in entries:
             here.on_trial(entry.id, holds=entry.state in ON_TRIAL)
+
+    def withdraw(self, names: Collection[str]) -> None:
+        """Have nothing known any more of rollouts of this process, by their ids. Raises StoreError."""
+        with writing(self.path) as connection:
+            here = self._here(connection)
+            for name in names:
+                connection.execute("DELETE FROM step WHERE rollout = ?", (name,))
+                connection.execute("DELETE FROM rollout WHERE id = ?", (name,))
+        for name in names:
+            here.on_trial(name, holds=False)
 
     def _here(self, connection: sqlite3.Connection) -> Incarnation:
         """Return this process, and have the journal know it."""

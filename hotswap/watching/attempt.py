@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 
 from packaging.version import Version
 
-from hotswap.errors import HotswapError, PatchError, TrustError
+from hotswap.errors import CIRCUMSTANCES, HotswapError, PatchError, TrustError
 from hotswap.patch import MANIFEST, Patch
 from hotswap.rollout import Record, Rollout
 from hotswap.stopping import is_interrupt
 from hotswap.trust import Waiting
-from hotswap.watching.delays import CIRCUMSTANCES
 from hotswap.watching.gate import Gate
 from hotswap.watching.looks import GO, digest_of
 from hotswap.watching.outcome import Failure, Outcome

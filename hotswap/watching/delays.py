@@ -11,16 +11,11 @@ from types import MappingProxyType
 
 from packaging.version import Version
 
-from hotswap.errors import BusyError, OutdatedError, StoreError
 from hotswap.events import emit
 from hotswap.watching.ledger import Ledger
 from hotswap.watching.outcome import Outcome
 
-__all__ = ["CIRCUMSTANCES", "Delays"]
-
-CIRCUMSTANCES = (BusyError, StoreError, OutdatedError)
-"""Errors that say nothing of what was dropped: another rollout is in progress, the store is locked or its disk is full,
-or the service goes on importing what the patch changes. They pass, or somebody mends them; the drop waits."""
+__all__ = ["Delays"]
 
 
 class Delays:

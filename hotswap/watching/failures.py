@@ -3,6 +3,7 @@
     a process begins to watch     → every `.failed` that stands there holds for it, whoever wrote it
     a process that failed ends    → the first keeps one of its reports, as `NAME.ended.failed`
     the drop has other bytes, or goes → that report goes, too
+    nothing can be written there, or what was live was rolled back without a watch → the store is asked
 
 What other processes come to while this one is watching is theirs: each tries a new drop for itself. Several may fail
 and others be live; those that are live stay so, and who begins then does not try, until somebody has removed the
@@ -17,7 +18,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from hotswap.watching.outcome import FAILED, Outcome, read_marker
+from hotswap.watching.outcome import FAILED, LIVE, Outcome, read_marker
 
 __all__ = ["ENDED", "Earlier", "is_over", "keep", "retire", "tidy"]
 
@@ -34,6 +35,7 @@ class Earlier:
         self._directory = directory
         self._place: tuple[int, int] | None = None
         self._told: dict[str, dict[str, str]] = {}  # drop -> how the name of the marker ends -> digest
+        self._live: frozenset[tuple[str, str]] = frozenset()  # drops, and digests, that are said to be live
 
     def forget(self) -> None:
         """Begin to watch anew: what was told meanwhile counts, too."""
@@ -49,10 +51,23 @@ class Earlier:
         if place is None or place == self._place:
             return
         self._place, self._told = place, {}
+        live = set()
         for name in names:
-            found = read_marker(self._directory, name, "") if name.endswith(FAILED) else None
-            if found is not None and found.holds_elsewhere and name.startswith(f"{found.drop}."):
+            found = read_marker(self._directory, name, "") if name.endswith((FAILED, LIVE)) else None
+            if found is None or not name.startswith(f"{found.drop}."):
+                continue
+            if found.holds_elsewhere:
                 self._told.setdefault(found.drop, {})[name.removeprefix(found.drop)] = found.digest
+            elif found.applied:
+                live.add((found.drop, found.digest))
+        self._live = frozenset(live)
+
+    def may_be_over(self, drop: str, digest: str) -> bool:
+        """Whether what stands here does not tell all: nothing can be told here, or the bytes are said to be live.
+
+        They may have failed since, or were rolled back, by a process that did not watch.
+        """
+        return (drop, digest) in self._live or not os.access(self._directory, os.W_OK)
 
     def recall(self, drop: str, digest: str) -> Outcome | None:
         """What the same bytes came to, if that is told still: whoever removed it wants them to be tried again."""

@@ -17,8 +17,12 @@ import uuid
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hotswap.errors import HotswapError, WrongPackageError
+
+if TYPE_CHECKING:
+    from hotswap.rollout import Record
 
 __all__ = ["FAILED", "LIVE", "PENDING", "Failure", "Outcome", "is_report_on", "read_marker", "write_marker"]
 
@@ -97,6 +101,16 @@ class Outcome:
         """The outcome of the same drop once its rollout is permanent, now."""
         what = f"{self.drop} {self.version} is permanent: its trial is over"
         return replace(self, state=_PERMANENT, reason=what, time=datetime.now(UTC))
+
+    @classmethod
+    def known(cls, name: str, digest: str, record: Record) -> Outcome:
+        """The outcome of a drop that failed, or was rolled back, by what a store has of its rollout."""
+        state, version = str(record.state), None if record.version is None else str(record.version)
+        back = state == _ROLLED_BACK
+        reason = " ".join((f"{name} {version} was rolled back: " * back + record.reason).split())
+        error = None if back else HotswapError.__name__  # a store does not have the type
+        facts = (name, digest, version, record.id, state, reason, error, os.getpid(), record.finished)
+        return cls(*facts, rolled_out=record.digest)
 
     @classmethod
     def ignored(cls, name: str, reason: str) -> Outcome:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from hotswap.errors import BusyError, HotswapError
+from hotswap.errors import CIRCUMSTANCES, BusyError, HotswapError
 from hotswap.events import Level, emit
 from hotswap.trust import Waiting
 from hotswap.watching.attempt import Taken, attempt, take
 from hotswap.watching.bounds import Bounds
-from hotswap.watching.delays import CIRCUMSTANCES, Delays
+from hotswap.watching.delays import Delays
 from hotswap.watching.ledger import Ledger
 from hotswap.watching.looks import look_at
 from hotswap.watching.outcome import Failure, Outcome
@@ -30,7 +30,7 @@ from hotswap.watching.writers import is_open_for_writing
 
 if TYPE_CHECKING:
     from hotswap.patch import Patch
-    from hotswap.rollout import Rollout
+    from hotswap.rollout import Record, Rollout
     from hotswap.watching.gate import Gate
 
 __all__ = ["Passes"]
@@ -56,6 +56,7 @@ class Passes:
         gate: the policy that drops have to pass; None: everything passes.
         stopping: set when no other drop is to be begun.
         stood: tells of a patch's digest whether it is live, or below what is live, since before this process began.
+        came_to: tells of a patch's digest and origin what they came to in an earlier process; None where nobody knows.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class Passes:
         gate: Gate | None,
         stopping: threading.Event,
         stood: Callable[[str], bool] = lambda _: False,
+        came_to: Callable[[str, str], Record | None] = lambda _, __: None,
     ) -> None:
-        self._stood = stood
+        self._stood, self._came_to = stood, came_to
         self._directory, self._apply, self._ledger = directory, apply, ledger
         self._bounds, self._running, self._gate = bounds, running, gate
         self._scanner = Scanner(directory, settle, bounds=bounds)
@@ -169,8 +171,9 @@ class Passes:
             self.delays.wait(drop.name, taken.reason)
             return None
         known = self._ledger.recall(drop.name, taken.digest)
-        if known is not None and drop.name not in self._ledger.outcomes and self._stood(taken.digest):
-            known = None  # whatever it came to elsewhere, this process came up on it
+        if drop.name not in self._ledger.outcomes:
+            # Whatever it came to elsewhere: this process may have come up on it.
+            known = None if self._stood(taken.digest) else known or self._known(drop, taken.digest)
         again = self._ledger.came_again(drop) or drop.name in self._ledger.reopened
         if known is None:
             return replace(taken, again=again)
@@ -182,6 +185,15 @@ class Passes:
             self._ledger.stays(known, drop, waited=waited)
         self._publish(drop, settled)
         return None
+
+    def _known(self, drop: Drop, digest: str) -> Outcome | None:
+        """What the same bytes came to by the word of the store, where the directory does not tell all."""
+        ledger = self._ledger
+        if drop.name in ledger.reopened or not ledger.earlier.may_be_over(drop.name, digest):
+            return None
+        record = self._came_to(digest, str(drop.path))
+        over = record is not None and record.state in ("rejected", "rolled_back")
+        return Outcome.known(drop.name, digest, record) if record is not None and over else None
 
     def _taken(self, drops: Sequence[Drop], settled: Callable[[], None]) -> deque[Taken]:
         """Read drops, and return what is to be tried, in order. Of what is too much, the bytes are not kept."""

@@ -58,7 +58,7 @@ from hotswap.watching.turn import Turn
 
 if TYPE_CHECKING:
     from hotswap.patch import Patch
-    from hotswap.rollout import Rollout
+    from hotswap.rollout import Record, Rollout
     from hotswap.watching.gate import Gate
 
 __all__ = ["Watch"]
@@ -86,6 +86,7 @@ class Watch:
         name: what this process is called, where several watch the directory; None: by its host and its id.
         told: called with the outcomes of each pass, from the thread that makes it. Raises nothing.
         stood: tells of a patch's digest whether it is live, or below what is live, since before this process began.
+        came_to: tells of a patch's digest and origin what they came to in an earlier process; None where nobody knows.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Watch:
         name: str | None = None,
         told: Callable[[tuple[Outcome, ...]], None] | None = None,
         stood: Callable[[str], bool] = lambda _: False,
+        came_to: Callable[[str, str], Record | None] = lambda _, __: None,
     ) -> None:
         self._told = told
         for what, seconds, least in (("interval", interval, 1e-3), ("settle", settle, 0.0)):
@@ -132,6 +134,7 @@ class Watch:
             gate=self._gate,
             stopping=self._stopping,
             stood=stood,
+            came_to=came_to,
         )
 
     # --- what a user sees ---
