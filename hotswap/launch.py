@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from hotswap.store import boot, note_status
+from hotswap.store import VARIABLE, boot, note_status
 
-__all__ = ["launch"]
+__all__ = ["HOOK", "launch"]
+
+HOOK = str(Path(__file__).resolve().parent / "hook")
+"""A folder for `PYTHONPATH`: Python boots where it leads there, and the environment names a store."""
 
 
 def launch(program: str, arguments: Sequence[str], *, module: bool = False, store: str | None = None) -> None:
@@ -39,11 +42,25 @@ def launch(program: str, arguments: Sequence[str], *, module: bool = False, stor
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
     boot(store)
+    _have_children_boot(store)
     try:
         _run(program, file, main, module=module, named=named)
     except SystemExit as error:
         note_status(error.code)  # whoever raised it: a program that fails within the trial of a patch counts
         raise
+
+
+def _have_children_boot(store: str | None) -> None:
+    """Have Python processes that the program starts boot as well: `multiprocessing` spawns what imports its package.
+
+    Else half of a service would run what is permanent, and half of it the code on disk.
+    """
+    where = store or os.environ.get(VARIABLE)
+    if where:
+        os.environ[VARIABLE] = os.path.abspath(where)  # noqa: PTH100 - as the store does it
+        path = os.environ.get("PYTHONPATH")
+        rest = [] if not path else [entry for entry in path.split(os.pathsep) if entry != HOOK]
+        os.environ["PYTHONPATH"] = os.pathsep.join([HOOK, *rest])
 
 
 def _run(program: str, file: str, main: ModuleType, *, module: bool, named: bool) -> None:

@@ -261,6 +261,21 @@ class TestRun:
             sys.exit(3)
     """
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server")
+    @pytest.mark.parametrize("method", ["spawn", "forkserver"])
+    def test_has_the_processes_that_it_starts_boot_too(self, service: Service, method: str) -> None:
+        service.run('patcher().apply(sources(tax="def rate(): return 16\\n")).confirm()')
+        program = f"""
+            import multiprocessing
+            from shop import rate
+            if __name__ == "__main__":
+                with multiprocessing.get_context("{method}").Pool(1) as pool:
+                    print(rate(), pool.apply(rate))
+        """
+        service.write("bin/program.py", textwrap.dedent(program))
+        done = service.raw("-m", "hotswap", "run", "--store", "var", "bin/program.py")
+        assert (done.stdout, done.returncode) == ("16 16\n", 0), done.stderr
+
     @pytest.mark.parametrize("how", ["file", "module", "folder"])
     def test_is_what_python_does(self, service: Service, how: str) -> None:
         service.run('patcher().apply(sources(tax="def rate(): return 16\\n")).confirm()')

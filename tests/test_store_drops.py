@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -99,6 +100,55 @@ class TestAfterARestart:
         assert watched(program, mounted=True)["error"] == "QuarantinedError"
         program.run("store = hotswap.Store('var'); say(freed=[store.release(one) for one in store.quarantined()])")
         assert watched(program, mounted=True)["rate"] == 16
+
+
+@pytest.mark.slow
+class TestCodeInAnArchive:
+    """What lies in a zip archive on the path is code on disk, too."""
+
+    BEGIN = """
+import json, sys
+sys.path.insert(0, "app.zip")
+import hotswap
+booted = hotswap.boot("var")
+import zipped, zipped.tax
+def say(**facts):
+    print(json.dumps(facts, default=str))
+say(rate=zipped.tax.rate(), troubles=booted.troubles)
+"""
+
+    def archive(self, service: Service, rate: int) -> None:
+        with zipfile.ZipFile(service.folder / "app.zip", "w") as file:
+            file.writestr("zipped/__init__.py", '__version__ = "1.0"\n')
+            file.writestr("zipped/tax.py", f"def rate(): return {rate}\n")
+
+    def patched(self, service: Service) -> None:
+        self.archive(service, 19)
+        then = """
+            patcher = hotswap.Patcher(["zipped"], store="var")
+            patch = hotswap.Patch.from_sources({"zipped.tax": "def rate(): return 16\\n"}, "1.1")
+            patcher.apply(patch).confirm()
+            """
+        service.run(then, begin=self.BEGIN)
+        assert service.run("", begin=self.BEGIN)["rate"] == 16
+
+    def test_that_is_another_by_now_comes_up(self, program: Service) -> None:
+        self.patched(program)
+        self.archive(program, 25)
+        said = program.run("", begin=self.BEGIN)
+        assert said["rate"] == 25
+        assert "is another than the one" in said["troubles"][0]
+        self.archive(program, 19)
+        assert program.run("", begin=self.BEGIN)["rate"] == 16
+
+    def test_is_what_a_rollback_leads_to(self, program: Service) -> None:
+        self.patched(program)
+        then = """
+            hotswap.Patcher(["zipped"], store="var").rollback()
+            say(rate=zipped.tax.rate())
+            """
+        assert program.run(then, begin=self.BEGIN)["rate"] == 19
+        assert program.run("", begin=self.BEGIN)["rate"] == 19
 
 
 @pytest.fixture

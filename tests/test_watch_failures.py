@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -48,6 +49,12 @@ def digest_of(drops: Path, content: str = "PRICE = 1\n") -> str:
 
 
 class TestRestarts:
+    def test_a_failure_that_is_told_again_is_told_by_who_tells_it(self, drops: Path) -> None:
+        report(drops, "", digest_of(drops))
+        settle(Watch(Recorder(), drops, settle=0.0))
+        told = marker(drops / "shop.py", "failed")
+        assert (told["reason"], told["process"]) == ("no", os.getpid())
+
     @pytest.mark.slow  # it starts some processes
     @pytest.mark.parametrize(("end", "name"), [(Worker.stop, ("worker-2",)), (Worker.kill, ())])
     def test_what_failed_in_another_than_the_first(

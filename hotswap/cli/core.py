@@ -89,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     if options.command == "hook":
-        sys.stdout.write(f"{Path(hotswap.__file__).resolve().parent / 'hook'}\n")
+        from hotswap.launch import HOOK
+
+        sys.stdout.write(f"{HOOK}\n")
         return 0
     if options.command == "push":
         return push(options.source, options.directory, options.wait, as_json=options.json)

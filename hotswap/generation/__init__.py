@@ -17,7 +17,7 @@ from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at
 from hotswap.generation.loading import Candidate
 from hotswap.generation.old_sys import OldSys
-from hotswap.generation.paths import added_places, unpack, with_places
+from hotswap.generation.paths import added_places, packed, unpack, with_places
 from hotswap.generation.selection import PLACE, Selection, changed_modules, is_place, removed_modules, select
 from hotswap.generation.shelf import Late, Shelf, ShelfMark
 from hotswap.generation.shelter import sheltered
@@ -75,6 +75,7 @@ __all__ = [
     "made_anew",
     "managed",
     "name_of",
+    "packed",
     "public_names",
     "reachable",
     "registry",

@@ -159,23 +159,34 @@ def _within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + os.sep)
 
 
+def packed(place: str) -> Iterator[tuple[str, bytes]]:
+    """Give the files that lie in a folder of a zip archive, each with its path in the folder; none where there is none.
+
+    Arguments:
+        place: the folder in the archive, as `zipimport` writes it: ``/srv/app.zip/shop``.
+    """
+    archive = next((above for above in (Path(place), *Path(place).parents) if above.is_file()), None)
+    if archive is None or not zipfile.is_zipfile(archive):
+        return
+    inside = Path(place).relative_to(archive).as_posix()
+    start = "" if inside == "." else f"{inside}/"
+    with zipfile.ZipFile(archive) as found:
+        for member in found.infolist():
+            path = member.filename.removeprefix(start)
+            outside = not member.filename.startswith(start) or {"..", "__pycache__"} & {*path.split("/")}
+            if not outside and not member.is_dir():
+                yield path, found.read(member)
+
+
 def unpack(place: str, folder: Path) -> None:
     """Lay the files that lie in a folder of a zip archive into a folder, unless they are there already.
 
     Arguments:
-        place: the folder in the archive, as `zipimport` writes it: ``/srv/app.zip/shop``.
+        place: as of `packed`.
         folder: where they go.
     """
-    archive = next((above for above in Path(place).parents if above.is_file()), None)
-    if archive is None or not zipfile.is_zipfile(archive):
-        return
-    start = Path(place).relative_to(archive).as_posix() + "/"
-    with zipfile.ZipFile(archive) as packed:
-        for member in packed.infolist():
-            parts = member.filename.removeprefix(start).split("/")
-            if not member.filename.startswith(start) or member.is_dir() or {"..", "__pycache__"} & {*parts}:
-                continue
-            target = folder.joinpath(*parts)
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(packed.read(member))
+    for path, data in packed(place):
+        target = folder.joinpath(*path.split("/"))
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)

@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
 
 from hotswap.errors import HotswapError, StoreError
-from hotswap.generation import PatchFinder
+from hotswap.generation import PatchFinder, packed, unpack
 from hotswap.patch import Patch
 
 __all__ = ["NOTHING", "find_on_disk", "fingerprint", "on_disk", "places"]
@@ -44,11 +48,7 @@ def fingerprint(package: str) -> str:
     if spec is None:
         return NOTHING
     whole = hashlib.sha256()
-    for name, path in sorted(_files(spec)):
-        try:
-            data = path.read_bytes() if path.suffix == ".py" else b"%d" % path.stat().st_size
-        except OSError:
-            continue  # it went just now, or is nobody's to read: nobody imports it either
+    for name, data in sorted(_files(spec)):
         whole.update(b"%d:%s%d:" % (len(os.fsencode(name)), os.fsencode(name), len(data)))
         whole.update(data)
     return whole.hexdigest()
@@ -61,18 +61,33 @@ def places(package: str) -> list[str]:
     return found[:1] if spec is not None and spec.origin is not None else found
 
 
-def _files(spec: ModuleSpec) -> Iterator[tuple[str, Path]]:
-    """The modules of a package on disk, each with its path in it."""
+def _files(spec: ModuleSpec) -> Iterator[tuple[str, bytes]]:
+    """The modules of a package on disk, or in an archive: the path in it, and what says what it is."""
     folders = spec.submodule_search_locations
     if folders is None and spec.origin is not None:
-        yield Path(spec.origin).name, Path(spec.origin)
+        own = Path(spec.origin)
+        yield from _read(own.name, own)
+        yield from _packed(str(own.parent), lambda path: path == own.name)
     for folder in folders or ():
+        yield from _packed(folder, lambda path: path.endswith(_SUFFIXES) and not path.endswith(".pyc"))
         for root, inside, names in os.walk(folder):
             inside[:] = [name for name in inside if name != "__pycache__"]
             for name in names:
                 if name.endswith(_SUFFIXES) and not name.endswith(".pyc"):
                     path = Path(root, name)
-                    yield path.relative_to(folder).as_posix(), path
+                    yield from _read(path.relative_to(folder).as_posix(), path)
+
+
+def _read(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
+    with suppress(OSError):  # it went just now, is nobody's to read, or is in an archive
+        yield name, path.read_bytes() if path.suffix == ".py" else b"%d" % path.stat().st_size
+
+
+def _packed(place: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    with suppress(OSError, zipfile.BadZipFile, zlib.error):  # as in `_read`
+        for path, data in packed(place) if not Path(place).is_dir() else ():
+            if wanted(path):
+                yield path, data if path.endswith(".py") else b"%d" % len(data)
 
 
 def on_disk(package: str) -> Patch:
@@ -82,8 +97,16 @@ def on_disk(package: str) -> Patch:
         if spec is None or spec.origin is None:
             raise StoreError(f"{package} does not lie on disk as one package or module with a source")
         whole = spec.submodule_search_locations is not None
-        return Patch.from_path(Path(spec.origin).parent if whole else spec.origin, module=package)
+        place = Path(spec.origin).parent if whole else Path(spec.origin)
+        if place.exists():
+            return Patch.from_path(place, module=package)
+        with tempfile.TemporaryDirectory(prefix="hotswap-disk-") as private:
+            copy = Path(private, package) if whole else Path(private)
+            unpack(str(place if whole else place.parent), copy)
+            return Patch.from_path(copy if whole else copy / place.name, module=package)
     except StoreError:
         raise
     except HotswapError as error:
         raise StoreError(f"the code on disk can't be read: {error.reason}") from error
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise StoreError(f"the code on disk can't be read: {error}") from error

@@ -284,7 +284,9 @@ class Ledger:
                 first, called = not self.seat.infix, self.seat.called
                 if first and (outcome.applied or outcome.waits):
                     failures.keep(self.directory, outcome, called)
-                write_marker(self.directory, replace(outcome, name=called), self.seat.infix)
+                # Also where it is what another process came to: this one tells it.
+                told = replace(outcome, name=called, process=os.getpid())
+                write_marker(self.directory, told, self.seat.infix)
                 if outcome.failed:
                     self.told_failed[outcome.drop] = self._place()
                 if first and not outcome.waits:
