@@ -31,7 +31,6 @@ from hotswap.records import Record, State
 from hotswap.rollout import Rollout
 from hotswap.store import (
     BOOT_FIRST,
-    QUARANTINED,
     Entry,
     Refusal,
     Store,
@@ -107,7 +106,7 @@ class Books:
         why = self._store.quarantined().get(rollout.given)
         if why is not None:
             raise QuarantinedError(
-                f"{QUARANTINED}{why}",
+                f"it is quarantined: {why}",
                 advice=f"mend it and give it a newer version; Store({str(self._store.folder)!r})"
                 f".release({rollout.given!r}) lets it be applied again",
             )
@@ -351,7 +350,7 @@ class Books:
         return found
 
     def came_to(self, digest: str, origin: str) -> Record | None:
-        """Return what the newest rollout of a patch that lay in a place came to in an earlier process, or None."""
+        """Return what a patch that lay in a place came to when it was judged last, or None."""
         try:
             entry = None if self._store is None else self._store.journal.newest(digest, origin)
         except StoreError as error:

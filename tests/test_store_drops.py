@@ -16,7 +16,7 @@ import pytest
 from hotswap import FilesError, Patch, Patcher, PatchError, Store, StoreError
 from hotswap.generation import files
 from hotswap.store import blobs
-from tests.test_store_boot import Service
+from tests.test_store_boot import BEGIN, Service
 from tests.test_watching import markers, put
 from tests.waiting import until
 
@@ -87,6 +87,14 @@ class TestAfterARestart:
         said = watched(program, mounted=True)
         assert (said["rate"], said["state"], said["tried"]) == (19, "rejected", 0)
         assert "a bad rate" in said["reason"]
+
+    def test_what_is_of_another_service_is_tried_where_no_marker_stands(self, program: Service) -> None:
+        put(program.folder / "drops", "shop.tax.py", "LIMIT = 1\ndef rate(): return 16\n")
+        program.write("other/__init__.py", "")
+        begin = BEGIN.replace("shop, shop.web", "shop, other").replace('["shop"]', '["other"]')
+        said = program.run(WATCH.format(mounted=True, then=""), begin=begin)
+        assert said["error"] == "WrongPackageError"
+        assert watched(program, mounted=True)["rate"] == 16
 
     def test_what_only_died_is_tried_again_where_no_marker_stands(self, program: Service) -> None:
         put(program.folder / "drops", "shop.tax.py", "LIMIT = 1\ndef rate(): return 16\n")

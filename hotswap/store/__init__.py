@@ -10,7 +10,7 @@ all that is live, and back; `ground` knows the code on disk; `boot` has a fresh 
 from __future__ import annotations
 
 from hotswap.store.boot import BOOT_FIRST, VARIABLE, Boot, boot, imported_before, look_for_dead
-from hotswap.store.entries import QUARANTINED, Died, Entry
+from hotswap.store.entries import Died, Entry
 from hotswap.store.exits import note_status
 from hotswap.store.ground import fingerprint, on_disk
 from hotswap.store.hooked import boot_when_imported
@@ -21,7 +21,6 @@ from hotswap.store.trees import kept, over, part
 
 __all__ = [
     "BOOT_FIRST",
-    "QUARANTINED",
     "VARIABLE",
     "Boot",
     "Died",

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from hotswap.errors import StoreError
 
-__all__ = ["COLUMNS", "LIVED", "ON_TRIAL", "QUARANTINED", "STATES", "Died", "Entry", "Lived", "label_of", "versions_of"]
+__all__ = ["COLUMNS", "LIVED", "ON_TRIAL", "STATES", "Died", "Entry", "Lived", "label_of", "versions_of"]
 
 ON_TRIAL = ("staged", "verified", "armed", "live")
 """The states in which a process may die of a rollout: its code is being loaded, is judged, or runs."""
@@ -149,10 +149,6 @@ def _is_texts(found: Any) -> bool:
 def _want(holds: bool, name: str) -> None:
     if not holds:
         raise ValueError(f"its {name} makes no sense")
-
-
-QUARANTINED = "it is quarantined: "
-"""How the reason begins for which a patch is refused that is quarantined."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.errors import StoreError
 from hotswap.store.database import exists, reading, writing
-from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, QUARANTINED, Died, Entry, Lived, label_of
+from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived, label_of
 from hotswap.store.incarnations import Incarnation, alive, ending, incarnation, is_name
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class Journal:
         return next(iter(self._select("WHERE id = ?", name)), None)
 
     def newest(self, digest: str, origin: str) -> Entry | None:
-        """Return the newest rollout of a patch that came from a place, but for those that quarantine refused.
+        """Return the newest rollout of a patch that came from a place; None if there is none.
+
+        What was rejected without a check counts for none: it may be a patch of another service, or in quarantine.
 
         Arguments:
             digest: of the patch, as it was given or as it was rolled out.
@@ -99,9 +101,9 @@ class Journal:
 
         Raises StoreError.
         """
-        how = "WHERE ? IN (given, digest) AND origin = ? AND NOT (state = 'rejected' AND reason LIKE ?)"
-        order = "ORDER BY number DESC LIMIT 1"
-        return next(iter(self._select(f"{how} {order}", digest, origin, f"{QUARANTINED}%")), None)
+        judged = "(state != 'rejected' OR report != '[]')"
+        how = f"WHERE ? IN (given, digest) AND origin = ? AND {judged} ORDER BY number DESC LIMIT 1"
+        return next(iter(self._select(how, digest, origin)), None)
 
     def standing(self) -> dict[str, Entry]:
         """Return what comes up after a restart: package -> its permanent rollout, the newest word first.
