@@ -33,6 +33,7 @@ from hotswap.store import (
     BOOT_FIRST,
     Entry,
     Refusal,
+    Remembered,
     Store,
     fingerprint,
     imported_before,
@@ -42,9 +43,6 @@ from hotswap.store import (
 )
 
 __all__ = ["Books"]
-
-_REFUSED = 10_000
-"""Drops of which is remembered why they were refused last, so that it is written once."""
 
 
 class Books:
@@ -59,7 +57,7 @@ class Books:
         self._store = store
         self._base: dict[str, str] = {}
         self._kept: dict[str, Entry] = {}
-        self._refused: dict[tuple[str, str], tuple[str, str]] = {}
+        self._refused = Remembered()
         self._files: dict[str, tuple[Patch, Patch]] = {}
         self._owed, self._written, self._withdrawn = dict[str, Entry](), dict[str, Entry](), set[str]()
         self._troubles: list[Exception] = []
@@ -207,16 +205,8 @@ class Books:
         """Note which drops came to no rollout, each as long as it is news. May be called by any thread."""
         if self._store is None:
             return
-        fresh = []
-        for one in refusals:
-            said = (one.digest, one.reason)
-            if self._refused.get((one.directory, one.drop)) != said:
-                fresh.append(one)
-                self._refused[one.directory, one.drop] = said
-        while len(self._refused) > _REFUSED:
-            self._refused.pop(next(iter(self._refused)), None)
         try:
-            if fresh:
+            if fresh := self._refused.fresh(refusals):
                 self._store.check_owner()
                 self._store.refusals.write(fresh)
         except StoreError as error:

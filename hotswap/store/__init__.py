@@ -15,7 +15,7 @@ from hotswap.store.exits import note_status
 from hotswap.store.ground import fingerprint, on_disk
 from hotswap.store.hooked import boot_when_imported
 from hotswap.store.journal import now
-from hotswap.store.refusals import Refusal
+from hotswap.store.refusals import Refusal, Remembered
 from hotswap.store.store import Store
 from hotswap.store.trees import kept, over, part
 
@@ -26,6 +26,7 @@ __all__ = [
     "Died",
     "Entry",
     "Refusal",
+    "Remembered",
     "Store",
     "boot",
     "boot_when_imported",

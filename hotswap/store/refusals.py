@@ -6,7 +6,7 @@ Their names and reasons are a stranger's words, so they are cut, and have nothin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,10 +20,13 @@ from hotswap.store.database import reading, writing
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Refusal", "Refusals"]
+__all__ = ["Refusal", "Refusals", "Remembered"]
 
 _MOST = 1000
 """Refusals that are kept, the newest."""
+
+_REMEMBERED = 10_000
+"""Drops of which is remembered why they were refused last."""
 
 _LONGEST = 1000
 """Characters of a name or a reason that are kept."""
@@ -53,6 +56,25 @@ class Refusal:
     first: str
     last: str
     count: int = 1
+
+
+class Remembered:
+    """Why drops were refused last, so that it is written once. Lives as long as a patcher; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def fresh(self, refusals: Iterable[Refusal]) -> list[Refusal]:
+        """Return those that are news, and remember them."""
+        found = []
+        for one in refusals:
+            said = (one.digest, one.reason)
+            if self._last.get((one.directory, one.drop)) != said:
+                found.append(one)
+                self._last[one.directory, one.drop] = said
+        while len(self._last) > _REMEMBERED:
+            self._last.pop(next(iter(self._last)), None)
+        return found
 
 
 class Refusals:
