@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import asdict
@@ -50,7 +51,6 @@ _MOST = 200
 """Rollouts in one answer."""
 
 Endpoint: TypeAlias = Callable[[Request, Access], Awaitable[Response]]
-Found: TypeAlias = "tuple[int, dict[str, Any], dict[str, str]]"
 
 
 def make_app(
@@ -69,7 +69,7 @@ class _Admin:
         self._patcher, self._authorize = patcher, authorize
         self._max_upload, self._max_streams = max_upload, max_streams
         self._desk, self._answers, self._stream = Desk(patcher), Answers(), Stream(heartbeat)
-        self._unsubscribe = events.subscribe(self._stream.tell, of=patcher)
+        weakref.finalize(self, events.subscribe(self._stream.tell, of=patcher))
         read, write = self._reading, self._writing
         acts = [Route(f"/rollouts/{{id}}/{act}", write(self._act(act)), methods=["POST"]) for act in get_args(Act)]
         routes = [
