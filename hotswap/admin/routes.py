@@ -44,9 +44,8 @@ _SAFE = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
-_LONGEST_WAIT = 60.0
-_ACT_WAIT = 5.0
-"""Seconds that a request waits for what it has asked for, unless it says how long; an upload does not wait."""
+_ACT_WAIT, _LONGEST_WAIT = 5.0, 60.0
+"""Seconds that a request waits for what it has asked for: if it says nothing, and at most. An upload does not wait."""
 _MOST = 200
 """Rollouts in one answer."""
 
