@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import dataclasses
 import itertools
 import sys
@@ -22,6 +23,7 @@ from hotswap.errors import (
     BusyError,
     CheckFailedError,
     DowngradeError,
+    HotswapError,
     LoadError,
     NothingToRollBackError,
     StateError,
@@ -714,6 +716,54 @@ class TestMisuse:
     def test_what_is_no_package(self, names: Any) -> None:
         with pytest.raises(ValueError, match="is not the name of a top-level package"):
             Patcher(names)
+
+
+class TestPatchersOfOtherPackages:
+    def test_are_not_blamed_for_each_other(self, make_package: Callable[..., ModuleType]) -> None:
+        """What is made and registered while two candidates are loaded at once is that of one of them."""
+        names = [make_package({}).__name__ for _ in range(2)]
+        patchers = [Patcher([name]) for name in names]
+        together = threading.Barrier(2)
+        refused: list[str] = []
+
+        def run(patcher: Patcher, name: str) -> None:
+            for version in range(1, 16):
+                source = f"table = [[{version}] for _ in range(3000)]\ndef function():\n    return {version}\n"
+                together.wait()
+                try:
+                    patcher.apply(Patch.from_sources({name: source}, f"1.{version}"))
+                except HotswapError as error:
+                    refused.append(str(error))
+
+        threads = [threading.Thread(target=run, args=both) for both in zip(patchers, names, strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert refused == []
+
+    def test_wait_for_each_other_until_they_are_cancelled(self, make_package: Callable[..., ModuleType]) -> None:
+        one, other = (make_package({}).__name__ for _ in range(2))
+        begun, go = threading.Event(), threading.Event()
+        builtins.two_events = begun, go  # type: ignore[attr-defined]
+        slow = Patch.from_sources(
+            {one: "import builtins\nbuiltins.two_events[0].set()\nbuiltins.two_events[1].wait()\n"}, "1"
+        )
+        first = threading.Thread(target=Patcher([one]).apply, args=(slow,))
+        first.start()
+        try:
+            begun.wait()
+
+            async def give_up() -> None:
+                async with asyncio.timeout(0.5):
+                    await Patcher([other]).apply_async(Patch.from_sources({other: "x = 1\n"}, "1"))
+
+            with pytest.raises(TimeoutError):
+                asyncio.run(give_up())
+        finally:
+            go.set()
+            first.join()
+            del builtins.two_events  # type: ignore[attr-defined]
 
 
 class TestTwoPatchers:

@@ -17,6 +17,7 @@ from packaging.version import Version
 from hotswap.effects import Journal, Look, Survey
 from hotswap.errors import LoadError
 from hotswap.generation.aliases import unset
+from hotswap.generation.alone import alone
 from hotswap.generation.candidate_world import CandidateWorld
 from hotswap.generation.definitions import Definitions, analyse
 from hotswap.generation.examination import examine, made_classes
@@ -146,6 +147,11 @@ class Candidate(Mapping[str, ModuleType]):
         Raises LoadError if a module raises, does not return in time, tries to end the process, or replaces itself in
         `sys.modules`; the candidate has to be discarded then. Ctrl-C goes through.
         """
+        limit = limit or Limit()
+        with alone(limit.cancelled):
+            self._load(limit)
+
+    def _load(self, limit: Limit) -> None:
         gate.hold()
         self.loaded = True
         self._before = entries(self.world.packages), epochs(self.world.packages)
@@ -155,7 +161,7 @@ class Candidate(Mapping[str, ModuleType]):
         self.world.look = look = Survey(self.world.live_modules, self.world, libraries)
         try:
             with watch_young() as young:
-                (limit or Limit()).run(self)
+                limit.run(self)
         finally:
             look.end(self.world.ran.values())
             self.world.look = None
