@@ -154,24 +154,41 @@ seconds to start."""
 EVERY_NTH_POINT = 10
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
-TURNS = 12
+TURNS = 16
 """What takes seconds (marked `slow`, or named in `tests/slow.txt`), what does not depend on the interpreter, and all of
 what runs on more than one of them, runs in turn: a share of it each day."""
 
 ONCE = (
-    *("adapters", "admin/test_page.py", "admin/test_page_access.py", "crash", "gallery", "hostile", "property"),
+    *("adapters", "admin", "cli", "crash", "gallery", "hostile", "property"),
     *("races/test_requests.py", "races/test_shadows.py"),
     *("test_aliases.py", "test_audit.py", "test_bake.py", "test_bake_asgi.py", "test_bake_evidence.py"),
     *("test_checks_course.py", "test_checks_kinds.py", "test_checks_pytest.py", "test_demo.py", "test_dependents.py"),
     *("test_directories.py", "test_docs_codes.py", "test_effects.py", "test_effects_logging.py"),
     *("test_effects_settings.py", "test_effects_threads.py", "test_enum_registries.py", "test_errors.py"),
-    *("test_events.py", "test_footing.py", "test_holders.py", "test_hooks.py", "test_house.py", "test_load_limit.py"),
+    *(
+        "test_events.py",
+        "test_events_subscribers.py",
+        "test_footing.py",
+        "test_holders.py",
+        "test_hooks.py",
+        "test_house.py",
+        "test_load_limit.py",
+    ),
     *("test_migration.py", "test_nearby.py", "test_overwritten.py", "test_patcher.py", "test_plain_data.py"),
     *("test_plain_data_outside.py", "test_push.py", "test_registrations.py", "test_rehearsal.py"),
     *("test_rehearsal_cut.py", "test_rehearsal_service.py", "test_rejection.py", "test_rollout.py"),
     *("test_shadow.py", "test_shop.py", "test_state.py", "test_store.py", "test_store_boot.py"),
-    *("test_store_damage.py", "test_store_exits.py", "test_store_trust.py", "test_swap_registries.py"),
-    *("test_swap_statements.py", "test_tables.py", "test_testing.py", "test_trust.py", "test_trust_minisign.py"),
+    *(
+        "test_store_damage.py",
+        "test_store_drops.py",
+        "test_store_exits.py",
+        "test_store_trust.py",
+        "test_swap_registries.py",
+    ),
+    *("test_swap_statements.py", "test_tables.py", "test_telemetry_otel.py"),
+    *("test_telemetry_prometheus.py", "test_telemetry_reference.py", "test_telemetry_spans.py", "test_testing.py"),
+    *("test_testing_candidates.py", "test_testing_fakes.py", "test_testing_verdicts.py", "test_trust.py"),
+    "test_trust_minisign.py",
     *("test_verification_limits.py", "test_watch_failures.py", "test_watch_forks.py", "test_watch_limits.py"),
     *("test_watch_processes.py", "test_watch_torture.py", "test_watching.py"),
 )
@@ -204,8 +221,8 @@ def suite(*, once: bool, groups: int) -> list[list[Path]]:
     elsewhere = [folder / "test_docs.py", folder / "stress", folder / "pyodide"]
     elsewhere += [] if once else [folder / name for name in ONCE]
     longest = folder / "every_point"  # some thousand swaps, told by few lines
-    apart = [folder / name for name in ("property", "hostile", "gallery", "test_watching.py", "test_demo.py")]
-    apart.append(folder / "test_shop.py")
+    apart = [folder / name for name in ("admin", "cli", "property", "hostile", "gallery")]
+    apart += [folder / name for name in ("test_watching.py", "test_demo.py", "test_shop.py")]
     apart = [path for path in apart if path not in elsewhere]
     frameworks: dict[str, list[Path]] = {}
     for path in sorted((folder / "adapters").glob("test_*.py")):
