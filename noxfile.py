@@ -154,7 +154,7 @@ seconds to start."""
 EVERY_NTH_POINT = 10
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
-TURNS = 16
+TURNS = 20
 """What takes seconds (marked `slow`, or named in `tests/slow.txt`), what does not depend on the interpreter, and all of
 what runs on more than one of them, runs in turn: a share of it each day."""
 
