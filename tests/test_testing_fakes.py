@@ -31,23 +31,11 @@ from hotswap.succession import Succession
 from hotswap.testing import FakePatcher, FakeRollout
 from hotswap.testing.choices import Refusable
 from hotswap.testing.successions import FakeSuccession
+from tests.faking import SOON, events_of, patch
 
 pytestmark = pytest.mark.threads
 
 Make = Callable[..., ModuleType]
-
-SOON = 20.0
-"""Seconds in which whatever is waited for has happened."""
-
-
-def patch(version: str = "2.0", source: str = "RATE = 7\n") -> Patch:
-    return Patch.from_sources({"shop.tax": source}, version)
-
-
-def events_of(act: Callable[[], object]) -> list[str]:
-    with structlog.testing.capture_logs() as logs:
-        act()
-    return [log["event"] for log in logs]
 
 
 class TestSurface:

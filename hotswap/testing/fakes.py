@@ -6,17 +6,15 @@ probes and bakes are those of the real ones, and can't come to differ from them.
 
 from __future__ import annotations
 
-import asyncio
-import copy as copying
+import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from packaging.version import Version
 
 from hotswap import events
 from hotswap.admission import checked_names
-from hotswap.armed import Policy
 from hotswap.bake import Baked, BakeVerdict
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
@@ -24,8 +22,7 @@ from hotswap.records import State
 from hotswap.rehearsal import Rehearsal, Rehearsed
 from hotswap.rehearsal.scene import Scene
 from hotswap.rollout import Host, Rollout
-from hotswap.session import Session
-from hotswap.shadows import Shadow, Target
+from hotswap.shadows import Target
 from hotswap.swap import Settled
 from hotswap.testing.choices import BakeChoice, Refusable
 from hotswap.testing.shades import FakeShadow
@@ -33,6 +30,21 @@ from hotswap.testing.successions import FakeSuccession
 from hotswap.verification import Answer, Check
 
 __all__ = ["FakePatcher", "FakeRollout"]
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _noted(method: Method) -> Method:
+    """A method of the real rollout that notes in `calls` when it has done something."""
+
+    @functools.wraps(method)
+    def made(self: FakeRollout, *args: Any, **kwargs: Any) -> Any:
+        answer = method(self, *args, **kwargs)
+        self.calls.append(method.__name__)
+        return answer
+
+    return cast("Method", made)
 
 
 class FakePatcher(Patcher):
@@ -208,83 +220,21 @@ class FakeRollout(Rollout):
 
     # --- what is noted of its methods ------------------------------------------------------------------------------
 
-    def verify(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Do as the real one does, and note the call; so do all of these."""
-        super().verify(loop=loop)
-        self.calls.append("verify")
-
-    def arm(self, policy: Policy | None = None) -> None:
-        """Be armed. Sessions may be on the candidate, and get what is live."""
-        super().arm(policy)
-        self.calls.append("arm")
-
-    def disarm(self) -> None:
-        """Be verified again."""
-        super().disarm()
-        self.calls.append("disarm")
-
-    def commit(self) -> None:
-        """Be live."""
-        super().commit()
-        self.calls.append("commit")
-
-    def confirm(self) -> None:
-        """Be permanent."""
-        super().confirm()
-        self.calls.append("confirm")
+    verify = _noted(Rollout.verify)
+    arm = _noted(Rollout.arm)
+    disarm = _noted(Rollout.disarm)
+    preview = _noted(Rollout.preview)
+    shadow = _noted(Rollout.shadow)
+    commit = _noted(Rollout.commit)
+    confirm = _noted(Rollout.confirm)
+    abort = _noted(Rollout.abort)
+    rehearse = _noted(Rollout.rehearse)
 
     def rollback(self, reason: str = "", *, by: str = "") -> None:
         """Be rolled back."""
         super().rollback(reason, by=by)
         self.calls.append("rollback")
         self._settled_down()
-
-    def abort(self, reason: str = "") -> None:
-        """Be rejected."""
-        super().abort(reason)
-        self.calls.append("abort")
-
-    def rehearse(self, rehearsal: Rehearsal | None = None) -> Rehearsed:
-        """Be rehearsed, with the verdict that was chosen."""
-        found = super().rehearse(rehearsal)
-        self.calls.append("rehearse")
-        return found
-
-    def preview(self, about: object = None) -> Session:
-        """Return a session; what is called in it is live."""
-        session = super().preview(about)
-        self.calls.append("preview")
-        return session
-
-    def shadow(
-        self,
-        name: str,
-        *,
-        share: float | Callable[..., Any] = 0.1,
-        copy: Callable[[Any], Any] | None = copying.deepcopy,
-        compare: Callable[[Any, Any], Any] | None = None,
-        ignore: Iterable[str | type[BaseException]] = (),
-        seed: int | None = None,
-        timeout: float = 5.0,
-        workers: int = 2,
-        pending: int = 100,
-        limit: int | None = None,
-    ) -> Shadow:
-        """Return a `FakeShadow`, which sees what it is told of. The function need not exist."""
-        shadow = super().shadow(
-            name,
-            share=share,
-            copy=copy,
-            compare=compare,
-            ignore=ignore,
-            seed=seed,
-            timeout=timeout,
-            workers=workers,
-            pending=pending,
-            limit=limit,
-        )
-        self.calls.append("shadow")
-        return shadow
 
     # --- what is another --------------------------------------------------------------------------------------------
 

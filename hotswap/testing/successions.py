@@ -65,6 +65,7 @@ class FakeSuccession(Succession):
         self._hot: dict[str, int] = {}
         self._epoch = 0
         self._staged_on: dict[str, tuple[int, ...]] = {}
+        self._armed = None
         self._before: _Before | None = None
         self._kept: _Kept | None = None
         self._armed_before: set[str] = set()
@@ -91,15 +92,9 @@ class FakeSuccession(Succession):
 
     # --- before a swap ---------------------------------------------------------------------------------------------
 
-    def begin(self, rollout: Rollout) -> None:
-        """Note on what a rollout is staged."""
-        self._staged_on[rollout.id] = self._epochs
-        self._live.adopt()
-
-    def over(self, rollout: Rollout) -> None:
-        """Forget a rollout that will not go live."""
-        self._staged_on.pop(rollout.id, None)
-        self.let_go(rollout)
+    begin = Succession.begin
+    over = Succession.over
+    modules = Succession.modules
 
     def candidate(
         self, rollout: Rollout, allow_effects: frozenset[str], may_be_older: Callable[[Patch], bool]
