@@ -13,7 +13,6 @@ from hotswap.hosting import Hosting
 from hotswap.patch import Patch
 from hotswap.place import Older, Terms
 from hotswap.records import Record
-from hotswap.rehearsal import Rehearsal
 from hotswap.rollout import Rollout
 from hotswap.store import Refusal
 from hotswap.trust import Memory, Trust
@@ -33,7 +32,7 @@ class Entrance(Hosting):
     def _walk(self, patch: Patch, terms: Terms) -> Rollout:
         raise NotImplementedError
 
-    def _stage(self, patch: Patch, terms: Terms) -> Rollout:
+    def _walk_once(self, patch: Patch, terms: Terms) -> Rollout:
         raise NotImplementedError
 
     # --- for the admin app -------------------------------------------------------------------------------------------
@@ -52,13 +51,9 @@ class Entrance(Hosting):
         """Return the patch of that digest from the store. Raises StoreError if there is none, or it is damaged."""
         return self._books.patch(digest)
 
-    def rehearsal_for(self, asked: bool | None) -> Rehearsal | None:
-        """Return how a patch is rehearsed of which somebody says whether it is to be; None: as the patcher has it."""
-        return self._rehearsed(asked)
-
-    def stage_on(self, patch: Patch, terms: Terms) -> Rollout:
-        """Stage a patch on terms that were made elsewhere; errors are those of `Patcher.stage`."""
-        return self._stage(patch, terms)
+    def roll_out(self, patch: Patch, terms: Terms) -> Rollout:
+        """Stage a patch and judge it, and have it go live if its terms say so; errors are those of `Patcher.apply`."""
+        return self._walk_once(patch, terms)
 
     # --- for watched directories -------------------------------------------------------------------------------------
 

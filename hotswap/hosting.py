@@ -130,7 +130,8 @@ class Hosting(Judging):
         """Begin the bake of a rollout that has just gone live, if it is to have one."""
         self._trials.begin(rollout)
 
-    def _rehearsed(self, asked: Wish | None) -> Rehearsal | None:
+    def rehearsal_for(self, asked: Wish | None) -> Rehearsal | None:
+        """How a patch is rehearsed of which somebody says whether it is to be; None: as the patcher has it."""
         return self._rehearsal if asked is None or (asked is True and self._rehearsal) else wished(asked)
 
     def leave(self, rollout: Rollout | None) -> None:

@@ -175,7 +175,7 @@ class Patcher(Registering, Entrance):
         Raises BusyError if another rollout is in progress, VetoError if a hook refuses it, and a HotswapError that says
         what is wrong with the patch; the process is as it was then.
         """
-        rehearsal = self._rehearsed(rehearse)
+        rehearsal = self.rehearsal_for(rehearse)
         return self._stage(
             patch,
             Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why, bake=bake, rehearsal=rehearsal),
@@ -220,7 +220,7 @@ class Patcher(Registering, Entrance):
         Arguments and errors are those of `stage`, `Rollout.verify` and `Rollout.commit`. If anything fails, the
         rollout is rejected and the process is as it was.
         """
-        older, rehearsal = _older(undo), self._rehearsed(rehearse)
+        older, rehearsal = _older(undo), self.rehearsal_for(rehearse)
         terms = Terms.of(
             wait, allow_effects, handover, older, by=by, why=why, bake=bake, through=True, rehearsal=rehearsal
         )
@@ -244,7 +244,7 @@ class Patcher(Registering, Entrance):
         If the caller is cancelled before the commit has begun, what is running (a module body, a check) is stopped as
         if its time were up, and the rollout is rejected; after that it is live, and the history tells.
         """
-        loop, older, wish = asyncio.get_running_loop(), _older(undo), self._rehearsed(rehearse)
+        loop, older, wish = asyncio.get_running_loop(), _older(undo), self.rehearsal_for(rehearse)
         more: dict[str, Any] = {"by": by, "why": why, "bake": bake, "through": True, "loop": loop, "rehearsal": wish}
         terms = Terms.of(wait, allow_effects, handover, older, **more)
         # A thread of its own: waiting for another rollout must not take one of the loop's few away from the service.
@@ -276,12 +276,15 @@ class Patcher(Registering, Entrance):
     def _walk_once(self, patch: Patch, terms: Terms) -> Rollout:
         rollout, cancelled = self._stage(patch, terms), terms.cancelled
         try:
+            if terms.staged is not None:
+                terms.staged(rollout)
             if not cancelled.is_set():
                 rollout.judge(terms.loop, cancelled)
             if cancelled.is_set():
                 rollout.abort(reason="the caller was cancelled")
                 return rollout
-            rollout.take_live(cancelled)
+            if terms.through:
+                rollout.take_live(cancelled)
         except BaseException as error:
             with suppress(StateError):  # it may go live, or be rejected, in this very moment
                 if rollout.state in BEFORE_LIVE:  # an interrupt, say

@@ -50,6 +50,7 @@ class Terms(NamedTuple):
         loop: the event loop of the caller.
         rehearsal: how it is rehearsed before it is loaded; None: not at all.
         began: gets the rollout as soon as there is one; raises nothing.
+        staged: gets it once more, before its checks.
     """
 
     wait: float | None
@@ -64,6 +65,7 @@ class Terms(NamedTuple):
     loop: asyncio.AbstractEventLoop | None = None
     rehearsal: Rehearsal | None = None
     began: Callable[[Rollout], None] | None = None
+    staged: Callable[[Rollout], object] | None = None
 
     @classmethod
     def of(
@@ -80,6 +82,7 @@ class Terms(NamedTuple):
         loop: asyncio.AbstractEventLoop | None = None,
         rehearsal: Rehearsal | None = None,
         began: Callable[[Rollout], None] | None = None,
+        staged: Callable[[Rollout], object] | None = None,
     ) -> Terms:
         """Return terms that nobody has cancelled.
 
@@ -91,7 +94,9 @@ class Terms(NamedTuple):
         if bake is not ...:
             bake = checked_bake(bake)
         kinds = checked_kinds(allow_effects)
-        return cls(wait, threading.Event(), kinds, handover, older, by, why, bake, through, loop, rehearsal, began)
+        return cls(
+            wait, threading.Event(), kinds, handover, older, by, why, bake, through, loop, rehearsal, began, staged
+        )
 
 
 class Place:

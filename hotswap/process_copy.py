@@ -14,10 +14,11 @@ import os
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["can_copy", "copy_process", "copying", "rehearsing"]
+__all__ = ["can_copy", "copy_process", "copying", "in_children", "rehearsing"]
 
 
 class _Plan(threading.local):
@@ -30,6 +31,23 @@ class _Plan(threading.local):
 _plan = _Plan()
 _here = threading.Event()
 """Set in a process that is a copy."""
+
+
+def in_children(method: Callable[[], object]) -> None:
+    """Have a method of an object called in each child that is forked, as long as the object lives.
+
+    For locks that another thread may have held, which nobody lets go of there, and for threads that are not there.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+    weak = weakref.WeakMethod(method)
+
+    def forked() -> None:
+        found = weak()
+        if found is not None:
+            found()
+
+    os.register_at_fork(after_in_child=forked)
 
 
 def rehearsing() -> bool:

@@ -7,14 +7,13 @@ after the application was made has one in each. It is a daemon. Assumes: nothing
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from a2wsgi import ASGIMiddleware
+
+from hotswap.process_copy import in_children
 
 __all__ = ["Bridge"]
 
@@ -30,8 +29,7 @@ class Bridge:
         self._app = app
         self._lock = threading.Lock()
         self._here: tuple[asyncio.AbstractEventLoop, threading.Thread, ASGIMiddleware] | None = None
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=partial(_forget, weakref.ref(self)))
+        in_children(self.forget)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
@@ -62,9 +60,3 @@ class Bridge:
     def forget(self) -> None:
         """In a child there is no thread, and nobody who holds the lock."""
         self._lock, self._here = threading.Lock(), None
-
-
-def _forget(made: weakref.ref[Bridge]) -> None:
-    bridge = made()
-    if bridge is not None:
-        bridge.forget()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -60,13 +60,13 @@ class Answers:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
 
-    def begin(self, who: str, request: Request, body: str) -> tuple[tuple[str, str] | None, Response | None]:
+    def begin(self, who: str, request: Request, body: bytes) -> tuple[tuple[str, str] | None, Response | None]:
         """Take a request, and return its key, and what was answered before, if it was.
 
         Arguments:
             who: sends it: keys of others are other keys.
             request: what was sent.
-            body: a digest of what it says.
+            body: of it.
 
         Raises ProblemError: 400 for what is no key, 422 if another request had it, 409 while that has no answer.
         """
@@ -76,7 +76,7 @@ class Answers:
         if not key.strip() or len(key) > _LONGEST_KEY:
             raise ProblemError(400, "bad-request", f"Idempotency-Key: 1 to {_LONGEST_KEY} characters are needed")
         self._forget()
-        said = tag_of(request.method, request.url.path, request.url.query, body)
+        said = tag_of(request.method, request.url.path, request.url.query, hashlib.sha256(body).hexdigest())
         known = self._kept.get((who, key))
         if known is None:
             self._kept[who, key] = _Kept(time.monotonic(), said, None)
@@ -103,9 +103,3 @@ class Answers:
             if len(self._kept) < _MOST and kept.at > oldest:
                 return
             self._kept.popitem(last=False)
-
-
-def said(facts: Any) -> str:
-    """Return a digest of some facts, or bytes."""
-    data = facts if isinstance(facts, bytes) else json.dumps(facts, sort_keys=True, default=str).encode()
-    return hashlib.sha256(data).hexdigest()

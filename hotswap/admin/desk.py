@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
 from hotswap.admin.problems import ProblemError, problem_of
-from hotswap.admin.views import of_record, of_rollout, with_problem
+from hotswap.admin.views import of_record, of_rollout
 from hotswap.errors import StateError
 from hotswap.events import emit
 from hotswap.outline import diff_of
@@ -102,7 +102,6 @@ class Desk:
                     self._busy[found.id] = "roll_out"
                 work.begun.set_result(found.id)
 
-            through = asked.commit and not asked.dry_run
             try:
                 terms = Terms.of(
                     0.0,
@@ -112,15 +111,12 @@ class Desk:
                     by=asked.by,
                     why=asked.why,
                     bake=asked.bake,
-                    through=through,
+                    through=asked.commit and not asked.dry_run,
                     rehearsal=self._patcher.rehearsal_for(asked.rehearse),
                     began=began,
+                    staged=self._keep_diff,
                 )
-                made = self._patcher.stage_on(patch, terms)
-                self._keep_diff(made)
-                made.judge(None, terms.cancelled)
-                if through:
-                    made.take_live(terms.cancelled)
+                made = self._patcher.roll_out(patch, terms)
                 if not asked.dry_run:
                     return self._keep(of_rollout(made))
                 shown = of_rollout(made)  # what there is to be seen goes with its end
@@ -128,9 +124,7 @@ class Desk:
                 return self._keep({**shown, **of_record(made.record), "report": shown["report"], "actions": []})
             except BaseException as error:
                 if rollout is not None:
-                    if rollout.state in BEFORE_LIVE:
-                        rollout.abort(f"interrupted by {type(error).__name__}")
-                    self._keep(with_problem(of_rollout(rollout), problem_of(error)))
+                    self._keep({**of_rollout(rollout), "problem": problem_of(error).body})
                 raise
             finally:
                 if rollout is not None:
@@ -230,9 +224,9 @@ class Desk:
         if rollout is not None:
             fresh = of_rollout(rollout)
             fresh["has_diff"] = has_diff or (rollout.state in BEFORE_LIVE and bool(rollout.plan.modules))
-            if kept is None or kept["changed"] != fresh["changed"]:
-                return fresh
-            return {**fresh, **{key: kept[key] for key in ("plan", "problem") if key in kept}}
+            if kept is not None and "problem" in kept and kept["changed"] == fresh["changed"]:
+                fresh["problem"] = kept["problem"]
+            return fresh
         if kept is not None:
             return {**kept, "has_diff": has_diff}
         for record in self._patcher.history():
@@ -259,9 +253,21 @@ class Desk:
         except StateError as error:
             raise problem_of(error) from None
 
-    def known(self) -> Iterable[dict[str, Any]]:
-        """Return the facts of all rollouts, newest first."""
-        return map(of_record, self._patcher.history())
+    def page(self, most: int, before: str | None = None) -> tuple[list[dict[str, Any]], bool]:
+        """Return the facts of rollouts, newest first, and whether there are older ones.
+
+        Arguments:
+            most: how many.
+            before: the id of a rollout: those that are older than it.
+
+        Raises ProblemError, 404, if nobody knows that one.
+        """
+        records, first = self._patcher.history(), 0
+        if before is not None:
+            first = next((place for place, one in enumerate(records, 1) if one.id == before), 0)
+            if not first:
+                raise ProblemError(404, "not-found", "before: there is no such rollout")
+        return list(map(of_record, records[first : first + most])), len(records) > first + most
 
     def _keep_diff(self, rollout: Rollout) -> str:
         """Compare while there is something to compare with; a dry run is over when somebody asks."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
@@ -21,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from hotswap import events
 from hotswap.admin.access import Access, Authorize, Right, admitted
 from hotswap.admin.apart import apart
-from hotswap.admin.conditions import Answers, check_match, said, tag_of
+from hotswap.admin.conditions import Answers, check_match, tag_of
 from hotswap.admin.description import describe
 from hotswap.admin.desk import Act, Asked, Desk, Work
 from hotswap.admin.problems import ProblemError, ProblemResponse, problem_of
@@ -145,7 +144,7 @@ class _Admin:
         if "idempotency-key" not in request.headers:
             return await endpoint(request, access)
         body = await request.body()
-        key, known = self._answers.begin(access.who, request, said(body))
+        key, known = self._answers.begin(access.who, request, body)
         if known is not None:
             return _again(known)
         response: Response | None = None
@@ -202,9 +201,9 @@ class _Admin:
         return {"versions": versions, "rollout": about}, tag_of(versions, about, changed)
 
     async def _rollouts(self, request: Request, _: Access) -> Response:
-        found = await apart(lambda: list(self._desk.known()))
+        found, _more = await apart(self._desk.page, _MOST)
         root = _root(request)
-        return JSONResponse({"rollouts": [_linked(one, root) for one in found[:_MOST]]})
+        return JSONResponse({"rollouts": [_linked(one, root) for one in found]})
 
     async def _rollout(self, request: Request, _: Access) -> Response:
         shown = await apart(self._desk.view, request.path_params["id"])
@@ -216,16 +215,12 @@ class _Admin:
 
     async def _history(self, request: Request, _: Access) -> Response:
         query = request.query_params
-        limit, before = _number(query.get("limit", "50"), "limit", _MOST), query.get("before")
-        found = await apart(lambda: list(self._desk.known()))
-        if before is not None:
-            places = [place for place, one in enumerate(found) if one["id"] == before]
-            if not places:
-                raise ProblemError(404, "not-found", "before: there is no such rollout")
-            found = found[places[0] + 1 :]
-        body: dict[str, Any] = {"rollouts": [_linked(one, _root(request)) for one in found[:limit]]}
-        if len(found) > limit:
-            body["next"] = f"{_root(request)}/history?limit={limit}&before={found[limit - 1]['id']}"
+        limit = _number(query.get("limit", "50"), "limit", _MOST)
+        found, more = await apart(self._desk.page, limit, query.get("before"))
+        root = _root(request)
+        body: dict[str, Any] = {"rollouts": [_linked(one, root) for one in found]}
+        if more:
+            body["next"] = f"{root}/history?limit={limit}&before={found[-1]['id']}"
         return JSONResponse(body)
 
     async def _doctor(self, request: Request, _: Access) -> Response:
@@ -238,14 +233,8 @@ class _Admin:
         if self._stream.clients >= self._max_streams:
             raise ProblemError(503, "too-many-streams", "too many clients follow events", headers={"retry-after": "10"})
         last = request.headers.get("last-event-id")
-
-        async def follow() -> AsyncIterator[bytes]:
-            async with aclosing(self._stream.follow(last)) as lines:  # type: ignore[type-var]
-                async for line in lines:
-                    yield line
-
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(follow(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._stream.follow(last), media_type="text/event-stream", headers=headers)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import threading
-import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from functools import partial
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from hotswap.events import Event
+from hotswap.process_copy import in_children
 
 __all__ = ["Stream"]
 
@@ -54,8 +52,7 @@ class Stream:
         self._count = 0
         self._bells: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Event] = WeakKeyDictionary()
         self.clients = 0
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=partial(_renew, weakref.ref(self)))
+        in_children(self.renew)
 
     def renew(self) -> None:
         """Forget who held the lock, in a process that was forked meanwhile: he is not there."""
@@ -102,7 +99,8 @@ class Stream:
                     bell = self._bells.get(loop)
                     if bell is None or bell.is_set():
                         bell = self._bells[loop] = asyncio.Event()
-                    lines = [line for line in self._lines if line.number > seen]
+                    new = min(self._count - seen, len(self._lines))
+                    lines = [self._lines[place] for place in range(-new, 0)]
                 if lines:
                     if seen < lines[0].number - 1:
                         yield _MISSED
@@ -126,9 +124,3 @@ class Stream:
         if process == self._process and number.isdecimal() and int(number) <= count:
             return int(number)
         return None  # of another process, or of none
-
-
-def _renew(made: weakref.ref[Stream]) -> None:
-    stream = made()
-    if stream is not None:
-        stream.renew()

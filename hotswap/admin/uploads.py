@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 from packaging.version import InvalidVersion, Version
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -99,15 +99,10 @@ async def brought(request: Request, patcher: Patcher) -> Brought:
             415, "media-type", "multipart/form-data with a file `patch` is needed, or application/json with a `digest`"
         )
     try:
-        form = await request.form(max_files=len(_FILES), max_fields=len(_WORDS), max_part_size=_SMALL)
-    except MultiPartException as error:
-        raise _bad(error.message) from None
-    except Exception as error:
-        if type(error).__name__ != "HTTPException":  # what starlette makes of the same, within an application
-            raise
-        raise _bad(str(getattr(error, "detail", error))) from None
-    async with contextlib.aclosing(_Closing(form)):
-        files, words = await _fields(form)
+        async with request.form(max_files=len(_FILES), max_fields=len(_WORDS), max_part_size=_SMALL) as form:
+            files, words = await _fields(form)
+    except HTTPException as error:  # what starlette makes of a form that is none, within an application
+        raise _bad(error.detail) from None
     checked = _checked(words)
     if patcher.policy is not None and "version" in checked:
         raise _bad("version: there is a policy here, which judges the version that a patch states itself")
@@ -129,14 +124,6 @@ async def text_of(request: Request, name: str) -> str:
     if not words.keys() <= {name} or not isinstance(words.get(name, ""), str):
         raise _bad(f"{name}: a text is all that may be there")
     return cast("str", words.get(name, ""))[:_LONGEST]
-
-
-class _Closing:
-    def __init__(self, form: FormData) -> None:
-        self._form = form
-
-    async def aclose(self) -> None:
-        await self._form.close()
 
 
 async def _fields(form: FormData) -> tuple[dict[str, tuple[str, bytes]], dict[str, Any]]:

@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from hotswap.admin.problems import ProblemError
 from hotswap.bake import Figures
 from hotswap.outline import plan_of, report_of
 from hotswap.records import Record, State
 from hotswap.rehearsal import Rehearsed
 from hotswap.rollout import Rollout
 
-__all__ = ["of_record", "of_rollout", "with_problem"]
+__all__ = ["of_record", "of_rollout"]
 
 _LOOK = 1.0
 """Seconds for which an answer holds that takes a pass over the heap."""
@@ -52,11 +51,6 @@ def of_rollout(rollout: Rollout) -> dict[str, Any]:
         "in_flight": _in_flight(rollout),
         "actions": _actions(rollout),
     }
-
-
-def with_problem(shown: dict[str, Any], problem: ProblemError) -> dict[str, Any]:
-    """Return a view of a rollout with what went wrong."""
-    return {**shown, "problem": problem.body}
 
 
 def _time(when: datetime) -> str:

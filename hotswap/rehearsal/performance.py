@@ -150,7 +150,8 @@ class Performance:
             verdict = "inconclusive" if error.unsure else "refused"
             self._end(verdict, error=CheckFailedError.__name__, reason=error.reason, memory=error.memory)
             return
-        why = self._excuse(error)
+        stack = "".join(traceback.format_exception(error))
+        why = self._excuse(stack)
         known = error if isinstance(error, HotswapError) else None
         reason = known.reason if known is not None else f"{type(error).__name__}: {error}"
         self._end(
@@ -158,13 +159,13 @@ class Performance:
             error=type(error).__name__,
             reason=f"{why}: {reason}" if why else reason,
             advice=(known.advice if known is not None else None) or "",
-            stack="".join(traceback.format_exception(error)),
+            stack=stack,
             memory=_of_memory(error),
         )
 
-    def _excuse(self, error: BaseException) -> str:
+    def _excuse(self, stack: str) -> str:
         """What of the original a failure may be due to, in words; "" if nothing is known."""
-        missed = self._missed("".join(traceback.format_exception(error)))
+        missed = self._missed(stack)
         if missed:
             return missed
         left = [thread for thread in threading.enumerate() if thread.name.startswith(_BODIES)]
