@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -15,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from hotswap import Patch, Patcher
 from hotswap.telemetry import otel
 
-__all__ = ["Priced", "Sdk"]
+__all__ = ["Priced", "Sdk", "instrumented_package", "real_sdk"]
 
 SOURCE = "PRICE = {0}\n\n\ndef quote():\n    return {0}\n"
 
@@ -100,3 +101,20 @@ class Sdk:
             else point.count
             for point in self.points.get(metric, [])
         }
+
+
+@pytest.fixture(name="sdk")
+def real_sdk() -> Iterator[Sdk]:
+    """The SDK, shut down after the test."""
+    made = Sdk()
+    yield made
+    made.close()
+
+
+@pytest.fixture(name="priced")
+def instrumented_package(make_package: Callable[..., ModuleType], sdk: Sdk) -> Iterator[Priced]:
+    """A package whose patcher is instrumented with that."""
+    made = Priced(make_package)
+    uninstrument = sdk.instrument(made.patcher)
+    yield made
+    uninstrument()

@@ -7,8 +7,6 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,24 +21,9 @@ from hotswap import events, tally
 from hotswap.telemetry import following as following_module
 from hotswap.telemetry import otel
 from hotswap.telemetry.metrics import METRICS, error_type
-from tests.measuring import Priced, Sdk
+from tests.measuring import Priced, Sdk, instrumented_package, real_sdk  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.threads
-
-
-@pytest.fixture
-def sdk() -> Iterator[Sdk]:
-    made = Sdk()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def priced(make_package: Callable[..., ModuleType], sdk: Sdk) -> Iterator[Priced]:
-    made = Priced(make_package)
-    uninstrument = sdk.instrument(made.patcher)
-    yield made
-    uninstrument()
 
 
 def nonzero(sdk: Sdk) -> dict[tuple[str, ...], float]:

@@ -18,24 +18,9 @@ from opentelemetry.trace import StatusCode
 import hotswap
 from hotswap import State
 from hotswap.telemetry import spans
-from tests.measuring import Priced, Sdk
+from tests.measuring import Priced, Sdk, instrumented_package, real_sdk  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.threads
-
-
-@pytest.fixture
-def sdk() -> Iterator[Sdk]:
-    made = Sdk()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def priced(make_package: Callable[..., ModuleType], sdk: Sdk) -> Iterator[Priced]:
-    made = Priced(make_package)
-    uninstrument = sdk.instrument(made.patcher)
-    yield made
-    uninstrument()
 
 
 def links(span: Any) -> list[int]:
