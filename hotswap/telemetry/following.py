@@ -90,16 +90,22 @@ class Following:
             self._wish = _Wish()
             tally.want(self._wish)
 
-    def asked(self) -> Iterator[Measured]:
-        """Yield what the sums and gauges are at this moment."""
-        live, previous = self._sessions()
-        yield Measured("sessions", live, {"generation": "live"})
-        yield Measured("sessions", previous, {"generation": "previous"})
-        yield Measured("in_flight", self._in_flight(), {})
-        yield Measured("bakes", self._bakes(), {})
-        yield Measured("version.age", max(0.0, time.time() - self._since), {})
-        for package, version in self.patcher.versions.items():
-            yield Measured("version.info", 1, {"package": package, "version": str(version)})
+    def asked(self, metric: str) -> Iterator[Measured]:
+        """Yield what a sum or a gauge is at this moment; nothing for what is added to at each event."""
+        match metric:
+            case "sessions":
+                live, previous = self._sessions()
+                yield Measured(metric, live, {"generation": "live"})
+                yield Measured(metric, previous, {"generation": "previous"})
+            case "in_flight":
+                yield Measured(metric, self._in_flight(), {})
+            case "bakes":
+                yield Measured(metric, self._bakes(), {})
+            case "version.age":
+                yield Measured(metric, max(0.0, time.time() - self._since), {})
+            case "version.info":
+                for package, version in self.patcher.versions.items():
+                    yield Measured(metric, 1, {"package": package, "version": str(version)})
 
     def _sessions(self) -> tuple[int, int]:
         live = previous = 0

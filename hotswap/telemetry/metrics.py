@@ -9,7 +9,18 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from hotswap import errors
 from hotswap.events import Event
 
-__all__ = ["METRICS", "REHEARSED", "Kind", "Measured", "Metric", "error_type", "measured", "number"]
+__all__ = [
+    "METRICS",
+    "REHEARSED",
+    "Kind",
+    "Measured",
+    "Metric",
+    "error_type",
+    "measured",
+    "number",
+    "step_of",
+    "text",
+]
 
 Kind: TypeAlias = Literal["counter", "histogram", "sum", "gauge"]
 """A sum goes up and down, and may be added up over processes; a gauge may not."""

@@ -77,9 +77,8 @@ class _Instruments:
     def _asked(self, metric: str, _: CallbackOptions) -> Iterable[Observation]:
         for following in self.followings.copy().values():
             following.count_sessions()  # from the first time on that somebody asks: without an SDK nobody does
-            for one in following.asked():
-                if one.metric == metric:
-                    yield Observation(one.value, _attributes(one, following.packages))
+            for one in following.asked(metric):
+                yield Observation(one.value, _attributes(one, following.packages))
 
 
 _instruments: Final[WeakKeyDictionary[Any, _Instruments]] = WeakKeyDictionary()

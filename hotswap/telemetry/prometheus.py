@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, Final
 
 try:
@@ -101,11 +102,12 @@ class Collector(Base):
         for (name, *labels), cell in self._cells.copy().items():
             metric = _BY_NAME[name]
             families[name].add_metric(labels, *([cell.total] if metric.kind == "counter" else _cumulated(metric, cell)))
-        for following in self._followings:
-            for one in following.asked():
-                family, values = families[one.metric], _values(_BY_NAME[one.metric], one, following.packages)
+        for metric, following in product(METRICS, self._followings):
+            family = families[metric.name]
+            for one in following.asked(metric.name):
+                values = _values(metric, one, following.packages)
                 if isinstance(family, InfoMetricFamily):
-                    family.add_metric([], dict(zip(labels_of(_BY_NAME[one.metric]), values, strict=True)))
+                    family.add_metric([], dict(zip(labels_of(metric), values, strict=True)))
                 else:
                     family.add_metric(values, one.value)
         yield from families.values()

@@ -118,10 +118,9 @@ class Spans:
         if (found := self._open.get(rollout)) is not None:
             return found
         # One that was taken back, and goes live again, began long ago; this is another way of it.
-        again = self._ended.get(rollout)
-        took = event.facts["duration"] if again is None else event.facts.get("took") or 0.0
-        began = event.time - number(took)
-        span = self._span("hotswap.rollout", began, event, following, links=() if again is None else (again,))
+        again = self._links(rollout)
+        took = event.facts.get("took") or 0.0 if again else event.facts["duration"]
+        span = self._span("hotswap.rollout", event.time - number(took), event, following, links=again)
         return self._open.setdefault(rollout, span)
 
     def _walked(self, rollout: str, step: str, event: Event, following: Following) -> None:
