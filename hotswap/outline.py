@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from hotswap.errors import StateError
@@ -11,7 +12,7 @@ from hotswap.rollout import Rollout
 from hotswap.swap import Plan
 from hotswap.verification import Report
 
-__all__ = ["diff_of", "plan_of", "report_of"]
+__all__ = ["changes_of", "diff_of", "plan_of", "report_of"]
 
 _LONGEST_DIFF = 1 << 20
 """Characters of a diff; what is beyond them is cut off."""
@@ -25,16 +26,18 @@ def plan_of(plan: Plan) -> dict[str, Any]:
         "names": [
             {"module": one.module, "name": one.name, "fate": str(one.fate), "why": one.why} for one in plan.names
         ],
-        "unsupported": [
-            {"code": one.code, "module": one.module, "name": one.name, "sentence": one.sentence}
-            for one in plan.unsupported
-        ],
+        "unsupported": changes_of(plan.unsupported),
         "effects": [
             {"kind": one.kind, "what": one.what, "outcome": str(one.outcome), "allowed": one.allowed}
             for one in plan.effects
         ],
         "warnings": list(plan.warnings),
     }
+
+
+def changes_of(changes: Iterable[Any]) -> list[dict[str, str]]:
+    """Return unsupported changes, of a plan or of the error that refuses it, as plain data."""
+    return [{"code": one.code, "module": one.module, "name": one.name, "sentence": one.sentence} for one in changes]
 
 
 def report_of(report: Report) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -18,6 +18,7 @@ from hotswap.errors import (
     StoreError,
     UnsupportedChangeError,
 )
+from hotswap.outline import changes_of
 from hotswap.verification import Report
 
 __all__ = ["ProblemError", "ProblemResponse", "problem_of"]
@@ -84,10 +85,7 @@ def problem_of(error: BaseException) -> ProblemError:
             for one in error.report.failures
         ]
     if isinstance(error, UnsupportedChangeError):
-        more["changes"] = [
-            {"code": one.code, "module": one.module, "name": one.name, "sentence": one.sentence}
-            for one in cast("tuple[Any, ...]", error.changes)
-        ]
+        more["changes"] = changes_of(error.changes)
     if isinstance(error, RehearsalError):
         more |= {"step": error.step, "signal": error.signal, "stack": error.stack}
     if isinstance(error, (BusyError, StateError, NothingToRollBackError)):

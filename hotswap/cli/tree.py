@@ -18,7 +18,7 @@ from typing import Any
 
 from hotswap.cli.exits import Exit, FailedError
 from hotswap.errors import CheckFailedError, HotswapError, UnsupportedChangeError
-from hotswap.outline import diff_of, plan_of, report_of
+from hotswap.outline import changes_of, diff_of, plan_of, report_of
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 
@@ -84,10 +84,7 @@ def _staged(directory: Path, file: Path, version: str | None, also: list[str]) -
         problem: dict[str, Any] = {"status": 422, "title": type(error).__name__, "detail": error.reason}
         problem |= {"code": error.code, "advice": error.advice}
         if isinstance(error, UnsupportedChangeError):
-            problem["changes"] = [
-                {"code": one.code, "module": one.module, "name": one.name, "sentence": one.sentence}  # type: ignore[attr-defined]
-                for one in error.changes
-            ]
+            problem["changes"] = changes_of(error.changes)
         if not isinstance(error, CheckFailedError):
             found["problem"] = problem
         found["reason"] = error.reason
