@@ -10,7 +10,7 @@ from hotswap.cli.exits import Exit, FailedError, exit_of
 from hotswap.cli.output import Output
 from hotswap.cli.service import Service
 
-__all__ = ["COMMITTED", "OVER", "follow", "label", "outcome", "tell"]
+__all__ = ["COMMITTED", "OVER", "follow", "headline", "label", "outcome", "tell"]
 
 OVER = frozenset({"rejected", "rolled_back", "died"})
 """States in which a patch does not run."""
@@ -59,10 +59,7 @@ def follow(
 
 def tell(shown: dict[str, Any], out: Output) -> None:
     """Say what is known of a rollout: result, failed checks, problem."""
-    name = label(shown)
-    style = "red" if shown["state"] in OVER else "green"
-    reason = f": {shown['reason']}" if shown["reason"] else ""
-    out.say(f"{name} is {shown['state'].replace('_', ' ')}{reason}", style)
+    out.say(headline(shown), "red" if shown["state"] in OVER else "green")
     for one in shown["report"]["results"]:
         if one["verdict"] != "passed":
             out.say(f"  check {one['name']} {one['verdict']}: {one['message']}")
@@ -79,6 +76,12 @@ def tell(shown: dict[str, Any], out: Output) -> None:
 def label(shown: dict[str, Any]) -> str:
     """Return the name of a patch and its version."""
     return f"{shown['name']} {shown['version']}" if shown["version"] else str(shown["name"])
+
+
+def headline(shown: dict[str, Any]) -> str:
+    """Return in what state a rollout is, and why, in one sentence."""
+    reason = f": {shown['reason']}" if shown["reason"] else ""
+    return f"{label(shown)} is {shown['state'].replace('_', ' ')}{reason}"
 
 
 def outcome(shown: dict[str, Any]) -> Exit:

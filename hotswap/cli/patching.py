@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hotswap.cli.exits import Exit, FailedError
-from hotswap.cli.following import COMMITTED, OVER, follow, label, outcome, tell
+from hotswap.cli.following import COMMITTED, OVER, follow, headline, label, outcome, tell
 from hotswap.cli.options import finite
 from hotswap.cli.output import Output
 from hotswap.cli.service import Service
@@ -49,7 +49,7 @@ def plan_by_service(
 ) -> Exit:
     """Have a service stage a patch and run its checks, and give it up."""
     words = _words(version=version, allow_effects=allow_effects, rehearse=rehearse, undo=undo)
-    shown = _upload(service, out, file, words, COMMITTED, timeout, dry_run="true")
+    shown = _upload(service, out, file, words, _deadline(timeout), dry_run="true")
     # Given up by the one who asks for it: that is how a dry run ends that nothing refuses.
     fits = shown.get("problem") is None and shown["report"]["passed"] and shown["reason"] == "a dry run"
     try:
@@ -95,8 +95,8 @@ def apply(
     FILE.minisig and FILE.toml go with it.
     """
     words = _words(why=why, version=version, bake=bake, allow_effects=allow_effects, rehearse=rehearse, undo=undo)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    shown = _upload(service, out, file, words, COMMITTED, timeout)
+    deadline = _deadline(timeout)
+    shown = _upload(service, out, file, words, deadline)
     if bake_wait and shown["state"] == "live":
         if shown.get("bake") is None:
             out.note(f"{label(shown)} has no bake: hotswap confirm ends its trial")
@@ -143,13 +143,11 @@ def _acted(
     timeout: float | None,
     good: tuple[str, ...] = ("rolled_back", "rejected"),
 ) -> Exit:
-    deadline = None if timeout is None else time.monotonic() + timeout
-    shown = began if "state" in began else follow(service, began["id"], until, out, deadline=deadline)
+    shown = began if "state" in began else follow(service, began["id"], until, out, deadline=_deadline(timeout))
     if out.as_json:
         out.document(shown)
     else:
-        reason = f": {shown['reason']}" if shown["reason"] else ""
-        out.say(f"{label(shown)} is {shown['state'].replace('_', ' ')}{reason}")
+        out.say(headline(shown))
     return Exit.OK if shown["state"] in good else Exit.REFUSED
 
 
@@ -165,18 +163,20 @@ def _upload(
     out: Output,
     file: Path,
     words: dict[str, str],
-    until: frozenset[str],
-    timeout: float | None,
+    deadline: float | None,
     **params: str,
 ) -> dict[str, Any]:
-    deadline = None if timeout is None else time.monotonic() + timeout
     files = _files(file)
     live, tag = service.read_tagged("versions")
     running = ", ".join(f"{name} {version}" for name, version in live["versions"].items())
     out.note(f"live now: {running}")
     out.going_on = f"interrupted: it is not known whether the service has {file.name}; hotswap status tells"
     began = service.write("rollouts", match=tag, files=files, data=words, params=params)
-    return follow(service, began["id"], until, out, deadline=deadline)
+    return follow(service, began["id"], COMMITTED, out, deadline=deadline)
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
 
 
 def _files(file: Path) -> dict[str, tuple[str, bytes]]:
