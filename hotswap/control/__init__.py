@@ -24,7 +24,7 @@ import weakref
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hotswap.asgi import admin
 from hotswap.errors import HotswapError
@@ -86,9 +86,7 @@ class ControlSocket:
         self.path = Path(path)
         self._mode, self._make = mode, server_of
         self._app = admin(patcher, authorize=by_peer(admits if authorize is None else authorize))
-        self._place: Place | None = None
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+        self._served: tuple[Place, uvicorn.Server, threading.Thread] | None = None
         os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
 
     def start(self) -> Self:
@@ -99,23 +97,22 @@ class ControlSocket:
         """
         from hotswap.control.places import Place
 
-        if self._place is not None:
+        if self._served is not None:
             raise HotswapError(f"it is served at {self.path} already", advice="stop it first")
         place = Place(self.path.absolute(), self._mode)
-        self._server = self._make(self._app)
+        server = self._make(self._app)
         # A daemon: a service that is told to end does not wait for who follows events.
-        self._thread = threading.Thread(target=_serve, args=(self._server, place), name="hotswap control", daemon=True)
-        self._place = place
+        thread = threading.Thread(target=_serve, args=(server, place), name="hotswap control", daemon=True)
+        self._served = place, server, thread
         atexit.register(place.remove)
-        self._thread.start()
+        thread.start()
         return self
 
     def stop(self) -> None:
         """Remove the socket, and wait until its thread has ended: a second, for who is being answered."""
-        place, server, thread = self._place, self._server, self._thread
-        if place is None or server is None or thread is None:
+        if self._served is None:
             return
-        self._place = self._server = self._thread = None
+        (place, server, thread), self._served = self._served, None
         atexit.unregister(place.remove)
         place.remove()
         server.should_exit = True
@@ -130,10 +127,11 @@ class ControlSocket:
 
     def let_go(self) -> None:
         """Close what a process that was forked has inherited: it answers nobody, and removes nothing."""
-        place, self._place, self._server, self._thread = self._place, None, None, None
-        if place is not None:
-            atexit.unregister(place.remove)
-            place.close()
+        if self._served is None:
+            return
+        (place, _, _), self._served = self._served, None
+        atexit.unregister(place.remove)
+        place.close()
 
 
 def _serve(server: uvicorn.Server, place: Place) -> None:
@@ -144,7 +142,7 @@ def _serve(server: uvicorn.Server, place: Place) -> None:
         place.remove()
 
 
-def _let_go(made: weakref.ref[ControlSocket]) -> Any:
+def _let_go(made: weakref.ref[ControlSocket]) -> None:
     control = made()
     if control is not None:
         control.let_go()
