@@ -9,11 +9,10 @@ It is not told what a patch would do when its modules are loaded: a dry run (`ho
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from types import CodeType, FrameType, FunctionType, ModuleType
 
 from hotswap import walk
 from hotswap.adapters import adapters
@@ -24,6 +23,7 @@ from hotswap.swap import (
     calls_in_flight,
     classes_of,
     families_of,
+    frame_of,
     gil_enabled,
     has_audit_hook,
     limits_of,
@@ -137,15 +137,11 @@ def _of_calls(modules: Iterable[LiveModule]) -> Iterator[Finding]:
     """The calls that go on and on: a change of such a function reaches them when they end, and not before."""
     codes = [code for entry in modules if entry.plain for code in _codes_of(entry.module)]
     wanted = {id(code): code for code in codes}
-    held: list[Any] = [frame for _, frame in running_frames(wanted)]
-    waiting = suspended(codes)  # and who holds such code in a local, as this generator does
+    held = _frames_of(wanted)
     time.sleep(_BETWEEN)
-    still = {id(frame) for _, frame in running_frames(wanted)}
-    again = {id(one) for one in suspended(codes)}
+    still = {id(frame) for frame in _frames_of(wanted)}
     lasting = {id(frame.f_code) for frame in held if id(frame) in still}
-    lasting |= {id(_code_of(one)) for one in waiting if id(one) in again}
     held.clear()
-    waiting.clear()
     lasted = [code for code in wanted.values() if id(code) in lasting]
     for _, call in calls_in_flight(lasted, datetime.now(UTC)):
         module, _, name = call.function.partition(":")
@@ -154,12 +150,10 @@ def _of_calls(modules: Iterable[LiveModule]) -> Iterator[Finding]:
         yield Finding("call-goes-on", "", module, name, sentence)
 
 
-def _code_of(waiting: Any) -> CodeType | None:
-    for name in ("gi_code", "cr_code", "ag_code"):
-        code = getattr(waiting, name, None)
-        if type(code) is CodeType:
-            return code
-    return None
+def _frames_of(wanted: Mapping[int, CodeType]) -> list[FrameType]:
+    """The frames that run some code, on a stack or suspended."""
+    waiting = (frame_of(one) for one in suspended(wanted.values()))
+    return [*(frame for _, frame in running_frames(wanted)), *(frame for frame in waiting if frame is not None)]
 
 
 def _codes_of(module: ModuleType) -> Iterator[CodeType]:

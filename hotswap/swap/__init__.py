@@ -2,7 +2,7 @@
 
 from hotswap.swap.adapting import Adapter, Facts, families_of
 from hotswap.swap.audit import Leftover
-from hotswap.swap.calls import CallInFlight, calls_in_flight, running_frames, suspended
+from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, running_frames, suspended
 from hotswap.swap.contents import Kept
 from hotswap.swap.drain import Drain, pauses
 from hotswap.swap.importers import Importers
@@ -46,6 +46,7 @@ __all__ = [
     "calls_in_flight",
     "classes_of",
     "families_of",
+    "frame_of",
     "gil_enabled",
     "has_audit_hook",
     "limits_of",

@@ -38,8 +38,7 @@ def classes_of(module: ModuleType) -> Iterator[type]:
     facts = ModuleType.__getattribute__(module, "__dict__")
     home, seen = str(facts.get("__name__")), set[int]()
     waiting: list[Any] = [*facts.values()]
-    while waiting:
-        found = waiting.pop(0)
+    for found in waiting:  # which grows
         if walk.is_class(found) and id(found) not in seen and walk.class_home(found) == home:
             seen.add(id(found))
             yield found
