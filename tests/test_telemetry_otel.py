@@ -195,13 +195,14 @@ class TestWhatIsLive:
 
 class TestInstrumenting:
     def test_gives_everything_back(self, make_package: Any, sdk: Sdk) -> None:
-        one, before = Priced(make_package), set(tally.wanted)
+        one, before, told = Priced(make_package), set(tally.wanted), set(events._subscriptions)
         uninstrument = sdk.instrument(one.patcher)
         assert sdk.points
         assert tally.wanted - before
+        assert events._subscriptions.keys() - told
         uninstrument()
         uninstrument()
-        assert not events._subscriptions
+        assert not events._subscriptions.keys() - told
         assert not tally.wanted - before
         one.patcher.apply(one.patch(2))
         assert sdk.spans == {}

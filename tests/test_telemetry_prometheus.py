@@ -117,13 +117,14 @@ class TestCollector:
         assert found["hotswap_version_info"] == {(priced.name, "1.2"): 1, (other.name, "1.0"): 1}
 
     def test_that_is_closed_counts_no_more(self, priced: Priced) -> None:
-        before = set(tally.wanted)
+        before, told = set(tally.wanted), set(events._subscriptions)
         collector = Collector(priced.patcher)
         assert tally.wanted - before
+        assert events._subscriptions.keys() - told
         collector.close()
         collector.close()
         assert not tally.wanted - before
-        assert not events._subscriptions
+        assert not events._subscriptions.keys() - told
 
     def test_without_a_patcher_is_refused(self) -> None:
         with pytest.raises(ValueError, match="nothing to collect"):
