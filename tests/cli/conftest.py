@@ -8,9 +8,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -29,6 +29,10 @@ class Said(NamedTuple):
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+Command: TypeAlias = Callable[..., Said]
+"""What the fixture `command` gives: it runs a command in this process."""
 
 
 class Process:
@@ -93,7 +97,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Any:
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
     return lambda *arguments: run(capsys, *arguments)
 
 

@@ -7,7 +7,6 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ import pytest
 from hotswap.cli.app import app
 from hotswap.cli.exits import MEANINGS, Exit
 from hotswap.cli.service import Service
-from tests.cli.conftest import READER, WRITER, Said, Till, environment
+from tests.cli.conftest import READER, WRITER, Command, Till, environment
 
 pytestmark = pytest.mark.threads
 
-Command = Callable[..., Said]
 COMMANDS = sorted(command.name or "" for command in app.registered_commands)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "command-line.md"
 

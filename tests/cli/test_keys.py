@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hotswap.trust import SecretKey
-from tests.cli.conftest import Said
+from tests.cli.conftest import Command
 from tests.signing import ALICE, minisign
 
 pytestmark = pytest.mark.threads
-
-Command = Callable[..., Said]
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Said
+from tests.cli.conftest import Command
 
 pytestmark = pytest.mark.threads
-
-Command = Callable[..., Said]
 
 
 @pytest.fixture(params=["", "src"])

@@ -19,6 +19,7 @@ import hotswap
 from hotswap.admin import Access, Tokens
 from hotswap.asgi import admin
 from hotswap.control import ControlSocket
+from tests.waiting import until
 
 SOURCES = {
     "__init__.py": "__version__ = '1.0'\n",
@@ -34,7 +35,7 @@ def main() -> None:
     for name, text in SOURCES.items():
         (folder / "till" / name).write_text(text)
     sys.path.insert(0, str(folder))
-    from till import kinds, loops, prices  # type: ignore[import-not-found]
+    from till import kinds, loops, prices  # type: ignore[import-not-found]  # written just now
 
     assert kinds
     threading.Thread(target=loops.for_ever, name="looper", daemon=True).start()
@@ -64,8 +65,7 @@ def main() -> None:
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     threading.Thread(target=server.run, daemon=True).start()
     with ControlSocket(patcher, folder / "s"):
-        while not server.started:
-            time.sleep(0.01)
+        assert until(lambda: server.started)
         print(server.servers[0].sockets[0].getsockname()[1], flush=True)
         sys.stdin.read()
 
