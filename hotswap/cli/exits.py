@@ -52,6 +52,6 @@ class FailedError(HotswapError):
         problem: what the service said, for programs.
     """
 
-    def __init__(self, exit: Exit, reason: str, problem: Mapping[str, Any] | None = None) -> None:  # noqa: A002
+    def __init__(self, exit: Exit, reason: str, problem: Mapping[str, Any] | None = None) -> None:  # noqa: A002 - as the attribute
         super().__init__(reason)
         self.exit, self.problem = exit, problem

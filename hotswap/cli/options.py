@@ -106,7 +106,7 @@ def _with_options(
         for name, kind in options.items()
     ]
     parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in own] + more
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # where `inspect` looks first
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     return run

@@ -18,7 +18,7 @@ _ENDING = 1
 class _Protocol(H11Protocol):
     """HTTP for one who has connected: the application finds him in `scope["state"]["peer"]`."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream, as uvicorn has it
         super().connection_made(transport)
         uid, gid, pid = peer_of(transport.get_extra_info("socket"))
         self.app_state = {**self.app_state, "peer": (uid, gid, pid)}
