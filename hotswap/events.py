@@ -180,7 +180,11 @@ def emit(event: EventName, *, level: Level = "info", of: object = None, **facts:
     """
     if rehearsing():
         return
-    plain = {name: _plain(value) for name, value in facts.items()}
+    try:
+        plain = {name: _plain(value) for name, value in facts.items()}
+    except Exception as error:  # noqa: BLE001  # of a mapping of somebody else, say; as where it is logged
+        _complain(event, facts, error)
+        return
     _log(event, level, plain)
     if _subscriptions:
         _publish(Event(event, level, time.time(), MappingProxyType(plain)), of)

@@ -19,7 +19,7 @@ from packaging.version import Version
 from structlog.testing import CapturingLogger, capture_logs
 
 from hotswap import events
-from hotswap.events import EVENT_NAMES, emit
+from hotswap.events import EVENT_NAMES, Event, emit, subscribe
 
 
 @pytest.fixture(autouse=True)
@@ -326,6 +326,20 @@ class TestBrokenPipelines:
         assert "version=1.2.1" in printed.err
         assert "RuntimeError: the disk is full" in printed.err
         assert "rollout.permanent" not in printed.err
+
+    def test_a_fact_that_raises_is_reported(self, capsys: pytest.CaptureFixture[str]) -> None:
+        class Torn(dict[str, int]):
+            def items(self) -> Any:
+                raise RuntimeError("torn")
+
+        told: list[Event] = []
+        unsubscribe = subscribe(told.append)
+        try:
+            emit("rollout.live", fact=Torn(), rollout="r1")
+        finally:
+            unsubscribe()
+        assert "RuntimeError: torn" in capsys.readouterr().err
+        assert told == []
 
     def test_a_handler_that_raises(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

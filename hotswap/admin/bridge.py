@@ -48,6 +48,7 @@ class Bridge:
         loop, thread, _ = here
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.run_until_complete(_end_tasks())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 
@@ -60,3 +61,11 @@ class Bridge:
     def forget(self) -> None:
         """In a child there is no thread, and nobody who holds the lock."""
         self._lock, self._here = threading.Lock(), None
+
+
+async def _end_tasks() -> None:
+    """Cancel what waits still, of clients that follow events say, and see it end."""
+    waiting = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)

@@ -299,7 +299,8 @@ async def _answer(request: Request, work: Work, wait: float, *, created: bool = 
     id_ = await asyncio.shield(begun)
     root = _root(request)
     where = {"location": f"{root}/rollouts/{id_}"}
-    done, _ = await asyncio.wait([over], timeout=wait)
+    # Who does not wait is always told where to look, also if it is over in this very moment.
+    done = wait and (await asyncio.wait([over], timeout=wait))[0]
     if not done:
         return JSONResponse({"id": id_, "links": {"self": where["location"]}}, 202, where)
     try:

@@ -20,8 +20,6 @@ import asyncio
 import atexit
 import os
 import threading
-import weakref
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -29,6 +27,7 @@ from typing import TYPE_CHECKING
 from hotswap.asgi import admin
 from hotswap.errors import HotswapError
 from hotswap.events import emit
+from hotswap.process_copy import in_children
 
 if TYPE_CHECKING:
     from typing import Self
@@ -87,7 +86,7 @@ class ControlSocket:
         self._mode, self._make = mode, server_of
         self._app = admin(patcher, authorize=by_peer(admits if authorize is None else authorize))
         self._served: tuple[Place, uvicorn.Server, threading.Thread] | None = None
-        os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
+        in_children(self.let_go)
 
     def start(self) -> Self:
         """Listen, and answer in a thread of its own.
@@ -140,9 +139,3 @@ def _serve(server: uvicorn.Server, place: Place) -> None:
     except Exception as error:  # noqa: BLE001 - nobody waits for this thread
         emit("admin.failed", level="error", reason=error, work=f"serving {place.path}")
         place.remove()
-
-
-def _let_go(made: weakref.ref[ControlSocket]) -> None:
-    control = made()
-    if control is not None:
-        control.let_go()

@@ -113,6 +113,14 @@ class TestJourney:
         go.set()
         until(lambda: service.http.get(where).json()["state"] == "live")
 
+    def test_who_does_not_wait_is_told_where_to_look(self, service: Service) -> None:
+        """Whatever has become of it by then."""
+        answers = [service.upload(source="def rate(:\n", data={"version": "1.0"}, wait=None) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [202] * 5
+        for answer in answers:
+            where = answer.headers["location"]
+            until(lambda where=where: "problem" in service.http.get(where).json())  # type: ignore[misc]
+
     def test_long_work_is_given_up(self, service: Service) -> None:
         go = threading.Event()
         service.patcher.check(lambda _: go.wait(), name="hangs", timeout=30)
