@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ __all__ = [
     "added_places",
     "lies_elsewhere",
     "own_folder",
+    "packed",
     "path_of",
     "places_of",
     "unpack",
@@ -159,8 +161,10 @@ def _within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + os.sep)
 
 
-def packed(place: str) -> Iterator[tuple[str, bytes]]:
-    """Give the files that lie in a folder of a zip archive, each with its path in the folder; none where there is none.
+def packed(place: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Give the files that lie in a folder of a zip archive; none where there is none.
+
+    Each comes as its path in the folder, and a function that reads it, as long as no other file was asked for.
 
     Arguments:
         place: the folder in the archive, as `zipimport` writes it: ``/srv/app.zip/shop``.
@@ -175,7 +179,7 @@ def packed(place: str) -> Iterator[tuple[str, bytes]]:
             path = member.filename.removeprefix(start)
             outside = not member.filename.startswith(start) or {"..", "__pycache__"} & {*path.split("/")}
             if not outside and not member.is_dir():
-                yield path, found.read(member)
+                yield path, partial(found.read, member)
 
 
 def unpack(place: str, folder: Path) -> None:
@@ -185,8 +189,8 @@ def unpack(place: str, folder: Path) -> None:
         place: as of `packed`.
         folder: where they go.
     """
-    for path, data in packed(place):
+    for path, read in packed(place):
         target = folder.joinpath(*path.split("/"))
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+            target.write_bytes(read())

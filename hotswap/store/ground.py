@@ -85,8 +85,9 @@ def _read(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _packed(place: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     with suppress(OSError, zipfile.BadZipFile, zlib.error):  # as in `_read`
-        for path, data in packed(place) if not Path(place).is_dir() else ():
+        for path, read in packed(place) if not Path(place).is_dir() else ():
             if wanted(path):
+                data = read()
                 yield path, data if path.endswith(".py") else b"%d" % len(data)
 
 
