@@ -53,6 +53,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def _delete(connection: sqlite3.Connection, rollout: str) -> None:
+    connection.execute("DELETE FROM step WHERE rollout = ?", (rollout,))
+    connection.execute("DELETE FROM rollout WHERE id = ?", (rollout,))
+
+
 def _time(text: object) -> datetime | None:
     """Read a time; None for what is none, in a damaged journal."""
     try:
@@ -179,8 +184,7 @@ class Journal:
         with writing(self.path) as connection:
             here = self._here(connection)
             for name in names:
-                connection.execute("DELETE FROM step WHERE rollout = ?", (name,))
-                connection.execute("DELETE FROM rollout WHERE id = ?", (name,))
+                _delete(connection, name)
         for name in names:
             here.on_trial(name, holds=False)
 
@@ -364,8 +368,7 @@ class Journal:
                 when = min(_time(row["changed"]) or since, since)
                 age, since = age + min(since - when, longest), when
                 if row["id"] not in needed and (place >= keep or age > 10 * longest):
-                    connection.execute("DELETE FROM step WHERE rollout = ?", (row["id"],))
-                    connection.execute("DELETE FROM rollout WHERE id = ?", (row["id"],))
+                    _delete(connection, row["id"])
             connection.execute(
                 "DELETE FROM incarnation WHERE how IS NOT NULL AND id NOT IN (SELECT incarnation FROM rollout)"
             )
