@@ -105,12 +105,13 @@ class Outcome:
     @classmethod
     def known(cls, name: str, digest: str, record: Record) -> Outcome:
         """The outcome of a drop that failed, or was rolled back, by what a store has of its rollout."""
-        state, version = str(record.state), None if record.version is None else str(record.version)
-        back = state == _ROLLED_BACK
-        reason = " ".join((f"{name} {version} was rolled back: " * back + record.reason).split())
-        error = None if back else HotswapError.__name__  # a store does not have the type
-        facts = (name, digest, version, record.id, state, reason, error, os.getpid(), record.finished)
-        return cls(*facts, rolled_out=record.digest)
+        version, reason = None if record.version is None else str(record.version), " ".join(record.reason.split())
+        error = HotswapError.__name__  # a store does not have the type
+        facts = (name, digest, version, record.id, str(record.state), reason, error, os.getpid(), record.finished)
+        made = cls(*facts, rolled_out=record.digest)
+        if made.state != _ROLLED_BACK:
+            return made
+        return replace(made.taken_back(record.reason), error=None, time=record.finished)
 
     @classmethod
     def ignored(cls, name: str, reason: str) -> Outcome:

@@ -192,8 +192,8 @@ class Passes:
         if drop.name in ledger.reopened or not ledger.earlier.may_be_over(drop.name, digest):
             return None
         record = self._came_to(digest, str(drop.path))
-        over = record is not None and record.state in ("rejected", "rolled_back")
-        return Outcome.known(drop.name, digest, record) if record is not None and over else None
+        known = None if record is None else Outcome.known(drop.name, digest, record)
+        return known if known is not None and known.holds_elsewhere else None
 
     def _taken(self, drops: Sequence[Drop], settled: Callable[[], None]) -> deque[Taken]:
         """Read drops, and return what is to be tried, in order. Of what is too much, the bytes are not kept."""
