@@ -71,10 +71,10 @@ class Returning:
     _shelf: Shelf
     _warm: Warm | None
 
-    def _require_newest(self, rollout: Rollout, newest: Rollout | None) -> None:
+    def _require_newest(self, rollout: Rollout) -> None:
         """Raise StateError if a rollout is not what is live, or its previous generation is not kept."""
         over = rollout.state not in (State.LIVE, State.PERMANENT)
-        if over or newest is not rollout:
+        if over or self.newest is not rollout:
             before_live = rollout.state in BEFORE_LIVE
             raise StateError(
                 f"a rollout that is {rollout.state.replace('_', ' ')} can't be rolled back"
@@ -96,15 +96,20 @@ class Returning:
                 advice="arm() loads it anew, if it was armed before; or stage the patch again",
             )
 
-    def _require_live(self, rollout: Rollout, newest: Rollout | None) -> None:
+    def _require_live(self, rollout: Rollout) -> None:
         """Raise StateError if a rollout is not what went live last."""
-        if newest is not rollout:
+        if self.newest is not rollout:
             raise StateError("only what went live last can be audited", patch=rollout.label, running=self.versions)
 
     @property
     def versions(self) -> dict[str, Version]:
         """What is live, as a mapping from package to version."""
         return {name: standing(name).version for name in self._packages}
+
+    @property
+    def newest(self) -> Rollout | None:
+        """The rollout that is live and can be taken back, or None."""
+        return self._previous.rollout if self._previous else None
 
     def is_warm(self, rollout: Rollout) -> bool:
         """Whether a rollout that was taken back can be made live again without being loaded anew."""

@@ -66,13 +66,6 @@ class Succession(Returning):
         self._warm: Warm | None = None
         self._staged_on: dict[str, tuple[int, ...]] = {}
 
-    # --- what is known ---------------------------------------------------------------------------------------------
-
-    @property
-    def newest(self) -> Rollout | None:
-        """The rollout that is live and can be taken back, or None."""
-        return self._previous.rollout if self._previous else None
-
     # --- before a swap ---------------------------------------------------------------------------------------------
 
     def modules(self) -> list[LiveModule]:
@@ -274,7 +267,7 @@ class Succession(Returning):
         Returns what is to be told of modules that were imported since. Raises StateError if the rollout is not what is
         live, or if another patcher has changed the packages since.
         """
-        self._require_newest(rollout, self.newest)
+        self._require_newest(rollout)
         previous = self._previous
         assert previous is not None, "it is the newest"
         if previous.epochs != self._epochs:
@@ -343,7 +336,7 @@ class Succession(Returning):
 
     def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
         """Look who refers to what the swap of a live rollout has dropped. Raises StateError if it is not live."""
-        self._require_live(rollout, self.newest)
+        self._require_live(rollout)
         assert self._previous is not None, "it is live"
         return self._previous.swap.audit()
 

@@ -143,7 +143,7 @@ class FakeSuccession(Succession):
 
     def retreat(self, rollout: Rollout, undone: Undone, recalled: Recalled) -> dict[str, object]:
         """Have the versions be live again that were so before. Raises StateError if the rollout is not what is live."""
-        self._require_newest(rollout, self.newest)
+        self._require_newest(rollout)
         assert self._before is not None, "it is the newest"
         self.choices.taken("rollback")
         rollout.unsettle()
@@ -174,7 +174,7 @@ class FakeSuccession(Succession):
 
     def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
         """Nothing was dropped. Raises StateError if the rollout is not live."""
-        self._require_live(rollout, self.newest)
+        self._require_live(rollout)
         return ()
 
     # --- one that was taken back ------------------------------------------------------------------------------------
