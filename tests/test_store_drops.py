@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from hotswap import FilesError, Patch, Patcher, PatchError, Store, StoreError
 from hotswap.generation import files
 from hotswap.store import blobs
+from tests.test_store import query
 from tests.test_store_boot import BEGIN, Service
 from tests.test_watching import markers, put
 from tests.waiting import until
@@ -60,9 +60,10 @@ class TestAfterARestart:
         put(program.folder / "drops", "shop.tax.py", "LIMIT = 1\ndef rate(): return 16\n")
         assert watched(program, then="live.current.confirm()")["rate"] == 16
         facts = "SELECT origin, packages, base, before, after, generation FROM rollout"
-        known = rows(program.folder / "var", facts)
+        store = Store(program.folder / "var")
+        known = query(store, facts)
         program.run("patcher().rollback(reason='the old rate was right'); say()")
-        assert rows(program.folder / "var", facts) == known
+        assert query(store, facts) == known
         assert known[0][0] == str(program.folder / "drops" / "shop.tax.py")
         said = watched(program)
         assert (said["rate"], said["state"], said["error"]) == (19, "rolled_back", None)
@@ -239,13 +240,6 @@ def fails(*_: object) -> None:
     raise StoreError("the journal can't be written")
 
 
-def rows(store: Path, query: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(store / "journal.db") as connection:
-        found = connection.execute(query).fetchall()
-    connection.close()
-    return found
-
-
 def states(store: Store) -> list[str]:
     """What the journal says of all rollouts."""
-    return [state for (state,) in rows(store.folder, "SELECT state FROM rollout")]
+    return [state for (state,) in query(store, "SELECT state FROM rollout")]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import subprocess
 import sys
 import threading
 import weakref
@@ -16,8 +14,8 @@ from typing import Any
 
 import pytest
 
-import hotswap
 from hotswap.swap.variables import variables
+from tests.cpython.test_frames_of_threads import run
 
 TELLS = sys.version_info >= (3, 12)
 
@@ -194,16 +192,7 @@ thread.join()
 @pytest.mark.threads
 def test_nothing_dies_while_a_call_is_looked_at(tmp_path: Path) -> None:
     """What dies may let the call end, which ends the process then (`tests/cpython/test_frames_of_threads`)."""
-    (tmp_path / "program.py").write_text(PROGRAM)
-    done = subprocess.run(
-        [sys.executable, "program.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(hotswap.__file__).parents[1])},
-    )
+    done = run(tmp_path, PROGRAM)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -97,8 +97,12 @@ CLOSED = """
 """
 
 
+def leaving(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    return run(folder, textwrap.dedent(LEAVES) + textwrap.dedent(code))
+
+
 def run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
-    (folder / "program.py").write_text(textwrap.dedent(LEAVES) + textwrap.dedent(code))
+    (folder / "program.py").write_text(code)
     return subprocess.run(
         [sys.executable, "-u", "program.py"],
         cwd=folder,
@@ -117,13 +121,13 @@ def is_crash(done: subprocess.CompletedProcess[str]) -> bool:
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="there it is a view")
 def test_what_dies_when_the_locals_are_read_again_may_end_the_call(tmp_path: Path) -> None:
-    assert is_crash(run(tmp_path, LOCALS.format(read="frame.f_locals")))
+    assert is_crash(leaving(tmp_path, LOCALS.format(read="frame.f_locals")))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="there it is a dict, which holds what was in it")
 def test_locals_that_are_a_view_hold_nothing(tmp_path: Path) -> None:
     """The variable is set to None by the loop, which nobody can see after it: it has ended by then."""
-    done = run(tmp_path, LOCALS.format(read="assert frame.f_locals['value'] is None"))
+    done = leaving(tmp_path, LOCALS.format(read="assert frame.f_locals['value'] is None"))
     assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
 
 
@@ -140,30 +144,30 @@ def test_one_variable_is_read_without_the_others(tmp_path: Path) -> None:
     else:
         raise AssertionError
     """
-    done = run(tmp_path, LOCALS.format(read=read))
+    done = leaving(tmp_path, LOCALS.format(read=read))
     assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="there a collection does not begin in an allocation")
 def test_what_is_collected_while_a_stack_is_walked_may_end_the_call(tmp_path: Path) -> None:
-    assert is_crash(run(tmp_path, BACK.format(walk=f"gc.enable(){BY_HAND}")))
+    assert is_crash(leaving(tmp_path, BACK.format(walk=f"gc.enable(){BY_HAND}")))
 
 
 @pytest.mark.parametrize("walk", [BY_HAND, "gc.enable(); assert len(frames.stack(frame)) > 500"])
 def test_with_the_collector_off_a_stack_is_walked_safely(tmp_path: Path, walk: str) -> None:
-    done = run(tmp_path, BACK.format(walk=walk))
+    done = leaving(tmp_path, BACK.format(walk=walk))
     assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
 
 
 @pytest.mark.skipif(not (3, 13) <= sys.version_info < (3, 13, 5), reason="mended in 3.13.6")
 def test_the_locals_of_a_closed_generator_are_gone(tmp_path: Path) -> None:
-    done = run(tmp_path, CLOSED)
+    done = leaving(tmp_path, CLOSED)
     assert done.stdout.startswith("True\n")
     assert is_crash(done) or "object object" not in done.stdout
 
 
 @pytest.mark.skipif((3, 13) <= sys.version_info < (3, 13, 6), reason="mended in 3.13.6")
 def test_the_locals_of_a_closed_generator_stay_with_its_frame(tmp_path: Path) -> None:
-    done = run(tmp_path, CLOSED)
+    done = leaving(tmp_path, CLOSED)
     assert done.stdout.startswith("True\n")
     assert not is_crash(done), done.stderr
