@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from hotswap.admin.problems import ProblemError
 
-__all__ = ["Access", "Authorize", "Right", "Tokens", "admitted"]
+__all__ = ["Access", "Authorize", "Right", "Tokens", "check_right", "known"]
 
 Right: TypeAlias = Literal["read", "write"]
 
@@ -80,22 +80,19 @@ class Tokens:
         return found if scheme.lower() == "bearer" else None
 
 
-async def admitted(request: Request, authorize: Authorize | None, right: Right) -> Access:
-    """Return who sends a request, if he has the right to.
+async def known(request: Request, authorize: Authorize | None) -> Access:
+    """Return who sends a request, and what he may.
 
     Arguments:
         request: what was sent.
         authorize: who may do what; None: everybody may read, and nobody may write.
-        right: what the request needs.
 
-    Raises ProblemError: 401 if it is not known who he is, 403 if he has not that right, or if a page of somebody else
-    has his browser send it.
+    Raises ProblemError, 401, if nobody knows who he is.
     """
     if authorize is None:
-        access: Access | None = Access("anybody")
-    else:
-        answer = authorize(request)
-        access = await answer if inspect.isawaitable(answer) else answer
+        return Access("anybody")
+    answer = authorize(request)
+    access = await answer if inspect.isawaitable(answer) else answer
     if access is None:
         raise ProblemError(
             401,
@@ -103,15 +100,14 @@ async def admitted(request: Request, authorize: Authorize | None, right: Right) 
             "nobody knows who asks: the credentials are missing or wrong",
             headers={"www-authenticate": 'Bearer realm="hotswap"'},
         )
+    return access
+
+
+def check_right(request: Request, access: Access, right: Right) -> None:
+    """Raise ProblemError, 403, if somebody may not do what he asks for, or a page of somebody else has him ask."""
     if not (access.read if right == "read" else access.write):
-        why = (
-            "this app was mounted without authorize=, for reading only"
-            if authorize is None
-            else f"{access.who} may not"
-        )
-        raise ProblemError(403, "not-authorized", f"{right}: {why}")
+        raise ProblemError(403, "not-authorized", f"{right}: {access.who} may not")
     # Where an application authorizes by a cookie, or the address, the browser of somebody who may would do it for
     # anyone's page. Browsers say so; programs send no such header.
     if right == "write" and request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise ProblemError(403, "cross-site", "a page of another site has sent this")
-    return access

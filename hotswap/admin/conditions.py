@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
+from email.message import Message
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -76,7 +77,7 @@ class Answers:
         if not key.strip() or len(key) > _LONGEST_KEY:
             raise ProblemError(400, "bad-request", f"Idempotency-Key: 1 to {_LONGEST_KEY} characters are needed")
         self._forget()
-        said = tag_of(request.method, request.url.path, request.url.query, hashlib.sha256(body).hexdigest())
+        said = tag_of(request.method, request.url.path, request.url.query, _digest(request, body))
         known = self._kept.get((who, key))
         if known is None:
             self._kept[who, key] = _Kept(time.monotonic(), said, None)
@@ -103,3 +104,13 @@ class Answers:
             if len(self._kept) < _MOST and kept.at > oldest:
                 return
             self._kept.popitem(last=False)
+
+
+def _digest(request: Request, body: bytes) -> str:
+    """A digest of what a request says. What stands between the parts of a form is made up anew each time it is sent."""
+    headers = Message()
+    headers["content-type"] = request.headers.get("content-type", "")
+    boundary = headers.get_param("boundary")
+    if isinstance(boundary, str) and boundary:
+        body = body.replace(boundary.encode("latin-1"), b"")
+    return hashlib.sha256(body).hexdigest()

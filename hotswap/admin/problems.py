@@ -34,11 +34,11 @@ class ProblemError(HotswapError):
         code: a word for programs; the type of the problem ends with it.
         detail: a sentence for people.
         headers: of the response.
-        more: further members.
+        more: further members; an error of hotswap may bring a `code` of its own.
     """
 
     def __init__(
-        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: object
+        self, status: int, code: str, detail: str, /, *, headers: Mapping[str, str] | None = None, **more: object
     ) -> None:
         super().__init__(detail, code=code)
         self.status, self.headers = status, dict(headers or {})

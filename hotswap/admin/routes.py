@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hotswap import events
-from hotswap.admin.access import Access, Authorize, Right, admitted
+from hotswap.admin.access import Access, Authorize, Right, check_right, known
 from hotswap.admin.apart import apart
 from hotswap.admin.conditions import Answers, check_match, tag_of
 from hotswap.admin.description import describe
@@ -102,7 +102,9 @@ class _Admin:
     def _reading(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             async def run() -> Response:
-                return await endpoint(request, await admitted(request, self._authorize, "read"))
+                access = await known(request, self._authorize)
+                check_right(request, access, "read")
+                return await endpoint(request, access)
 
             return await _answered(run)
 
@@ -117,8 +119,9 @@ class _Admin:
 
             async def run() -> Response:
                 nonlocal who
-                access = await admitted(request, self._authorize, "write")
+                access = await known(request, self._authorize)
                 who = access.who
+                check_right(request, access, "write")
                 return await self._once(endpoint, limited(request, self._max_upload), access)
 
             try:
@@ -144,9 +147,9 @@ class _Admin:
         if "idempotency-key" not in request.headers:
             return await endpoint(request, access)
         body = await request.body()
-        key, known = self._answers.begin(access.who, request, body)
-        if known is not None:
-            return _again(known)
+        key, answered = self._answers.begin(access.who, request, body)
+        if answered is not None:
+            return _again(answered)
         response: Response | None = None
         try:
             response = await endpoint(request, access)

@@ -157,8 +157,9 @@ def _made(patcher: Patcher, files: dict[str, tuple[str, bytes]]) -> Patch:
     with _laid_out(name, data, files) as folder:
         gate = Gate(trust, memory, patcher.running, folder)
         patch = gate.take(name, lambda _: False)
-        if isinstance(patch, Waiting):
-            raise ProblemError(422, "trust", patch.reason)
+        if isinstance(patch, Waiting):  # in a watched directory it might come yet
+            advice = "send its signature as the file `signature`"
+            raise ProblemError(422, "trust", f"{name} is not signed", code="unsigned", advice=advice)
         gate.admit(patch)
     return patch
 

@@ -55,7 +55,7 @@ def status(
         return
     out.show(out.table(("PACKAGE", "VERSION"), standing["versions"].items()))
     if rollout is None:
-        out.say("nothing was patched since this process began")
+        out.say("no rollout is in progress, or can be taken back")
     else:
         out.say("")
         _one(rollout, out)

@@ -13,10 +13,12 @@ import pytest
 import structlog.testing
 from starlette.requests import Request
 
-from hotswap import Patcher, State, Store
+from hotswap import Patcher, State, Store, Trust
 from hotswap.admin import Access, Tokens
 from hotswap.asgi import SessionMiddleware, admin
-from tests.admin.conftest import READER, TOKENS, WRITER, Service, client, serving
+from hotswap.trust import Comment, SecretKey
+from tests.admin.conftest import READER, SOURCE, TOKENS, WRITER, Service, client, serving
+from tests.signing import ALICE, MALLORY, signature_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.threads
@@ -257,6 +259,30 @@ class TestRefusals:
         assert any("for the log" in str(entry.get("reason")) for entry in seen)
 
 
+class TestPolicy:
+    def test_what_is_uploaded_goes_through_it(self, make_package: Make) -> None:
+        service = Service(make_package, trust=Trust(keys=[ALICE.public], kinds=["file"]))
+        name, data = service.file(16, "# signed\n" + SOURCE)
+
+        def upload(by: SecretKey | None) -> httpx.Response:
+            files = {"patch": (name, data)}
+            if by is not None:
+                files["signature"] = (f"{name}.minisig", signature_of(data, Comment(file=name), by))
+            return service.post("/rollouts", files=files)
+
+        with serving(admin(service.patcher, authorize=TOKENS)) as address, client(address) as service.http:
+            refused = [upload(None), upload(MALLORY)]
+            assert [(one.status_code, one.json()["code"]) for one in refused] == [
+                (422, "unsigned"),
+                (422, "key-unknown"),
+            ]
+            assert service.module.rate() == 19
+            assert service.patcher.history() == ()
+            taken = upload(ALICE)
+            assert taken.status_code == 201, taken.text
+            assert service.module.rate() == 16
+
+
 class TestRights:
     @pytest.mark.parametrize("token", [None, "wrong", READER[:-1], READER + "x", WRITER.upper()])
     def test_nobody_knows_who_asks(self, service: Service, token: str | None) -> None:
@@ -345,6 +371,15 @@ class TestConditions:
         assert (other.status_code, other.json()["type"]) == (422, "urn:hotswap:problem:key-reused")
         assert service.post(shown["links"]["confirm"]).status_code == 409
 
+    def test_an_upload_twice_as_clients_send_it(self, service: Service) -> None:
+        """Each time with another boundary between the parts of the form."""
+        headers = {"idempotency-key": "build 7"}
+        first, second = (service.upload(data={"version": "1.0"}, headers=headers) for _ in range(2))
+        assert (first.status_code, second.status_code) == (201, 201), second.text
+        assert first.json()["id"] == second.json()["id"]
+        other = service.upload(17, data={"version": "1.0"}, headers=headers)
+        assert (other.status_code, other.json()["type"]) == (422, "urn:hotswap:problem:key-reused")
+
     def test_an_upload_twice(self, service: Service) -> None:
         body = service.http.build_request("POST", "/rollouts?wait=30", files={"patch": service.file()}).read()
         request = service.http.build_request("POST", "/rollouts", files={"patch": service.file()})
@@ -356,6 +391,14 @@ class TestConditions:
 
 
 class TestAudit:
+    def test_who_may_not_is_named(self, service: Service) -> None:
+        with structlog.testing.capture_logs() as seen:
+            with client(str(service.http.base_url), READER) as http:
+                http.post("/undo")
+            service.post("/undo", headers={"sec-fetch-site": "cross-site"})
+        told = [(entry["who"], entry["status"]) for entry in seen if entry["event"] == "admin.written"]
+        assert told == [("dashboard", 403), ("pipeline", 403)]
+
     def test_each_write_has_an_entry(self, service: Service) -> None:
         with structlog.testing.capture_logs() as seen:
             service.upload(data={"version": "1.0", "why": "lower"})
