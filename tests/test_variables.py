@@ -53,6 +53,7 @@ class TestSuspended:
         assert len(found) == 2
         assert held in found
 
+    @pytest.mark.threads  # there is no event loop that blocks on Pyodide
     def test_coroutines_and_async_generators_too(self) -> None:
         async def main() -> None:
             held, event = Held(), asyncio.Event()
