@@ -73,8 +73,10 @@ def _released(
         leads.leave(junction)
         if not leads.old:
             yield (_CODE.__set__, function, _plain(function, leads))
-            if leads.own is not None:  # who was about to call it comes back to the function
-                yield (_CODE.__set__, leads.own, forwarder(leads.own, function, leads.own.__code__))
+            if leads.own is not None:
+                # Who was about to call it comes back to the function, which may take something else by then: an
+                # attribute that is a fork still gives it, and to whom does not depend on what it takes.
+                yield (_CODE.__set__, leads.own, forwarder(leads.own, function, leads.own.__code__, anything=True))
 
 
 def _plain(function: FunctionType, ways: Ways) -> CodeType:

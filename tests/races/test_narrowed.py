@@ -13,6 +13,7 @@ import structlog
 
 import hotswap
 from hotswap import Patch, Patcher, walk
+from hotswap.swap.forked_attributes import Attribute
 from hotswap.swap.forwarding import ways_of
 from tests.races.threads import forks_go
 from tests.waiting import until
@@ -123,6 +124,25 @@ def test_what_it_does_not_come_to_is_plain(core: Any) -> None:
     assert ways_of(live.Job.__init__.__code__) is None
     assert id(core.Lock) in walk.forked  # operators may come to that
     assert next(loop) == ("1",) * 4
+    loop.close()
+    assert rollout.drained.wait(20)
+    assert forks_go()
+
+
+def test_what_a_thread_is_about_to_call_takes_what_the_other_version_passes(core: Any) -> None:
+    """A thread of the old version has the fork in its hands when the rollback makes it that of the live version."""
+    loop = core.aliases(core.Holder())
+    next(loop)
+    patcher = Patcher([core.__name__.partition(".")[0]], handover=0)
+    rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
+    live: Any = importlib.import_module(core.__name__)
+    assert until(lambda: ways_of(live.Job.__init__.__code__) is None)
+    fork = walk.class_space(core.Job)["__init__"]
+    assert isinstance(fork, Attribute)
+    rollout.rollback()
+    job = object.__new__(core.Job)
+    fork.__get__(job, core.Job)(1)
+    assert job.kind == "1"
     loop.close()
     assert rollout.drained.wait(20)
     assert forks_go()
