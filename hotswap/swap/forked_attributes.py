@@ -8,10 +8,11 @@ from types import FrameType, FunctionType, MethodType
 from typing import Any, Protocol
 
 from hotswap import walk
+from hotswap.swap.callers import caller, looked_through
 from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
 from hotswap.swap.parts import function_of
-from hotswap.swap.ways import Ways, caller, looked_through
+from hotswap.swap.ways import Ways
 
 __all__ = ["Attribute", "attribute_of", "cloned", "is_forked"]
 

@@ -127,8 +127,7 @@ class Forks:
         self._in_place, self._staying = dict[int, FunctionType](), list[FunctionType]()
         self._begun, self._strays, self._codes = list[Stray](), list[Stray](), list[CodeType]()
         self._turn: Turn | None = None
-        self._held: list[Any] = []
-        self.fronts = settling.fronts
+        self._held, self.fronts = list[Any](), settling.fronts
 
     def turn(self, turn: Turn) -> tuple[list[Op], list[Op]]:
         """Note the period that ends, and the one that begins. Returns the writes that turn the forks, and their undo.
@@ -138,6 +137,7 @@ class Forks:
         a moment before: until then what they ask for is that of the other.
         """
         self._turn = turn
+        self.junction.goes_after(turn.old.keeper)
         junction, coming = self.junction, self._coming
         ops: list[Op] = [(_NUMBER.__set__, junction, turn.new.number)]
         undo: list[Op] = [(_NUMBER.__set__, junction, junction.number)]

@@ -19,7 +19,8 @@ def filled(last: tuple[Junction, Any], before: list[tuple[Junction, Any]]) -> li
     For one that no fork knows, the attribute is what it was for the next that came: the swap between did not change it.
     """
     known = {id(junction) for junction, _ in before}
-    rest = [*before, *((junction, None) for junction in Junction.in_flight if id(junction) not in known)]
+    others = (junction for junction in Junction.in_flight if junction.serves and id(junction) not in known)
+    rest = [*before, *((junction, None) for junction in others)]
     rest.sort(key=lambda way: way[0].number, reverse=True)
     old = [last]
     for junction, value in rest:

@@ -21,62 +21,14 @@ from collections.abc import Iterable
 from types import CodeType, FrameType, FunctionType
 from typing import Any, ClassVar, NamedTuple
 
-from hotswap import walk
 from hotswap.depth import Standing
-from hotswap.session import Mark, Session, here
+from hotswap.session import Keeper, Mark, Session, here
+from hotswap.swap.callers import caller, on_behalf
 from hotswap.swap.lineage import Reference
 
-__all__ = ["ARMED", "Apart", "Changed", "CodeWays", "Junction", "PrivateWays", "Ways", "caller", "looked_through"]
+__all__ = ["ARMED", "Apart", "Changed", "CodeWays", "Junction", "PrivateWays", "Ways"]
 
 _frame = sys._getframe
-
-
-looked_through: set[int] = set()
-"""The ids of the globals of our own code that stands between a caller and what it calls."""
-
-
-def caller(frame: FrameType) -> FrameType:
-    """Return the frame that calls: our own, and those of forwarders, are looked through.
-
-    What a fork has given may have been superseded when it is called: then the code of it asks again.
-    """
-    while frame.f_back is not None:
-        if id(frame.f_globals) not in looked_through and not walk.is_forwarder(frame.f_code):
-            break
-        frame = frame.f_back
-    return frame
-
-
-_ON_BEHALF = frozenset(
-    (
-        *(
-            "_collections_abc",
-            "_weakrefset",
-            "abc",
-            "ast",
-            "bisect",
-            "codecs",
-            "collections",
-            "collections.abc",
-            "configparser",
-            "contextlib",
-        ),
-        *("copy", "copyreg", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fractions", "functools"),
-        *("graphlib", "heapq", "inspect", "json", "json.decoder", "json.encoder", "logging", "numbers", "operator"),
-        *("pickle", "pprint", "random", "re", "reprlib", "shelve", "statistics", "string", "textwrap", "traceback"),
-        *("types", "typing", "warnings", "weakref"),
-        *("attr._funcs", "attr._make", "attr._next_gen", "attr.converters", "attr.setters", "attr.validators"),
-    )
-)
-"""Modules of the standard library, and of attrs, that call others there and then, and never in a loop of their own."""
-_GENERATED = "<attrs generated "
-"""So the file is called of methods that attrs has made: they have globals of their own."""
-
-
-def on_behalf(frame: FrameType) -> bool:
-    """Whether the code in a frame is of the standard library or the like, and calls others there and then."""
-    return frame.f_globals.get("__name__") in _ON_BEHALF or frame.f_code.co_filename.startswith(_GENERATED)
-
 
 ARMED = math.inf
 """Stands for the number of a period that has not begun: every session is older."""
@@ -97,6 +49,7 @@ class Junction:
         leads_on: there is such code in its own globals, and a call runs it.
         marks: what stands for the candidate that is armed over it in the sessions that are on that, weakly.
         over: nothing of it is in flight any more.
+        keeper: is there as long as sessions are that are on it, as a weak reference; None as long as it has not gone.
         depth: gives recursions their room as long as forks stand in functions.
         attributes, functions, fronts: where forks ask for it, each by its id: one that goes on for hours sees many
             swaps.
@@ -110,8 +63,8 @@ class Junction:
     """
 
     __slots__ = (
-        *("attributes", "copies", "depth", "fronts", "functions", "handed_over", "leads_on", "live", "marks", "number"),
-        *("others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
+        *("attributes", "copies", "depth", "fronts", "functions", "handed_over", "keeper", "leads_on", "live", "marks"),
+        *("number", "others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
     )
 
     in_flight: ClassVar[set[Junction]] = set()
@@ -133,6 +86,22 @@ class Junction:
         self.strays: dict[int, weakref.ref[CodeType]] = {}
         self.marks: list[weakref.ref[Mark]] = []
         self.depth: Standing | None = None
+        self.keeper: weakref.ref[Keeper] | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether somebody may get what is of it by a fork.
+
+        Calls of one that was brought back get nothing by those of its first going; so a call that goes on for hours
+        costs others nothing more for each time that a version is taken back and comes again.
+        """
+        if self.over:
+            return False
+        return not self.live or self.keeper is None or self.keeper() is not None
+
+    def goes_after(self, keeper: Keeper) -> None:
+        """Note what is there as long as sessions are that are on this generation."""
+        self.keeper = weakref.ref(keeper)
 
     def fork(self, function: FunctionType) -> None:
         """Note a function that is a fork of this generation, as long as somebody holds it."""
@@ -294,7 +263,7 @@ class Ways:
     def __init__(
         self, old: Iterable[tuple[Junction, Any]], new: Any, aim: Any, own: FunctionType | None = None
     ) -> None:
-        self.old = [(junction, value) for junction, value in old if not junction.over]
+        self.old = [(junction, value) for junction, value in old if junction.serves]
         self.new = new
         self.aim, self.own = aim, own
 
@@ -348,7 +317,7 @@ class Ways:
     @property
     def lasting(self) -> list[tuple[Junction, Any]]:
         """The old generations that have something in flight."""
-        return [(junction, value) for junction, value in self.old if not junction.over]
+        return [(junction, value) for junction, value in self.old if junction.serves]
 
 
 class CodeWays(Ways):

@@ -148,6 +148,39 @@ def test_what_a_thread_is_about_to_call_takes_what_the_other_version_passes(core
     assert forks_go()
 
 
+def test_each_way_back_and_there_leaves_others_as_fast_as_before(core: Any) -> None:
+    """A call that goes on for days asks for one generation, however often the next is taken back and comes again."""
+    loop = core.aliases(core.Holder())
+    next(loop)
+    patcher = Patcher([core.__name__.partition(".")[0]], handover=None)
+    for _ in range(3):
+        rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
+        assert len(walk.class_space(core.Job)["__init__"].ways.old) == 1
+        assert next(loop) == ("1",) * 3
+        rollout.rollback()
+        assert next(loop) == ("1",) * 3
+    loop.close()
+    assert until(forks_go)
+
+
+def test_each_way_back_and_there_keeps_older_sessions_on_their_generation(core: Any) -> None:
+    loop = core.aliases(core.Holder())
+    next(loop)
+    patcher = Patcher([core.__name__.partition(".")[0]], handover=None)
+    with hotswap.session():
+        for _ in range(3):
+            rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
+            assert core.Job(1).kind == "1"
+            rollout.rollback()
+            assert core.Job(1).kind == "1"
+        rollout = patcher.apply(Patch.from_sources({core.__name__: text(2)}, version="2"))
+        assert core.Job(1).kind == "1"
+    assert core.Job(1, 2).kind == "2"
+    loop.close()
+    assert rollout.drained.wait(20)
+    assert until(forks_go)
+
+
 def test_in_a_session_the_library_between_is_looked_through(core: Any) -> None:
     """Whose code was changed gets the old from `functools` as directly, in whatever session he is."""
     loop = core.sent(core.Holder())
