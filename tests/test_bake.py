@@ -539,6 +539,49 @@ class TestUnhandled:
         assert rollout.wait_baked(20)
         assert "ZeroDivisionError" in rollout.reason or "RuntimeError" in rollout.reason
 
+    def test_of_a_group_of_tasks_rolls_back(self, make: Callable[..., Service]) -> None:
+        service = make()
+
+        async def call() -> None:
+            service.quote(1)
+
+        async def serve() -> Any:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda *_: None)
+            rollout = await service.patcher.apply_async(service.patch("1.0", FAILS))
+
+            async def several() -> None:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(call())
+
+            several_tasks = asyncio.create_task(several())
+            await asyncio.wait([several_tasks])
+            del several_tasks  # nobody awaits it
+            gc.collect()
+            assert await rollout.baked.wait_async(20)
+            return rollout
+
+        rollout = asyncio.run(serve())
+        assert rollout.state is State.ROLLED_BACK
+        assert "ZeroDivisionError: " in rollout.bake.exception
+        assert "reported as ExceptionGroup: unhandled errors in a TaskGroup" in rollout.bake.exception
+
+    def test_is_heard_though_somebody_replaces_the_hook(
+        self, make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        service = make(bake=Bake(LONG, latency=None, error_rate=None))
+        with monkeypatch.context() as patched:
+            patched.setattr(threading, "excepthook", lambda _: None)
+            rollout = service.apply(service.patch("1.0", FAILS))
+            theirs = threading.excepthook = lambda _: None  # it calls nobody
+            assert until(lambda: threading.excepthook is not theirs)
+            thread = threading.Thread(target=lambda: service.quote(1))
+            thread.start()
+            thread.join()
+            assert rollout.wait_baked(20)
+            assert rollout.state is State.ROLLED_BACK
+            assert threading.excepthook is theirs
+
     def test_hooks_come_off_in_any_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
         reported: list[str] = []
         monkeypatch.setattr(threading, "excepthook", lambda _: reported.append("first"))

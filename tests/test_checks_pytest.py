@@ -224,9 +224,8 @@ class TestHostile:
         assert result.verdict == "inconclusive"
         said = "0" if "(0)" in asks else "enough"
         what = "KeyboardInterrupt" if "Keyboard" in asks else "Exit"
-        assert result.message == (
-            f"the tests ended themselves before all had run: {what}: {said}; test_it.py::test_ends was running; 1 passed"
-        )
+        why = f"{what}: {said}; test_it.py::test_ends was running; 1 passed"
+        assert result.message == f"the tests ended themselves before all had run: {why}"
 
     def test_one_that_ends_itself_after_a_failure(self, run: Callable[..., CheckResult]) -> None:
         result = run("import pytest\ndef test_wrong(): assert False\ndef test_ends(): pytest.exit(0)\n")

@@ -227,6 +227,8 @@ class Baking:
             return ""
         self._next_look = now + self._look
         self._hold()
+        if self._terms.exceptions is not None:
+            unhandled.listen_on()
         return self._too_slow(now)
 
     def _too_many_errors(self) -> str:
@@ -301,11 +303,8 @@ class Baking:
         return wait
 
     def _hear(self, reported: unhandled.Unhandled) -> None:
-        error = reported.error
-        if error is not None and not isinstance(error, Exception):
-            return
-        if where := unhandled.runs_through(reported, self._namespaces):
-            self._signals.put(partial(self._count, unhandled.told(error, where)))
+        if told := unhandled.runs_through(reported, self._namespaces):
+            self._signals.put(partial(self._count, told))
 
     def _count(self, told: str) -> None:
         self._exceptions += 1
