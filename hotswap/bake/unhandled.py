@@ -24,10 +24,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, NamedTuple
 
-__all__ = ["Unhandled", "listen", "listen_on", "runs_through"]
+__all__ = ["Unhandled", "listen", "listen_on", "of", "runs_through"]
 
 _FRAMES = 2_000
 """Frames of a traceback that are looked at; recursion makes long ones."""
@@ -101,7 +101,7 @@ def _of_thread(arguments: Any, *_: object) -> Unhandled:
 
 def _of_loop(_: object, context: Any, *__: object) -> Unhandled:
     error = context.get("exception")
-    return Unhandled(error, None if error is None else _facts["__traceback__"].__get__(error))
+    return Unhandled(None, None) if error is None else of(error)
 
 
 _PLACES = (
@@ -152,7 +152,18 @@ def listen_on() -> None:
                 place.wrap()
 
 
-def runs_through(unhandled: Unhandled, namespaces: frozenset[int]) -> str:
+def of(error: BaseException) -> Unhandled:
+    """Return an exception as it would have been reported where it was raised last."""
+    return Unhandled(error, _facts["__traceback__"].__get__(error))
+
+
+def runs_through(
+    unhandled: Unhandled,
+    namespaces: frozenset[int],
+    *,
+    own: CodeType | None = None,
+    kinds: tuple[type[BaseException], ...] = (Exception,),
+) -> str:
     """Return which exception came through code of some modules, as `kind: text (file:line in function)`; else "".
 
     What counts is the exception that was reported, those that are in it if it is a group, and those that any of them
@@ -162,20 +173,22 @@ def runs_through(unhandled: Unhandled, namespaces: frozenset[int]) -> str:
     Arguments:
         unhandled: what was reported.
         namespaces: the identities of the modules' globals.
+        own: code that does not count, wherever it is, nor what is defined in it.
+        kinds: of exceptions that count.
     """
     waiting, seen = deque([(unhandled, False)]), {id(unhandled.error)}
     frames = _ALL_FRAMES
     while waiting and frames > 0:
         (error, trace), is_cause = waiting.popleft()
-        place, looked = _place(trace, namespaces, min(frames, _FRAMES))
+        place, looked = _place(trace, namespaces, own, min(frames, _FRAMES))
         frames -= looked
-        if place and (error is None or is_cause or issubclass(type(error), Exception)):
+        if place and (error is None or is_cause or issubclass(type(error), kinds)):
             told = _told(error, place)
             return told if error is unhandled.error else f"{told}, reported as {_told(unhandled.error)}"
         for one, is_cause in _led_to(error):
             if id(one) not in seen and len(seen) < _EXCEPTIONS:
                 seen.add(id(one))
-                waiting.append((Unhandled(one, _facts["__traceback__"].__get__(one)), is_cause))
+                waiting.append((of(one), is_cause))
     return ""
 
 
@@ -191,15 +204,22 @@ def _led_to(error: BaseException | None) -> Iterator[tuple[BaseException, bool]]
         yield context, False
 
 
-def _place(trace: TracebackType | None, namespaces: frozenset[int], most: int) -> tuple[str, int]:
+def _place(trace: TracebackType | None, namespaces: frozenset[int], own: CodeType | None, most: int) -> tuple[str, int]:
     """The innermost line of some modules in a traceback, and how many frames of it were looked at."""
     place, looked = "", 0
     while trace is not None and looked < most:
-        if id(trace.tb_frame.f_globals) in namespaces:
-            code = trace.tb_frame.f_code
+        code = trace.tb_frame.f_code
+        if id(trace.tb_frame.f_globals) in namespaces and not _is_of(code, own):
             place = f"{code.co_filename}:{trace.tb_lineno} in {code.co_qualname}"
         trace, looked = trace.tb_next, looked + 1
     return place, looked
+
+
+def _is_of(code: CodeType, own: CodeType | None) -> bool:
+    """Whether code is this one, or defined in it."""
+    if own is None or code.co_filename != own.co_filename:
+        return False
+    return f"{code.co_qualname}.<locals>.".startswith(f"{own.co_qualname}.<locals>.")
 
 
 def _told(error: BaseException | None, where: str = "") -> str:

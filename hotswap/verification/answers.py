@@ -16,7 +16,7 @@ from types import CodeType, FrameType, TracebackType
 from hotswap.errors import HotswapError
 from hotswap.verification.checks import Verdict
 
-__all__ = ["Answer", "Inconclusive", "close", "judge_error", "judge_value", "stack_of"]
+__all__ = ["Answer", "Inconclusive", "close", "code_of", "judge_error", "judge_value", "stack_of"]
 
 _MESSAGE_LIMIT = 1_000  # characters of a message that a check makes itself
 _TEXT_LIMIT = 200  # characters of an exception's text in a message
@@ -117,7 +117,7 @@ def _text(error: BaseException, length: int = _TEXT_LIMIT) -> str:
 
 def _where(trace: TracebackType | None, function: Callable[..., object], *, with_source: bool) -> str:
     """The innermost line of the check itself, or else of whatever raised."""
-    code = _code_of(function)
+    code = code_of(function)
     summary = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace)]
     if not summary:
         # Nothing of the check ran: it does not take one argument, say.
@@ -129,7 +129,7 @@ def _where(trace: TracebackType | None, function: Callable[..., object], *, with
     return f"{place}: {_limit(source, _TEXT_LIMIT)}" if source else place
 
 
-def _code_of(function: Callable[..., object]) -> CodeType | None:
+def code_of(function: Callable[..., object]) -> CodeType | None:
     """The code of a check, through partials, decorators, methods and callable objects."""
     found: object = function
     while isinstance(found, functools.partial):
