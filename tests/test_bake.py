@@ -19,6 +19,7 @@ import structlog.testing
 import hotswap
 from hotswap import Bake, BusyError, Patch, Patcher, State, StateError, clock, tally
 from hotswap.bake import unhandled
+from hotswap.checks import Inconclusive
 from hotswap.session import now, turning
 from hotswap.testing import ManualClock
 from tests.waiting import until
@@ -469,7 +470,7 @@ class TestProbes:
             try:
                 service.quote(1)
             except ZeroDivisionError as error:
-                raise hotswap.checks.Inconclusive("the market is closed") from error
+                raise Inconclusive("the market is closed") from error
 
         rollout = service.apply(service.patch("1.0", FAILS))
         assert rollout.wait_baked(20)
