@@ -171,8 +171,9 @@ class Registering:
     ) -> Function | Callable[[Function], Function]:
         """Register a probe: a sync or async callable that judges the process while a rollout bakes.
 
-        It has failed if it raises AssertionError or returns False. Whatever else it raises is an error: then nothing is
-        known of the rollout. It may call the patcher; if it takes an argument, it gets the rollout.
+        It has failed if it raises AssertionError or returns False, or if code of the patch raises in it. Whatever else
+        it raises is an error: then nothing is known of the rollout. It may call the patcher; if it takes an argument,
+        it gets the rollout.
 
         Arguments:
             function: the probe; without it this returns a decorator.

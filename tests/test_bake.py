@@ -19,7 +19,9 @@ import structlog.testing
 import hotswap
 from hotswap import Bake, BusyError, Patch, Patcher, State, StateError, clock, tally
 from hotswap.bake import unhandled
+from hotswap.checks import Inconclusive
 from hotswap.session import now, turning
+from hotswap.testing import ManualClock
 from tests.waiting import until
 
 pytestmark = pytest.mark.threads
@@ -37,6 +39,7 @@ class Service:
     def __init__(self, make: Make, **options: Any) -> None:
         self.name = f"baking{next(_serial)}"
         package = make({"__init__.py": f"import {self.name}.a\n", "a.py": "def quote(n): return n\n"}, name=self.name)
+        self.package = package
         self.quote = package.a.quote
         self.patcher = Patcher([self.name], **{"bake": LONG, **options})
 
@@ -394,6 +397,109 @@ class TestProbes:
         assert "probe broken: OSError: the network is gone" in rollout.bake.reason
         assert [one["verdict"] for one in logs if one["event"] == "probe.failed"] == ["error"]
 
+    @pytest.mark.parametrize(
+        ("passed", "broke", "passed_again", "verdict"),
+        [
+            (1, 19, 0, "undecided"),  # it broke nearly always
+            (20, 3, 0, "undecided"),  # it has broken: so often in a row, nothing is known of the end
+            (2, 2, 0, "undecided"),
+            (20, 2, 0, "passed"),
+            (20, 19, 1, "passed"),
+            (1, 19, 3, "undecided"),
+            (0, 3, 4, "passed"),  # it could not connect at first
+        ],
+    )
+    def test_that_have_measured_too_little_confirm_nothing(
+        self, make: Callable[..., Service], passed: int, broke: int, passed_again: int, verdict: str
+    ) -> None:
+        count = passed + broke + passed_again
+        service = make(bake=Bake(3.0 * count - 1))
+        answers = iter([*[True] * passed, *[False] * broke, *[True] * passed_again])
+
+        @service.patcher.probe(every=3.0, failures=3)
+        def answer() -> None:
+            if not next(answers):
+                raise OSError("the network is gone")
+
+        with ManualClock() as manual:
+            rollout = service.apply(service.patch("1.0"))
+            manual.advance()
+            for _ in range(count):
+                assert rollout.bake.verdict == "baking"
+                manual.advance(3.0)
+            assert rollout.wait_baked(20)
+        assert (rollout.bake.probes[0].passed, rollout.bake.probes[0].errors) == (passed + passed_again, broke)
+        assert rollout.bake.verdict == verdict
+        assert rollout.state is (State.PERMANENT if verdict == "passed" else State.LIVE)
+        if verdict == "undecided":
+            counts = f"{passed + passed_again} of {count} passed, {broke} were errors"
+            assert f"probe answer: {counts}, the last: OSError: the network is gone" in rollout.bake.reason
+
+    @pytest.mark.parametrize("body", ["raise KeyError(n)", "raise TimeoutError", "raise SystemExit(3)"])
+    def test_in_which_code_of_the_patch_raises_fail(self, make: Callable[..., Service], body: str) -> None:
+        service = make()
+        service.patcher.probe(lambda: service.quote(2) == 2, every=0.001, failures=2, name="quote")
+        rollout = service.apply(service.patch("1.0", body))
+        assert rollout.wait_baked(20)
+        assert rollout.state is State.ROLLED_BACK
+        assert "probe quote failed 2 times in a row: code of the patch raised " in rollout.reason
+        assert rollout.reason.endswith("a.py:2 in quote)")
+        assert rollout.bake.probes[0].last == "failed"
+
+    def test_in_whose_tasks_code_of_the_patch_raises_fail(self, make: Callable[..., Service]) -> None:
+        service = make()
+
+        async def call() -> None:
+            service.quote(1)
+
+        @service.patcher.probe(every=0.001, failures=1)
+        async def several() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(call())
+
+        rollout = service.apply(service.patch("1.0", FAILS))
+        assert rollout.wait_baked(20)
+        assert rollout.state is State.ROLLED_BACK
+        assert "code of the patch raised ZeroDivisionError: " in rollout.reason
+
+    def test_that_say_so_could_not_find_out_whatever_was_raised(self, make: Callable[..., Service]) -> None:
+        service = make(bake=0.05)
+
+        @service.patcher.probe(every=0.01, failures=1)
+        def asks() -> None:
+            try:
+                service.quote(1)
+            except ZeroDivisionError as error:
+                raise Inconclusive("the market is closed") from error
+
+        rollout = service.apply(service.patch("1.0", FAILS))
+        assert rollout.wait_baked(20)
+        assert rollout.bake.verdict == "undecided"
+
+    def test_that_are_cancelled_in_code_of_the_patch_have_not_failed(self, make: Callable[..., Service]) -> None:
+        service = make(bake=0.05)
+
+        @service.patcher.probe(every=0.01, failures=1)
+        async def asks() -> None:
+            service.quote(1)
+
+        rollout = service.apply(service.patch("1.0", "import asyncio; raise asyncio.CancelledError"))
+        assert rollout.wait_baked(20)
+        assert rollout.bake.verdict == "undecided"
+
+    @pytest.mark.parametrize("inner", [False, True])
+    def test_that_the_patch_has_brought_itself_break_as_others_do(
+        self, make: Callable[..., Service], inner: bool
+    ) -> None:
+        """What a probe does is not what it asks."""
+        service = make(bake=0.05)
+        call = "def ask(): raise OSError(n)\n    ask()" if inner else "raise OSError(n)"
+        service.patcher.probe(service.package.a.quote, every=0.01, failures=1)
+        rollout = service.apply(service.patch("1.0", call))
+        assert rollout.wait_baked(20)
+        assert rollout.bake.verdict == "undecided"
+        assert "OSError" in rollout.bake.reason
+
     @pytest.mark.parametrize(("hung", "verdict"), [("failed", "failed"), ("error", "undecided")])
     def test_that_hang_count_as_it_was_said(self, make: Callable[..., Service], hung: Any, verdict: str) -> None:
         service = make(bake=0.1)
@@ -538,6 +644,49 @@ class TestUnhandled:
         thread.join()
         assert rollout.wait_baked(20)
         assert "ZeroDivisionError" in rollout.reason or "RuntimeError" in rollout.reason
+
+    def test_of_a_group_of_tasks_rolls_back(self, make: Callable[..., Service]) -> None:
+        service = make()
+
+        async def call() -> None:
+            service.quote(1)
+
+        async def serve() -> Any:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda *_: None)
+            rollout = await service.patcher.apply_async(service.patch("1.0", FAILS))
+
+            async def several() -> None:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(call())
+
+            several_tasks = asyncio.create_task(several())
+            await asyncio.wait([several_tasks])
+            del several_tasks  # nobody awaits it
+            gc.collect()
+            assert await rollout.baked.wait_async(20)
+            return rollout
+
+        rollout = asyncio.run(serve())
+        assert rollout.state is State.ROLLED_BACK
+        assert "ZeroDivisionError: " in rollout.bake.exception
+        assert "reported as ExceptionGroup: unhandled errors in a TaskGroup" in rollout.bake.exception
+
+    def test_is_heard_though_somebody_replaces_the_hook(
+        self, make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        service = make(bake=Bake(LONG, latency=None, error_rate=None))
+        with monkeypatch.context() as patched:
+            patched.setattr(threading, "excepthook", lambda _: None)
+            rollout = service.apply(service.patch("1.0", FAILS))
+            theirs = threading.excepthook = lambda _: None  # it calls nobody
+            assert until(lambda: threading.excepthook is not theirs)
+            thread = threading.Thread(target=lambda: service.quote(1))
+            thread.start()
+            thread.join()
+            assert rollout.wait_baked(20)
+            assert rollout.state is State.ROLLED_BACK
+            assert threading.excepthook is theirs
 
     def test_hooks_come_off_in_any_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
         reported: list[str] = []

@@ -207,6 +207,45 @@ class TestHostile:
             "the process ended before the tests did: it exited with status 0; test_it.py::test_exits was running"
         )
 
+    @pytest.mark.parametrize(
+        "asks",
+        [
+            "pytest.exit('enough')",
+            "pytest.exit(0)",
+            "pytest.exit('enough', returncode=0)",
+            "pytest.exit('enough', returncode=1)",
+            "pytest.exit('enough', returncode=5)",
+            "raise KeyboardInterrupt('enough')",
+        ],
+    )
+    def test_one_that_ends_itself_before_all_tests_have_run(self, run: Callable[..., CheckResult], asks: str) -> None:
+        tests = f"import pytest\ndef test_fine(): pass\ndef test_ends(): {asks}\ndef test_wrong(): assert False\n"
+        result = run(tests)
+        assert result.verdict == "inconclusive"
+        said = "0" if "(0)" in asks else "enough"
+        what = "KeyboardInterrupt" if "Keyboard" in asks else "Exit"
+        why = f"{what}: {said}; test_it.py::test_ends was running; 1 passed"
+        assert result.message == f"the tests ended themselves before all had run: {why}"
+
+    def test_one_that_ends_itself_after_a_failure(self, run: Callable[..., CheckResult]) -> None:
+        result = run("import pytest\ndef test_wrong(): assert False\ndef test_ends(): pytest.exit(0)\n")
+        assert result.verdict == "failed"
+        assert result.message.startswith("1 failed: test_it.py::test_wrong")
+
+    def test_one_that_stops_at_what_was_asked(self, run: Callable[..., CheckResult]) -> None:
+        result = run("def test_wrong(): assert False\ndef test_fine(): pass\n", "-x")
+        assert result.verdict == "failed"
+        assert result.message.startswith("1 failed")
+
+    def test_one_that_a_plugin_stops(self, run: Callable[..., CheckResult], tmp_path: Path, service: Service) -> None:
+        (tmp_path / "project" / "conftest.py").write_text(
+            "def pytest_runtest_logfinish(nodeid):\n    SESSION[0].shouldstop = 'enough'\n"
+            "SESSION = []\ndef pytest_sessionstart(session): SESSION.append(session)\n"
+        )
+        result = run("def test_fine(): pass\ndef test_wrong(): assert False\n")
+        assert result.verdict == "inconclusive"
+        assert "Interrupted: enough" in result.message
+
     def test_one_that_crashes(self, run: Callable[..., CheckResult]) -> None:
         result = run("import ctypes\ndef test_crashes(): ctypes.string_at(0)\n")
         assert result.verdict == "failed"

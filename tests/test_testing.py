@@ -158,6 +158,37 @@ class TestApplyAndRestore:
         loop.close()
         assert rollout.drained.wait(20)
 
+    @pytest.mark.parametrize("how", ["rollback", "another patch"])
+    def test_a_call_that_goes_on_with_a_patch_of_before_fails_it(self, core: Any, how: str) -> None:
+        with pytest.raises(NotRestoredError) as told, apply_and_restore(within=0.2) as apply:
+            rollout = apply(patch_of(core))
+            loop = live(core).endless()
+            next(loop)
+            if how == "rollback":
+                rollout.rollback()
+            else:
+                apply(patch_of(core, 2))
+        assert "core.endless" in told.value.differences[0].replace(":", ".")
+        assert "goes on with code of the patch" in told.value.differences[0]
+        loop.close()
+        assert rollout.wait_settled(20)
+
+    def test_one_that_began_beside_what_another_has_left_is_not_blamed(self, core: Any) -> None:
+        with pytest.raises(NotRestoredError), apply_and_restore(within=0.2) as apply:
+            apply(patch_of(core))
+            loop = live(core).endless()
+            next(loop)
+        with apply_and_restore(within=0.2) as apply:
+            apply(patch_of(core, 2))
+            assert [live(core).rate(0), live(core).Till().total()] == [2, 2]
+        with apply_and_restore() as apply:
+            rollout = apply(patch_of(core, 3))
+            loop.close()
+            del loop
+            assert rollout.wait_settled(20)
+            assert live(core).rate(0) == 3
+        assert [core.rate(0), core.Till().total()] == [0, 0]
+
     def test_what_is_not_as_it_was_is_told_and_an_error_of_the_block_has_it_as_a_note(self, core: Any) -> None:
         def left() -> None:
             """Stands for what a patch has left behind."""

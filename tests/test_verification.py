@@ -55,6 +55,15 @@ class Falsy:
         return False
 
 
+def raising(error: BaseException) -> Callable[[Candidate], None]:
+    """A check that raises this."""
+
+    def check(_: Candidate) -> None:
+        raise error
+
+    return check
+
+
 class TestVerdicts:
     @pytest.mark.parametrize("value", [None, True, 1, 0, "", "text", [], {}, Falsy(), NumpyBool(True), object()])
     def test_whatever_is_returned_passes(self, value: object) -> None:
@@ -97,6 +106,30 @@ class TestVerdicts:
         assert result.verdict is Verdict.ERROR
         assert result.message.startswith(type(error).__name__)
         assert type(error).__name__ in result.detail
+
+    def test_an_assertion_in_a_task_of_a_group_fails(self) -> None:
+        async def compare() -> None:
+            raise AssertionError("arithmetic")
+
+        async def breaks() -> None:
+            raise OSError("the network is gone")
+
+        async def check(_: Candidate) -> None:
+            async with asyncio.TaskGroup() as outer:
+                outer.create_task(breaks())
+                async with asyncio.TaskGroup() as inner:
+                    inner.create_task(compare())
+
+        result = judge(check)
+        assert result.verdict is Verdict.FAILED
+        assert result.message.startswith("AssertionError: arithmetic (test_verification.py:")
+        assert "OSError: the network is gone" in result.detail
+
+    def test_groups_are_looked_into_only_so_far(self) -> None:
+        many = [ValueError() for _ in range(997)]
+        assert judge(raising(ExceptionGroup("several", [*many, AssertionError()]))).verdict is Verdict.FAILED
+        many += [ValueError(), ValueError()]
+        assert judge(raising(ExceptionGroup("several", [*many, AssertionError()]))).verdict is Verdict.ERROR
 
     @pytest.mark.threads
     def test_an_interrupt_raised_by_the_check_is_an_error(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from hotswap.bake import unhandled
 from hotswap.bake.figures import ProbeFigures
 from hotswap.bake.terms import Probe
 from hotswap.errand import Errand, Result
 from hotswap.stopping import Stopped
-from hotswap.verification import Verdict
-from hotswap.verification.answers import judge_error, judge_value
+from hotswap.verification import Answer, Verdict
+from hotswap.verification.answers import code_of, judge_error, judge_value
 
 __all__ = ["Asking"]
 
@@ -24,6 +25,7 @@ class Asking:
         loop: where an asynchronous probe runs, if it can.
         answered: is called when it has answered, in the thread in which it did.
         due: when it is asked for the first time.
+        namespaces: identities of the globals of the modules that the patch has brought.
     """
 
     def __init__(
@@ -33,17 +35,19 @@ class Asking:
         loop: asyncio.AbstractEventLoop | None,
         answered: Callable[[Callable[[], None]], None],
         due: float,
+        namespaces: frozenset[int],
     ) -> None:
         self.probe = probe
         self._arguments, self._loop, self._answered = probe.arguments(subject), loop, answered
-        self._due = due
+        self._due, self._namespaces = due, namespaces
         self._deadline = 0.0
         self.run: Errand | None = None
         """That which goes on."""
         self._left: Errand | None = None
         """One that took too long and has not ended: no other begins beside it."""
         self._passed = self._failed = self._errors = 0
-        self.in_a_row = 0
+        self.in_a_row = self._broken_in_a_row = 0
+        self._error = ""
         self._last: Verdict | None = None
         self._message = ""
         self.news: Verdict | None = None
@@ -55,9 +59,18 @@ class Asking:
         return self.run is not None or self._last is None or (self.in_a_row > 0 and self._has_failed(self._last))
 
     @property
-    def is_fine(self) -> bool:
-        """Whether it has passed, and does not fail now."""
-        return self._passed > 0 and self.in_a_row == 0
+    def missing(self) -> str:
+        """What is missing for it to speak for the rollout; empty if nothing is.
+
+        It has passed more often than it broke, does not fail now, and has not broken so often in a row, up to now, as
+        it would have to fail: one error is none, as one failure is none.
+        """
+        if self.in_a_row == 0 and self._passed > self._errors and self._broken_in_a_row < self.probe.failures:
+            return ""
+        if not self._passed or self.in_a_row:
+            return self._message
+        count = self._passed + self._failed + self._errors
+        return f"{self._passed} of {count} passed, {self._errors} were errors, the last: {self._error}"
 
     def figures(self) -> ProbeFigures:
         """Return what it has found."""
@@ -102,8 +115,18 @@ class Asking:
         self.run = None
         if isinstance(result.error, Stopped):
             return
-        answer = judge_value(result.value) if result.error is None else judge_error(result.error, self.probe.function)
+        answer = judge_value(result.value) if result.error is None else self._judge(result.error)
         self._note(answer.verdict, answer.message)
+
+    def _judge(self, error: BaseException) -> Answer:
+        """The verdict on what a run raised: it is no error of the probe if code of the patch raised it."""
+        answer = judge_error(error, self.probe.function)
+        if answer.verdict is not Verdict.ERROR:
+            return answer
+        own = code_of(self.probe.function)
+        raised = unhandled.of(error)
+        through = unhandled.runs_through(raised, self._namespaces, own=own, kinds=(Exception, SystemExit))
+        return Answer(Verdict.FAILED, f"code of the patch raised {through}") if through else answer
 
     def _late(self) -> None:
         self._note(Verdict.TIMED_OUT, f"no answer within {self.probe.timeout:g} s")
@@ -114,12 +137,15 @@ class Asking:
     def _note(self, verdict: Verdict, message: str) -> None:
         if verdict is Verdict.PASSED:
             self._passed += 1
-            self.in_a_row = 0
+            self.in_a_row = self._broken_in_a_row = 0
         elif self._has_failed(verdict):
             self._failed += 1
             self.in_a_row += 1
+            self._broken_in_a_row = 0
         else:  # nothing is known of the rollout, so it neither begins a row nor ends one
             self._errors += 1
+            self._broken_in_a_row += 1
+            self._error = message
         if verdict is not Verdict.PASSED and verdict is not self._last:
             self.news = verdict
         self._last, self._message = verdict, message

@@ -6,9 +6,10 @@
     sessions that are slow, or never end       the same, at three looks in a row
     unhandled exceptions                       when there were so many that ran through code of the patch
 
-Whatever speaks against it ends the bake at once. At its end the rollout is confirmed if every probe has passed and none
-fails; without probes, if enough sessions have ended. Else nothing is known, and the terms say what becomes of it. The
-end is put off while a probe is asked, or has failed less often than it may.
+Whatever speaks against it ends the bake at once. At its end the rollout is confirmed if every probe has passed more
+often than it broke, and none fails or has broken down; without probes, if enough sessions have ended. Else too little
+is known, and the terms say what becomes of it. The end is put off while a probe is asked, or has failed less often than
+it may.
 
 Concurrency. Guarantees: one verdict; whoever ends the bake by hand before it gets `ended`. All judging is done by one
 thread, which sleeps until something is due or something bad has happened, and which ends with the bake. Probes and the
@@ -94,7 +95,8 @@ class Baking:
         self._signals: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._began = clock.now()
         self._until = self._began + terms.seconds
-        self._askings = [Asking(one, subject, subject.loop, self._signals.put, self._began) for one in probes]
+        asked = subject, subject.loop, self._signals.put, self._began, namespaces
+        self._askings = [Asking(one, *asked) for one in probes]
         self._old, self._new = list(old), {one.number: one for one in present().until(first)}
         self._open_before = sum(max(0, one.begun - one.ended) for one in self._old)
         """Sessions that were open at the swap: as many that go on for long are no news."""
@@ -227,6 +229,8 @@ class Baking:
             return ""
         self._next_look = now + self._look
         self._hold()
+        if self._terms.exceptions is not None:
+            unhandled.listen_on()
         return self._too_slow(now)
 
     def _too_many_errors(self) -> str:
@@ -273,7 +277,7 @@ class Baking:
         )
 
     def _at_the_end(self) -> tuple[BakeVerdict, str]:
-        why = [f"probe {one.probe.name}: {one.figures().message}" for one in self._askings if not one.is_fine]
+        why = [f"probe {one.probe.name}: {one.missing}" for one in self._askings if one.missing]
         count = total(self._tallies()).count
         if not self._askings and count < self._terms.sessions:
             why = [f"there is no probe, and {count} sessions have ended, of {self._terms.sessions} that it takes"]
@@ -282,7 +286,7 @@ class Baking:
         return self._unmeasured("; ".join(why))
 
     def _unmeasured(self, why: str) -> tuple[BakeVerdict, str]:
-        told = f"nothing could be measured: {why}"
+        told = f"too little could be measured: {why}"
         if self._terms.unmeasured == "trial":
             return BakeVerdict.UNDECIDED, told
         return BakeVerdict.PASSED if self._terms.unmeasured == "confirm" else BakeVerdict.FAILED, told
@@ -301,11 +305,8 @@ class Baking:
         return wait
 
     def _hear(self, reported: unhandled.Unhandled) -> None:
-        error = reported.error
-        if error is not None and not isinstance(error, Exception):
-            return
-        if where := unhandled.runs_through(reported, self._namespaces):
-            self._signals.put(partial(self._count, unhandled.told(error, where)))
+        if told := unhandled.runs_through(reported, self._namespaces):
+            self._signals.put(partial(self._count, told))
 
     def _count(self, told: str) -> None:
         self._exceptions += 1

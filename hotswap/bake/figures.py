@@ -19,7 +19,7 @@ class BakeVerdict(enum.StrEnum):
     | baking | goes on |
     | passed | is over, and nothing spoke against the rollout: it is permanent |
     | failed | something spoke against the rollout: it is taken back |
-    | undecided | is over, and nothing could be measured, or it could not be carried on |
+    | undecided | is over, and too little could be measured, or it could not be carried on |
     | ended | was ended by somebody who confirmed the rollout, or took it back |
     """
 

@@ -31,7 +31,7 @@ class Bake:
         quantile: which session is a slow one: of 0.9, the one that takes longer than nine of ten.
         exceptions: how many unhandled exceptions that ran through code of the patch take it back. None: none does.
         sessions: how many have to end for the bake to have measured them at all.
-        unmeasured: what becomes of the rollout if nothing could be measured: it stays on `trial` until somebody
+        unmeasured: what becomes of the rollout if too little could be measured: it stays on `trial` until somebody
             decides, or `confirm`, or `rollback`.
 
     Raises TypeError or ValueError for what makes no sense.
@@ -132,8 +132,8 @@ class Probe:
     def as_check(self, rollout: object) -> Check:
         """The same question to a copy of the process, about a rollout that is live there.
 
-        It is asked as often as it may fail in a row. What is an error in a bake (it raises anything but an
-        `AssertionError`) is inconclusive, and refuses nothing.
+        It is asked as often as it may fail in a row. What is an error (it raises anything but an `AssertionError`) is
+        inconclusive, and refuses nothing, also if code of the patch raised: a copy lacks threads and connections.
         """
 
         async def wait(value: Awaitable[object]) -> object:

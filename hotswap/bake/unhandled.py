@@ -9,8 +9,9 @@
 
 What is only logged is not heard: somebody has handled it by logging it.
 
-Each place is wrapped, and what stood there before is called as ever. Somebody else may wrap ours meanwhile: then ours
-stays below, and passes everything on; what is put in later goes on top. So they come off in any order.
+Each place is wrapped, and what stood there before is called as ever. Somebody else may wrap ours meanwhile, or replace
+it by one that does not call it: nobody can tell which. So whoever listens has ours put on top again from time to time,
+and those that lie below pass everything on. They come off in any order.
 
 Guarantees: hearing never raises, and takes no lock. Assumes: nothing; an exception may be reported in any thread.
 """
@@ -21,17 +22,21 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable
-from types import TracebackType
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import CodeType, TracebackType
 from typing import Any, NamedTuple
 
-__all__ = ["Unhandled", "listen", "runs_through", "told"]
+__all__ = ["Unhandled", "listen", "listen_on", "of", "runs_through"]
 
 _FRAMES = 2_000
 """Frames of a traceback that are looked at; recursion makes long ones."""
 
-_CHAIN = 10
-"""Exceptions that one was raised from, which are looked at too."""
+_ALL_FRAMES = 20_000
+"""Frames that are looked at altogether: a group may have as many exceptions as there were tasks."""
+
+_EXCEPTIONS = 1_000
+"""Exceptions that are looked at: the one that was reported, what is in it, and what it was raised from."""
 
 
 class Unhandled(NamedTuple):
@@ -44,6 +49,8 @@ class Unhandled(NamedTuple):
 _facts: Any = vars(BaseException)
 """By descriptor, since attributes of a stranger's exception may be anything."""
 
+_members: Any = vars(BaseExceptionGroup)["exceptions"]
+
 Hear = Callable[[Unhandled], None]
 
 
@@ -53,27 +60,35 @@ class _Place:
     def __init__(self, owner: Any, name: str, read: Callable[..., Unhandled]) -> None:
         self._owner, self._name, self._read = owner, name, read
         self._ours: Any = None
+        """That which hears."""
+        self._before: list[tuple[Any, Any]] = []
+        """Each of ours, and what it calls."""
 
     def wrap(self) -> None:
-        """Put ours on top of what stands there."""
-        before = getattr(self._owner, self._name)
+        """Have one of ours on top of what stands there."""
+        standing = getattr(self._owner, self._name)
+        if any(one is standing for one, _ in self._before):  # it may have been put back by who had replaced it
+            self._ours = standing
+            return
 
         def ours(*arguments: Any) -> Any:
             if self._ours is ours:  # else it lies below somebody's who did not take it off
                 _heard(self._read(*arguments))
-            return before(*arguments)
+            return standing(*arguments)
 
         ours.__name__ = ours.__qualname__ = self._name
+        self._before.append((ours, standing))
         self._ours = ours
         setattr(self._owner, self._name, ours)
-        self._before = before
 
     def unwrap(self) -> None:
-        """Take ours off; if it lies below somebody else's, it only passes on."""
-        ours, self._ours = self._ours, None
-        if getattr(self._owner, self._name) is ours:
-            setattr(self._owner, self._name, self._before)
-        del self._before
+        """Take ours off; those that lie below somebody else's only pass on."""
+        standing = getattr(self._owner, self._name)
+        self._ours = None
+        for ours, before in self._before:
+            if ours is standing:
+                setattr(self._owner, self._name, before)
+        self._before = []
 
 
 def _of_program(_: type, error: BaseException, trace: TracebackType | None, *__: object) -> Unhandled:
@@ -86,7 +101,7 @@ def _of_thread(arguments: Any, *_: object) -> Unhandled:
 
 def _of_loop(_: object, context: Any, *__: object) -> Unhandled:
     error = context.get("exception")
-    return Unhandled(error, None if error is None else _facts["__traceback__"].__get__(error))
+    return Unhandled(None, None) if error is None else of(error)
 
 
 _PLACES = (
@@ -129,39 +144,94 @@ def listen(hear: Hear) -> Callable[[], None]:
     return listen_no_more
 
 
-def runs_through(unhandled: Unhandled, namespaces: frozenset[int]) -> str:
-    """Return where an exception came through code of some modules, as `file:line in function`; else an empty text.
+def listen_on() -> None:
+    """Have ours on top again wherever somebody else has put in another, which may not call ours."""
+    with _changing:
+        if _hearers:
+            for place in _PLACES:
+                place.wrap()
+
+
+def of(error: BaseException) -> Unhandled:
+    """Return an exception as it would have been reported where it was raised last."""
+    return Unhandled(error, _facts["__traceback__"].__get__(error))
+
+
+def runs_through(
+    unhandled: Unhandled,
+    namespaces: frozenset[int],
+    *,
+    own: CodeType | None = None,
+    kinds: tuple[type[BaseException], ...] = (Exception,),
+) -> str:
+    """Return which exception came through code of some modules, as `kind: text (file:line in function)`; else "".
+
+    What counts is the exception that was reported, those that are in it if it is a group, and those that any of them
+    was raised from, or while handling which it was raised. An interrupt is no fault of the code that it comes through,
+    nor is a cancellation, unless an exception was raised from it: a time limit was over.
 
     Arguments:
-        unhandled: what was reported; what it was raised from counts as well.
+        unhandled: what was reported.
         namespaces: the identities of the modules' globals.
+        own: code that does not count, wherever it is, nor what is defined in it.
+        kinds: of exceptions that count.
     """
-    error, trace = unhandled
-    for _ in range(_CHAIN):
-        place = ""
-        for _ in range(_FRAMES):
-            if trace is None:
-                break
-            if id(trace.tb_frame.f_globals) in namespaces:
-                code = trace.tb_frame.f_code
-                place = f"{code.co_filename}:{trace.tb_lineno} in {code.co_qualname}"
-            trace = trace.tb_next
-        if place or error is None:
-            return place
-        error = _facts["__cause__"].__get__(error) or _facts["__context__"].__get__(error)
-        trace = None if error is None else _facts["__traceback__"].__get__(error)
+    waiting, seen = deque([(unhandled, False)]), {id(unhandled.error)}
+    frames = _ALL_FRAMES
+    while waiting and frames > 0:
+        (error, trace), is_cause = waiting.popleft()
+        place, looked = _place(trace, namespaces, own, min(frames, _FRAMES))
+        frames -= looked
+        if place and (error is None or is_cause or issubclass(type(error), kinds)):
+            told = _told(error, place)
+            return told if error is unhandled.error else f"{told}, reported as {_told(unhandled.error)}"
+        for one, is_cause in _led_to(error):
+            if id(one) not in seen and len(seen) < _EXCEPTIONS:
+                seen.add(id(one))
+                waiting.append((of(one), is_cause))
     return ""
 
 
-def told(error: BaseException | None, where: str) -> str:
-    """Return an exception in one line. Never raises, whatever its `__str__` does."""
+def _led_to(error: BaseException | None) -> Iterator[tuple[BaseException, bool]]:
+    """What is in an exception or has led to it, and whether it was raised from that."""
+    if error is None:
+        return
+    if (cause := _facts["__cause__"].__get__(error)) is not None:
+        yield cause, True
+    if issubclass(type(error), BaseExceptionGroup):
+        yield from ((one, False) for one in _members.__get__(error))
+    if (context := _facts["__context__"].__get__(error)) is not None:
+        yield context, False
+
+
+def _place(trace: TracebackType | None, namespaces: frozenset[int], own: CodeType | None, most: int) -> tuple[str, int]:
+    """The innermost line of some modules in a traceback, and how many frames of it were looked at."""
+    place, looked = "", 0
+    while trace is not None and looked < most:
+        code = trace.tb_frame.f_code
+        if id(trace.tb_frame.f_globals) in namespaces and not _is_of(code, own):
+            place = f"{code.co_filename}:{trace.tb_lineno} in {code.co_qualname}"
+        trace, looked = trace.tb_next, looked + 1
+    return place, looked
+
+
+def _is_of(code: CodeType, own: CodeType | None) -> bool:
+    """Whether code is this one, or defined in it."""
+    if own is None or code.co_filename != own.co_filename:
+        return False
+    return f"{code.co_qualname}.<locals>.".startswith(f"{own.co_qualname}.<locals>.")
+
+
+def _told(error: BaseException | None, where: str = "") -> str:
+    """An exception in one line. Never raises, whatever its `__str__` does."""
     if error is None:
         return where
     try:
         text = " ".join(str(error).split())[:200]
     except Exception:  # noqa: BLE001 - it is a stranger's; the type and the place are worth telling all the same
         text = "(its text can't be read)"
-    return f"{type(error).__qualname__}: {text} ({where})" if text else f"{type(error).__qualname__} ({where})"
+    told = f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
+    return f"{told} ({where})" if where else told
 
 
 def _begin_anew() -> None:

@@ -16,7 +16,7 @@ from hotswap.verification import Answer, Candidate, Turn, Verdict
 __all__ = ["Suite"]
 
 _NOTHING_COLLECTED = 5
-_TESTS_FAILED, _INTERRUPTED, _INTERNAL_ERROR, _USAGE_ERROR = 1, 2, 3, 4
+_TESTS_FAILED, _INTERNAL_ERROR, _USAGE_ERROR = 1, 3, 4
 
 
 class Suite(Kind):
@@ -76,9 +76,12 @@ def _judged(ended: Ended, facts: dict[str, Any] | None, running: str, overlay: O
         return Answer(Verdict.ERROR, "the candidate could not be laid over the code on disk", ended.output)
     counts = ", ".join(f"{facts[what]} {what}" for what in ("failed", "passed", "skipped") if facts[what])
     strays = sorted({*facts["strays"], *overlay.strays})
+    if facts["ended_by"] and not facts["failed"]:
+        told = f"the tests ended themselves before all had run: {facts['ended_by']}; {where}"
+        return Answer(Verdict.INCONCLUSIVE, f"{told}; {counts}" if counts else told, ended.output)
     if facts["exit"] == _NOTHING_COLLECTED:
         return Answer(Verdict.INCONCLUSIVE, "no tests were collected", ended.output)
-    if facts["failed"] and facts["exit"] in (_TESTS_FAILED, _INTERRUPTED):
+    if facts["failed"] and (facts["ended_by"] or facts["exit"] == _TESTS_FAILED):
         failed = sentence([f"{one['test']}: {one['line']}" for one in facts["tests"]], shown=3)
         return Answer(Verdict.FAILED, f"{counts}: {failed}", ended.output)
     if facts["exit"] or facts["tests"]:

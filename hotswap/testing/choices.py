@@ -18,7 +18,7 @@ Refusable: TypeAlias = Literal["stage", "arm", "commit", "rollback"]
 """The steps that can be made to fail."""
 
 BakeChoice: TypeAlias = Literal["passed", "failed", "error", "baking"]
-"""How a bake can be made to end; `error` is that nothing could be measured, and `baking` that it goes on."""
+"""How a bake can be made to end; `error` is that too little could be measured, and `baking` that it goes on."""
 
 _CODES = {
     Verdict.PASSED: "",

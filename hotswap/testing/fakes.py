@@ -101,7 +101,7 @@ class FakePatcher(Patcher):
             checks: what checks find: name -> verdict, or an `Answer`. One that is registered is not run then; one that
                 is not is reported as if it were.
             rehearsal: a verdict, or all of what a rehearsal comes to; `passed` to begin with.
-            bake: `passed`, `failed`, or `error`: nothing could be measured. A bake that goes on ends now, and others
+            bake: `passed`, `failed`, or `error`: too little could be measured. A bake that goes on ends now, and others
                 do as they begin; its verdict is carried out when this returns. `baking`: it goes by the clock and its
                 probes, as to begin with; sessions are not measured.
             reason: what a rehearsal or a bake is said to have found.

@@ -19,6 +19,7 @@ from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 from hotswap.records import BEFORE_LIVE, State
 from hotswap.rollout import Rollout
+from hotswap.swap.forwarding import code_of
 
 __all__ = ["Applying", "NotRestoredError", "apply_and_restore"]
 
@@ -38,7 +39,8 @@ class _Seen:
     """What the packages of a patcher are at a moment: modules, functions and classes, and whether imports are wrapped.
 
     Data is the service's, and may have changed: it is not looked at. Code is noted by what it does, since a rollback
-    puts back a copy of it, and whoever keeps code keeps an old generation from draining.
+    puts back a copy of it, and whoever keeps code keeps an old generation from draining. What a fork gives is noted in
+    its place: it may stand here because of a call that an earlier test has left, and go at any time.
     """
 
     def __init__(self, patcher: Patcher) -> None:
@@ -68,10 +70,10 @@ class _Seen:
                 inner = value.fget
             if type(inner) is FunctionType and inner.__module__ == module:
                 self._note(f"{place}.{name}", value)
-                self.facts[f"code of {place}.{name}"] = _shape(inner.__code__)
+                self.facts[f"code of {place}.{name}"] = _shape(code_of(inner))
             elif walk.is_class_of(value, module) and f"{place}.{name}" not in self.facts:
                 self._note(f"{place}.{name}", value)
-                self._namespace(f"{place}.{name}", walk.class_space(value), module)
+                self._namespace(f"{place}.{name}", walk.class_dict(value), module)
 
     def differences(self, before: _Seen) -> list[str]:
         """Return what is not as it was, a line each. Modules that were imported meanwhile may stay."""
@@ -111,6 +113,7 @@ class Applying:
     def __init__(self, packages: tuple[str, ...], within: float, options: Mapping[str, Any]) -> None:
         self._packages, self._within, self._options = packages, within, options
         self._known: list[tuple[Patcher, _Seen]] = []
+        self._rollouts: list[Rollout] = []
         if packages:
             self._patcher_of(packages)
 
@@ -145,12 +148,16 @@ class Applying:
         Raises what `Patcher.apply` raises.
         """
         made, patcher = self._ready(patch)
-        return patcher.apply(made, **options)
+        return self._noted(patcher.apply(made, **options))
 
     def stage(self, patch: Given, **options: Any) -> Rollout:
         """Stage a patch and go no further: for tests of what is between. Otherwise as a call."""
         made, patcher = self._ready(patch)
-        return patcher.stage(made, **options)
+        return self._noted(patcher.stage(made, **options))
+
+    def _noted(self, rollout: Rollout) -> Rollout:
+        self._rollouts.append(rollout)
+        return rollout
 
     def _ready(self, patch: Given) -> tuple[Patch, Patcher]:
         if not isinstance(patch, Patch):
@@ -158,6 +165,7 @@ class Applying:
         names = self._packages or tuple(sorted({name.partition(".")[0] for name in patch.sources}))
         patcher = self._patcher_of(names)
         self._take_back(patcher)
+        self._left(patcher)  # what goes on all the same is told at the end
         return patch, patcher
 
     def _patcher_of(self, packages: tuple[str, ...], **options: Any) -> Patcher:
@@ -172,7 +180,8 @@ class Applying:
         """Take back what is live. Raises NotRestoredError if the process is not as it was; what can be is restored."""
         found: list[str] = []
         for patcher, before in self._known:
-            left = self._take_back(patcher)
+            self._take_back(patcher)
+            left = self._left(patcher)
             until = time.monotonic() + self._within
             while gate.installed and not before.wraps_imports and time.monotonic() < until:
                 time.sleep(_GLANCE)  # the thread that has settled what drained takes it out last
@@ -180,8 +189,7 @@ class Applying:
         if found:
             raise NotRestoredError(found)
 
-    def _take_back(self, patcher: Patcher) -> list[str]:
-        """Return what stands in the way, if anything does."""
+    def _take_back(self, patcher: Patcher) -> None:
         rollout = patcher.current
         if rollout is not None and rollout.state in BEFORE_LIVE:
             with suppress(StateError):  # it is rejected in this very moment
@@ -195,11 +203,19 @@ class Applying:
                     raise
             except NothingToRollBackError:
                 pass  # it was taken back since we looked
-        if rollout is None or rollout.wait_settled(self._within) or rollout.record.state is not State.ROLLED_BACK:
-            return []
-        calls = [f"{call} goes on with code of the patch" for call in rollout.in_flight()]
-        sessions = [f"{session!r} is open" for session in rollout.open_sessions()]
-        return calls + sessions or ["somebody keeps code of the patch from going"]
+            self._noted(rollout)  # it may be one of whoever asked the patcher itself
+
+    def _left(self, patcher: Patcher) -> list[str]:
+        """Return what goes on of the patches that were taken back, also in the middle of the test; a line each."""
+        found: dict[str, None] = {}
+        until = time.monotonic() + self._within
+        for rollout in dict.fromkeys(one for one in self._rollouts if one.patcher is patcher):
+            if rollout.record.state is not State.ROLLED_BACK or rollout.wait_settled(max(0, until - time.monotonic())):
+                continue
+            calls = [f"{call} goes on with code of the patch" for call in rollout.in_flight()]
+            sessions = [f"{session!r} is open" for session in rollout.open_sessions()]
+            found |= dict.fromkeys(calls + sessions or ["somebody keeps code of the patch from going"])
+        return list(found)
 
 
 @contextmanager

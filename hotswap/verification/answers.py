@@ -7,6 +7,7 @@ import inspect
 import linecache
 import os
 import traceback
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from types import CodeType, FrameType, TracebackType
 from hotswap.errors import HotswapError
 from hotswap.verification.checks import Verdict
 
-__all__ = ["Answer", "Inconclusive", "close", "judge_error", "judge_value", "stack_of"]
+__all__ = ["Answer", "Inconclusive", "close", "code_of", "judge_error", "judge_value", "stack_of"]
 
 _MESSAGE_LIMIT = 1_000  # characters of a message that a check makes itself
 _TEXT_LIMIT = 200  # characters of an exception's text in a message
 _DETAIL_LIMIT = 20_000  # characters of a traceback
+_MEMBERS_LIMIT = 1_000  # exceptions of groups that are looked at
 _OWN = str(Path(__file__).parent) + os.sep  # what the paths of our own code begin with
 
 
@@ -80,17 +82,40 @@ def judge_error(error: BaseException, function: Callable[..., object]) -> Answer
     # from being given.
     if issubclass(type(error), Inconclusive):
         return Answer(Verdict.INCONCLUSIVE, _text(error, _MESSAGE_LIMIT))
-    verdict = Verdict.FAILED if issubclass(type(error), AssertionError) else Verdict.ERROR
-    trace: TracebackType | None = vars(BaseException)["__traceback__"].__get__(error)
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
-        trace = trace.tb_next
-    kind = type(error).__qualname__
-    text = _text(error)
+    failure = _failure_in(error)
+    said = error if failure is None else failure
+    verdict = Verdict.ERROR if failure is None else Verdict.FAILED
+    trace = _trace_of(said)
+    kind = type(said).__qualname__
+    text = _text(said)
     where = ""
     with suppress(Exception):  # a check may be any object, whose attributes may be anything; there is no line then
         where = _where(trace, function, with_source=not text)
     message = f"{kind}: {text}" if text else kind
-    return Answer(verdict, f"{message} ({where})" if where else message, _detail(error, trace))
+    return Answer(verdict, f"{message} ({where})" if where else message, _detail(error, _trace_of(error)))
+
+
+def _trace_of(error: BaseException) -> TracebackType | None:
+    """The traceback of an exception, without the frames that led into the check."""
+    trace: TracebackType | None = vars(BaseException)["__traceback__"].__get__(error)
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
+        trace = trace.tb_next
+    return trace
+
+
+def _failure_in(error: BaseException) -> BaseException | None:
+    """The first assertion that did not hold: the exception, or one in a group of those of several tasks."""
+    waiting, seen = deque([error]), {id(error)}
+    while waiting:
+        one = waiting.popleft()
+        if issubclass(type(one), AssertionError):
+            return one
+        if issubclass(type(one), BaseExceptionGroup):
+            for member in vars(BaseExceptionGroup)["exceptions"].__get__(one):
+                if id(member) not in seen and len(seen) < _MEMBERS_LIMIT:
+                    seen.add(id(member))
+                    waiting.append(member)
+    return None
 
 
 def stack_of(frame: FrameType) -> str:
@@ -117,7 +142,7 @@ def _text(error: BaseException, length: int = _TEXT_LIMIT) -> str:
 
 def _where(trace: TracebackType | None, function: Callable[..., object], *, with_source: bool) -> str:
     """The innermost line of the check itself, or else of whatever raised."""
-    code = _code_of(function)
+    code = code_of(function)
     summary = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace)]
     if not summary:
         # Nothing of the check ran: it does not take one argument, say.
@@ -129,7 +154,7 @@ def _where(trace: TracebackType | None, function: Callable[..., object], *, with
     return f"{place}: {_limit(source, _TEXT_LIMIT)}" if source else place
 
 
-def _code_of(function: Callable[..., object]) -> CodeType | None:
+def code_of(function: Callable[..., object]) -> CodeType | None:
     """The code of a check, through partials, decorators, methods and callable objects."""
     found: object = function
     while isinstance(found, functools.partial):

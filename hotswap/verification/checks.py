@@ -26,7 +26,7 @@ class Verdict(enum.StrEnum):
     | verdict | the check |
     |---|---|
     | passed | returned, with anything but `False` |
-    | failed | raised `AssertionError` or returned `False`: the candidate is wrong |
+    | failed | raised `AssertionError`, also in a task of a group, or returned `False`: the candidate is wrong |
     | error | raised anything else, is no usable check, or was stopped: nothing is known about the candidate |
     | timed_out | did not answer within its time limit |
     | inconclusive | could not find out: a tool is missing, the machine was too noisy, there was nothing to compare |

@@ -29,6 +29,7 @@ class Reporter:
         self._owner = os.getpid()
         self._counts = {"passed": 0, "failed": 0, "skipped": 0}
         self._failed: list[dict[str, str]] = []
+        self._ended_by = ""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_load_initial_conftests(self) -> None:
@@ -57,6 +58,10 @@ class Reporter:
         """Note an error of pytest itself."""
         self._failed.append({"test": "pytest itself", "line": str(excrepr).strip().splitlines()[-1]})
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Note that the suite ends before all of it has run; its exit status may be any, also that of success."""
+        self._ended_by = " ".join(f"{excinfo.typename}: {excinfo.value}".split())[:300]
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the report; a session that ends without one was ended by something else."""
@@ -65,6 +70,7 @@ class Reporter:
         facts = {
             **self._counts,
             "exit": int(exitstatus),
+            "ended_by": self._ended_by,
             "tests": self._failed[:SHOWN],
             "laid": bool(overlays()),
             "strays": [stray for overlay in overlays() for stray in overlay.strays()],
