@@ -94,7 +94,7 @@ def roots(patch: Patch, versions: Mapping[str, Version]) -> list[str]:
 
 
 class Numbers:
-    """The numbers of patches that state no version, `+hot.N`. Lives as long as a patcher, and is used under its lock."""
+    """The numbers of patches that state no version, `+hot.N`. Lives as long as a patcher; used under its lock."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
