@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hotswap.generation.abandoned import SUFFIX, Hold, sweep
+from tests import waiting
 from tests.trees import lay
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "emscripten", reason="kills processes")
@@ -26,6 +27,16 @@ tree = os.path.dirname(os.path.dirname(shop.__file__))
 """
 
 DIES = f"{PATCHED}print(tree, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+DIES_IN_A_CHECK = """
+import os, signal
+import hotswap, shop
+from hotswap.checks.overlays import overlaid
+patcher = hotswap.Patcher(packages=["shop"])
+rollout = patcher.stage(hotswap.Patch.from_sources({"shop": "RATE = 16\\n"}, version="2"))
+with overlaid(rollout.candidate) as overlay:
+    print(overlay.folder, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 LIVES = f"{PATCHED}print(tree, flush=True)\nsys.stdin.read()\n"
 ORPHAN = f"""{PATCHED}
 if os.fork():
@@ -112,6 +123,13 @@ class TestWhatAKilledProcessLeaves:
         assert after.returncode == 0
         assert list(place.temporary.iterdir()) == []
 
+    def test_goes_also_if_it_was_killed_within_a_check(self, place: Place) -> None:
+        folder = place.tree(DIES_IN_A_CHECK)
+        assert folder.parent == place.temporary
+        place.running[-1].wait(timeout=60)
+        assert len(list(place.temporary.iterdir())) == 2
+        assert place.left() == []
+
     def test_goes_and_nothing_that_its_links_lead_to(self, place: Place) -> None:
         tree = place.dead()
         outside = place.root / "outside"
@@ -134,7 +152,7 @@ class TestWhatIsUsed:
         assert place.left() == [tree.name]
         assert (tree / "shop" / "__init__.py").read_text() == "RATE = 16\n"
         place.running[0].communicate(timeout=60)
-        assert place.left() == []
+        assert waiting.until(lambda: place.left() == [], 20.0)  # the system closes a lock a moment after a pipe
 
     def test_goes_when_it_is_not_used_any_more_and_closes_nothing_of_others(self, place: Place) -> None:
         told, _ = (process := place.start(RETIRES)).communicate(timeout=60)

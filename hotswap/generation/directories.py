@@ -13,7 +13,7 @@ import tempfile
 
 from hotswap.generation.abandoned import SUFFIX, Hold, sweep
 
-__all__ = ["VARIABLE", "new_directory", "stay"]
+__all__ = ["VARIABLE", "new_directory", "passing_directory", "stay"]
 
 VARIABLE = "HOTSWAP_KEEP_SOURCES"
 
@@ -33,11 +33,20 @@ def new_directory() -> tuple[str, Hold | None]:
         os.makedirs(folder, exist_ok=True)
     if stay():  # nobody takes it away, also later
         return tempfile.mkdtemp(prefix=f"hotswap-{os.getpid()}-", dir=folder or None), None
+    return passing_directory(f"hotswap-{os.getpid()}-")
+
+
+def passing_directory(prefix: str) -> tuple[str, Hold | None]:
+    """Make a directory that is of no use once this process and its children are gone; as `new_directory`.
+
+    Arguments:
+        prefix: what its name begins with, `hotswap-` first.
+    """
     temporary = tempfile.gettempdir()
     if temporary not in _swept:
         _swept.add(temporary)
         sweep(temporary)
-    path = tempfile.mkdtemp(prefix=f"hotswap-{os.getpid()}-", suffix=SUFFIX)
+    path = tempfile.mkdtemp(prefix=prefix, suffix=SUFFIX)
     try:
         return path, Hold(path)
     except OSError:  # no locks here
