@@ -16,7 +16,7 @@ from hotswap.errors import DowngradeError, WrongPackageError
 from hotswap.generation import Live, changed_modules, managed, removed_modules
 from hotswap.patch import Patch, stated_version
 
-__all__ = ["admit", "checked_names", "checked_packages", "resolve", "roots", "versions_for"]
+__all__ = ["Numbers", "admit", "checked_names", "checked_packages", "resolve", "roots"]
 
 
 def checked_names(packages: Sequence[str]) -> tuple[str, ...]:
@@ -93,28 +93,42 @@ def roots(patch: Patch, versions: Mapping[str, Version]) -> list[str]:
     return [root for root in versions if any(managed(name, (root,)) for name in modules)]
 
 
-def versions_for(patch: Patch, versions: Mapping[str, Version], counts: dict[str, int]) -> dict[str, Version]:
-    """Return the version that a patch gives to each of its packages: its own, or the live one with a local segment.
+class Numbers:
+    """The numbers of patches that state no version, `+hot.N`. Lives as long as a patcher; used under its lock."""
 
-    Arguments:
-        patch: the patch.
-        versions: what is live.
-        counts: how many such versions each live version of each package has had; counted on here.
-    """
-    return {root: patch.version_of(root) or _numbered(root, versions[root], counts) for root in roots(patch, versions)}
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._last: tuple[str, dict[str, int]] = ("", {})
 
+    def versions_for(self, patch: Patch, versions: Mapping[str, Version], rollout: str = "") -> dict[str, Version]:
+        """Return the version that a patch gives to each of its packages: its own, or the live one with a local segment.
 
-def _numbered(root: str, live: Version, counts: dict[str, int]) -> Version:
-    local = [part for part in (live.local or "").split(".") if part]
-    count = 0
-    if "hot" in local:
-        place = local.index("hot")
-        count = next((int(part) for part in local[place + 1 :] if part.isdigit()), 0)
-        local = local[:place]
-    base = "+".join(part for part in (live.public, ".".join(local)) if part)
-    given = f"{root} {base}"
-    counts[given] = max(counts.get(given, 0), count) + 1
-    return Version(f"{base}{'.' if local else '+'}hot.{counts[given]}")
+        Arguments:
+            patch: the patch.
+            versions: what is live.
+            rollout: the id of the rollout that it is for.
+
+        A number is not given twice.
+        """
+        self._last = rollout, dict(self._counts)
+        return {root: patch.version_of(root) or self._next(root, versions[root]) for root in roots(patch, versions)}
+
+    def give_back(self, rollout: str) -> None:
+        """Have the numbers of a rollout be free, of which nobody has heard; not if others were given out since."""
+        if self._last[0] == rollout:
+            self._counts = self._last[1]
+
+    def _next(self, root: str, live: Version) -> Version:
+        local = [part for part in (live.local or "").split(".") if part]
+        count = 0
+        if "hot" in local:
+            place = local.index("hot")
+            count = next((int(part) for part in local[place + 1 :] if part.isdigit()), 0)
+            local = local[:place]
+        base = "+".join(part for part in (live.public, ".".join(local)) if part)
+        given = f"{root} {base}"
+        self._counts[given] = max(self._counts.get(given, 0), count) + 1
+        return Version(f"{base}{'.' if local else '+'}hot.{self._counts[given]}")
 
 
 def admit(patch: Patch, live: Live, versions: Mapping[str, Version], *, may_be_older: bool = False) -> None:

@@ -31,6 +31,7 @@ from hotswap.records import Record, State
 from hotswap.rollout import Rollout
 from hotswap.store import (
     BOOT_FIRST,
+    Died,
     Entry,
     Refusal,
     Remembered,
@@ -40,6 +41,7 @@ from hotswap.store import (
     kept,
     look_for_dead,
     now,
+    tell_dead,
 )
 
 __all__ = ["Books"]
@@ -60,7 +62,7 @@ class Books:
         self._refused = Remembered()
         self._files: dict[str, tuple[Patch, Patch]] = {}
         self._owed, self._written, self._withdrawn = dict[str, Entry](), dict[str, Entry](), set[str]()
-        self._troubles: list[Exception] = []
+        self._troubles, self._died = list[Exception](), list[Died]()
         self._head: str | None = None
         """What is live, as `Entry.below`; None while nothing is patched."""
         self._heritage: Heritage | None = None
@@ -101,6 +103,8 @@ class Books:
         if self._store is None or rollout.silent:
             return
         self._store.check_owner()
+        # A worker that was forked from the same process may have died of it since this one began.
+        self._died += self._store.journal.bury()
         why = self._store.quarantined().get(rollout.given)
         if why is not None:
             raise QuarantinedError(
@@ -222,7 +226,8 @@ class Books:
                 self._troubles.append(error)
 
     def tell(self) -> None:
-        """Tell what could not be written; not under a lock."""
+        """Tell what could not be written, and what has died; not under a lock."""
+        tell_dead(self._died)
         while self._store is not None and self._troubles:
             error, owed = self._troubles.pop(0), sorted(entry.label for entry in self._owed.values())
             emit("store.troubled", level="error", store=self._store.folder, reason=error, owed=owed)

@@ -75,6 +75,7 @@ class Entrance(Hosting):
                 with self._change:
                     self._history.pop(error.rollout.id, None)
                     self._books.withdraw(error.rollout.id)
+                    self._succession.numbers.give_back(error.rollout.id)
             raise
 
     def _refused(self, directory: str, outcomes: Iterable[Outcome]) -> None:

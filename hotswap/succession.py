@@ -13,7 +13,7 @@ from functools import partial
 from packaging.version import Version
 
 from hotswap.adapters import adapters
-from hotswap.admission import admit, resolve, roots, versions_for
+from hotswap.admission import Numbers, admit, resolve, roots
 from hotswap.errors import OutdatedError, StateError, UnsupportedChangeError
 from hotswap.generation import (
     Candidate,
@@ -60,7 +60,7 @@ class Succession(Returning):
         self._importers = Importers(packages)
         self._shelf = Shelf(booted(packages))
         self._lineage = Lineage()
-        self._hot: dict[str, int] = {}
+        self.numbers = Numbers()
         self._previous: Previous | None = None
         self._armed: tuple[Rollout, Swap] | None = None
         self._warm: Warm | None = None
@@ -121,7 +121,7 @@ class Succession(Returning):
     ) -> Candidate:
         """Admit the patch of a rollout, if need be an older one, and lay out its files. Nothing of it is executed."""
         patch = resolve(rollout.patch, self._live)
-        rollout.patch = patch.with_versions(versions_for(patch, self.versions, self._hot))
+        rollout.patch = patch.with_versions(self.numbers.versions_for(patch, self.versions, rollout.id))
         version = rollout.version = rollout.patch.version or rollout.version
         if not rollout.silent:
             admit(rollout.patch, self._live, self.versions, may_be_older=may_be_older(rollout.patch))

@@ -466,6 +466,26 @@ class TestNoCrashLoop:
         service.run(f"hotswap.Store('var').release({said['digest']!r})\npatcher().apply({bad}).confirm()")
         assert service.run(SAY)["rate"] == 7
 
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+    def test_also_if_workers_die_that_were_forked_from_one_that_lives(self, service: Service) -> None:
+        """As those of `gunicorn --preload` do, where each begins its watch after the fork."""
+        said = service.run("""
+            mine, ends = patcher(), []
+            bad = sources(tax="def rate(): return 7\\n")
+            for _ in range(3):
+                worker = os.fork()
+                if not worker:
+                    try:
+                        mine.apply(bad)
+                        os.kill(os.getpid(), 9)
+                    except hotswap.QuarantinedError:
+                        os._exit(3)
+                ends.append(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+            say(ends=ends)
+        """)
+        assert said["ends"] == [-9, -9, 3]
+        assert said["stderr"].count("store.died") == 2
+
     def test_also_if_it_dies_while_it_is_loaded(self, service: Service) -> None:
         bad = 'sources(tax="import os; os.kill(os.getpid(), 9)\\n")'
         for _ in range(2):

@@ -196,6 +196,7 @@ class TestADropThatWaits:
         assert not (tmp_path / f"{drop}.pending").exists()
         assert [str(one.state) for one in patcher.history()] == ["live"]
         assert states(store) == ["live"]
+        assert str(patcher.versions[package.__name__]) == "1.2.0+hot.1"  # its tries have used no numbers up
 
     def test_is_withdrawn_when_the_journal_can_be_written_again(
         self, service: tuple[ModuleType, Patcher], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

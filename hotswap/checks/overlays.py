@@ -11,13 +11,12 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from hotswap.checks.kinds import staged
-from hotswap.generation import Candidate, PatchFinder, Tree, unpack
+from hotswap.generation import Candidate, PatchFinder, Tree, passing_directory, unpack
 from hotswap.patch import decode, encode
 from hotswap.verification import Candidate as Given
 
@@ -205,9 +204,11 @@ def _own(target: Path, folder: Path) -> None:
 @contextmanager
 def overlaid(candidate: Given) -> Iterator[Overlay]:
     """Lay out a candidate for the length of a block. Raises Inconclusive if it is no candidate of a rollout."""
-    folder = tempfile.mkdtemp(prefix="hotswap-check-")
+    folder, held = passing_directory("hotswap-check-")
     try:
         yield Overlay(staged(candidate), Path(folder))
     finally:
         # A process that has left the group of its check may be writing there still; it finds nothing any more.
         shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            held.end()

@@ -6,6 +6,7 @@ from hotswap.generation.beside import Assigned, Called, Step, assigned_in, calle
 from hotswap.generation.booted import BootedFinder, booted
 from hotswap.generation.comparison import made_anew, unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
+from hotswap.generation.directories import passing_directory
 from hotswap.generation.earlier import Earlier, EarlierCandidate, Ground
 from hotswap.generation.examination import authorships
 from hotswap.generation.failures import told
@@ -76,6 +77,7 @@ __all__ = [
     "managed",
     "name_of",
     "packed",
+    "passing_directory",
     "public_names",
     "reachable",
     "registry",

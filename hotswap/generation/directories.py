@@ -11,18 +11,46 @@ import os
 import sys
 import tempfile
 
-__all__ = ["VARIABLE", "new_directory", "stay"]
+from hotswap.generation.abandoned import SUFFIX, Hold, sweep
+
+__all__ = ["VARIABLE", "new_directory", "passing_directory", "stay"]
 
 VARIABLE = "HOTSWAP_KEEP_SOURCES"
 
 
-def new_directory() -> str:
-    """Make a directory, readable for its owner only, and return its path."""
+_swept: set[str] = set()
+"""The folders for temporary files in which this process has looked for what killed ones have left."""
+
+
+def new_directory() -> tuple[str, Hold | None]:
+    """Make a directory, readable for its owner only; return its path, and what says that it is in use.
+
+    The first one takes away what processes have left that were killed. Raises OSError.
+    """
     folder = os.environ.get(VARIABLE)
     if folder:
         folder = os.path.abspath(folder)
         os.makedirs(folder, exist_ok=True)
-    return tempfile.mkdtemp(prefix=f"hotswap-{os.getpid()}-", dir=folder or None)
+    if stay():  # nobody takes it away, also later
+        return tempfile.mkdtemp(prefix=f"hotswap-{os.getpid()}-", dir=folder or None), None
+    return passing_directory(f"hotswap-{os.getpid()}-")
+
+
+def passing_directory(prefix: str) -> tuple[str, Hold | None]:
+    """Make a directory that is of no use once this process and its children are gone; as `new_directory`.
+
+    Arguments:
+        prefix: what its name begins with, `hotswap-` first.
+    """
+    temporary = tempfile.gettempdir()
+    if temporary not in _swept:
+        _swept.add(temporary)
+        sweep(temporary)
+    path = tempfile.mkdtemp(prefix=prefix, suffix=SUFFIX)
+    try:
+        return path, Hold(path)
+    except OSError:  # no locks here
+        return path, None
 
 
 def stay() -> bool:

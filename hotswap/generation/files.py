@@ -28,6 +28,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from hotswap.errors import FilesError, HotswapError, PatchError
+from hotswap.generation.abandoned import Hold, remove
 from hotswap.generation.directories import new_directory, stay
 from hotswap.generation.file_caches import appeared, vanished
 from hotswap.generation.paths import NamespacePath, unpack
@@ -205,11 +206,11 @@ class Folder:
     """
 
     def __init__(self) -> None:
-        self.path = new_directory()
+        self.path, held = new_directory()
         self.trees = 0
         # `finalize` has one entry in `atexit` for all of its objects; an entry of our own for each tree would stay
         # behind as an empty slot, which `atexit` never gives back.
-        self._removal = weakref.finalize(self, _remove, self.path, os.getpid())
+        self._removal = weakref.finalize(self, _remove, self.path, os.getpid(), held)
         if stay():  # what measures now may have stopped when the files would go
             self._removal.detach()
         appeared(self.path, self)
@@ -222,9 +223,14 @@ class Folder:
             vanished(self.path)
 
 
-def _remove(directory: str, owner: int) -> None:
-    if os.getpid() == owner and not stay():  # a forked child must not take the files away from its parent
-        shutil.rmtree(directory, ignore_errors=True)
+def _remove(directory: str, owner: int, held: Hold | None) -> None:
+    if os.getpid() == owner:  # a forked child must not take the files away from its parent
+        if not stay():
+            remove(directory)
+        elif held is not None:
+            held.give_up()
+    if held is not None:
+        held.end()
 
 
 def _top(path: str) -> str:

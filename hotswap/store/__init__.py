@@ -9,7 +9,7 @@ all that is live, and back; `ground` knows the code on disk; `boot` has a fresh 
 
 from __future__ import annotations
 
-from hotswap.store.boot import BOOT_FIRST, VARIABLE, Boot, boot, imported_before, look_for_dead
+from hotswap.store.boot import BOOT_FIRST, VARIABLE, Boot, boot, imported_before, look_for_dead, tell_dead
 from hotswap.store.entries import Died, Entry
 from hotswap.store.exits import note_status
 from hotswap.store.ground import fingerprint, on_disk
@@ -39,4 +39,5 @@ __all__ = [
     "on_disk",
     "over",
     "part",
+    "tell_dead",
 ]

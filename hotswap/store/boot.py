@@ -19,12 +19,12 @@ from types import ModuleType
 from hotswap.errors import StoreError
 from hotswap.events import emit
 from hotswap.generation import BootedFinder, Tree
-from hotswap.store.entries import Entry
+from hotswap.store.entries import Died, Entry
 from hotswap.store.ground import NOTHING, fingerprint, places
 from hotswap.store.store import Store
 from hotswap.store.trees import as_tree, part
 
-__all__ = ["BOOT_FIRST", "VARIABLE", "Boot", "Latent", "boot", "imported_before", "look_for_dead"]
+__all__ = ["BOOT_FIRST", "VARIABLE", "Boot", "Latent", "boot", "imported_before", "look_for_dead", "tell_dead"]
 
 VARIABLE = "HOTSWAP_STORE"
 """The environment variable that names the store, where a program does not."""
@@ -106,18 +106,24 @@ def imported_before(store: Store, packages: Sequence[str]) -> list[str]:
 def look_for_dead(store: Store, troubles: list[str]) -> None:
     """Note what has died within its trial, and tell it; what goes wrong is told, too."""
     try:
-        for died in store.journal.bury():
-            emit(
-                "store.died",
-                level="error" if died.quarantined else "warning",
-                patch=died.label,
-                digest=died.digest,
-                reason=died.reason,
-                quarantined=died.quarantined,
-            )
+        tell_dead(store.journal.bury())
     except StoreError as error:
         # On a read-only file system it can't be written down; what comes up is the same.
         _tell(store, error, troubles)
+
+
+def tell_dead(found: list[Died]) -> None:
+    """Tell what has died within its trial, and take it out of the list."""
+    while found:
+        died = found.pop(0)
+        emit(
+            "store.died",
+            level="error" if died.quarantined else "warning",
+            patch=died.label,
+            digest=died.digest,
+            reason=died.reason,
+            quarantined=died.quarantined,
+        )
 
 
 def _show(store: Store, entry: Entry, packages: list[str], troubles: list[str]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from hotswap.admission import resolve, roots, versions_for
+from hotswap.admission import Numbers, resolve, roots
 from hotswap.errors import LoadError
 from hotswap.generation import Candidate, Limit, Live, Shelf, Tree, told
 from hotswap.generation.failures import innermost
@@ -172,7 +172,7 @@ def _placed(sources: Mapping[str, str | bytes]) -> tuple[Patch, Version]:
     names = tuple(sorted({name.partition(".")[0] for name in patch.sources}))
     patch = resolve(patch, Live(names))
     versions = {name: live_version(name) for name in names}
-    patch = patch.with_versions(versions_for(patch, versions, {}))
+    patch = patch.with_versions(Numbers().versions_for(patch, versions))
     return patch, patch.version or versions[roots(patch, versions)[0]]
 
 

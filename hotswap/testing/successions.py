@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from packaging.version import Version
 
-from hotswap.admission import admit, resolve, roots, versions_for
+from hotswap.admission import Numbers, admit, resolve, roots
 from hotswap.generation import Candidate, Live
 from hotswap.generation.live import live_version
 from hotswap.patch import Patch
@@ -62,7 +62,7 @@ class FakeSuccession(Succession):
         self._live = Live(packages)
         self.choices = Choices()
         self._versions = {name: live_version(name) for name in packages}
-        self._hot: dict[str, int] = {}
+        self.numbers = Numbers()
         self._epoch = 0
         self._staged_on: dict[str, tuple[int, ...]] = {}
         self._armed = None
@@ -102,7 +102,7 @@ class FakeSuccession(Succession):
         """Admit the patch of a rollout, if need be an older one. Nothing of it is executed."""
         self.choices.taken("stage")
         patch = resolve(rollout.patch, self._live)
-        rollout.patch = patch.with_versions(versions_for(patch, self.versions, self._hot))
+        rollout.patch = patch.with_versions(self.numbers.versions_for(patch, self.versions, rollout.id))
         version = rollout.version = rollout.patch.version or rollout.version
         admit(rollout.patch, self._live, self.versions, may_be_older=may_be_older(rollout.patch))
         return FakeCandidate(rollout.patch, version)

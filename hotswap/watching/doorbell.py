@@ -37,6 +37,12 @@ class Doorbell:
         self._observer: BaseObserver | None = None
         self._heard: tuple[int, int] | None = None  # (st_dev, st_ino) of the directory that is, or can't be, observed
         self._trouble: str | None = None
+        self._remote = False
+
+    @property
+    def hears_all(self) -> bool:
+        """Whether an observer is at work, and is told of what others change, too."""
+        return self._observer is not None and not self._remote
 
     @property
     def rings(self) -> bool:
@@ -65,6 +71,7 @@ class Doorbell:
             return
         self._trouble = None
         kind = remote_kind(self._directory)
+        self._remote = kind is not None
         if kind is not None:
             self._report(f"it is on a file system ({kind}) that does not tell of what others change; rescans find that")
         if again:

@@ -25,6 +25,7 @@ from hotswap.watching.ledger import Ledger
 from hotswap.watching.looks import look_at
 from hotswap.watching.outcome import Failure, Outcome
 from hotswap.watching.reports import report
+from hotswap.watching.rests import Rests
 from hotswap.watching.scanning import Drop, Scanner
 from hotswap.watching.writers import is_open_for_writing
 
@@ -77,34 +78,43 @@ class Passes:
         self._directory, self._apply, self._ledger = directory, apply, ledger
         self._bounds, self._running, self._gate = bounds, running, gate
         self._scanner = Scanner(directory, settle, bounds=bounds)
+        self._rests = Rests(directory)
         self.stopping = stopping
         self.delays = Delays(ledger)
         self._held, self._tries, self._retry_at = "", 0, 0.0  # why drops wait, how often they did, and until when
         self.settled: Mapping[str, str] = {}
         """Name -> stamp of the bytes that came to something; replaced, never changed."""
 
-    def make(self, settled: Callable[[], None], *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
+    def make(
+        self, settled: Callable[[], None], *, everything: bool, rang: bool = True
+    ) -> tuple[tuple[Outcome, ...], float | None]:
         """Make a pass.
 
         Arguments:
             settled: called whenever a drop has come to something.
             everything: also read drops that look as they did when they came to something.
+            rang: whether something may have changed; else a large directory may be left alone for a while.
 
         Returns the outcomes, and the seconds until something waiting is due, None where nothing waits.
         """
         with self._ledger.seat.taken():  # as long as the watch is running, it has one
-            return self._make(settled, everything=everything)
+            return self._make(settled, everything=everything, rang=rang or everything)
 
-    def _make(self, settled: Callable[[], None], *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
+    def _make(
+        self, settled: Callable[[], None], *, everything: bool, rang: bool
+    ) -> tuple[tuple[Outcome, ...], float | None]:
         seat = self._ledger.seat
         seat.tell()
         if self._ledger.move():
             self.delays.tell_again()
-        seat.clear()
         owing = self._ledger.pay(everything=everything)
         outcomes: list[Outcome] = []
         if self._gate is not None and self._gate.closed():
             return (), owing
+        if not rang and not self._rests.over():
+            return (), owing
+        self._rests.begin()
+        seat.clear()
         drops, due = self._scanner.scan(everything=everything, asked=self._ledger.asked_again)
         present = self._scanner.present
         if present is not None:
@@ -122,6 +132,7 @@ class Passes:
             emit("drop.ignored", level=level, directory=self._directory, drop=other.name, reason=other.reason)
             if other.meant and not seat.infix:  # it is the same for all
                 self._ledger.tell(Outcome.ignored(other.name, other.reason))
+        self._rests.end(quiet=self._scanner.plain and not drops and due is None)
         taken = self._taken(drops, settled)
         held = None if everything or time.monotonic() >= self._retry_at else self._held
         while taken and not self.stopping.is_set():

@@ -84,6 +84,7 @@ class Scanner:
         bounds: how far looks may go.
 
     `present` are the names of the drops that were there at the last look, None where the directory could not be read.
+    `plain` says whether it could, and none of them was a link.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Scanner:
         self._settle = settle
         self._clock = clock
         self.present: frozenset[str] | None = None
+        self.plain = False
         self._seen: dict[str, _Seen] = {}
         self._passed: dict[str, float | None] = {}  # name -> since when it is seen, None once it was told
         self._untold: list[Ignored] = []
@@ -183,14 +185,18 @@ class Scanner:
             with os.scandir(self._directory) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
+            self.plain = False
             return [], [], ()  # The directory is missing for now; whoever tends the doorbell reports that.
         except OSError:
+            self.plain = False
             return None, [], ()
+        self.plain = True
         names: list[str] = []
         others: list[Ignored] = []
         for entry in entries:
             if _is_drop(entry):
                 names.append(entry.name)
+                self.plain = self.plain and not entry.is_symlink()
             elif (other := _passed_by(entry)) is not None:
                 others.append(other)
         return names, others, {entry.name for entry in entries}

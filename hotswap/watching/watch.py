@@ -316,8 +316,9 @@ class Watch:
         try:
             self._ledger.seat.keep()  # of a forked child, whose parent has the one that it had
             while not self._stopping.is_set():
-                self._bell.clear()  # Before the pass: what rings during it is heard after it.
-                pause = self._round()
+                if rang := self._bell.is_set():
+                    self._bell.clear()  # Before the pass: what rings during it is heard after it.
+                pause = self._round(rang=rang)
                 self._stopping.wait(_GAP)
                 self._bell.wait(max(pause - _GAP, 0.0))
         finally:
@@ -326,20 +327,20 @@ class Watch:
     def _ring(self) -> None:
         self._bell.set()
 
-    def _round(self) -> float:
+    def _round(self, *, rang: bool) -> float:
         """Tend the doorbell, make one pass; give the seconds until the next. Never raises."""
         try:
             self._doorbell.tend()
-            _, due = self._pass(everything=False)
+            _, due = self._pass(everything=False, rang=rang or not self._doorbell.hears_all)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the next drop must still be served
             told = traceback.format_exc()
             emit("watch.failed", level="error", directory=self.directory, reason=error, traceback=told)
             return self.interval
         return self.interval if due is None else min(due, self.interval)
 
-    def _pass(self, *, everything: bool) -> tuple[tuple[Outcome, ...], float | None]:
+    def _pass(self, *, everything: bool, rang: bool = True) -> tuple[tuple[Outcome, ...], float | None]:
         with self.turn.taken():
-            outcomes, due = self._passes.make(self._tell, everything=everything)
+            outcomes, due = self._passes.make(self._tell, everything=everything, rang=rang)
             if self._told is not None and outcomes:
                 self._told(outcomes)
             return outcomes, due
