@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import CodeType, FrameType, FunctionType, ModuleType
+from types import CodeType, FrameType, ModuleType
 
 from hotswap import walk
 from hotswap.adapters import adapters
@@ -30,6 +30,7 @@ from hotswap.swap import (
     running_frames,
     suspended,
 )
+from hotswap.swap.parts import functions_behind
 
 __all__ = ["Examination", "Finding", "examine"]
 
@@ -159,7 +160,6 @@ def _frames_of(wanted: Mapping[int, CodeType]) -> list[FrameType]:
 def _codes_of(module: ModuleType) -> Iterator[CodeType]:
     facts = ModuleType.__getattribute__(module, "__dict__")
     spaces = [list(facts.values()), *([value for _, value in walk.class_items(cls)] for cls in classes_of(module))]
-    for value in (value for space in spaces for value in space):
-        function = value.__func__ if type(value) in (staticmethod, classmethod) else value
-        if type(function) is FunctionType and function.__globals__ is facts:
+    for function in (one for space in spaces for value in space for one in functions_behind(value)):
+        if function.__globals__ is facts:
             yield from walk.codes_in(function.__code__)

@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name not in ("httpx", "rich", "typer"):
             raise
         if arguments and not arguments[0].startswith("-"):
-            sys.stderr.write(f"hotswap {arguments[0]} needs {error.name}: pip install 'hotswap[cli]'\n")
+            # Which commands there are, only Typer knows.
+            known = ", ".join(core.COMMANDS)
+            sys.stderr.write(f"hotswap: all commands but {known} need {error.name}: pip install 'hotswap[cli]'\n")
             return Exit.USAGE
         return core.main(arguments)
     return run(arguments)

@@ -14,7 +14,7 @@ import typer
 from hotswap.cli.exits import Exit, FailedError
 from hotswap.cli.output import Output
 from hotswap.errors import HotswapError
-from hotswap.trust import SUFFIX, Comment, PublicKey, SecretKey, Trust
+from hotswap.trust import SUFFIX, Comment, PublicKey, SecretKey, Trust, ed25519
 
 __all__ = ["keygen", "sign", "verify"]
 
@@ -35,6 +35,7 @@ def keygen(
     """Make a key to sign patches with. Files that are there are not touched."""
     if no_password and password_file is not None:
         raise FailedError(Exit.USAGE, "--password-file or --no-password, not both")
+    _require()
     public = key.with_name(key.name + ".pub")
     for path in (key, public):
         if path.exists():
@@ -66,6 +67,7 @@ def sign(
     """Sign patches: each gets FILE.minisig beside it."""
     if expires is not None and not 0 < expires < 36_500:
         raise FailedError(Exit.USAGE, "--expires: days are needed, more than 0")
+    _require()
     secret = _secret(key, password_file)
     until = None if expires is None else datetime.now(UTC) + timedelta(days=expires)
     made = []
@@ -99,6 +101,7 @@ def verify(
 
     Asked is for one of the keys, the bytes, the name of the file, and whether it has expired.
     """
+    _require()
     trust = Trust(keys=[_public(one) for one in key])
     told = []
     for file in files:
@@ -117,6 +120,13 @@ def verify(
     if out.as_json:
         out.document({"files": told})
     return Exit.OK if all(one["valid"] for one in told) else Exit.REFUSED
+
+
+def _require() -> None:
+    try:
+        ed25519.require()
+    except HotswapError as error:
+        raise FailedError(Exit.USAGE, f"{error.reason}: {error.advice}") from error
 
 
 def _secret(path: Path, password_file: Path | None) -> SecretKey:

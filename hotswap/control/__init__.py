@@ -98,8 +98,8 @@ class ControlSocket:
 
         if self._served is not None:
             raise HotswapError(f"it is served at {self.path} already", advice="stop it first")
-        place = Place(self.path.absolute(), self._mode)
         server = self._make(self._app)
+        place = Place(self.path.absolute(), self._mode)
         # A daemon: a service that is told to end does not wait for who follows events.
         thread = threading.Thread(target=_serve, args=(server, place), name="hotswap control", daemon=True)
         self._served = place, server, thread

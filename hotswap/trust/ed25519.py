@@ -13,7 +13,7 @@ def require() -> None:
         import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401 - only whether it is there
     except ImportError as error:
         raise HotswapError(
-            f"keys were given, but no signature can be checked here: the package cryptography is missing ({error})",
+            f"keys and signatures need the package cryptography, which is missing ({error})",
             advice="pip install 'hotswap[trust]'",
         ) from error
 

@@ -179,6 +179,7 @@ class TestDoctor:
         assert said.status == 0, said
         assert "enum-value-fixed: till.kinds:Kind: its members are int objects" in said.out
         assert "call-goes-on: till.loops:for_ever: thread looper is in it" in said.out
+        assert "call-goes-on: till.loops:Belt.turning: thread belt is in it" in said.out
         assert "4 modules looked at" in said.out
 
     def test_programs(self, till: Till) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,23 @@ class TestKeygen:
         assert "encrypted" in key.read_text()
         public = (tmp_path / "ops.key.pub").read_text()
         assert str(SecretKey.parse(key.read_text(), "open sesame").public) == public
+
+
+@pytest.mark.parametrize("asked", [("keygen", "{key}", "--no-password"), ("sign", "{patch}"), ("verify", "{patch}")])
+def test_without_the_package_nothing_is_made(
+    command: Command, patch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
+) -> None:
+    key = tmp_path / "ops.key"
+    if asked[0] != "keygen":
+        key.write_text(ALICE.text() if asked[0] == "sign" else str(ALICE.public))
+        asked += ("--key", str(key))
+    before = sorted(tmp_path.iterdir())
+    for module in [name for name in sys.modules if name.partition(".")[0] == "cryptography"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    said = command(*(part.format(key=key, patch=patch) for part in asked))
+    assert (said.status, sorted(tmp_path.iterdir())) == (2, before)
+    assert "pip install 'hotswap[trust]'" in said.err
 
 
 class TestSign:

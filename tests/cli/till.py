@@ -25,7 +25,8 @@ SOURCES = {
     "__init__.py": "__version__ = '1.0'\n",
     "prices.py": "NAME = 'first'\n\n\ndef price():\n    return 10\n",
     "kinds.py": "import enum\n\n\nclass Kind(enum.IntEnum):\n    BOOK = 1\n",
-    "loops.py": "import time\n\n\ndef for_ever():\n    while True:\n        time.sleep(0.01)\n",
+    "loops.py": "import time\n\n\ndef for_ever():\n    while True:\n        time.sleep(0.01)\n"
+    "\n\nclass Belt:\n    @property\n    def turning(self):\n        while True:\n            time.sleep(0.01)\n",
 }
 
 
@@ -39,6 +40,7 @@ def main() -> None:
 
     assert kinds
     threading.Thread(target=loops.for_ever, name="looper", daemon=True).start()
+    threading.Thread(target=lambda: loops.Belt().turning, name="belt", daemon=True).start()
     patcher = hotswap.Patcher(["till"], check_timeout=20)
 
     @patcher.check
