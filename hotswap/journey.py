@@ -284,7 +284,8 @@ class Journey(Aftermath):
             self._host.note(self)
             step, began = self._under_way or ("", None)
             took = None if began is None else time.perf_counter() - began
-            self._emit("rollout.rejected", level="warning", error=self._error, step=step, took=took)
+            level: events.Level = "info" if self._error is None else "warning"  # somebody gave it up: a dry run, say
+            self._emit("rollout.rejected", level=level, error=self._error, step=step, took=took)
             self._host.take_back(self, self.undos)
         finally:
             self._host.leave(self)

@@ -304,6 +304,7 @@ class TestEvents:
             service.patcher.stage(service.patch(1)).abort("changed my mind")
         assert told(logs) == ["rollout.staged", "rollout.rejected"]
         assert logs[1]["reason"] == "changed my mind"
+        assert logs[1]["log_level"] == "info"
 
     def test_wrong_step_says_nothing(self, service: Service) -> None:
         rollout = service.in_state(State.STAGED)
