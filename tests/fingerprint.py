@@ -34,6 +34,7 @@ from typing import Any
 from hotswap import Patcher, clock, walk
 from hotswap.effects.exits import registered
 from hotswap.generation import worlds
+from hotswap.generation.abandoned import SUFFIX
 from hotswap.settlement import Settlement, catch_up
 
 __all__ = ["Fingerprint", "differences", "temporary_directories"]
@@ -66,14 +67,19 @@ def _status() -> list[str]:
 
 
 def _descriptors() -> list[str]:
-    """The open file descriptors, by what they lead to; the one that lists them is closed again when it is looked at."""
+    """The open file descriptors, by what they lead to; the one that lists them is closed again when it is looked at.
+
+    Without those that hold the files of a version that is kept: one that was taken back may be committed again.
+    """
     found = []
     folder = Path("/proc/self/fd")
     for entry in folder.iterdir() if folder.exists() else ():
         try:
-            found.append(f"{entry.name} {entry.readlink()}")
+            leads = entry.readlink()
         except OSError:
             continue
+        if leads.parent.suffix != SUFFIX:
+            found.append(f"{entry.name} {leads}")
     return sorted(found)
 
 

@@ -13,6 +13,7 @@ from hotswap.admin.description import describe
 from hotswap.asgi import admin
 from tests.admin.conftest import TOKENS, WRITER, serving
 
+pytest_plugins = ["schemathesis.pytest.plugin"]  # not loaded elsewhere: hundreds of modules for all tests to look at
 schemathesis = pytest.importorskip("schemathesis", reason="the description is tested where schemathesis is installed")
 
 pytestmark = [pytest.mark.threads, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
