@@ -341,6 +341,46 @@ class TestLikeness:
             assert alike(make(old, 1), make(new, 1))
             assert not alike(make(old, 1), make(new, 2))
 
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("made = lambda n: n + 1", "made = lambda n: n + 2"),
+            ("def made(n): return n", "def made(n): return -n"),
+            ("def made(n=1): return n", "def made(n=2): return n"),
+            ("def made(*, n=1): return n", "def made(*, n=2): return n"),
+            ("def made(n): return n", "def made(n, /): return n"),
+            ("def make(n):\n    return lambda: n\nmade = make(1)", "def make(n):\n    return lambda: n\nmade = make(2)"),
+            ("made = [1].append", "made = [2].append"),
+            (
+                "def made(a, b):\n    try:\n        a()\n        b()\n    except OSError:\n        pass",
+                "def made(a, b):\n    try:\n        a()\n    except OSError:\n        pass\n    else:\n        b()",
+            ),
+            (
+                "class Box:\n    def take(self): return 1\nmade = Box().take",
+                "class Box:\n    def take(self): return 2\nmade = Box().take",
+            ),
+        ],
+    )
+    def test_functions_that_do_something_else(self, old: str, new: str) -> None:
+        before, after = twins(old)[0]["made"], twins(new)[0]["made"]
+        with pytest.raises(Inconclusive, match="give compare="):
+            alike([before], [after])
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "made = lambda n: n + 1",
+            "def make(n):\n    def count(m=0): return count and n\n    return count\nmade = make([1])",
+            "def make():\n    def count(): return later\n    return count\n    later = 1\nmade = make()",
+            "class Box:\n    def take(self): return 1\nmade = Box().take",
+            "import math\nmade = math.sqrt",
+            "made = [1].append",
+        ],
+    )
+    def test_functions_that_do_the_same(self, text: str) -> None:
+        old, new = twins(text)
+        assert alike(old["made"], new["made"])
+
     def test_objects_that_hold_twins(self) -> None:
         old, new = twins("class Plain:\n    def __init__(self, a): self.a = a\n")
 
