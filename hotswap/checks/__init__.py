@@ -55,7 +55,8 @@ def pytest(*arguments: str, folder: str | os.PathLike[str] | None = None) -> Kin
 
     It passes if at least one test has passed, and none failed. It fails if one failed, a test could not be imported, or
     the process died; its message names the first ones. It is inconclusive if no tests were collected, all were skipped,
-    or the tests have imported the packages of the patch from elsewhere. When its time is up, the process is killed with
+    or the tests have run code of the packages from elsewhere: by a path on disk, say. One that passes though nothing
+    imported what the patch changes passes, and its message says so. When its time is up, the process is killed with
     all that it has started, and the message names the test that ran.
 
     Raises TypeError for arguments that are no texts.
