@@ -161,9 +161,11 @@ class TestSameResult:
         [
             "def made(n):\n    return map(lambda m: m + N, [n])\n",
             "async def made(n):\n    async def rows():\n        yield n + N\n    return rows()\n",
-            "class Rows:\n    rest = 1\n    def __iter__(self): return self\n    def __next__(self):\n"
-            "        if not self.rest: raise StopIteration\n        self.rest -= 1\n        return N + 1\n"
-            "def made(n):\n    return Rows()\n",
+            (
+                "class Rows:\n    rest = 1\n    def __iter__(self): return self\n    def __next__(self):\n"
+                "        if not self.rest: raise StopIteration\n        self.rest -= 1\n        return N + 1\n"
+                "def made(n):\n    return Rows()\n"
+            ),
         ],
     )
     def test_other_iterators(self, make_package: Callable[..., ModuleType], text: str) -> None:
@@ -214,8 +216,10 @@ class TestSameResult:
             "def made(n): raise TypeError('no number')\n",
             "def made(n): return n + 'a'\n",
             "def made(n): return other(n, 1)\ndef other(n): return n\n",
-            "import functools\ndef checked(made):\n    @functools.wraps(made)\n    def outer(n):\n"
-            "        raise TypeError('no number')\n    return outer\n@checked\ndef made(n): return n\n",
+            (
+                "import functools\ndef checked(made):\n    @functools.wraps(made)\n    def outer(n):\n"
+                "        raise TypeError('no number')\n    return outer\n@checked\ndef made(n): return n\n"
+            ),
         ],
     )
     def test_a_type_error_of_its_own_is_its_answer(self, make_package: Callable[..., ModuleType], text: str) -> None:
@@ -416,7 +420,10 @@ class TestLikeness:
             ("def made(n=1): return n", "def made(n=2): return n"),
             ("def made(*, n=1): return n", "def made(*, n=2): return n"),
             ("def made(n): return n", "def made(n, /): return n"),
-            ("def make(n):\n    return lambda: n\nmade = make(1)", "def make(n):\n    return lambda: n\nmade = make(2)"),
+            (
+                "def make(n):\n    return lambda: n\nmade = make(1)",
+                "def make(n):\n    return lambda: n\nmade = make(2)",
+            ),
             ("made = [1].append", "made = [2].append"),
             (
                 "def made(a, b):\n    try:\n        a()\n        b()\n    except OSError:\n        pass",

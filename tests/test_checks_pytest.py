@@ -330,9 +330,7 @@ class TestHostile:
             """,
         ],
     )
-    def test_one_that_runs_a_file_on_disk(
-        self, run: Callable[..., CheckResult], service: Service, loads: str
-    ) -> None:
+    def test_one_that_runs_a_file_on_disk(self, run: Callable[..., CheckResult], service: Service, loads: str) -> None:
         path = service.root / "tax.py"
         body = textwrap.indent(textwrap.dedent(loads).replace("PATH", repr(str(path))), "    ")
         test = f"import warnings\nimport PACKAGE.tax\ndef test_it():\n    warnings.simplefilter('ignore')\n{body}\n"
@@ -346,7 +344,9 @@ class TestHostile:
         result = run(
             f"""
             import runpy
-            def test_it(): assert runpy.run_path({str(service.root / "pricing.py")!r}, run_name="PACKAGE.p")["RATE"] == 16
+            def test_it():
+                found = runpy.run_path({str(service.root / "pricing.py")!r}, run_name="PACKAGE.pricing")
+                assert found["RATE"] == 16
             """
         )
         assert (result.verdict, result.message) == ("passed", "1 passed")
@@ -474,7 +474,8 @@ class TestWhatItImports:
         text = "# coding: latin-1\nNAME = 'Märkte'\n"
         service = Service(make_package, {"tax.py": "RATE = 19\n", "names.py": text.encode("latin-1")})
         (service.root / "names.py").write_text("NAME = 'deployed since'\n")
-        tests = f"from {service.name}.names import NAME\nimport {service.name}.tax\ndef test_it(): assert NAME == 'M\\xe4rkte'\n"
+        tests = "import NAME.tax\nfrom NAME.names import NAME as told\ndef test_it(): assert told == 'M\\xe4rkte'\n"
+        tests = tests.replace("NAME.", f"{service.name}.")
         (tmp_path / "test_it.py").write_text(tests)
         result = service.judge(suite("test_it.py", folder=tmp_path), {"tax": "RATE = 16\n"})
         assert (result.verdict, result.message) == ("passed", "1 passed")

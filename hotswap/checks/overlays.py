@@ -168,17 +168,18 @@ class Overlay:
                 (folder / file).write_text(text.replace(old, new, 1), encoding="utf-8")
 
     def _places(self, generation: Path) -> dict[str, str]:
-        """Where the packages lie on disk, for who runs a file of theirs by its path -> where they lie in the overlay."""
+        """Where the packages lie on disk, and whoever runs a file by its path finds them -> where in the overlay."""
         found: dict[str, str] = {}
         path = [str(Path.cwd() / place) for place in sys.path if isinstance(place, str)]
         for root in self.roots:
             spec = PathFinder.find_spec(root, path)
-            places = [*((spec.submodule_search_locations or [spec.origin]) if spec is not None else ())]
-            places += [*getattr(self._candidate.live.get(root), "__path__", [self._candidate.live.files.get(root)])]
-            for place in places:
-                if place is not None:
-                    module = Path(place).suffix == ".py" and not Path(place).is_dir()
-                    found[str(Path(place).resolve())] = str(generation / (f"{root}.py" if module else root))
+            folders = getattr(self._candidate.live.get(root), "__path__", None)
+            places = [self._candidate.live.files.get(root)] if folders is None else [*folders]
+            if spec is not None:
+                places += spec.submodule_search_locations or [spec.origin]
+            for place in filter(None, places):
+                is_module = Path(place).suffix == ".py" and not Path(place).is_dir()
+                found[str(Path(place).resolve())] = str(generation / (f"{root}.py" if is_module else root))
         return found
 
     def _others(self) -> dict[str, str]:

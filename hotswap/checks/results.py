@@ -127,11 +127,12 @@ async def _awaited(outcome: Any) -> Outcome:
     try:
         if not isinstance(outcome, Outcome):
             outcome = Outcome(_collected(await outcome))
-        if is_async_iterator(type(outcome.value)):
-            return Outcome(await gathered_async(outcome.value))
+        whole: Outcome = outcome
+        if is_async_iterator(type(whole.value)):
+            return Outcome(await gathered_async(whole.value))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         return Outcome(error=error)
-    return outcome
+    return whole
 
 
 def _collected(value: Any) -> Any:

@@ -106,7 +106,7 @@ class ByPath:
         import runpy
 
         for loader in (external.SourceLoader, external.SourcelessFileLoader):
-            loader.get_code = self._looking_at_loads(loader.get_code)
+            setattr(loader, "get_code", self._looking_at_loads(loader.get_code))  # noqa: B010 - of the class
         runpy._get_code_from_file = self._looking_at_runs(runpy._get_code_from_file)  # type: ignore[attr-defined]
         atexit.register(self._look_at_script)
 
