@@ -614,6 +614,11 @@ class TestMemory:
         assert result.verdict == "failed"
         assert result.message == "5.0 MB at the peak (limit 2.0 MB)"
 
+    def test_the_peak_of_what_is_done_as_it_is_iterated(self, service: Service) -> None:
+        assert self.judge(service, "yield len(bytearray(5_000_000))").verdict == "failed"
+        later = "async def rows():\n        yield len(bytearray(5_000_000))\n    return rows()"
+        assert self.judge(service, later).verdict == "failed"
+
     def test_what_is_enough(self, service: Service) -> None:
         assert self.judge(service, "return len(bytearray(1_000_000))").verdict == "passed"
 

@@ -183,7 +183,8 @@ def memory(
         kept: bytes that may be left when all calls are over, for leaks; None: they are told, and don't count.
         rounds: how often all inputs are called. A first round that is not counted fills caches.
 
-    It counts what Python allocates (`tracemalloc`). A process that takes far more than the limit is stopped, on Linux.
+    It counts what Python allocates (`tracemalloc`), also as iterators that are returned are run, for 10,000 elements at
+    most. A process that takes far more than the limit is stopped, on Linux.
 
     Raises TypeError or ValueError for what is no size, no name, or no inputs.
     """
