@@ -198,7 +198,8 @@ class TestHostile:
         with pytest.raises(hotswap.StateError):
             rollout.verify()
         other.join()
-        assert [pid for pid in map(int, pids.read_text().split()) if alive(pid)] == []
+        # The group was ended by a signal, and only its leader is waited for: the other one may be on its way out.
+        until(lambda: not any(alive(pid) for pid in map(int, pids.read_text().split())))
 
     def test_one_that_ends_the_process(self, run: Callable[..., CheckResult]) -> None:
         result = run("import os\ndef test_fine(): pass\ndef test_exits(): os._exit(0)\n")
