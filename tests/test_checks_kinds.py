@@ -156,6 +156,77 @@ class TestSameResult:
         result = service.judge(check, {"a": text + "    raise OSError('torn')\n"})
         assert result.message == "input 1, (2): live [0, 1]; candidate [0, 1, OSError('torn')]"
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "def made(n):\n    return map(lambda m: m + N, [n])\n",
+            "async def made(n):\n    async def rows():\n        yield n + N\n    return rows()\n",
+            (
+                "class Rows:\n    rest = 1\n    def __iter__(self): return self\n    def __next__(self):\n"
+                "        if not self.rest: raise StopIteration\n        self.rest -= 1\n        return N + 1\n"
+                "def made(n):\n    return Rows()\n"
+            ),
+        ],
+    )
+    def test_other_iterators(self, make_package: Callable[..., ModuleType], text: str) -> None:
+        service = Service(make_package, {"a.py": text.replace("N", "1")})
+        check = checks.same_result(f"{service.name}.a.made", [1])
+        assert service.judge(check, {"a": text.replace("N", "(2 - 1)")}).message == "1 input alike"
+        assert service.judge(check, {"a": text.replace("N", "2")}).message == "input 1, (1): live [2]; candidate [3]"
+
+    def test_a_file_is_not_read(self, make_package: Callable[..., ModuleType]) -> None:
+        text = "import io\nFILE = io.StringIO('a line')\ndef made():\n    return FILE\n"
+        service = Service(make_package, {"a.py": text})
+        check = checks.same_result(f"{service.name}.a.made", [()], compare=lambda old, new: old.read() == new.read())
+        assert service.judge(check, {"a": text + "# more\n"}).verdict == "passed"
+        assert sys.modules[f"{service.name}.a"].FILE.tell() == 6
+
+    @pytest.mark.parametrize(
+        ("text", "call"),
+        [
+            ("def made(n): return n\n", "made"),
+            ("async def made(n): return n\n", "made"),
+            ("async def made(n): yield n\n", "made"),
+            ("class made:\n    def __init__(self, n): pass\n", "made"),
+            ("import contextlib\n@contextlib.contextmanager\ndef made(n): yield n\n", "made"),
+            ("def made(n): return n\n", None),
+        ],
+    )
+    def test_inputs_that_do_not_fit_compare_nothing(
+        self, make_package: Callable[..., ModuleType], text: str, call: str | None
+    ) -> None:
+        service = Service(make_package, {"a.py": text})
+        module = f"{service.name}.a"
+        subject: Any = f"{module}.{call}"
+        if call is None:
+
+            def subject(generation: Mapping[str, ModuleType], *more: object) -> Any:
+                return generation[module].made(*more)
+
+        result = service.judge(checks.same_result(subject, [(), (1, 2)]), {"a": text + "# more\n"})
+        assert result.verdict == "inconclusive"
+        assert result.message.startswith("no input fits the call, so nothing was compared: TypeError: ")
+
+    def test_inputs_of_which_some_do_not_fit_are_compared(self, service: Service) -> None:
+        assert self.judge(service, "range(count))", "range(count)) ", "work", [(), 3]) == ("passed", "2 inputs alike")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "def made(n): raise TypeError('no number')\n",
+            "def made(n): return n + 'a'\n",
+            "def made(n): return other(n, 1)\ndef other(n): return n\n",
+            (
+                "import functools\ndef checked(made):\n    @functools.wraps(made)\n    def outer(n):\n"
+                "        raise TypeError('no number')\n    return outer\n@checked\ndef made(n): return n\n"
+            ),
+        ],
+    )
+    def test_a_type_error_of_its_own_is_its_answer(self, make_package: Callable[..., ModuleType], text: str) -> None:
+        service = Service(make_package, {"a.py": text})
+        check = checks.same_result(f"{service.name}.a.made", [1, 2])
+        assert service.judge(check, {"a": text + "# more\n"}).message == "2 inputs alike"
+
     def test_asynchronous_for_some_inputs(self, service: Service) -> None:
         """Two awaitables that nobody has awaited are not two equal answers."""
 
@@ -341,6 +412,49 @@ class TestLikeness:
             assert alike(make(old, 1), make(new, 1))
             assert not alike(make(old, 1), make(new, 2))
 
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("made = lambda n: n + 1", "made = lambda n: n + 2"),
+            ("def made(n): return n", "def made(n): return -n"),
+            ("def made(n=1): return n", "def made(n=2): return n"),
+            ("def made(*, n=1): return n", "def made(*, n=2): return n"),
+            ("def made(n): return n", "def made(n, /): return n"),
+            (
+                "def make(n):\n    return lambda: n\nmade = make(1)",
+                "def make(n):\n    return lambda: n\nmade = make(2)",
+            ),
+            ("made = [1].append", "made = [2].append"),
+            (
+                "def made(a, b):\n    try:\n        a()\n        b()\n    except OSError:\n        pass",
+                "def made(a, b):\n    try:\n        a()\n    except OSError:\n        pass\n    else:\n        b()",
+            ),
+            (
+                "class Box:\n    def take(self): return 1\nmade = Box().take",
+                "class Box:\n    def take(self): return 2\nmade = Box().take",
+            ),
+        ],
+    )
+    def test_functions_that_do_something_else(self, old: str, new: str) -> None:
+        before, after = twins(old)[0]["made"], twins(new)[0]["made"]
+        with pytest.raises(Inconclusive, match="give compare="):
+            alike([before], [after])
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "made = lambda n: n + 1",
+            "def make(n):\n    def count(m=0): return count and n\n    return count\nmade = make([1])",
+            "def make():\n    def count(): return later\n    return count\n    later = 1\nmade = make()",
+            "class Box:\n    def take(self): return 1\nmade = Box().take",
+            "import math\nmade = math.sqrt",
+            "made = [1].append",
+        ],
+    )
+    def test_functions_that_do_the_same(self, text: str) -> None:
+        old, new = twins(text)
+        assert alike(old["made"], new["made"])
+
     def test_objects_that_hold_twins(self) -> None:
         old, new = twins("class Plain:\n    def __init__(self, a): self.a = a\n")
 
@@ -413,6 +527,29 @@ class TestNotSlower:
     def test_not_slower(self, service: Service) -> None:
         assert self.judge(service, "return sum(range(count))", ratio=3.0, seconds=LONG / 2).verdict == "passed"
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "def made(n):\n    yield n\n    WORK\n",
+            "def made(n):\n    def work(n):\n        WORK\n    return map(work, [n])\n",
+            "async def made(n):\n    yield n\n    WORK\n",
+            "async def made(n):\n    async def rows():\n        yield n\n        WORK\n    return rows()\n",
+            "async def made(n):\n    return (made_one(n) for _ in [n])\ndef made_one(n):\n    WORK\n",
+        ],
+    )
+    def test_what_is_done_as_it_is_iterated_is_timed(self, make_package: Callable[..., ModuleType], text: str) -> None:
+        service = Service(make_package, {"a.py": text.replace("WORK", "n + 1")})
+        check = checks.not_slower(f"{service.name}.a.made", [1])
+        result = service.judge(check, {"a": text.replace("WORK", "raise OSError('gone')")})
+        assert (result.verdict, result.message) == ("failed", "the candidate raised OSError: gone")
+
+    def test_what_is_endless(self, make_package: Callable[..., ModuleType]) -> None:
+        text = "def made():\n    try:\n        while True: yield 1\n    finally: ENDED.append(1)\nENDED = []\n"
+        service = Service(make_package, {"a.py": text})
+        check = checks.not_slower(f"{service.name}.a.made", [()], ratio=5.0)
+        assert service.judge(check, {"a": text + "# more\n"}).verdict == "passed"
+        assert sys.modules[f"{service.name}.a"].ENDED
+
     def test_one_that_raises(self, service: Service) -> None:
         result = self.judge(service, "raise OSError('gone')")
         assert (result.verdict, result.message) == ("failed", "the candidate raised OSError: gone")
@@ -476,6 +613,11 @@ class TestMemory:
         result = self.judge(service, "return len(bytearray(5_000_000))")
         assert result.verdict == "failed"
         assert result.message == "5.0 MB at the peak (limit 2.0 MB)"
+
+    def test_the_peak_of_what_is_done_as_it_is_iterated(self, service: Service) -> None:
+        assert self.judge(service, "yield len(bytearray(5_000_000))").verdict == "failed"
+        later = "async def rows():\n        yield len(bytearray(5_000_000))\n    return rows()"
+        assert self.judge(service, later).verdict == "failed"
 
     def test_what_is_enough(self, service: Service) -> None:
         assert self.judge(service, "return len(bytearray(1_000_000))").verdict == "passed"

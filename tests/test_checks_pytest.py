@@ -129,7 +129,7 @@ class TestVerdicts:
         assert "pytest" in result.message
 
     def test_arguments(self, run: Callable[..., CheckResult]) -> None:
-        result = run("def test_one(): pass\ndef test_two(): raise OSError\n", "-k", "one")
+        result = run("import PACKAGE.tax\ndef test_one(): pass\ndef test_two(): raise OSError\n", "-k", "one")
         assert (result.verdict, result.message) == ("passed", "1 passed")
 
     def test_arguments_that_are_none(self) -> None:
@@ -198,7 +198,8 @@ class TestHostile:
         with pytest.raises(hotswap.StateError):
             rollout.verify()
         other.join()
-        assert [pid for pid in map(int, pids.read_text().split()) if alive(pid)] == []
+        # The group was ended by a signal, and only its leader is waited for: the other one may be on its way out.
+        until(lambda: not any(alive(pid) for pid in map(int, pids.read_text().split())))
 
     def test_one_that_ends_the_process(self, run: Callable[..., CheckResult]) -> None:
         result = run("import os\ndef test_fine(): pass\ndef test_exits(): os._exit(0)\n")
@@ -301,6 +302,90 @@ class TestHostile:
         assert "code that is not the candidate's" in result.message
         assert f"{service.name}.tax" in result.message
 
+    @pytest.mark.parametrize(
+        "loads",
+        [
+            """
+            import importlib.util
+            spec = importlib.util.spec_from_file_location("tax_by_path", PATH)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            rate = module.RATE
+            """,
+            """
+            import os, runpy
+            rate = runpy.run_path(os.path.relpath(PATH))["RATE"]
+            """,
+            """
+            import importlib.machinery
+            rate = importlib.machinery.SourceFileLoader("tax_by_path", PATH).load_module().RATE
+            """,
+            """
+            import importlib.util, py_compile, runpy
+            rate = runpy.run_path(py_compile.compile(PATH, cfile=importlib.util.cache_from_source(PATH)))["RATE"]
+            """,
+            """
+            import subprocess, sys
+            subprocess.run([sys.executable, PATH], check=True)
+            rate = 19
+            """,
+        ],
+    )
+    def test_one_that_runs_a_file_on_disk(self, run: Callable[..., CheckResult], service: Service, loads: str) -> None:
+        path = service.root / "tax.py"
+        body = textwrap.indent(textwrap.dedent(loads).replace("PATH", repr(str(path))), "    ")
+        test = f"import warnings\nimport PACKAGE.tax\ndef test_it():\n    warnings.simplefilter('ignore')\n{body}\n"
+        result = run(f"{test}    assert rate == 19\n")
+        assert result.verdict == "inconclusive"
+        assert f"{path.resolve()} (it was run by its path: have the tests import it by its name)" in result.message
+
+    def test_a_file_of_a_module_that_the_patch_leaves_alone_may_be_run(
+        self, run: Callable[..., CheckResult], service: Service
+    ) -> None:
+        result = run(
+            f"""
+            import runpy
+            def test_it():
+                found = runpy.run_path({str(service.root / "pricing.py")!r}, run_name="PACKAGE.pricing")
+                assert found["RATE"] == 16
+            """
+        )
+        assert (result.verdict, result.message) == ("passed", "1 passed")
+
+    def test_a_file_on_disk_that_was_deployed_since_is_none_of_the_candidate(
+        self, run: Callable[..., CheckResult], service: Service
+    ) -> None:
+        service.patcher.apply(service.patch({"pricing": "from .tax import RATE\nPATCHED = RATE\n"}))
+        path = service.root / "pricing.py"
+        path.write_text("RATE = 'another deployment'\n")
+        result = run(f"import PACKAGE.tax, runpy\ndef test_it(): runpy.run_path({str(path)!r})\n")
+        assert result.verdict == "inconclusive"
+        assert f"{path.resolve()} (it was run by its path" in result.message
+
+    def test_one_that_reaches_nothing_of_the_patch(self, run: Callable[..., CheckResult], service: Service) -> None:
+        tests = "import json, {}\ndef test_it(): pass\n"
+        untouched = f"1 passed, but nothing imported what the patch changes ({service.name}.tax)"
+        for imported, message in {"sys": untouched, service.name: untouched, f"{service.name}.tax": "1 passed"}.items():
+            result = run(tests.format(imported))
+            assert (result.verdict, result.message) == ("passed", message)
+
+    def test_one_that_reaches_it_in_another_process(self, run: Callable[..., CheckResult]) -> None:
+        result = run(
+            """
+            import multiprocessing, subprocess, sys
+
+            def reach():
+                import PACKAGE.tax
+
+            def test_it():
+                child = multiprocessing.get_context("fork").Process(target=reach)
+                child.start()
+                child.join()
+                assert child.exitcode == 0
+            """
+        )
+        assert (result.verdict, result.message) == ("passed", "1 passed")
+
     def test_a_child_that_ignores_being_waited_for(self, run: Callable[..., CheckResult]) -> None:
         """A service that ignores SIGCHLD is never told how its children ended."""
         before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -353,7 +438,7 @@ class TestWhatItImports:
         monkeypatch.syspath_prepend(tmp_path / "late")
         result = run(
             f"""
-            import os, sys, plugin_of_shop
+            import os, sys, plugin_of_shop, PACKAGE.tax
 
             def test_it():
                 assert os.environ["SHOP_MODE"] == "night"
@@ -390,7 +475,8 @@ class TestWhatItImports:
         text = "# coding: latin-1\nNAME = 'Märkte'\n"
         service = Service(make_package, {"tax.py": "RATE = 19\n", "names.py": text.encode("latin-1")})
         (service.root / "names.py").write_text("NAME = 'deployed since'\n")
-        tests = f"from {service.name}.names import NAME\ndef test_it(): assert NAME == 'M\\xe4rkte'\n"
+        tests = "import NAME.tax\nfrom NAME.names import NAME as told\ndef test_it(): assert told == 'M\\xe4rkte'\n"
+        tests = tests.replace("NAME.", f"{service.name}.")
         (tmp_path / "test_it.py").write_text(tests)
         result = service.judge(suite("test_it.py", folder=tmp_path), {"tax": "RATE = 16\n"})
         assert (result.verdict, result.message) == ("passed", "1 passed")
@@ -435,7 +521,7 @@ class TestPackages:
             """
             from importlib import resources
             from pathlib import Path
-            import PACKAGE
+            import PACKAGE.tax
 
             def test_resources():
                 assert (resources.files("PACKAGE") / "data" / "rates.txt").read_text() == "sixteen"

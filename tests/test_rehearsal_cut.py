@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,22 @@ class TestFiles:
             os.close(reading)
             os.close(writing)
 
+    def test_a_temporary_folder_stays_when_it_is_dropped(self, tmp_path: Path) -> None:
+        held = [tempfile.TemporaryDirectory(dir=tmp_path)]
+        there = Path(held[0].name)
+
+        def act() -> None:
+            held.clear()
+            mine = [tempfile.TemporaryDirectory(dir=tmp_path)]
+            place = Path(mine[0].name)
+            with pytest.warns(ResourceWarning):
+                mine.clear()
+            assert not place.exists()
+
+        does(act)
+        assert there.is_dir()
+        held[0].cleanup()
+
     def test_files_that_are_opened_there_are_ordinary_ones(self, tmp_path: Path) -> None:
         does(lambda: (tmp_path / "new").write_text("written there"))
         assert (tmp_path / "new").read_text() == "written there"
@@ -289,6 +306,31 @@ class TestSharedMemory:
 
             assert does(act).remarks == ()
             assert counters[:5] == b"here\0"
+
+    def test_a_segment_of_the_process_is_not_removed(self) -> None:
+        code = """
+        import threading
+        from multiprocessing.shared_memory import SharedMemory
+        from hotswap.rehearsal import Rehearsal, rehearse
+
+        segment = SharedMemory(create=True, size=8)
+        scenes = [("act", lambda _: segment.unlink())]
+        found = rehearse(Rehearsal(), scenes, locks=(), cancelled=threading.Event(), tell=print)
+        print(found.verdict, f"would have removed shared memory of the process (/{segment.name})" in found.reason)
+        segment.close()
+        segment.unlink()  # it is there still
+        """
+        assert run(code).split() == ["inconclusive", "True"]
+
+    def test_a_segment_of_the_copy_is(self) -> None:
+        def act() -> None:
+            segment = SharedMemory(create=True, size=8)
+            segment.close()
+            segment.unlink()
+            with pytest.raises(FileNotFoundError):
+                SharedMemory(segment.name)
+
+        does(act)
 
     def test_a_lock_of_several_processes_stays_free(self) -> None:
         code = """

@@ -365,6 +365,48 @@ class TestPlugin:
         result.assert_outcomes(passed=3, failed=1, errors=1)
         result.stdout.fnmatch_lines(["*NotRestoredError*", "*toy.more is left*"])
 
+    def test_what_monkeypatch_has_set_is_undone_in_the_reverse_order(self, tests: pytest.Pytester) -> None:
+        tests.makepyfile(
+            toy="RATE = 1\ndef rate():\n    return RATE\n",
+            test_it="""
+            import pytest
+            import toy
+
+            NEW = {"toy": "RATE = 2\\ndef rate():\\n    return RATE * 10\\n"}
+
+            def mock(monkeypatch, number):
+                monkeypatch.setattr("toy.RATE", number)
+                monkeypatch.setattr("toy.rate", lambda: number)
+
+            @pytest.fixture(autouse=True, scope="module", params=["before", "after", "both", "by hand"])
+            def order(request):
+                return request.param
+
+            def swapped(order, monkeypatch, apply):
+                if order != "after":
+                    mock(monkeypatch, 7)
+                apply(NEW)
+                if order == "by hand":
+                    monkeypatch.undo()
+                elif order != "before":
+                    mock(monkeypatch, 8)
+                    assert toy.rate() == 8
+
+            def test_one(hotswap_apply, monkeypatch, order):
+                swapped(order, monkeypatch, hotswap_apply)
+
+            def test_after_one():
+                assert (toy.RATE, toy.rate()) == (1, 1)
+
+            def test_other(monkeypatch, hotswap_apply, order):
+                swapped(order, monkeypatch, hotswap_apply)
+
+            def test_after_other():
+                assert (toy.RATE, toy.rate()) == (1, 1)
+            """,
+        )
+        self.run(tests).assert_outcomes(passed=16)
+
     def test_it_costs_nobody_anything_who_does_not_ask(self, tests: pytest.Pytester) -> None:
         tests.makepyfile(
             """

@@ -55,7 +55,8 @@ def pytest(*arguments: str, folder: str | os.PathLike[str] | None = None) -> Kin
 
     It passes if at least one test has passed, and none failed. It fails if one failed, a test could not be imported, or
     the process died; its message names the first ones. It is inconclusive if no tests were collected, all were skipped,
-    or the tests have imported the packages of the patch from elsewhere. When its time is up, the process is killed with
+    or the tests have run code of the packages from elsewhere: by a path on disk, say. One that passes though nothing
+    imported what the patch changes passes, and its message says so. When its time is up, the process is killed with
     all that it has started, and the message names the test that ran.
 
     Raises TypeError for arguments that are no texts.
@@ -127,9 +128,11 @@ def same_result(
         inputs: one for each call: a tuple of arguments, what `given` returns, or the one argument. Each side gets
             copies. Or a function that gets a generation and returns these: for objects of classes that are patched.
         compare: gets both results, and says whether they are the same. By default they are if they are equal, or are
-            objects of the same class (by its name) with the same state. Elements of generators are compared, too.
+            objects of the same class (by its name) with the same state. Elements of iterators are compared, too. Two
+            functions are the same if their code, defaults and closures are; of others it is inconclusive.
 
     Exceptions are the same if their types (by name) and texts are. The message shows the first input that differs.
+    It is inconclusive if each input ends in a TypeError of the call itself: no function has begun then.
     It runs in the process itself: what the live function does, it does. So give it functions that only answer.
 
     Raises TypeError or ValueError for what can't be called, and for inputs that are none.
@@ -153,7 +156,8 @@ def not_slower(
             of the check's time.
 
     It runs when no other check does. It is sure if the median of the ratios lies on one side of `ratio` at a level of
-    99.9 %, which takes eleven rounds at least.
+    99.9 %, which takes eleven rounds at least. Iterators that are returned are run to their end, or for 10,000
+    elements, within the time of the call.
 
     Raises TypeError or ValueError for what can't be called, for inputs that are none, and for what is no limit.
     """
@@ -179,7 +183,8 @@ def memory(
         kept: bytes that may be left when all calls are over, for leaks; None: they are told, and don't count.
         rounds: how often all inputs are called. A first round that is not counted fills caches.
 
-    It counts what Python allocates (`tracemalloc`). A process that takes far more than the limit is stopped, on Linux.
+    It counts what Python allocates (`tracemalloc`), also as iterators that are returned are run, for 10,000 elements at
+    most. A process that takes far more than the limit is stopped, on Linux.
 
     Raises TypeError or ValueError for what is no size, no name, or no inputs.
     """

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -17,6 +21,9 @@ Generation: TypeAlias = Mapping[str, ModuleType]
 
 Subject: TypeAlias = "str | Callable[..., object]"
 """What is called: a dotted name, or a function that gets a generation before the arguments."""
+
+_OWN = str(Path(__file__).parent) + os.sep
+"""What the paths of our own code begin with."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,23 @@ class Call:
             return resolve(subject, generation)
         return lambda *args, **kwargs: subject(generation, *args, **kwargs)
 
+    def was_refused(self, function: Callable[..., Any], given: Given, error: BaseException) -> bool:
+        """Return whether an exception says that arguments do not fit, and nothing that was to be called has begun.
+
+        Arguments:
+            function: as `of` returns it.
+            given: the arguments.
+            error: what the call raised, with its traceback.
+        """
+        if type(error) is not TypeError:
+            return False
+        ran = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+        begun = [code for code in ran if not code.co_filename.startswith(_OWN)]
+        if not isinstance(self._subject, str):  # it is between the check and what is compared
+            return {*begun} <= {getattr(self._subject, "__code__", None)}
+        wrapped = getattr(inspect.unwrap(function), "__code__", None)
+        return not begun or (wrapped not in (None, *begun) and not _fits(function, given))
+
 
 def resolve(name: str, generation: Generation) -> Callable[..., Any]:
     """Return what has a dotted name in a generation. Raises LookupError, with the sentence, if it is not there."""
@@ -136,6 +160,19 @@ def resolve(name: str, generation: Generation) -> Callable[..., Any]:
             return found  # type: ignore[no-any-return]  # as was asked
         raise LookupError(f"{name} can't be called: it is a {type(found).__qualname__}")
     raise LookupError(f"no managed module has {name}")
+
+
+def _fits(function: Callable[..., Any], given: Given) -> bool:
+    """Whether a function takes some arguments; True if nobody can tell."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*given.args, **given.kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def _as_given(value: object) -> Given:

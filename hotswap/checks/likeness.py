@@ -12,12 +12,13 @@ from collections import deque
 from collections.abc import Mapping, Set
 from typing import Any
 
+from hotswap.swap import equal_code
 from hotswap.verification import Inconclusive
 
 __all__ = ["alike", "same_type"]
 
 _PLAIN = (int, str, bytes, bytearray, complex, bool, type(None), type(Ellipsis), type(NotImplemented), range)
-_NAMED = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)
+_NAMED = (types.ModuleType, type)
 
 
 def alike(old: object, new: object) -> bool:
@@ -49,6 +50,8 @@ def _alike(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, Any]]) -> 
         return bool(old == new or (old != old and new != new))
     if isinstance(old, _NAMED):
         return _name(old) == _name(new)
+    if isinstance(old, (types.FunctionType, types.BuiltinFunctionType, types.MethodType)):
+        return _alike_functions(old, new, seen)
     if isinstance(old, enum.Enum):
         return old.name == new.name and _alike(old.value, new.value, seen)
     if type(old) in _PLAIN:
@@ -72,6 +75,30 @@ def _alike_mappings(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, A
         return all(_alike(old[key], new[key], seen) for key in old)
     # Keys of two generations are not found in each other's tables.
     return all(_alike(a, b, seen) for a, b in zip(old.items(), new.items(), strict=True))
+
+
+def _alike_functions(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, Any]]) -> bool:
+    """Whether two functions do the same. A name does not tell: lambdas have one in common, and a body may be another.
+
+    What they call is not looked at. Raises Inconclusive for two of one name of which nobody can tell without calling.
+    """
+    if _name(old) != _name(new):
+        return False
+    if isinstance(old, types.FunctionType):
+        same = equal_code(old.__code__, new.__code__) and _alike(_held(old), _held(new), seen)
+    else:  # the state of what a method is bound to tells as much as that of a result; a module stands for its name
+        same = _alike(old.__self__, new.__self__, seen)
+        if same and isinstance(old, types.MethodType):
+            return _alike(old.__func__, new.__func__, seen)
+    if not same:
+        raise Inconclusive(f"nobody can tell whether functions ({_name(old)[1]}) do the same: give compare=")
+    return True
+
+
+def _held(function: types.FunctionType) -> list[object]:
+    """What a function has besides its code: defaults, and what its variables from outside hold."""
+    filled = [cell.cell_contents for cell in function.__closure__ or () if cell != types.CellType()]
+    return [function.__defaults__, function.__kwdefaults__, filled]
 
 
 def _compares(kind: type) -> bool:

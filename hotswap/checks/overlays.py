@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from hotswap.checks.kinds import staged
@@ -62,6 +63,9 @@ class Overlay:
             "path": [str(Path.cwd() / place) for place in sys.path if isinstance(place, str)],
             "interpreter": [sys.prefix, *sys.version_info[:2]],
             "strays": str(self.folder / "strays"),
+            "changed": sorted(self.changed),
+            "reached": str(self.folder / "reached"),
+            "places": self._places(generation),
         }
         told = self.folder / f"{generation.name}.json"
         told.write_text(json.dumps(facts), encoding="utf-8")
@@ -80,9 +84,22 @@ class Overlay:
 
     @property
     def strays(self) -> list[str]:
-        """The modules that processes have imported from elsewhere, although the overlay has them."""
+        """What processes have imported from elsewhere, or run by a path elsewhere, although the overlay has it."""
+        return self._noted("strays")
+
+    @property
+    def changed(self) -> set[str]:
+        """The modules that the patch changes, adds or takes away."""
+        return {*self._candidate.changed, *self._candidate.removed}
+
+    @property
+    def reached(self) -> list[str]:
+        """Those of them that processes have imported, or tried to."""
+        return self._noted("reached")
+
+    def _noted(self, name: str) -> list[str]:
         try:
-            return sorted({*(self.folder / "strays").read_text(encoding="utf-8").splitlines()})
+            return sorted({*(self.folder / name).read_text(encoding="utf-8").splitlines()})
         except FileNotFoundError:
             return []
 
@@ -149,6 +166,21 @@ class Overlay:
             if text is not None:
                 old, new = f"\nVersion: {told.version}\n", f"\nVersion: {version}\n"
                 (folder / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def _places(self, generation: Path) -> dict[str, str]:
+        """Where the packages lie on disk, and whoever runs a file by its path finds them -> where in the overlay."""
+        found: dict[str, str] = {}
+        path = [str(Path.cwd() / place) for place in sys.path if isinstance(place, str)]
+        for root in self.roots:
+            spec = PathFinder.find_spec(root, path)
+            folders = getattr(self._candidate.live.get(root), "__path__", None)
+            places = [self._candidate.live.files.get(root)] if folders is None else [*folders]
+            if spec is not None:
+                places += spec.submodule_search_locations or [spec.origin]
+            for place in filter(None, places):
+                is_module = Path(place).suffix == ".py" and not Path(place).is_dir()
+                found[str(Path(place).resolve())] = str(generation / (f"{root}.py" if is_module else root))
+        return found
 
     def _others(self) -> dict[str, str]:
         """Where packages lie that other patchers have patched."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
+from hotswap.checks.elements import gathered, gathered_async, is_async_iterator, is_iterator
 from hotswap.checks.generations import Call, Given, Inputs, shown
 from hotswap.checks.kinds import Kind, staged
 from hotswap.checks.likeness import alike, same_type
@@ -16,9 +16,6 @@ from hotswap.verification import Answer, Candidate, Inconclusive, Verdict
 from hotswap.verification.answers import close
 
 __all__ = ["SameResult"]
-
-_ELEMENTS = 10_000
-"""How many elements of a generator are compared; more are an endless one."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,14 @@ class SameResult(Kind):
         live, successor, new = both
         pairs = list(self._inputs.pairs(whole.live, whole))
         first = _begun(live, pairs[0][0])
-        if inspect.isawaitable(first) or inspect.isasyncgen(first.value):
+        if inspect.isawaitable(first) or is_async_iterator(type(first.value)):
             return self._compared_async(live, successor, pairs, first, new)
-        answer = self._compared(live, successor, pairs, first)
-        return answer or _passed(pairs, new)
+        return self._compared(live, successor, pairs, first, new)
 
-    def _compared(self, live: Any, new: Any, pairs: list[tuple[Given, Given]], first: Outcome) -> Answer | None:
+    def _compared(
+        self, live: Any, new: Any, pairs: list[tuple[Given, Given]], first: Outcome, watched: Watched
+    ) -> Answer:
+        outcomes: list[tuple[Given, Outcome]] = []
         for number, (mine, yours) in enumerate(pairs, 1):
             told = repr(yours)  # before the call, which may change it
             before = first if number == 1 else _begun(live, mine)
@@ -71,18 +70,21 @@ class SameResult(Kind):
             answer = self._judged(number, told, before, _settled(_begun(new, yours)))
             if answer is not None:
                 return answer
-        return None
+            outcomes.append((mine, before))
+        return self._passed(live, outcomes, watched)
 
     async def _compared_async(
         self, live: Any, new: Any, pairs: list[tuple[Given, Given]], first: Any, watched: Watched
     ) -> Answer:
+        outcomes: list[tuple[Given, Outcome]] = []
         for number, (mine, yours) in enumerate(pairs, 1):
             told = repr(yours)
             before = await _awaited(first if number == 1 else _begun(live, mine))
             answer = self._judged(number, told, before, await _awaited(_begun(new, yours)))
             if answer is not None:
                 return answer
-        return _passed(pairs, watched)
+            outcomes.append((mine, before))
+        return self._passed(live, outcomes, watched)
 
     def _judged(self, number: int, told: str, old: Outcome, new: Outcome) -> Answer | None:
         """The answer, if two outcomes differ."""
@@ -95,10 +97,12 @@ class SameResult(Kind):
             same = bool(self._compare(old.value, new.value))
         return None if same else Answer(Verdict.FAILED, f"input {number}, {told}: live {old}; candidate {new}")
 
-
-def _passed(pairs: list[tuple[Given, Given]], watched: Watched) -> Answer:
-    watched.require_reached()
-    return Answer(Verdict.PASSED, f"{len(pairs)} input{'s' if len(pairs) != 1 else ''} alike")
+    def _passed(self, live: Any, outcomes: list[tuple[Given, Outcome]], watched: Watched) -> Answer:
+        """The answer, if no two outcomes differ. Raises Inconclusive if none of them says anything."""
+        watched.require_reached()
+        if all(one.error is not None and self._call.was_refused(live, given, one.error) for given, one in outcomes):
+            raise Inconclusive(f"no input fits the call, so nothing was compared: {outcomes[0][1]}")
+        return Answer(Verdict.PASSED, f"{len(outcomes)} input{'s' if len(outcomes) != 1 else ''} alike")
 
 
 def _begun(function: Callable[..., Any], given: Given) -> Any:
@@ -119,49 +123,21 @@ def _settled(outcome: Any) -> Outcome:
 
 
 async def _awaited(outcome: Any) -> Outcome:
-    """The outcome of an asynchronous call, or of an asynchronous generator."""
+    """The outcome of an asynchronous call, or of an asynchronous iterator."""
     try:
         if not isinstance(outcome, Outcome):
-            return Outcome(_collected(await outcome))
-        if inspect.isasyncgen(outcome.value):
-            return Outcome(await _gathered(outcome.value))
+            outcome = Outcome(_collected(await outcome))
+        whole: Outcome = outcome
+        if is_async_iterator(type(whole.value)):
+            return Outcome(await gathered_async(whole.value))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         return Outcome(error=error)
-    return outcome
-
-
-async def _gathered(elements: AsyncGenerator[Any, Any]) -> list[Any]:
-    """What an asynchronous generator yields, and how it ends."""
-    found: list[Any] = []
-    try:
-        async for element in elements:
-            found.append(element)
-            if len(found) == _ELEMENTS:
-                break
-    except Exception as error:  # noqa: BLE001 - how it ends belongs to its answer
-        found.append(error)
-    finally:
-        await elements.aclose()
-    return found
+    return whole
 
 
 def _collected(value: Any) -> Any:
-    """What a generator yields, and how it ends; any other value as it is."""
-    if not inspect.isgenerator(value):
-        return value
-    found: list[Any] = []
-    try:
-        found.extend(islice(_one_by_one(value), _ELEMENTS))
-    finally:
-        value.close()
-    return found
-
-
-def _one_by_one(elements: Iterator[Any]) -> Iterator[Any]:
-    try:
-        yield from elements
-    except Exception as error:  # noqa: BLE001 - how it ends belongs to its answer
-        yield error
+    """What an iterator yields, and how it ends; any other value as it is."""
+    return gathered(value) if is_iterator(type(value)) else value
 
 
 def _text(error: BaseException) -> str:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from hotswap.checks.elements import is_async_iterator, is_iterator, run, run_async
 from hotswap.checks.generations import Call, Given, Inputs
 from hotswap.checks.kinds import Kind, staged
 from hotswap.checks.reach import Watched, sides
@@ -140,6 +141,7 @@ class _Laps:
     def __init__(self, function: Callable[..., Any], inputs: list[Given]) -> None:
         self._function, self._inputs = function, inputs
         self._plain = all(one.plain for one in inputs)
+        self._works: dict[type, object] = {}  # to ask of each result would take longer than a short call
         self.repeats = 1
 
     @property
@@ -149,11 +151,23 @@ class _Laps:
 
     async def run(self) -> float:
         """Return the seconds that one lap takes. Arguments are copied before, and are not timed."""
-        function = self._function
+        function, works = self._function, self._works
         calls = [one if self._plain else one.copied() for _ in range(self.repeats) for one in self._inputs]
         began = time.perf_counter()
         for call in calls:
             value = function(*call.args, **call.kwargs)
             if inspect.isawaitable(value):
-                await value
+                value = await value
+            kind = type(value)
+            if kind not in works:
+                works[kind] = _work_of(kind)
+            if works[kind] is run:
+                run(value)
+            elif works[kind] is run_async:
+                await run_async(value)
         return time.perf_counter() - began
+
+
+def _work_of(kind: type) -> object:
+    """How results of a class are brought to their end; None for those that are there already."""
+    return run if is_iterator(kind) else run_async if is_async_iterator(kind) else None

@@ -28,6 +28,7 @@ from typing import IO, Any, NoReturn
 
 from hotswap.errors import CheckFailedError, HotswapError
 from hotswap.rehearsal import limits
+from hotswap.rehearsal.belongings import Belongings
 from hotswap.rehearsal.channel import Teller
 from hotswap.rehearsal.descriptors import Stub, guard
 from hotswap.rehearsal.leftovers import MARK
@@ -110,6 +111,7 @@ class Performance:
         left = make_private(self._library, files) if sys.platform == "linux" else []
         guard(self._keep, self._stub)
         hush(self._stacks)
+        self._belongings = Belongings()
         self._held = Held()
         self._teller.tell("copied", left=left)
 
@@ -177,7 +179,9 @@ class Performance:
         Arguments:
             told: what is said of a failure.
         """
-        used, in_vain = self._stub.was_used(), self._held.was_in_vain()
+        used, in_vain, refused = self._stub.was_used(), self._held.was_in_vain(), self._belongings.refused()
+        if refused:
+            return refused
         if used:
             return _CUT
         if in_vain:

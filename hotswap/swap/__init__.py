@@ -2,6 +2,7 @@
 
 from hotswap.swap.adapting import Adapter, Facts, families_of
 from hotswap.swap.audit import Leftover
+from hotswap.swap.bodies import equal_code
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, running_frames, suspended
 from hotswap.swap.contents import Kept
 from hotswap.swap.drain import LONGEST_PAUSE, Drain, pauses
@@ -46,6 +47,7 @@ __all__ = [
     "Writes",
     "calls_in_flight",
     "classes_of",
+    "equal_code",
     "families_of",
     "frame_of",
     "gil_enabled",

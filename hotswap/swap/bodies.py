@@ -16,6 +16,20 @@ from hotswap.swap.pairs import FunctionPair, Pairing
 
 __all__ = ["Bodies", "equal_code", "same_code"]
 
+_FACTS = (
+    "co_code",
+    "co_exceptiontable",  # alone it tells what stands in `try`, and what in its `else`
+    "co_names",
+    "co_varnames",
+    "co_freevars",
+    "co_cellvars",
+    "co_flags",
+    "co_argcount",
+    "co_posonlyargcount",
+    "co_kwonlyargcount",
+    "co_name",
+)
+
 
 class Bodies:
     """What makes the outside of each function of a swap while it is live, with a copy of its code.
@@ -120,8 +134,7 @@ def equal_code(old: CodeType, new: CodeType) -> bool:
     """Whether two code objects are the same but for positions and file names."""
     if len(old.co_consts) != len(new.co_consts):
         return False
-    facts = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_flags", "co_argcount", "co_name")
-    if any(getattr(old, fact) != getattr(new, fact) for fact in facts):
+    if any(getattr(old, fact) != getattr(new, fact) for fact in _FACTS):
         return False
     for a, b in zip(old.co_consts, new.co_consts, strict=True):
         if type(a) is not type(b) or (equal_code(a, b) is False if inspect.iscode(a) else a != b):

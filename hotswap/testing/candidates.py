@@ -63,6 +63,7 @@ class FakeCandidate(Candidate):
         # Nothing of the base: that one lives in the registry of worlds, and has imports wrapped until it is discarded.
         self.patch, self.version = patch, version
         self.removed = frozenset()
+        self.changed = tuple(patch.sources)
         self._names = tuple(sorted({name.partition(".")[0] for name in patch.sources}))
         self._laid = None if live is None else _Laid(live, self._names)
         below = program if self._laid is None else self._laid.world.module

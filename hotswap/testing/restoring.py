@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from os import PathLike, getpid
 from pathlib import Path
@@ -114,6 +114,8 @@ class Applying:
         self._packages, self._within, self._options = packages, within, options
         self._known: list[tuple[Patcher, _Seen]] = []
         self._rollouts: list[Rollout] = []
+        self.on_first_patch: Callable[[], object] | None = None
+        """Called once, before a patch is applied or staged for the first time."""
         if packages:
             self._patcher_of(packages)
 
@@ -166,6 +168,9 @@ class Applying:
         patcher = self._patcher_of(names)
         self._take_back(patcher)
         self._left(patcher)  # what goes on all the same is told at the end
+        if self.on_first_patch is not None:
+            self.on_first_patch()
+            self.on_first_patch = None
         return patch, patcher
 
     def _patcher_of(self, packages: tuple[str, ...], **options: Any) -> Patcher:

@@ -312,3 +312,28 @@ def test_a_circle_through_a_constant_is_never_collected(weakly: bool) -> None:
     assert (known() is None) is weakly
     if not weakly:
         known().callback.__code__ = code  # type: ignore[union-attr]  # so that it dies after all
+
+
+class TestExceptionTable:
+    """What stands in `try`, and what in its `else`, is told by the exception table alone."""
+
+    def test_the_same_instructions_with_another_table(self) -> None:
+        def inside(first: Callable[[], None], second: Callable[[], None]) -> None:
+            try:
+                first()
+                second()
+            except OSError:
+                pass
+
+        def beside(first: Callable[[], None], second: Callable[[], None]) -> None:
+            try:
+                first()
+            except OSError:
+                pass
+            else:
+                second()
+
+        old, new = inside.__code__, beside.__code__
+        assert old.co_code == new.co_code
+        assert (old.co_consts, old.co_names, old.co_varnames) == (new.co_consts, new.co_names, new.co_varnames)
+        assert old.co_exceptiontable != new.co_exceptiontable

@@ -11,13 +11,19 @@ import functools
 import gc
 import importlib
 import inspect
+import io
 import json
 import pickle
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+MOST = 10_000
+"""How many elements of an iterator are asked for."""
 
 
 def bound(allowance: int) -> None:
@@ -73,17 +79,27 @@ def run(call: Callable[..., Any], inputs: bytes) -> None:
     for args, kwargs in pickle.loads(inputs):  # noqa: S301 - the service has written it
         try:
             value = call(*args, **kwargs)
-            if inspect.isawaitable(value):
-                asyncio.run(awaited(value))
+            if inspect.isawaitable(value) or isinstance(value, AsyncIterator):
+                value = asyncio.run(awaited(value))
+            if isinstance(value, Iterator) and not isinstance(value, io.IOBase):
+                deque(islice(value, MOST), maxlen=0)  # it works as it is iterated
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - other checks judge what a call raises; here its memory counts
             del error
 
 
-async def awaited(value: Any) -> None:
-    """Await something."""
-    await value
+async def awaited(value: Any) -> Any:
+    """Await something, and what it yields as it is iterated asynchronously."""
+    if inspect.isawaitable(value):
+        value = await value
+    if isinstance(value, AsyncIterator):
+        count = 0
+        async for _ in value:
+            count += 1
+            if count == MOST:
+                break
+    return value
 
 
 if __name__ == "__main__":
