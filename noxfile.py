@@ -168,6 +168,7 @@ ONCE = (
     *(
         "test_events.py",
         "test_events_subscribers.py",
+        "test_followed.py",
         "test_footing.py",
         "test_holders.py",
         "test_hooks.py",
