@@ -28,7 +28,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-FOLLOWED = tuple(ROOT / "docs" / name for name in ("tutorial/signed-patch.md",))
+FOLLOWED = tuple(
+    ROOT / "docs" / name
+    for name in ("tutorial/signed-patch.md", "how-to/configmap.md", "how-to/pipeline.md", "how-to/workers.md")
+)
 """The pages that are followed by `test_followed.py`, and not run by `test_docs.py`."""
 
 PATIENCE = 150.0
