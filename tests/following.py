@@ -29,8 +29,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 FOLLOWED = tuple(
-    ROOT / "docs" / name
-    for name in ("tutorial/signed-patch.md", "how-to/configmap.md", "how-to/pipeline.md", "how-to/workers.md")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("tutorial/signed-patch", "how-to/configmap", "how-to/django", "how-to/pipeline", "how-to/workers")
 )
 """The pages that are followed by `test_followed.py`, and not run by `test_docs.py`."""
 

@@ -53,7 +53,7 @@ def test_does_what_it_says(page: Path, begin: Path) -> None:
         env.pop("PYTHONPATH", None)  # what pip has installed is what is used
     else:
         env["HOME"] = str(begin)  # gunicorn makes a socket there
-    if page.stem == "workers" and find_spec("gunicorn") is None:
+    if page.stem in ("django", "workers") and find_spec("gunicorn") is None:
         pytest.skip("gunicorn is not installed")
     with Follower(begin, env) as follower:
         follower.follow(page)
