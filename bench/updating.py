@@ -1,7 +1,8 @@
 """The tools that update a process, each driven as its documentation says: `python updating.py TOOL SCENE`.
 
-Prints one JSON object: `holds` is whether what the scene asks is so, `said` what the tool or the client raised. One
-process for each: tools leave import hooks, threads and audit hooks behind.
+A scene is named, or given by what it asks; without arguments, tools and what is asked are listed. Prints one JSON
+object: `holds` is whether what the scene asks is so, `said` what the tool or the client raised. One process for each:
+tools leave import hooks, threads and audit hooks behind.
 """
 
 from __future__ import annotations
@@ -186,14 +187,18 @@ def ask(tool: str, scene: Scene, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Play the scene that the command line names with the tool that it names."""
+    """Play the scene that the command line names with the tool that it names, or list both."""
+    if len(sys.argv) == 1:
+        sys.stdout.write(json.dumps({"tools": list(TOOLS), "asks": [scene.asks for scene in SCENES.values()]}))
+        return
+    scene = next(scene for name, scene in SCENES.items() if sys.argv[2] in (name, scene.asks))
     logging.disable(logging.CRITICAL)
     sys.dont_write_bytecode = True  # it is known by the second in which the source was saved
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hotswap-updating-"))).resolve()
         sink = stack.enter_context((folder / "printed").open("w"))
         with redirect_stdout(sink), redirect_stderr(sink):
-            found = ask(sys.argv[1], SCENES[sys.argv[2]], folder)
+            found = ask(sys.argv[1], scene, folder)
     sys.stdout.write(json.dumps(found))
 
 

@@ -1,33 +1,46 @@
-"""What `docs/explanation/comparison.md` says of hotswap and of `importlib.reload`, scene by scene."""
+"""What `docs/explanation/comparison.md` says of hotswap and of `importlib.reload`, scene by scene.
+
+The scenes are those of the benchmarks, which are no part of the wheel: they are played by their script.
+"""
 
 from __future__ import annotations
 
-import re
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.scenes import SCENES
-from bench.updating import TOOLS, play
-
 pytestmark = pytest.mark.threads
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "comparison.md"
-HEAD = f"| what holds after an update | {' | '.join(TOOLS)} |"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "explanation" / "comparison.md").read_text(encoding="utf-8")
 
 
-def said(tool: str, asks: str) -> str:
-    """The cell of the page."""
-    (row,) = re.findall(rf"^\| {re.escape(asks)} \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    return str(row).split(" | ")[list(TOOLS).index(tool)]
+def table() -> list[list[str]]:
+    """The cells of the table, its head first."""
+    lines = PAGE[PAGE.index("| what holds after an update") :].partition("\n\n")[0].splitlines()
+    return [line.strip("| ").split(" | ") for line in lines if not line.startswith("| ---")]
 
 
-def test_the_page_has_the_tools_that_are_measured() -> None:
-    assert HEAD in PAGE.read_text(encoding="utf-8")
+HEAD, *ROWS = table()
+
+
+def script(*arguments: str) -> Any:
+    command = [sys.executable, str(ROOT / "bench" / "updating.py"), *arguments]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+
+def test_the_page_has_all_that_is_measured() -> None:
+    found = script()
+    assert HEAD[1:] == found["tools"]
+    assert [row[0] for row in ROWS] == found["asks"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 @pytest.mark.parametrize("tool", ["hotswap", "`importlib.reload`"])
-def test_what_holds(tool: str, scene: str) -> None:
-    assert play(tool, scene)["holds"] == (said(tool, SCENES[scene].asks) == "yes")
+def test_what_holds(tool: str, row: list[str]) -> None:
+    assert script(tool, row[0])["holds"] == (row[HEAD.index(tool)] == "yes")
