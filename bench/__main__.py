@@ -30,6 +30,7 @@ from bench.shadowing import shadowing
 from bench.states import states
 from bench.streaming import streaming
 from bench.tables import tables
+from bench.updating import updating
 
 
 def main() -> int:
@@ -39,7 +40,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
         "--only",
-        choices=("baking", "booting", "calls", "flips", "generations", "pauses", "delivery", "rehearsing", "streaming"),
+        choices=(
+            *("baking", "booting", "calls", "flips", "generations", "pauses", "delivery", "rehearsing", "streaming"),
+            "updating",
+        ),
         help="measure only this",
     )
     options = parser.parse_args()
@@ -54,6 +58,8 @@ def main() -> int:
         if options.only in (None, "delivery"):
             found["delivery"], found["reached"] = delivery(folder, repeat=5 if quick else 15)
             found["idle"] = idle(folder, counts=(0, 100, 1_000), seconds=4 if quick else 20)
+        if options.only in (None, "updating"):
+            found["updating"] = updating()
         if options.only in (None, "baking"):
             found["baking"] = baking(folder, repeat=5 if quick else 15)
         if options.only in (None, "booting"):

@@ -31,7 +31,9 @@ def tables(found: Mapping[str, Any]) -> str:
     if "pauses" in found:
         parts.append(_pauses(found["pauses"]))
     if "delivery" in found:
-        parts += [_delivery(found["delivery"]), _reached(found["reached"])]
+        parts += [_delivery(found["delivery"]), _reached(found["reached"], "What one edit reaches")]
+    if "updating" in found:
+        parts.append(_reached(found["updating"], "What holds after an update"))
     if "baking" in found:
         parts.append(_baking(found["baking"]))
     if "booting" in found:
@@ -185,10 +187,10 @@ def _streaming(found: Iterable[Streaming]) -> str:
     return f"Clients that follow events\n\n{_table(head, rows)}"
 
 
-def _reached(found: Mapping[str, Mapping[str, bool | None]]) -> str:
+def _reached(found: Mapping[str, Mapping[str, bool | None]], title: str) -> str:
     said = {True: "yes", False: "no", None: "not installed"}
     rows = [[what, *(said[found[tool][what]] for tool in found)] for what in next(iter(found.values()))]
-    return f"What one edit reaches\n\n{_table(['what', *found], rows)}"
+    return f"{title}\n\n{_table(['what', *found], rows)}"
 
 
 def _states(found: Mapping[str, Mapping[str, Ratio]]) -> str:

@@ -1,7 +1,8 @@
 """Every Python example of the README and of the documentation is executed, page by page, from top to bottom.
 
 A page runs in a copy of `examples/shop`, with that folder on `sys.path`: it may `import shop`, and the patches of the
-demo lie in `patches/`. Nothing is skipped; what is not meant to run is not marked as Python.
+demo lie in `patches/`. Nothing is skipped; what is not meant to run is not marked as Python. Pages about programs and
+shells are followed by `test_followed.py` instead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 from sybil import Document
 from sybil.parsers.myst import PythonCodeBlockParser
+
+from tests.following import FOLLOWED
 
 pytestmark = pytest.mark.threads
 
@@ -46,7 +49,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestExamples:
-    @pytest.mark.parametrize("page", PAGES, ids=names)
+    @pytest.mark.parametrize("page", [page for page in PAGES if page not in FOLLOWED], ids=names)
     @pytest.mark.usefixtures("shop")
     def test_run(self, page: Path) -> None:
         for example in Document.parse(str(page), PARSER):

@@ -38,12 +38,11 @@ def follow(
         f"interrupted: rollout {id_} goes on in the service; hotswap status {id_} tells, hotswap abort {id_} ends it"
     )
     out.rollout = id_
-    told: set[str] = set()
     pause = _FIRST
     with out.busy(f"rollout {id_}") as spinner:
         while True:
             shown = service.read(f"rollouts/{id_}")
-            _progress(shown, told, out.note)
+            _progress(shown, out.told, out.note)
             if spinner is not None:
                 spinner.update(_doing(shown))
             if shown["state"] in until:

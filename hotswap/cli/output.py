@@ -46,6 +46,7 @@ class Output:
     Attributes:
         going_on: what is said to who interrupts the command.
         rollout: the one that is followed, if any.
+        told: what was said of its course.
         written: whether the document was.
     """
 
@@ -53,6 +54,7 @@ class Output:
         self.as_json, self.written = as_json, False
         self.going_on = ""
         self.rollout: str | None = None
+        self.told: set[str] = set()
         self.out, self.err = _console(sys.stdout), _console(sys.stderr)
 
     def document(self, document: object) -> None:

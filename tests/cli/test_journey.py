@@ -85,6 +85,11 @@ class TestRejected:
         assert (said.status, said.json["state"]) == (1, "rolled_back"), said
         assert "not_unlucky" in said.json["reason"]
 
+    def test_each_step_is_told_once(self, till: Till) -> None:
+        said = till("apply", till.file(12), "--bake", "0.3", "--bake-wait")
+        assert said.status == 0
+        assert [line.partition(":")[0] for line in said.err.splitlines()].count("check price_is_positive") == 1
+
     def test_not_by_its_bake(self, till: Till) -> None:
         said = till("apply", till.file(12), "--bake", "0.3", "--bake-wait", "--json")
         assert (said.status, said.json["state"]) == (0, "permanent"), said
