@@ -162,6 +162,7 @@ ONCE = (
     *("adapters", "admin", "cli", "crash", "gallery", "hostile", "property"),
     *("races/test_requests.py", "races/test_shadows.py"),
     *("test_aliases.py", "test_audit.py", "test_bake.py", "test_bake_asgi.py", "test_bake_evidence.py"),
+    *("test_bake_unhandled.py", "test_generation_abandoned.py", "test_watching_rests.py"),
     *("test_checks_course.py", "test_checks_kinds.py", "test_checks_pytest.py", "test_comparison.py", "test_demo.py"),
     "test_dependents.py",
     *("test_directories.py", "test_docs_codes.py", "test_effects.py", "test_effects_logging.py"),
