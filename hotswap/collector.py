@@ -20,12 +20,12 @@ import gc
 import operator
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, compress, repeat, starmap
 from typing import Any
 
-__all__ = ["is_wanted", "known_objects", "switched_off"]
+__all__ = ["is_wanted", "known_objects", "objects_of", "referrers_of", "switched_off"]
 
 
 class _Switch:
@@ -111,3 +111,28 @@ def known_objects(generation: int | None = None) -> tuple[list[object], list[int
     found = [o for o in others if id(o) not in own]
     others.clear()
     return found, tuples
+
+
+def objects_of(kinds: Iterable[type]) -> list[Any]:
+    """Return the objects of some types that the collector knows, not of types below them. Tuples are none of them."""
+    return _sorted_out(gc.get_objects, (), kinds)
+
+
+def referrers_of(objects: Iterable[object], kinds: Iterable[type]) -> list[Any]:
+    """Return what of some types refers to one of some objects. Tuples are none of them."""
+    return _sorted_out(gc.get_referrers, tuple(objects), kinds)
+
+
+def _sorted_out(ask: Callable[..., Any], about: tuple[object, ...], kinds: Iterable[type]) -> list[Any]:
+    everything: list[object] = []
+    found: list[Any] = []
+    wanted = frozenset(id(kind) for kind in kinds if kind is not tuple)
+    steps: tuple[tuple[Any, ...], ...] = (
+        (everything.extend, chain.from_iterable(starmap(ask, (about,)))),
+        # By identities: a metaclass may have a hash of its own, which would be run.
+        (found.extend, compress(everything, map(wanted.__contains__, map(id, map(type, everything))))),
+        (everything.clear,),
+    )
+    with switched_off():  # on CPython 3.11 a collection, and with it a finalizer, may begin in any allocation
+        deque(starmap(operator.call, steps), maxlen=0)
+    return found

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: F401 - so that its tasks are looked for
 import gc
 import importlib
 import itertools
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from types import FrameType, ModuleType
+from datetime import UTC, datetime
+from types import FrameType, GeneratorType, ModuleType
 from typing import Any
 
 import pytest
 
 from hotswap import Patch, Patcher, collector
+from hotswap.swap import calls_in_flight
 
 
 @pytest.fixture(params=[True, False], ids=["on", "off"])
@@ -117,6 +121,72 @@ class TestSwitch:
         gc.collect()  # the frames of the error
         assert gc.isenabled() is wanted
         assert collector.is_wanted() is wanted
+
+
+class Meta(type):
+    def __hash__(cls) -> int:
+        raise AssertionError("nothing of the user's is run")
+
+
+class Odd(metaclass=Meta):
+    pass
+
+
+@pytest.fixture
+def builder() -> Iterator[list[BaseException]]:
+    """A thread that builds tuples, as any thread of a service may; and what it fails with."""
+    failed: list[BaseException] = []
+    over = threading.Event()
+
+    def build() -> None:
+        while not over.is_set():
+            try:
+                tuple(number for number in range(50))
+            except SystemError as error:
+                failed.append(error)
+
+    thread = threading.Thread(target=build)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    yield failed
+    over.set()
+    thread.join()
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.threads
+class TestKinds:
+    def test_are_found_and_no_others(self) -> None:
+        made, odd = (number for number in range(3)), Odd()
+        assert any(made is one for one in collector.objects_of([GeneratorType]))
+        assert all(type(one) is GeneratorType for one in collector.objects_of([GeneratorType]))
+        assert any(odd is one for one in collector.objects_of([Odd, GeneratorType]))
+        assert collector.objects_of([tuple]) == []
+
+    def test_that_refer_to_something(self) -> None:
+        value = Odd()
+        held, other = [value], {"a": value}
+        assert [id(one) for one in collector.referrers_of((value,), (list,))] == [id(held)]
+        found = collector.referrers_of((value, held), (dict, list))
+        assert any(one is held for one in found)
+        assert any(one is other for one in found)
+        assert collector.referrers_of([], [list]) == []
+
+    def test_disturb_nobody_who_builds_a_tuple(self, builder: list[BaseException]) -> None:
+        for _ in range(50):
+            collector.objects_of([GeneratorType])
+            collector.referrers_of([GeneratorType], [list])
+        assert builder == []
+
+    def test_calls_in_flight_disturb_nobody_who_builds_a_tuple(self, builder: list[BaseException]) -> None:
+        assert "asyncio" in sys.modules  # what is imported is looked for
+        made: Any = (number for number in range(3))
+        next(made)
+        for _ in range(50):
+            ((_, call),) = calls_in_flight([made.gi_code], datetime.now(UTC))
+            assert call.function.endswith("<genexpr>")
+        assert builder == []
 
 
 class TestSwaps:

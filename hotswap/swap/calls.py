@@ -17,7 +17,8 @@ from datetime import datetime
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
-from hotswap import frames
+from hotswap import collector, frames
+from hotswap.swap.templates import KIND_FLAGS
 
 __all__ = [
     "FRAMES",
@@ -39,6 +40,9 @@ _BETWEEN = ("async_generator_asend", "async_generator_athrow", "anext_awaitable"
 _WITH_BODY: Any = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)
 _CHAIN = 1_000
 """How many coroutines that await each other are followed."""
+_FEW = 32
+"""For how much code its referrers are asked for: then every reference in the heap is compared with all of it, with the
+GIL held. A debugger holds all code of a generation, thousands of objects: that would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,11 @@ def unused(codes: Iterable[CodeType]) -> set[int]:
 
 def suspended(codes: Iterable[CodeType]) -> list[Any]:
     """Return the generators and coroutines that run some code and have not ended."""
-    wanted = {id(code): code for code in codes}
-    found = gc.get_referrers(*wanted.values()) if wanted else ()
+    wanted = {id(code): code for code in codes if code.co_flags & KIND_FLAGS}
+    if not wanted:
+        return []
+    few = len(wanted) <= _FEW
+    found = collector.referrers_of(wanted.values(), FRAMES) if few else collector.objects_of(FRAMES)
     # One may also hold code of others.
     return [o for o in found if (frame := frame_of(o)) is not None and id(frame.f_code) in wanted]
 
@@ -169,8 +176,15 @@ def _greenlets() -> Iterator[FrameType]:
     kind = getattr(greenlet, "greenlet", None)
     threads = getattr(getattr(greenlet, "_greenlet", None), "get_total_main_greenlets", lambda: 1)
     if kind is not None and threads():  # many import it who never use it; a pass over the heap takes its time
-        found = (o.gr_frame for o in gc.get_objects() if issubclass(type(o), kind))
+        found = (o.gr_frame for o in collector.objects_of(_with_those_below(kind)))
         yield from (frame for frame in found if frame is not None)
+
+
+def _with_those_below(kind: type) -> Iterator[type]:
+    yield kind
+    below: type
+    for below in type.__subclasses__(kind):
+        yield from _with_those_below(below)
 
 
 def _tasks() -> dict[int, str]:
@@ -184,7 +198,7 @@ def _tasks() -> dict[int, str]:
         return {}
     found: dict[int, str] = {}
     reached: list[tuple[Any, str]] = []
-    for task in [o for o in gc.get_objects() if issubclass(type(o), asyncio.Task)]:
+    for task in collector.objects_of(_with_those_below(asyncio.Task)):
         held, name = task.get_coro(), task.get_name()
         for _ in range(_CHAIN):
             if held is None or id(held) in found:

@@ -8,13 +8,13 @@ them that counts, and only if there are as many in both versions.
 from __future__ import annotations
 
 import builtins
-import gc
 import inspect
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from hotswap import collector
 from hotswap.swap.defaults import Header, header_of, parameters
 from hotswap.swap.forwarding import code_of, target_of
 from hotswap.swap.parts import functions_of
@@ -104,7 +104,7 @@ class NestedCode:
         common = [*self._globals.values()]
         if len(common) > _SEVERAL:
             common = [builtins.__dict__]
-        return [found for found in gc.get_referrers(*common) if type(found) is FunctionType]
+        return collector.referrers_of(common, (FunctionType,))
 
     def names(self, value: Any) -> bool:
         """Whether a name of one of the modules stands for an object."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from hotswap import walk
+from hotswap import collector, walk
 from hotswap.generation import Definitions, Kind
 
 __all__ = ["Replaced", "replaced_functions"]
@@ -141,7 +141,7 @@ def _originals(found: Iterable[_StandIn], old: Mapping[str, ModuleType]) -> dict
     spaces = [old[module].__dict__ for module in {one.key.partition(":")[0] for one in missing}]
     if spaces and "unittest.mock" in sys.modules:
         ids = {id(space) for space in spaces}
-        functions = [o for o in gc.get_referrers(*spaces) if type(o) is FunctionType and id(o.__globals__) in ids]
+        functions = [o for o in collector.referrers_of(spaces, (FunctionType,)) if id(o.__globals__) in ids]
         for one in missing:
             module, _, path = one.key.partition(":")
             held = [function for function in functions if _is_own(function, module, path)]
