@@ -25,7 +25,11 @@ from contextlib import contextmanager
 from itertools import chain, compress, repeat, starmap
 from typing import Any
 
-__all__ = ["is_wanted", "known_objects", "objects_of", "referrers_of", "switched_off"]
+__all__ = ["FEW", "is_wanted", "known_objects", "objects_of", "referrers_of", "switched_off"]
+
+FEW = 32
+"""For how many objects what refers to them is asked for: every reference in the heap is compared with all of them, with
+the GIL held, and with thousands (all code of a generation, which a debugger holds) that would take seconds."""
 
 
 class _Switch:

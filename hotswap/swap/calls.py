@@ -40,9 +40,6 @@ _BETWEEN = ("async_generator_asend", "async_generator_athrow", "anext_awaitable"
 _WITH_BODY: Any = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)
 _CHAIN = 1_000
 """How many coroutines that await each other are followed."""
-_FEW = 32
-"""For how much code its referrers are asked for: then every reference in the heap is compared with all of it, with the
-GIL held. A debugger holds all code of a generation, thousands of objects: that would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ def suspended(codes: Iterable[CodeType]) -> list[Any]:
     wanted = {id(code): code for code in codes if code.co_flags & KIND_FLAGS}
     if not wanted:
         return []
-    few = len(wanted) <= _FEW
+    few = len(wanted) <= collector.FEW
     found = collector.referrers_of(wanted.values(), FRAMES) if few else collector.objects_of(FRAMES)
     # One may also hold code of others.
     return [o for o in found if (frame := frame_of(o)) is not None and id(frame.f_code) in wanted]

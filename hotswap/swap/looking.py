@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
-from hotswap import walk
+from hotswap import collector, walk
 from hotswap.namespaces import held_by, imported
 
 __all__ = ["DROPPED", "Look"]
@@ -56,7 +56,10 @@ def _with_subclasses(classes: Iterable[type]) -> dict[int, type]:
 def _instances(roots: tuple[type, ...]) -> list[Any]:
     every = _with_subclasses(roots)
     witness = _hidden.witness
-    seen = gc.get_referrers(*every.values(), *witness)
+    if len(every) <= collector.FEW:
+        seen = collector.referrers_of((*every.values(), *witness), (*every.values(), list))
+    else:
+        seen = collector.objects_of(every.values()) + collector.referrers_of(witness, (list,))
     found = [one for one in seen if id(type(one)) in every]
     if not any(one is witness for one in seen):
         _hidden.forget()
