@@ -103,16 +103,16 @@ class Books:
         if self._store is None or rollout.silent:
             return
         self._store.check_owner()
-        # A worker that was forked from the same process may have died of it since this one began.
-        self._died += self._store.journal.bury()
-        why = self._store.quarantined().get(rollout.given)
-        if why is not None:
-            raise QuarantinedError(
-                f"it is quarantined: {why}",
-                advice=f"mend it and give it a newer version; Store({str(self._store.folder)!r})"
-                f".release({rollout.given!r}) lets it be applied again",
-            )
+        self._refuse_quarantined(rollout, "mend it and give it a newer version", "applied again")
         self._write(self._entry(rollout))
+
+    def _refuse_quarantined(self, rollout: Rollout, advice: str, what: str) -> None:
+        """Raise QuarantinedError for what has killed processes, also since this one began; StoreError, too."""
+        assert self._store is not None
+        self._died += self._store.journal.bury()
+        if (why := self._store.quarantined().get(rollout.given)) is not None:
+            release = f"Store({str(self._store.folder)!r}).release({rollout.given!r}) lets it be {what}"
+            raise QuarantinedError(f"it is quarantined: {why}", patch=rollout.label, advice=f"{advice}; {release}")
 
     def keep(self, rollout: Rollout, before: Mapping[str, Version]) -> None:
         """Keep the files of a rollout that is about to go live. Raises StoreError.
@@ -153,8 +153,10 @@ class Books:
             self._store.patches.put(patch)
 
     def confirm(self, rollout: Rollout) -> None:
-        """Note that a rollout is about to be permanent. Raises StoreError."""
+        """Note that a rollout is about to be permanent. Raises QuarantinedError or StoreError."""
         if self._store is not None:
+            # Other processes have died of it: permanent, it would come up at every start, and no death would count.
+            self._refuse_quarantined(rollout, "patcher.rollback() takes it back here, too", "confirmed")
             self._keep_again(rollout)
             self._write(replace(self._entry(rollout), state=str(State.PERMANENT), changed=now()))
 
@@ -191,9 +193,8 @@ class Books:
                 self._troubles.append(error)
         self._later(self._entry(rollout))
         if rollout.state is State.REJECTED:
-            self._files.pop(rollout.id, None)
-            self._kept.pop(rollout.id, None)
-            self._written.pop(rollout.id, None)
+            for known in (self._files, self._kept, self._written):
+                known.pop(rollout.id, None)
 
     def withdraw(self, rollout: str) -> None:
         """Take back what was noted of a rollout: its drop waits, and its many tries would push all else out."""
@@ -386,8 +387,7 @@ class Books:
                 refusals = self._store.refusals.newest(self._troubles)
             except StoreError as error:
                 self._troubles.append(error)
-                entries = []
-                refusals = []
+                entries, refusals = [], []
             others = [record_of(entry, self._troubles) for entry in entries if entry.id not in mine]
             newest = sorted([*mine.values(), *others], key=attrgetter("started"), reverse=True)[:limit]
             # They have a cap of their own: however many there are, they push no rollout out.

@@ -272,9 +272,10 @@ class StoreError(HotswapError):
 
 
 class QuarantinedError(HotswapError):
-    """The process died within the trial of this patch, as often as it may. Nothing was executed.
+    """Processes died within the trial of this patch, as often as they may.
 
-    `Store.release(digest)` lets it be applied again.
+    Nothing was executed; in a process in which it is live, it stays on trial. `Store.release(digest)` lets it be
+    applied, or confirmed, again.
     """
 
 

@@ -228,8 +228,8 @@ class Rollout(Rehearsable):
     def confirm(self) -> None:
         """End the trial: the rollout is permanent. A store has it come up after a restart from now on.
 
-        Raises StateError if it is not live, or its bake is just taking it back, and StoreError if that can't be made
-        to last: it stays on trial then.
+        Raises StateError if it is not live, or its bake is just taking it back, StoreError if that can't be made to
+        last, and QuarantinedError if other processes have died of it: it stays on trial then.
         """
         self._host.confirm(self)
         self._emit("rollout.permanent")

@@ -374,6 +374,50 @@ class TestQuarantine:
         assert package.a.quote() == 1
 
 
+    def quarantine(self, store: Store, digest: str) -> None:
+        """Two other processes die of a patch, one after the other."""
+        for name in ("one", "two"):
+            child = os.fork()
+            if not child:
+                try:
+                    store.journal.write(entry(name, "live", given=digest))
+                finally:
+                    os.kill(os.getpid(), 9)
+            os.waitpid(child, 0)
+            store.journal.bury()
+        assert store.quarantined().keys() == {digest}
+
+    def test_is_not_ended_by_a_process_that_lives_on_with_the_patch(
+        self, service: tuple[ModuleType, Patcher], store: Store
+    ) -> None:
+        """Permanent, it would come up at every start, and no death would count any more."""
+        package, patcher = service
+        bad = patch(package, 1)
+        rollout = patcher.apply(bad)
+        self.quarantine(store, bad.digest)
+        with pytest.raises(QuarantinedError, match="died 2 times") as caught:
+            rollout.confirm()
+        assert f".release('{bad.digest}')" in str(caught.value)
+        assert (rollout.state, package.a.quote()) == (State.LIVE, 1)
+        assert (store.journal.standing(), len(store.quarantined())) == ({}, 1)
+        assert store.release(bad.digest)
+        rollout.confirm()
+        assert [found.id for found in store.journal.standing().values()] == [rollout.id]
+
+    def test_is_not_ended_by_the_patch_that_follows(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
+        """The mend goes live and becomes permanent; what it lies over does not come up, not even without it."""
+        package, patcher = service
+        bad = patch(package, 1)
+        patcher.apply(bad)
+        self.quarantine(store, bad.digest)
+        mend = patcher.apply(patch(package, 2))
+        assert (store.journal.standing(), len(store.quarantined())) == ({}, 1)
+        mend.confirm()
+        assert [found.id for found in store.journal.standing().values()] == [mend.id]
+        mend.rollback()
+        assert (package.a.quote(), store.journal.standing()) == (1, {})
+
+
 class TestRetention:
     def test_is_by_count(self, tmp_path: Path) -> None:
         store = Store(tmp_path / "s", keep=3, days=1e5)

@@ -208,7 +208,7 @@ class Journal:
                 "INSERT INTO lived (given, digest, name, since, after) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (entry.given, entry.digest, entry.label, entry.changed, json.dumps(entry.after)),
             )
-        if entry.state == "permanent":
+        if entry.state == "permanent" and not self._is_quarantined(connection, entry.given):
             for package in entry.packages:
                 self._stand(connection, package, entry.id)
             connection.execute("DELETE FROM death WHERE digest = ?", (entry.given,))
@@ -234,7 +234,7 @@ class Journal:
             found = None if name in seen else self._row(connection, name)
             seen.add(name)  # in a damaged journal it may go round
             if found is not None and package in found.packages:
-                if found.state == "permanent":
+                if found.state == "permanent" and not self._is_quarantined(connection, found.given):
                     return found
                 left = list(found.lies_over)
         return None
@@ -328,6 +328,11 @@ class Journal:
             why = f"the process died {count} times within its trial, last at {now()}"
             connection.execute("UPDATE death SET quarantined = ? WHERE digest = ?", (why, given))
         return why is not None
+
+    def _is_quarantined(self, connection: sqlite3.Connection, digest: str) -> bool:
+        """Whether a patch has killed other processes: the end of a trial in one that lives brings it up nowhere."""
+        query = "SELECT 1 FROM death WHERE digest = ? AND quarantined IS NOT NULL"
+        return connection.execute(query, (digest,)).fetchone() is not None
 
     def release(self, digest: str) -> bool:
         """Let a patch be applied again; return whether it had died. Raises StoreError."""
