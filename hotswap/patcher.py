@@ -352,6 +352,7 @@ class Patcher(Registering, Entrance):
             single_files=single_files,
             name=name,
             stood=self._footing.holds,
+            runs=self._succession.runs,
             came_to=self._books.came_to,
             told=partial(self._refused, str(directory)),
         )

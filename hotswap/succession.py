@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from importlib.util import decode_source
 
 from packaging.version import Version
 
 from hotswap.adapters import adapters
 from hotswap.admission import Numbers, admit, resolve, roots
-from hotswap.errors import OutdatedError, StateError, UnsupportedChangeError
+from hotswap.errors import OutdatedError, StateError, UnsupportedChangeError, WrongPackageError
 from hotswap.generation import (
     Candidate,
     Live,
@@ -72,6 +73,15 @@ class Succession(Returning):
         """The managed modules as they run now. Nobody may swap meanwhile."""
         self._live.adopt()
         return list(self._live)
+
+    def runs(self, patch: Patch) -> bool:
+        """Whether the modules of a patch that are imported run as it has them. May be called by any thread."""
+        try:
+            sources = resolve(patch, self._live).sources
+        except WrongPackageError:  # a module that was imported since has its name, too
+            return False
+        found = ((self._live.get(name), source) for name, source in sources.items())
+        return all(entry is None or entry.text == decode_source(source.data) for entry, source in found)
 
     def begin(self, rollout: Rollout) -> None:
         """Note on what a rollout is staged."""

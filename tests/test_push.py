@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -295,6 +297,36 @@ class TestCommand:
             for _ in range(2):
                 assert main(["push", "--wait", "20", str(built_file(build)), str(drops)]) == 0
         assert apply.count == 1
+
+    def test_is_told_that_something_else_is_live_over_the_same_bytes(
+        self, build: Path, drops: Path, make_package: Callable[..., ModuleType], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Whoever pushes what was live an hour ago wants it back: he must not hear that it is live."""
+        package = make_package({"__init__.py": "", "a.py": "PRICE = 0\n", "b.py": "PRICE = 0\n"})
+        for name in ("a", "b"):
+            importlib.import_module(f"{package.__name__}.{name}")
+
+        def pushed(name: str, price: int) -> tuple[int, str]:
+            path = build / name
+            path.write_text(f"PRICE = {price}\n")
+            status = main(["push", "--wait", "20", str(path), str(drops)])
+            return status, capsys.readouterr().out.splitlines()[1]
+
+        patcher = hotswap.Patcher([package.__name__])
+        with patcher.watch(drops, single_files=True, name="blue"):
+            long, short = f"{package.__name__}.a.py", "a.py"
+            assert pushed(long, 1)[0] == 0
+            assert pushed(f"{package.__name__}.b.py", 5)[0] == 0
+            assert pushed(long, 1)[0] == 0  # what is live beside it takes nothing away
+            assert pushed(short, 2)[0] == 0
+            status, told = pushed(long, 1)
+            assert (status, package.a.PRICE) == (1, 2)
+            assert "is live over it by now: it is not applied again" in told
+            assert json.loads((drops / f"{long}.live").read_text())["code"] == "superseded"
+            patcher.rollback()
+            assert pushed(long, 1)[0] == 0
+            assert package.a.PRICE == 1
+            assert json.loads((drops / f"{long}.live").read_text())["code"] is None
 
     def test_waits_in_vain(self, build: Path, drops: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (drops / "shop.py.live").write_text("{}")  # of an earlier drop

@@ -143,7 +143,7 @@ def push(source: str, directory: str, wait: float | None, *, as_json: bool = Fal
         say(f"{outcome.name or outcome.process}: {outcome.reason}")
         facts = ("name", "process", "version", "rollout", "state", "applied", "reason", "error", "code")
         told["outcomes"].append({fact: getattr(outcome, fact) for fact in facts})
-    if not all(outcome.applied for outcome in outcomes):
+    if not all(outcome.applied and outcome.code != watching.SUPERSEDED for outcome in outcomes):
         return end(Exit.REFUSED)
     if told["complete"]:
         return end(Exit.OK)

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from hotswap.watching.gate import Gate
 from hotswap.watching.ledger import follow
-from hotswap.watching.outcome import Outcome
+from hotswap.watching.outcome import SUPERSEDED, Outcome
 from hotswap.watching.pushing import Pushed, push
 from hotswap.watching.scanning import SETTLE
 from hotswap.watching.watch import Watch
 
-__all__ = ["SETTLE", "Gate", "Outcome", "Pushed", "Watch", "follow", "push"]
+__all__ = ["SETTLE", "SUPERSEDED", "Gate", "Outcome", "Pushed", "Watch", "follow", "push"]

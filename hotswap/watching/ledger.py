@@ -174,12 +174,18 @@ class Ledger:
                 trouble = self._mark(known)  # each process says it itself
         self._complain(known, trouble)
 
-    def refuse(self, known: Outcome, drop: Drop) -> None:
-        """Note that a drop came again and is not applied again, and say so beside it and in the log."""
+    def refuse(self, known: Outcome, drop: Drop, *, over: str = "") -> None:
+        """Note that a drop came again and is not applied again, and say so beside it and in the log.
+
+        Arguments:
+            known: what it came to.
+            drop: as it lies there now.
+            over: what is live over it by now.
+        """
         self.stays(known, drop)
         with self.lock:
             known = self.outcomes[drop.name]  # It may have been rolled back in this moment.
-            trouble = self._mark(known)
+            trouble = self._mark(known.superseded(over) if over and known.applied else known)
         self._complain(known, trouble)
         emit(
             "drop.ignored",

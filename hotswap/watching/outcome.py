@@ -24,11 +24,14 @@ from hotswap.errors import HotswapError, WrongPackageError
 if TYPE_CHECKING:
     from hotswap.rollout import Record
 
-__all__ = ["FAILED", "LIVE", "PENDING", "Failure", "Outcome", "is_report_on", "read_marker", "write_marker"]
+__all__ = ["FAILED", "LIVE", "PENDING", "SUPERSEDED", "Failure", "Outcome", "is_report_on", "read_marker", "write_marker"]
 
 LIVE = ".live"
 FAILED = ".failed"
 PENDING = ".pending"
+
+SUPERSEDED = "superseded"
+"""The code of a drop that went live, came again, and is not what runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Outcome:
         error: the type of the error, `None` where the drop went live or is ignored.
         process: the id of the process in which this happened.
         time: when, in UTC.
-        code: why, as one word, where the error has several causes.
+        code: why, as one word, where the error has several causes; `superseded` where it went live, but is not what runs.
         rolled_out: the digest of what was rolled out, as the history has it, where it came to a rollout; not `digest`
             where the drop had no version, since the version that it got is part of it.
         name: what the process is called among those that watch the directory; where it is told, in the marker.
@@ -101,6 +104,15 @@ class Outcome:
         """The outcome of the same drop once its rollout is permanent, now."""
         what = f"{self.drop} {self.version} is permanent: its trial is over"
         return replace(self, state=_PERMANENT, reason=what, time=datetime.now(UTC))
+
+    def superseded(self, over: str) -> Outcome:
+        """What is to be said of the same drop that came again while something else is live over it, now.
+
+        Whoever dropped it wants it live, and it is not.
+        """
+        what = f"{self.drop} {self.version} went live before, and {over} is live over it by now: it is not applied again"
+        advice = "rollback() goes back by one, apply(patch, undo=True) to what was live here; or drop a newer version"
+        return replace(self, code=SUPERSEDED, reason=f"{what}; what to do: {advice}", time=datetime.now(UTC))
 
     @classmethod
     def known(cls, name: str, digest: str, record: Record) -> Outcome:

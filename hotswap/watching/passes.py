@@ -57,6 +57,7 @@ class Passes:
         gate: the policy that drops have to pass; None: everything passes.
         stopping: set when no other drop is to be begun.
         stood: tells of a patch's digest whether it is live, or below what is live, since before this process began.
+        runs: tells of a patch that was applied before whether it is what runs.
         came_to: tells of a patch's digest and origin what they came to in an earlier process; None where nobody knows.
     """
 
@@ -72,9 +73,10 @@ class Passes:
         gate: Gate | None,
         stopping: threading.Event,
         stood: Callable[[str], bool] = lambda _: False,
+        runs: Callable[[Patch], bool] = lambda _: True,
         came_to: Callable[[str, str], Record | None] = lambda _, __: None,
     ) -> None:
-        self._stood, self._came_to = stood, came_to
+        self._stood, self._runs, self._came_to = stood, runs, came_to
         self._directory, self._apply, self._ledger = directory, apply, ledger
         self._bounds, self._running, self._gate = bounds, running, gate
         self._scanner = Scanner(directory, settle, bounds=bounds)
@@ -191,11 +193,17 @@ class Passes:
         waited = self.delays.reason(drop.name) is not None
         self.delays.over(drop.name)
         if again:
-            self._ledger.refuse(known, drop)
+            self._ledger.refuse(known, drop, over=self._over(taken, known))
         else:
             self._ledger.stays(known, drop, waited=waited)
         self._publish(drop, settled)
         return None
+
+    def _over(self, taken: Taken, known: Outcome) -> str:
+        """What is live by now over a drop that went live; empty where it is still what runs."""
+        if not known.applied or taken.patch is None or self._running is None or self._runs(taken.patch):
+            return ""
+        return ", ".join(f"{package} {version}" for package, version in sorted(self._running().items()))
 
     def _known(self, drop: Drop, digest: str) -> Outcome | None:
         """What the same bytes came to by the word of the store, where the directory does not tell all."""

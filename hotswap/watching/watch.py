@@ -86,6 +86,7 @@ class Watch:
         name: what this process is called, where several watch the directory; None: by its host and its id.
         told: called with the outcomes of each pass, from the thread that makes it. Raises nothing.
         stood: tells of a patch's digest whether it is live, or below what is live, since before this process began.
+        runs: tells of a patch that was applied before whether it is what runs.
         came_to: tells of a patch's digest and origin what they came to in an earlier process; None where nobody knows.
     """
 
@@ -103,6 +104,7 @@ class Watch:
         name: str | None = None,
         told: Callable[[tuple[Outcome, ...]], None] | None = None,
         stood: Callable[[str], bool] = lambda _: False,
+        runs: Callable[[Patch], bool] = lambda _: True,
         came_to: Callable[[str, str], Record | None] = lambda _, __: None,
     ) -> None:
         self._told = told
@@ -134,6 +136,7 @@ class Watch:
             gate=self._gate,
             stopping=self._stopping,
             stood=stood,
+            runs=runs,
             came_to=came_to,
         )
 
