@@ -578,11 +578,9 @@ class TestTrouble:
         said = patched.run(SAY)
         assert (said["rate"], "not a database" in said["stderr"]) == (19, True)
 
-    def test_damaged_values_in_the_journal(self, patched: Service) -> None:
-        """Whatever stands in a column, the service starts, on what is permanent or on the code on disk."""
-        whole, code = patched.folder / "whole", SAY.replace("say(", "say(n=len(patcher().history()), ")
-        shutil.copytree(patched.folder / "var", whole)
-        for column, value, rate in (
+    @pytest.mark.parametrize(
+        ("column", "value", "rate"),
+        [
             ("packages", '["shop"', 19),
             ("packages", "7", 19),
             ("base", "null", 19),
@@ -596,16 +594,16 @@ class TestTrouble:
             ("pause", "long", 19),
             ("generation", None, 19),
             ("generation", "../journal.db", 19),
-        ):
-            shutil.rmtree(patched.folder / "var")
-            shutil.copytree(whole, patched.folder / "var")
-            with sqlite3.connect(patched.folder / "var/journal.db") as connection:
-                connection.execute(f"UPDATE rollout SET {column} = ?", (value,))
-                connection.execute("UPDATE incarnation SET id = '/' || id, how = NULL")
-            connection.close()
-            said = patched.run(code)
-            told = "store.troubled" in said["stderr"]
-            assert (said["rate"], told) == (rate, True), (column, value, said)
+        ],
+    )
+    def test_damaged_values_in_the_journal(self, patched: Service, column: str, value: str | None, rate: int) -> None:
+        """Whatever stands in a column, the service starts, on what is permanent or on the code on disk."""
+        with sqlite3.connect(patched.folder / "var/journal.db") as connection:
+            connection.execute(f"UPDATE rollout SET {column} = ?", (value,))
+            connection.execute("UPDATE incarnation SET id = '/' || id, how = NULL")
+        connection.close()
+        said = patched.run(SAY.replace("say(", "say(n=len(patcher().history()), "))
+        assert (said["rate"], "store.troubled" in said["stderr"]) == (rate, True), said
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
     @pytest.mark.parametrize("what", ["patches/*", "journal.db"])
