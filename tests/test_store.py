@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 import hotswap
 from hotswap import Patch, Patcher, Rollout, State, Store
 from hotswap.errors import LoadError, NothingToRollBackError, QuarantinedError, StoreError
-from hotswap.store import Refusal
+from hotswap.store import Refusal, database
 from hotswap.store.blobs import packed, unpacked
 from hotswap.store.entries import STATES, Entry
 from hotswap.store.incarnations import alive, incarnation
@@ -373,7 +374,6 @@ class TestQuarantine:
         patcher.apply(bad)
         assert package.a.quote() == 1
 
-
     def quarantine(self, store: Store, digest: str) -> None:
         """Two other processes die of a patch, one after the other."""
         for name in ("one", "two"):
@@ -416,6 +416,71 @@ class TestQuarantine:
         assert [found.id for found in store.journal.standing().values()] == [mend.id]
         mend.rollback()
         assert (package.a.quote(), store.journal.standing()) == (1, {})
+
+
+class Full:
+    """A connection to a database beside which there is no room for the memory that its users share."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.close = connection.close
+
+    def execute(self, *_: object) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR | 19 << 8  # SQLITE_IOERR_SHMSIZE
+        raise error
+
+
+class TestFullDisk:
+    @pytest.fixture
+    def full(self, service: tuple[ModuleType, Patcher], store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        """A store on a disk that has become full while its newest word is in the log; gives what is permanent."""
+        package, patcher = service
+        patcher.apply(patch(package, 1)).confirm()
+        reader = sqlite3.connect(store.journal.path, isolation_level=None)
+        reader.execute("SELECT count(*) FROM rollout").fetchall()  # so that the log is not folded in
+        rollout = patcher.apply(patch(package, 2))
+        rollout.confirm()
+        assert store.journal.path.with_name("journal.db-wal").stat().st_size
+        connected = database._connected
+
+        def connect(path: Path) -> Any:
+            connection = connected(path)
+            return Full(connection) if path == store.journal.path else connection
+
+        monkeypatch.setattr(database, "_connected", connect)
+        yield rollout.id
+        reader.close()
+
+    def test_what_is_permanent_is_read_all_the_same(self, full: str, store: Store) -> None:
+        assert [found.id for found in store.journal.standing().values()] == [full]
+
+    def test_what_is_written_meanwhile_is_copied_anew(
+        self, full: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copyfile, copies = shutil.copyfile, []
+
+        def copy(source: Path, target: Path) -> None:
+            copyfile(source, target)
+            copies.append(source.name)
+            if len(copies) <= 2:
+                os.utime(source, ns=(len(copies), len(copies)))
+
+        monkeypatch.setattr(shutil, "copyfile", copy)
+        assert [found.id for found in store.journal.standing().values()] == [full]
+        assert copies == ["journal.db", "journal.db-wal"] * 2
+
+    def test_what_is_written_again_and_again_can_not_be_read(
+        self, full: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        times = iter(range(100))
+
+        def copy(source: Path, _: Path) -> None:
+            number = next(times)
+            os.utime(source, ns=(number, number))
+
+        monkeypatch.setattr(shutil, "copyfile", copy)
+        with pytest.raises(StoreError, match="it is written while it is copied"):
+            store.journal.standing()
 
 
 class TestRetention:

@@ -9,12 +9,13 @@ needs them.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ _BUSY = 5.0
 """Seconds to wait for other processes that write."""
 
 _PAUSE = 0.01
+
+_COPIES = 5
+"""Times that a database is copied, if others write into it meanwhile."""
 
 _AWAY = "move the folder away, or name another one; the service starts on the code on disk"
 
@@ -79,23 +83,61 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
     """Read a database; None if there is none. Raises StoreError if it can't be read or is somebody else's.
 
-    On a read-only file system, where SQLite can't share memory with others, a copy is read.
+    On a read-only or full file system, where SQLite can't share memory with others, a copy is read.
     """
     if not exists(path):
         yield None
         return
-    with _told(path):
-        if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
-            with closing(_connected(path)) as connection:
-                yield connection if _is_ours(connection, path) else None
-            return
-        with tempfile.TemporaryDirectory(prefix="hotswap-store-") as folder:
-            copy = Path(folder, path.name)
-            for suffix in ("", "-wal"):
-                if Path(f"{path}{suffix}").exists():
-                    shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
-            with closing(_connected(copy)) as connection:
-                yield connection if _is_ours(connection, path) else None
+    with _told(path), ExitStack() as stack:
+        connection = _shared(path)
+        if connection is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hotswap-store-"))
+            connection = _connected(_copied(path, Path(folder)))
+        stack.enter_context(closing(connection))
+        yield connection if _is_ours(connection, path) else None
+
+
+def _shared(path: Path) -> sqlite3.Connection | None:
+    """Open a database for reading, beside those who write; None where there is no room for the memory that they share.
+
+    That is a file of some pages beside it, which the last one takes away.
+    """
+    import sqlite3 as sqlite
+
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return None
+    connection = _connected(path)
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite.Error as error:
+        connection.close()
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite.SQLITE_IOERR, sqlite.SQLITE_FULL):
+            raise
+        return None
+    return connection
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    """Copy a database and its log. Raises OSError, also if others write into it again and again meanwhile."""
+    for number in range(_COPIES):
+        (there := folder / str(number)).mkdir()
+        before = _looks(path)
+        with suppress(FileNotFoundError):  # the log has been folded in meanwhile
+            for name in before:
+                shutil.copyfile(path.with_name(name), there / name)
+        if _looks(path) == before:
+            return there / path.name
+    raise OSError(errno.EAGAIN, "it is written while it is copied", str(path))
+
+
+def _looks(path: Path) -> dict[str, tuple[int, int]]:
+    """How a database and its log look from outside, as far as they are there."""
+    found = {}
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(FileNotFoundError):
+            facts = file.stat()
+            found[file.name] = facts.st_size, facts.st_mtime_ns
+    return found
 
 
 @contextmanager

@@ -24,7 +24,17 @@ from hotswap.errors import HotswapError, WrongPackageError
 if TYPE_CHECKING:
     from hotswap.rollout import Record
 
-__all__ = ["FAILED", "LIVE", "PENDING", "SUPERSEDED", "Failure", "Outcome", "is_report_on", "read_marker", "write_marker"]
+__all__ = [
+    "FAILED",
+    "LIVE",
+    "PENDING",
+    "SUPERSEDED",
+    "Failure",
+    "Outcome",
+    "is_report_on",
+    "read_marker",
+    "write_marker",
+]
 
 LIVE = ".live"
 FAILED = ".failed"
@@ -51,7 +61,8 @@ class Outcome:
         error: the type of the error, `None` where the drop went live or is ignored.
         process: the id of the process in which this happened.
         time: when, in UTC.
-        code: why, as one word, where the error has several causes; `superseded` where it went live, but is not what runs.
+        code: why, as one word, where the error has several causes; `superseded` where it went live, came again, and is
+            not what runs.
         rolled_out: the digest of what was rolled out, as the history has it, where it came to a rollout; not `digest`
             where the drop had no version, since the version that it got is part of it.
         name: what the process is called among those that watch the directory; where it is told, in the marker.
@@ -110,7 +121,9 @@ class Outcome:
 
         Whoever dropped it wants it live, and it is not.
         """
-        what = f"{self.drop} {self.version} went live before, and {over} is live over it by now: it is not applied again"
+        what = (
+            f"{self.drop} {self.version} went live before, and {over} is live over it by now: it is not applied again"
+        )
         advice = "rollback() goes back by one, apply(patch, undo=True) to what was live here; or drop a newer version"
         return replace(self, code=SUPERSEDED, reason=f"{what}; what to do: {advice}", time=datetime.now(UTC))
 
