@@ -493,6 +493,39 @@ class TestNoCrashLoop:
         assert "quarantined" in service.raw("-c", BEGIN + f"patcher().apply({bad})").stderr
 
 
+class TestWhatDoesNotStart:
+    """A patch that loads beside live modules need not load in a fresh process, as with a circular import."""
+
+    PATCH = 'sources(tax="from shop.web import NAME\\ndef rate(): return 16\\n")'
+
+    @pytest.fixture
+    def circular(self, service: Service) -> Service:
+        service.write("shop/__init__.py", "")
+        service.write("shop/web.py", "from shop.tax import rate\nNAME = 'web'\n")
+        service.write("service.py", BEGIN.replace("shop.web", "shop.tax") + "say(rate=shop.tax.rate())\n")
+        return service
+
+    def test_is_taken_back_by_a_program_that_imports_nothing(self, circular: Service) -> None:
+        circular.run(f"import shop.tax\npatcher().apply({self.PATCH}).confirm()")
+        done = circular.raw("service.py")
+        assert (done.returncode, "circular import" in done.stderr) == (1, True)
+        code = "import hotswap; hotswap.boot('var'); hotswap.Patcher(['shop'], store='var').rollback()"
+        assert circular.raw("-c", code).returncode == 0
+        assert json.loads(circular.raw("service.py").stdout) == {"rate": 19}
+
+    def test_is_refused_by_a_check_that_imports_it_afresh(self, circular: Service) -> None:
+        said = circular.run(f"""
+            import hotswap.checks, shop.tax
+            mine = patcher()
+            mine.check(hotswap.checks.imports_clean())
+            try:
+                mine.apply({self.PATCH})
+            except hotswap.CheckFailedError as error:
+                say(error=str(error))
+        """)
+        assert "circular import" in said["error"]
+
+
 class TestDrops:
     WATCH = """
         import time
@@ -577,6 +610,20 @@ class TestTrouble:
         (patched.folder / "var/journal.db").write_bytes(b"x" * 8192)
         said = patched.run(SAY)
         assert (said["rate"], "not a database" in said["stderr"]) == (19, True)
+
+    @pytest.mark.parametrize("left", [None, b""])
+    def test_a_journal_that_is_gone(self, patched: Service, left: bytes | None) -> None:
+        """What a crash of the machine may leave, or who restores half of a backup: else nobody would know."""
+        journal = patched.folder / "var/journal.db"
+        journal.unlink()
+        if left is not None:
+            journal.write_bytes(left)
+            journal.chmod(0o600)
+        said = patched.run(SAY)
+        assert (said["rate"], "the journal that says what of them is permanent is gone" in said["stderr"]) == (19, True)
+        patched.run('patcher().apply(sources(tax="def rate(): return 17\\n")).confirm()')
+        said = patched.run(SAY)
+        assert (said["rate"], "store.troubled" in said["stderr"]) == (17, False)
 
     @pytest.mark.parametrize(
         ("column", "value", "rate"),

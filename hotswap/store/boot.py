@@ -79,6 +79,8 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
         store.check_owner()
         look_for_dead(store, troubles)
         standing = store.journal.standing()
+        if not standing:
+            store.check_journal()
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, the service starts
         _tell(store, error, troubles)
         return Boot({}, tuple(troubles))

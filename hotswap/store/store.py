@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hotswap.errors import StoreError
 from hotswap.store.blobs import Blobs
-from hotswap.store.database import exists
+from hotswap.store.database import exists, reading
 from hotswap.store.journal import Journal
 from hotswap.store.refusals import Refusals
 
@@ -67,6 +67,16 @@ class Store:
             # After what was forgotten lasts; and whoever is about to write of a patch waits meanwhile, and looks then.
             with self.journal.wanted() as wanted:
                 self.patches.sweep(wanted)
+
+    def check_journal(self) -> None:
+        """Raise StoreError if patches are kept, and no journal says what of them is permanent: it was lost."""
+        with reading(self.journal.path) as connection:
+            lost = connection is None
+        if lost and any(self.patches.folder.glob("*")):
+            raise StoreError(
+                f"there are patches in {self._folder}, and the journal that says what of them is permanent is gone",
+                advice="restore it from a backup; or apply the patches again, and confirm them",
+            )
 
     def check_owner(self) -> None:
         """Raise StoreError if others may write there: who can write into the store says what code comes up.
