@@ -11,12 +11,15 @@ from hotswap import walk
 from hotswap.swap.callers import caller, looked_through
 from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
+from hotswap.swap.order import Op
 from hotswap.swap.parts import function_of
 from hotswap.swap.ways import Ways
 
-__all__ = ["Attribute", "attribute_of", "cloned", "is_forked"]
+__all__ = ["Attribute", "attribute_of", "cloned", "is_forked", "passed"]
 
 _frame = sys._getframe
+_SET = type.__setattr__
+_WAYS: Any = vars(walk.Fork)["ways"]
 
 _DATA = ("__set__", "__delete__")
 _OF_THE_CLASS = frozenset(
@@ -67,22 +70,39 @@ class Attribute(walk.Fork):
         # Who reads the namespace of the class finds this object, and asks it for `fget`, or `__isabstractmethod__`.
         if name in ("__weakref__", "_held", "cls", "name", "ways"):
             raise AttributeError(name)  # a copy that is being made has nothing yet
-        return getattr(self.ways.of(caller(_frame(1))), name)
+        return getattr(self._asked(caller(_frame(1)))[0], name)
 
     def __get__(self, o: Any, owner: Any = None) -> Any:
         frame = caller(_frame(1))
-        return self._got(self.ways.of(frame), o, owner, frame)
+        return self._got(*self._asked(frame), o, owner, frame)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what CPython does with `__get__`, `__set__` and `__delete__` of a class: it calls what stands there."""
-        return self.ways.of(caller(_frame(1)))(*args, **kwargs)
+        return self._asked(caller(_frame(1)))[0](*args, **kwargs)
 
-    def _got(self, value: Any, o: Any, owner: Any, frame: FrameType) -> Any:
+    def _asked(self, frame: FrameType) -> tuple[Any, Ways]:
+        """What the code in a frame gets, and by which ways: those that stand when it is answered.
+
+        A thread may have this fork in its hands when a swap puts another one in its place, and then the generation of
+        its code may have come back, and be nobody's old one to these ways.
+        """
+        fork = self
+        while True:
+            ways = fork.ways
+            value = ways.of(frame)
+            if fork.ways is ways and type(ways) is not _Passed:
+                return value, ways
+            standing: Any = walk.class_space(self.cls).get(self.name)
+            if not issubclass(type(standing), Attribute) or type(standing.ways) is _Passed:
+                return fork.ways.new, fork.ways
+            fork = standing
+
+    def _got(self, value: Any, ways: Ways, o: Any, owner: Any, frame: FrameType) -> Any:
         if value is walk.MISSING:
             value = self._inherited(type(o) if owner is None else owner)
-        elif not (o is None and type(value) is FunctionType) and (lasting := self._lasting(value, frame)) is not None:
+        elif not (o is None and type(value) is FunctionType) and (lasting := self._lasting(value, ways, frame)) is not None:
             kind = type(value)
-            if self.ways.is_of_code(value):
+            if ways.is_of_code(value):
                 # Old code may take it to unsubscribe what it, or its predecessor, has subscribed.
                 if kind is not staticmethod:
                     bound = (type(o) if owner is None else owner) if kind is classmethod else o
@@ -93,14 +113,14 @@ class Attribute(walk.Fork):
         getter = _hook(type(value), "__get__")
         return value if getter is None else getter(value, o, owner)
 
-    def _lasting(self, value: Any, frame: FrameType) -> Any:
+    def _lasting(self, value: Any, ways: Ways, frame: FrameType) -> Any:
         """What the class has before and after; None where it does not lead here, or the caller keeps nothing of it.
 
         Who calls a method there and then gets what runs, at the price of no frame. Who keeps it may call it after the
         swap, or compare it with one that was taken before: it has to be the same function, which asks when it is
         called.
         """
-        aim = self.ways.aim
+        aim = ways.aim
         kind = type(value)
         if kind is not type(aim) or kind not in _KEPT or is_called_at_once(frame, self.name):
             return None
@@ -125,15 +145,15 @@ class DataAttribute(Attribute):
 
     def __get__(self, o: Any, owner: Any = None) -> Any:
         frame = caller(_frame(1))
-        value = self.ways.of(frame)
+        value, ways = self._asked(frame)
         if o is not None and _hook(type(value), "__set__") is None:
             facts = walk.instance_dict(o)
             if facts is not None and self.name in facts:
                 return facts[self.name]
-        return self._got(value, o, owner, frame)
+        return self._got(value, ways, o, owner, frame)
 
     def __set__(self, o: Any, given: Any) -> None:
-        value = self.ways.of(caller(_frame(1)))
+        value, _ = self._asked(caller(_frame(1)))
         setter = _hook(type(value), "__set__")
         if setter is not None:
             setter(value, o, given)
@@ -141,7 +161,7 @@ class DataAttribute(Attribute):
             self._facts(o)[self.name] = given
 
     def __delete__(self, o: Any) -> None:
-        value = self.ways.of(caller(_frame(1)))
+        value, _ = self._asked(caller(_frame(1)))
         deleter = _hook(type(value), "__delete__")
         if deleter is not None:
             deleter(value, o)
@@ -155,6 +175,12 @@ class DataAttribute(Attribute):
         if facts is None:
             raise AttributeError(f"{walk.class_name(type(o))!r} object attribute {self.name!r} is read-only")
         return facts
+
+
+class _Passed(Ways):
+    """Ways of a fork that a swap has taken the place of: they lead everybody to what the attribute was after that."""
+
+    __slots__ = ()
 
 
 _KEPT = (FunctionType, classmethod, staticmethod)
@@ -210,6 +236,21 @@ def attribute_of(cls: type, name: str, ways: Ways) -> Attribute:
     values = (*(value for _, value in ways.old), ways.new)
     guarded = any(_hook(type(value), hook) for value in values for hook in _DATA)
     return (DataAttribute if guarded else Attribute)(cls, name, ways)
+
+
+def passed(cls: type, name: str, value: Any) -> tuple[list[Op], list[Op]]:
+    """Return the write that has whoever holds the fork of an attribute ask what takes its place, and those that undo it.
+
+    Arguments:
+        cls: the class.
+        name: of the attribute.
+        value: what it will be, unless another fork takes the place.
+    """
+    standing: Any = walk.class_space(cls).get(name)
+    if not issubclass(type(standing), Attribute):
+        return [], []
+    on = (_WAYS.__set__, standing, _Passed((), value, value))
+    return [on], [(_SET, cls, name, standing), (_WAYS.__set__, standing, standing.ways)]
 
 
 def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
