@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import sys
 from types import FrameType, FunctionType, MethodType
@@ -13,9 +14,9 @@ from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
 from hotswap.swap.order import Op
 from hotswap.swap.parts import function_of
-from hotswap.swap.ways import Ways
+from hotswap.swap.ways import Changed, Ways
 
-__all__ = ["Attribute", "attribute_of", "cloned", "is_forked", "passed"]
+__all__ = ["Attribute", "attribute_of", "cloned", "is_forked", "may_fork", "passed"]
 
 _frame = sys._getframe
 _SET = type.__setattr__
@@ -47,6 +48,12 @@ _FIELDS = frozenset(
 
 It is asked for by `getattr`, which takes "there is none" for an answer.
 """
+
+
+_DEMANDED = frozenset(
+    ("__enter__", "__exit__", "__aenter__", "__aexit__", "__next__", "__anext__", "__setitem__", "__delitem__")
+)
+"""Special methods that CPython asks for only where code says so, and that nothing else takes the place of."""
 
 
 class Attribute(walk.Fork):
@@ -100,7 +107,10 @@ class Attribute(walk.Fork):
     def _got(self, value: Any, ways: Ways, o: Any, owner: Any, frame: FrameType) -> Any:
         if value is walk.MISSING:
             value = self._inherited(type(o) if owner is None else owner)
-        elif not (o is None and type(value) is FunctionType) and (lasting := self._lasting(value, ways, frame)) is not None:
+        elif (
+            not (o is None and type(value) is FunctionType)
+            and (lasting := self._lasting(value, ways, frame)) is not None
+        ):
             kind = type(value)
             if ways.is_of_code(value):
                 # Old code may take it to unsubscribe what it, or its predecessor, has subscribed.
@@ -187,6 +197,9 @@ _KEPT = (FunctionType, classmethod, staticmethod)
 """What a class has under a name, and gives a function or a bound method for, which somebody may keep."""
 
 
+_METHODS = (*_KEPT, property, functools.cached_property)
+
+
 class _Held:
     """The function of a bound method that an old call takes to keep it: the old one, which equals the one that lasts.
 
@@ -239,7 +252,7 @@ def attribute_of(cls: type, name: str, ways: Ways) -> Attribute:
 
 
 def passed(cls: type, name: str, value: Any) -> tuple[list[Op], list[Op]]:
-    """Return the write that has whoever holds the fork of an attribute ask what takes its place, and those that undo it.
+    """Return the write that has who holds the fork of an attribute ask what takes its place, and those that undo it.
 
     Arguments:
         cls: the class.
@@ -253,13 +266,34 @@ def passed(cls: type, name: str, value: Any) -> tuple[list[Op], list[Op]]:
     return [on], [(_SET, cls, name, standing), (_WAYS.__set__, standing, standing.ways)]
 
 
+def may_fork(changed: Changed) -> bool:
+    """Whether an attribute that changes may be a fork.
+
+    The metaclass of a framework may do what it likes with what its classes hold. So there only methods and properties
+    are, that one of the versions has: nothing else would lead old calls to them. Where both have one, its functions do.
+    """
+    cls, _, was, will = changed
+    if all(_is_ours(kind, cls) for kind in walk.mro(type(cls))[:-1]):
+        return True
+    return (was is walk.MISSING or will is walk.MISSING) and type(will if was is walk.MISSING else was) in _METHODS
+
+
+def _is_ours(metaclass: type, cls: type) -> bool:
+    """Whether a metaclass is that of plain classes, or of the package of a class, and does not come between."""
+    if metaclass in (type, abc.ABCMeta):
+        return True
+    package, _, _ = str(walk.class_dict(cls).get("__module__")).partition(".")
+    facts = walk.class_dict(metaclass)
+    return str(facts.get("__module__")).partition(".")[0] == package and "__getattribute__" not in facts
+
+
 def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
     """Whether old code is to get another attribute than new code: what makes up the class is the same for everybody."""
     if name in _OF_THE_CLASS or was is will:
         return False
     if name == "__match_args__" and type(was) is tuple is type(will) and walk.same_items(was, will):
         return False  # it is made anew for each class, and asked for by each `match`
-    if walk.MISSING in (was, will) and name.startswith("__") and name not in _FIELDS:
+    if walk.MISSING in (was, will) and name.startswith("__") and name not in _FIELDS and name not in _DEMANDED:
         # CPython asks a class for what has no method of that name, and takes no error for an answer.
         return any(name in walk.class_dict(base) for base in walk.mro(cls)[1:])
     return True

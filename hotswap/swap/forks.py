@@ -196,7 +196,7 @@ class Forks:
         return Beside([*self._copies(), *functions, *attributes], names)
 
     def standing(self) -> tuple[list[Op], list[Op]]:
-        """Return the writes that lead on what runs in place of forks, and forks themselves, and those that put them back.
+        """Return the writes that lead on forks, and what runs in the place of functions with forks, and their undo.
 
         A thread may have got from a fork what it is about to call. It must not run what goes, unseen, after the swap.
         """
