@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from hotswap import collector, walk
 from hotswap.swap.doubles import stand_in
-from hotswap.swap.forked_attributes import Attribute, cloned, is_forked
+from hotswap.swap.forked_attributes import Attribute, cloned, is_forked, passed
 from hotswap.swap.forks import Given, fork_attribute, fork_function
 from hotswap.swap.forwarding import code_of, ways_of
 from hotswap.swap.left import Left
@@ -132,8 +132,10 @@ class Arming:
             standing = walk.class_space(cls).get(name)
             before = standing.ways.lasting if isinstance(standing, Attribute) else []
             ways = Ways([(self.junction, cloned(was, own)), *before], will, was)
-            self._held.append(standing)
+            led, put_back = passed(cls, name, was)
+            self._held += [standing, put_back]
             self._forks.append(_Fork(ways, None, (cls, name), was))
+            yield from led
             yield fork_attribute(cls, name, ways)
 
     def disarm(self, later: Callable[[Callable[[], None]], None]) -> Left | None:

@@ -263,7 +263,8 @@ def transplant(
         Changed(
             old, attribute, *(walk.MISSING if one is _MISSING else one for one in (before.get(attribute, _MISSING), v))
         )
-        for attribute, v in (targets.items() if members is None else ())
+        for attribute, v in targets.items()
+        if members is None or attribute not in members.attributes
     ]
     return Transplant(changes, kept, warnings, {**shadows, **stays}, keeps, refused, written, before, members)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -14,7 +13,7 @@ from hotswap.swap.bodies import Bodies, equal_code
 from hotswap.swap.drain import OldWorld
 from hotswap.swap.enums import Members
 from hotswap.swap.fields import FieldValue
-from hotswap.swap.forked_attributes import is_forked
+from hotswap.swap.forked_attributes import is_forked, may_fork
 from hotswap.swap.forks import Forks, Led
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import NestedCode, is_nested
@@ -121,7 +120,7 @@ class Crossings:
         return self._running.setdefault(id(function), code.replace())
 
     def add(self, changed: Iterable[Changed], before: dict[str, Any], members: Members | None) -> None:
-        """Note attributes that change. The metaclass of a framework may do what it likes with them: it is let alone.
+        """Note attributes that change.
 
         Arguments:
             changed: the attributes of one class.
@@ -129,7 +128,7 @@ class Crossings:
             members: those of the class, if it is an enumeration.
         """
         self._members += [] if members is None else [members]
-        ours = [one for one in changed if type(one.cls) in (type, abc.ABCMeta)]
+        ours = [one for one in changed if may_fork(one)]
         self._changed += ours
         self._before.update((id(one.cls), before) for one in ours)
 
@@ -354,11 +353,22 @@ def _same(
                 same.update(map(id, (before, code_of(old), after["__code__"], code_of(new))))
     for code, place in nested[0]:
         found = nested[1].counterpart(place)
-        if found is not None and equal_code(code, found[0]):
+        if found is not None and _are_same(code, found[0], nested):
             same.update((id(code), id(found[0])))
     # What runs besides is equal to the code of its body.
     same.update(id(code) for code, body, _ in besides if id(_code_of(body)) in same)
     return frozenset(same)
+
+
+def _are_same(code: CodeType, other: CodeType, nested: tuple[NestedCode, NestedCode]) -> bool:
+    """Whether nested code is the same in both: a lambda, or a generator expression, is part of the body around it."""
+    before: CodeType | None = code
+    after: CodeType | None = other
+    while before is not None and after is not None and equal_code(before, after):
+        if not before.co_name.startswith("<"):
+            return True
+        before, after = nested[0].enclosing(before), nested[1].enclosing(after)
+    return False
 
 
 def _code_of(body: Any) -> CodeType:

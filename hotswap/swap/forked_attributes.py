@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import sys
 from types import FrameType, FunctionType, MethodType
@@ -11,12 +12,15 @@ from hotswap import walk
 from hotswap.swap.callers import caller, looked_through
 from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
+from hotswap.swap.order import Op
 from hotswap.swap.parts import function_of
-from hotswap.swap.ways import Ways
+from hotswap.swap.ways import Changed, Ways
 
-__all__ = ["Attribute", "attribute_of", "cloned", "is_forked"]
+__all__ = ["Attribute", "attribute_of", "cloned", "is_forked", "may_fork", "passed"]
 
 _frame = sys._getframe
+_SET = type.__setattr__
+_WAYS: Any = vars(walk.Fork)["ways"]
 
 _DATA = ("__set__", "__delete__")
 _OF_THE_CLASS = frozenset(
@@ -46,6 +50,12 @@ It is asked for by `getattr`, which takes "there is none" for an answer.
 """
 
 
+_DEMANDED = frozenset(
+    ("__enter__", "__exit__", "__aenter__", "__aexit__", "__next__", "__anext__", "__setitem__", "__delitem__")
+)
+"""Special methods that CPython asks for only where code says so, and that nothing else takes the place of."""
+
+
 class Attribute(walk.Fork):
     """Stands for an attribute of a class, as a descriptor that is no data descriptor.
 
@@ -67,22 +77,42 @@ class Attribute(walk.Fork):
         # Who reads the namespace of the class finds this object, and asks it for `fget`, or `__isabstractmethod__`.
         if name in ("__weakref__", "_held", "cls", "name", "ways"):
             raise AttributeError(name)  # a copy that is being made has nothing yet
-        return getattr(self.ways.of(caller(_frame(1))), name)
+        return getattr(self._asked(caller(_frame(1)))[0], name)
 
     def __get__(self, o: Any, owner: Any = None) -> Any:
         frame = caller(_frame(1))
-        return self._got(self.ways.of(frame), o, owner, frame)
+        return self._got(*self._asked(frame), o, owner, frame)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what CPython does with `__get__`, `__set__` and `__delete__` of a class: it calls what stands there."""
-        return self.ways.of(caller(_frame(1)))(*args, **kwargs)
+        return self._asked(caller(_frame(1)))[0](*args, **kwargs)
 
-    def _got(self, value: Any, o: Any, owner: Any, frame: FrameType) -> Any:
+    def _asked(self, frame: FrameType) -> tuple[Any, Ways]:
+        """What the code in a frame gets, and by which ways: those that stand when it is answered.
+
+        A thread may have this fork in its hands when a swap puts another one in its place, and then the generation of
+        its code may have come back, and be nobody's old one to these ways.
+        """
+        fork = self
+        while True:
+            ways = fork.ways
+            value = ways.of(frame)
+            if fork.ways is ways and type(ways) is not _Passed:
+                return value, ways
+            standing: Any = walk.class_space(self.cls).get(self.name)
+            if not issubclass(type(standing), Attribute) or type(standing.ways) is _Passed:
+                return fork.ways.new, fork.ways
+            fork = standing
+
+    def _got(self, value: Any, ways: Ways, o: Any, owner: Any, frame: FrameType) -> Any:
         if value is walk.MISSING:
             value = self._inherited(type(o) if owner is None else owner)
-        elif not (o is None and type(value) is FunctionType) and (lasting := self._lasting(value, frame)) is not None:
+        elif (
+            not (o is None and type(value) is FunctionType)
+            and (lasting := self._lasting(value, ways, frame)) is not None
+        ):
             kind = type(value)
-            if self.ways.is_of_code(value):
+            if ways.is_of_code(value):
                 # Old code may take it to unsubscribe what it, or its predecessor, has subscribed.
                 if kind is not staticmethod:
                     bound = (type(o) if owner is None else owner) if kind is classmethod else o
@@ -93,14 +123,14 @@ class Attribute(walk.Fork):
         getter = _hook(type(value), "__get__")
         return value if getter is None else getter(value, o, owner)
 
-    def _lasting(self, value: Any, frame: FrameType) -> Any:
+    def _lasting(self, value: Any, ways: Ways, frame: FrameType) -> Any:
         """What the class has before and after; None where it does not lead here, or the caller keeps nothing of it.
 
         Who calls a method there and then gets what runs, at the price of no frame. Who keeps it may call it after the
         swap, or compare it with one that was taken before: it has to be the same function, which asks when it is
         called.
         """
-        aim = self.ways.aim
+        aim = ways.aim
         kind = type(value)
         if kind is not type(aim) or kind not in _KEPT or is_called_at_once(frame, self.name):
             return None
@@ -125,15 +155,15 @@ class DataAttribute(Attribute):
 
     def __get__(self, o: Any, owner: Any = None) -> Any:
         frame = caller(_frame(1))
-        value = self.ways.of(frame)
+        value, ways = self._asked(frame)
         if o is not None and _hook(type(value), "__set__") is None:
             facts = walk.instance_dict(o)
             if facts is not None and self.name in facts:
                 return facts[self.name]
-        return self._got(value, o, owner, frame)
+        return self._got(value, ways, o, owner, frame)
 
     def __set__(self, o: Any, given: Any) -> None:
-        value = self.ways.of(caller(_frame(1)))
+        value, _ = self._asked(caller(_frame(1)))
         setter = _hook(type(value), "__set__")
         if setter is not None:
             setter(value, o, given)
@@ -141,7 +171,7 @@ class DataAttribute(Attribute):
             self._facts(o)[self.name] = given
 
     def __delete__(self, o: Any) -> None:
-        value = self.ways.of(caller(_frame(1)))
+        value, _ = self._asked(caller(_frame(1)))
         deleter = _hook(type(value), "__delete__")
         if deleter is not None:
             deleter(value, o)
@@ -157,8 +187,17 @@ class DataAttribute(Attribute):
         return facts
 
 
+class _Passed(Ways):
+    """Ways of a fork that a swap has taken the place of: they lead everybody to what the attribute was after that."""
+
+    __slots__ = ()
+
+
 _KEPT = (FunctionType, classmethod, staticmethod)
 """What a class has under a name, and gives a function or a bound method for, which somebody may keep."""
+
+
+_METHODS = (*_KEPT, property, functools.cached_property)
 
 
 class _Held:
@@ -212,13 +251,49 @@ def attribute_of(cls: type, name: str, ways: Ways) -> Attribute:
     return (DataAttribute if guarded else Attribute)(cls, name, ways)
 
 
+def passed(cls: type, name: str, value: Any) -> tuple[list[Op], list[Op]]:
+    """Return the write that has who holds the fork of an attribute ask what takes its place, and those that undo it.
+
+    Arguments:
+        cls: the class.
+        name: of the attribute.
+        value: what it will be, unless another fork takes the place.
+    """
+    standing: Any = walk.class_space(cls).get(name)
+    if not issubclass(type(standing), Attribute):
+        return [], []
+    on = (_WAYS.__set__, standing, _Passed((), value, value))
+    return [on], [(_SET, cls, name, standing), (_WAYS.__set__, standing, standing.ways)]
+
+
+def may_fork(changed: Changed) -> bool:
+    """Whether an attribute that changes may be a fork.
+
+    The metaclass of a framework may do what it likes with what its classes hold. So there only methods and properties
+    are, that one of the versions has: nothing else would lead old calls to them. Where both have one, its functions do.
+    """
+    cls, _, was, will = changed
+    if all(_is_ours(kind, cls) for kind in walk.mro(type(cls))[:-1]):
+        return True
+    return (was is walk.MISSING or will is walk.MISSING) and type(will if was is walk.MISSING else was) in _METHODS
+
+
+def _is_ours(metaclass: type, cls: type) -> bool:
+    """Whether a metaclass is that of plain classes, or of the package of a class, and does not come between."""
+    if metaclass in (type, abc.ABCMeta):
+        return True
+    package, _, _ = str(walk.class_dict(cls).get("__module__")).partition(".")
+    facts = walk.class_dict(metaclass)
+    return str(facts.get("__module__")).partition(".")[0] == package and "__getattribute__" not in facts
+
+
 def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
     """Whether old code is to get another attribute than new code: what makes up the class is the same for everybody."""
     if name in _OF_THE_CLASS or was is will:
         return False
     if name == "__match_args__" and type(was) is tuple is type(will) and walk.same_items(was, will):
         return False  # it is made anew for each class, and asked for by each `match`
-    if walk.MISSING in (was, will) and name.startswith("__") and name not in _FIELDS:
+    if walk.MISSING in (was, will) and name.startswith("__") and name not in _FIELDS and name not in _DEMANDED:
         # CPython asks a class for what has no method of that name, and takes no error for an answer.
         return any(name in walk.class_dict(base) for base in walk.mro(cls)[1:])
     return True

@@ -26,7 +26,7 @@ from hotswap.clock import HAS_THREADS
 from hotswap.session import Keeper, Turn
 from hotswap.swap.adrift import Stray
 from hotswap.swap.doubles import stand_in
-from hotswap.swap.forked_attributes import Attribute, attribute_of, cloned, is_forked
+from hotswap.swap.forked_attributes import Attribute, attribute_of, cloned, is_forked, passed
 from hotswap.swap.forwarding import code_of, forwarder, identity_ops, takes, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, lead_fronts
 from hotswap.swap.order import Beside, Op
@@ -196,7 +196,7 @@ class Forks:
         return Beside([*self._copies(), *functions, *attributes], names)
 
     def standing(self) -> tuple[list[Op], list[Op]]:
-        """Return the writes that lead on what runs in place of functions with forks, and those that put forks back.
+        """Return the writes that lead on forks, and what runs in the place of functions with forks, and their undo.
 
         A thread may have got from a fork what it is about to call. It must not run what goes, unseen, after the swap.
         """
@@ -211,11 +211,10 @@ class Forks:
                 if own is not None:
                     there.append((_CODE.__set__, own, forwarder(own, successor, shown)))
                     back.append((_CODE.__set__, own, own.__code__))
-        for cls, name, *_ in self._attributes() if walk.forked else ():
-            fork = walk.class_space(cls).get(name)
-            if isinstance(fork, Attribute):
-                back.append((_SET, cls, name, fork))
         on, off = lead_fronts(self._wrapped, self._given.successor)
+        for one in self._attributes() if walk.forked else ():
+            led, put_back = passed(one.cls, one.name, one.will)
+            on, off = [*on, *led], [*off, *put_back]
         return [*there, *on], [*back, *off]
 
     @property

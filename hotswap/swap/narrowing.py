@@ -12,7 +12,7 @@ that it has itself. One that is made up at run time, or that stands in a registr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -60,6 +60,8 @@ class Spelled:
         self._codes: dict[str, list[CodeType]] = {}
         self.functions: dict[int, list[str]] = {}
         """Id of a function -> the names that it has in its modules and classes, besides its own."""
+        self.methods: dict[int, list[tuple[type, str]]] = {}
+        """Id of a function -> where it stands in classes, and is asked for by no name of its own."""
         self._classes: dict[int, set[str]] = {}
         """Id of a class -> the names that it has in modules and in classes."""
         originals = {id(clone): function for function, clone in clones}
@@ -71,10 +73,11 @@ class Spelled:
                 original = originals.get(id(function), function)
                 for one in (original, target_of(original.__code__)):
                     self.functions.setdefault(id(one), []).append(name)
-        made = {id(function): clone for function, clone in clones}
+        made = {id(one): clone for function, clone in clones for one in (function, target_of(function.__code__))}
         attributes = list(junction.attributes.values())
-        classes = {id(cls): walk.class_space(cls) for cls, _ in attributes}
-        for name, value in (item for facts in (*namespaces, *classes.values()) for item in list(facts.items())):
+        spaces = [*namespaces]
+        classes = _classes_in(spaces, (cls for cls, _ in attributes))
+        for name, value in _items([*spaces, *map(walk.class_space, classes)]):
             if walk.is_class(value):
                 self._classes.setdefault(id(value), set()).add(name)
             # A property that stays has a function that is a fork itself.
@@ -82,6 +85,14 @@ class Spelled:
                 if function.__name__ != name and id(function) in made:
                     self.functions.setdefault(id(function), []).append(name)
                     self._codes.setdefault(name, []).append(made[id(function)].__code__)
+        # So have all methods where attributes are no forks, because the class has a metaclass.
+        for cls in classes:
+            for name, value in _items([walk.class_space(cls)]):
+                for function in _functions_in(value) if name in _BY_CLASS or _is_special(name) else ():
+                    if id(function) in made:
+                        self.methods.setdefault(id(function), []).append((cls, name))
+                        for spelled in self._leading_to(cls, name):
+                            self._codes.setdefault(spelled, []).append(made[id(function)].__code__)
         for cls, name in attributes:
             standing: Any = walk.class_space(cls).get(name)
             kept = standing.ways.old if issubclass(type(standing), walk.Fork) else ()
@@ -144,6 +155,22 @@ def _functions_in(value: Any) -> Iterator[FunctionType]:
     return functions_behind(value.ways.value if type(value) is Front else value)
 
 
+def _items(spaces: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    return (item for facts in spaces for item in list(facts.items()))
+
+
+def _classes_in(spaces: Iterable[Mapping[str, Any]], others: Iterable[type]) -> list[type]:
+    """The classes of some namespaces, those within these, and others."""
+    found: dict[int, type] = {}
+    stack = [*others, *(value for _, value in _items(spaces) if walk.is_class(value))]
+    while stack:
+        cls = stack.pop()
+        if id(cls) not in found:
+            found[id(cls)] = cls
+            stack += (value for _, value in _items([walk.class_space(cls)]) if walk.is_class(value))
+    return list(found.values())
+
+
 def _names_of(value: Any) -> Iterator[str]:
     if type(value) is MethodType:
         value = value.__func__
@@ -177,10 +204,15 @@ def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> 
             return constructed(cls)
         return name in names or _is_special(name)
 
+    # A thread may have got from one of these what it is about to call: that asks, too.
+    kept = {f"{walk.class_name(cls)}.{name}" for cls, name in list(junction.attributes.values()) if stays(cls, name)}
+
     def is_named(reference: Reference) -> bool:
         function: FunctionType | None = reference()
         if function is None:
             return False
+        if function.__qualname__ in kept or any(stays(*place) for place in spelled.methods.get(id(function), ())):
+            return True
         return any(name in names for name in (function.__name__, *spelled.functions.get(id(function), ())))
 
     attributes = {key: one for key, one in list(junction.attributes.items()) if not stays(*one)}

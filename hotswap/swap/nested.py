@@ -115,6 +115,10 @@ class NestedCode:
         found = self._by_id.get(id(code))
         return found[1] if found is not None else None
 
+    def enclosing(self, code: CodeType) -> CodeType | None:
+        """Return the code that nested code stands in, or a copy of it; None if it is not one of these."""
+        return self._outer.get(id(code))
+
     def facts(self, place: Place) -> dict[str, Any]:
         """Return the globals in which the code of a place runs."""
         return self._globals[place.module]
