@@ -647,6 +647,20 @@ class TestMemory:
         assert result.verdict == "inconclusive"
         assert "another process" in result.message
 
+    def test_calls_that_all_raise_measure_nothing(self, service: Service) -> None:
+        result = self.judge(service, "raise RuntimeError('no settings yet')")
+        assert result.verdict == "inconclusive"
+        assert result.message == "every call raised, so nothing was measured: RuntimeError: no settings yet"
+        misfit = self.judge(service, "return 1", "2 MB", f"{service.name}.pricing.work", [(1, 2, 3)])
+        assert misfit.verdict == "inconclusive"
+
+    def test_calls_that_all_raise_have_taken_memory(self, service: Service) -> None:
+        assert self.judge(service, "raise RuntimeError(str(len(bytearray(5_000_000))))").verdict == "failed"
+
+    def test_some_calls_may_raise(self, service: Service) -> None:
+        call = f"{service.name}.pricing.work"
+        assert self.judge(service, "return 1 / count", "2 MB", call, [0, 1]).verdict == "passed"
+
     def test_a_function_that_is_not_there(self, service: Service) -> None:
         result = self.judge(service, "return 1", "2 MB", f"{service.name}.pricing.gone")
         assert result.verdict == "error"

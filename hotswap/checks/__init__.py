@@ -184,7 +184,8 @@ def memory(
         rounds: how often all inputs are called. A first round that is not counted fills caches.
 
     It counts what Python allocates (`tracemalloc`), also as iterators that are returned are run, for 10,000 elements at
-    most. A process that takes far more than the limit is stopped, on Linux.
+    most. A process that takes far more than the limit is stopped, on Linux. It is inconclusive if every call raises:
+    what the service has set up is not there.
 
     Raises TypeError or ValueError for what is no size, no name, or no inputs.
     """
