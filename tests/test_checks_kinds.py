@@ -433,6 +433,18 @@ class TestLikeness:
                 "class Box:\n    def take(self): return 1\nmade = Box().take",
                 "class Box:\n    def take(self): return 2\nmade = Box().take",
             ),
+            (
+                "import functools\n@functools.lru_cache\ndef made(n): return n",
+                "import functools\n@functools.lru_cache\ndef made(n): return -n",
+            ),
+            (
+                "def make(n):\n    class Row:\n        size = n\n    return Row\nmade = make(1)",
+                "def make(n):\n    class Row:\n        size = n\n    return Row\nmade = make(2)",
+            ),
+            (
+                "def make():\n    class Row:\n        @property\n        def size(self): return 1\n    return Row\nmade = make()",
+                "def make():\n    class Row:\n        @property\n        def size(self): return 2\n    return Row\nmade = make()",
+            ),
         ],
     )
     def test_functions_that_do_something_else(self, old: str, new: str) -> None:
@@ -448,12 +460,24 @@ class TestLikeness:
             "def make():\n    def count(): return later\n    return count\n    later = 1\nmade = make()",
             "class Box:\n    def take(self): return 1\nmade = Box().take",
             "import math\nmade = math.sqrt",
+            "import functools\n@functools.lru_cache\ndef made(n): return n",
+            "class Row:\n    size = 1\nmade = Row",
+            "def make(n):\n    class Row:\n        __slots__ = ('a',)\n        size = n\n        @property\n        def area(self): "
+            "return self.size\n        @staticmethod\n        def of(): return Row\n        def up(self): super().up()\n"
+            "    return Row\nmade = make(1)",
             "made = [1].append",
         ],
     )
     def test_functions_that_do_the_same(self, text: str) -> None:
         old, new = twins(text)
         assert alike(old["made"], new["made"])
+
+    def test_sets_of_objects_that_equal_only_themselves(self) -> None:
+        text = "class Box:\n    def __init__(self, n): self.n = n\nmade = lambda *numbers: {*map(Box, numbers)}"
+        old, new = twins(text)
+        assert alike(old["made"](1, 2, 1), new["made"](2, 1, 1))
+        assert not alike(old["made"](1, 1, 2), new["made"](1, 2, 2))
+        assert not alike(old["made"](1, 1), new["made"](1, 2))
 
     def test_objects_that_hold_twins(self) -> None:
         old, new = twins("class Plain:\n    def __init__(self, a): self.a = a\n")

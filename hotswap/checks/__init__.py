@@ -129,7 +129,8 @@ def same_result(
             copies. Or a function that gets a generation and returns these: for objects of classes that are patched.
         compare: gets both results, and says whether they are the same. By default they are if they are equal, or are
             objects of the same class (by its name) with the same state. Elements of iterators are compared, too. Two
-            functions are the same if their code, defaults and closures are; of others it is inconclusive.
+            functions, or classes that a function has made, are the same if their code, defaults and closures are; of
+            others it is inconclusive. Other classes are the same if their names are.
 
     Exceptions are the same if their types (by name) and texts are. The message shows the first input that differs.
     It is inconclusive if each input ends in a TypeError of the call itself: no function has begun then.
