@@ -442,8 +442,8 @@ class TestLikeness:
                 "def make(n):\n    class Row:\n        size = n\n    return Row\nmade = make(2)",
             ),
             (
-                "def make():\n    class Row:\n        @property\n        def size(self): return 1\n    return Row\nmade = make()",
-                "def make():\n    class Row:\n        @property\n        def size(self): return 2\n    return Row\nmade = make()",
+                "def make():\n    class R:\n        @property\n        def n(self): return 1\n    return R\nmade = make()",
+                "def make():\n    class R:\n        @property\n        def n(self): return 2\n    return R\nmade = make()",
             ),
         ],
     )
@@ -462,9 +462,8 @@ class TestLikeness:
             "import math\nmade = math.sqrt",
             "import functools\n@functools.lru_cache\ndef made(n): return n",
             "class Row:\n    size = 1\nmade = Row",
-            "def make(n):\n    class Row:\n        __slots__ = ('a',)\n        size = n\n        @property\n        def area(self): "
-            "return self.size\n        @staticmethod\n        def of(): return Row\n        def up(self): super().up()\n"
-            "    return Row\nmade = make(1)",
+            "def make():\n    class R:\n        __slots__ = ('a',)\n        def up(self): super().up()\n    return R\nmade = make()",
+            "def make():\n    class R:\n        n = 1\n        @staticmethod\n        def of(): return R\n    return R\nmade = make()",
             "made = [1].append",
         ],
     )
