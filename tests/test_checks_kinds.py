@@ -442,8 +442,8 @@ class TestLikeness:
                 "def make(n):\n    class Row:\n        size = n\n    return Row\nmade = make(2)",
             ),
             (
-                "def make():\n    class R:\n        @property\n        def n(self): return 1\n    return R\nmade = make()",
-                "def make():\n    class R:\n        @property\n        def n(self): return 2\n    return R\nmade = make()",
+                "def make():\n class R:\n  @property\n  def n(self): return 1\n return R\nmade = make()",
+                "def make():\n class R:\n  @property\n  def n(self): return 2\n return R\nmade = make()",
             ),
         ],
     )
@@ -462,8 +462,8 @@ class TestLikeness:
             "import math\nmade = math.sqrt",
             "import functools\n@functools.lru_cache\ndef made(n): return n",
             "class Row:\n    size = 1\nmade = Row",
-            "def make():\n    class R:\n        __slots__ = ('a',)\n        def up(self): super().up()\n    return R\nmade = make()",
-            "def make():\n    class R:\n        n = 1\n        @staticmethod\n        def of(): return R\n    return R\nmade = make()",
+            "def make():\n class R:\n  __slots__ = ('a',)\n  def up(self): super().up()\n return R\nmade = make()",
+            "def make():\n class R:\n  n = 1\n  @staticmethod\n  def of(): return R\n return R\nmade = make()",
             "made = [1].append",
         ],
     )
