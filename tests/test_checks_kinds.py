@@ -809,6 +809,23 @@ class TestApiCompatible:
         assert result.verdict == "failed"
         assert "pricing: quote(country): Parameter was removed [parameter-removed]" in result.message
 
+    @pytest.mark.parametrize(
+        ("old", "new", "told"),
+        [
+            ("def steps(", "async def steps(", "steps: it is asynchronous now"),
+            ("async def quote_later(", "def quote_later(", "quote_later: it is not asynchronous any more"),
+            ("    @staticmethod\n", "", "Till.opened: it is no static method any more"),
+        ],
+    )
+    def test_what_is_called_otherwise(self, service: Service, old: str, new: str, told: str) -> None:
+        """griffe finds nothing there: the parameters are the same."""
+        text = PRICING.replace("yield from range(count)", "return count")
+        text += "\nclass Till:\n    @staticmethod\n    def opened(till): ...\n"
+        service.patcher.apply(service.patch({"pricing": text}))
+        result = service.judge(checks.api_compatible(), {"pricing": text.replace(old, new)})
+        assert result.verdict == "failed"
+        assert result.message.endswith(f"pricing: {told} [object-changed-kind]")
+
     @pytest.mark.slow
     def test_severities(self, service: Service) -> None:
         change = ('country: str = "DE")', 'land: str = "DE")')
