@@ -45,7 +45,7 @@ CALLS = {
     "staticmethod": ("it is a static method now", "it is no static method any more"),
     "classmethod": ("it is a class method now", "it is no class method any more"),
 }
-"""Labels of functions that say how they are called, which griffe does not compare; what is told if one comes or goes."""
+"""Labels of functions that say how they are called, and which griffe does not compare: what is told of each."""
 
 
 def called_otherwise(before: Any, after: Any, seen: set[str]) -> Iterator[dict[str, str]]:
