@@ -102,7 +102,7 @@ def raised_by(error: Exception) -> str:
         text = str(error)[:200]
     except Exception as trouble:  # noqa: BLE001 - `__str__` of any exception
         text = f"(its text raises {type(trouble).__qualname__})"
-    return f"{type(error).__qualname__}: {text}"
+    return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
 
 
 async def awaited(value: Any) -> Any:
