@@ -435,6 +435,30 @@ class TestProbes:
             counts = f"{passed + passed_again} of {count} passed, {broke} were errors"
             assert f"probe answer: {counts}, the last: OSError: the network is gone" in rollout.bake.reason
 
+    @pytest.mark.parametrize(
+        ("answers", "state"),
+        [
+            ("FFPFFPFFP", State.ROLLED_BACK),
+            ("FPFPFPFP", State.ROLLED_BACK),
+            ("PPFPPFPFP", State.ROLLED_BACK),
+            ("PPFPPFPPFP", State.PERMANENT),
+            ("FFP", State.PERMANENT),  # it has failed less often than it may
+        ],
+    )
+    def test_that_fail_mostly_but_not_in_a_row(self, make: Callable[..., Service], answers: str, state: State) -> None:
+        service = make(bake=Bake(3.0 * len(answers) - 1))
+        left = [*(answer == "P" for answer in answers), True]
+        service.patcher.probe(lambda: left.pop(0), every=3.0, failures=3, name="answer")
+        with ManualClock() as manual:
+            rollout = service.apply(service.patch("1.0"))
+            while rollout.bake is not None and rollout.bake.verdict == "baking":
+                manual.advance(3.0)
+            assert rollout.wait_baked(20)
+        assert rollout.state is state
+        if state is State.ROLLED_BACK:
+            assert "the bake failed: probe answer failed " in rollout.reason
+            assert f" of {len(answers)} times: " in rollout.reason
+
     @pytest.mark.parametrize("body", ["raise KeyError(n)", "raise TimeoutError", "raise SystemExit(3)"])
     def test_in_which_code_of_the_patch_raises_fail(self, make: Callable[..., Service], body: str) -> None:
         service = make()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
@@ -47,6 +49,39 @@ class TestFound:
     def test_none_that_came_another_way(self) -> None:
         assert found(elsewhere(ValueError("two"))) == ""
         assert runs_through(Unhandled(None, None), THERE) == ""
+
+    def test_what_a_module_of_the_patch_does_not_have_any_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing of the patch has run: who calls it, in a module that stays, finds it gone."""
+        module = ModuleType("patched")
+        monkeypatch.setitem(sys.modules, "patched", module)
+        there = frozenset({id(vars(module))})
+
+        def ask(text: str) -> str:
+            space = {"__name__": "caller", "module": module, "other": ModuleType("other")}
+            try:
+                exec(text, space)
+            except Exception as error:  # it is what is looked at
+                return runs_through(unhandled.of(error), there)
+            return "nothing was raised"
+
+        gone = "module 'patched' has no attribute 'rows' (asked of the patch)"
+        assert ask("module.rows") == f"AttributeError: {gone}"
+        assert ask("from patched import rows").startswith("ImportError: cannot import name 'rows' from 'patched'")
+        assert ask("other.rows") == ""
+        assert ask("[].rows") == ""
+        assert ask("from math import rows") == ""
+
+    def test_what_a_probe_asks_for_itself_may_be_misspelt(self) -> None:
+        module: Any = ModuleType("patched")
+
+        def probe() -> None:
+            module.rows()
+
+        with pytest.raises(AttributeError) as raised:
+            probe()
+        there, reported = frozenset({id(vars(module))}), unhandled.of(raised.value)
+        assert runs_through(reported, there) != ""
+        assert runs_through(reported, there, own=probe.__code__) == ""
 
     def test_in_a_group(self) -> None:
         group = elsewhere(ExceptionGroup("tasks", [elsewhere(OSError()), through(ValueError("two"))]))

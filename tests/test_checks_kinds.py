@@ -433,6 +433,18 @@ class TestLikeness:
                 "class Box:\n    def take(self): return 1\nmade = Box().take",
                 "class Box:\n    def take(self): return 2\nmade = Box().take",
             ),
+            (
+                "import functools\n@functools.lru_cache\ndef made(n): return n",
+                "import functools\n@functools.lru_cache\ndef made(n): return -n",
+            ),
+            (
+                "def make(n):\n    class Row:\n        size = n\n    return Row\nmade = make(1)",
+                "def make(n):\n    class Row:\n        size = n\n    return Row\nmade = make(2)",
+            ),
+            (
+                "def make():\n class R:\n  @property\n  def n(self): return 1\n return R\nmade = make()",
+                "def make():\n class R:\n  @property\n  def n(self): return 2\n return R\nmade = make()",
+            ),
         ],
     )
     def test_functions_that_do_something_else(self, old: str, new: str) -> None:
@@ -448,12 +460,23 @@ class TestLikeness:
             "def make():\n    def count(): return later\n    return count\n    later = 1\nmade = make()",
             "class Box:\n    def take(self): return 1\nmade = Box().take",
             "import math\nmade = math.sqrt",
+            "import functools\n@functools.lru_cache\ndef made(n): return n",
+            "class Row:\n    size = 1\nmade = Row",
+            "def make():\n class R:\n  __slots__ = ('a',)\n  def up(self): super().up()\n return R\nmade = make()",
+            "def make():\n class R:\n  n = 1\n  @staticmethod\n  def of(): return R\n return R\nmade = make()",
             "made = [1].append",
         ],
     )
     def test_functions_that_do_the_same(self, text: str) -> None:
         old, new = twins(text)
         assert alike(old["made"], new["made"])
+
+    def test_sets_of_objects_that_equal_only_themselves(self) -> None:
+        text = "class Box:\n    def __init__(self, n): self.n = n\nmade = lambda *numbers: {*map(Box, numbers)}"
+        old, new = twins(text)
+        assert alike(old["made"](1, 2, 1), new["made"](2, 1, 1))
+        assert not alike(old["made"](1, 1, 2), new["made"](1, 2, 2))
+        assert not alike(old["made"](1, 1), new["made"](1, 2))
 
     def test_objects_that_hold_twins(self) -> None:
         old, new = twins("class Plain:\n    def __init__(self, a): self.a = a\n")
@@ -647,6 +670,20 @@ class TestMemory:
         assert result.verdict == "inconclusive"
         assert "another process" in result.message
 
+    def test_calls_that_all_raise_measure_nothing(self, service: Service) -> None:
+        result = self.judge(service, "raise RuntimeError('no settings yet')")
+        assert result.verdict == "inconclusive"
+        assert result.message == "every call raised, so nothing was measured: RuntimeError: no settings yet"
+        misfit = self.judge(service, "return 1", "2 MB", f"{service.name}.pricing.work", [(1, 2, 3)])
+        assert misfit.verdict == "inconclusive"
+
+    def test_calls_that_all_raise_have_taken_memory(self, service: Service) -> None:
+        assert self.judge(service, "raise RuntimeError(str(len(bytearray(5_000_000))))").verdict == "failed"
+
+    def test_some_calls_may_raise(self, service: Service) -> None:
+        call = f"{service.name}.pricing.work"
+        assert self.judge(service, "return 1 / count", "2 MB", call, [0, 1]).verdict == "passed"
+
     def test_a_function_that_is_not_there(self, service: Service) -> None:
         result = self.judge(service, "return 1", "2 MB", f"{service.name}.pricing.gone")
         assert result.verdict == "error"
@@ -771,6 +808,23 @@ class TestApiCompatible:
         result = self.judge(service, 'country: str = "DE")', 'land: str = "DE")')
         assert result.verdict == "failed"
         assert "pricing: quote(country): Parameter was removed [parameter-removed]" in result.message
+
+    @pytest.mark.parametrize(
+        ("old", "new", "told"),
+        [
+            ("def steps(", "async def steps(", "steps: it is asynchronous now"),
+            ("async def quote_later(", "def quote_later(", "quote_later: it is not asynchronous any more"),
+            ("    @staticmethod\n", "", "Till.opened: it is no static method any more"),
+        ],
+    )
+    def test_what_is_called_otherwise(self, service: Service, old: str, new: str, told: str) -> None:
+        """griffe finds nothing there: the parameters are the same."""
+        text = PRICING.replace("yield from range(count)", "return count")
+        text += "\nclass Till:\n    @staticmethod\n    def opened(till): ...\n"
+        service.patcher.apply(service.patch({"pricing": text}))
+        result = service.judge(checks.api_compatible(), {"pricing": text.replace(old, new)})
+        assert result.verdict == "failed"
+        assert result.message.endswith(f"pricing: {told} [object-changed-kind]")
 
     @pytest.mark.slow
     def test_severities(self, service: Service) -> None:

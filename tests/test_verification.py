@@ -76,6 +76,10 @@ class TestVerdicts:
         assert result.verdict is Verdict.FAILED
         assert "returned False" in result.message
 
+    @pytest.mark.parametrize("verdict", Verdict)
+    def test_one_that_is_returned_is_the_verdict(self, verdict: Verdict) -> None:
+        assert judge(lambda _: verdict).verdict is verdict
+
     def test_an_assertion_fails(self) -> None:
         def check(_: Candidate) -> None:
             raise AssertionError("arithmetic")

@@ -47,7 +47,7 @@ class Asking:
         """One that took too long and has not ended: no other begins beside it."""
         self._passed = self._failed = self._errors = 0
         self.in_a_row = self._broken_in_a_row = 0
-        self._error = ""
+        self._error = self._failure = ""
         self._last: Verdict | None = None
         self._message = ""
         self.news: Verdict | None = None
@@ -57,6 +57,25 @@ class Asking:
     def waits(self) -> bool:
         """Whether it has to answer before the bake can end: it is asked, or has failed and may yet pass."""
         return self.run is not None or self._last is None or (self.in_a_row > 0 and self._has_failed(self._last))
+
+    @property
+    def against(self) -> str:
+        """What it says against the rollout at any time: it has failed so often in a row. Empty if it does not."""
+        if self.in_a_row < self.probe.failures:
+            return ""
+        often = "" if self.in_a_row == 1 else f" {self.in_a_row} times in a row"
+        return f"probe {self.probe.name} failed{often}: {self._message}"
+
+    @property
+    def against_at_the_end(self) -> str:
+        """What it says against the rollout at the end: of its verdicts, a third were failures. Empty if fewer were.
+
+        Where they come by chance, so many would have come in a row before. Fewer than it takes in a row say nothing.
+        """
+        if self._failed < self.probe.failures or self._passed > 2 * self._failed:
+            return ""
+        count = self._passed + self._failed + self._errors
+        return f"probe {self.probe.name} failed {self._failed} of {count} times: {self._failure}"
 
     @property
     def missing(self) -> str:
@@ -142,6 +161,7 @@ class Asking:
             self._failed += 1
             self.in_a_row += 1
             self._broken_in_a_row = 0
+            self._failure = message
         else:  # nothing is known of the rollout, so it neither begins a row nor ends one
             self._errors += 1
             self._broken_in_a_row += 1

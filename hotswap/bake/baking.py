@@ -1,7 +1,8 @@
 """The judge: one bake, from the swap to the verdict.
 
     what                                       speaks against the rollout
-    a probe                                    when it has failed so often in a row
+    a probe                                    when it has failed so often in a row; at the end, when it has failed so
+                                               often, and has not passed more than twice as often
     sessions that failed                       when more did than can be chance (`evidence`), at each that fails
     sessions that are slow, or never end       the same, at three looks in a row
     unhandled exceptions                       when there were so many that ran through code of the patch
@@ -215,11 +216,8 @@ class Baking:
 
     def _against(self, now: float) -> str:
         """What speaks against the rollout; empty if nothing does."""
-        for one in self._askings:
-            if one.in_a_row >= one.probe.failures:
-                figures, times = one.figures(), one.in_a_row
-                often = "" if times == 1 else f" {times} times in a row"
-                return f"probe {figures.name} failed{often}: {figures.message}"
+        if against := next((one.against for one in self._askings if one.against), ""):
+            return against
         if self._terms.exceptions is not None and self._exceptions >= self._terms.exceptions:
             count = "an unhandled exception" if self._exceptions == 1 else f"{self._exceptions} unhandled exceptions"
             return f"{count} ran through code of the patch: {self._exception}"
@@ -277,6 +275,8 @@ class Baking:
         )
 
     def _at_the_end(self) -> tuple[BakeVerdict, str]:
+        if against := next((one.against_at_the_end for one in self._askings if one.against_at_the_end), ""):
+            return BakeVerdict.FAILED, against
         why = [f"probe {one.probe.name}: {one.missing}" for one in self._askings if one.missing]
         count = total(self._tallies()).count
         if not self._askings and count < self._terms.sessions:

@@ -24,7 +24,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import CodeType, TracebackType
+from types import CodeType, ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 __all__ = ["Unhandled", "listen", "listen_on", "of", "runs_through"]
@@ -166,6 +166,8 @@ def runs_through(
 ) -> str:
     """Return which exception came through code of some modules, as `kind: text (file:line in function)`; else "".
 
+    So does one that says that one of the modules does not have a name, though none of its code has run.
+
     What counts is the exception that was reported, those that are in it if it is a group, and those that any of them
     was raised from, or while handling which it was raised. An interrupt is no fault of the code that it comes through,
     nor is a cancellation, unless an exception was raised from it: a time limit was over.
@@ -182,6 +184,7 @@ def runs_through(
         (error, trace), is_cause = waiting.popleft()
         place, looked = _place(trace, namespaces, own, min(frames, _FRAMES))
         frames -= looked
+        place = place or _asked(error, trace, namespaces, own)
         if place and (error is None or is_cause or issubclass(type(error), kinds)):
             told = _told(error, place)
             return told if error is unhandled.error else f"{told}, reported as {_told(unhandled.error)}"
@@ -213,6 +216,30 @@ def _place(trace: TracebackType | None, namespaces: frozenset[int], own: CodeTyp
             place = f"{code.co_filename}:{trace.tb_lineno} in {code.co_qualname}"
         trace, looked = trace.tb_next, looked + 1
     return place, looked
+
+
+def _asked(
+    error: BaseException | None, trace: TracebackType | None, namespaces: frozenset[int], own: CodeType | None
+) -> str:
+    """Words for an exception that says that one of some modules does not have a name; "" for any other.
+
+    Nothing of the modules has run then: a function is gone that code which stays calls. It tells nothing if it is our
+    own code that asks, which may have misspelt the name.
+    """
+    if issubclass(type(error), AttributeError):
+        module = vars(AttributeError)["obj"].__get__(error)
+    elif issubclass(type(error), ImportError):
+        name = vars(ImportError)["name"].__get__(error)
+        module = sys.modules.get(name) if type(name) is str else None
+    else:
+        return ""
+    if not issubclass(type(module), ModuleType):
+        return ""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is not None and _is_of(trace.tb_frame.f_code, own):
+        return ""
+    return "asked of the patch" if id(ModuleType.__getattribute__(module, "__dict__")) in namespaces else ""
 
 
 def _is_of(code: CodeType, own: CodeType | None) -> bool:

@@ -129,7 +129,8 @@ def same_result(
             copies. Or a function that gets a generation and returns these: for objects of classes that are patched.
         compare: gets both results, and says whether they are the same. By default they are if they are equal, or are
             objects of the same class (by its name) with the same state. Elements of iterators are compared, too. Two
-            functions are the same if their code, defaults and closures are; of others it is inconclusive.
+            functions, or classes that a function has made, are the same if their code, defaults and closures are; of
+            others it is inconclusive. Other classes are the same if their names are.
 
     Exceptions are the same if their types (by name) and texts are. The message shows the first input that differs.
     It is inconclusive if each input ends in a TypeError of the call itself: no function has begun then.
@@ -184,7 +185,8 @@ def memory(
         rounds: how often all inputs are called. A first round that is not counted fills caches.
 
     It counts what Python allocates (`tracemalloc`), also as iterators that are returned are run, for 10,000 elements at
-    most. A process that takes far more than the limit is stopped, on Linux.
+    most. A process that takes far more than the limit is stopped, on Linux. It is inconclusive if every call raises:
+    what the service has set up is not there.
 
     Raises TypeError or ValueError for what is no size, no name, or no inputs.
     """

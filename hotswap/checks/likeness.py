@@ -18,7 +18,12 @@ from hotswap.verification import Inconclusive
 __all__ = ["alike", "same_type"]
 
 _PLAIN = (int, str, bytes, bytearray, complex, bool, type(None), type(Ellipsis), type(NotImplemented), range)
-_NAMED = (types.ModuleType, type)
+_WRAPPING = (staticmethod, classmethod, property)
+_OF_ITSELF = frozenset(
+    {"__dict__", "__doc__", "__firstlineno__", "__module__", "__qualname__", "__static_attributes__", "__weakref__"}
+    | {"_abc_impl"}
+)
+"""What stands among the attributes of a class, and says nothing of what it does."""
 
 
 def alike(old: object, new: object) -> bool:
@@ -48,8 +53,12 @@ def _alike(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, Any]]) -> 
     seen[key] = (old, new)  # kept, so that nothing else gets their ids
     if isinstance(old, float):
         return bool(old == new or (old != old and new != new))
-    if isinstance(old, _NAMED):
+    if isinstance(old, types.ModuleType):
         return _name(old) == _name(new)
+    if isinstance(old, type):
+        return _alike_classes(old, new, seen)
+    if isinstance(old, _WRAPPING):
+        return _alike(_wrapped(old), _wrapped(new), seen)
     if isinstance(old, (types.FunctionType, types.BuiltinFunctionType, types.MethodType)):
         return _alike_functions(old, new, seen)
     if isinstance(old, enum.Enum):
@@ -62,7 +71,7 @@ def _alike(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, Any]]) -> 
     elif isinstance(old, Mapping):
         return _alike_mappings(old, new, seen)
     elif isinstance(old, Set):
-        return len(old) == len(new) and (old == new or all(any(_alike(a, b, {**seen}) for b in new) for a in old))
+        return len(old) == len(new) and (old == new or _alike_sets(old, new, seen))
     elif type(old) is type(new) and _compares(type(old)) and _equal(old, new):
         return True  # if not, it may hold objects of two generations
     return type(old) in (list, tuple, deque) or _alike(_state(old), _state(new), seen)
@@ -75,6 +84,35 @@ def _alike_mappings(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, A
         return all(_alike(old[key], new[key], seen) for key in old)
     # Keys of two generations are not found in each other's tables.
     return all(_alike(a, b, seen) for a, b in zip(old.items(), new.items(), strict=True))
+
+
+def _alike_sets(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, Any]]) -> bool:
+    """Whether each element of one has one of its own in the other that is alike."""
+    left = list(new)
+    for element in old:
+        number = next((number for number, one in enumerate(left) if _alike(element, one, {**seen})), None)
+        if number is None:
+            return False
+        del left[number]
+    return True
+
+
+def _alike_classes(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, Any]]) -> bool:
+    """Whether two classes are one, or become one with the swap: those of a module do, by their name.
+
+    One that a function makes stays what it is, and is judged as a function is. Raises Inconclusive as that does.
+    """
+    if _name(old) != _name(new):
+        return False
+    members = [{name: value for name, value in vars(one).items() if name not in _OF_ITSELF} for one in (old, new)]
+    if "<locals>" in old.__qualname__ and not _alike([old.__bases__, members[0]], [new.__bases__, members[1]], seen):
+        raise Inconclusive(f"nobody can tell whether classes ({old.__qualname__}) do the same: give compare=")
+    return True
+
+
+def _wrapped(value: Any) -> list[object]:
+    """What is in a method of a class, or a property."""
+    return [value.fget, value.fset, value.fdel] if isinstance(value, property) else [value.__func__]
 
 
 def _alike_functions(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, Any]]) -> bool:
@@ -131,8 +169,8 @@ def _state(value: Any) -> object:
         reduced = value.__reduce_ex__(4)
     except Exception as error:
         raise Inconclusive(f"results of type {type(value).__qualname__} can't be compared: give compare=") from error
-    if isinstance(reduced, str):
-        return reduced
+    if isinstance(reduced, str):  # a name, which tells of a function under a cache as little as of a plain one
+        return reduced, getattr(value, "__wrapped__", None)
     # The class stands among the arguments. The last parts are iterators of elements.
     arguments = [argument for argument in reduced[1] if not isinstance(argument, type)]
     return arguments, [list(part) if hasattr(part, "__next__") else part for part in reduced[2:]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from typing import Any
 
 from hotswap.checks.generations import Call, Inputs
 from hotswap.checks.kinds import Kind, staged
@@ -60,7 +61,7 @@ class Memory(Kind):
                 return Answer(Verdict.ERROR, why, ended.output)
         return self._judged(found)
 
-    def _judged(self, found: dict[str, int]) -> Answer:
+    def _judged(self, found: dict[str, Any]) -> Answer:
         if "burst" in found:
             return Answer(Verdict.FAILED, f"it takes far more than {told(self._limit)}: there was none left for it")
         peak, kept = found["peak"], found["kept"]
@@ -69,6 +70,8 @@ class Memory(Kind):
         if self._kept is not None and kept > self._kept:
             what = f"{told(kept)} are kept after {self._rounds} rounds (limit {told(self._kept)})"
             return Answer(Verdict.FAILED, what)
+        if found["raised"] is not None:
+            raise Inconclusive(f"every call raised, so nothing was measured: {found['raised']}")
         return Answer(Verdict.PASSED, f"{told(peak)} at the peak, {told(kept)} kept")
 
 

@@ -56,6 +56,8 @@ def judge_value(value: object) -> Answer:
     """The verdict on what a check returned (for an async check: what awaiting it gave)."""
     if type(value) is Answer:
         return value
+    if type(value) is Verdict:
+        return Answer(value)
     if inspect.isawaitable(value):
         close(value)
         return Answer(Verdict.ERROR, "it returned an awaitable out of an async check: an 'await' is missing")

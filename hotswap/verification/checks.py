@@ -31,7 +31,8 @@ class Verdict(enum.StrEnum):
     | timed_out | did not answer within its time limit |
     | inconclusive | could not find out: a tool is missing, the machine was too noisy, there was nothing to compare |
 
-    A falsy ``numpy.bool_`` counts as `False` too. Every other falsy value (None, 0, an empty list, a tensor) passes.
+    A falsy ``numpy.bool_`` counts as `False` too. A verdict that is returned is the verdict. Every other
+    falsy value (None, 0, an empty list, a tensor) passes.
     """
 
     PASSED = "passed"

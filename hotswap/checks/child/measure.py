@@ -51,31 +51,36 @@ def found(name: str) -> Callable[..., Any]:
     raise LookupError(f"there is no {name}")
 
 
-def measure(facts: dict[str, Any]) -> dict[str, int]:
-    """Import the modules, or make the calls; return the bytes at the peak, and those that were kept."""
+def measure(facts: dict[str, Any]) -> dict[str, Any]:
+    """Import the modules, or make the calls; return the bytes at the peak, those that were kept, and `raised`.
+
+    The last is what a call raised, if each did; else None.
+    """
     if facts["call"] is None:
         tracemalloc.start()
         for name in facts["modules"]:
             importlib.import_module(name)
         kept, peak = tracemalloc.get_traced_memory()
-        return {"peak": peak, "kept": kept}
+        return {"peak": peak, "kept": kept, "raised": None}
     call = found(facts["call"])
-    run(call, facts["inputs"])  # what is made once, such as caches and imports, does not count
+    raised = run(call, facts["inputs"])  # what is made once, such as caches and imports, does not count
     tracemalloc.start()
     gc.collect()
     tracemalloc.reset_peak()
     base, _ = tracemalloc.get_traced_memory()
     peak = base
     for _ in range(facts["rounds"]):
-        run(call, facts["inputs"])
+        if run(call, facts["inputs"]) is None:
+            raised = None
         peak = max(peak, tracemalloc.get_traced_memory()[1])
         gc.collect()
         tracemalloc.reset_peak()
-    return {"peak": peak - base, "kept": tracemalloc.get_traced_memory()[0] - base}
+    return {"peak": peak - base, "kept": tracemalloc.get_traced_memory()[0] - base, "raised": raised}
 
 
-def run(call: Callable[..., Any], inputs: bytes) -> None:
-    """Make all calls once, each with arguments of its own. What they raise is their answer, and no concern here."""
+def run(call: Callable[..., Any], inputs: bytes) -> str | None:
+    """Make all calls once, each with arguments of its own; return what the last has raised, if each did."""
+    answered, raised = False, None
     for args, kwargs in pickle.loads(inputs):  # noqa: S301 - the service has written it
         try:
             value = call(*args, **kwargs)
@@ -83,10 +88,21 @@ def run(call: Callable[..., Any], inputs: bytes) -> None:
                 value = asyncio.run(awaited(value))
             if isinstance(value, Iterator) and not isinstance(value, io.IOBase):
                 deque(islice(value, MOST), maxlen=0)  # it works as it is iterated
+            answered = True
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - other checks judge what a call raises; here its memory counts
-            del error
+            raised = raised_by(error)
+    return None if answered else raised
+
+
+def raised_by(error: Exception) -> str:
+    """The type and the text of an exception, not too long. Nothing of the exception is kept."""
+    try:
+        text = str(error)[:200]
+    except Exception as trouble:  # noqa: BLE001 - `__str__` of any exception
+        text = f"(its text raises {type(trouble).__qualname__})"
+    return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
 
 
 async def awaited(value: Any) -> Any:
