@@ -13,19 +13,20 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hotswap import events
 from hotswap.admin.access import Access, Authorize, Right, check_right, known
 from hotswap.admin.apart import apart
+from hotswap.admin.bodies import JsonResponse
 from hotswap.admin.conditions import Answers, check_match, tag_of
 from hotswap.admin.description import describe
 from hotswap.admin.desk import Act, Asked, Desk, Work
 from hotswap.admin.problems import ProblemError, ProblemResponse, problem_of
 from hotswap.admin.stream import Stream
-from hotswap.admin.uploads import brought, flag, limited, text_of
+from hotswap.admin.uploads import brought, check_query, flag, limited, text_of
 from hotswap.doctor import examine
 from hotswap.patcher import Patcher
 from hotswap.session import here
@@ -45,6 +46,7 @@ _SAFE = {
 }
 _ACT_WAIT, _LONGEST_WAIT = 5.0, 60.0
 """Seconds that a request waits for what it has asked for: if it says nothing, and at most. An upload does not wait."""
+_FLAGS = {"commit": "true", "dry_run": "false"}
 _MOST = 200
 """Rollouts in one answer."""
 
@@ -173,7 +175,7 @@ class _Admin:
         names = ("health", "versions", "rollouts", "history", "doctor", "events", "openapi.json")
         links = {name.partition(".")[0]: f"{root}/{name}" for name in names}
         rights = [right for right in get_args(Right) if getattr(access, right)]
-        return JSONResponse({"who": access.who, "rights": rights, "links": {**links, "undo": f"{root}/undo"}})
+        return JsonResponse({"who": access.who, "rights": rights, "links": {**links, "undo": f"{root}/undo"}})
 
     def _file(self, name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(_: Request) -> Response:
@@ -184,12 +186,12 @@ class _Admin:
 
     async def _health(self, _: Request) -> Response:
         """Open to everybody: it says that the app answers, and nothing else."""
-        return JSONResponse(
+        return JsonResponse(
             {"status": "pass"}, media_type="application/health+json", headers={"cache-control": "no-store"}
         )
 
     async def _describe(self, request: Request, _: Access) -> Response:
-        return JSONResponse(describe(_root(request) or "/"))
+        return JsonResponse(describe(_root(request) or "/"))
 
     async def _versions(self, request: Request, _: Access) -> Response:
         body, tag = await apart(self._standing)
@@ -206,7 +208,7 @@ class _Admin:
     async def _rollouts(self, request: Request, _: Access) -> Response:
         found, _more = await apart(self._desk.page, _MOST)
         root = _root(request)
-        return JSONResponse({"rollouts": [_linked(one, root) for one in found]})
+        return JsonResponse({"rollouts": [_linked(one, root) for one in found]})
 
     async def _rollout(self, request: Request, _: Access) -> Response:
         shown = await apart(self._desk.view, request.path_params["id"])
@@ -224,11 +226,11 @@ class _Admin:
         body: dict[str, Any] = {"rollouts": [_linked(one, root) for one in found]}
         if more:
             body["next"] = f"{root}/history?limit={limit}&before={found[-1]['id']}"
-        return JSONResponse(body)
+        return JsonResponse(body)
 
     async def _doctor(self, request: Request, _: Access) -> Response:
         found = await apart(examine, self._patcher)
-        return JSONResponse(
+        return JsonResponse(
             {"modules": found.modules, "findings": [asdict(one) for one in found.findings], "remarks": found.remarks}
         )
 
@@ -243,8 +245,8 @@ class _Admin:
 
     async def _upload(self, request: Request, access: Access) -> Response:
         query = request.query_params
-        commit, dry_run = flag("commit", query.get("commit", "true")), flag("dry_run", query.get("dry_run", "false"))
-        wait = _wait(request, 0.0)
+        wait = _wait(request, 0.0, *_FLAGS)
+        commit, dry_run = (flag(one, query.get(one, no) or "true") for one, no in _FLAGS.items())
         # Before and after the body is read, which may take minutes: who comes too late should not send it all.
         check_match(request, (await apart(self._standing))[1])
         found = await brought(request, self._patcher)
@@ -305,7 +307,7 @@ async def _answer(request: Request, work: Work, wait: float, *, created: bool = 
     # Who does not wait is always told where to look, also if it is over in this very moment.
     done = wait and (await asyncio.wait([over], timeout=wait))[0]
     if not done:
-        return JSONResponse({"id": id_, "links": {"self": where["location"]}}, 202, where)
+        return JsonResponse({"id": id_, "links": {"self": where["location"]}}, 202, where)
     try:
         shown = over.result()
     except ProblemError as problem:
@@ -313,7 +315,7 @@ async def _answer(request: Request, work: Work, wait: float, *, created: bool = 
         problem.headers |= where
         raise
     status = 201 if created else 200
-    return JSONResponse(_linked(shown, root), status, {**where, "etag": _tag(shown)})
+    return JsonResponse(_linked(shown, root), status, {**where, "etag": _tag(shown)})
 
 
 async def _why(request: Request) -> str:
@@ -343,7 +345,7 @@ def _linked(shown: dict[str, Any], root: str) -> dict[str, Any]:
 
 def _fresh(body: dict[str, Any], tag: str) -> Response:
     """A body with its tag. It is sent whole each time: what is in flight changes without the tag."""
-    return JSONResponse(body, headers={"etag": tag, "cache-control": "no-store"})
+    return JsonResponse(body, headers={"etag": tag, "cache-control": "no-store"})
 
 
 def _again(known: Response) -> Response:
@@ -362,7 +364,8 @@ def _prefers_html(request: Request) -> bool:
     return html >= 0 and (json < 0 or html < json)
 
 
-def _wait(request: Request, otherwise: float) -> float:
+def _wait(request: Request, otherwise: float, *others: str) -> float:
+    check_query(request, ("wait", *others))
     told = request.query_params.get("wait")
     if told is None:
         return otherwise
@@ -376,7 +379,7 @@ def _wait(request: Request, otherwise: float) -> float:
 
 
 def _number(told: str, name: str, most: int) -> int:
-    if not told.isdecimal() or not 1 <= int(told) <= most:
+    if not (told.isdecimal() and len(told) < 10 and 1 <= int(told) <= most):
         raise ProblemError(400, "bad-request", f"{name}: 1 to {most}")
     return int(told)
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 __all__ = ["Output", "clean"]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PIPE = 100_000
 """Columns of what is no terminal: nothing is cut off, and nothing folded."""
 

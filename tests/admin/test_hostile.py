@@ -1,0 +1,108 @@
+"""The admin app and requests that nobody meant well, or well enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from starlette.requests import Request
+
+from hotswap import Store
+from hotswap.admin import Access
+from hotswap.asgi import admin
+from tests.admin.conftest import TOKENS, Service, client, serving
+
+pytestmark = pytest.mark.threads
+
+Make = Callable[..., ModuleType]
+
+JSON = {"content-type": "application/json"}
+HALF = rb'{"why": "caf\udce9"}'
+"""A reason with half of a surrogate pair, as the bytes of a name of a file that is no UTF-8 have it."""
+
+
+class TestTexts:
+    def test_that_utf8_does_not_have_are_shown_and_stop_nothing(self, make_package: Make, tmp_path: Path) -> None:
+        service = Service(make_package, store=Store(tmp_path / "store"))
+        with serving(admin(service.patcher, authorize=TOKENS)) as address, client(address) as service.http:
+            assert service.upload(data={"version": "1.0"}).status_code == 201
+            undone = service.post("/undo", content=HALF, headers=JSON)
+            assert (undone.status_code, undone.json()["reason"]) == (200, r"caf\udce9")
+            for path in ("/rollouts", "/history"):
+                shown = service.http.get(path)
+                assert (shown.status_code, shown.json()["rollouts"][0]["reason"]) == (200, r"caf\udce9"), path
+            assert service.upload(rate=15, data={"version": "1.1"}).status_code == 201
+
+    def test_of_a_check_are_shown(self, service: Service) -> None:
+        @service.patcher.check
+        def refuse(candidate: object) -> None:
+            raise AssertionError("there is a caf\udce9")
+
+        refused = service.upload(data={"version": "1.0"})
+        assert refused.status_code == 422
+        assert r"caf\udce9" in refused.json()["failed_checks"][0]["message"]
+        assert service.http.get("/rollouts").status_code == 200
+
+
+class TestQuery:
+    @pytest.mark.parametrize("query", ["dryrun=true", "dry-run=1", "Commit=false", "dry_run=true&dry_run=false"])
+    def test_that_means_nothing_makes_nothing_live(self, service: Service, query: str) -> None:
+        answer = service.http.post(f"/rollouts?wait=30&{query}", files={"patch": service.file()})
+        assert answer.status_code == 400, answer.text
+        assert service.patcher.history() == ()
+        assert service.http.post(f"/undo?{query}").status_code == 400
+
+    def test_dry_run_needs_no_value(self, service: Service) -> None:
+        answer = service.http.post("/rollouts?wait=30&dry_run", files={"patch": service.file()}, data={"version": "1"})
+        assert (answer.status_code, answer.json()["state"]) == (201, "rejected")
+        assert service.module.rate() == 19
+
+    def test_number_with_thousands_of_digits_is_refused(self, service: Service) -> None:
+        assert service.http.get(f"/history?limit={'1' * 5000}").status_code == 400
+
+
+class TestBodies:
+    @pytest.mark.parametrize("path", ["/undo", "/rollouts"])
+    def test_json_within_json_within_json(self, service: Service, path: str) -> None:
+        deep = b'{"why": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        assert service.post(path, content=deep, headers=JSON).status_code == 400
+
+    def test_more_seconds_than_a_float_has(self, make_package: Make, tmp_path: Path) -> None:
+        service = Service(make_package, store=Store(tmp_path / "store"))
+        with serving(admin(service.patcher, authorize=TOKENS)) as address, client(address) as service.http:
+            digest = service.upload(data={"version": "1.0"}).json()["digest"]
+            assert service.post("/rollouts", json={"digest": digest, "bake": 10**400}).status_code == 400
+
+
+class TestPagesOfOthers:
+    """A browser says `Sec-Fetch-Site` over TLS and to this machine alone."""
+
+    @pytest.mark.parametrize("origin", ["http://evil.example", "null", ""])
+    def test_may_not_write_where_a_cookie_authorizes(self, make_package: Make, origin: str) -> None:
+        def by_cookie(request: Request) -> Access | None:
+            return Access("boss", write=True) if request.cookies.get("sid") == "boss" else None
+
+        service = Service(make_package)
+        with serving(admin(service.patcher, authorize=by_cookie)) as address, client(address, None) as service.http:
+            service.http.headers["cookie"] = "sid=boss"
+            refused = service.post("/undo", headers={"origin": origin})
+            assert (refused.status_code, refused.json()["type"]) == (403, "urn:hotswap:problem:cross-site")
+            own = service.post("/undo", headers={"origin": address})
+            assert (own.status_code, own.json()["type"]) == (409, "urn:hotswap:problem:nothing-to-roll-back")
+
+    def test_have_no_token(self, service: Service) -> None:
+        """What a proxy makes of `Host` says nothing of who has one."""
+        assert service.post("/undo", headers={"origin": "https://ops.example"}).status_code == 409
+
+
+class TestEventIds:
+    def test_with_thousands_of_digits_are_of_another_process(self, service: Service) -> None:
+        with service.http.stream("GET", "/events") as first:
+            lines = first.iter_lines()
+            service.upload(data={"version": "1.0"})
+            own = next(line for line in lines if line.startswith("id: "))[4:].partition("-")[0]
+        with service.http.stream("GET", "/events", headers={"last-event-id": f"{own}-{'9' * 5000}"}) as again:
+            found = [line for line, _ in zip(again.iter_lines(), range(3), strict=False)]
+        assert "event: missed" in found
