@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -97,7 +98,8 @@ class _Admin:
         held = here()
         if held is not None:
             held.end()
-        await self._app(scope, receive, send)
+        with contextlib.suppress(ClientDisconnect):  # nobody is there who could be told, and that is no error
+            await self._app(scope, receive, send)
 
     # --- who, and on which condition ---------------------------------------------------------------------------------
 
@@ -124,7 +126,8 @@ class _Admin:
                 access = await known(request, self._authorize)
                 who = access.who
                 check_right(request, access, "write")
-                return await self._once(endpoint, limited(request, self._max_upload), access)
+                limits = limited(request, self._max_upload)
+                return await self._answers.once(who, limits, lambda: endpoint(limits, access))
 
             try:
                 response = await _answered(run)
@@ -144,24 +147,6 @@ class _Admin:
             return response
 
         return answer
-
-    async def _once(self, endpoint: Endpoint, request: Request, access: Access) -> Response:
-        if "idempotency-key" not in request.headers:
-            return await endpoint(request, access)
-        body = await request.body()
-        key, answered = self._answers.begin(access.who, request, body)
-        if answered is not None:
-            return _again(answered)
-        response: Response | None = None
-        try:
-            response = await endpoint(request, access)
-        except ProblemError as problem:
-            # What was refused before it had begun may be tried again with the same key.
-            response = ProblemResponse(problem) if problem.status in (422, 500) else None
-            raise
-        finally:
-            self._answers.end(key, response)
-        return response
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -239,6 +224,8 @@ class _Admin:
             raise ProblemError(503, "too-many-streams", "too many clients follow events", headers={"retry-after": "10"})
         last = request.headers.get("last-event-id")
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        if request.method == "HEAD":  # events that nobody gets would go on for ever
+            return Response(media_type="text/event-stream", headers=headers)
         return StreamingResponse(self._stream.follow(last), media_type="text/event-stream", headers=headers)
 
     # --- writing -----------------------------------------------------------------------------------------------------
@@ -346,12 +333,6 @@ def _linked(shown: dict[str, Any], root: str) -> dict[str, Any]:
 def _fresh(body: dict[str, Any], tag: str) -> Response:
     """A body with its tag. It is sent whole each time: what is in flight changes without the tag."""
     return JsonResponse(body, headers={"etag": tag, "cache-control": "no-store"})
-
-
-def _again(known: Response) -> Response:
-    copy = Response(known.body, known.status_code)
-    copy.raw_headers = [*known.raw_headers, (b"idempotent-replayed", b"true")]
-    return copy
 
 
 def _root(request: Request) -> str:

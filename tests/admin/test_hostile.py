@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -12,7 +17,8 @@ from starlette.requests import Request
 from hotswap import Store
 from hotswap.admin import Access
 from hotswap.asgi import admin
-from tests.admin.conftest import TOKENS, Service, client, serving
+from tests.admin.conftest import TOKENS, WRITER, Service, client, serving
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -106,3 +112,77 @@ class TestEventIds:
         with service.http.stream("GET", "/events", headers={"last-event-id": f"{own}-{'9' * 5000}"}) as again:
             found = [line for line, _ in zip(again.iter_lines(), range(3), strict=False)]
         assert "event: missed" in found
+
+
+class TestKeys:
+    def test_what_somebody_gave_up_is_not_begun_again(self, service: Service) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+
+        @service.patcher.check
+        def wait(candidate: object) -> None:
+            begun.set()
+            go_on.wait(10)
+
+        keyed: dict[str, Any] = {"data": {"version": "1.0"}, "headers": {"idempotency-key": "k"}}
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(service.upload, **keyed)
+            assert begun.wait(10)
+            rollout = service.http.get("/rollouts").json()["rollouts"][0]
+            with client(service.address) as operator:
+                assert operator.post(f"/rollouts/{rollout['id']}/abort?wait=30").status_code == 200
+            go_on.set()
+            first = asked.result(30)
+        again = service.upload(**keyed)
+        assert (first.status_code, again.status_code) == (409, 409)
+        assert again.headers["idempotent-replayed"] == "true"
+        assert service.module.rate() == 19
+
+    def test_a_server_that_cancels_who_hangs_up(self, make_package: Make) -> None:
+        service = Service(make_package)
+        begun, go_on = threading.Event(), threading.Event()
+
+        @service.patcher.check
+        def wait(candidate: object) -> None:
+            begun.set()
+            go_on.wait(10)
+
+        app = admin(service.patcher, authorize=TOKENS)
+
+        async def hang_up(scope: Any, receive: Any, send: Any) -> None:
+            serve = asyncio.ensure_future(app(scope, receive, send))
+            if dict(scope["headers"]).get(b"x-hang-up"):
+                await asyncio.get_running_loop().run_in_executor(None, begun.wait, 10)
+                serve.cancel()
+                await asyncio.wait([serve])
+                go_on.set()
+            else:
+                await serve
+
+        with serving(hang_up) as address, client(address) as service.http:
+            keyed: dict[str, Any] = {"data": {"version": "1.0"}}
+            headers = {"idempotency-key": "k"}
+            service.upload(**keyed, headers={**headers, "x-hang-up": "1"})
+            until(lambda: service.module.rate() == 16)
+            until(lambda: service.upload(**keyed, headers=headers).status_code != 409)
+            again = service.upload(**keyed, headers=headers)
+        assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
+        assert len(service.patcher.history()) == 1
+
+
+class TestClientsThatLeave:
+    def test_in_the_middle_of_a_body_are_no_error(self, service: Service, caplog: pytest.LogCaptureFixture) -> None:
+        host, port = service.address.removeprefix("http://").split(":")
+        head = (
+            f"POST /rollouts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {WRITER}\r\nContent-Length: 1000\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        )
+        with socket.create_connection((host, int(port))) as leaving:
+            leaving.sendall(head.encode())
+        until(lambda: "admin.written" in caplog.text)
+        service.http.get("/health")
+        assert "Exception in ASGI application" not in caplog.text
+
+    def test_head_of_events_leaves_the_connection_free(self, service: Service) -> None:
+        with client(service.address) as one:
+            assert one.head("/events", timeout=10).headers["content-type"].startswith("text/event-stream")
+            assert one.get("/health", timeout=10).status_code == 200
