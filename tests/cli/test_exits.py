@@ -61,6 +61,16 @@ class TestUsage:
         monkeypatch.setenv("HOTSWAP_SOCKET", "s")
         assert "both set" in command("status").err
 
+    def test_bytes_that_are_no_text(self, till: Till) -> None:
+        """As a shell passes on what is no UTF-8."""
+        for arguments in (("rollback", "--why", "caf\udce9"), ("apply", till.file(), "--why", "caf\udce9")):
+            said = till(*arguments, "--json")
+            assert (said.status, said.json["exit"]) == (2, 2)
+            assert "no UTF-8" in said.err
+
+    def test_the_hook_as_json(self, command: Command) -> None:
+        assert command("hook", "--json").json == {"path": command("hook").out.strip()}
+
     def test_a_folder_or_no_file(self, till: Till, tmp_path: Path) -> None:
         assert till("apply", str(tmp_path)).status == 2
         assert till("apply", str(tmp_path / "absent.py")).status == 2
