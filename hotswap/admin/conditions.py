@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from hotswap.admin.problems import ProblemError, ProblemResponse
 
-__all__ = ["Answers", "check_match", "tag_of"]
+__all__ = ["Answers", "Turns", "check_match", "tag_of"]
 
 _MOST = 1000
 """Answers that are kept."""
@@ -49,6 +49,20 @@ def check_match(request: Request, tag: str) -> None:
         raise ProblemError(
             412, "precondition-failed", "it is not as it was when you looked: look again", headers={"etag": tag}
         )
+
+
+class Turns:
+    """Lets one request after another look and begin. Lives as long as the app."""
+
+    def __init__(self) -> None:
+        self._here: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+
+    def here(self) -> asyncio.Lock:
+        """Return the lock of the event loop that runs: one can't wait in two."""
+        loop = asyncio.get_running_loop()
+        if self._here is None or self._here[0] is not loop:
+            self._here = loop, asyncio.Lock()
+        return self._here[1]
 
 
 class _Kept(NamedTuple):

@@ -7,6 +7,7 @@ import contextlib
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
@@ -22,7 +23,7 @@ from hotswap import events
 from hotswap.admin.access import Access, Authorize, Right, check_right, known
 from hotswap.admin.apart import apart
 from hotswap.admin.bodies import JsonResponse
-from hotswap.admin.conditions import Answers, check_match, tag_of
+from hotswap.admin.conditions import Answers, Turns, check_match, tag_of
 from hotswap.admin.description import describe
 from hotswap.admin.desk import Act, Asked, Desk, Work
 from hotswap.admin.problems import ProblemError, ProblemResponse, problem_of
@@ -70,6 +71,7 @@ class _Admin:
         self._patcher, self._authorize = patcher, authorize
         self._max_upload, self._max_streams = max_upload, max_streams
         self._desk, self._answers, self._stream = Desk(patcher), Answers(), Stream(heartbeat)
+        self._turns = Turns()
         weakref.finalize(self, events.subscribe(self._stream.tell, of=patcher))
         read, write = self._reading, self._writing
         acts = [Route(f"/rollouts/{{id}}/{act}", write(self._act(act)), methods=["POST"]) for act in get_args(Act)]
@@ -237,11 +239,11 @@ class _Admin:
         # Before and after the body is read, which may take minutes: who comes too late should not send it all.
         check_match(request, (await apart(self._standing))[1])
         found = await brought(request, self._patcher)
-        check_match(request, (await apart(self._standing))[1])
         words = dict(found.words)
         words.pop("version", None)
         request.state.why = words.get("why", "")
-        work = self._desk.roll_out(found.patch, Asked(by=access.who, commit=commit, dry_run=dry_run, **words))
+        asked = Asked(by=access.who, commit=commit, dry_run=dry_run, **words)
+        work = await self._begun(request, lambda: self._desk.roll_out(found.patch, asked))
         return await _answer(request, work, wait, created=True)
 
     def _act(self, act: Act) -> Endpoint:
@@ -255,8 +257,16 @@ class _Admin:
 
     async def _undo(self, request: Request, access: Access) -> Response:
         wait, why = _wait(request, _ACT_WAIT), await _why(request)
-        check_match(request, (await apart(self._standing))[1])
-        return await _answer(request, self._desk.undo(access.who, why), wait)
+        work = await self._begun(request, lambda: self._desk.undo(access.who, why))
+        return await _answer(request, work, wait)
+
+    async def _begun(self, request: Request, begin: Callable[[], Work]) -> Work:
+        """Begin something, if all is as whoever asks has seen it; nothing else begins between the look and that."""
+        async with self._turns.here():
+            check_match(request, (await apart(self._standing))[1])
+            work = begin()
+            await asyncio.wait([_heard(work.begun)])
+        return work
 
 
 def _either(
@@ -285,10 +295,8 @@ async def _answered(run: Callable[[], Awaitable[Response]]) -> Response:
 async def _answer(request: Request, work: Work, wait: float, *, created: bool = False) -> Response:
     """Answer as soon as it is known what became of something, or after so many seconds where to look for that."""
     # Waiting for a future of a thread must not cancel it: who hangs up does not stop a rollout.
-    begun = asyncio.wrap_future(work.begun)
-    over = asyncio.wrap_future(work.over)
-    over.add_done_callback(lambda future: future.cancelled() or future.exception())
-    id_ = await asyncio.shield(begun)
+    over = _heard(work.over)
+    id_ = await asyncio.shield(_heard(work.begun))
     root = _root(request)
     where = {"location": f"{root}/rollouts/{id_}"}
     # Who does not wait is always told where to look, also if it is over in this very moment.
@@ -303,6 +311,13 @@ async def _answer(request: Request, work: Work, wait: float, *, created: bool = 
         raise
     status = 201 if created else 200
     return JsonResponse(_linked(shown, root), status, {**where, "etag": _tag(shown)})
+
+
+def _heard(future: Future[Any]) -> asyncio.Future[Any]:
+    """What becomes of something in a thread; that nobody waits for an error of it is not told."""
+    heard = asyncio.wrap_future(future)
+    heard.add_done_callback(lambda found: found.cancelled() or found.exception())
+    return heard
 
 
 async def _why(request: Request) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from hotswap import Store
+from hotswap import Patch, Patcher, Rollout, Store
 from hotswap.admin import Access
 from hotswap.asgi import admin
 from tests.admin.conftest import TOKENS, WRITER, Service, client, serving
@@ -186,3 +186,28 @@ class TestClientsThatLeave:
         with client(service.address) as one:
             assert one.head("/events", timeout=10).headers["content-type"].startswith("text/event-stream")
             assert one.get("/health", timeout=10).status_code == 200
+
+
+class TestWriters:
+    def test_that_come_between_a_look_and_a_beginning_wait(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A busy machine starts the thread of the first after that of the second."""
+        late, over, roll_out = threading.Event(), threading.Event(), Patcher.roll_out
+
+        def slowly(patcher: Patcher, patch: Patch, terms: Any) -> Rollout:
+            if str(patch.version) == "2.0":
+                late.set()
+                over.wait(3)
+            return roll_out(patcher, patch, terms)
+
+        monkeypatch.setattr(Patcher, "roll_out", slowly)
+        seen = {"if-match": service.http.get("/versions").headers["etag"]}
+        with ThreadPoolExecutor(1) as pool, client(service.address) as other:
+            first = pool.submit(service.upload, data={"version": "2.0"}, headers=seen)
+            assert late.wait(10)
+            form: dict[str, Any] = {"files": {"patch": service.file(15)}, "data": {"version": "1.1"}}
+            second = other.post("/rollouts?wait=30", headers=seen, **form)
+            over.set()
+        assert sorted([first.result().status_code, second.status_code]) in ([201, 409], [201, 412])
+        assert len(service.patcher.history()) == 1
