@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -22,6 +23,7 @@ from starlette.types import Message
 
 from hotswap.admin.apart import apart
 from hotswap.admin.problems import ProblemError
+from hotswap.effects import KINDS
 from hotswap.errors import StoreError
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
@@ -214,6 +216,8 @@ def _checked(words: dict[str, Any]) -> dict[str, Any]:
             if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
                 raise _bad("allow_effects: names of kinds are needed, with commas between them")
             checked[name] = tuple(kind.strip() for kind in kinds if kind.strip())
+            if unknown := sorted({*checked[name]} - {*KINDS}):
+                raise _bad(f"allow_effects: {', '.join(unknown)}: no such kind; there are {', '.join(sorted(KINDS))}")
         elif not isinstance(value, str):
             raise _bad(f"{name}: text is needed")
         elif name == "version":
@@ -242,7 +246,7 @@ def _seconds(value: object) -> float | None:
         seconds = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         seconds = -1.0
-    if isinstance(value, bool) or not 0 < seconds < float("inf"):
+    if isinstance(value, bool) or not 0 < seconds <= threading.TIMEOUT_MAX:
         raise _bad("bake: seconds are needed, more than 0, or none")
     return seconds
 

@@ -75,6 +75,13 @@ class TestBodies:
         deep = b'{"why": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
         assert service.post(path, content=deep, headers=JSON).status_code == 400
 
+    def test_kinds_of_effects_that_there_are_not(self, service: Service) -> None:
+        answer = service.upload(data={"version": "1.0", "allow_effects": "atexit,nonsense"})
+        assert (answer.status_code, "nonsense" in answer.json()["detail"]) == (400, True)
+
+    def test_more_seconds_than_can_be_waited_for(self, service: Service) -> None:
+        assert service.upload(data={"version": "1.0", "bake": "1e300"}).status_code == 400
+
     def test_more_seconds_than_a_float_has(self, make_package: Make, tmp_path: Path) -> None:
         service = Service(make_package, store=Store(tmp_path / "store"))
         with serving(admin(service.patcher, authorize=TOKENS)) as address, client(address) as service.http:
