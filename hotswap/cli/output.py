@@ -6,6 +6,7 @@ reasons, sources) can't move the cursor: control characters are shown as such.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -114,5 +115,7 @@ class Output:
 
 
 def _console(stream: TextIO) -> Console:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # a terminal that has not all letters shows the others as such
     told = Console(file=stream, highlight=False, markup=False, emoji=False)
     return told if told.is_terminal else Console(file=stream, highlight=False, markup=False, emoji=False, width=_PIPE)

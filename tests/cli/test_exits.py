@@ -243,3 +243,11 @@ class TestDocumented:
 
 
 COMMON = {"--url", "--socket", "--token", "--token-file", "--json"}
+
+
+def test_a_terminal_that_has_not_all_letters(till: Till) -> None:
+    till("plan", till.file(text="raise RuntimeError('größer → kleiner')\n"))
+    with till.start("history", stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="ascii") as asked:
+        out, err = asked.communicate(timeout=60)
+    assert (asked.returncode, err) == (0, "")
+    assert r"gr\xf6\xdfer \u2192 kleiner" in out
