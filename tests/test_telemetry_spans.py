@@ -225,6 +225,11 @@ class TestARollback:
         whole = sdk.spans["hotswap.rollout"].context
         assert whole and links(sdk.spans["hotswap.rollback"]) == [whole.span_id]
 
+    def test_for_a_reason_that_is_no_text_can_be_exported(self, priced: Priced, sdk: Sdk) -> None:
+        priced.patcher.apply(priced.patch(2))
+        priced.patcher.rollback(reason="caf\udce9")
+        assert (sdk.spans["hotswap.rollback"].attributes or {})["hotswap.reason"] == r"caf\udce9"
+
     def test_of_what_went_live_before_there_were_spans(self, make_package: Any, sdk: Sdk) -> None:
         other = Priced(make_package)
         other.patcher.apply(other.patch(2))

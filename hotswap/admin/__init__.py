@@ -4,6 +4,7 @@
     uploads     what a request brings → a patch
     desk        work that takes longer than a request: rollouts, and what is done with them
     views       what is known of a rollout → JSON
+    bodies      JSON that can always be sent
     problems    what went wrong → problem+json (RFC 9457)
     conditions  If-Match and Idempotency-Key
     stream      events as server-sent ones

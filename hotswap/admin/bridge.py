@@ -7,8 +7,9 @@ after the application was made has one in each. It is a daemon. Assumes: nothing
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from a2wsgi import ASGIMiddleware
@@ -28,7 +29,7 @@ class Bridge:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._lock = threading.Lock()
-        self._here: tuple[asyncio.AbstractEventLoop, threading.Thread, ASGIMiddleware] | None = None
+        self._here: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
         in_children(self.forget)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -36,8 +37,8 @@ class Bridge:
         with self._lock:
             if self._here is None:
                 self._here = self._begin()
-            app = self._here[-1]
-        return app(environ, start_response)  # type: ignore[arg-type]  # whatever WSGI has in it
+            loop, _ = self._here
+        return _Answer(self._app, loop, environ, start_response)
 
     def close(self) -> None:
         """End its thread, if there is one; the next request begins another."""
@@ -45,22 +46,57 @@ class Bridge:
             here, self._here = self._here, None
         if here is None:
             return
-        loop, thread, _ = here
+        loop, thread = here
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.run_until_complete(_end_tasks())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 
-    def _begin(self) -> tuple[asyncio.AbstractEventLoop, threading.Thread, ASGIMiddleware]:
+    def _begin(self) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="hotswap admin", daemon=True)
         thread.start()
-        return loop, thread, ASGIMiddleware(self._app, loop=loop)
+        return loop, thread
 
     def forget(self) -> None:
         """In a child there is no thread, and nobody who holds the lock."""
         self._lock, self._here = threading.Lock(), None
+
+
+class _Answer:
+    """What is sent to one client, which may leave at any time. Lives until the server closes it.
+
+    Of a2wsgi, a client that leaves while it is sent something leaves a task behind that waits for ever; and one that
+    leaves in the middle of its body has an application read on and on, since it is told that more will come.
+    """
+
+    def __init__(
+        self, app: Any, loop: asyncio.AbstractEventLoop, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> None:
+        self._app, self._loop = app, loop
+        self._task: asyncio.Task[Any] | None = None
+        self._parts = ASGIMiddleware(self._run, loop=loop)(environ, start_response)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._parts)
+
+    def close(self) -> None:
+        """End what goes on for it: the server calls this in any case."""
+        self._parts.close()  # type: ignore[attr-defined]  # a generator
+        if self._task is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and so has ended it
+                self._loop.call_soon_threadsafe(self._task.cancel)
+
+    async def _run(self, scope: Any, receive: Any, send: Any) -> None:
+        self._task = asyncio.current_task()
+
+        async def received() -> Any:
+            message = await receive()
+            ended = message["type"] == "http.request" and message["more_body"] and not message["body"]
+            return {"type": "http.disconnect"} if ended else message
+
+        await self._app(scope, received, send)
 
 
 async def _end_tasks() -> None:

@@ -7,19 +7,21 @@ conditions between their requests are as good as the patcher's own: one rollout 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from email.message import Message
 from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hotswap.admin.problems import ProblemError
+from hotswap.admin.problems import ProblemError, ProblemResponse
 
-__all__ = ["Answers", "check_match", "tag_of"]
+__all__ = ["Answers", "Turns", "check_match", "tag_of"]
 
 _MOST = 1000
 """Answers that are kept."""
@@ -49,6 +51,20 @@ def check_match(request: Request, tag: str) -> None:
         )
 
 
+class Turns:
+    """Lets one request after another look and begin. Lives as long as the app."""
+
+    def __init__(self) -> None:
+        self._here: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+
+    def here(self) -> asyncio.Lock:
+        """Return the lock of the event loop that runs: one can't wait in two."""
+        loop = asyncio.get_running_loop()
+        if self._here is None or self._here[0] is not loop:
+            self._here = loop, asyncio.Lock()
+        return self._here[1]
+
+
 class _Kept(NamedTuple):
     at: float
     request: str
@@ -60,17 +76,48 @@ class Answers:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._going: set[asyncio.Future[Response]] = set()
 
-    def begin(self, who: str, request: Request, body: bytes) -> tuple[tuple[str, str] | None, Response | None]:
-        """Take a request, and return its key, and what was answered before, if it was.
+    async def once(self, who: str, request: Request, run: Callable[[], Awaitable[Response]]) -> Response:
+        """Answer a request, or say again what was answered to it.
+
+        What is answered to one that has a key is kept also if whoever asks has hung up, and the server has cancelled
+        this: he will ask what became of it.
 
         Arguments:
             who: sends it: keys of others are other keys.
             request: what was sent.
-            body: of it.
+            run: answers it.
 
-        Raises ProblemError: 400 for what is no key, 422 if another request had it, 409 while that has no answer.
+        Raises ProblemError: 400 for what is no key, 422 if another request had it, 409 while that has no answer; and
+        what `run` raises.
         """
+        if "idempotency-key" not in request.headers:
+            return await run()
+        key, answered = self._begin(who, request, await request.body())
+        if answered is not None:
+            return _again(answered)
+        task = asyncio.ensure_future(self._kept_answer(key, run))
+        self._going.add(task)
+        task.add_done_callback(self._going.discard)
+        return await asyncio.shield(task)
+
+    async def _kept_answer(self, key: tuple[str, str] | None, run: Callable[[], Awaitable[Response]]) -> Response:
+        response: Response | None = None
+        try:
+            response = await run()
+        except ProblemError as problem:
+            # What was refused before it had begun may be tried again with the same key. What somebody gave up after
+            # that may not: a pipeline that tries again does not know of him.
+            given_up = problem.status == 409 and "rollout" in problem.body
+            response = ProblemResponse(problem) if given_up or problem.status in (422, 500) else None
+            raise
+        finally:
+            self._end(key, response)
+        return response
+
+    def _begin(self, who: str, request: Request, body: bytes) -> tuple[tuple[str, str] | None, Response | None]:
+        """Take a request, and return its key, and what was answered before, if it was."""
         key = request.headers.get("idempotency-key")
         if key is None:
             return None, None
@@ -88,7 +135,7 @@ class Answers:
             raise ProblemError(409, "busy", "the same request is being answered: ask again")
         return None, known.response
 
-    def end(self, key: tuple[str, str] | None, response: Response | None) -> None:
+    def _end(self, key: tuple[str, str] | None, response: Response | None) -> None:
         """Keep what was answered; None, if nothing was begun: the same request may try again."""
         if key is None:
             return
@@ -104,6 +151,12 @@ class Answers:
             if len(self._kept) < _MOST and kept.at > oldest:
                 return
             self._kept.popitem(last=False)
+
+
+def _again(known: Response) -> Response:
+    copy = Response(known.body, known.status_code)
+    copy.raw_headers = [*known.raw_headers, (b"idempotent-replayed", b"true")]
+    return copy
 
 
 def _digest(request: Request, body: bytes) -> str:

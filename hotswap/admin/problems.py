@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import JSONResponse
-
+from hotswap.admin.bodies import JsonResponse
 from hotswap.errors import (
     BusyError,
     CheckFailedError,
@@ -51,7 +50,7 @@ class ProblemError(HotswapError):
         }
 
 
-class ProblemResponse(JSONResponse):
+class ProblemResponse(JsonResponse):
     """A problem as it is sent."""
 
     media_type = "application/problem+json"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
@@ -13,19 +15,20 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hotswap import events
 from hotswap.admin.access import Access, Authorize, Right, check_right, known
 from hotswap.admin.apart import apart
-from hotswap.admin.conditions import Answers, check_match, tag_of
+from hotswap.admin.bodies import JsonResponse
+from hotswap.admin.conditions import Answers, Turns, check_match, tag_of
 from hotswap.admin.description import describe
 from hotswap.admin.desk import Act, Asked, Desk, Work
 from hotswap.admin.problems import ProblemError, ProblemResponse, problem_of
 from hotswap.admin.stream import Stream
-from hotswap.admin.uploads import brought, flag, limited, text_of
+from hotswap.admin.uploads import brought, check_query, flag, limited, text_of
 from hotswap.doctor import examine
 from hotswap.patcher import Patcher
 from hotswap.session import here
@@ -45,6 +48,7 @@ _SAFE = {
 }
 _ACT_WAIT, _LONGEST_WAIT = 5.0, 60.0
 """Seconds that a request waits for what it has asked for: if it says nothing, and at most. An upload does not wait."""
+_FLAGS = {"commit": "true", "dry_run": "false"}
 _MOST = 200
 """Rollouts in one answer."""
 
@@ -67,6 +71,7 @@ class _Admin:
         self._patcher, self._authorize = patcher, authorize
         self._max_upload, self._max_streams = max_upload, max_streams
         self._desk, self._answers, self._stream = Desk(patcher), Answers(), Stream(heartbeat)
+        self._turns = Turns()
         weakref.finalize(self, events.subscribe(self._stream.tell, of=patcher))
         read, write = self._reading, self._writing
         acts = [Route(f"/rollouts/{{id}}/{act}", write(self._act(act)), methods=["POST"]) for act in get_args(Act)]
@@ -95,7 +100,8 @@ class _Admin:
         held = here()
         if held is not None:
             held.end()
-        await self._app(scope, receive, send)
+        with contextlib.suppress(ClientDisconnect):  # nobody is there who could be told, and that is no error
+            await self._app(scope, receive, send)
 
     # --- who, and on which condition ---------------------------------------------------------------------------------
 
@@ -122,7 +128,8 @@ class _Admin:
                 access = await known(request, self._authorize)
                 who = access.who
                 check_right(request, access, "write")
-                return await self._once(endpoint, limited(request, self._max_upload), access)
+                limits = limited(request, self._max_upload)
+                return await self._answers.once(who, limits, lambda: endpoint(limits, access))
 
             try:
                 response = await _answered(run)
@@ -143,24 +150,6 @@ class _Admin:
 
         return answer
 
-    async def _once(self, endpoint: Endpoint, request: Request, access: Access) -> Response:
-        if "idempotency-key" not in request.headers:
-            return await endpoint(request, access)
-        body = await request.body()
-        key, answered = self._answers.begin(access.who, request, body)
-        if answered is not None:
-            return _again(answered)
-        response: Response | None = None
-        try:
-            response = await endpoint(request, access)
-        except ProblemError as problem:
-            # What was refused before it had begun may be tried again with the same key.
-            response = ProblemResponse(problem) if problem.status in (422, 500) else None
-            raise
-        finally:
-            self._answers.end(key, response)
-        return response
-
     # --- reading -----------------------------------------------------------------------------------------------------
 
     async def _index(self, request: Request) -> Response:
@@ -173,7 +162,7 @@ class _Admin:
         names = ("health", "versions", "rollouts", "history", "doctor", "events", "openapi.json")
         links = {name.partition(".")[0]: f"{root}/{name}" for name in names}
         rights = [right for right in get_args(Right) if getattr(access, right)]
-        return JSONResponse({"who": access.who, "rights": rights, "links": {**links, "undo": f"{root}/undo"}})
+        return JsonResponse({"who": access.who, "rights": rights, "links": {**links, "undo": f"{root}/undo"}})
 
     def _file(self, name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(_: Request) -> Response:
@@ -184,12 +173,12 @@ class _Admin:
 
     async def _health(self, _: Request) -> Response:
         """Open to everybody: it says that the app answers, and nothing else."""
-        return JSONResponse(
+        return JsonResponse(
             {"status": "pass"}, media_type="application/health+json", headers={"cache-control": "no-store"}
         )
 
     async def _describe(self, request: Request, _: Access) -> Response:
-        return JSONResponse(describe(_root(request) or "/"))
+        return JsonResponse(describe(_root(request) or "/"))
 
     async def _versions(self, request: Request, _: Access) -> Response:
         body, tag = await apart(self._standing)
@@ -206,7 +195,7 @@ class _Admin:
     async def _rollouts(self, request: Request, _: Access) -> Response:
         found, _more = await apart(self._desk.page, _MOST)
         root = _root(request)
-        return JSONResponse({"rollouts": [_linked(one, root) for one in found]})
+        return JsonResponse({"rollouts": [_linked(one, root) for one in found]})
 
     async def _rollout(self, request: Request, _: Access) -> Response:
         shown = await apart(self._desk.view, request.path_params["id"])
@@ -224,11 +213,11 @@ class _Admin:
         body: dict[str, Any] = {"rollouts": [_linked(one, root) for one in found]}
         if more:
             body["next"] = f"{root}/history?limit={limit}&before={found[-1]['id']}"
-        return JSONResponse(body)
+        return JsonResponse(body)
 
     async def _doctor(self, request: Request, _: Access) -> Response:
         found = await apart(examine, self._patcher)
-        return JSONResponse(
+        return JsonResponse(
             {"modules": found.modules, "findings": [asdict(one) for one in found.findings], "remarks": found.remarks}
         )
 
@@ -237,22 +226,24 @@ class _Admin:
             raise ProblemError(503, "too-many-streams", "too many clients follow events", headers={"retry-after": "10"})
         last = request.headers.get("last-event-id")
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        if request.method == "HEAD":  # events that nobody gets would go on for ever
+            return Response(media_type="text/event-stream", headers=headers)
         return StreamingResponse(self._stream.follow(last), media_type="text/event-stream", headers=headers)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
     async def _upload(self, request: Request, access: Access) -> Response:
         query = request.query_params
-        commit, dry_run = flag("commit", query.get("commit", "true")), flag("dry_run", query.get("dry_run", "false"))
-        wait = _wait(request, 0.0)
+        wait = _wait(request, 0.0, *_FLAGS)
+        commit, dry_run = (flag(one, query.get(one, no) or "true") for one, no in _FLAGS.items())
         # Before and after the body is read, which may take minutes: who comes too late should not send it all.
         check_match(request, (await apart(self._standing))[1])
         found = await brought(request, self._patcher)
-        check_match(request, (await apart(self._standing))[1])
         words = dict(found.words)
         words.pop("version", None)
         request.state.why = words.get("why", "")
-        work = self._desk.roll_out(found.patch, Asked(by=access.who, commit=commit, dry_run=dry_run, **words))
+        asked = Asked(by=access.who, commit=commit, dry_run=dry_run, **words)
+        work = await self._begun(request, lambda: self._desk.roll_out(found.patch, asked))
         return await _answer(request, work, wait, created=True)
 
     def _act(self, act: Act) -> Endpoint:
@@ -266,8 +257,16 @@ class _Admin:
 
     async def _undo(self, request: Request, access: Access) -> Response:
         wait, why = _wait(request, _ACT_WAIT), await _why(request)
-        check_match(request, (await apart(self._standing))[1])
-        return await _answer(request, self._desk.undo(access.who, why), wait)
+        work = await self._begun(request, lambda: self._desk.undo(access.who, why))
+        return await _answer(request, work, wait)
+
+    async def _begun(self, request: Request, begin: Callable[[], Work]) -> Work:
+        """Begin something, if all is as whoever asks has seen it; nothing else begins between the look and that."""
+        async with self._turns.here():
+            check_match(request, (await apart(self._standing))[1])
+            work = begin()
+            await asyncio.wait([_heard(work.begun)])
+        return work
 
 
 def _either(
@@ -296,16 +295,14 @@ async def _answered(run: Callable[[], Awaitable[Response]]) -> Response:
 async def _answer(request: Request, work: Work, wait: float, *, created: bool = False) -> Response:
     """Answer as soon as it is known what became of something, or after so many seconds where to look for that."""
     # Waiting for a future of a thread must not cancel it: who hangs up does not stop a rollout.
-    begun = asyncio.wrap_future(work.begun)
-    over = asyncio.wrap_future(work.over)
-    over.add_done_callback(lambda future: future.cancelled() or future.exception())
-    id_ = await asyncio.shield(begun)
+    over = _heard(work.over)
+    id_ = await asyncio.shield(_heard(work.begun))
     root = _root(request)
     where = {"location": f"{root}/rollouts/{id_}"}
     # Who does not wait is always told where to look, also if it is over in this very moment.
     done = wait and (await asyncio.wait([over], timeout=wait))[0]
     if not done:
-        return JSONResponse({"id": id_, "links": {"self": where["location"]}}, 202, where)
+        return JsonResponse({"id": id_, "links": {"self": where["location"]}}, 202, where)
     try:
         shown = over.result()
     except ProblemError as problem:
@@ -313,7 +310,14 @@ async def _answer(request: Request, work: Work, wait: float, *, created: bool = 
         problem.headers |= where
         raise
     status = 201 if created else 200
-    return JSONResponse(_linked(shown, root), status, {**where, "etag": _tag(shown)})
+    return JsonResponse(_linked(shown, root), status, {**where, "etag": _tag(shown)})
+
+
+def _heard(future: Future[Any]) -> asyncio.Future[Any]:
+    """What becomes of something in a thread; that nobody waits for an error of it is not told."""
+    heard = asyncio.wrap_future(future)
+    heard.add_done_callback(lambda found: found.cancelled() or found.exception())
+    return heard
 
 
 async def _why(request: Request) -> str:
@@ -343,13 +347,7 @@ def _linked(shown: dict[str, Any], root: str) -> dict[str, Any]:
 
 def _fresh(body: dict[str, Any], tag: str) -> Response:
     """A body with its tag. It is sent whole each time: what is in flight changes without the tag."""
-    return JSONResponse(body, headers={"etag": tag, "cache-control": "no-store"})
-
-
-def _again(known: Response) -> Response:
-    copy = Response(known.body, known.status_code)
-    copy.raw_headers = [*known.raw_headers, (b"idempotent-replayed", b"true")]
-    return copy
+    return JsonResponse(body, headers={"etag": tag, "cache-control": "no-store"})
 
 
 def _root(request: Request) -> str:
@@ -362,7 +360,8 @@ def _prefers_html(request: Request) -> bool:
     return html >= 0 and (json < 0 or html < json)
 
 
-def _wait(request: Request, otherwise: float) -> float:
+def _wait(request: Request, otherwise: float, *others: str) -> float:
+    check_query(request, ("wait", *others))
     told = request.query_params.get("wait")
     if told is None:
         return otherwise
@@ -376,7 +375,7 @@ def _wait(request: Request, otherwise: float) -> float:
 
 
 def _number(told: str, name: str, most: int) -> int:
-    if not told.isdecimal() or not 1 <= int(told) <= most:
+    if not (told.isdecimal() and len(told) < 10 and 1 <= int(told) <= most):
         raise ProblemError(400, "bad-request", f"{name}: 1 to {most}")
     return int(told)
 

@@ -121,6 +121,6 @@ class Stream:
         if last is None:
             return count
         process, _, number = last.rpartition("-")
-        if process == self._process and number.isdecimal() and int(number) <= count:
+        if process == self._process and number.isdecimal() and len(number) < 20 and int(number) <= count:
             return int(number)
         return None  # of another process, or of none

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -22,13 +23,14 @@ from starlette.types import Message
 
 from hotswap.admin.apart import apart
 from hotswap.admin.problems import ProblemError
+from hotswap.effects import KINDS
 from hotswap.errors import StoreError
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 from hotswap.trust import Waiting
 from hotswap.watching import Gate
 
-__all__ = ["Brought", "brought", "flag", "limited", "text_of"]
+__all__ = ["Brought", "brought", "check_query", "flag", "limited", "text_of"]
 
 _FILES = ("patch", "signature", "manifest")
 _WORDS = ("why", "version", "undo", "rehearse", "bake", "allow_effects")
@@ -72,6 +74,16 @@ def limited(request: Request, limit: int) -> Request:
         return message
 
     return Request(request.scope, receive_some)
+
+
+def check_query(request: Request, names: tuple[str, ...]) -> None:
+    """Raise ProblemError, 400, for a parameter that a write does not have: `dryrun=true` must not go live."""
+    seen = [name for name, _ in request.query_params.multi_items()]
+    for name in seen:
+        if name not in names:
+            raise _bad(f"{name}: no such parameter; there are {', '.join(names)}")
+        if seen.count(name) > 1:
+            raise _bad(f"{name}: given twice")
 
 
 async def brought(request: Request, patcher: Patcher) -> Brought:
@@ -183,7 +195,7 @@ def _object(body: bytes) -> dict[str, Any]:
         raise ProblemError(413, "too-large", f"more than {_SMALL} bytes of JSON")
     try:
         words = json.loads(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _bad(f"the body is no JSON: {error}") from None
     if not isinstance(words, dict):
         raise _bad("the body is no JSON object")
@@ -204,6 +216,8 @@ def _checked(words: dict[str, Any]) -> dict[str, Any]:
             if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
                 raise _bad("allow_effects: names of kinds are needed, with commas between them")
             checked[name] = tuple(kind.strip() for kind in kinds if kind.strip())
+            if unknown := sorted({*checked[name]} - {*KINDS}):
+                raise _bad(f"allow_effects: {', '.join(unknown)}: no such kind; there are {', '.join(sorted(KINDS))}")
         elif not isinstance(value, str):
             raise _bad(f"{name}: text is needed")
         elif name == "version":
@@ -230,9 +244,9 @@ def _seconds(value: object) -> float | None:
         return None
     try:
         seconds = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
-    if isinstance(value, bool) or not 0 < seconds < float("inf"):
+    if isinstance(value, bool) or not 0 < seconds <= threading.TIMEOUT_MAX:
         raise _bad("bake: seconds are needed, more than 0, or none")
     return seconds
 

@@ -81,17 +81,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as after `python -m`")
     run.add_argument("program", metavar="PROGRAM", help="a script, or a folder or archive with a __main__.py")
     run.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="for the program")
-    commands.add_parser(
+    hook = commands.add_parser(
         "hook",
         help=COMMANDS["hook"],
         description="Print a folder for PYTHONPATH: a Python that is started with it, and with HOTSWAP_STORE, imports "
         "what is permanent in that store, and needs no line in the program.",
     )
+    hook.add_argument("--json", action="store_true", help="write one JSON object")
     options = parser.parse_args(argv)
     if options.command == "hook":
         from hotswap.launch import HOOK
 
-        sys.stdout.write(f"{HOOK}\n")
+        sys.stdout.write(json.dumps({"path": str(HOOK)}) + "\n" if options.json else f"{HOOK}\n")
         return 0
     if options.command == "push":
         return push(options.source, options.directory, options.wait, as_json=options.json)

@@ -6,6 +6,7 @@ reasons, sources) can't move the cursor: control characters are shown as such.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -20,7 +21,7 @@ from rich.text import Text
 
 __all__ = ["Output", "clean"]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PIPE = 100_000
 """Columns of what is no terminal: nothing is cut off, and nothing folded."""
 
@@ -114,5 +115,7 @@ class Output:
 
 
 def _console(stream: TextIO) -> Console:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # a terminal that has not all letters shows the others as such
     told = Console(file=stream, highlight=False, markup=False, emoji=False)
     return told if told.is_terminal else Console(file=stream, highlight=False, markup=False, emoji=False, width=_PIPE)

@@ -120,6 +120,8 @@ class Service:
                 raise FailedError(
                     Exit.UNKNOWN, f"{self.where} does not answer; it may go on with what it was asked"
                 ) from None
+            except UnicodeEncodeError:  # a shell passes on whatever bytes there are
+                raise FailedError(Exit.USAGE, "an argument has bytes in it that are no UTF-8") from None
             except httpx.TransportError as error:
                 pause = next(pauses, None)
                 if pause is None:

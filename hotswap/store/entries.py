@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from hotswap.errors import StoreError
 
-__all__ = ["COLUMNS", "LIVED", "ON_TRIAL", "STATES", "Died", "Entry", "Lived", "label_of", "versions_of"]
+__all__ = ["COLUMNS", "LIVED", "ON_TRIAL", "STATES", "Died", "Entry", "Lived", "label_of", "storable", "versions_of"]
 
 ON_TRIAL = ("staged", "verified", "armed", "live")
 """The states in which a process may die of a rollout: its code is being loaded, is judged, or runs."""
@@ -88,9 +88,7 @@ class Entry:
 
     def row(self) -> tuple[object, ...]:
         """The values of its columns."""
-        return tuple(
-            json.dumps(value) if name in _AS_JSON else value for name in COLUMNS for value in (getattr(self, name),)
-        )
+        return tuple(_value(name, getattr(self, name)) for name in COLUMNS)
 
     @classmethod
     def of(cls, row: Any) -> Entry:
@@ -105,6 +103,17 @@ class Entry:
             ) from error
         facts["packages"], facts["report"] = tuple(facts["packages"]), tuple(facts["report"])
         return cls(**facts)
+
+
+def _value(name: str, value: object) -> object:
+    if name in _AS_JSON:
+        return json.dumps(value)
+    return storable(value) if isinstance(value, str) else value
+
+
+def storable(text: str) -> str:
+    """Return a text as a database takes it: halves of surrogate pairs, of the name of a file say, are shown."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))

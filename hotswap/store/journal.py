@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.errors import StoreError
 from hotswap.store.database import exists, reading, writing
-from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived, label_of
+from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived, label_of, storable
 from hotswap.store.incarnations import Incarnation, alive, ending, incarnation, is_name
 
 if TYPE_CHECKING:
@@ -256,7 +256,8 @@ class Journal:
 
     def _step(self, connection: sqlite3.Connection, name: str, state: str, at: str, by: str, reason: str) -> None:
         connection.execute(
-            'INSERT INTO step (rollout, state, at, "by", reason) VALUES (?, ?, ?, ?, ?)', (name, state, at, by, reason)
+            'INSERT INTO step (rollout, state, at, "by", reason) VALUES (?, ?, ?, ?, ?)',
+            (name, state, at, storable(by), storable(reason)),
         )
 
     # --- who has died ------------------------------------------------------------------------------------------------

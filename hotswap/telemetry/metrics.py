@@ -156,5 +156,5 @@ def number(fact: object) -> float:
 
 
 def text(fact: object) -> str:
-    """Return a fact as text."""
-    return "" if fact is None else str(fact)
+    """Return a fact as text that can be exported: a reason that UTF-8 does not have loses a batch of spans."""
+    return "" if fact is None else str(fact).encode("utf-8", "backslashreplace").decode()

@@ -144,7 +144,7 @@ class Spans:
 
     def _check(self, rollout: str, step: str, inside: Context, event: Event, following: Following) -> None:
         subject = following.known(rollout)
-        details = {} if subject is None else {one.name: one.detail for one in subject.report.results}
+        details = {} if subject is None else {one.name: text(one.detail) for one in subject.report.results}
         told = self._checks.get(rollout, [])
         of_step = [one for one in told if text(one.facts["check"]).startswith(REHEARSED) == (step == "rehearse")]
         for one in of_step:

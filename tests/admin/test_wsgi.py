@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +13,14 @@ from types import ModuleType
 from typing import Any
 
 import flask
+import httpx
 import pytest
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
+from hotswap import events
 from hotswap.wsgi import SessionMiddleware, admin
-from tests.admin.conftest import READER, TOKENS, Service, client
+from tests.admin.conftest import READER, TOKENS, WRITER, Service, client
 from tests.waiting import until
 
 pytestmark = pytest.mark.threads
@@ -100,6 +104,42 @@ def test_a_client_that_hangs_up(service: Service) -> None:
         lines = stream.iter_lines()
         next(lines)
         assert threading.active_count() > before
+    until(lambda: threading.active_count() <= before)
+
+
+def test_who_hangs_up_leaves_his_place(make_package: Make) -> None:
+    """At once, and not when the garbage collector comes by."""
+    made = Service(make_package)
+    ops = admin(made.patcher, authorize=TOKENS, heartbeat=0.05, max_streams=1)
+    gc.disable()
+    try:
+        with serving(ops) as address:
+            for _ in range(3):
+                with client(address) as http:
+                    until(lambda http=http: _follows(http))  # type: ignore[misc]  # mypy knows no such default
+    finally:
+        gc.enable()
+        ops.close()
+
+
+def _follows(http: httpx.Client) -> bool:
+    with http.stream("GET", "/events") as stream:
+        return stream.status_code == 200 and next(stream.iter_lines()) == "retry: 2000"
+
+
+def test_who_leaves_in_the_middle_of_a_body(service: Service) -> None:
+    before = threading.active_count()
+    host, port = service.address.removeprefix("http://").split(":")
+    head = (
+        f"POST /hotswap/rollouts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {WRITER}\r\nContent-Length: 1000\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    )
+    written: list[events.Event] = []
+    unsubscribe = events.subscribe(written.append)
+    with socket.create_connection((host, int(port))) as leaving:
+        leaving.sendall(head.encode())
+    until(lambda: any(one.name == "admin.written" for one in written))
+    unsubscribe()
     until(lambda: threading.active_count() <= before)
 
 

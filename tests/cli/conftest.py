@@ -73,10 +73,11 @@ class Till:
         where = ("--socket", str(self.socket)) if where is None else where
         return run(self._capsys, *arguments, *where)
 
-    def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, encoding: str = "utf-8", **more: Any) -> subprocess.Popen[str]:
         """Start a command in a process of its own."""
         command = [sys.executable, "-m", "hotswap", *arguments, "--socket", str(self.socket)]
-        return subprocess.Popen(command, env=environment(), text=True, **more)
+        env = environment(PYTHONIOENCODING=encoding)
+        return subprocess.Popen(command, env=env, encoding=encoding, **more)
 
 
 TESTS = Path(__file__).resolve().parent.parent.parent

@@ -61,6 +61,16 @@ class TestUsage:
         monkeypatch.setenv("HOTSWAP_SOCKET", "s")
         assert "both set" in command("status").err
 
+    def test_bytes_that_are_no_text(self, till: Till) -> None:
+        """As a shell passes on what is no UTF-8."""
+        for arguments in (("rollback", "--why", "caf\udce9"), ("apply", till.file(), "--why", "caf\udce9")):
+            said = till(*arguments, "--json")
+            assert (said.status, said.json["exit"]) == (2, 2)
+            assert "no UTF-8" in said.err
+
+    def test_the_hook_as_json(self, command: Command) -> None:
+        assert command("hook", "--json").json == {"path": command("hook").out.strip()}
+
     def test_a_folder_or_no_file(self, till: Till, tmp_path: Path) -> None:
         assert till("apply", str(tmp_path)).status == 2
         assert till("apply", str(tmp_path / "absent.py")).status == 2
@@ -233,3 +243,11 @@ class TestDocumented:
 
 
 COMMON = {"--url", "--socket", "--token", "--token-file", "--json"}
+
+
+def test_a_terminal_that_has_not_all_letters(till: Till) -> None:
+    till("plan", till.file(text="raise RuntimeError('größer → kleiner')\n"))
+    with till.start("history", stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="ascii") as asked:
+        out, err = asked.communicate(timeout=60)
+    assert (asked.returncode, err) == (0, "")
+    assert r"gr\xf6\xdfer \u2192 kleiner" in out
