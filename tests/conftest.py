@@ -85,7 +85,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests of `slow.txt`, and leave out those whose turn it is not: see the session `tests` in the noxfile.
 
-    The points of `every_point` are run: it takes a share of them itself.
+    The points of `every_point` are run: that takes a share of them itself.
     """
     here = Path(__file__).parent
     listed = frozenset((here / "slow.txt").read_text(encoding="utf-8").split())
@@ -96,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         name = item.nodeid.partition("tests/")[2]
         if name.partition("[")[0] in listed:
             item.add_marker("slow")
-        if item.path.is_relative_to(here / "every_point"):
+        if item.path == here / "every_point" / "test_points.py":
             continue
         in_turn = item.get_closest_marker("slow") or any(item.path.is_relative_to(path) for path in shared)
         if in_turn and zlib.crc32(name.encode()) % parts != part - 1:

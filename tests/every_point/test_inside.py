@@ -119,7 +119,11 @@ ACTS: dict[str, Callable[[Loops, Any], object]] = {
     "rollback-and-again": lambda loops, rollout: (rollout.rollback(), loops.apply("2")),
     "next": lambda loops, rollout: loops.apply("3", 0),
     "rollback-and-next": lambda loops, rollout: (rollout.rollback(), loops.apply("3", 0)),
+    "rollback-and-another": lambda loops, rollout: (rollout.rollback(), loops.apply("3", 2)),
 }
+HANDED_OVER = "rollback-and-next", "old", 0
+"""Which of them has no time: an old call is about to call a function which the next version does not change and which
+has been handed over at once. It is the code of the version before, so it calls what is live."""
 
 
 @pytest.mark.parametrize("act", ACTS)
@@ -128,6 +132,8 @@ ACTS: dict[str, Callable[[Loops, Any], object]] = {
 def test_a_swap_inside_of_a_fork(
     make_package: Callable[..., ModuleType], handover: float | None, who: str, act: str
 ) -> None:
+    if (act, who, handover) == HANDED_OVER:
+        pytest.skip("what is handed over at once calls the new, and the old call that is about to call it meets that")
     failures: list[str] = []
     for at in range(1, sys.maxsize, EVERY):
         loops = Loops(make_package, handover)

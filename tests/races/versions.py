@@ -36,7 +36,7 @@ class Versions:
     @classmethod
     def text(cls, version: object, shape: int) -> str:
         """Return the source of a version; the shape says how many parameters its helpers have more."""
-        return cls.source.format(v=version, more="z, " * shape, pass_="0, " * shape)
+        return cls.source.format(v=version, more="".join(f"z{n}, " for n in range(shape)), pass_="0, " * shape)
 
     @property
     def core(self) -> Any:
