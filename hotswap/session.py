@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token, copy_context
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -37,6 +37,7 @@ __all__ = [
     "Period",
     "Session",
     "Turn",
+    "context_outside",
     "end_route",
     "here",
     "now",
@@ -310,6 +311,13 @@ def _holding(held: Session | None) -> Iterator[None]:
 def outside() -> AbstractContextManager[None]:
     """Have no session in a block, whatever is around it: what is done there is not part of the unit of work."""
     return _holding(None)
+
+
+def context_outside() -> Context:
+    """Return a copy of the caller's context which is in no session, and keeps none."""
+    copied = copy_context()
+    copied.run(_current.set, None)
+    return copied
 
 
 def number_here() -> int | None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from hotswap.session import context_outside
+
 __all__ = ["apart"]
 
 T = TypeVar("T")
@@ -19,13 +21,14 @@ T = TypeVar("T")
 async def apart(run: Callable[..., T], *arguments: object) -> T:
     """Run a function in a thread, and return what it returns, or raise what it raises.
 
-    It goes on if the caller is cancelled.
+    It goes on if the caller is cancelled. It runs in the caller's context, so that a trace goes on, but in no session.
     """
     found: Future[T] = Future()
+    context = context_outside()
 
     def main() -> None:
         try:
-            answer = run(*arguments)
+            answer = context.run(run, *arguments)
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             found.set_exception(error)
         else:

@@ -15,6 +15,7 @@ from typing import Any
 from a2wsgi import ASGIMiddleware
 
 from hotswap.process_copy import in_children
+from hotswap.session import context_outside
 
 __all__ = ["Bridge"]
 
@@ -76,6 +77,7 @@ class _Answer:
     ) -> None:
         self._app, self._loop = app, loop
         self._task: asyncio.Task[Any] | None = None
+        self._context = context_outside()  # that of the server's thread: a trace goes on
         self._parts = ASGIMiddleware(self._run, loop=loop)(environ, start_response)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[bytes]:
@@ -89,14 +91,13 @@ class _Answer:
                 self._loop.call_soon_threadsafe(self._task.cancel)
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
-        self._task = asyncio.current_task()
-
         async def received() -> Any:
             message = await receive()
             ended = message["type"] == "http.request" and message["more_body"] and not message["body"]
             return {"type": "http.disconnect"} if ended else message
 
-        await self._app(scope, received, send)
+        self._task = asyncio.create_task(self._app(scope, received, send), context=self._context)
+        await self._task
 
 
 async def _end_tasks() -> None:

@@ -25,6 +25,7 @@ from hotswap.patcher import Patcher
 from hotswap.place import Terms
 from hotswap.records import BEFORE_LIVE
 from hotswap.rollout import Rollout
+from hotswap.session import context_outside
 
 __all__ = ["Act", "Asked", "Desk", "Work"]
 
@@ -186,9 +187,11 @@ class Desk:
         rollout.commit()
 
     def _start(self, work: Work, run: Callable[[], dict[str, Any]], name: str) -> Work:
+        context = context_outside()
+
         def main() -> None:
             try:
-                shown = run()
+                shown = context.run(run)
             except BaseException as error:  # noqa: BLE001 - whoever waits gets it, or reads it later
                 problem = problem_of(error)
                 if problem.status == 500:
