@@ -151,10 +151,10 @@ GROUPS = 6
 """Into how many processes the tests go that need none of their own; a third as many where less is run. Each takes
 seconds to start."""
 
-EVERY_NTH_POINT = 10
+EVERY_NTH_POINT = 20
 """Of the points of `tests/every_point`, on all interpreters but one, which takes them all."""
 
-TURNS = 20
+TURNS = 40
 """What takes seconds (marked `slow`, or named in `tests/slow.txt`), what does not depend on the interpreter, and all of
 what runs on more than one of them, runs in turn: a share of it each day."""
 

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.threads, pytest.mark.slow]
 
 OPCODES = "HOTSWAP_EVERY_OPCODE" in os.environ
 EVERY = int(os.environ.get("HOTSWAP_EVERY_NTH_POINT", "1"))
-"""CI takes each tenth point on all interpreters but one, which takes them all."""
+"""CI takes each twentieth point on all interpreters but one, which takes them all."""
 ROOMS = (functions, classes, suspended, handed_out, service)
 PROGRAMS: list[Program] = [program for room in ROOMS for program in room.PROGRAMS]
 
