@@ -111,6 +111,7 @@ class TestVerdicts:
         assert result.message.startswith(type(error).__name__)
         assert type(error).__name__ in result.detail
 
+    @pytest.mark.threads  # an async check runs in an event loop
     def test_an_assertion_in_a_task_of_a_group_fails(self) -> None:
         async def compare() -> None:
             raise AssertionError("arithmetic")
