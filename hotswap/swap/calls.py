@@ -17,7 +17,7 @@ from datetime import datetime
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
-from hotswap import collector, frames
+from hotswap import collector, frames, walk
 from hotswap.swap.templates import KIND_FLAGS
 
 __all__ = [
@@ -173,15 +173,8 @@ def _greenlets() -> Iterator[FrameType]:
     kind = getattr(greenlet, "greenlet", None)
     threads = getattr(getattr(greenlet, "_greenlet", None), "get_total_main_greenlets", lambda: 1)
     if kind is not None and threads():  # many import it who never use it; a pass over the heap takes its time
-        found = (o.gr_frame for o in collector.objects_of(_with_those_below(kind)))
+        found = (o.gr_frame for o in collector.objects_of((kind, *walk.descendants(kind))))
         yield from (frame for frame in found if frame is not None)
-
-
-def _with_those_below(kind: type) -> Iterator[type]:
-    yield kind
-    below: type
-    for below in type.__subclasses__(kind):
-        yield from _with_those_below(below)
 
 
 def _tasks() -> dict[int, str]:
@@ -195,7 +188,7 @@ def _tasks() -> dict[int, str]:
         return {}
     found: dict[int, str] = {}
     reached: list[tuple[Any, str]] = []
-    for task in collector.objects_of(_with_those_below(asyncio.Task)):
+    for task in collector.objects_of((asyncio.Task, *walk.descendants(asyncio.Task))):
         held, name = task.get_coro(), task.get_name()
         for _ in range(_CHAIN):
             if held is None or id(held) in found:
