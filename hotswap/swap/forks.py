@@ -212,10 +212,13 @@ class Forks:
                     there.append((_CODE.__set__, own, forwarder(own, successor, shown)))
                     back.append((_CODE.__set__, own, own.__code__))
         on, off = lead_fronts(self._wrapped, self._given.successor)
+        there += on
+        back += off
         for one in self._attributes() if walk.forked else ():
-            led, put_back = passed(one.cls, one.name, one.will)
-            on, off = [*on, *led], [*off, *put_back]
-        return [*there, *on], [*back, *off]
+            on, off = passed(one.cls, one.name, one.will)
+            there += on
+            back += off
+        return there, back
 
     @property
     def _wrapped(self) -> dict[int, Any]:
