@@ -102,14 +102,13 @@ def known_objects(generation: int | None = None) -> tuple[list[object], list[int
     everything: list[object] = []
     others: list[object] = []
     tuples: list[int] = []
-    asked = (() if generation is None else (generation,),)
-    steps: tuple[tuple[Any, ...], ...] = (
-        (everything.extend, chain.from_iterable(starmap(gc.get_objects, asked))),
+    _in_one_call(
+        gc.get_objects,
+        () if generation is None else (generation,),
+        everything,
         (others.extend, compress(everything, map(operator.is_not, map(type, everything), repeat(tuple)))),
         (tuples.extend, map(id, compress(everything, map(operator.is_, map(type, everything), repeat(tuple))))),
-        (everything.clear,),
     )
-    deque(starmap(operator.call, steps), maxlen=0)
     # These lists are among the objects; a list that holds itself would keep all of them until a collection.
     own = {id(everything), id(others), id(tuples)}
     found = [o for o in others if id(o) not in own]
@@ -131,12 +130,22 @@ def _sorted_out(ask: Callable[..., Any], about: tuple[object, ...], kinds: Itera
     everything: list[object] = []
     found: list[Any] = []
     wanted = frozenset(id(kind) for kind in kinds if kind is not tuple)
-    steps: tuple[tuple[Any, ...], ...] = (
-        (everything.extend, chain.from_iterable(starmap(ask, (about,)))),
-        # By identities: a metaclass may have a hash of its own, which would be run.
-        (found.extend, compress(everything, map(wanted.__contains__, map(id, map(type, everything))))),
-        (everything.clear,),
-    )
+    # By identities: a metaclass may have a hash of its own, which would be run.
+    sorting = found.extend, compress(everything, map(wanted.__contains__, map(id, map(type, everything))))
     with switched_off():  # on CPython 3.11 a collection, and with it a finalizer, may begin in any allocation
-        deque(starmap(operator.call, steps), maxlen=0)
+        _in_one_call(ask, about, everything, sorting)
     return found
+
+
+def _in_one_call(
+    ask: Callable[..., Any], about: tuple[object, ...], everything: list[object], *sorting: tuple[Any, ...]
+) -> None:
+    """Ask, sort what is said, and forget it, while no other thread runs.
+
+    Arguments:
+        ask, about: what is called with what.
+        everything: an empty list, of which the sorting tells where it goes; it is empty again afterwards.
+        sorting: C functions, each with its arguments.
+    """
+    steps = ((everything.extend, chain.from_iterable(starmap(ask, (about,)))), *sorting, (everything.clear,))
+    deque(starmap(operator.call, steps), maxlen=0)
