@@ -1,19 +1,23 @@
-"""The entrance of a patcher: what a watched directory and the admin app ask of it."""
+"""The entrance of a patcher: how a rollout begins, and what a watched directory and the admin app ask of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from hotswap.actors import whoever
-from hotswap.errors import CIRCUMSTANCES
+from hotswap.errors import CIRCUMSTANCES, OutdatedError, StateError
 from hotswap.footing import Footing
 from hotswap.generation import LiveModule
 from hotswap.hosting import Hosting
 from hotswap.patch import Patch
 from hotswap.place import Older, Terms
-from hotswap.records import Record
-from hotswap.rollout import Rollout
+from hotswap.records import BEFORE_LIVE, Record
+from hotswap.rollout import Host, Rollout
 from hotswap.store import Refusal
 from hotswap.trust import Memory, Trust
 
@@ -22,18 +26,68 @@ if TYPE_CHECKING:
 
 __all__ = ["Entrance"]
 
+_STAGINGS = 3
+"""How often a patch is staged whose modules the service imports meanwhile."""
+
 
 class Entrance(Hosting):
     """The part of a patcher that others bring patches to. Lives as long as the patcher."""
 
     _footing: Footing
     _trust: Trust | None
+    _rolling: Callable[[Host, Patch, Version], Rollout]
+
+    # --- a rollout ---------------------------------------------------------------------------------------------------
+
+    def _stage(self, patch: Patch, terms: Terms) -> Rollout:
+        if not isinstance(patch, Patch):
+            raise TypeError(f"a patch is needed, not a {type(patch).__qualname__}: Patch.from_path(...) makes one")
+        self._place.take(patch.label, terms)
+        try:
+            with self._change:
+                rollout = self._rolling(self, patch, patch.version or Version("0"))
+                rollout.handover = self._handover if isinstance(terms.handover, EllipsisType) else terms.handover
+                rollout.allow_effects, rollout.older = terms.allow_effects, terms.older
+                rollout.by, rollout.why = terms.by or whoever(), terms.why
+                rollout.limits, rollout.loop = self._trials.terms(terms.bake), terms.loop
+                self._place.rollout = rollout
+            if terms.began is not None:
+                terms.began(rollout)
+        except BaseException:
+            self.leave(None)
+            raise
+        rollout.consult("before_stage", terms.cancelled)
+        self.load(rollout, terms)
+        return rollout
 
     def _walk(self, patch: Patch, terms: Terms) -> Rollout:
-        raise NotImplementedError
+        for left in reversed(range(_STAGINGS)):
+            try:
+                return self.roll_out(patch, terms)
+            except OutdatedError:
+                if not left:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
-    def _walk_once(self, patch: Patch, terms: Terms) -> Rollout:
-        raise NotImplementedError
+    def roll_out(self, patch: Patch, terms: Terms) -> Rollout:
+        """Stage a patch and judge it, and have it go live if its terms say so; errors are those of `Patcher.apply`."""
+        rollout, cancelled = self._stage(patch, terms), terms.cancelled
+        try:
+            if terms.staged is not None:
+                terms.staged(rollout)
+            if not cancelled.is_set():
+                rollout.judge(terms.loop, cancelled)
+            if cancelled.is_set():
+                rollout.abort(reason="the caller was cancelled")
+                return rollout
+            if terms.through:
+                rollout.take_live(cancelled)
+        except BaseException as error:
+            with suppress(StateError):  # it may go live, or be rejected, in this very moment
+                if rollout.state in BEFORE_LIVE:  # an interrupt, say
+                    rollout.abort(reason=f"interrupted by {type(error).__name__}")
+            raise
+        return rollout
 
     # --- for the admin app -------------------------------------------------------------------------------------------
 
@@ -50,10 +104,6 @@ class Entrance(Hosting):
     def stored(self, digest: str) -> Patch:
         """Return the patch of that digest from the store. Raises StoreError if there is none, or it is damaged."""
         return self._books.patch(digest)
-
-    def roll_out(self, patch: Patch, terms: Terms) -> Rollout:
-        """Stage a patch and judge it, and have it go live if its terms say so; errors are those of `Patcher.apply`."""
-        return self._walk_once(patch, terms)
 
     # --- for watched directories -------------------------------------------------------------------------------------
 

@@ -17,23 +17,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from os import PathLike
-from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
-from hotswap.actors import whoever
 from hotswap.admission import checked_packages
 from hotswap.bake import Bake, Baked
 from hotswap.bookkeeping import Books
 from hotswap.effects import checked_kinds
 from hotswap.entrance import Entrance
-from hotswap.errors import NothingToRollBackError, OutdatedError, StateError
+from hotswap.errors import NothingToRollBackError
 from hotswap.footing import Footing
 from hotswap.hosting import HISTORY
 from hotswap.patch import Patch
 from hotswap.place import Older, Place, Seconds, Terms
-from hotswap.records import BEFORE_LIVE, State
+from hotswap.records import State
 from hotswap.rehearsal import Wish, wished
 from hotswap.rollout import Host, Record, Rollout
 from hotswap.settlement import Settlement
@@ -48,9 +46,6 @@ if TYPE_CHECKING:
     from hotswap.watching import Watch
 
 __all__ = ["Patcher"]
-
-_STAGINGS = 3
-"""How often `apply` stages a patch whose modules the service imports meanwhile."""
 
 
 class Patcher(Registering, Entrance):
@@ -181,27 +176,6 @@ class Patcher(Registering, Entrance):
             Terms.of(wait, allow_effects, handover, _older(undo), by=by, why=why, bake=bake, rehearsal=rehearsal),
         )
 
-    def _stage(self, patch: Patch, terms: Terms) -> Rollout:
-        if not isinstance(patch, Patch):
-            raise TypeError(f"a patch is needed, not a {type(patch).__qualname__}: Patch.from_path(...) makes one")
-        self._place.take(patch.label, terms)
-        try:
-            with self._change:
-                rollout = self._rolling(self, patch, patch.version or Version("0"))
-                rollout.handover = self._handover if isinstance(terms.handover, EllipsisType) else terms.handover
-                rollout.allow_effects, rollout.older = terms.allow_effects, terms.older
-                rollout.by, rollout.why = terms.by or whoever(), terms.why
-                rollout.limits, rollout.loop = self._trials.terms(terms.bake), terms.loop
-                self._place.rollout = rollout
-            if terms.began is not None:
-                terms.began(rollout)
-        except BaseException:
-            self.leave(None)
-            raise
-        rollout.consult("before_stage", terms.cancelled)
-        self.load(rollout, terms)
-        return rollout
-
     def apply(
         self,
         patch: Patch,
@@ -263,34 +237,6 @@ class Patcher(Registering, Entrance):
             if not work.cancelled():
                 work.exception()  # seen: the caller gets the cancellation, the history has the reason
             raise
-
-    def _walk(self, patch: Patch, terms: Terms) -> Rollout:
-        for left in reversed(range(_STAGINGS)):
-            try:
-                return self._walk_once(patch, terms)
-            except OutdatedError:
-                if not left:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
-
-    def _walk_once(self, patch: Patch, terms: Terms) -> Rollout:
-        rollout, cancelled = self._stage(patch, terms), terms.cancelled
-        try:
-            if terms.staged is not None:
-                terms.staged(rollout)
-            if not cancelled.is_set():
-                rollout.judge(terms.loop, cancelled)
-            if cancelled.is_set():
-                rollout.abort(reason="the caller was cancelled")
-                return rollout
-            if terms.through:
-                rollout.take_live(cancelled)
-        except BaseException as error:
-            with suppress(StateError):  # it may go live, or be rejected, in this very moment
-                if rollout.state in BEFORE_LIVE:  # an interrupt, say
-                    rollout.abort(reason=f"interrupted by {type(error).__name__}")
-            raise
-        return rollout
 
     def rollback(self, *, reason: str = "", by: str = "") -> Rollout:
         """Go back to the previous generation, and return the rollout that was taken back.
