@@ -7,6 +7,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,7 @@ from hotswap import (
     VetoError,
     WrongPackageError,
 )
+from hotswap.cli import main
 from hotswap.generation import standing
 from hotswap.process_copy import can_copy
 from hotswap.succession import Succession
@@ -163,6 +165,21 @@ _WAYS = {
 
 
 class TestPatcher:
+    def test_what_is_pushed_again_is_live_unless_something_else_is(self, make_package: Make, tmp_path: Path) -> None:
+        package = make_package({"__init__.py": "", "a.py": "PRICE = 0\n"}).__name__
+        importlib.import_module(f"{package}.a")
+        drop, fake = tmp_path / f"{package}.a.py", FakePatcher([package])
+
+        def pushed(path: Path, price: int) -> int:
+            path.write_text(f"PRICE = {price}\n")
+            return main(["push", "--wait", "20", str(path), str(tmp_path / "drops")])
+
+        with fake.watch(tmp_path / "drops", single_files=True, name="blue"):
+            assert [pushed(drop, 1), pushed(drop, 1)] == [0, 0]
+            assert [pushed(tmp_path / "a.py", 2), pushed(drop, 1)] == [0, 1]
+            fake.rollback()
+            assert pushed(drop, 1) == 0
+
     def test_touches_nothing(self, make_package: Make) -> None:
         name = make_package({"__init__.py": "__version__ = '1.2'\n", "a.py": "def f(): return 1\n"}).__name__
         module: Any = importlib.import_module(f"{name}.a")

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from packaging.version import Version
 
 from hotswap.admission import Numbers, admit, resolve, roots
+from hotswap.errors import WrongPackageError
 from hotswap.generation import Candidate, Live
 from hotswap.generation.live import live_version
-from hotswap.patch import Patch
+from hotswap.patch import Patch, SourceFile
 from hotswap.rollout import Rollout
 from hotswap.session import Mark
 from hotswap.settlement import Settlement
@@ -28,10 +29,11 @@ __all__ = ["FakeSuccession"]
 
 
 class _Before(NamedTuple):
-    """The rollout that is live, and the versions that were so before it."""
+    """The rollout that is live, and the versions and sources that were so before it."""
 
     rollout: Rollout
     versions: Mapping[str, Version]
+    sources: Mapping[str, SourceFile]
 
 
 class _Kept(NamedTuple):
@@ -62,6 +64,7 @@ class FakeSuccession(Succession):
         self._live = Live(packages)
         self.choices = Choices()
         self._versions = {name: live_version(name) for name in packages}
+        self._sources: Mapping[str, SourceFile] = {}
         self.numbers = Numbers()
         self._epoch = 0
         self._staged_on: dict[str, tuple[int, ...]] = {}
@@ -95,6 +98,14 @@ class FakeSuccession(Succession):
     begin = Succession.begin
     over = Succession.over
     modules = Succession.modules
+
+    def runs(self, patch: Patch) -> bool:
+        """Whether the modules of a patch went live as it has them, and in no other way since."""
+        try:
+            sources = resolve(patch, self._live).sources
+        except WrongPackageError:  # as in the real one
+            return False
+        return all(self._sources.get(name) == source for name, source in sources.items())
 
     def candidate(
         self, rollout: Rollout, allow_effects: frozenset[str], may_be_older: Callable[[Patch], bool]
@@ -136,8 +147,9 @@ class FakeSuccession(Succession):
         superseded, before, patch = self.newest, self.versions, rollout.patch
         rollout.unsettle()
         self._versions |= {name: patch.version_of(name) or rollout.version for name in roots(patch, before)}
+        self._before, self._kept = _Before(rollout, before, self._sources), None
+        self._sources = {**self._sources, **patch.sources}
         self._turn(rollout)
-        self._before, self._kept = _Before(rollout, before), None
         self._staged_on.pop(rollout.id, None)
         return superseded
 
@@ -147,7 +159,7 @@ class FakeSuccession(Succession):
         assert self._before is not None, "it is the newest"
         self.choices.taken("rollback")
         rollout.unsettle()
-        self._versions = dict(self._before.versions)
+        self._versions, self._sources = dict(self._before.versions), self._before.sources
         self._before = None
         self._turn(rollout)
         if rollout.id in self._armed_before:
