@@ -92,9 +92,11 @@ class Answers:
         Raises ProblemError: 400 for what is no key, 422 if another request had it, 409 while that has no answer; and
         what `run` raises.
         """
-        if "idempotency-key" not in request.headers:
+        told = request.headers.get("idempotency-key")
+        if told is None:
             return await run()
-        key, answered = self._begin(who, request, await request.body())
+        key = who, told
+        answered = self._begin(key, request, await request.body())
         if answered is not None:
             return _again(answered)
         task = asyncio.ensure_future(self._kept_answer(key, run))
@@ -102,7 +104,7 @@ class Answers:
         task.add_done_callback(self._going.discard)
         return await asyncio.shield(task)
 
-    async def _kept_answer(self, key: tuple[str, str] | None, run: Callable[[], Awaitable[Response]]) -> Response:
+    async def _kept_answer(self, key: tuple[str, str], run: Callable[[], Awaitable[Response]]) -> Response:
         response: Response | None = None
         try:
             response = await run()
@@ -116,29 +118,24 @@ class Answers:
             self._end(key, response)
         return response
 
-    def _begin(self, who: str, request: Request, body: bytes) -> tuple[tuple[str, str] | None, Response | None]:
-        """Take a request, and return its key, and what was answered before, if it was."""
-        key = request.headers.get("idempotency-key")
-        if key is None:
-            return None, None
-        if not key.strip() or len(key) > _LONGEST_KEY:
+    def _begin(self, key: tuple[str, str], request: Request, body: bytes) -> Response | None:
+        """Take a request; return what was answered before, if it was."""
+        if not key[1].strip() or len(key[1]) > _LONGEST_KEY:
             raise ProblemError(400, "bad-request", f"Idempotency-Key: 1 to {_LONGEST_KEY} characters are needed")
         self._forget()
         said = tag_of(request.method, request.url.path, request.url.query, _digest(request, body))
-        known = self._kept.get((who, key))
+        known = self._kept.get(key)
         if known is None:
-            self._kept[who, key] = _Kept(time.monotonic(), said, None)
-            return (who, key), None
+            self._kept[key] = _Kept(time.monotonic(), said, None)
+            return None
         if known.request != said:
             raise ProblemError(422, "key-reused", "Idempotency-Key: another request had this key")
         if known.response is None:
             raise ProblemError(409, "busy", "the same request is being answered: ask again")
-        return None, known.response
+        return known.response
 
-    def _end(self, key: tuple[str, str] | None, response: Response | None) -> None:
+    def _end(self, key: tuple[str, str], response: Response | None) -> None:
         """Keep what was answered; None, if nothing was begun: the same request may try again."""
-        if key is None:
-            return
         if response is None:
             self._kept.pop(key, None)
         elif key in self._kept:
