@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from starlette.requests import Request
@@ -202,12 +202,19 @@ class TestWriters:
         """A busy machine starts the thread of the first after that of the second."""
         late, over, roll_out = threading.Event(), threading.Event(), Patcher.roll_out
 
+        class Lock(asyncio.Lock):
+            async def acquire(self) -> Literal[True]:
+                if self.locked():
+                    over.set()
+                return await super().acquire()
+
         def slowly(patcher: Patcher, patch: Patch, terms: Any) -> Rollout:
             if str(patch.version) == "2.0":
                 late.set()
-                over.wait(3)
+                assert over.wait(10)  # until the second waits for its turn, or was answered
             return roll_out(patcher, patch, terms)
 
+        monkeypatch.setattr(asyncio, "Lock", Lock)
         monkeypatch.setattr(Patcher, "roll_out", slowly)
         seen = {"if-match": service.http.get("/versions").headers["etag"]}
         with ThreadPoolExecutor(1) as pool, client(service.address) as other:
