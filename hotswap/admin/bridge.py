@@ -78,7 +78,7 @@ class _Answer:
         self._app, self._loop = app, loop
         self._task: asyncio.Task[Any] | None = None
         self._context = context_outside()  # that of the server's thread: a trace goes on
-        self._parts = ASGIMiddleware(self._run, loop=loop)(environ, start_response)  # type: ignore[arg-type]
+        self._parts = ASGIMiddleware(self._run, loop=loop)(environ, start_response)  # type: ignore[arg-type]  # what WSGI has
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._parts)

@@ -121,7 +121,7 @@ class TestJourney:
         assert [answer.status_code for answer in answers] == [202] * 5
         for answer in answers:
             where = answer.headers["location"]
-            until(lambda where=where: "problem" in service.http.get(where).json())  # type: ignore[misc]
+            until(lambda where=where: "problem" in service.http.get(where).json())  # type: ignore[misc]  # as a default
 
     def test_long_work_is_given_up(self, service: Service) -> None:
         go = threading.Event()
