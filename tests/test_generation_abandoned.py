@@ -37,6 +37,40 @@ with overlaid(rollout.candidate) as overlay:
     print(overlay.folder, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
+DEADLY = """
+import os, signal
+
+scandir, unlink = os.scandir, os.unlink
+
+class Listing:
+    def __init__(self, path):
+        with scandir(path) as found:
+            self.entries = sorted(found, key=lambda entry: entry.name != ".hotswap-lock")
+
+    def __enter__(self):
+        return iter(self.entries)
+
+    def __exit__(self, *_):
+        pass
+
+def die(path, **more):
+    if str(path).endswith(".py"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    unlink(path, **more)
+
+def deadly():
+    os.scandir, os.unlink = Listing, die
+"""
+"""The first module that is deleted kills; and a lock comes before all else in what the system says of a folder."""
+
+DIES_AT_ITS_END = f"{PATCHED}{DEADLY}print(tree, flush=True)\ndeadly()\n"
+DIES_AFTER_A_CHECK = DEADLY + DIES_IN_A_CHECK.replace("os.kill(os.getpid(), signal.SIGKILL)", "deadly()")
+DIES_WHILE_IT_SWEEPS = f"""{DEADLY}
+import tempfile
+from hotswap.generation.abandoned import sweep
+deadly()
+sweep(tempfile.gettempdir())
+"""
 LIVES = f"{PATCHED}print(tree, flush=True)\nsys.stdin.read()\n"
 ORPHAN = f"""{PATCHED}
 if os.fork():
@@ -139,6 +173,25 @@ class TestWhatAKilledProcessLeaves:
         (tree / "shop" / "link").symlink_to(outside / "precious")
         assert place.left() == []
         assert (outside / "precious").read_text() == "1"
+
+
+class TestWhoIsKilledWhileHeDeletes:
+    """He leaves the lock, so that the rest goes with the next start."""
+
+    @pytest.mark.parametrize(
+        "program", [DIES_AT_ITS_END, DIES_AFTER_A_CHECK], ids=["its tree", "the folder of a check"]
+    )
+    def test_what_is_his_own(self, place: Place, program: str) -> None:
+        tree = place.tree(program)
+        assert place.running[0].wait(timeout=60) == -9
+        assert list(tree.rglob("*.py"))
+        assert place.left() == []
+
+    def test_what_a_dead_one_has_left(self, place: Place) -> None:
+        tree = place.dead()
+        assert place.start(DIES_WHILE_IT_SWEEPS).wait(timeout=60) == -9
+        assert list(tree.rglob("*.py"))
+        assert place.left() == []
 
 
 class TestWhatIsUsed:

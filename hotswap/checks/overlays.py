@@ -17,7 +17,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from hotswap.checks.kinds import staged
-from hotswap.generation import Candidate, PatchFinder, Tree, passing_directory, unpack
+from hotswap.generation import Candidate, PatchFinder, Tree, passing_directory, remove_directory, unpack
 from hotswap.patch import decode, encode
 from hotswap.verification import Candidate as Given
 
@@ -241,6 +241,6 @@ def overlaid(candidate: Given) -> Iterator[Overlay]:
         yield Overlay(staged(candidate), Path(folder))
     finally:
         # A process that has left the group of its check may be writing there still; it finds nothing any more.
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_directory(folder)
         if held is not None:
             held.end()

@@ -1,5 +1,6 @@
 """Generations: what is live, and candidates that are loaded beside it."""
 
+from hotswap.generation.abandoned import remove_directory
 from hotswap.generation.aliases import is_alias, name_of
 from hotswap.generation.belonging import asking, between, later, world_of
 from hotswap.generation.beside import Assigned, Called, Step, assigned_in, called_in
@@ -81,6 +82,7 @@ __all__ = [
     "public_names",
     "reachable",
     "registry",
+    "remove_directory",
     "removed_modules",
     "same_value",
     "seen_through",

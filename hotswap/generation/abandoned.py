@@ -23,7 +23,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["SUFFIX", "Hold", "remove", "sweep"]
+__all__ = ["SUFFIX", "Hold", "remove_directory", "sweep"]
 
 SUFFIX = ".tree"
 """What the names of such directories end with."""
@@ -108,7 +108,7 @@ def sweep(folder: str) -> None:
                 _delete(os.path.join(folder, name))
 
 
-def remove(directory: str) -> None:
+def remove_directory(directory: str) -> None:
     """Delete a directory of this process, folders first: who is killed meanwhile leaves the lock. Raises nothing."""
     with suppress(OSError), os.scandir(directory) as entries:
         for path in [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]:

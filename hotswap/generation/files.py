@@ -28,7 +28,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from hotswap.errors import FilesError, HotswapError, PatchError
-from hotswap.generation.abandoned import Hold, remove
+from hotswap.generation.abandoned import Hold, remove_directory
 from hotswap.generation.directories import new_directory, stay
 from hotswap.generation.file_caches import appeared, vanished
 from hotswap.generation.paths import NamespacePath, unpack
@@ -226,7 +226,7 @@ class Folder:
 def _remove(directory: str, owner: int, held: Hold | None) -> None:
     if os.getpid() == owner:  # a forked child must not take the files away from its parent
         if not stay():
-            remove(directory)
+            remove_directory(directory)
         elif held is not None:
             held.give_up()
     if held is not None:
