@@ -186,7 +186,7 @@ def test_a_second_worker_applies_what_the_first_has(service: Service, first: str
     with ThreadPoolExecutor(2) as pool:
         name = dropped(service, "1.3.0", 16)
         two = pool.submit(service.run, WATCH.format(name=name, then=""), begin=begun)
-        until(lambda: (service.folder / "begun").exists())
+        assert until(lambda: (service.folder / "begun").exists())
         one = pool.submit(service.run, WATCH.format(name=name, then=first.strip() + "\n    " + stay))
         said = two.result()
         (service.folder / "over").touch()

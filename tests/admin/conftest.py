@@ -61,7 +61,7 @@ def serving(app: Any, port: int = 0) -> Iterator[str]:
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
-        until(lambda: server.started)
+        assert until(lambda: server.started)
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True

@@ -169,8 +169,8 @@ class TestKeys:
             keyed: dict[str, Any] = {"data": {"version": "1.0"}}
             headers = {"idempotency-key": "k"}
             service.upload(**keyed, headers={**headers, "x-hang-up": "1"})
-            until(lambda: service.module.rate() == 16)
-            until(lambda: service.upload(**keyed, headers=headers).status_code != 409)
+            assert until(lambda: service.module.rate() == 16)
+            assert until(lambda: service.upload(**keyed, headers=headers).status_code != 409)
             again = service.upload(**keyed, headers=headers)
         assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
         assert len(service.patcher.history()) == 1
@@ -185,7 +185,7 @@ class TestClientsThatLeave:
         )
         with socket.create_connection((host, int(port))) as leaving:
             leaving.sendall(head.encode())
-        until(lambda: "admin.written" in caplog.text)
+        assert until(lambda: "admin.written" in caplog.text)
         service.http.get("/health")
         assert "Exception in ASGI application" not in caplog.text
 

@@ -109,7 +109,7 @@ class TestLongWork:
     def test_interrupted(self, till: Till) -> None:
         with till.start("apply", till.file(name="slow"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None
-            until(lambda: (till("status", "--json").json["rollout"] or {"state": ""})["state"] == "staged")
+            assert until(lambda: (till("status", "--json").json["rollout"] or {"state": ""})["state"] == "staged")
             id_ = till("status", "--json").json["rollout"]["id"]
             read = process.stderr.readline  # checks that have passed are told while others run
             while "check price_is_positive: passed" not in read():
