@@ -137,6 +137,17 @@ class TestARejectedRollout:
         assert "Traceback" in str((told.attributes or {})["exception.stacktrace"])
         assert sdk.spans["hotswap.stage"].status.status_code is StatusCode.UNSET
 
+    def test_by_a_check_that_says_what_is_no_text_can_be_exported(self, priced: Priced, sdk: Sdk) -> None:
+        @priced.patcher.check
+        def refuse(candidate: object) -> None:
+            raise AssertionError("caf" + chr(0xDCE9))  # not as it is shown: a stack has the line, too
+
+        with pytest.raises(hotswap.CheckFailedError):
+            priced.patcher.apply(priced.patch(2))
+        told = [event for span in sdk.named("hotswap.check") for event in span.events]
+        for fact in ("exception.message", "exception.stacktrace"):
+            assert [r"caf\udce9" in str((event.attributes or {})[fact]) for event in told] == [True], fact
+
     def test_while_it_is_loaded(self, priced: Priced, sdk: Sdk) -> None:
         with pytest.raises(hotswap.LoadError):
             priced.patcher.apply(priced.patch(2, "raise RuntimeError('no')\n"))

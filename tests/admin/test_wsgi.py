@@ -122,6 +122,16 @@ def test_who_hangs_up_leaves_his_place(make_package: Make) -> None:
         ops.close()
 
 
+def test_who_follows_when_it_is_closed_leaves_his_place(make_package: Make) -> None:
+    ops = admin(Service(make_package).patcher, authorize=TOKENS, max_streams=1)
+    headers = {"Authorization": f"Bearer {READER}"}
+    with httpx.Client(transport=httpx.WSGITransport(ops), base_url="http://admin", headers=headers) as http:
+        for _ in range(2):
+            with http.stream("GET", "/events") as stream:
+                assert stream.status_code == 200
+                ops.close()
+
+
 def _follows(http: httpx.Client) -> bool:
     with http.stream("GET", "/events") as stream:
         return stream.status_code == 200 and next(stream.iter_lines()) == "retry: 2000"
