@@ -199,7 +199,7 @@ class TestHostile:
             rollout.verify()
         other.join()
         # The group was ended by a signal, and only its leader is waited for: the other one may be on its way out.
-        until(lambda: not any(alive(pid) for pid in map(int, pids.read_text().split())))
+        assert until(lambda: not any(alive(pid) for pid in map(int, pids.read_text().split())))
 
     def test_one_that_ends_the_process(self, run: Callable[..., CheckResult]) -> None:
         result = run("import os\ndef test_fine(): pass\ndef test_exits(): os._exit(0)\n")

@@ -113,7 +113,7 @@ class TestJourney:
         until(lambda: service.http.get(where).json()["report"]["running"] == ["patient"])
         assert service.post(f"{where}/commit").status_code == 409
         go.set()
-        until(lambda: service.http.get(where).json()["state"] == "live")
+        assert until(lambda: service.http.get(where).json()["state"] == "live")
 
     def test_who_does_not_wait_is_told_where_to_look(self, service: Service) -> None:
         """Whatever has become of it by then."""
@@ -121,7 +121,7 @@ class TestJourney:
         assert [answer.status_code for answer in answers] == [202] * 5
         for answer in answers:
             where = answer.headers["location"]
-            until(lambda where=where: "problem" in service.http.get(where).json())  # type: ignore[misc]
+            assert until(lambda where=where: "problem" in service.http.get(where).json())  # type: ignore[misc]
 
     def test_long_work_is_given_up(self, service: Service) -> None:
         go = threading.Event()
@@ -130,7 +130,7 @@ class TestJourney:
         until(lambda: service.http.get(where).json()["report"]["running"] == ["hangs"])
         assert service.post(f"{where}/abort").json()["state"] == "rejected"
         go.set()
-        until(lambda: service.upload(data={"version": "1.1"}).status_code == 201)  # the place is free again
+        assert until(lambda: service.upload(data={"version": "1.1"}).status_code == 201)  # the place is free again
 
     def test_a_patch_of_the_store(self, make_package: Make, tmp_path: Any) -> None:
         service = Service(make_package, store=Store(tmp_path / "store"))

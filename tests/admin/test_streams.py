@@ -104,7 +104,7 @@ class TestFollowing:
                 with follow(service) as stream:
                     return bool(stream.status_code == 200)
 
-            until(again)  # who hangs up makes room
+            assert until(again)  # who hangs up makes room
 
 
 class TestStream:
@@ -178,7 +178,7 @@ class TestStream:
             finally:
                 os._exit(1)
         stream._lock.release()
-        until(lambda: os.waitpid(process, os.WNOHANG) != (0, 0))
+        assert until(lambda: (ended := os.waitpid(process, os.WNOHANG))[0] and ended) == (process, 0)
 
     def test_loops_that_are_closed(self) -> None:
         stream = Stream(heartbeat=60)
@@ -204,4 +204,4 @@ def test_a_client_that_hangs_up_stops_nothing(service: Service) -> None:
     current = service.patcher.current
     assert current is not None
     go.set()
-    until(lambda: current.state == "live")
+    assert until(lambda: current.state == "live")
