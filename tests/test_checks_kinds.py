@@ -174,6 +174,23 @@ class TestSameResult:
         assert service.judge(check, {"a": text.replace("N", "(2 - 1)")}).message == "1 input alike"
         assert service.judge(check, {"a": text.replace("N", "2")}).message == "input 1, (1): live [2]; candidate [3]"
 
+    @pytest.mark.parametrize("kind", ["", "async "])
+    def test_an_endless_one_that_the_service_keeps_is_closed(
+        self, make_package: Callable[..., ModuleType], kind: str
+    ) -> None:
+        text = (
+            "KEPT, ENDED = [], []\nKIND def rows(n):\n    try:\n        while True: yield n\n"
+            "    finally: ENDED.append(n)\ndef made(n):\n    KEPT.append(rows(n))\n    return KEPT[-1]\n"
+        ).replace("KIND ", kind)
+        service = Service(make_package, {"a.py": text})
+        ended = sys.modules[f"{service.name}.a"].ENDED
+
+        def compare(old: list[int], new: list[int]) -> bool:
+            return old == new and ended == [1]
+
+        check = checks.same_result(f"{service.name}.a.made", [1], compare=compare)
+        assert service.judge(check, {"a": text + "# more\n"}).message == "1 input alike"
+
     def test_a_file_is_not_read(self, make_package: Callable[..., ModuleType]) -> None:
         text = "import io\nFILE = io.StringIO('a line')\ndef made():\n    return FILE\n"
         service = Service(make_package, {"a.py": text})
