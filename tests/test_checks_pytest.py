@@ -325,6 +325,10 @@ class TestHostile:
             rate = runpy.run_path(py_compile.compile(PATH, cfile=importlib.util.cache_from_source(PATH)))["RATE"]
             """,
             """
+            import py_compile, runpy
+            rate = runpy.run_path(py_compile.compile(PATH, cfile=PATH + "c"))["RATE"]
+            """,
+            """
             import subprocess, sys
             subprocess.run([sys.executable, PATH], check=True)
             rate = 19
