@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from hotswap.armed import Armed
@@ -16,7 +17,7 @@ from hotswap.verification import CheckResult, Report, Verdict
 __all__ = ["Rehearsable"]
 
 
-class Rehearsable(Armed):
+class Rehearsable(Armed, ABC):
     """The part of a rollout that tries the rest of its way elsewhere. Lives as long as the rollout.
 
     `rehearsal` says what became of the last one; None as long as there was none.
@@ -53,21 +54,21 @@ class Rehearsable(Armed):
         load: Scene = ("load", lambda _: self.staged(candidate, limit))
         self._rehearse(wanted, cancelled, (scene for part in ((load,), self._scenes(wanted)) for scene in part))
 
+    @abstractmethod
     def staged(self, candidate: Candidate, limit: Limit) -> None:
         """Load the candidate and make the plan."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take_live(self, cancelled: threading.Event) -> None:
         """Make the candidate live."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rollback(self, reason: str = "") -> None:
         """Take it back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def told(self, name: str, result: CheckResult | None) -> None:
         """Tell that a check has begun, or what it found."""
-        raise NotImplementedError
 
     def _in_rehearsal(self, name: str, result: CheckResult | None) -> None:
         """Tell of a check in the copy, and have the report know it."""

@@ -39,9 +39,11 @@ __all__ = [
     "is_same",
     "is_written_in_c",
     "kind_of",
+    "members_of",
     "mro",
     "same_items",
     "slot_descriptors",
+    "trace_of",
 ]
 
 _TYPE_DICT = type.__dict__["__dict__"]
@@ -49,6 +51,8 @@ _TYPE_MRO = type.__dict__["__mro__"]
 _TYPE_QUALNAME = type.__dict__["__qualname__"]
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _CALLBACK: Any = weakref.ReferenceType.__dict__["__callback__"]
+_TRACE: Any = BaseException.__dict__["__traceback__"]
+_MEMBERS: Any = BaseExceptionGroup.__dict__["exceptions"]
 UNIQUE_NEVER = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
 """Values of these types are shared by the interpreter: their identity says nothing about where they came from."""
 
@@ -225,6 +229,17 @@ def slot_descriptors(cls: type) -> list[types.MemberDescriptorType]:
 def callback_of(reference: object) -> Any:
     """The callback of a weak reference; None if it has none, or is a proxy, which answers for what it stands for."""
     return _CALLBACK.__get__(reference) if issubclass(type(reference), weakref.ReferenceType) else None
+
+
+def trace_of(error: BaseException) -> types.TracebackType | None:
+    """The traceback of an exception."""
+    return cast("types.TracebackType | None", _TRACE.__get__(error))
+
+
+def members_of(error: BaseException) -> tuple[BaseException, ...]:
+    """The exceptions that are in one that is a group; none in any other."""
+    is_group = issubclass(type(error), BaseExceptionGroup)
+    return cast("tuple[BaseException, ...]", _MEMBERS.__get__(error)) if is_group else ()
 
 
 def descendants(cls: type) -> Iterator[type]:

@@ -174,6 +174,23 @@ class TestSameResult:
         assert service.judge(check, {"a": text.replace("N", "(2 - 1)")}).message == "1 input alike"
         assert service.judge(check, {"a": text.replace("N", "2")}).message == "input 1, (1): live [2]; candidate [3]"
 
+    @pytest.mark.parametrize("kind", ["", "async "])
+    def test_an_endless_one_that_the_service_keeps_is_closed(
+        self, make_package: Callable[..., ModuleType], kind: str
+    ) -> None:
+        text = (
+            "KEPT, ENDED = [], []\nKIND def rows(n):\n    try:\n        while True: yield n\n"
+            "    finally: ENDED.append(n)\ndef made(n):\n    KEPT.append(rows(n))\n    return KEPT[-1]\n"
+        ).replace("KIND ", kind)
+        service = Service(make_package, {"a.py": text})
+        ended = sys.modules[f"{service.name}.a"].ENDED
+
+        def compare(old: list[int], new: list[int]) -> bool:
+            return old == new and ended == [1]
+
+        check = checks.same_result(f"{service.name}.a.made", [1], compare=compare)
+        assert service.judge(check, {"a": text + "# more\n"}).message == "1 input alike"
+
     def test_a_file_is_not_read(self, make_package: Callable[..., ModuleType]) -> None:
         text = "import io\nFILE = io.StringIO('a line')\ndef made():\n    return FILE\n"
         service = Service(make_package, {"a.py": text})
@@ -642,6 +659,18 @@ class TestMemory:
         later = "async def rows():\n        yield len(bytearray(5_000_000))\n    return rows()"
         assert self.judge(service, later).verdict == "failed"
 
+    def test_an_endless_iterator_is_asked_for_so_many_elements(self, service: Service) -> None:
+        for word in ("def", "async def"):
+            endless = f"{word} rows():\n        while True: yield 1\n    return rows()"
+            assert self.judge(service, endless).verdict == "passed"
+
+    def test_a_file_is_not_read(self, service: Service) -> None:
+        file = (
+            "import io\n    class File(io.RawIOBase):\n        def __next__(self): return bytearray(5_000_000)\n"
+            "    return File()"
+        )
+        assert self.judge(service, file).verdict == "passed"
+
     def test_what_is_enough(self, service: Service) -> None:
         assert self.judge(service, "return len(bytearray(1_000_000))").verdict == "passed"
 
@@ -825,6 +854,12 @@ class TestApiCompatible:
         result = service.judge(checks.api_compatible(), {"pricing": text.replace(old, new)})
         assert result.verdict == "failed"
         assert result.message.endswith(f"pricing: {told} [object-changed-kind]")
+
+    def test_what_is_not_public_may_be_called_otherwise(self, service: Service) -> None:
+        text = PRICING + "\ndef _count(): ...\n"
+        service.patcher.apply(service.patch({"pricing": text}))
+        result = service.judge(checks.api_compatible(), {"pricing": text.replace("def _count", "async def _count")})
+        assert result.verdict == "passed"
 
     @pytest.mark.slow
     def test_severities(self, service: Service) -> None:

@@ -199,7 +199,7 @@ class TestHostile:
             rollout.verify()
         other.join()
         # The group was ended by a signal, and only its leader is waited for: the other one may be on its way out.
-        until(lambda: not any(alive(pid) for pid in map(int, pids.read_text().split())))
+        assert until(lambda: not any(alive(pid) for pid in map(int, pids.read_text().split())))
 
     def test_one_that_ends_the_process(self, run: Callable[..., CheckResult]) -> None:
         result = run("import os\ndef test_fine(): pass\ndef test_exits(): os._exit(0)\n")
@@ -323,6 +323,10 @@ class TestHostile:
             """
             import importlib.util, py_compile, runpy
             rate = runpy.run_path(py_compile.compile(PATH, cfile=importlib.util.cache_from_source(PATH)))["RATE"]
+            """,
+            """
+            import py_compile, runpy
+            rate = runpy.run_path(py_compile.compile(PATH, cfile=PATH + "c"))["RATE"]
             """,
             """
             import subprocess, sys

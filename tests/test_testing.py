@@ -158,15 +158,16 @@ class TestApplyAndRestore:
         loop.close()
         assert rollout.drained.wait(20)
 
-    @pytest.mark.parametrize("how", ["rollback", "another patch"])
+    @pytest.mark.parametrize("how", ["rollback", "another patch", "of the patcher"])
     def test_a_call_that_goes_on_with_a_patch_of_before_fails_it(self, core: Any, how: str) -> None:
         with pytest.raises(NotRestoredError) as told, apply_and_restore(within=0.2) as apply:
-            rollout = apply(patch_of(core))
+            through = apply.manage(core.__name__.partition(".")[0]).apply if how == "of the patcher" else apply
+            rollout = through(Patch.from_sources(patch_of(core)))
             loop = live(core).endless()
             next(loop)
             if how == "rollback":
                 rollout.rollback()
-            else:
+            elif how == "another patch":
                 apply(patch_of(core, 2))
         assert "core.endless" in told.value.differences[0].replace(":", ".")
         assert "goes on with code of the patch" in told.value.differences[0]

@@ -46,7 +46,7 @@ class Asking:
         self._left: Errand | None = None
         """One that took too long and has not ended: no other begins beside it."""
         self._passed = self._failed = self._errors = 0
-        self.in_a_row = self._broken_in_a_row = 0
+        self._in_a_row = self._broken_in_a_row = 0
         self._error = self._failure = ""
         self._last: Verdict | None = None
         self._message = ""
@@ -54,16 +54,20 @@ class Asking:
         """The last verdict, if it was not passed and was another one before; whoever tells it takes it away."""
 
     @property
+    def _count(self) -> int:
+        return self._passed + self._failed + self._errors
+
+    @property
     def waits(self) -> bool:
         """Whether it has to answer before the bake can end: it is asked, or has failed and may yet pass."""
-        return self.run is not None or self._last is None or (self.in_a_row > 0 and self._has_failed(self._last))
+        return self.run is not None or self._last is None or (self._in_a_row > 0 and self._has_failed(self._last))
 
     @property
     def against(self) -> str:
         """What it says against the rollout at any time: it has failed so often in a row. Empty if it does not."""
-        if self.in_a_row < self.probe.failures:
+        if self._in_a_row < self.probe.failures:
             return ""
-        often = "" if self.in_a_row == 1 else f" {self.in_a_row} times in a row"
+        often = "" if self._in_a_row == 1 else f" {self._in_a_row} times in a row"
         return f"probe {self.probe.name} failed{often}: {self._message}"
 
     @property
@@ -74,8 +78,7 @@ class Asking:
         """
         if self._failed < self.probe.failures or self._passed > 2 * self._failed:
             return ""
-        count = self._passed + self._failed + self._errors
-        return f"probe {self.probe.name} failed {self._failed} of {count} times: {self._failure}"
+        return f"probe {self.probe.name} failed {self._failed} of {self._count} times: {self._failure}"
 
     @property
     def missing(self) -> str:
@@ -84,16 +87,15 @@ class Asking:
         It has passed more often than it broke, does not fail now, and has not broken so often in a row, up to now, as
         it would have to fail: one error is none, as one failure is none.
         """
-        if self.in_a_row == 0 and self._passed > self._errors and self._broken_in_a_row < self.probe.failures:
+        if self._in_a_row == 0 and self._passed > self._errors and self._broken_in_a_row < self.probe.failures:
             return ""
-        if not self._passed or self.in_a_row:
+        if not self._passed or self._in_a_row:
             return self._message
-        count = self._passed + self._failed + self._errors
-        return f"{self._passed} of {count} passed, {self._errors} were errors, the last: {self._error}"
+        return f"{self._passed} of {self._count} passed, {self._errors} were errors, the last: {self._error}"
 
     def figures(self) -> ProbeFigures:
         """Return what it has found."""
-        counts = (self._passed, self._failed, self._errors, self.in_a_row)
+        counts = (self._passed, self._failed, self._errors, self._in_a_row)
         return ProbeFigures(self.probe.name, *counts, self._last, self._message)
 
     def step(self, now: float) -> float:
@@ -156,10 +158,10 @@ class Asking:
     def _note(self, verdict: Verdict, message: str) -> None:
         if verdict is Verdict.PASSED:
             self._passed += 1
-            self.in_a_row = self._broken_in_a_row = 0
+            self._in_a_row = self._broken_in_a_row = 0
         elif self._has_failed(verdict):
             self._failed += 1
-            self.in_a_row += 1
+            self._in_a_row += 1
             self._broken_in_a_row = 0
             self._failure = message
         else:  # nothing is known of the rollout, so it neither begins a row nor ends one

@@ -216,7 +216,7 @@ class Baking:
 
     def _against(self, now: float) -> str:
         """What speaks against the rollout; empty if nothing does."""
-        if against := next((one.against for one in self._askings if one.against), ""):
+        if against := next(filter(None, (one.against for one in self._askings)), ""):
             return against
         if self._terms.exceptions is not None and self._exceptions >= self._terms.exceptions:
             count = "an unhandled exception" if self._exceptions == 1 else f"{self._exceptions} unhandled exceptions"
@@ -275,9 +275,9 @@ class Baking:
         )
 
     def _at_the_end(self) -> tuple[BakeVerdict, str]:
-        if against := next((one.against_at_the_end for one in self._askings if one.against_at_the_end), ""):
+        if against := next(filter(None, (one.against_at_the_end for one in self._askings)), ""):
             return BakeVerdict.FAILED, against
-        why = [f"probe {one.probe.name}: {one.missing}" for one in self._askings if one.missing]
+        why = [f"probe {one.probe.name}: {missing}" for one in self._askings if (missing := one.missing)]
         count = total(self._tallies()).count
         if not self._askings and count < self._terms.sessions:
             why = [f"there is no probe, and {count} sessions have ended, of {self._terms.sessions} that it takes"]

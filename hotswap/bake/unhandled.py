@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NamedTuple
 
+from hotswap import walk
+
 __all__ = ["Unhandled", "listen", "listen_on", "of", "runs_through"]
 
 _FRAMES = 2_000
@@ -48,8 +50,6 @@ class Unhandled(NamedTuple):
 
 _facts: Any = vars(BaseException)
 """By descriptor, since attributes of a stranger's exception may be anything."""
-
-_members: Any = vars(BaseExceptionGroup)["exceptions"]
 
 Hear = Callable[[Unhandled], None]
 
@@ -154,7 +154,7 @@ def listen_on() -> None:
 
 def of(error: BaseException) -> Unhandled:
     """Return an exception as it would have been reported where it was raised last."""
-    return Unhandled(error, _facts["__traceback__"].__get__(error))
+    return Unhandled(error, walk.trace_of(error))
 
 
 def runs_through(
@@ -201,8 +201,7 @@ def _led_to(error: BaseException | None) -> Iterator[tuple[BaseException, bool]]
         return
     if (cause := _facts["__cause__"].__get__(error)) is not None:
         yield cause, True
-    if issubclass(type(error), BaseExceptionGroup):
-        yield from ((one, False) for one in _members.__get__(error))
+    yield from ((one, False) for one in walk.members_of(error))
     if (context := _facts["__context__"].__get__(error)) is not None:
         yield context, False
 

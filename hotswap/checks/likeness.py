@@ -13,6 +13,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from hotswap.swap import equal_code
+from hotswap.swap.parts import is_empty
 from hotswap.verification import Inconclusive
 
 __all__ = ["alike", "same_type"]
@@ -104,10 +105,14 @@ def _alike_classes(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, An
     """
     if _name(old) != _name(new):
         return False
-    members = [{name: value for name, value in vars(one).items() if name not in _OF_ITSELF} for one in (old, new)]
-    if "<locals>" in old.__qualname__ and not _alike([old.__bases__, members[0]], [new.__bases__, members[1]], seen):
+    if "<locals>" in old.__qualname__ and not _alike(_made(old), _made(new), seen):
         raise Inconclusive(f"nobody can tell whether classes ({old.__qualname__}) do the same: give compare=")
     return True
+
+
+def _made(cls: type) -> list[object]:
+    """What a class is made of: its bases, and its attributes but for those that say nothing of what it does."""
+    return [cls.__bases__, {name: value for name, value in vars(cls).items() if name not in _OF_ITSELF}]
 
 
 def _wrapped(value: Any) -> list[object]:
@@ -135,7 +140,7 @@ def _alike_functions(old: Any, new: Any, seen: dict[tuple[int, int], tuple[Any, 
 
 def _held(function: types.FunctionType) -> list[object]:
     """What a function has besides its code: defaults, and what its variables from outside hold."""
-    filled = [cell.cell_contents for cell in function.__closure__ or () if cell != types.CellType()]
+    filled = [cell.cell_contents for cell in function.__closure__ or () if not is_empty(cell)]
     return [function.__defaults__, function.__kwdefaults__, filled]
 
 

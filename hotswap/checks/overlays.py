@@ -60,7 +60,7 @@ class Overlay:
         """
         facts = {
             "roots": {**self._others(), **{root: str(generation) for root in self.roots}},
-            "path": [str(Path.cwd() / place) for place in sys.path if isinstance(place, str)],
+            "path": _path(),
             "interpreter": [sys.prefix, *sys.version_info[:2]],
             "strays": str(self.folder / "strays"),
             "changed": sorted(self.changed),
@@ -170,7 +170,7 @@ class Overlay:
     def _places(self, generation: Path) -> dict[str, str]:
         """Where the packages lie on disk, and whoever runs a file by its path finds them -> where in the overlay."""
         found: dict[str, str] = {}
-        path = [str(Path.cwd() / place) for place in sys.path if isinstance(place, str)]
+        path = _path()
         for root in self.roots:
             spec = PathFinder.find_spec(root, path)
             folders = getattr(self._candidate.live.get(root), "__path__", None)
@@ -204,6 +204,11 @@ def _live_trees() -> list[Tree]:
     """The files of all patches that are live in this process."""
     finders = [finder for finder in list(sys.meta_path) if isinstance(finder, PatchFinder)]
     return [finder.tree for finder in finders if finder.tree is not None]
+
+
+def _path() -> list[str]:
+    """Where this process looks for modules; absolute, since other processes run elsewhere."""
+    return [str(Path.cwd() / place) for place in sys.path if isinstance(place, str)]
 
 
 def _reads(path: Path) -> str | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import CodeType, FrameType, TracebackType
 
+from hotswap import walk
 from hotswap.errors import HotswapError
 from hotswap.verification.checks import Verdict
 
@@ -99,7 +100,7 @@ def judge_error(error: BaseException, function: Callable[..., object]) -> Answer
 
 def _trace_of(error: BaseException) -> TracebackType | None:
     """The traceback of an exception, without the frames that led into the check."""
-    trace: TracebackType | None = vars(BaseException)["__traceback__"].__get__(error)
+    trace = walk.trace_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
         trace = trace.tb_next
     return trace
@@ -112,11 +113,10 @@ def _failure_in(error: BaseException) -> BaseException | None:
         one = waiting.popleft()
         if issubclass(type(one), AssertionError):
             return one
-        if issubclass(type(one), BaseExceptionGroup):
-            for member in vars(BaseExceptionGroup)["exceptions"].__get__(one):
-                if id(member) not in seen and len(seen) < _MEMBERS_LIMIT:
-                    seen.add(id(member))
-                    waiting.append(member)
+        for member in walk.members_of(one):
+            if id(member) not in seen and len(seen) < _MEMBERS_LIMIT:
+                seen.add(id(member))
+                waiting.append(member)
     return None
 
 

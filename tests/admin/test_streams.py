@@ -178,7 +178,7 @@ class TestStream:
             finally:
                 os._exit(1)
         stream._lock.release()
-        assert until(lambda: os.waitpid(process, os.WNOHANG) != (0, 0))
+        assert until(lambda: (ended := os.waitpid(process, os.WNOHANG))[0] and ended) == (process, 0)
 
     def test_loops_that_are_closed(self) -> None:
         stream = Stream(heartbeat=60)

@@ -107,6 +107,7 @@ class ByPath:
 
         for loader in (external.SourceLoader, external.SourcelessFileLoader):
             setattr(loader, "get_code", self._looking_at_loads(loader.get_code))  # noqa: B010 - of the class
+        # Whoever runs a file gets its code from here; there is no public way to it, so the stubs have none.
         runpy._get_code_from_file = self._looking_at_runs(runpy._get_code_from_file)  # type: ignore[attr-defined]
         atexit.register(self._look_at_script)
 
