@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 import structlog
 
 from hotswap import walk
+from tests.every_point.subjects import elsewhere
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
 from tests.waiting import until
@@ -83,24 +83,8 @@ class Held:
         if self._met == self._at:
             sys.settrace(None)
             self.where = f"{frame.f_globals['__name__']}:{frame.f_lineno} {frame.f_code.co_name}, {event}"
-            in_another_thread(self._act)
+            elsewhere(self._act)
         return self.trace
-
-
-def in_another_thread(act: Callable[[], object]) -> None:
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            act()
-        except BaseException as error:  # raised again below, in the thread that waits
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    for error in failed:
-        raise error
 
 
 def step(loop: Iterator[set[str]], held: Held | None = None) -> set[str]:
