@@ -13,13 +13,11 @@ from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
-import structlog
 
 from hotswap import walk
 from tests.every_point.subjects import elsewhere
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
-from tests.waiting import until
 
 pytestmark = [pytest.mark.threads, pytest.mark.slow]
 
@@ -123,14 +121,11 @@ def test_a_swap_inside_of_a_fork(
         loops = Loops(make_package, handover)
         old = loops.core.loop()
         next(old)
-        with structlog.testing.capture_logs() as told:
-            rollout = loops.apply("2")
-            if handover is not None:
-                assert until(lambda: "rollout.handed_over" in [one["event"] for one in told])
-            new = loops.core.loop()
-            next(new)
-            held = Held(at, lambda: ACTS[act](loops, rollout))  # noqa: B023  # called in this round
-            met = [step(new if who == "new" else old, held), step(old), step(new)]
+        rollout = loops.apply_and_hand_over("2")
+        new = loops.core.loop()
+        next(new)
+        held = Held(at, lambda: ACTS[act](loops, rollout))  # noqa: B023  # called in this round
+        met = [step(new if who == "new" else old, held), step(old), step(new)]
         if met != [{"2" if who == "new" else "1"}, {"1"}, {"2"}]:
             failures.append(f"{at}, {held.where}: {met}")
         old.close()

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from types import ModuleType
 
 import pytest
-import structlog
 
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
-from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -65,10 +63,7 @@ def test_a_loop_gets_all_of_its_version(make_package: Callable[..., ModuleType],
     job = jobs.core.Job(1)
     old = jobs.core.loop(job)
     assert next(old) == ("1", {"1"})
-    with structlog.testing.capture_logs() as told:
-        rollout = jobs.apply("2")
-        if handover is not None:
-            assert until(lambda: "rollout.handed_over" in [entry["event"] for entry in told])
+    rollout = jobs.apply_and_hand_over("2")
     new = jobs.core.loop(job)
     assert (next(old), next(new)) == (("1", {"1"}), ("2", {"2"}))
     rollout.rollback()
