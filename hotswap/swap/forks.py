@@ -211,11 +211,9 @@ class Forks:
                 if own is not None:
                     there.append((_CODE.__set__, own, forwarder(own, successor, shown)))
                     back.append((_CODE.__set__, own, own.__code__))
-        on, off = lead_fronts(self._wrapped, self._given.successor)
-        there += on
-        back += off
-        for one in self._attributes() if walk.forked else ():
-            on, off = passed(one.cls, one.name, one.will)
+        attributes = self._attributes() if walk.forked else ()
+        fronts = lead_fronts(self._wrapped, self._given.successor)
+        for on, off in (fronts, *(passed(one.cls, one.name, one.will) for one in attributes)):
             there += on
             back += off
         return there, back
