@@ -103,6 +103,7 @@ def _measure(size: int, kind: str, repeat: int) -> Rehearsing:
     gc.disable()
     ballast = _ballast(max(0, size - _status("/proc/self/status", "VmRSS")), kind)
     gc.enable()
+    gc.collect()  # or the first collection, seconds for millions of objects, is measured as a gap of a rehearsal
     taken: dict[str, list[float]] = {name: [] for name in ("gap", "fork", "whole", "unrehearsed", "page", "before")}
     copied = []
     with programs() as folder, tempfile.TemporaryDirectory() as notes:

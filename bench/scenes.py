@@ -12,7 +12,10 @@ from collections.abc import Callable, Generator, Mapping
 from types import MappingProxyType, SimpleNamespace
 from typing import NamedTuple
 
-__all__ = ["SCENES", "Scene"]
+__all__ = ["PACKAGE", "SCENES", "Scene"]
+
+PACKAGE = "updated"
+"""The package that is updated, as the sources spell it."""
 
 Asked = Generator[None, None, bool]
 
@@ -67,7 +70,7 @@ def counter():
 """
 
 USER = """
-from PACKAGE.core import LIMIT, function
+from updated.core import LIMIT, function
 
 
 def call():
@@ -80,7 +83,7 @@ def limit():
 
 HELPER = "def helper({parameters}):\n    return {n}\n"
 CALLER = """
-from PACKAGE import helper
+from updated import helper
 
 
 def total(wait=lambda: None):
@@ -111,7 +114,7 @@ class Scene(NamedTuple):
     Attributes:
         old, new: sources by module of the package.
         asked: the generator function.
-        others: modules outside of the package that no version changes; PACKAGE is its name in them.
+        others: modules outside of the package that no version changes.
     """
 
     old: dict[str, str]

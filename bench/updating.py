@@ -24,11 +24,10 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from bench.scenes import SCENES, Scene
+from bench.scenes import PACKAGE, SCENES, Scene
 
 __all__ = ["TOOLS", "play", "updating"]
 
-PACKAGE = "updated"
 PATIENCE = 3.0
 """Seconds that a tool which watches files has until it counts as one that has not taken the change."""
 
@@ -163,16 +162,16 @@ def ask(tool: str, scene: Scene, folder: Path) -> dict[str, Any]:
     (folder / PACKAGE).mkdir()
     (folder / PACKAGE / "__init__.py").touch()
     for name, source in scene.old.items():
-        (folder / PACKAGE / f"{name}.py").write_text(source.replace("PACKAGE", PACKAGE), encoding="utf-8")
+        write(folder, name, source)
     for name, source in scene.others.items():
-        (folder / f"{name}.py").write_text(source.replace("PACKAGE", PACKAGE), encoding="utf-8")
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
     sys.path.insert(0, str(folder))
     said = []
     with TOOLS[tool][0](folder, scene) as (program, update):
         asked = scene.asked(program)
         next(asked)
         try:
-            update({name: source.replace("PACKAGE", PACKAGE) for name, source in scene.new.items()})
+            update(scene.new)
         except Exception as error:  # noqa: BLE001 - what a tool says is part of what is found
             said.append(f"{type(error).__name__}: {error}")
         holds: object = None

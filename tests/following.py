@@ -20,11 +20,12 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +41,7 @@ PATIENCE = 150.0
 _FENCE = re.compile(r"^(`{3,})(?P<info>[^`\n]*)\n(?P<body>.*?)^\1$", re.MULTILINE | re.DOTALL)
 _CAPTION = re.compile(r"\A:caption: (?P<caption>.+)\n\n?")
 _STATUS = "the status is"
+_ENDED = re.compile(rb"^%b (\d+) in (.+)\n" % _STATUS.encode(), re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +139,17 @@ class Terminal:
 
     def new(self) -> tuple[str, int | None]:
         """What was printed since the last command that ended, and the status of one that has ended."""
-        printed = self.log.read_bytes()[self.seen :].decode(errors="replace")
-        ended = re.search(rf"^{_STATUS} (\d+) in (.+)\n", printed, re.MULTILINE)
-        if not ended:
-            return printed, None
-        return printed[: ended.start()], int(ended[1])
+        printed = self.log.read_bytes()[self.seen :]
+        ended = _ENDED.search(printed)
+        text = printed[: ended.start() if ended else None].decode(errors="replace")
+        return text, int(ended[1]) if ended else None
 
     def done(self) -> None:
         """What was printed by the command that has ended belongs to the past."""
-        printed = self.log.read_bytes()[self.seen :]
-        ended = re.search(rf"^{_STATUS} \d+ in (.+)\n".encode(), printed, re.MULTILINE)
+        ended = _ENDED.search(self.log.read_bytes(), self.seen)
         assert ended
-        self.seen += ended.end()
-        self.folder = Path(ended[1].decode())
+        self.seen = ended.end()
+        self.folder = Path(ended[2].decode())
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -224,13 +224,14 @@ class Follower:
         elif step.command is not None:
             terminal.type(step.command)
         whole = not step.goes_on and step.command != "^C"
-        deadline = time.monotonic() + PATIENCE
-        while True:
+
+        def is_over() -> bool:
             printed, status = terminal.new()
-            as_told = matches(step.printed, printed, whole=whole)
-            if status is not None or (step.goes_on and as_told) or time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
+            return status is not None or (step.goes_on and matches(step.printed, printed, whole=whole))
+
+        until(is_over, PATIENCE)
+        printed, status = terminal.new()
+        as_told = matches(step.printed, printed, whole=whole)
         what = (
             f"{step}\n--- printed, and the status was {status}:\n{printed}\n--- elsewhere:\n{self.elsewhere(terminal)}"
         )

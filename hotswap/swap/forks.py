@@ -212,8 +212,8 @@ class Forks:
                     there.append((_CODE.__set__, own, forwarder(own, successor, shown)))
                     back.append((_CODE.__set__, own, own.__code__))
         attributes = self._attributes() if walk.forked else ()
-        led = (passed(one.cls, one.name, one.will) for one in attributes)
-        for on, off in (lead_fronts(self._wrapped, self._given.successor), *led):
+        fronts = lead_fronts(self._wrapped, self._given.successor)
+        for on, off in (fronts, *(passed(one.cls, one.name, one.will) for one in attributes)):
             there += on
             back += off
         return there, back

@@ -15,7 +15,7 @@ from hotswap import walk
 from tests.every_point.programs import Drive, Outcome, Program
 from tests.every_point.tracing import Point, Tracer
 
-__all__ = ["THREADS", "Subject"]
+__all__ = ["THREADS", "Subject", "elsewhere"]
 
 Make = Callable[..., ModuleType]
 
@@ -30,7 +30,7 @@ def _here(act: Callable[[], object]) -> None:
     act()
 
 
-def _elsewhere(act: Callable[[], object], name: str = "committing") -> None:
+def elsewhere(act: Callable[[], object], name: str = "committing") -> None:
     """Do something in a thread of its own, and wait for it; what it raises is raised here."""
     failed: list[BaseException] = []
 
@@ -47,7 +47,7 @@ def _elsewhere(act: Callable[[], object], name: str = "committing") -> None:
         raise failed.pop()
 
 
-THREADS: dict[str, Callable[[Callable[[], object]], None]] = {"same": _here, "another": _elsewhere}
+THREADS: dict[str, Callable[[Callable[[], object]], None]] = {"same": _here, "another": elsewhere}
 """Who makes a swap: the thread that has reached the point, or another one while that waits there."""
 
 
@@ -189,7 +189,7 @@ class Subject:
             self._program.drive(drive)
         else:
             # The main thread hands a commit to a thread of its own, which shields it from interrupts: another does not.
-            _elsewhere(traced, name="driver")
+            elsewhere(traced, name="driver")
         return drive, tracer
 
     def _written(self, version: int) -> str:

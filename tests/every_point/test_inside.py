@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
-import structlog
 
 from hotswap import walk
+from tests.every_point.subjects import elsewhere
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
-from tests.waiting import until
 
 pytestmark = [pytest.mark.threads, pytest.mark.slow]
 
@@ -83,24 +81,8 @@ class Held:
         if self._met == self._at:
             sys.settrace(None)
             self.where = f"{frame.f_globals['__name__']}:{frame.f_lineno} {frame.f_code.co_name}, {event}"
-            in_another_thread(self._act)
+            elsewhere(self._act)
         return self.trace
-
-
-def in_another_thread(act: Callable[[], object]) -> None:
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            act()
-        except BaseException as error:  # raised again below, in the thread that waits
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    for error in failed:
-        raise error
 
 
 def step(loop: Iterator[set[str]], held: Held | None = None) -> set[str]:
@@ -139,14 +121,11 @@ def test_a_swap_inside_of_a_fork(
         loops = Loops(make_package, handover)
         old = loops.core.loop()
         next(old)
-        with structlog.testing.capture_logs() as told:
-            rollout = loops.apply("2")
-            if handover is not None:
-                assert until(lambda: "rollout.handed_over" in [one["event"] for one in told])
-            new = loops.core.loop()
-            next(new)
-            held = Held(at, lambda: ACTS[act](loops, rollout))  # noqa: B023  # called in this round
-            met = [step(new if who == "new" else old, held), step(old), step(new)]
+        rollout = loops.apply_and_hand_over("2")
+        new = loops.core.loop()
+        next(new)
+        held = Held(at, lambda: ACTS[act](loops, rollout))  # noqa: B023  # called in this round
+        met = [step(new if who == "new" else old, held), step(old), step(new)]
         if met != [{"2" if who == "new" else "1"}, {"1"}, {"2"}]:
             failures.append(f"{at}, {held.where}: {met}")
         old.close()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import pytest
-import structlog
 
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
@@ -37,23 +35,12 @@ def made():
 """
 
 
-@pytest.fixture
-def told() -> Iterator[list[Any]]:
-    with structlog.testing.capture_logs() as entries:
-        yield entries
-
-
-def handed_over(told: list[Any]) -> bool:
-    return bool(until(lambda: "rollout.handed_over" in [entry["event"] for entry in told]))
-
-
-def test_they_stay_with_the_body_around_them(make_package: Callable[..., ModuleType], told: list[Any]) -> None:
+def test_they_stay_with_the_body_around_them(make_package: Callable[..., ModuleType]) -> None:
     """Their own text is the same in both versions, and the handover has been."""
     inline = Inline(make_package, 0)
     loop = inline.core.loop()
     assert next(loop) == ("1", {"1"})
-    rollout = inline.apply("2")
-    assert handed_over(told)
+    rollout = inline.apply_and_hand_over("2")
     assert next(loop) == ("1", {"1"})
     loop.close()
     assert rollout.drained.wait(20)

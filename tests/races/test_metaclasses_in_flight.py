@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import pytest
-import structlog
 
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
-from tests.waiting import until
 
 pytestmark = pytest.mark.threads
+
+
+@contextmanager
+def there_and_back(versions: Versions, thing: Any) -> Iterator[None]:
+    """The second version is live in the block; loops of both get what is theirs there, and after the rollback."""
+    old = versions.core.loop(thing)
+    assert next(old) == ("1", {"1"})
+    rollout = versions.apply_and_hand_over("2")
+    new = versions.core.loop(thing)
+    assert (next(old), next(new)) == (("1", {"1"}), ("2", {"2"}))
+    yield
+    rollout.rollback()
+    assert (next(old), next(new)) == (("1", {"1"}), ("2", {"2"}))
+    old.close()
+    new.close()
+    assert rollout.drained.wait(20)
+    assert forks_go()
+    assert next(versions.core.loop(thing)) == ("1", {"1"})
 
 
 class Jobs(Versions):
@@ -62,22 +80,9 @@ def loop(job):
 @pytest.mark.parametrize("handover", [None, 0])
 def test_a_loop_gets_all_of_its_version(make_package: Callable[..., ModuleType], handover: float | None) -> None:
     jobs = Jobs(make_package, handover)
-    job = jobs.core.Job(1)
-    old = jobs.core.loop(job)
-    assert next(old) == ("1", {"1"})
-    with structlog.testing.capture_logs() as told:
-        rollout = jobs.apply("2")
-        if handover is not None:
-            assert until(lambda: "rollout.handed_over" in [entry["event"] for entry in told])
-    new = jobs.core.loop(job)
-    assert (next(old), next(new)) == (("1", {"1"}), ("2", {"2"}))
-    rollout.rollback()
-    assert (next(old), next(new)) == (("1", {"1"}), ("2", {"2"}))
-    old.close()
-    new.close()
-    assert rollout.drained.wait(20)
-    assert forks_go()
-    assert next(jobs.core.loop(job)) == ("1", {"1"})
+    with there_and_back(jobs, jobs.core.Job(1)):
+        assert jobs.core.Job.only_2
+        assert jobs.core.Colour.only_2
     assert not hasattr(jobs.core.Job, "only_2")
     assert not hasattr(jobs.core.Colour, "only_2")
 
@@ -116,17 +121,6 @@ def loop(lock):
 def test_a_loop_gets_special_methods_that_are_gone(make_package: Callable[..., ModuleType]) -> None:
     locks = Locks(make_package, None)
     lock = locks.core.Lock()
-    old = locks.core.loop(lock)
-    assert next(old) == ("1", {"1"})
-    rollout = locks.apply("2")
-    new = locks.core.loop(lock)
-    assert (next(old), next(new)) == (("1", {"1"}), ("2", {"2"}))
-    with pytest.raises(AttributeError, match="__enter__"), lock:
-        pass
-    rollout.rollback()
-    assert (next(old), next(new)) == (("1", {"1"}), ("2", {"2"}))
-    old.close()
-    new.close()
-    assert rollout.drained.wait(20)
-    assert forks_go()
-    assert next(locks.core.loop(lock)) == ("1", {"1"})
+    with there_and_back(locks, lock):
+        with pytest.raises(AttributeError, match="__enter__"), lock:
+            pass

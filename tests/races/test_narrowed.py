@@ -160,7 +160,7 @@ def test_each_way_back_and_there_leaves_others_as_fast_as_before(core: Any) -> N
         rollout.rollback()
         assert next(loop) == ("1",) * 3
     loop.close()
-    assert until(forks_go)
+    assert forks_go()
 
 
 def test_each_way_back_and_there_keeps_older_sessions_on_their_generation(core: Any) -> None:
@@ -178,7 +178,7 @@ def test_each_way_back_and_there_keeps_older_sessions_on_their_generation(core: 
     assert core.Job(1, 2).kind == "2"
     loop.close()
     assert rollout.drained.wait(20)
-    assert until(forks_go)
+    assert forks_go()
 
 
 def test_in_a_session_the_library_between_is_looked_through(core: Any) -> None:

@@ -35,16 +35,22 @@ def asks(job):
         got = got if isinstance(got, str) else got()
 """
 
+    def fork(self, name: str) -> Attribute:
+        """What stands in the class for an attribute now."""
+        fork = walk.class_space(self.core.Job)[name]
+        assert isinstance(fork, Attribute)
+        return fork
+
+    def started(self, job: Any) -> Any:
+        """A loop of the live version."""
+        loop = self.core.asks(job)
+        next(loop)
+        return loop
+
 
 @pytest.fixture
 def asking(make_package: Callable[..., ModuleType]) -> Asking:
     return Asking(make_package, handover=None)
-
-
-def started(core: Any, job: Any) -> Any:
-    loop = core.asks(job)
-    next(loop)
-    return loop
 
 
 @pytest.mark.parametrize("name", ["kind", "shown", "deep"])
@@ -53,25 +59,24 @@ class TestAFork:
 
     def test_before_a_rollback(self, asking: Asking, name: str) -> None:
         job = asking.core.Job()
-        old = started(asking.core, job)
+        old = asking.started(job)
         rollout = asking.apply("2")
-        fork = walk.class_space(asking.core.Job)[name]
-        assert isinstance(fork, Attribute)
+        fork = asking.fork(name)
         assert old.send(fork) == ("1", "1")
         rollout.rollback()
         assert old.send(fork) == ("1", "1")
         old.close()
         assert forks_go()
-        assert started(asking.core, job).send(fork) == ("1", "1")
+        assert asking.started(job).send(fork) == ("1", "1")
 
     def test_before_a_version_goes_and_comes_again(self, asking: Asking, name: str) -> None:
         job = asking.core.Job()
-        old = started(asking.core, job)
+        old = asking.started(job)
         rollout = asking.apply("2")
-        new = started(asking.core, job)
-        of_the_first = walk.class_space(asking.core.Job)[name]
+        new = asking.started(job)
+        of_the_first = asking.fork(name)
         rollout.rollback()
-        of_the_rollback = walk.class_space(asking.core.Job)[name]
+        of_the_rollback = asking.fork(name)
         again = asking.apply("2")
         for fork in (of_the_first, of_the_rollback):
             assert old.send(fork) == ("1", "1")
@@ -83,10 +88,10 @@ class TestAFork:
 
     def test_before_one_is_armed_that_goes_live(self, asking: Asking, name: str) -> None:
         job = asking.core.Job()
-        old = started(asking.core, job)
+        old = asking.started(job)
         first = asking.apply("2")
-        new = started(asking.core, job)
-        fork = walk.class_space(asking.core.Job)[name]
+        new = asking.started(job)
+        fork = asking.fork(name)
         third = asking.patcher.stage(Patch.from_sources({asking.name: asking.text("3", 0)}, version="3"))
         third.verify()
         third.arm()

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar
 
+import structlog
+
 import hotswap
 from hotswap import Patch, Patcher
+from tests.waiting import until
 
 __all__ = ["Versions"]
 
@@ -31,6 +34,7 @@ class Versions:
         package = make({"core.py": self.text(first, 0)}).__name__
         self.name = f"{package}.core"
         __import__(self.name)
+        self.handover = handover
         self.patcher = Patcher([package], handover=handover)
 
     @classmethod
@@ -47,3 +51,10 @@ class Versions:
         """Apply a version."""
         patch = Patch.from_sources({self.name: self.text(version, shape)}, version=str(version))
         return self.patcher.apply(patch, **options)
+
+    def apply_and_hand_over(self, version: object, shape: int = 1) -> hotswap.Rollout:
+        """Apply a version, and wait until what is in flight was handed over, if it ever is."""
+        with structlog.testing.capture_logs() as told:
+            rollout = self.apply(version, shape)
+            assert self.handover is None or until(lambda: "rollout.handed_over" in [entry["event"] for entry in told])
+        return rollout
