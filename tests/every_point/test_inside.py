@@ -61,6 +61,19 @@ def loop():
 """
 
 
+class Operators(Loops):
+    source = """
+class Job:
+    def __len__(self): return int(self.deep({pass_}1))
+    def deep(self, {more}x): return "{v}"
+
+def loop():
+    tag, job = "{v}", Job()
+    while True:
+        yield {{tag, str(len(job))}}
+"""
+
+
 class Held:
     """Traces a thread, and acts at one point of our own code, in another thread.
 
@@ -108,17 +121,11 @@ HANDED_OVER = "rollback-and-next", "old", 0
 has been handed over at once. It is the code of the version before, so it calls what is live."""
 
 
-@pytest.mark.parametrize("act", ACTS)
-@pytest.mark.parametrize("who", ["old", "new"])
-@pytest.mark.parametrize("handover", [None, 0], ids=["all-forks", "narrowed"])
-def test_a_swap_inside_of_a_fork(
-    make_package: Callable[..., ModuleType], handover: float | None, who: str, act: str
-) -> None:
-    if (act, who, handover) == HANDED_OVER:
-        pytest.skip("what is handed over at once calls the new, and the old call that is about to call it meets that")
+def failing(made: Callable[[], Loops], who: str, act: str, every: int) -> list[str]:
+    """The points at which something else came out than what each loop is of."""
     failures: list[str] = []
-    for at in range(1, sys.maxsize, EVERY):
-        loops = Loops(make_package, handover)
+    for at in range(1, sys.maxsize, every):
+        loops = made()
         old = loops.core.loop()
         next(old)
         rollout = loops.apply_and_hand_over("2")
@@ -133,4 +140,22 @@ def test_a_swap_inside_of_a_fork(
         assert forks_go()
         if not held.where:
             break
+    return failures
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("who", ["old", "new"])
+@pytest.mark.parametrize("handover", [None, 0], ids=["all-forks", "narrowed"])
+def test_a_swap_inside_of_a_fork(
+    make_package: Callable[..., ModuleType], handover: float | None, who: str, act: str
+) -> None:
+    if (act, who, handover) == HANDED_OVER:
+        pytest.skip("what is handed over at once calls the new, and the old call that is about to call it meets that")
+    failures = failing(lambda: Loops(make_package, handover), who, act, EVERY)
+    assert not failures, "\n".join([f"{len(failures)} points:", *failures])
+
+
+def test_a_rollback_inside_of_an_operator(make_package: Callable[..., ModuleType]) -> None:
+    """It comes to `deep` by no name that the loop spells, and a thread may be about to call that when forks go."""
+    failures = failing(lambda: Operators(make_package, 0), "new", "rollback", 8)
     assert not failures, "\n".join([f"{len(failures)} points:", *failures])
