@@ -60,7 +60,7 @@ class TestJourney:
         baking.patcher.probe(lambda: True, every=0.2, name="alive")
         page.open(baking.address)
         page.find("#token")
-        until(lambda: page.focused() == "token")
+        assert until(lambda: page.focused() == "token")
         page.press(WRITER, Keys.ENTER)
         page.says("You are pipeline")
         page.says("Connected")
@@ -83,7 +83,7 @@ class TestJourney:
 
         page.tab_to("roll-out")
         page.press(Keys.ENTER)
-        until(lambda: page.focused() == "why")
+        assert until(lambda: page.focused() == "why")
         page.press("a lower rate", Keys.TAB)
         assert page.focused() == "ask-yes"
         page.press(Keys.ENTER)
@@ -97,18 +97,18 @@ class TestJourney:
         page.says("Sessions\t0\t10", "#bake")
         page.says("Error rate\t0.00 %\t10.00 %", "#bake")
         page.says("alive\tpassed", "#bake")
-        until(lambda: page.driver.execute_script("return !document.querySelector('#charts').hidden"))
+        assert until(lambda: page.driver.execute_script("return !document.querySelector('#charts').hidden"))
         assert page.find("#chart-rate polyline").get_attribute("points")
 
         page.tab_to("rollback")
         page.press(Keys.ENTER)
-        until(lambda: page.focused() == "why")
+        assert until(lambda: page.focused() == "why")
         page.press("too low", Keys.TAB, Keys.ENTER)
         page.says("rolled back", "#steps")
         assert baking.module.rate() == 19
-        until(lambda: page.focused() == "rollout-title")  # the button that was pressed has gone
+        assert until(lambda: page.focused() == "rollout-title")  # the button that was pressed has gone
         assert page.focused() == "rollout-title"
-        until(lambda: "rolled back" in page.text("#announced"))
+        assert until(lambda: "rolled back" in page.text("#announced"))
         assert "rolled back, too low" in page.text("#announced")
         newest = baking.patcher.history()[0]
         assert (newest.state, newest.reason, newest.by, newest.why) == (
@@ -140,7 +140,7 @@ class TestJourney:
         page.find("[data-act=abort]").click()
         page.find("#why")
         page.press(Keys.ESCAPE)
-        until(lambda: page.focused() == "abort")
+        assert until(lambda: page.focused() == "abort")
         assert page.focused() == "abort"
         current = service.patcher.current
         assert current is not None
@@ -166,7 +166,7 @@ class TestJourney:
                 page.says("a slow request", "#in-flight")
                 assert "rate" in page.text("#flights")
                 go.set()
-                until(lambda: page.text("#in-flight") == "")
+                assert until(lambda: page.text("#in-flight") == "")
                 assert page.text("#in-flight") == ""
         finally:
             go.set()
