@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -44,6 +45,14 @@ else:
     patch = hotswap.Patch.from_sources({"PROGRAM.core": (here / "core.py").read_text().replace("factor=1", "factor=2")})
 hotswap.Patcher(["PROGRAM"], store="STORE").apply(patch).confirm()
 """
+_GOOD = """
+import hotswap
+from datetime import timedelta
+from hotswap.store import starts
+starts._GOOD = timedelta(seconds=-1)  # a start is good at once, and the later ones are not on trial any more
+hotswap.boot({store!r})
+import booted.core
+"""
 _START = (
     "import time, hotswap; began = time.perf_counter(); {boot}; import {modules}; print(time.perf_counter() - began)"
 )
@@ -71,11 +80,15 @@ def booting(root: Path, *, modules: int, repeat: int) -> list[Booting]:
     for store, whole in (("partial", "False"), ("whole", "True")):
         code = _APPLY.replace("PROGRAM", "booted").replace("STORE", store).replace("WHOLE", whole)
         _run(folder, code)
+        shutil.copytree(folder / store, folder / f"{store}-first")
+        _run(folder, _GOOD.format(store=store))
     ways = {
         "no boot": "pass",
         "no store": "hotswap.boot('none')",
         f"one of {modules} modules patched": "hotswap.boot('partial')",
         f"all {modules} modules patched": "hotswap.boot('whole')",
+        "one module patched, on trial": "hotswap.boot('partial-first')",
+        "all modules patched, on trial": "hotswap.boot('whole-first')",
     }
     wanted = ", ".join(f"booted.{name}" for name in names)
     inside: dict[str, list[float]] = {what: [] for what in ways}

@@ -22,10 +22,10 @@ from operator import attrgetter
 from packaging.version import Version
 
 from hotswap.actors import whoever
-from hotswap.chronicle import facts_of, record_of, record_of_refusal, report_of
+from hotswap.chronicle import brought_by, facts_of, record_of, record_of_refusal, report_of
 from hotswap.errors import HotswapError, QuarantinedError, StoreError
 from hotswap.events import emit
-from hotswap.heritage import Heritage
+from hotswap.heritage import Heritage, dated
 from hotswap.patch import Patch
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
@@ -103,16 +103,20 @@ class Books:
         if self._store is None or rollout.silent:
             return
         self._store.check_owner()
-        self._refuse_quarantined(rollout, "mend it and give it a newer version", "applied again")
+        self._store.journal.standing()  # what can't be read takes no more
+        self._refuse_quarantined(rollout, [rollout.given], "mend it and give it a newer version", "applied again")
         self._write(self._entry(rollout))
 
-    def _refuse_quarantined(self, rollout: Rollout, advice: str, what: str) -> None:
+    def _refuse_quarantined(self, rollout: Rollout, parts: Iterable[str], advice: str, what: str) -> None:
         """Raise QuarantinedError for what has killed processes, also since this one began; StoreError, too."""
         assert self._store is not None
         self._died += self._store.journal.bury()
-        if (why := self._store.quarantined().get(rollout.given)) is not None:
-            release = f"Store({str(self._store.folder)!r}).release({rollout.given!r}) lets it be {what}"
-            raise QuarantinedError(f"it is quarantined: {why}", patch=rollout.label, advice=f"{advice}; {release}")
+        quarantined = self._store.quarantined()
+        for part in parts:
+            if (why := quarantined.get(part)) is not None:
+                which = "it is" if part == rollout.given else f"it has code of a patch (SHA-256 {part}) that is"
+                release = f"{advice}; Store({str(self._store.folder)!r}).release({part!r}) lets it be {what}"
+                raise QuarantinedError(f"{which} quarantined: {why}", patch=rollout.label, advice=release)
 
     def keep(self, rollout: Rollout, before: Mapping[str, Version]) -> None:
         """Keep the files of a rollout that is about to go live. Raises StoreError.
@@ -134,7 +138,15 @@ class Books:
             base={root: self._base[root] for root in roots},
             before={root: str(before[root]) for root in roots},
             after={root: str(tree.versions[root]) for root in roots},
+            brought=brought_by(rollout, self._below(self._head)),
         )
+
+    def _below(self, head: str | None) -> list[Entry]:
+        """What is live, the newest first. Raises StoreError."""
+        assert self._store is not None
+        journal = self._store.journal
+        found = (self._kept.get(name) or journal.entry(name) for name in (head or "").split())
+        return [entry for entry in found if entry is not None]
 
     def intend(self, rollout: Rollout) -> None:
         """Note that a rollout is about to go live. Raises StoreError."""
@@ -156,7 +168,8 @@ class Books:
         """Note that a rollout is about to be permanent. Raises QuarantinedError or StoreError."""
         if self._store is not None:
             # Other processes have died of it: permanent, it would come up at every start, and no death would count.
-            self._refuse_quarantined(rollout, "patcher.rollback() takes it back here, too", "confirmed")
+            parts = {rollout.given, *self._entry(rollout).brought.values()}
+            self._refuse_quarantined(rollout, parts, "patcher.rollback() takes it back here, too", "confirmed")
             self._keep_again(rollout)
             self._write(replace(self._entry(rollout), state=str(State.PERMANENT), changed=now()))
 
@@ -333,17 +346,7 @@ class Books:
 
     def dated(self) -> list[tuple[tuple[str, ...], int]]:
         """Return the modules of what `lived`, and when it was signed, as far as it is kept. Raises StoreError."""
-        found: list[tuple[tuple[str, ...], int]] = []
-        if self._store is None:
-            return found
-        for digest in {one.digests[-1] for one in self._store.journal.lived()}:
-            try:
-                patch = self._store.patches.get(digest) if self._store.patches.has(digest) else None
-                if patch is not None and "signed" in patch.metadata:
-                    found.append(((*patch.sources, *patch.extensions), int(patch.metadata["signed"])))
-            except StoreError as error:  # the others are known all the same
-                self._troubles.append(error)
-        return found
+        return [] if self._store is None else dated(self._store, self._troubles)
 
     def came_to(self, digest: str, origin: str) -> Record | None:
         """Return what a patch that lay in a place came to when it was judged last, or None."""
@@ -371,10 +374,7 @@ class Books:
         return all(self._base.get(package) == base for package, base in entry.base.items())
 
     def earlier(self) -> Patch:
-        """Return what was live before the rollout on which this process came up, as one patch.
-
-        Raises NothingToRollBackError if it is not kept.
-        """
+        """Return what was live before what this process came up on; raises as `Heritage.earlier` does."""
         assert self._heritage is not None
         return self._heritage.earlier()
 

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from packaging.version import Version
 
 from hotswap.errors import StoreError
 from hotswap.records import Record, State
+from hotswap.rollout import Rollout
 from hotswap.store import Entry, Refusal
 from hotswap.verification import CheckResult, Report, Verdict
 
-__all__ = ["facts_of", "record_of", "record_of_refusal", "report_of"]
+__all__ = ["brought_by", "facts_of", "record_of", "record_of_refusal", "report_of"]
 
 _KEPT = 2000
 """Characters of a traceback, or of what a program said, that a store keeps of a check: so many of each end."""
+
+
+def brought_by(rollout: Rollout, below: Iterable[Entry]) -> dict[str, str]:
+    """Return which patch has brought each module of a candidate's generation: module -> its digest, as it was given.
+
+    Arguments:
+        rollout: it has its candidate and its plan. A module of the patch that the plan does not call unchanged is its
+            own, also one that nobody has imported yet.
+        below: what is live, the newest first.
+    """
+    patch, plan, tree = rollout.patch, rollout.plan, rollout.candidate.tree
+    own = dict.fromkeys(name for name in patch.sources if plan.modules.get(name) != "unchanged")
+    there: dict[str, str] = {}
+    for entry in reversed(list(below)):
+        there |= entry.brought
+    there = {name: given for name, given in there.items() if name in tree.sources}
+    return there | dict.fromkeys(own, rollout.given)
 
 
 def facts_of(result: CheckResult) -> dict[str, object]:

@@ -15,7 +15,7 @@ from hotswap.generation import booted
 from hotswap.patch import Patch
 from hotswap.store import Entry, Store, on_disk, over, part
 
-__all__ = ["Heritage"]
+__all__ = ["Heritage", "dated"]
 
 
 class Heritage:
@@ -114,3 +114,23 @@ class Heritage:
         if entry.generation is None:
             raise StoreError("the store does not have the version below it any more")
         return part(self._store.patches.get(entry.generation), entry.packages, packages)
+
+
+def dated(store: Store, troubles: list[Exception]) -> list[tuple[tuple[str, ...], int]]:
+    """Return the modules of what was permanent or taken back, and when it was signed, as far as it is kept.
+
+    Arguments:
+        store: the store.
+        troubles: gets what of it can't be read.
+
+    Raises StoreError.
+    """
+    found: list[tuple[tuple[str, ...], int]] = []
+    for digest in {one.digests[-1] for one in store.journal.lived()}:
+        try:
+            patch = store.patches.get(digest) if store.patches.has(digest) else None
+            if patch is not None and "signed" in patch.metadata:
+                found.append(((*patch.sources, *patch.extensions), int(patch.metadata["signed"])))
+        except StoreError as error:  # the others are known all the same
+            troubles.append(error)
+    return found

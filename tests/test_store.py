@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hotswap
@@ -78,6 +78,7 @@ class TestPatches:
         found = store.patches.get(made.digest)
         assert (found, found.files, found.keep, found.sources) == (made, made.files, made.keep, made.sources)
 
+    @settings(suppress_health_check=[HealthCheck.too_slow])  # it looks at the clock
     @given(
         st.dictionaries(st.from_regex(r"[a-z]{1,4}(/[a-z\udc80]{1,4}){0,2}", fullmatch=True), st.binary(), min_size=1)
     )
@@ -497,7 +498,7 @@ class TestRetention:
         store, then = Store(tmp_path / "s", days=10), datetime.now(UTC)
         for hours in range(600, 0, -12):
             store.journal.write(entry(str(hours), "rejected", changed=(then - timedelta(hours=hours)).isoformat()))
-        monkeypatch.setattr("hotswap.store.journal.now", lambda: (then + timedelta(days=jump)).isoformat())
+        monkeypatch.setattr("hotswap.store.retention.now", lambda: (then + timedelta(days=jump)).isoformat())
         store.journal.write(entry("new", "rejected", changed=(then + timedelta(days=jump)).isoformat()))
         store.tidy()
         known = [found.id for found in store.journal.entries(100)]
@@ -674,12 +675,27 @@ class TestTrouble:
         assert store.journal.path.read_bytes() == content
         assert hotswap.boot(store).versions == {}
 
-    def test_of_a_newer_schema(self, store: Store) -> None:
+    def test_of_which_a_part_is_damaged(self, service: tuple[ModuleType, Patcher], store: Store) -> None:
+        """A start comes up on the disk: so it takes nothing, which would not come up either."""
+        package, patcher = service
+        first = patcher.apply(patch(package, 1))
+        first.confirm()
+        with sqlite3.connect(store.journal.path) as connection:
+            connection.execute("UPDATE standing SET rollout = 'gone'")
+        connection.close()
+        with pytest.raises(StoreError, match="the journal is damaged"):
+            patcher.apply(patch(package, 2))
+        assert package.a.quote() == 1
+        patcher.rollback()
+        assert package.a.quote() == 0
+
+    @pytest.mark.parametrize(("version", "told"), [(99, "a newer hotswap"), (1, "an older hotswap")])
+    def test_of_another_schema(self, store: Store, version: int, told: str) -> None:
         store.journal.write(entry("a", "live"))
         with sqlite3.connect(store.journal.path) as connection:
-            connection.execute("PRAGMA user_version=99")
+            connection.execute(f"PRAGMA user_version={version}")
         connection.close()
-        with pytest.raises(StoreError, match="newer hotswap"):
+        with pytest.raises(StoreError, match=told):
             store.journal.entries(1)
 
     @pytest.mark.skipif(os.name == "nt", reason="there are no such permissions")

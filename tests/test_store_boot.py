@@ -611,6 +611,17 @@ class TestTrouble:
         said = patched.run(SAY)
         assert (said["rate"], "not a database" in said["stderr"]) == (19, True)
 
+    @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+    def test_a_link_that_leads_nowhere(self, patched: Service) -> None:
+        """A volume that is not mounted."""
+        (patched.folder / "var").rename(patched.folder / "volume")
+        (patched.folder / "var").symlink_to("volume/elsewhere")
+        said = patched.run(SAY)
+        assert (said["rate"], "is a link to volume/elsewhere, and nothing is there" in said["stderr"]) == (19, True)
+        (patched.folder / "var").unlink()
+        (patched.folder / "var").symlink_to("volume")
+        assert patched.run(SAY)["rate"] == 16
+
     @pytest.mark.parametrize("left", [None, b""])
     def test_a_journal_that_is_gone(self, patched: Service, left: bytes | None) -> None:
         """What a crash of the machine may leave, or who restores half of a backup: else nobody would know."""

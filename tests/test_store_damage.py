@@ -116,6 +116,8 @@ class TestValues:
             ("UPDATE rollout SET name = CAST(x'ff' AS TEXT)", False, True),
             ("ALTER TABLE rollout RENAME COLUMN generation TO other", False, True),
             ("ALTER TABLE incarnation RENAME COLUMN how TO other", True, True),
+            ("UPDATE rollout SET brought = '3'", False, True),
+            ("DROP TABLE start", False, True),
             ("DROP TABLE death", True, False),
             ("DROP TABLE refusal", True, True),
             ("UPDATE incarnation SET id = 5, how = NULL", True, False),

@@ -281,6 +281,21 @@ class TestOpenForWriting:
         assert done.is_set()
 
 
+class TestUnfinishedMarkers:
+    def test_of_the_dead_are_removed(self, drops: Path, by_hand: Watch) -> None:
+        """SIGKILL leaves them; those of the living are younger."""
+        old, young, foreign = (
+            drops / f".hotswap-{name}.tmp" for name in ("0" * 32, "1" * 32, "not one of ours"[:15] + "0" * 17)
+        )
+        for path in (old, young, foreign):
+            path.write_text("{")
+        for path in (old, foreign):
+            os.utime(path, (1, 1))
+        by_hand.start()
+        by_hand.stop()
+        assert [path for path in (old, young, foreign) if path.exists()] == [young, foreign]
+
+
 class TestOwedMarkers:
     @pytest.fixture
     def full(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:

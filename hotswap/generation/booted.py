@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
@@ -22,11 +22,19 @@ class BootedFinder(PatchFinder):
         tree: the files of the generation.
         places: where its packages lie on disk: package -> folders.
         rollout: the id of the rollout that made it.
+        watched: takes the spec of each module that is found while the generation is live, and returns it; or None.
     """
 
-    def __init__(self, tree: Tree, places: Mapping[str, Sequence[str]], rollout: str) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        places: Mapping[str, Sequence[str]],
+        rollout: str,
+        watched: Callable[[ModuleSpec], ModuleSpec] | None = None,
+    ) -> None:
         super().__init__()
         self.tree: Tree | None = tree
+        self._first, self._watched = tree, watched
         self.places = {package: list(folders) for package, folders in places.items()}
         self.rollout = rollout
         self.packages = frozenset(tree.roots)
@@ -40,6 +48,12 @@ class BootedFinder(PatchFinder):
 
         The latter is found in the tree too, by a link. But it is the code on disk, with its file and its bytecode.
         """
+        found = self._found(fullname, path, target)
+        if found is None or self._watched is None or self.tree is not self._first:
+            return found
+        return self._watched(found)
+
+    def _found(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         found, tree = super().find_spec(fullname, path, target), self.tree
         root, *folders = fullname.split(".")[:-1] or [fullname]
         if found is not None or tree is None or root not in self.places or root in tree.complete or not path:

@@ -21,6 +21,7 @@ from hotswap.events import emit
 from hotswap.generation import BootedFinder, Tree
 from hotswap.store.entries import Died, Entry
 from hotswap.store.ground import NOTHING, fingerprint, places
+from hotswap.store.starts import Watch
 from hotswap.store.store import Store
 from hotswap.store.trees import as_tree, part
 
@@ -81,6 +82,10 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
         standing = store.journal.standing()
         if not standing:
             store.check_journal()
+        watches = {
+            entry.id: None if store.journal.is_proved(entry.id) else Watch(store.journal, entry.id, entry.packages)
+            for entry in standing.values()
+        }
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, the service starts
         _tell(store, error, troubles)
         return Boot({}, tuple(troubles))
@@ -91,7 +96,7 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
     shown = {finder.rollout for finder in sys.meta_path if isinstance(finder, BootedFinder)}
     versions: dict[str, str] = {}
     for name, (entry, packages) in reversed(heads.items()):  # the newest is put before the others
-        if name in shown or _show(store, entry, sorted(packages), troubles):
+        if name in shown or _show(store, entry, sorted(packages), watches[name], troubles):
             versions |= {package: entry.after.get(package, entry.version or "") for package in packages}
     return Boot(dict(sorted(versions.items())), tuple(troubles))
 
@@ -128,7 +133,7 @@ def tell_dead(found: list[Died]) -> None:
         )
 
 
-def _show(store: Store, entry: Entry, packages: list[str], troubles: list[str]) -> bool:
+def _show(store: Store, entry: Entry, packages: list[str], watch: Watch | None, troubles: list[str]) -> bool:
     """Have a generation imported from now on; return whether that could be done."""
     here = {package: fingerprint(package) for package in packages}
     if changed := [package for package in packages if entry.base.get(package) != here[package]]:
@@ -158,7 +163,7 @@ def _show(store: Store, entry: Entry, packages: list[str], troubles: list[str]) 
     except Exception as error:  # noqa: BLE001 - as in `boot`
         _tell(store, error, troubles)
         return False
-    sys.meta_path.insert(0, BootedFinder(tree, found, entry.id))
+    sys.meta_path.insert(0, BootedFinder(tree, found, entry.id, None if watch is None else watch.watched))
     importlib.invalidate_caches()
     emit("store.booted", rollout=entry.id, patch=entry.label, digest=entry.digest, packages=packages)
     return True

@@ -183,9 +183,10 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application == APPLICATION:
-        if version > VERSION:
+        if version != VERSION:
+            other = "a newer" if version > VERSION else "an older"
             raise StoreError(
-                f"the journal {path} was written by a newer hotswap (schema {version}; this one knows {VERSION})",
+                f"the journal {path} was written by {other} hotswap (schema {version}; this one knows {VERSION})",
                 advice="install that hotswap, or move the store away",
             )
         return True

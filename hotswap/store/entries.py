@@ -5,23 +5,44 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from packaging.version import Version
 
 from hotswap.errors import StoreError
 
-__all__ = ["COLUMNS", "LIVED", "ON_TRIAL", "STATES", "Died", "Entry", "Lived", "label_of", "storable", "versions_of"]
+__all__ = [
+    "COLUMNS",
+    "LIVED",
+    "ON_TRIAL",
+    "STATES",
+    "TRIAL",
+    "Died",
+    "Entry",
+    "Lived",
+    "label_of",
+    "now",
+    "storable",
+    "versions_of",
+]
 
 ON_TRIAL = ("staged", "verified", "armed", "live")
 """The states in which a process may die of a rollout: its code is being loaded, is judged, or runs."""
+
+TRIAL = ", ".join(f"'{state}'" for state in ON_TRIAL)
+"""The same, as SQL has it."""
 
 STATES = (*ON_TRIAL, "permanent", "rejected", "rolled_back", "died")
 """All states, as `hotswap.State` has them."""
 
 LIVED = ("permanent", "rolled_back")
 """The states of which the patch is remembered for ever: it had its time, and does not come again unasked."""
+
+
+def now() -> str:
+    """The time, as the journal writes it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def label_of(name: str, version: str | None) -> str:
@@ -49,6 +70,7 @@ class Entry:
         below: id of the permanent rollout that it lies over; several, the newest first and with spaces between them,
             where processes of their own have made some packages permanent; None over the code on disk.
         base: package -> what the code on disk was, over which all of it lies.
+        brought: module -> the patch, as it was given, that has brought it as it is in the generation.
         before, after: versions of its packages without it and with it.
         report: what the checks found.
     """
@@ -72,6 +94,7 @@ class Entry:
     packages: tuple[str, ...] = ()
     below: str | None = None
     base: Mapping[str, str] = field(default_factory=dict)
+    brought: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, str] = field(default_factory=dict)
     after: Mapping[str, str] = field(default_factory=dict)
     report: tuple[Mapping[str, Any], ...] = ()
@@ -117,7 +140,7 @@ def storable(text: str) -> str:
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
-_AS_JSON = frozenset({"packages", "base", "before", "after", "report"})
+_AS_JSON = frozenset({"packages", "base", "brought", "before", "after", "report"})
 _TEXTS = ("id", "name", "reason", "by", "why", "note", "actor", "given", "digest")
 _TEXTS_OR_NONE = ("origin", "generation", "below")
 
@@ -137,7 +160,8 @@ def _check(facts: Mapping[str, Any]) -> None:
     for name in ("packages", "report"):
         kind = str if name == "packages" else dict
         _want(isinstance(facts[name], list) and all(isinstance(one, kind) for one in facts[name]), name)
-    _want(_is_texts(facts["base"]), "base")
+    for name in ("base", "brought"):
+        _want(_is_texts(facts[name]), name)
     for name in ("before", "after"):
         versions_of(facts[name], name)
 

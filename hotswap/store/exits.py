@@ -37,7 +37,7 @@ from typing import Any
 
 from hotswap import frames
 
-__all__ = ["begin", "end_in_good_order", "forget", "note_status", "over", "told_by"]
+__all__ = ["begin", "end_in_good_order", "forget", "ignore", "listen", "note_status", "over", "tell_failure", "told_by"]
 
 _ENDED = b"ended\n"
 
@@ -54,6 +54,7 @@ class _Exits:
         self.status: object = _UNKNOWN
         self.outermost: FrameType | None = None
         self.undo: list[Callable[[], None]] = []
+        self.listeners: list[Callable[[BaseException | None], None]] = []
         self.listens: tuple[int, object] | None = None
         """The handle into which SIGTERM is noted, and who handled it when that began."""
 
@@ -124,17 +125,44 @@ def forget() -> None:
     """Watch no more."""
     _exits.lock = threading.Lock()  # another thread of the parent may have held it
     _exits.trials.clear()
+    _exits.listeners.clear()
     _exits.install()
+
+
+def listen(listener: Callable[[BaseException | None], None]) -> None:
+    """Have a function called when this process is about to fail, as long as something is on trial.
+
+    Arguments:
+        listener: gets what it dies of, or what is handled while `sys.exit` or `os._exit` is called; None where nothing
+            is known. It may be called without an end that follows. Raises nothing.
+    """
+    _exits.listeners.append(listener)
+
+
+def ignore(listener: Callable[[BaseException | None], None]) -> None:
+    """Have a function called no more."""
+    with suppress(ValueError):
+        _exits.listeners.remove(listener)
+
+
+def tell_failure(error: BaseException | None) -> None:
+    """Tell those who listen that this process is about to fail."""
+    for listener in list(_exits.listeners):
+        listener(error)
 
 
 def note_status(status: object = None) -> None:
     """Note the status with which this process is about to end, if it is the main thread that says so."""
     if threading.get_ident() == threading.main_thread().ident:
         _exits.status = status
+        if not _is_success(status):
+            tell_failure(sys.exc_info()[1])
 
 
 def _note_hard(status: object) -> None:
     """Note that this process ends at once. No exit handler runs any more, and locks may be held: so it is one write."""
+    if not _is_success(status):
+        tell_failure(sys.exc_info()[1])
     if _is_success(status):
         for handle in {*_exits.trials.values()}:
             with suppress(OSError):  # without the note it looks as if it had died

@@ -21,7 +21,10 @@ from pathlib import Path
 from hotswap.store import exits
 from hotswap.store.files import make_folder, read_whole
 
-__all__ = ["Incarnation", "alive", "ending", "incarnation", "is_name"]
+__all__ = ["START", "Incarnation", "alive", "ending", "incarnation", "is_name"]
+
+START = ".start"
+"""What the name of the file ends with in which an incarnation notes its start, beside its lock."""
 
 _NAME = re.compile(r"[0-9a-f]{12}")
 
@@ -78,8 +81,9 @@ class Incarnation:
         """Let go of the lock."""
         exits.forget()
         self.drop()
-        with suppress(OSError):  # the next look at the store takes it away
+        with suppress(OSError):  # the next look at the store takes them away
             self._path.unlink()
+            self._path.with_suffix(START).unlink(missing_ok=True)
 
     def drop(self) -> None:
         """Close the file, which a forked child has as well: the lock stays with the parent."""
@@ -113,9 +117,13 @@ def incarnation(folder: Path, ended: Callable[[Incarnation], None]) -> Incarnati
 
 
 def _end(incarnation: Incarnation, ended: Callable[[Incarnation], None]) -> None:
-    if incarnation.pid == os.getpid() and exits.end_in_good_order():
+    if incarnation.pid != os.getpid():
+        return
+    if exits.end_in_good_order():
         ended(incarnation)
         incarnation.end()
+    else:
+        exits.tell_failure(getattr(sys, "last_value", None))
 
 
 def is_name(name: object) -> bool:

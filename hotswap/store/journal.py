@@ -4,6 +4,7 @@
     staged, ...    died                           what was permanent
     live           died                           what was permanent
     permanent      permanent                      it, or what a later one has put above it
+                   died, if two starts failed     what it lay over
     rejected       rejected                       what was permanent
     rolled_back    rolled_back                    what it lay over
 
@@ -14,21 +15,22 @@ transaction, in which what comes up changes with the row.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotswap.errors import StoreError
 from hotswap.store.database import exists, reading, writing
-from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, Died, Entry, Lived, label_of, storable
+from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, TRIAL, Died, Entry, Lived, label_of, now, storable
 from hotswap.store.incarnations import Incarnation, alive, ending, incarnation, is_name
+from hotswap.store.retention import delete
+from hotswap.store.starts import begin, changed, count_failed, is_proved, judge, note_of, open_starts
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Journal", "now"]
+__all__ = ["Journal"]
 
 _TRIES = 2
 """Deaths within the trial of a patch after which it is quarantined."""
@@ -36,35 +38,16 @@ _TRIES = 2
 _FORGIVEN = timedelta(days=7)
 """Time after which a death counts no more: a service that dies that seldom is in no loop."""
 
-_EVER = 1e7
-"""Days that are as good as for ever."""
-
 _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
 _OF_ROLLOUT = ", ".join(f'rollout."{name}" AS "{name}"' for name in COLUMNS)
 _UPSERT = f"""
     INSERT INTO rollout (incarnation, {_COLUMNS}) VALUES (?, {", ".join("?" * len(COLUMNS))})
     ON CONFLICT (id) DO UPDATE SET {", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS if name != "id")}
 """  # noqa: S608 - made of the names of our own columns
-_TRIAL = ", ".join(f"'{state}'" for state in ON_TRIAL)
 
 
-def now() -> str:
-    """The time, as the journal writes it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _delete(connection: sqlite3.Connection, rollout: str) -> None:
-    connection.execute("DELETE FROM step WHERE rollout = ?", (rollout,))
-    connection.execute("DELETE FROM rollout WHERE id = ?", (rollout,))
-
-
-def _time(text: object) -> datetime | None:
-    """Read a time; None for what is none, in a damaged journal."""
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None
+def _long_ago() -> str:
+    return (datetime.fromisoformat(now()) - _FORGIVEN).isoformat(timespec="milliseconds")
 
 
 class Journal:
@@ -184,7 +167,7 @@ class Journal:
         with writing(self.path) as connection:
             here = self._here(connection)
             for name in names:
-                _delete(connection, name)
+                delete(connection, name)
         for name in names:
             here.on_trial(name, holds=False)
 
@@ -208,7 +191,7 @@ class Journal:
                 "INSERT INTO lived (given, digest, name, since, after) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (entry.given, entry.digest, entry.label, entry.changed, json.dumps(entry.after)),
             )
-        if entry.state == "permanent" and not self._is_quarantined(connection, entry.given):
+        if entry.state == "permanent" and not self._is_quarantined(connection, entry):
             for package in entry.packages:
                 self._stand(connection, package, entry.id)
             connection.execute("DELETE FROM death WHERE digest = ?", (entry.given,))
@@ -234,7 +217,7 @@ class Journal:
             found = None if name in seen else self._row(connection, name)
             seen.add(name)  # in a damaged journal it may go round
             if found is not None and package in found.packages:
-                if found.state == "permanent" and not self._is_quarantined(connection, found.given):
+                if found.state == "permanent" and not self._is_quarantined(connection, found):
                     return found
                 left = list(found.lies_over)
         return None
@@ -260,6 +243,34 @@ class Journal:
             (name, state, at, storable(by), storable(reason)),
         )
 
+    def is_proved(self, name: str) -> bool:
+        """Return whether a process has come up on a rollout, and its start was good. Raises StoreError."""
+        with reading(self.path) as connection:
+            return connection is not None and is_proved(connection, name)
+
+    def begin_start(self, name: str) -> Path | None:
+        """Note that this process comes up on a rollout.
+
+        Arguments:
+            name: its id.
+
+        Returns the file in which to note how that goes on; None if another start was good meanwhile. Raises StoreError.
+        """
+        with writing(self.path) as connection:
+            if is_proved(connection, name):
+                return None
+            here = self._here(connection)
+            begin(connection, name, here.id, now())
+        here.on_trial(f"start {name}", holds=True)
+        return note_of(self._locks, here.id)
+
+    def end_start(self, name: str) -> None:
+        """Note that the start of this process was good. Raises StoreError; somebody who looks sees it then."""
+        with writing(self.path) as connection:
+            here = self._here(connection)
+            judge(connection, self._locks, here.id, None, datetime.now(UTC))
+        here.on_trial(f"start {name}", holds=False)
+
     # --- who has died ------------------------------------------------------------------------------------------------
 
     def bury(self) -> list[Died]:
@@ -272,14 +283,17 @@ class Journal:
                 return []
         with writing(self.path) as connection:
             found: dict[str, Died] = {}
-            for row in self._dead(connection):
+            dead = self._dead(connection)
+            for name in {row["incarnation"] for row in open_starts(connection)} - {row["id"] for row in dead}:
+                judge(connection, self._locks, name, None, datetime.now(UTC))
+            for row in dead:
                 self._bury(connection, row, found)
             return list(found.values())
 
     def _dead(self, connection: sqlite3.Connection) -> Sequence[sqlite3.Row]:
         query = f"""
             SELECT * FROM incarnation WHERE how IS NULL
-            OR (how = 'ended' AND id IN (SELECT incarnation FROM rollout WHERE state IN ({_TRIAL})))
+            OR (how = 'ended' AND id IN (SELECT incarnation FROM rollout WHERE state IN ({TRIAL})))
         """  # noqa: S608 - our own words
         rows = connection.execute(query).fetchall()
         return [row for row in rows if not is_name(row["id"]) or not alive(self._locks, row["id"])]
@@ -292,22 +306,48 @@ class Journal:
         # By its columns, and not as an entry: what is damaged has died as well.
         query = f"""
             SELECT id, number, state, name, version, given FROM rollout
-            WHERE incarnation = ? AND state IN ({_TRIAL}) ORDER BY number
+            WHERE incarnation = ? AND state IN ({TRIAL}) ORDER BY number
         """  # noqa: S608 - our own words
         trials = connection.execute(query, (row["id"],)).fetchall()
         # What was loaded or judged is more likely to have killed it than what had been live for a while.
         accused = [trial["id"] for trial in trials if trial["state"] != "live"] or [trial["id"] for trial in trials]
         for trial in trials:
             given, label = str(trial["given"]), label_of(trial["name"], trial["version"])
-            update = "UPDATE rollout SET state = 'died', reason = ?, changed = ? WHERE id = ?"
-            connection.execute(update, (reason, now(), trial["id"]))
-            self._step(connection, trial["id"], "died", now(), "", reason)
+            self._die(connection, trial["id"], reason)
             counts = how == "died" and trial["id"] in accused
             quarantined = counts and self._count(connection, given, label, trial["number"])
             if given not in found or quarantined:
                 found[given] = Died(label, given, reason, quarantined)
         if is_name(row["id"]):
-            (self._locks / row["id"]).unlink(missing_ok=True)
+            until = None if how == "died" else changed(self._locks / row["id"])
+            for start, why in judge(connection, self._locks, row["id"], how, until).items():
+                reason = f"the process {row['pid']} on {row['host']} died at its start, {why}"
+                self._failed(connection, start, reason, found)
+            for path in (self._locks / row["id"], note_of(self._locks, row["id"])):
+                path.unlink(missing_ok=True)
+
+    def _failed(self, connection: sqlite3.Connection, start: int, reason: str, found: dict[str, Died]) -> None:
+        """Count a start that failed; what fails again, and never was good, is quarantined and does not come up."""
+        name, tries = count_failed(connection, start, reason, _long_ago())
+        entry = self._row(connection, name)
+        if tries is None or entry is None or entry.state != "permanent":
+            return
+        if tries >= _TRIES:
+            why = f"{tries} processes that came up on it could not start; the last time, {reason}"
+            connection.execute(
+                "INSERT INTO death (digest, label, count, last, upto, quarantined) "
+                "VALUES (?, ?, ?, ?, (SELECT max(number) FROM rollout), ?) "
+                "ON CONFLICT (digest) DO UPDATE SET quarantined = excluded.quarantined",
+                (entry.given, entry.label, tries, now(), why),
+            )
+            self._die(connection, entry.id, why)
+            self._give_back(connection, entry)
+        found[entry.given] = Died(entry.label, entry.given, reason, tries >= _TRIES)
+
+    def _die(self, connection: sqlite3.Connection, name: str, reason: str) -> None:
+        update = "UPDATE rollout SET state = 'died', reason = ?, changed = ? WHERE id = ?"
+        connection.execute(update, (reason, now(), name))
+        self._step(connection, name, "died", now(), "", reason)
 
     def _count(self, connection: sqlite3.Connection, given: str, label: str, number: int) -> bool:
         """Count a death; return whether the patch is quarantined.
@@ -315,8 +355,8 @@ class Journal:
         It counts only if that trial began after the last death was known: only then was it another try. Workers that
         end one after another, as in a rolling restart, had all begun before. One that is long ago is forgotten.
         """
-        long_ago = (datetime.fromisoformat(now()) - _FORGIVEN).isoformat(timespec="milliseconds")
-        connection.execute("DELETE FROM death WHERE digest = ? AND last < ? AND quarantined IS NULL", (given, long_ago))
+        forgiven = (given, _long_ago())
+        connection.execute("DELETE FROM death WHERE digest = ? AND last < ? AND quarantined IS NULL", forgiven)
         connection.execute(
             "INSERT INTO death (digest, label, count, last, upto) "
             "VALUES (?, ?, 1, ?, (SELECT max(number) FROM rollout)) "
@@ -330,10 +370,10 @@ class Journal:
             connection.execute("UPDATE death SET quarantined = ? WHERE digest = ?", (why, given))
         return why is not None
 
-    def _is_quarantined(self, connection: sqlite3.Connection, digest: str) -> bool:
-        """Whether a patch has killed other processes: the end of a trial in one that lives brings it up nowhere."""
-        query = "SELECT 1 FROM death WHERE digest = ? AND quarantined IS NOT NULL"
-        return connection.execute(query, (digest,)).fetchone() is not None
+    def _is_quarantined(self, connection: sqlite3.Connection, entry: Entry) -> bool:
+        """Whether a generation has code that has killed other processes: the end of its trial brings it up nowhere."""
+        rows = connection.execute("SELECT digest FROM death WHERE quarantined IS NOT NULL")
+        return not {entry.given, *entry.brought.values()}.isdisjoint(digest for (digest,) in rows)
 
     def release(self, digest: str) -> bool:
         """Let a patch be applied again; return whether it had died. Raises StoreError."""
@@ -345,46 +385,9 @@ class Journal:
         try:
             if exists(self.path):
                 with writing(self.path) as connection:
+                    judge(connection, self._locks, here.id, "ended", datetime.now(UTC))
                     query = "UPDATE incarnation SET ended = ?, how = 'ended' WHERE id = ?"
                     connection.execute(query, (now(), here.id))
         except StoreError:
             # The process looks as if it had died, which is the careful way to look at it.
             return
-
-    # --- retention ---------------------------------------------------------------------------------------------------
-
-    def forget(self, keep: int, days: float) -> None:
-        """Forget what is over and old.
-
-        Arguments:
-            keep: how many rollouts are kept, the newest.
-            days: how old they may be. A pause between two of them counts as a tenth of that at most: so a clock that
-                jumps ahead takes away no more than a tenth of what is known.
-
-        What stands, what that lies over, and what is on trial is kept in any case. Raises StoreError.
-        """
-        with writing(self.path) as connection:
-            needed = {row[0] for row in connection.execute("SELECT rollout FROM standing")}
-            query = f"SELECT id, below FROM rollout WHERE id IN (SELECT rollout FROM standing) OR state IN ({_TRIAL})"  # noqa: S608
-            for row in connection.execute(query):
-                needed |= {row["id"], *(row["below"] or "").split()}
-            over = "SELECT id, changed FROM rollout ORDER BY number DESC"
-            age, since, longest = timedelta(), datetime.fromisoformat(now()), timedelta(days=min(days / 10, _EVER))
-            for place, row in enumerate(connection.execute(over).fetchall()):
-                when = min(_time(row["changed"]) or since, since)
-                age, since = age + min(since - when, longest), when
-                if row["id"] not in needed and (place >= keep or age > 10 * longest):
-                    _delete(connection, row["id"])
-            connection.execute(
-                "DELETE FROM incarnation WHERE how IS NOT NULL AND id NOT IN (SELECT incarnation FROM rollout)"
-            )
-
-    @contextmanager
-    def wanted(self) -> Iterator[set[str]]:
-        """Give the digests of all patches that some rollout speaks of. No process writes of another one meanwhile.
-
-        Raises StoreError.
-        """
-        with writing(self.path) as connection:
-            rows = connection.execute("SELECT digest, generation FROM rollout").fetchall()
-            yield {digest for row in rows for digest in row if digest is not None}

@@ -7,7 +7,7 @@ __all__ = ["APPLICATION", "SCHEMA", "VERSION"]
 APPLICATION = 0x68737770
 """`PRAGMA application_id`: a database of somebody else is told by it, and is not touched."""
 
-VERSION = 1
+VERSION = 2
 """`PRAGMA user_version`; what a newer hotswap has written is not touched."""
 
 SCHEMA = """
@@ -42,6 +42,7 @@ CREATE TABLE rollout (
     packages    TEXT NOT NULL,
     below       TEXT,
     base        TEXT NOT NULL,
+    brought     TEXT NOT NULL,
     before      TEXT NOT NULL,
     after       TEXT NOT NULL,
     report      TEXT NOT NULL
@@ -68,6 +69,16 @@ CREATE TABLE lived (
     since  TEXT NOT NULL,
     after  TEXT NOT NULL,
     PRIMARY KEY (given, digest)
+);
+CREATE TABLE start (
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,
+    rollout     TEXT NOT NULL REFERENCES rollout(id) ON DELETE CASCADE,
+    incarnation TEXT NOT NULL REFERENCES incarnation(id),
+    at          TEXT NOT NULL,
+    outcome     TEXT,
+    upto        INTEGER,
+    reason      TEXT,
+    UNIQUE (rollout, incarnation)
 );
 CREATE TABLE death (
     digest      TEXT PRIMARY KEY,

@@ -13,6 +13,7 @@ from hotswap.store.blobs import Blobs
 from hotswap.store.database import exists, reading
 from hotswap.store.journal import Journal
 from hotswap.store.refusals import Refusals
+from hotswap.store.retention import forget, wanted
 
 __all__ = ["Store"]
 
@@ -63,13 +64,21 @@ class Store:
     def tidy(self) -> None:
         """Forget what is over and old, and delete patches that nobody speaks of. Raises StoreError."""
         if exists(self.journal.path):
-            self.journal.forget(self._keep, self._days)
+            forget(self.journal.path, self._keep, self._days)
             # After what was forgotten lasts; and whoever is about to write of a patch waits meanwhile, and looks then.
-            with self.journal.wanted() as wanted:
-                self.patches.sweep(wanted)
+            with wanted(self.journal.path) as digests:
+                self.patches.sweep(digests)
 
     def check_journal(self) -> None:
-        """Raise StoreError if patches are kept, and no journal says what of them is permanent: it was lost."""
+        """Raise StoreError if patches are kept, and no journal says what of them is permanent: it was lost.
+
+        So may the store be as a whole, where its folder is a link that leads nowhere.
+        """
+        if self._folder.is_symlink() and not self._folder.exists():
+            raise StoreError(
+                f"the store {self._folder} is a link to {self._folder.readlink()}, and nothing is there",
+                advice="mount it, or make the folder; the service starts on the code on disk",
+            )
         with reading(self.journal.path) as connection:
             lost = connection is None
         if lost and any(self.patches.folder.glob("*")):

@@ -12,7 +12,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
+import time
 import uuid
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,6 +35,7 @@ __all__ = [
     "Outcome",
     "is_report_on",
     "read_marker",
+    "remove_unfinished",
     "write_marker",
 ]
 
@@ -210,6 +213,9 @@ _IGNORED = "ignored"
 _LONGEST = 256 * 1024
 """Bytes of a marker that is read; a reason may list many problems."""
 _PENDING = "pending"
+_UNFINISHED = re.compile(r"\.hotswap-[0-9a-f]{32}\.tmp")
+_ABANDONED = 3600.0
+"""Seconds after which nobody is writing a marker any more."""
 
 
 def write_marker(directory: Path, outcome: Outcome, infix: str = "") -> None:
@@ -241,6 +247,14 @@ def write_marker(directory: Path, outcome: Outcome, infix: str = "") -> None:
         over = directory / f"{outcome.drop}{infix}{other}"
         if is_report_on(over, outcome.drop, unknown=True):
             over.unlink(missing_ok=True)
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Remove the markers that processes were writing when they were killed: those that are older than an hour."""
+    with contextlib.suppress(OSError):  # the directory is missing for now, or another watch was faster
+        for path in directory.iterdir():
+            if _UNFINISHED.fullmatch(path.name) and time.time() - path.lstat().st_mtime > _ABANDONED:
+                path.unlink(missing_ok=True)
 
 
 def read_marker(directory: Path, drop: str, suffix: str) -> Outcome | None:

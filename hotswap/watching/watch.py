@@ -50,7 +50,7 @@ from hotswap.watching.claims import claim, inherit, release
 from hotswap.watching.doorbell import Doorbell
 from hotswap.watching.ledger import ledger_of
 from hotswap.watching.looks import look_at
-from hotswap.watching.outcome import Outcome
+from hotswap.watching.outcome import Outcome, remove_unfinished
 from hotswap.watching.passes import Passes
 from hotswap.watching.scanning import SETTLE, is_passed_by
 from hotswap.watching.seats import checked_name
@@ -203,6 +203,7 @@ class Watch:
             emit("watch.troubled", level="warning", directory=self.directory, reason=reason)
 
     def _begin(self) -> None:
+        remove_unfinished(self.directory)
         thread = threading.Thread(target=self._work, name=f"hotswap-watch-{self.directory.name}", daemon=True)
         self._thread = thread
         children.goes_on(self)
