@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -27,7 +27,7 @@ from hotswap.admin.conditions import Answers, Turns, check_match, tag_of
 from hotswap.admin.description import describe
 from hotswap.admin.desk import Act, Asked, Desk, Work
 from hotswap.admin.problems import ProblemError, ProblemResponse, problem_of
-from hotswap.admin.stream import Stream
+from hotswap.admin.stream import Following, Stream
 from hotswap.admin.uploads import brought, check_query, flag, limited, text_of
 from hotswap.doctor import examine
 from hotswap.patcher import Patcher
@@ -222,13 +222,11 @@ class _Admin:
         )
 
     async def _events(self, request: Request, _: Access) -> Response:
-        if self._stream.clients >= self._max_streams:
-            raise ProblemError(503, "too-many-streams", "too many clients follow events", headers={"retry-after": "10"})
         last = request.headers.get("last-event-id")
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         if request.method == "HEAD":  # events that nobody gets would go on for ever
             return Response(media_type="text/event-stream", headers=headers)
-        return StreamingResponse(self._stream.follow(last), media_type="text/event-stream", headers=headers)
+        return Following(self._stream, last, self._max_streams, headers)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
