@@ -204,7 +204,7 @@ def _upload() -> dict[str, Any]:
         "responses": {
             "201": _tagged(_as("It is as it was asked for", _ref("Rollout"))),
             "202": _located(_as("It goes on; Location says where to look", _ref("Begun"))),
-            **_problems(400, 401, 403, 409, 412, 413, 415, 422, 500, 503),
+            **_problems(400, 401, 403, 409, 411, 412, 413, 415, 422, 500, 503),
         },
     }
 
@@ -219,7 +219,7 @@ def _act(name: str, summary: str, more: tuple[int, ...]) -> dict[str, Any]:
         "responses": {
             "200": _tagged(_as("It is done", _ref("Rollout"))),
             "202": _located(_as("It goes on; Location says where to look", _ref("Begun"))),
-            **_problems(400, 401, *more, 409, 412, 413, 415, 422, 500, 503),
+            **_problems(400, 401, *more, 409, 411, 412, 413, 415, 422, 500, 503),
         },
     }
 

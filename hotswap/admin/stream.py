@@ -193,8 +193,8 @@ class Following(StreamingResponse):
 def server_ends() -> bool:
     """Whether a uvicorn that has this process is about to end.
 
-    It tells nobody. But it has its signals handled by a method, and that leads to it; nothing of it is written. One that
-    runs in another thread than the main one has no signals, and is not found.
+    It tells nobody. But it has its signals handled by a method, and that leads to it; nothing of it is written. One
+    that runs in another thread than the main one has no signals, and is not found.
     """
     uvicorn = sys.modules.get("uvicorn")
     if uvicorn is None:

@@ -114,21 +114,30 @@ class TestFollowing:
     def test_a_burst_gets_as_many_as_there_are_places(self, make_package: Make) -> None:
         """All have asked before anybody is answered: whoever starts an answer lets the others go first."""
         app = admin(Service(make_package).patcher, authorize=TOKENS, max_streams=3)
-        scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET", "path": "/events", "query_string": b""}
+        scope: dict[str, Any] = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET"}
+        scope |= {"path": "/events", "query_string": b""}
         scope["headers"] = [(b"authorization", f"Bearer {READER}".encode())]
 
         async def run() -> list[int]:
             found: list[int] = []
+            all_told = asyncio.Event()
+
+            async def receive() -> Any:
+                raise AssertionError("there is nothing that is read")
 
             async def send(message: Any) -> None:
                 if message["type"] == "http.response.start":
                     found.append(message["status"])
+                    if len(found) == 10:
+                        all_told.set()
                 for _ in range(10):
                     await asyncio.sleep(0)
 
-            asking = [asyncio.create_task(app(dict(scope), None, send)) for _ in range(10)]  # type: ignore[arg-type]
-            while len(found) < len(asking):
-                await asyncio.sleep(0)
+            async def ask() -> None:
+                await app(dict(scope), receive, send)
+
+            asking = [asyncio.create_task(ask()) for _ in range(10)]
+            await all_told.wait()
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
