@@ -24,9 +24,6 @@ from hotswap.cli.exits import Exit
 
 __all__ = ["main"]
 
-_COMPLETES = "_HOTSWAP_COMPLETE"
-"""Set by a shell that asks what may come next."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status, a `hotswap.cli.exits.Exit`.
@@ -38,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     # `run` is the service: it must not find Typer and what that imports in its process.
-    if arguments and arguments[0] in (*core.COMMANDS, "--version") and _COMPLETES not in os.environ:
+    if arguments and arguments[0] in (*core.COMMANDS, "--version") and not os.environ.get(core.COMPLETES):
         return core.main(arguments)
     try:
         from hotswap.cli.app import run

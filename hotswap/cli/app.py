@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -110,12 +113,24 @@ def _bench(context: typer.Context) -> None:
 
 
 def _elsewhere(name: str, text: str) -> None:
-    """List a command that `hotswap.cli.core` has; it gets here from the completion of a shell alone."""
+    """List a command that `hotswap.cli.core` has; it gets here behind a `--`, and for the completion of a shell."""
 
-    def run(context: typer.Context) -> None:
+    def run(context: typer.Context, **_: object) -> None:
         raise typer.Exit(core.main([name, *context.args]))
 
+    # Only a shell that asks needs to know them; argparse reads them otherwise.
+    parameters = [_told(action) for action in core.parameters(name)] if os.environ.get(core.COMPLETES) else []
+    parameters.insert(0, Parameter("context", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # where `inspect` looks first
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
     app.command(name, help=f"{text[0].upper()}{text[1:]}.", add_help_option=False, context_settings=_PASSED_ON)(run)
+
+
+def _told(action: argparse.Action) -> Parameter:
+    """Return for Typer what argparse knows: which words are options, and which of them have a value."""
+    kind: Any = bool if action.nargs == 0 else list[str] if action.nargs == argparse.REMAINDER else str
+    declared = typer.Option(*action.option_strings) if action.option_strings else typer.Argument()
+    return Parameter(action.dest, Parameter.KEYWORD_ONLY, annotation=Annotated[kind | None, declared], default=None)
 
 
 for _name, _text in core.COMMANDS.items():

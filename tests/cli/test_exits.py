@@ -208,12 +208,6 @@ class TestFront:
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
         assert done.stdout == "set()\n"
 
-    def test_completion(self) -> None:
-        told = environment(_HOTSWAP_COMPLETE="complete_bash", COMP_WORDS="hotswap ro", COMP_CWORD="1")
-        command = [sys.executable, "-m", "hotswap"]
-        done = subprocess.run(command, env=told, capture_output=True, text=True, check=False)
-        assert done.stdout.split() == ["rollback"], done
-
     def test_bench_needs_a_checkout(self, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr("hotswap.__file__", str(tmp_path / "hotswap" / "__init__.py"))
         said = command("bench")
