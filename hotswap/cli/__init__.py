@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 
 from hotswap.cli import core
-from hotswap.cli.exits import Exit
+from hotswap.cli.exits import Exit, tell_end, wants_json
 
 __all__ = ["main"]
 
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments and not arguments[0].startswith("-"):
             # Which commands there are, only Typer knows.
             known = ", ".join(core.COMMANDS)
-            sys.stderr.write(f"hotswap: all commands but {known} need {error.name}: pip install 'hotswap[cli]'\n")
-            return Exit.USAGE
+            reason = f"all commands but {known} need {error.name}: pip install 'hotswap[cli]'"
+            sys.stderr.write(f"hotswap: {reason}\n")
+            return tell_end(Exit.USAGE, reason, as_json=wants_json(arguments))
         return core.main(arguments)
     return run(arguments)

@@ -8,10 +8,10 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hotswap
-from hotswap.cli.exits import Exit
+from hotswap.cli.exits import Exit, tell_end, wants_json
 
 __all__ = ["COMMANDS", "COMPLETES", "main", "parameters"]
 
@@ -32,8 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Of a push: 1 if it failed, or the drop did somewhere; 3 if not everybody said in time what became of it.
     What a program raises that `run` runs goes through.
     """
+    arguments = sys.argv[1:] if argv is None else argv
     parser, _ = _parser()
-    options = parser.parse_args(argv)
+    try:
+        options = parser.parse_args(arguments)
+    except _UsageError as error:
+        error.parser.print_usage(sys.stderr)
+        sys.stderr.write(f"{error.parser.prog}: error: {error}\n")
+        raise SystemExit(tell_end(Exit.USAGE, str(error), as_json=wants_json(arguments))) from None
     if options.command == "hook":
         from hotswap.launch import HOOK
 
@@ -46,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from hotswap.launch import launch
 
         if not options.module and not Path(options.program).exists():
-            parser.error(f"there is no {options.program}")
+            sys.stderr.write(f"hotswap run: there is no {options.program}\n")
+            raise SystemExit(Exit.USAGE)
         launch(options.program, options.arguments, module=options.module, store=options.store)
         return 0
 
@@ -59,14 +66,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that leaves it to its caller to tell the reason, which may be asked for as JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(self, message)
+
+
+class _UsageError(Exception):
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self.parser = parser
+
+
 def parameters(command: str) -> list[argparse.Action]:
     """Return the options and arguments of one of these commands, without `--help`."""
     _, commands = _parser()
     return [one for one in commands[command]._actions if one.dest != "help"]
 
 
-def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    parser = argparse.ArgumentParser(
+def _parser() -> tuple[_Parser, Mapping[str, _Parser]]:
+    parser = _Parser(
         prog="hotswap",
         description="Patch a running Python service.",
         epilog="All other commands need: pip install 'hotswap[cli]'",
