@@ -121,7 +121,7 @@ class _Admin:
 
         async def answer(request: Request) -> Response:
             who, began, status = "", time.monotonic(), 0
-            request.state.why = ""
+            request.state.why = request.state.remark = ""
 
             async def run() -> Response:
                 nonlocal who
@@ -144,6 +144,7 @@ class _Admin:
                     client="" if request.client is None else request.client.host,
                     status=status or None,
                     why=request.state.why,
+                    remark=request.state.remark,
                     duration=time.monotonic() - began,
                 )
             return response
@@ -239,8 +240,8 @@ class _Admin:
         found = await brought(request, self._patcher)
         words = dict(found.words)
         words.pop("version", None)
-        request.state.why = words.get("why", "")
-        asked = Asked(by=access.who, commit=commit, dry_run=dry_run, **words)
+        request.state.why, request.state.remark = words.get("why", ""), found.remark
+        asked = Asked(by=access.who, commit=commit, dry_run=dry_run, remark=found.remark, **words)
         work = await self._begun(request, lambda: self._desk.roll_out(found.patch, asked))
         return await _answer(request, work, wait, created=True)
 

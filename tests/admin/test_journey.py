@@ -284,6 +284,27 @@ class TestPolicy:
             assert taken.status_code == 201, taken.text
             assert service.module.rate() == 16
 
+    @pytest.mark.parametrize(
+        ("trust", "why"),
+        [(None, "no policy"), (Trust(unsigned=True, kinds=["file"]), "no keys")],
+        ids=["no policy", "no keys"],
+    )
+    def test_a_signature_that_nobody_reads(self, make_package: Make, trust: Trust | None, why: str) -> None:
+        """It goes live, as without one; whoever signed it is told that this was no protection."""
+        service = Service(make_package, trust=trust)
+        name, data = service.file()
+        files = {"patch": (name, data), "signature": (f"{name}.minisig", b"nonsense")}
+        with serving(admin(service.patcher, authorize=TOKENS)) as address, client(address) as service.http:
+            with structlog.testing.capture_logs() as seen:
+                answer = service.post("/rollouts", files=files)
+                assert service.upload(17, data={"version": "2"} if trust is None else {}).json()["remark"] == ""
+        assert answer.status_code == 201, answer.text
+        warning = answer.json()["remark"]
+        assert warning.startswith("its signature was not checked")
+        assert why in warning
+        told = [entry["remark"] for entry in seen if entry["event"] == "admin.written"]
+        assert told == [warning, ""]
+
 
 class TestRights:
     @pytest.mark.parametrize("token", [None, "wrong", READER[:-1], READER + "x", WRITER.upper()])
