@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import hotswap
 from hotswap.cli.exits import Exit, tell_end, wants_json
+from hotswap.errors import HotswapError
 
 __all__ = ["COMMANDS", "COMPLETES", "main", "parameters"]
 
@@ -38,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser.parse_args(arguments)
     except _UsageError as error:
         error.parser.print_usage(sys.stderr)
-        sys.stderr.write(f"{error.parser.prog}: error: {error}\n")
-        raise SystemExit(tell_end(Exit.USAGE, str(error), as_json=wants_json(arguments))) from None
+        sys.stderr.write(f"{error.parser.prog}: error: {error.reason}\n")
+        raise SystemExit(tell_end(Exit.USAGE, error.reason, as_json=wants_json(arguments))) from None
     if options.command == "hook":
         from hotswap.launch import HOOK
 
@@ -73,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(self, message)
 
 
-class _UsageError(Exception):
+class _UsageError(HotswapError):
     def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
         super().__init__(message)
         self.parser = parser
