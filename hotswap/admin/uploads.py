@@ -202,12 +202,20 @@ def _object(body: bytes) -> dict[str, Any]:
     if len(body) > _SMALL:
         raise ProblemError(413, "too-large", f"more than {_SMALL} bytes of JSON")
     try:
-        words = json.loads(body or b"{}")
+        words = json.loads(body or b"{}", object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise _bad(f"the body is no JSON: {error}") from None
     if not isinstance(words, dict):
         raise _bad("the body is no JSON object")
     return words
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its members; of two with one name, others may read the first and we the last."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a name is there twice")
+    return made
 
 
 def _checked(words: dict[str, Any]) -> dict[str, Any]:
