@@ -307,6 +307,17 @@ class TestPolicy:
 
 
 class TestRights:
+    def test_these_are_all(self, service: Service) -> None:
+        """What is tested below is each endpoint that there is, but the open ones: health, and the files of the page."""
+        app: Any = admin(service.patcher, authorize=TOKENS)
+        found: dict[str, set[str]] = {"GET": set(), "POST": set()}
+        for route in app._app.routes:
+            for method in route.methods & found.keys():
+                found[method].add(route.path.replace("{id}", "x"))
+        files = {path for path in found["GET"] if path.endswith((".js", ".css"))}
+        assert found["GET"] - files == {*READS, "/health"}
+        assert found["POST"] == {*WRITES}
+
     @pytest.mark.parametrize("token", [None, "wrong", READER[:-1], READER + "x", WRITER.upper()])
     def test_nobody_knows_who_asks(self, service: Service, token: str | None) -> None:
         address = str(service.http.base_url)
@@ -411,6 +422,27 @@ class TestConditions:
         first, second = (service.http.post("/rollouts?wait=30", content=body, headers=headers) for _ in range(2))
         assert first.json()["id"] == second.json()["id"]
         assert len(service.patcher.history()) == 1
+
+    def test_a_request_that_goes_on_is_not_forgotten(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many others had keys meanwhile."""
+        monkeypatch.setattr("hotswap.admin.conditions._MOST", 3)
+        go = threading.Event()
+        service.patcher.check(lambda _: go.wait(), name="patient")
+        sent = service.http.build_request("POST", "/rollouts?wait=30", files={"patch": service.file()})
+        kept = {"content": sent.read(), "headers": {**sent.headers, "idempotency-key": "first"}}
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(service.http.post, "/rollouts?wait=30", **kept)
+            try:
+                assert until(lambda: service.patcher.current)
+                for number in range(5):
+                    other = {"idempotency-key": f"other {number}"}
+                    assert service.http.post("/rollouts", json={"digest": "x"}, headers=other).status_code == 422
+                again = service.http.post("/rollouts?wait=30", **kept)
+            finally:
+                go.set()
+            assert again.json()["detail"].startswith("the same request is being answered"), again.text
+            assert first.result().status_code == 201
+            assert service.http.post("/rollouts?wait=30", **kept).json()["id"] == first.result().json()["id"]
 
 
 class TestAudit:
