@@ -429,7 +429,7 @@ class TestConditions:
         go = threading.Event()
         service.patcher.check(lambda _: go.wait(), name="patient")
         sent = service.http.build_request("POST", "/rollouts?wait=30", files={"patch": service.file()})
-        kept = {"content": sent.read(), "headers": {**sent.headers, "idempotency-key": "first"}}
+        kept: Any = {"content": sent.read(), "headers": {**sent.headers, "idempotency-key": "first"}}
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(service.http.post, "/rollouts?wait=30", **kept)
             try:
