@@ -353,12 +353,13 @@ def floors(session: nox.Session) -> None:
 @nox.session(python=list(FOUND))
 def tests(session: nox.Session) -> None:
     """The test suite, most of it in turn: docs/explanation/testing.md has which tests run where."""
-    install_wheel(session, "demo", "test")
+    whole = session.python == MAIN
+    # With the tools of the comparison: what is said of them is tested, in turn, where all else is tested once.
+    install_wheel(session, "demo", "test", *(["bench"] if whole else []))
     chosen = ("-m", "not stress")
     if session.posargs:
         run_pytest(session, *chosen, "--dist", "worksteal", "-n", "auto")
         return
-    whole = session.python == MAIN
     turn = turn_of(session)
     # Another share on each interpreter.
     session.env["HOTSWAP_SHARE"] = f"{(turn + list(FOUND).index(str(session.python))) % TURNS + 1}/{TURNS}"

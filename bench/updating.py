@@ -188,7 +188,9 @@ def ask(tool: str, scene: Scene, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Play the scene that the command line names with the tool that it names, or list both."""
     if len(sys.argv) == 1:
-        sys.stdout.write(json.dumps({"tools": list(TOOLS), "asks": [scene.asks for scene in SCENES.values()]}))
+        installed = [tool for tool, (_, package) in TOOLS.items() if find_spec(package) is not None]
+        asks = [scene.asks for scene in SCENES.values()]
+        sys.stdout.write(json.dumps({"tools": list(TOOLS), "installed": installed, "asks": asks}))
         return
     scene = next(scene for name, scene in SCENES.items() if sys.argv[2] in (name, scene.asks))
     logging.disable(logging.CRITICAL)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from a2wsgi import ASGIMiddleware
 
+from hotswap.admin.problems import ProblemError
 from hotswap.process_copy import in_children
 from hotswap.session import context_outside
 
@@ -78,6 +80,11 @@ class _Answer:
         self._app, self._loop = app, loop
         self._task: asyncio.Task[Any] | None = None
         self._context = context_outside()  # that of the server's thread: a trace goes on
+        # In chunks, which the server puts together; only some tell where they end, by nothing that is read.
+        self._chunks = "HTTP_TRANSFER_ENCODING" in environ and not environ.get("CONTENT_LENGTH")
+        self._has_end = not self._chunks or bool(environ.get("wsgi.input_terminated"))
+        if self._chunks and self._has_end:
+            environ = {**environ, "CONTENT_LENGTH": str(sys.maxsize)}  # a2wsgi reads as much as it is told of
         self._parts = ASGIMiddleware(self._run, loop=loop)(environ, start_response)  # type: ignore[arg-type]  # what WSGI has
 
     def __iter__(self) -> Iterator[bytes]:
@@ -91,10 +98,22 @@ class _Answer:
                 self._loop.call_soon_threadsafe(self._task.cancel)
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._chunks:
+            scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+        over = False
+
         async def received() -> Any:
+            nonlocal over
+            if not self._has_end:
+                text = "the server of this service does not tell where a body in chunks ends: send a Content-Length"
+                raise ProblemError(411, "length-required", text)
+            if over:
+                await asyncio.get_running_loop().create_future()  # until it is cancelled: nothing comes any more
             message = await receive()
-            ended = message["type"] == "http.request" and message["more_body"] and not message["body"]
-            return {"type": "http.disconnect"} if ended else message
+            if message["type"] == "http.request" and message["more_body"] and not message["body"]:
+                over = self._chunks
+                return {**message, "more_body": False} if over else {"type": "http.disconnect"}
+            return message
 
         self._task = asyncio.create_task(self._app(scope, received, send), context=self._context)
         await self._task

@@ -143,11 +143,11 @@ class Answers:
 
     def _forget(self) -> None:
         oldest = time.monotonic() - _LONGEST
-        while self._kept:
-            kept = next(iter(self._kept.values()))
+        for key, kept in list(self._kept.items()):
             if len(self._kept) < _MOST and kept.at > oldest:
                 return
-            self._kept.popitem(last=False)
+            if kept.response is not None:  # of what goes on, there would be two
+                del self._kept[key]
 
 
 def _again(known: Response) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, get_args
 
 from hotswap.admin.desk import Act
@@ -37,7 +37,7 @@ def describe(root: str) -> dict[str, Any]:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "hotswap", "version": version("hotswap"), "summary": "Patches of a running service"},
+        "info": {"title": "hotswap", "version": _version(), "summary": "Patches of a running service"},
         "servers": [{"url": root}],
         "security": [{"bearer": []}],
         "paths": {
@@ -131,6 +131,7 @@ def _schemas() -> dict[str, Any]:
         "in_flight": _list(_object(function=_TEXT, file=_TEXT, line={"type": "integer"}, since=_TEXT)),
         "actions": _list({"enum": [*get_args(Act)]}),
         "problem": _ref("Problem"),
+        "remark": {**_TEXT, "description": "what has to be known of the upload: a signature that nobody checked"},
     }
     problem = {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}
     optional = {"code": _TEXT, "advice": _TEXT, "failed_checks": _list(), "changes": _list(), "rollout": _TEXT}
@@ -204,7 +205,7 @@ def _upload() -> dict[str, Any]:
         "responses": {
             "201": _tagged(_as("It is as it was asked for", _ref("Rollout"))),
             "202": _located(_as("It goes on; Location says where to look", _ref("Begun"))),
-            **_problems(400, 401, 403, 409, 412, 413, 415, 422, 500, 503),
+            **_problems(400, 401, 403, 409, 411, 412, 413, 415, 422, 500, 503),
         },
     }
 
@@ -219,9 +220,16 @@ def _act(name: str, summary: str, more: tuple[int, ...]) -> dict[str, Any]:
         "responses": {
             "200": _tagged(_as("It is done", _ref("Rollout"))),
             "202": _located(_as("It goes on; Location says where to look", _ref("Begun"))),
-            **_problems(400, 401, *more, 409, 412, 413, 415, 422, 500, 503),
+            **_problems(400, 401, *more, 409, 411, 412, 413, 415, 422, 500, 503),
         },
     }
+
+
+def _version() -> str:
+    try:
+        return version("hotswap")
+    except PackageNotFoundError:  # a checkout
+        return "unknown"
 
 
 def _read(name: str, summary: str, schema: dict[str, Any], *problems: int, tag: bool = False) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple, TypeAlias
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from hotswap.admin.problems import ProblemError, problem_of
 from hotswap.admin.views import of_record, of_rollout
@@ -48,6 +48,7 @@ class Asked(NamedTuple):
         rehearse: whether it is rehearsed first; None: as the patcher has it.
         bake: seconds; `...`: as the patcher has it.
         allow_effects: kinds of effects that its import may leave.
+        remark: what has to be said of the upload, or "".
     """
 
     by: str
@@ -58,6 +59,7 @@ class Asked(NamedTuple):
     rehearse: bool | None = None
     bake: Any = ...
     allow_effects: tuple[str, ...] = ()
+    remark: str = ""
 
 
 class Work:
@@ -82,6 +84,7 @@ class Desk:
         self._patcher = patcher
         self._lock = threading.Lock()  # guards what follows, for a few assignments
         self._rollouts: WeakValueDictionary[str, Rollout] = WeakValueDictionary()
+        self._remarks: WeakKeyDictionary[Rollout, str] = WeakKeyDictionary()
         self._busy: dict[str, str] = {}
         self._came_to: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._diffs: OrderedDict[str, str] = OrderedDict()
@@ -101,6 +104,7 @@ class Desk:
                 with self._lock:
                     self._rollouts[found.id] = found
                     self._busy[found.id] = "roll_out"
+                    self._remarks[found] = asked.remark
                 work.begun.set_result(found.id)
 
             try:
@@ -119,13 +123,13 @@ class Desk:
                 )
                 made = self._patcher.roll_out(patch, terms)
                 if not asked.dry_run:
-                    return self._keep(of_rollout(made))
-                shown = of_rollout(made)  # what there is to be seen goes with its end
+                    return self._keep(self._fresh(made))
+                shown = self._fresh(made)  # what there is to be seen goes with its end
                 made.abort("a dry run")
                 return self._keep({**shown, **of_record(made.record), "report": shown["report"], "actions": []})
             except BaseException as error:
                 if rollout is not None:
-                    self._keep({**of_rollout(rollout), "problem": problem_of(error).body})
+                    self._keep({**self._fresh(rollout), "problem": problem_of(error).body})
                 raise
             finally:
                 if rollout is not None:
@@ -162,7 +166,7 @@ class Desk:
         def run() -> dict[str, Any]:
             try:
                 acts[act]()
-                return self._keep(of_rollout(rollout))
+                return self._keep(self._fresh(rollout))
             finally:
                 with self._lock:
                     if self._busy.get(id_) == act:
@@ -177,7 +181,7 @@ class Desk:
         work = Work()
 
         def run() -> dict[str, Any]:
-            return self._keep(of_rollout(self._patcher.rollback(reason=why, by=by)))
+            return self._keep(self._fresh(self._patcher.rollback(reason=why, by=by)))
 
         return self._start(work, run, "hotswap admin undo")
 
@@ -225,7 +229,7 @@ class Desk:
             kept = self._came_to.get(id_)
             has_diff = id_ in self._diffs
         if rollout is not None:
-            fresh = of_rollout(rollout)
+            fresh = self._fresh(rollout)
             fresh["has_diff"] = has_diff or (rollout.state in BEFORE_LIVE and bool(rollout.plan.modules))
             if kept is not None and "problem" in kept and kept["changed"] == fresh["changed"]:
                 fresh["problem"] = kept["problem"]
@@ -236,6 +240,11 @@ class Desk:
             if record.id == id_:
                 return of_record(record)
         raise ProblemError(404, "not-found", "there is no such rollout")
+
+    def _fresh(self, rollout: Rollout) -> dict[str, Any]:
+        with self._lock:
+            remark = self._remarks.get(rollout, "")
+        return {**of_rollout(rollout), "remark": remark}
 
     def diff(self, id_: str) -> str:
         """Return what a rollout changes, as a unified diff; the last ones are kept.

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -27,7 +27,7 @@ from hotswap.admin.conditions import Answers, Turns, check_match, tag_of
 from hotswap.admin.description import describe
 from hotswap.admin.desk import Act, Asked, Desk, Work
 from hotswap.admin.problems import ProblemError, ProblemResponse, problem_of
-from hotswap.admin.stream import Stream
+from hotswap.admin.stream import Following, Stream
 from hotswap.admin.uploads import brought, check_query, flag, limited, text_of
 from hotswap.doctor import examine
 from hotswap.patcher import Patcher
@@ -121,7 +121,7 @@ class _Admin:
 
         async def answer(request: Request) -> Response:
             who, began, status = "", time.monotonic(), 0
-            request.state.why = ""
+            request.state.why = request.state.remark = ""
 
             async def run() -> Response:
                 nonlocal who
@@ -144,6 +144,7 @@ class _Admin:
                     client="" if request.client is None else request.client.host,
                     status=status or None,
                     why=request.state.why,
+                    remark=request.state.remark,
                     duration=time.monotonic() - began,
                 )
             return response
@@ -222,13 +223,11 @@ class _Admin:
         )
 
     async def _events(self, request: Request, _: Access) -> Response:
-        if self._stream.clients >= self._max_streams:
-            raise ProblemError(503, "too-many-streams", "too many clients follow events", headers={"retry-after": "10"})
         last = request.headers.get("last-event-id")
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         if request.method == "HEAD":  # events that nobody gets would go on for ever
             return Response(media_type="text/event-stream", headers=headers)
-        return StreamingResponse(self._stream.follow(last), media_type="text/event-stream", headers=headers)
+        return Following(self._stream, last, self._max_streams, headers)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -241,8 +240,8 @@ class _Admin:
         found = await brought(request, self._patcher)
         words = dict(found.words)
         words.pop("version", None)
-        request.state.why = words.get("why", "")
-        asked = Asked(by=access.who, commit=commit, dry_run=dry_run, **words)
+        request.state.why, request.state.remark = words.get("why", ""), found.remark
+        asked = Asked(by=access.who, commit=commit, dry_run=dry_run, remark=found.remark, **words)
         work = await self._begun(request, lambda: self._desk.roll_out(found.patch, asked))
         return await _answer(request, work, wait, created=True)
 

@@ -44,10 +44,11 @@ _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
 
 
 class Brought(NamedTuple):
-    """What a request brings: a patch, and the words that go with it."""
+    """What a request brings: a patch, the words that go with it, and what has to be said of it, or ""."""
 
     patch: Patch
     words: dict[str, Any]
+    remark: str = ""
 
 
 def limited(request: Request, limit: int) -> Request:
@@ -121,7 +122,14 @@ async def brought(request: Request, patcher: Patcher) -> Brought:
     patch = await apart(_made, patcher, files)
     if (version := checked.get("version")) is not None:
         patch = patch.with_version(version)
-    return Brought(patch, checked)
+    return Brought(patch, checked, _unread(patcher) if "signature" in files else "")
+
+
+def _unread(patcher: Patcher) -> str:
+    """Return why a signature is not looked at; "" if it is."""
+    if patcher.policy is None:
+        return "its signature was not checked: the patcher has no policy, Patcher(trust=...)"
+    return "" if patcher.policy[0].keys else "its signature was not checked: the policy of the patcher has no keys"
 
 
 async def text_of(request: Request, name: str) -> str:
@@ -194,12 +202,20 @@ def _object(body: bytes) -> dict[str, Any]:
     if len(body) > _SMALL:
         raise ProblemError(413, "too-large", f"more than {_SMALL} bytes of JSON")
     try:
-        words = json.loads(body or b"{}")
+        words = json.loads(body or b"{}", object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise _bad(f"the body is no JSON: {error}") from None
     if not isinstance(words, dict):
         raise _bad("the body is no JSON object")
     return words
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its members; of two with one name, others may read the first and we the last."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a name is there twice")
+    return made
 
 
 def _checked(words: dict[str, Any]) -> dict[str, Any]:

@@ -20,12 +20,9 @@ import sys
 from collections.abc import Sequence
 
 from hotswap.cli import core
-from hotswap.cli.exits import Exit
+from hotswap.cli.exits import Exit, tell_end, wants_json
 
 __all__ = ["main"]
-
-_COMPLETES = "_HOTSWAP_COMPLETE"
-"""Set by a shell that asks what may come next."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     # `run` is the service: it must not find Typer and what that imports in its process.
-    if arguments and arguments[0] in (*core.COMMANDS, "--version") and _COMPLETES not in os.environ:
+    if arguments and arguments[0] in (*core.COMMANDS, "--version") and not os.environ.get(core.COMPLETES):
         return core.main(arguments)
     try:
         from hotswap.cli.app import run
@@ -48,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments and not arguments[0].startswith("-"):
             # Which commands there are, only Typer knows.
             known = ", ".join(core.COMMANDS)
-            sys.stderr.write(f"hotswap: all commands but {known} need {error.name}: pip install 'hotswap[cli]'\n")
-            return Exit.USAGE
+            reason = f"all commands but {known} need {error.name}: pip install 'hotswap[cli]'"
+            sys.stderr.write(f"hotswap: {reason}\n")
+            return tell_end(Exit.USAGE, reason, as_json=wants_json(arguments))
         return core.main(arguments)
     return run(arguments)

@@ -6,14 +6,18 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hotswap
-from hotswap.cli.exits import Exit
+from hotswap.cli.exits import Exit, tell_end, wants_json
+from hotswap.errors import HotswapError
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "COMPLETES", "main", "parameters"]
+
+COMPLETES = "_HOTSWAP_COMPLETE"
+"""Set by a shell that asks what may come next."""
 
 COMMANDS = {
     "run": "run a program on what is permanent in a store",
@@ -29,7 +33,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     Of a push: 1 if it failed, or the drop did somewhere; 3 if not everybody said in time what became of it.
     What a program raises that `run` runs goes through.
     """
-    parser = argparse.ArgumentParser(
+    arguments = sys.argv[1:] if argv is None else argv
+    parser, _ = _parser()
+    try:
+        options = parser.parse_args(arguments)
+    except _UsageError as error:
+        error.parser.print_usage(sys.stderr)
+        sys.stderr.write(f"{error.parser.prog}: error: {error.reason}\n")
+        raise SystemExit(tell_end(Exit.USAGE, error.reason, as_json=wants_json(arguments))) from None
+    if options.command == "hook":
+        from hotswap.launch import HOOK
+
+        sys.stdout.write(json.dumps({"path": str(HOOK)}) + "\n" if options.json else f"{HOOK}\n")
+        return 0
+    if options.command == "push":
+        return push(options.source, options.directory, options.wait, as_json=options.json)
+
+    if options.command == "run":
+        from hotswap.launch import launch
+
+        if not options.module and not Path(options.program).exists():
+            sys.stderr.write(f"hotswap run: there is no {options.program}\n")
+            raise SystemExit(Exit.USAGE)
+        launch(options.program, options.arguments, module=options.module, store=options.store)
+        return 0
+
+    from hotswap import demo as demonstration
+
+    return demonstration.run(
+        as_json=options.json,
+        seconds_per_step=options.seconds_per_step,
+        connections=options.connections,
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that leaves it to its caller to tell the reason, which may be asked for as JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(self, message)
+
+
+class _UsageError(HotswapError):
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self.parser = parser
+
+
+def parameters(command: str) -> list[argparse.Action]:
+    """Return the options and arguments of one of these commands, without `--help`."""
+    _, commands = _parser()
+    return [one for one in commands[command]._actions if one.dest != "help"]
+
+
+def _parser() -> tuple[_Parser, Mapping[str, _Parser]]:
+    parser = _Parser(
         prog="hotswap",
         description="Patch a running Python service.",
         epilog="All other commands need: pip install 'hotswap[cli]'",
@@ -88,30 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "what is permanent in that store, and needs no line in the program.",
     )
     hook.add_argument("--json", action="store_true", help="write one JSON object")
-    options = parser.parse_args(argv)
-    if options.command == "hook":
-        from hotswap.launch import HOOK
-
-        sys.stdout.write(json.dumps({"path": str(HOOK)}) + "\n" if options.json else f"{HOOK}\n")
-        return 0
-    if options.command == "push":
-        return push(options.source, options.directory, options.wait, as_json=options.json)
-
-    if options.command == "run":
-        from hotswap.launch import launch
-
-        if not options.module and not Path(options.program).exists():
-            parser.error(f"there is no {options.program}")
-        launch(options.program, options.arguments, module=options.module, store=options.store)
-        return 0
-
-    from hotswap import demo as demonstration
-
-    return demonstration.run(
-        as_json=options.json,
-        seconds_per_step=options.seconds_per_step,
-        connections=options.connections,
-    )
+    return parser, commands.choices
 
 
 def push(source: str, directory: str, wait: float | None, *, as_json: bool = False) -> int:

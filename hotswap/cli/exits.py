@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
 from hotswap.errors import HotswapError
 
-__all__ = ["MEANINGS", "Exit", "FailedError", "exit_of"]
+__all__ = ["MEANINGS", "Exit", "FailedError", "exit_of", "tell_end", "wants_json"]
 
 
 class Exit(IntEnum):
@@ -55,3 +57,17 @@ class FailedError(HotswapError):
     def __init__(self, exit: Exit, reason: str, problem: Mapping[str, Any] | None = None) -> None:  # noqa: A002 - as the attribute
         super().__init__(reason)
         self.exit, self.problem = exit, problem
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Return whether a command line asks for JSON, also one that makes no sense; what follows `run` is a program's."""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in own and own[0] != "run"
+
+
+def tell_end(end: Exit, reason: str, *, as_json: bool) -> Exit:
+    """Write the document for a command that has nothing to tell but how it ended, if one is asked for; return that."""
+    if as_json:
+        document = {"exit": int(end), "reason": reason, "problem": None, "rollout": None}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    return end

@@ -96,6 +96,10 @@ def _progress(shown: dict[str, Any], told: set[str], note: Callable[[str], None]
         if one["name"] not in told:
             told.add(one["name"])
             note(f"check {one['name']}: {one['verdict']}, {one['duration']:.2f} s")
+    remark = shown.get("remark")
+    if remark and remark not in told:
+        told.add(remark)
+        note(f"warning: {remark}")
     bake = shown.get("bake")
     for one in () if bake is None else bake["probes"]:
         key = f"{one['name']} {one['failed']} {one['errors']}"

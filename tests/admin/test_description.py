@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import hypothesis
@@ -22,6 +23,14 @@ HEADERS = {"authorization": f"Bearer {WRITER}", "if-match": "*"}  # else most re
 
 # Events go on for ever, and are tested by themselves.
 schema = schemathesis.openapi.from_dict(describe("/")).exclude(path="/events")
+
+
+def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("hotswap.admin.description.version", version)
+    assert describe("/")["info"]["version"] == "unknown"
 
 
 @pytest.fixture(scope="module")

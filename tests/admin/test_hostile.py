@@ -71,6 +71,13 @@ class TestQuery:
 
 class TestBodies:
     @pytest.mark.parametrize("path", ["/undo", "/rollouts"])
+    def test_a_name_that_is_there_twice(self, service: Service, path: str) -> None:
+        """Who looks at the body on its way may read the first, and we would read the last."""
+        body = b'{"why": "a", "why": "b"}'
+        answer = service.http.post(path, content=body, headers=JSON)
+        assert (answer.status_code, "twice" in answer.json()["detail"]) == (400, True)
+
+    @pytest.mark.parametrize("path", ["/undo", "/rollouts"])
     def test_json_within_json_within_json(self, service: Service, path: str) -> None:
         deep = b'{"why": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
         assert service.post(path, content=deep, headers=JSON).status_code == 400

@@ -284,8 +284,40 @@ class TestPolicy:
             assert taken.status_code == 201, taken.text
             assert service.module.rate() == 16
 
+    @pytest.mark.parametrize(
+        ("trust", "why"),
+        [(None, "no policy"), (Trust(unsigned=True, kinds=["file"]), "no keys")],
+        ids=["no policy", "no keys"],
+    )
+    def test_a_signature_that_nobody_reads(self, make_package: Make, trust: Trust | None, why: str) -> None:
+        """It goes live, as without one; whoever signed it is told that this was no protection."""
+        service = Service(make_package, trust=trust)
+        name, data = service.file()
+        files = {"patch": (name, data), "signature": (f"{name}.minisig", b"nonsense")}
+        with serving(admin(service.patcher, authorize=TOKENS)) as address, client(address) as service.http:
+            with structlog.testing.capture_logs() as seen:
+                answer = service.post("/rollouts", files=files)
+                assert service.upload(17, data={"version": "2"} if trust is None else {}).json()["remark"] == ""
+        assert answer.status_code == 201, answer.text
+        warning = answer.json()["remark"]
+        assert warning.startswith("its signature was not checked")
+        assert why in warning
+        told = [entry["remark"] for entry in seen if entry["event"] == "admin.written"]
+        assert told == [warning, ""]
+
 
 class TestRights:
+    def test_these_are_all(self, service: Service) -> None:
+        """What is tested below is each endpoint that there is, but the open ones: health, and the files of the page."""
+        app: Any = admin(service.patcher, authorize=TOKENS)
+        found: dict[str, set[str]] = {"GET": set(), "POST": set()}
+        for route in app._app.routes:
+            for method in route.methods & found.keys():
+                found[method].add(route.path.replace("{id}", "x"))
+        files = {path for path in found["GET"] if path.endswith((".js", ".css"))}
+        assert found["GET"] - files == {*READS, "/health"}
+        assert found["POST"] == {*WRITES}
+
     @pytest.mark.parametrize("token", [None, "wrong", READER[:-1], READER + "x", WRITER.upper()])
     def test_nobody_knows_who_asks(self, service: Service, token: str | None) -> None:
         address = str(service.http.base_url)
@@ -390,6 +422,27 @@ class TestConditions:
         first, second = (service.http.post("/rollouts?wait=30", content=body, headers=headers) for _ in range(2))
         assert first.json()["id"] == second.json()["id"]
         assert len(service.patcher.history()) == 1
+
+    def test_a_request_that_goes_on_is_not_forgotten(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many others had keys meanwhile."""
+        monkeypatch.setattr("hotswap.admin.conditions._MOST", 3)
+        go = threading.Event()
+        service.patcher.check(lambda _: go.wait(), name="patient")
+        sent = service.http.build_request("POST", "/rollouts?wait=30", files={"patch": service.file()})
+        kept: Any = {"content": sent.read(), "headers": {**sent.headers, "idempotency-key": "first"}}
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(service.http.post, "/rollouts?wait=30", **kept)
+            try:
+                assert until(lambda: service.patcher.current)
+                for number in range(5):
+                    other = {"idempotency-key": f"other {number}"}
+                    assert service.http.post("/rollouts", json={"digest": "x"}, headers=other).status_code == 422
+                again = service.http.post("/rollouts?wait=30", **kept)
+            finally:
+                go.set()
+            assert again.json()["detail"].startswith("the same request is being answered"), again.text
+            assert first.result().status_code == 201
+            assert service.http.post("/rollouts?wait=30", **kept).json()["id"] == first.result().json()["id"]
 
 
 class TestAudit:

@@ -207,6 +207,13 @@ class TestRights:
         page.says("Rollout of")
         assert buttons(page) == ["Forget the token"]
 
+    def test_a_signature_that_nobody_reads(self, service: Service, page: Browser) -> None:
+        files = {"patch": service.file(), "signature": ("tax.minisig", b"nonsense")}
+        service.post("/rollouts", files=files, data={"version": "1.0"})
+        page.open(service.address)
+        page.sign_in(READER)
+        page.says("Warning: its signature was not checked: the patcher has no policy", "#warnings")
+
     def test_nobody_is_asked(self, service: Service, page: Browser) -> None:
         """Without `authorize=`; and mounted somewhere."""
         app = Starlette(routes=[Mount("/ops/patches", admin(service.patcher, authorize=None))])

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import socket
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +22,7 @@ import pytest
 from hotswap import events
 from hotswap.admin.stream import Stream
 from hotswap.asgi import admin
-from tests.admin.conftest import TOKENS, Service, client, serving
+from tests.admin.conftest import READER, TOKENS, Service, client, serving
 from tests.waiting import until
 
 pytestmark = pytest.mark.threads
@@ -106,6 +111,94 @@ class TestFollowing:
 
             assert until(again)  # who hangs up makes room
 
+    def test_a_burst_gets_as_many_as_there_are_places(self, make_package: Make) -> None:
+        """All have asked before anybody is answered: whoever starts an answer lets the others go first."""
+        app = admin(Service(make_package).patcher, authorize=TOKENS, max_streams=3)
+        scope: dict[str, Any] = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET"}
+        scope |= {"path": "/events", "query_string": b""}
+        scope["headers"] = [(b"authorization", f"Bearer {READER}".encode())]
+
+        async def run() -> list[int]:
+            found: list[int] = []
+            all_told = asyncio.Event()
+
+            async def receive() -> Any:
+                raise AssertionError("there is nothing that is read")
+
+            async def send(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    found.append(message["status"])
+                    if len(found) == 10:
+                        all_told.set()
+                for _ in range(10):
+                    await asyncio.sleep(0)
+
+            async def ask() -> None:
+                await app(dict(scope), receive, send)
+
+            asking = [asyncio.create_task(ask()) for _ in range(10)]
+            await all_told.wait()
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            return found
+
+        assert sorted(asyncio.run(run())) == [200] * 3 + [503] * 7
+
+
+FOLLOWED = """
+import hotswap, hotswap.asgi
+
+patcher = hotswap.Patcher(["followed_package"])
+app = hotswap.asgi.admin(patcher, authorize=None)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind")
+class TestTheEndOfTheServer:
+    """uvicorn waits for all responses, and these would never end."""
+
+    @staticmethod
+    @contextmanager
+    def running(tmp_path: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+        (tmp_path / "followed.py").write_text(FOLLOWED)
+        (tmp_path / "followed_package.py").write_text("")
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            fd, address = listening.fileno(), f"http://127.0.0.1:{listening.getsockname()[1]}"
+            command = [sys.executable, "-m", "uvicorn", "followed:app", "--fd", str(fd), "--log-level", "error"]
+            path = os.pathsep.join([str(tmp_path), *sys.path])
+            server = subprocess.Popen(
+                [*command, *options], env={**os.environ, "PYTHONPATH": path}, pass_fds=[fd], cwd=tmp_path
+            )
+        try:
+            yield server, address
+        finally:
+            server.kill()
+            server.wait()
+
+    @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal(self, tmp_path: Path, signal_: signal.Signals) -> None:
+        with self.running(tmp_path) as (server, address), client(address, READER) as http:
+            with http.stream("GET", "/events") as one, http.stream("GET", "/events") as other:
+                for stream in (one, other):
+                    lines = stream.iter_lines()
+                    assert next(lines) == "retry: 2000"
+                    if stream is one:
+                        first = lines
+                server.send_signal(signal_)
+                # Both end as answers do, and are not cut off: that would raise.
+                assert [*first] == [*lines] == [""]
+            server.wait(30)
+
+    def test_so_many_requests(self, tmp_path: Path) -> None:
+        with self.running(tmp_path, "--limit-max-requests", "1") as (server, address), client(address, READER) as http:
+            with http.stream("GET", "/events") as stream:
+                lines = stream.iter_lines()
+                assert next(lines) == "retry: 2000"
+                assert http.get("/health").status_code == 200
+                assert [*lines] == [""]
+            assert server.wait(30) == 0
+
 
 class TestStream:
     """The list behind it, without a server."""
@@ -130,7 +223,6 @@ class TestStream:
             stream = Stream(heartbeat=60)
             clients = [asyncio.create_task(self.numbers(stream.follow(None), 400)) for _ in range(20)]
             await asyncio.sleep(0)  # each begins to follow
-            assert stream.clients == len(clients)
 
             def tell(start: int) -> None:
                 for number in range(start, start + 100):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -55,6 +56,42 @@ class TestUsage:
     )
     def test_what_makes_no_sense(self, arguments: tuple[str, ...], command: Command) -> None:
         assert command(*arguments).status == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            (("status", "--json", "--nonsense"), "nonsense"),
+            (("nonsense", "--json"), "nonsense"),
+            (("plan", "--json"), "Missing argument"),
+            (("history", "--json", "--limit", "x"), "--limit"),
+            (("rollback", "--json", "--url", "http://h", "--socket", "s"), "--url or --socket, not both"),
+            (("push", "--json", "a"), "required: DIR"),
+            (("push", "--json", "a", "b", "--wait", "soon"), "--wait"),
+            (("hook", "--json", "a"), "unrecognized arguments: a"),
+            (("demo", "--json", "--connections", "0"), "0 is not above zero"),
+            (("bench", "--json", "--nonsense"), "stderr has more"),
+            (("plan", "a.py", "--json", "--tree", ".", "--socket", "s"), "--tree asks no service"),
+        ],
+        ids=lambda part: part if isinstance(part, str) else " ".join(part),
+    )
+    def test_as_json(self, arguments: tuple[str, ...], reason: str, command: Command) -> None:
+        said = command(*arguments)
+        assert (said.status, said.json["exit"], said.json["rollout"]) == (2, 2, None)
+        assert reason in said.json["reason"]
+
+    def test_what_follows_run_is_of_a_program(self, command: Command) -> None:
+        said = command("run", "not-there.py", "--json")
+        assert (said.status, said.out, said.err) == (2, "", "hotswap run: there is no not-there.py\n")
+        said = command("run", "--json")
+        assert (said.status, said.out) == (2, "")
+
+    def test_ctrl_c_in_the_benchmarks(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("hotswap.cli.app.subprocess.run", interrupted)
+        said = command("bench", "--json")
+        assert (said.status, said.json["exit"], said.json["reason"]) == (130, 130, "interrupted")
 
     def test_a_url_and_a_socket_of_the_environment(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOTSWAP_URL", "http://h")
@@ -198,6 +235,8 @@ class TestFront:
         done = self.without(tmp_path, "status")
         needs = "hotswap: all commands but run, hook, push, demo need typer: pip install 'hotswap[cli]'\n"
         assert (done.returncode, done.stderr) == (2, needs)
+        done = self.without(tmp_path, "status", "--json")
+        assert json.loads(done.stdout)["reason"] == needs.removeprefix("hotswap: ").strip()
         assert "pip install 'hotswap[cli]'" in self.without(tmp_path, "--help").stdout
 
     def test_a_service_is_run_without_what_we_need(self, tmp_path: Path) -> None:
@@ -208,16 +247,12 @@ class TestFront:
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
         assert done.stdout == "set()\n"
 
-    def test_completion(self) -> None:
-        told = environment(_HOTSWAP_COMPLETE="complete_bash", COMP_WORDS="hotswap ro", COMP_CWORD="1")
-        command = [sys.executable, "-m", "hotswap"]
-        done = subprocess.run(command, env=told, capture_output=True, text=True, check=False)
-        assert done.stdout.split() == ["rollback"], done
-
     def test_bench_needs_a_checkout(self, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr("hotswap.__file__", str(tmp_path / "hotswap" / "__init__.py"))
         said = command("bench")
-        assert (said.status, "need a checkout" in said.err) == (2, True)
+        assert (said.status, "need a checkout" in said.err, said.out) == (2, True, "")
+        said = command("bench", "--json")
+        assert (said.status, said.json["exit"], said.json["reason"]) == (2, 2, said.err.strip())
         (tmp_path / "bench").mkdir()
         (tmp_path / "bench" / "__main__.py").write_text("import sys\nsys.exit(len(sys.argv) + 10)\n")
         assert command("bench", "--quick", "--only", "calls").status == 14

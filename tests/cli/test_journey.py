@@ -85,6 +85,14 @@ class TestRejected:
         assert (said.status, said.json["state"]) == (1, "rolled_back"), said
         assert "not_unlucky" in said.json["reason"]
 
+    @pytest.mark.parametrize("command", ["plan", "apply"])
+    def test_a_signature_that_nobody_reads(self, command: str, till: Till) -> None:
+        file = till.file(12)
+        Path(f"{file}.minisig").write_text("nonsense")
+        said = till(command, file)
+        assert said.status == 0
+        assert said.err.count("warning: its signature was not checked: the patcher has no policy") == 1
+
     def test_each_step_is_told_once(self, till: Till) -> None:
         said = till("apply", till.file(12), "--bake", "0.3", "--bake-wait")
         assert said.status == 0

@@ -27,7 +27,7 @@ export function drawRollout(shown) {
   drawBake(shown);
   drawRehearsal(shown.rehearsal);
   drawFlights(shown);
-  drawPlan(shown.plan);
+  drawPlan(shown.plan, shown.remark);
 }
 
 function drawSteps(shown) {
@@ -100,7 +100,7 @@ function drawFlights(shown) {
   );
 }
 
-function drawPlan(plan) {
+function drawPlan(plan, remark) {
   // It is empty as long as the patch is being loaded, or where that came to nothing.
   if (!show($("plan"), Object.keys(plan?.modules ?? {}).length > 0)) return;
   const of = (kind) => Object.keys(plan.modules).filter((name) => plan.modules[name] === kind);
@@ -108,7 +108,7 @@ function drawPlan(plan) {
   put($("plan-modules"), `Modules ${[...told, `unchanged: ${of("unchanged").length}`].join("; ")}`);
   const place = (one) => (one.name ? `${one.module}:${one.name}` : one.module);
   sentences($("unsupported"), plan.unsupported.map((one) => `Unsupported: ${place(one)}: ${one.sentence} [${one.code}]`));
-  sentences($("warnings"), plan.warnings.map((text) => `Warning: ${text}`));
+  sentences($("warnings"), [...(remark ? [remark] : []), ...plan.warnings].map((text) => `Warning: ${text}`));
   sentences($("effects"), plan.effects.map((one) => `Effect: ${one.what} (${one.kind}): ${one.outcome}${one.allowed ? ", allowed" : ""}`));
   show($("names-table"), plan.names.length > 0);
   rows(
