@@ -25,11 +25,14 @@ from contextlib import contextmanager
 from itertools import chain, compress, repeat, starmap
 from typing import Any
 
-__all__ = ["FEW", "is_wanted", "known_objects", "objects_of", "referrers_of", "switched_off"]
+__all__ = ["FEW", "hides", "is_wanted", "known_objects", "objects_of", "referrers_of", "switched_off"]
 
 FEW = 32
 """For how many objects what refers to them is asked for: every reference in the heap is compared with all of them, with
 the GIL held, and with thousands (all code of a generation, which a debugger holds) that would take seconds."""
+
+_FROZEN_AT_START = 4096
+"""CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
 
 
 class _Switch:
@@ -80,6 +83,11 @@ class _Hold:
         _switch.release(id(self))
 
     __del__ = end
+
+
+def hides() -> bool:
+    """Whether somebody has frozen objects, which are not found then. It passes over them."""
+    return gc.get_freeze_count() > _FROZEN_AT_START
 
 
 @contextmanager

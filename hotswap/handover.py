@@ -20,7 +20,7 @@ from functools import partial
 
 from hotswap import clock, events
 from hotswap.rollout import Rollout
-from hotswap.swap import LONGEST_PAUSE, Drain, Settling, pauses
+from hotswap.swap import LONGEST_PAUSE, Drain, Settling, pauses, unseen
 
 __all__ = ["Handover"]
 
@@ -60,8 +60,9 @@ class Handover:
             return
         if self._until is not None and clock.now() >= self._until and not settling.cancelled:
             self._until = None
-            # Who calls this may hold a lock, under which no log handler may run.
-            self._alarm = clock.after(0.0, partial(self._told, *self._hand_over(drain, settling)))
+            # Who calls this may hold a lock, under which no log handler may run. Not what `end` cancels: where nothing
+            # but these calls was in flight, they have drained by now, and it is told all the same.
+            clock.after(0.0, partial(self._told, *self._hand_over(drain, settling)))
         else:
             self._wait()
 
@@ -113,6 +114,7 @@ class Handover:
         with self._change:
             calls = drain.calls()
             drain.let_go_of_unused()
+            calls += unseen(drain.running, calls, drain.since)
             settling.hand_over(drain.running, sys.modules)
             same = settling.same
             drain.let_go(same)

@@ -14,10 +14,20 @@ import threading
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, MethodType, ModuleType
+from types import (
+    AsyncGeneratorType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from hotswap import collector, frames, walk
+from hotswap.swap.adrift import known
 from hotswap.swap.templates import KIND_FLAGS
 
 __all__ = [
@@ -25,10 +35,12 @@ __all__ = [
     "CallInFlight",
     "calls_in_flight",
     "frame_of",
+    "hidden",
     "is_over",
     "running_frames",
     "running_in",
     "suspended",
+    "unseen",
     "unused",
 ]
 
@@ -67,22 +79,26 @@ class CallInFlight:
         return f"{self.function}, line {self.line}, {where}, since {self.since:%H:%M:%S}"
 
 
-def calls_in_flight(codes: Iterable[CodeType], since: datetime) -> list[tuple[CodeType, CallInFlight]]:
+def calls_in_flight(
+    codes: Iterable[CodeType], since: datetime, held: Iterable[Any] = ()
+) -> list[tuple[CodeType, CallInFlight]]:
     """Return the calls that run some code, each with the code.
 
     Arguments:
         codes: the code.
         since: when its generation went.
+        held: what may be suspended in it: where somebody has frozen objects, those are not found.
     """
     wanted = {id(code): code for code in codes}
     if not wanted:
         return []
     found: list[tuple[FrameType, str, Any]] = [(frame, thread, None) for thread, frame in running_frames(wanted)]
     seen = {id(frame) for frame, *_ in found}
-    for o in suspended(wanted.values()):
-        held = frame_of(o)
-        if held is not None and id(held) not in seen:
-            found.append((held, "", o))
+    for o in (*suspended(wanted.values()), *held):
+        frame = frame_of(o)
+        if frame is not None and id(frame.f_code) in wanted and id(frame) not in seen:
+            seen.add(id(frame))
+            found.append((frame, "", o))
     tasks = _tasks() if any(o is not None for *_, o in found) else {}
     calls = [
         (
@@ -102,6 +118,23 @@ def calls_in_flight(codes: Iterable[CodeType], since: datetime) -> list[tuple[Co
     return sorted(calls, key=lambda call: (call[1].function, call[1].line, call[1].thread, call[1].task))
 
 
+def unseen(codes: Iterable[CodeType], calls: Iterable[tuple[CodeType, CallInFlight]], since: datetime) -> list[Any]:
+    """Return calls for code that none of some calls runs, as `calls_in_flight` does: what is frozen is not found.
+
+    Arguments:
+        codes: code that is waited for.
+        calls: the calls that were found.
+        since: when its generation went.
+    """
+    found = {id(code) for code, _ in calls}
+    left = [stray for code in codes if id(code) not in found and (stray := known(code)) is not None]
+    names = [f"{stray.facts.get('__name__')}:{stray.code.co_qualname}" for stray in left]
+    return [
+        (code, CallInFlight(name, code.co_filename, code.co_firstlineno, "", "", since))
+        for (code, *_), name in zip(left, names, strict=True)
+    ]
+
+
 def unused(codes: Iterable[CodeType]) -> set[int]:
     """Return the ids of the code that no call runs: somebody else holds it, a debugger or a function of his own.
 
@@ -115,6 +148,30 @@ def unused(codes: Iterable[CodeType]) -> set[int]:
         if held is not None:
             wanted.pop(id(held.f_code), None)
     return {*wanted}
+
+
+def hidden(codes: list[CodeType]) -> set[int]:
+    """Return the ids of the code that a generator or a coroutine may run which nobody finds: it is frozen.
+
+    That is code of such that has more references than the collector can show. With more of it than can be asked for, a
+    debugger or coverage holds it.
+
+    Arguments:
+        codes: the code. Nothing but lists of the caller's may hold it: a dict of code is not shown.
+    """
+    codes = [code for code in codes if code.co_flags & KIND_FLAGS]
+    if not 0 < len(codes) <= collector.FEW or not collector.hides():
+        return set()
+    codes.append(hidden.__code__.replace())
+    told = dict.fromkeys(map(id, codes), 0)
+    shown = [id(o) for one in collector.referrers_of(codes, (FunctionType, list, dict)) for o in gc.get_referents(one)]
+    # CPython 3.12 does not show what a generator that has ended holds.
+    shown += [id(getattr(o, FRAMES[type(o)].replace("frame", "code"))) for o in collector.objects_of(FRAMES)]
+    for key in shown:
+        if key in told:
+            told[key] += 1
+    unseen = [sys.getrefcount(code) - told[id(code)] for code in codes]
+    return {id(code) for code, count in zip(codes, unseen, strict=True) if count > unseen[-1]}
 
 
 def suspended(codes: Iterable[CodeType]) -> list[Any]:

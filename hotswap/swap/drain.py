@@ -23,7 +23,15 @@ from hotswap.clock import HAS_THREADS
 from hotswap.generation import ImportCall, ModuleView, OldSys, Reason, World, gate, later, worlds
 from hotswap.session import Keeper
 from hotswap.swap.adrift import Stray, note, strays
-from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, is_over, suspended, unused
+from hotswap.swap.calls import (
+    CallInFlight,
+    calls_in_flight,
+    frame_of,
+    hidden,
+    is_over,
+    suspended,
+    unused,
+)
 from hotswap.swap.doubles import copy_outside
 from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
 from hotswap.swap.nested import NestedCode, is_nested
@@ -273,7 +281,8 @@ class Drain:
         for key, reference in list(self._waiting.items()):
             if is_over(reference()):
                 self._waiting.pop(key, None)
-        self.let_go(unused(self.running))
+        running = self.running
+        self.let_go(unused(running) - hidden(running))
 
     @property
     def is_over(self) -> bool:
@@ -313,7 +322,7 @@ class Drain:
         Arguments:
             begun: whether to return those, too, that such calls have begun.
         """
-        return calls_in_flight([*self.running, *(self.begun() if begun else ())], self.since)
+        return calls_in_flight([*self.running, *(self.begun() if begun else ())], self.since, self.waiting)
 
     def arm(self) -> None:
         """Begin to tell: called when nothing but calls in flight keeps the code."""
