@@ -19,7 +19,6 @@ from types import (
     CodeType,
     CoroutineType,
     FrameType,
-    FunctionType,
     GeneratorType,
     MethodType,
     ModuleType,
@@ -163,13 +162,13 @@ def hidden(codes: list[CodeType]) -> set[int]:
     if not 0 < len(codes) <= collector.FEW or not collector.hides():
         return set()
     codes.append(hidden.__code__.replace())
-    told = dict.fromkeys(map(id, codes), 0)
-    shown = [id(o) for one in collector.referrers_of(codes, (FunctionType, list, dict)) for o in gc.get_referents(one)]
-    # CPython 3.12 does not show what a generator that has ended holds.
-    shown += [id(getattr(o, FRAMES[type(o)].replace("frame", "code"))) for o in collector.objects_of(FRAMES)]
-    for key in shown:
-        if key in told:
-            told[key] += 1
+    told = collector.references_to(codes)
+    for o in collector.objects_of(FRAMES):
+        code = getattr(o, FRAMES[type(o)].replace("frame", "code"))
+        # CPython 3.12 does not show what a generator that has ended holds.
+        if id(code) in told and all(one is not code for one in gc.get_referents(o)):
+            told[id(code)] += 1
+        del code
     unseen = [sys.getrefcount(code) - told[id(code)] for code in codes]
     return {id(code) for code, count in zip(codes, unseen, strict=True) if count > unseen[-1]}
 

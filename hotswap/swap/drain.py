@@ -273,16 +273,16 @@ class Drain:
         self._stacks.let_go(codes)
         self._check()
 
-    def let_go_of_unused(self) -> None:
+    def let_go_of_unused(self, *, but_hidden: bool = True) -> None:
         """Wait no longer for what somebody holds, but no call runs: code, and coroutines that have ended.
 
-        It may pass over the heap.
+        It may pass over the heap. Code that a frozen generator may run is waited for, unless `but_hidden` is false.
         """
         for key, reference in list(self._waiting.items()):
             if is_over(reference()):
                 self._waiting.pop(key, None)
         running = self.running
-        self.let_go(unused(running) - hidden(running))
+        self.let_go(unused(running) - (hidden(running) if but_hidden else set()))
 
     @property
     def is_over(self) -> bool:
