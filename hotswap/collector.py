@@ -19,20 +19,17 @@ from __future__ import annotations
 import gc
 import operator
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, compress, repeat, starmap
 from typing import Any
 
-__all__ = ["FEW", "hides", "is_wanted", "known_objects", "objects_of", "references_to", "referrers_of", "switched_off"]
+__all__ = ["FEW", "is_wanted", "known_objects", "objects_of", "referrers_of", "switched_off"]
 
 FEW = 32
 """For how many objects what refers to them is asked for: every reference in the heap is compared with all of them, with
 the GIL held, and with thousands (all code of a generation, which a debugger holds) that would take seconds."""
-
-_FROZEN_AT_START = 4096
-"""CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
 
 
 class _Switch:
@@ -85,11 +82,6 @@ class _Hold:
     __del__ = end
 
 
-def hides() -> bool:
-    """Whether somebody has frozen objects, which are not found then. It passes over them."""
-    return gc.get_freeze_count() > _FROZEN_AT_START
-
-
 @contextmanager
 def switched_off() -> Iterator[None]:
     """Have the collector off in this block."""
@@ -132,19 +124,6 @@ def objects_of(kinds: Iterable[type]) -> list[Any]:
 def referrers_of(objects: Iterable[object], kinds: Iterable[type]) -> list[Any]:
     """Return what of some types refers to one of some objects. Tuples are none of them."""
     return _sorted_out(gc.get_referrers, tuple(objects), kinds)
-
-
-def references_to(objects: Iterable[object]) -> dict[int, int]:
-    """Return the ids of some objects, each with how many references to it the collector shows, those of tuples too."""
-    about = tuple(objects)
-    everything: list[object] = []
-    shown: list[int] = []
-    counting = shown.extend, map(id, chain.from_iterable(map(gc.get_referents, everything)))
-    with switched_off():
-        _in_one_call(gc.get_referrers, about, everything, counting)
-    wanted = {*map(id, about)}
-    counted = Counter(key for key in shown if key in wanted)
-    return {key: counted[key] for key in wanted}
 
 
 def _sorted_out(ask: Callable[..., Any], about: tuple[object, ...], kinds: Iterable[type]) -> list[Any]:

@@ -20,7 +20,7 @@ from functools import partial
 
 from hotswap import clock, events
 from hotswap.rollout import Rollout
-from hotswap.swap import LONGEST_PAUSE, Drain, Settling, pauses, unseen
+from hotswap.swap import LONGEST_PAUSE, Drain, Settling, pauses
 
 __all__ = ["Handover"]
 
@@ -114,7 +114,6 @@ class Handover:
         with self._change:
             calls = drain.calls()
             drain.let_go_of_unused()
-            calls += unseen(drain.running, calls, drain.since)
             settling.hand_over(drain.running, sys.modules)
             same = settling.same
             drain.let_go(same)

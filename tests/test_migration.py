@@ -397,7 +397,7 @@ class TestFailure:
         live = service()
         rollout = live.patcher.stage(live.patch(NEW + MIGRATION))
         rollout.verify()
-        monkeypatch.setattr("hotswap.collector._FROZEN_AT_START", 0)
+        monkeypatch.setattr("hotswap.generation.young._FROZEN_AT_START", 0)
         gc.disable()
         gc.freeze()
         try:

@@ -29,6 +29,9 @@ from hotswap.effects import forget_handlers
 
 __all__ = ["Young", "detach", "reachable", "watch_young"]
 
+_FROZEN_AT_START = 4096
+"""CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
+
 
 class _Mark:
     """Is as old as a window. Who holds it, and is not ours, passes over the heap, and holds everything."""
@@ -68,7 +71,7 @@ class _Windows:
             first = not self._open
             if first:
                 self._collecting = collector.is_wanted()
-                if not self._collecting and collector.hides():
+                if not self._collecting and gc.get_freeze_count() >= _FROZEN_AT_START:
                     return
             if self._collecting and first:
                 gc.collect(0)

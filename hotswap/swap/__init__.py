@@ -3,7 +3,7 @@
 from hotswap.swap.adapting import Adapter, Facts, families_of
 from hotswap.swap.audit import Leftover
 from hotswap.swap.bodies import equal_code
-from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, running_frames, suspended, unseen
+from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, running_frames, suspended
 from hotswap.swap.contents import Kept
 from hotswap.swap.drain import LONGEST_PAUSE, Drain, pauses
 from hotswap.swap.importers import Importers
@@ -57,5 +57,4 @@ __all__ = [
     "pauses",
     "running_frames",
     "suspended",
-    "unseen",
 ]

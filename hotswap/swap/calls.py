@@ -14,19 +14,10 @@ import threading
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from types import (
-    AsyncGeneratorType,
-    CodeType,
-    CoroutineType,
-    FrameType,
-    GeneratorType,
-    MethodType,
-    ModuleType,
-)
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 from hotswap import collector, frames, walk
-from hotswap.swap.adrift import known
 from hotswap.swap.templates import KIND_FLAGS
 
 __all__ = [
@@ -34,12 +25,10 @@ __all__ = [
     "CallInFlight",
     "calls_in_flight",
     "frame_of",
-    "hidden",
     "is_over",
     "running_frames",
     "running_in",
     "suspended",
-    "unseen",
     "unused",
 ]
 
@@ -117,23 +106,6 @@ def calls_in_flight(
     return sorted(calls, key=lambda call: (call[1].function, call[1].line, call[1].thread, call[1].task))
 
 
-def unseen(codes: Iterable[CodeType], calls: Iterable[tuple[CodeType, CallInFlight]], since: datetime) -> list[Any]:
-    """Return calls for code that none of some calls runs, as `calls_in_flight` does: what is frozen is not found.
-
-    Arguments:
-        codes: code that is waited for.
-        calls: the calls that were found.
-        since: when its generation went.
-    """
-    found = {id(code) for code, _ in calls}
-    left = [stray for code in codes if id(code) not in found and (stray := known(code)) is not None]
-    names = [f"{stray.facts.get('__name__')}:{stray.code.co_qualname}" for stray in left]
-    return [
-        (code, CallInFlight(name, code.co_filename, code.co_firstlineno, "", "", since))
-        for (code, *_), name in zip(left, names, strict=True)
-    ]
-
-
 def unused(codes: Iterable[CodeType]) -> set[int]:
     """Return the ids of the code that no call runs: somebody else holds it, a debugger or a function of his own.
 
@@ -147,30 +119,6 @@ def unused(codes: Iterable[CodeType]) -> set[int]:
         if held is not None:
             wanted.pop(id(held.f_code), None)
     return {*wanted}
-
-
-def hidden(codes: list[CodeType]) -> set[int]:
-    """Return the ids of the code that a generator or a coroutine may run which nobody finds: it is frozen.
-
-    That is code of such that has more references than the collector can show. With more of it than can be asked for, a
-    debugger or coverage holds it.
-
-    Arguments:
-        codes: the code. Nothing but lists of the caller's may hold it: a dict of code is not shown.
-    """
-    codes = [code for code in codes if code.co_flags & KIND_FLAGS]
-    if not 0 < len(codes) <= collector.FEW or not collector.hides():
-        return set()
-    codes.append(hidden.__code__.replace())
-    told = collector.references_to(codes)
-    for o in collector.objects_of(FRAMES):
-        code = getattr(o, FRAMES[type(o)].replace("frame", "code"))
-        # CPython 3.12 does not show what a generator that has ended holds.
-        if id(code) in told and all(one is not code for one in gc.get_referents(o)):
-            told[id(code)] += 1
-        del code
-    unseen = [sys.getrefcount(code) - told[id(code)] for code in codes]
-    return {id(code) for code, count in zip(codes, unseen, strict=True) if count > unseen[-1]}
 
 
 def suspended(codes: Iterable[CodeType]) -> list[Any]:

@@ -23,15 +23,7 @@ from hotswap.clock import HAS_THREADS
 from hotswap.generation import ImportCall, ModuleView, OldSys, Reason, World, gate, later, worlds
 from hotswap.session import Keeper
 from hotswap.swap.adrift import Stray, note, strays
-from hotswap.swap.calls import (
-    CallInFlight,
-    calls_in_flight,
-    frame_of,
-    hidden,
-    is_over,
-    suspended,
-    unused,
-)
+from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, is_over, suspended, unused
 from hotswap.swap.doubles import copy_outside
 from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
 from hotswap.swap.nested import NestedCode, is_nested
@@ -273,16 +265,17 @@ class Drain:
         self._stacks.let_go(codes)
         self._check()
 
-    def let_go_of_unused(self, *, but_hidden: bool = True) -> None:
+    def let_go_of_unused(self) -> None:
         """Wait no longer for what somebody holds, but no call runs: code, and coroutines that have ended.
 
-        It may pass over the heap. Code that a frozen generator may run is waited for, unless `but_hidden` is false.
+        It may pass over the heap.
         """
         for key, reference in list(self._waiting.items()):
             if is_over(reference()):
                 self._waiting.pop(key, None)
-        running = self.running
-        self.let_go(unused(running) - (hidden(running) if but_hidden else set()))
+        # A generator that we know is not found on the heap if somebody has frozen it.
+        going = {id(frame.f_code) for o in self.waiting if (frame := frame_of(o)) is not None}
+        self.let_go(unused(self.running) - going)
 
     @property
     def is_over(self) -> bool:

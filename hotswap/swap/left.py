@@ -98,7 +98,7 @@ class Left:
 
     def _look_for_unused(self) -> None:
         if not self.junction.over:
-            self._drain.let_go_of_unused(but_hidden=False)  # what the candidate made out holds code, too
+            self._drain.let_go_of_unused()
             self._ask()
 
     def end(self) -> None:

@@ -20,6 +20,9 @@ __all__ = ["DROPPED", "Look"]
 DROPPED = "_hotswap_dropped"
 """Marks the twin of a kept object in its `__dict__`: it is not living, although the collector has not come by yet."""
 
+_FROZEN_AT_START = 4096
+"""CPython 3.12 starts with a few hundred frozen objects of its own; an application that freezes has many more."""
+
 _DEEP = 8
 """How far objects that the collector does not show are followed: application, router, list, mount, application."""
 
@@ -83,7 +86,7 @@ class _Hidden:
     def forget(self) -> None:
         """More was frozen: look again."""
         self.witness = [object()]
-        self._any = collector.hides()
+        self._any = gc.get_freeze_count() > _FROZEN_AT_START
         self._known.clear()
 
     def instances(self, roots: tuple[type, ...], kinds: frozenset[int]) -> list[Any]:

@@ -392,11 +392,10 @@ class TestGeneratorAlone:
         assert told == [[f"{made.package}.core:{rows.__qualname__}"]]
         assert flat(next(rows)) == {"2"}
 
-    @pytest.mark.parametrize("name", ["rows", "inner_rows"])
-    def test_that_is_frozen_is_told(self, program: Callable[..., Program], name: str) -> None:
+    def test_that_is_frozen_is_told(self, program: Callable[..., Program]) -> None:
         """As a service does when it has started: what suspended generators run is not found any more."""
         made = program(10)
-        rows = getattr(made.core, name)(None)
+        rows = made.core.inner_rows(None)
         next(rows)
         with ManualClock() as time_, structlog.testing.capture_logs() as logs:
             rollout = made.apply("2")
