@@ -277,6 +277,13 @@ class Drain:
         going = {id(frame.f_code) for o in self.waiting if (frame := frame_of(o)) is not None}
         self.let_go(unused(self.running) - going)
 
+    def give_way(self) -> None:
+        """Wait no longer for calls: another one does, since their generation came back and has gone once more."""
+        if self.keeper is None:
+            self._waiting.clear()
+            self._stacks.let_go({id(code) for code in self._stacks.codes})
+            self._check()
+
     @property
     def is_over(self) -> bool:
         """Whether nothing is waited for now."""
