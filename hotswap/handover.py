@@ -60,8 +60,9 @@ class Handover:
             return
         if self._until is not None and clock.now() >= self._until and not settling.cancelled:
             self._until = None
-            # Who calls this may hold a lock, under which no log handler may run.
-            self._alarm = clock.after(0.0, partial(self._told, *self._hand_over(drain, settling)))
+            # Who calls this may hold a lock, under which no log handler may run. Not what `end` cancels: where nothing
+            # but these calls was in flight, they have drained by now, and it is told all the same.
+            clock.after(0.0, partial(self._told, *self._hand_over(drain, settling)))
         else:
             self._wait()
 

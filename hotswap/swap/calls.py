@@ -67,22 +67,26 @@ class CallInFlight:
         return f"{self.function}, line {self.line}, {where}, since {self.since:%H:%M:%S}"
 
 
-def calls_in_flight(codes: Iterable[CodeType], since: datetime) -> list[tuple[CodeType, CallInFlight]]:
+def calls_in_flight(
+    codes: Iterable[CodeType], since: datetime, held: Iterable[Any] = ()
+) -> list[tuple[CodeType, CallInFlight]]:
     """Return the calls that run some code, each with the code.
 
     Arguments:
         codes: the code.
         since: when its generation went.
+        held: what may be suspended in it: where somebody has frozen objects, those are not found.
     """
     wanted = {id(code): code for code in codes}
     if not wanted:
         return []
     found: list[tuple[FrameType, str, Any]] = [(frame, thread, None) for thread, frame in running_frames(wanted)]
     seen = {id(frame) for frame, *_ in found}
-    for o in suspended(wanted.values()):
-        held = frame_of(o)
-        if held is not None and id(held) not in seen:
-            found.append((held, "", o))
+    for o in (*suspended(wanted.values()), *held):
+        frame = frame_of(o)
+        if frame is not None and id(frame.f_code) in wanted and id(frame) not in seen:
+            seen.add(id(frame))
+            found.append((frame, "", o))
     tasks = _tasks() if any(o is not None for *_, o in found) else {}
     calls = [
         (

@@ -8,7 +8,9 @@ was dropped. The way that was climbed also says where a holder is.
 A referrer that the collector can't show (a local of a running call, a C structure, what `gc.freeze` has set aside) is
 noticed by the count of references: it is higher than what all referrers together account for.
 
-Assumes: a full collection has just run, and nobody swaps meanwhile.
+Assumes: a full collection has just run, and nobody swaps meanwhile. No other thread is building a tuple that refers to
+a dropped object: what is found is held, and before CPython 3.14 the builder would get a `SystemError`
+(`tests/cpython/test_tuples.py`). One that a running call holds looks just the same, and has to be found.
 """
 
 from __future__ import annotations

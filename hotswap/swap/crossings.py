@@ -7,6 +7,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.absent import companion
 from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.arming import Arming
 from hotswap.swap.bodies import Bodies, equal_code
@@ -129,6 +130,8 @@ class Crossings:
         """
         self._members += [] if members is None else [members]
         ours = [one for one in changed if may_fork(one)]
+        beside = [companion(one) for one in ours] if all(one.name != "__bool__" for one in ours) else []
+        ours += [one for one in beside if one is not None]
         self._changed += ours
         self._before.update((id(one.cls), before) for one in ours)
 

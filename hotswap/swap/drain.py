@@ -273,7 +273,16 @@ class Drain:
         for key, reference in list(self._waiting.items()):
             if is_over(reference()):
                 self._waiting.pop(key, None)
-        self.let_go(unused(self.running))
+        # A generator that we know is not found on the heap if somebody has frozen it.
+        going = {id(frame.f_code) for o in self.waiting if (frame := frame_of(o)) is not None}
+        self.let_go(unused(self.running) - going)
+
+    def give_way(self) -> None:
+        """Wait no longer for calls: another one does, since their generation came back and has gone once more."""
+        if self.keeper is None:
+            self._waiting.clear()
+            self._stacks.let_go({id(code) for code in self._stacks.codes})
+            self._check()
 
     @property
     def is_over(self) -> bool:
@@ -313,7 +322,7 @@ class Drain:
         Arguments:
             begun: whether to return those, too, that such calls have begun.
         """
-        return calls_in_flight([*self.running, *(self.begun() if begun else ())], self.since)
+        return calls_in_flight([*self.running, *(self.begun() if begun else ())], self.since, self.waiting)
 
     def arm(self) -> None:
         """Begin to tell: called when nothing but calls in flight keeps the code."""

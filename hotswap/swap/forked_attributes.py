@@ -9,6 +9,7 @@ from types import FrameType, FunctionType, MethodType
 from typing import Any, Protocol
 
 from hotswap import walk
+from hotswap.swap.absent import ABSENT, without
 from hotswap.swap.callers import caller, looked_through
 from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
@@ -107,6 +108,8 @@ class Attribute(walk.Fork):
     def _got(self, value: Any, ways: Ways, o: Any, owner: Any, frame: FrameType) -> Any:
         if value is walk.MISSING:
             value = self._inherited(type(o) if owner is None else owner)
+            if value is walk.MISSING:
+                return self._absent(o, owner, frame)
         elif (
             not (o is None and type(value) is FunctionType)
             and (lasting := self._lasting(value, ways, frame)) is not None
@@ -145,7 +148,16 @@ class Attribute(walk.Fork):
         for base in above[above.index(self.cls) + 1 :] if self.cls in above else ():
             if self.name in walk.class_space(base):  # as it stands there: it may be a fork, too
                 return walk.class_space(base)[self.name]
-        raise AttributeError(f"type object {walk.class_name(self.cls)!r} has no attribute {self.name!r}")
+        return walk.MISSING
+
+    def _absent(self, o: Any, owner: Any, frame: FrameType) -> Any:
+        """What CPython calls for a special method that the class has not; what has none raises."""
+        found = None if o is None else without(self.name, o, frame)
+        if found is not None:
+            return found
+        kind = type(o) if owner is None else owner
+        whose = f"type object {walk.class_name(self.cls)!r}" if o is None else f"{walk.class_name(kind)!r} object"
+        raise AttributeError(f"{whose} has no attribute {self.name!r}")
 
 
 class DataAttribute(Attribute):
@@ -290,10 +302,11 @@ def _is_ours(metaclass: type, cls: type) -> bool:
 def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
     """Whether old code is to get another attribute than new code: what makes up the class is the same for everybody."""
     if name in _OF_THE_CLASS or was is will:
-        return False
+        return was is walk.MISSING and name == "__bool__"  # it is beside `__len__`
     if name == "__match_args__" and type(was) is tuple is type(will) and walk.same_items(was, will):
         return False  # it is made anew for each class, and asked for by each `match`
-    if walk.MISSING in (was, will) and name.startswith("__") and name not in _FIELDS and name not in _DEMANDED:
+    is_in_one = was is walk.MISSING or will is walk.MISSING
+    if is_in_one and name.startswith("__") and name not in _FIELDS | _DEMANDED | ABSENT:
         # CPython asks a class for what has no method of that name, and takes no error for an answer.
         return any(name in walk.class_dict(base) for base in walk.mro(cls)[1:])
     return True

@@ -6,12 +6,18 @@ import dis
 import sys
 from types import FrameType
 
-__all__ = ["is_called_at_once"]
+__all__ = ["is_called_at_once", "is_load"]
 
 _METHOD = dis.opmap.get("LOAD_METHOD", -1) if sys.version_info < (3, 12) else -1
 _LOADS = frozenset(dis.opmap[name] for name in ("LOAD_ATTR", "LOAD_SUPER_ATTR") if name in dis.opmap)
 _CALLS = frozenset(number for name, number in dis.opmap.items() if name.startswith(("CALL", "PRECALL")))
 _OF_METHODS = sys.version_info >= (3, 12)
+
+
+def is_load(frame: FrameType) -> bool:
+    """Whether the code in a frame is reading an attribute by its name."""
+    instruction = frame.f_code.co_code[frame.f_lasti] if frame.f_lasti >= 0 else -1
+    return instruction in _LOADS or instruction == _METHOD >= 0
 
 
 def is_called_at_once(frame: FrameType, name: str) -> bool:

@@ -58,7 +58,9 @@ class Past:
     def note(self, codes: Iterable[CodeType], clones: Iterable[tuple[FunctionType, FunctionType]]) -> None:
         """Note what its calls run, and the clones that they may have left with others. Nothing is kept alive."""
         self._codes += map(weakref.ref, codes)
-        self._clones += ((function, weakref.ref(clone)) for function, clone in clones)
+        # Those of earlier times are told with the new ones: noted once more, they would be twice as many for each flip.
+        noted = {id(clone) for _, known in self._clones if (clone := known()) is not None}
+        self._clones += ((function, weakref.ref(clone)) for function, clone in clones if id(clone) not in noted)
 
     @property
     def waited_for(self) -> list[Any]:
@@ -221,7 +223,9 @@ class Renewal:
         """Note who waits for the generation that goes. It waits for what is left of earlier times, too."""
         past = self._pasts[forward]
         drain.wait_for([*past.waited_for, *past.codes()])
-        past.drain = drain
+        last, past.drain = past.drain, drain
+        if last is not None:
+            last.give_way()  # one loop that goes on would keep what stands for it, once for each flip
         settling = self.settling if forward else self.settling_back
         past.note((clone.__code__ for _, clone in settling.functions), settling.functions)
 

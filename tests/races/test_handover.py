@@ -20,6 +20,7 @@ import structlog
 
 import hotswap
 from hotswap import Patch, Patcher, clock, walk
+from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
 from tests.waiting import until
@@ -74,6 +75,12 @@ def changed(jobs, done):
 def rows(jobs):
     while True:
         yield step(), limit()
+
+def inner_rows(jobs):
+    def rows():
+        while True:
+            yield step(), limit()
+    return rows()
 
 async def serve(jobs, done):
     while (job := await jobs.get()) is not None:
@@ -367,6 +374,42 @@ class TestCachesAndPartialObjects:
         assert rollout.drained.wait(20)
         assert type(wrapped.core.lasting) is functools.partial
         assert type(wrapped.core.assigned) is type(wrapped.core.cached)
+
+
+class TestGeneratorAlone:
+    """Nothing else is in flight: all has drained when it is handed over."""
+
+    @pytest.mark.parametrize("name", ["rows", "inner_rows"])
+    def test_is_told(self, program: Callable[..., Program], name: str) -> None:
+        made = program(0)
+        rows = getattr(made.core, name)(None)
+        next(rows)
+        with ManualClock() as time_, structlog.testing.capture_logs() as logs:
+            rollout = made.apply("2")
+            assert rollout.drained.wait(20)
+            time_.advance()
+        told = [log["handed_over"] for log in logs if log["event"] == "rollout.handed_over"]
+        assert told == [[f"{made.package}.core:{rows.__qualname__}"]]
+        assert flat(next(rows)) == {"2"}
+
+    def test_that_is_frozen_is_told(self, program: Callable[..., Program]) -> None:
+        """As a service does when it has started: what suspended generators run is not found any more."""
+        made = program(10)
+        rows = made.core.inner_rows(None)
+        next(rows)
+        with ManualClock() as time_, structlog.testing.capture_logs() as logs:
+            rollout = made.apply("2")
+            gc.freeze()
+            try:
+                time_.advance(5)
+                assert flat(next(rows)) == {"1"}
+                time_.advance(10)
+            finally:
+                gc.unfreeze()
+            assert rollout.drained.wait(20)
+        (told,) = [log["handed_over"] for log in logs if log["event"] == "rollout.handed_over"]
+        assert told == [f"{made.package}.core:{rows.__qualname__}"]
+        assert flat(next(rows)) == {"2"}
 
 
 class TestChangedLoop:
