@@ -107,7 +107,6 @@ class Advance(Reversal):
         """
         again, armed = self._was_live, self._arming is not None
         if again and not armed:
-            self._put_back()
             self._renew()
         self.make_ready()
         if again or armed:

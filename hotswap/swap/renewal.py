@@ -157,9 +157,11 @@ class Renewal:
         """Look anew for the names of other modules that have to be rebound."""
         shown = dict(self.new)
         for name, module in self.new.items():
-            if type(module) is SupersededModule:  # it shows what is live
+            facts = ModuleType.__getattribute__(module, "__dict__")
+            undone = self._returning.undone(facts)  # what is there for calls in flight is nothing for others
+            if undone or type(module) is SupersededModule:  # one of these shows what is live
                 shown[name] = ModuleType(name)
-                shown[name].__dict__.update(ModuleType.__getattribute__(module, "__dict__"))
+                shown[name].__dict__.update(facts | undone)
         self._names.clear()
         self._rebind(shown, self._survey(self._pairing.successors))
 
@@ -229,17 +231,13 @@ class Renewal:
         settling = self.settling if forward else self.settling_back
         past.note((clone.__code__ for _, clone in settling.functions), settling.functions)
 
-    def _put_back(self) -> None:
-        """Have the candidate's names stand for its own functions again, and not for clones.
-
-        Who runs code of it still comes by these to its own generation, too: by their forks.
-        """
-        self._writes.undo()
-        self._returning.clear()
-
     def _come_back(self) -> None:
-        """Have the candidate be one again, which was live: it is armed once more."""
-        self._put_back()
+        """Have the candidate be one again, which was live: it is armed once more.
+
+        Its names stand for its own functions then, and not for clones. Who runs code of it still comes by these to its
+        own generation, too: by their forks. What it knows as `sys` has none, and stays a view until the commit.
+        """
+        self._returning.undo(but=(sys, sys.modules))
         self._candidate.come_back()
         for module in self.new.values():
             _SET_CLASS(module, ModuleType)

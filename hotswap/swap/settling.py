@@ -95,6 +95,7 @@ class Settling:
         junction: tells who gets what, if so.
         drain: waits for the calls in flight.
         handover: hands them over, if there are any.
+        made: the swap was made.
         cancelled: the swap was taken back.
         lingering: keeps the world for closures that stay old, if there are any.
     """
@@ -111,6 +112,7 @@ class Settling:
     drain: Drain | None = None
     handover: Waiting | None = None
     _nested_too: bool = True
+    made: bool = False
     cancelled: bool = False
     lingering: Lingering | None = None
 
@@ -140,7 +142,9 @@ class Settling:
         for original, clone in self.functions:
             note(Stray(clone.__code__, original, original.__globals__))
         self.names, self.cells, self.cloning = [], [], None
-        if self.junction is None or self.junction.over:
+        # Of a swap that was prepared, and not made, nobody has got hold of anything; but it knows the clones of earlier
+        # times, which may be in flight.
+        if self.made and (self.junction is None or self.junction.over):
             self.lead_back()
         if self.lingering is not None:
             self.lingering.end()
@@ -157,7 +161,7 @@ class Settling:
 
     def installed(self, forks: Forks, drain: Drain) -> None:
         """Note what waits for the calls in flight, and the forks of the commit, if there are any."""
-        self.drain = drain
+        self.made, self.drain = True, drain
         if forks.stand:
             self.forks, self.junction = forks, forks.junction
             drain.begun = partial(begun, self.functions)

@@ -222,9 +222,25 @@ class Writes:
         """
         return self._run(True, (), crossing, again=again)
 
-    def undo(self) -> None:
-        """Take back what the parts have written for the way back alone, before these writes are made again."""
-        deque(starmap(operator.call, [op for part in self._parts for op in part._undo]), maxlen=0)
+    def undo(self, *, but: Iterable[Any]) -> None:
+        """Undo what was written for the way back alone, before these writes are made again.
+
+        Arguments:
+            but: what is not put back yet: names that stood for one of these are left to the writes.
+        """
+        left = {id(one) for one in but}
+        slots = {(id(op[1]), op[2]) for op in self._undo if op[0] is dict.__setitem__ and id(op[3]) in left}
+
+        def stays(op: Op) -> bool:
+            return op[0] is dict.__setitem__ and (id(op[1]), op[2]) in slots
+
+        deque(starmap(operator.call, [op for op in self._undo if not stays(op)]), maxlen=0)
+        for ops in (self._undo, self._backward):
+            ops[:] = filter(stays, ops)
+
+    def undone(self, namespace: dict[str, Any]) -> dict[str, Any]:
+        """Return the items of a dict that are put back when what was written for the way back alone is undone."""
+        return {op[2]: op[3] for op in self._undo if op[0] is dict.__setitem__ and op[1] is namespace}
 
     def revert(self, *others: Writes, crossing: Crossing | None = None) -> float:
         """Take all writes back, in reverse order. Returns the seconds that the one C call took.

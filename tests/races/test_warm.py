@@ -301,6 +301,20 @@ class TestInFlight:
         assert inside.run(service.everything) == service.everything() == {"2"}
         inside.run(new.__exit__, None, None, None)
 
+    def test_a_session_from_before_it_was_live_over_arming_and_disarming(self, service: Service) -> None:
+        session, context = hotswap.session(), contextvars.Context()
+        context.run(session.__enter__)
+        rollout = flipped(service)
+        for _ in range(2):
+            rollout.arm()
+            assert context.run(service.everything) == {"1"}
+            rollout.disarm()
+            assert context.run(service.everything) == {"1"}
+        rollout.commit()
+        assert context.run(service.everything) == {"1"}
+        assert service.everything() == {"2"}
+        context.run(session.__exit__, None, None, None)
+
     @pytest.mark.slow
     def test_under_load(self, service: Service) -> None:
         wrong: list[Any] = []
