@@ -29,7 +29,7 @@ from bench.scenes import PACKAGE, SCENES, Scene
 __all__ = ["TOOLS", "play", "updating"]
 
 PATIENCE = 3.0
-"""Seconds that a tool which watches files has until it counts as one that has not taken the change."""
+"""Seconds until a tool that works in the background counts as one that has not taken the change."""
 
 Update = Callable[[dict[str, str]], None]
 """Has a tool take new sources, by module of the package. What the tool raises is what it says."""
@@ -50,14 +50,15 @@ def loaded(scene: Scene) -> SimpleNamespace:
 
 @contextmanager
 def by_hotswap(folder: Path, scene: Scene) -> Iterator[tuple[SimpleNamespace, Update]]:
-    """`Patcher.apply`."""
+    """`Patcher.apply`; closures are led on when the calls in flight have ended, so that is waited for."""
     import hotswap
 
     program = loaded(scene)
     patcher = hotswap.Patcher(packages=[PACKAGE])
 
     def update(sources: dict[str, str]) -> None:
-        patcher.apply(hotswap.Patch.from_sources({f"{PACKAGE}.{name}": text for name, text in sources.items()}))
+        patch = hotswap.Patch.from_sources({f"{PACKAGE}.{name}": text for name, text in sources.items()})
+        patcher.apply(patch).drained.wait(timeout=PATIENCE)
 
     yield program, update
 
