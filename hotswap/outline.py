@@ -1,4 +1,4 @@
-"""What a patch would change, for who decides about it: plan, report and refusals as plain data, the sources as a diff."""
+"""What a patch would change, for who decides about it: plan, report, refusals as plain data, sources as a diff."""
 
 from __future__ import annotations
 

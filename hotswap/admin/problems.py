@@ -11,6 +11,7 @@ from hotswap.outline import problem_body, refusal_of
 
 __all__ = ["ProblemError", "ProblemResponse", "problem_of"]
 
+
 class ProblemError(HotswapError):
     """A request that can't be answered as it was meant.
 

@@ -206,7 +206,7 @@ class TestTheEndOfTheServer:
             assert server.wait(30) == 0
 
     def test_one_that_begins(self) -> None:
-        """It has the signals before it has sockets: its lifespan may open a control socket, and somebody follow there."""
+        """It has signals before sockets: its lifespan may open a control socket, and somebody follow there."""
         uvicorn = pytest.importorskip("uvicorn")
         server = uvicorn.Server(uvicorn.Config("nobody:asks"))
         before = signal.signal(signal.SIGTERM, server.handle_exit)

@@ -191,7 +191,6 @@ class TestWatch:
         said = till("watch", "--json")
         assert (said.status, said.json["exit"]) == (4, 4)
 
-
     def test_a_live_view_moves_by_itself(self, till: Till) -> None:
         """What is left of a bake, and the sessions in it, change without an event."""
         assert till("apply", till.file(), "--version", till.version, "--bake", "60").status == 0
