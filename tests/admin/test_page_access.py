@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from hotswap.admin import Access
 from hotswap.asgi import admin
 from tests.admin.browser import Browser
 from tests.admin.conftest import WRITER, Service, client, serving
@@ -41,12 +42,31 @@ class TestConnection:
             page.leave()
             page.logs()  # those of the attempts meanwhile
 
+    def test_who_may_enter_can_not_be_found_out(self, page: Browser, make_package: Make) -> None:
+        """The accounts are not to be had for a while: that is said, and it is tried again."""
+        service, broken = Service(make_package), True
+
+        def authorize(_: object) -> Access:
+            if broken:
+                raise OSError("the directory does not answer")
+            return Access("reader")
+
+        with serving(admin(service.patcher, authorize=authorize)) as address:
+            page.open(address)
+            page.says("Connection lost. Trying again.", "#connection")
+            broken = False
+            page.says("Connected", "#connection")
+            page.says("You are reader", "#account")
+            page.leave()
+            page.logs()  # of what was refused
+
     def test_without_events(self, service: Service, page: Browser) -> None:
         app = admin(service.patcher, authorize=None, max_streams=1)
         with serving(app) as address, client(address, None) as other, other.stream("GET", "/events"):
             page.open(address)
             page.says("Connected, without events")
-            service.upload(data={"version": "1.0"})
+            # Not committed: the diff of what goes live between two looks of the page is none of this app's.
+            service.upload(data={"version": "1.0"}, params={"commit": "false"})
             page.says("Rollout of", "#rollout")
             seen, _ = page.logs()
             assert all("status of 503" in one for one in seen), seen
