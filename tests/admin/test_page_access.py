@@ -66,12 +66,13 @@ class TestConnection:
             page.open(address)
             page.says("Connected, without events")
             # Not committed: the diff of what goes live between two looks of the page is none of this app's.
-            service.upload(data={"version": "1.0"}, params={"commit": "false"})
+            id_ = service.upload(data={"version": "1.0"}, params={"commit": "false"}).json()["id"]
             page.says("Rollout of", "#rollout")
             seen, _ = page.logs()
             assert all("status of 503" in one for one in seen), seen
             page.leave()
             page.logs()
+            service.post(f"/rollouts/{id_}/abort")
 
     def test_events_in_pieces(self, service: Service, page: Browser) -> None:
         """Of any size, with any ends of lines, within a letter."""
