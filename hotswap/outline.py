@@ -1,18 +1,28 @@
-"""What a patch would change, for who decides about it: plan and report as plain data, the sources as a diff."""
+"""What a patch would change, for who decides about it: plan, report, refusals as plain data, sources as a diff."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
-from hotswap.errors import StateError
+from hotswap.errors import (
+    BusyError,
+    CheckFailedError,
+    HotswapError,
+    NothingToRollBackError,
+    RehearsalError,
+    StateError,
+    StoreError,
+    UnsupportedChangeError,
+)
 from hotswap.records import BEFORE_LIVE
 from hotswap.rollout import Rollout
 from hotswap.swap import Plan
 from hotswap.verification import Report
 
-__all__ = ["changes_of", "diff_of", "plan_of", "report_of"]
+__all__ = ["changes_of", "diff_of", "plan_of", "problem_body", "refusal_of", "report_of"]
 
 _LONGEST_DIFF = 1 << 20
 """Characters of a diff; what is beyond them is cut off."""
@@ -57,6 +67,44 @@ def report_of(report: Report) -> dict[str, Any]:
             }
             for one in report.results
         ],
+    }
+
+
+def refusal_of(error: HotswapError) -> tuple[int, str, dict[str, Any]]:
+    """Return what a problem (RFC 9457) says of an error: the status, the word of its type, and further members.
+
+    409 is for what another moment may allow, 422 for what this patch will never get, 503 for a store that can't be
+    written.
+    """
+    code = "".join("-" + letter.lower() if letter.isupper() else letter for letter in type(error).__name__)
+    code = code.strip("-").removesuffix("-error")
+    more: dict[str, Any] = {}
+    if error.code:
+        more["code"] = error.code
+    if error.advice:
+        more["advice"] = error.advice
+    if isinstance(error, CheckFailedError) and isinstance(error.report, Report):
+        more["failed_checks"] = [
+            {"name": one.name, "verdict": str(one.verdict), "message": one.message, "detail": one.detail}
+            for one in error.report.failures
+        ]
+    if isinstance(error, UnsupportedChangeError):
+        more["changes"] = changes_of(error.changes)
+    if isinstance(error, RehearsalError):
+        more |= {"step": error.step, "signal": error.signal, "stack": error.stack}
+    if isinstance(error, (BusyError, StateError, NothingToRollBackError)):
+        return 409, code, more
+    return 503 if isinstance(error, StoreError) else 422, code, more
+
+
+def problem_body(status: int, code: str, detail: str, more: Mapping[str, object]) -> dict[str, Any]:
+    """Return a problem as it is written: https://www.rfc-editor.org/rfc/rfc9457."""
+    return {
+        "type": f"urn:hotswap:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **more,
     }
 
 

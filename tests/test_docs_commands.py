@@ -178,6 +178,11 @@ class TestJobs:
             if "pip install" not in script and "deploy.sh" not in script:
                 self.run(script, checkout)
         assert self.subject(checkout / "last") == "one"
+        # A runner that keeps its folder clears it so, and fetches again.
+        self.run("git clean -ffdx", checkout)
+        assert not (checkout / "last").exists()
+        self.run(job["script"][1], checkout)
+        assert self.subject(checkout / "last") == "one"
         assert all(f"> {name}" in files_of("pipeline.md")["deploy.sh"] for name in job["artifacts"]["paths"])
 
     @staticmethod

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from hotswap.admin.bodies import JsonResponse
-from hotswap.errors import (
-    BusyError,
-    CheckFailedError,
-    HotswapError,
-    NothingToRollBackError,
-    RehearsalError,
-    StateError,
-    StoreError,
-    UnsupportedChangeError,
-)
-from hotswap.outline import changes_of
-from hotswap.verification import Report
+from hotswap.errors import HotswapError
+from hotswap.outline import problem_body, refusal_of
 
 __all__ = ["ProblemError", "ProblemResponse", "problem_of"]
-
-_TYPE = "urn:hotswap:problem:"
 
 
 class ProblemError(HotswapError):
@@ -41,13 +28,7 @@ class ProblemError(HotswapError):
     ) -> None:
         super().__init__(detail, code=code)
         self.status, self.headers = status, dict(headers or {})
-        self.body: dict[str, Any] = {
-            "type": _TYPE + code,
-            "title": HTTPStatus(status).phrase,
-            "status": status,
-            "detail": detail,
-            **more,
-        }
+        self.body: dict[str, Any] = problem_body(status, code, detail, more)
 
 
 class ProblemResponse(JsonResponse):
@@ -60,35 +41,12 @@ class ProblemResponse(JsonResponse):
 
 
 def problem_of(error: BaseException) -> ProblemError:
-    """Return what is said of an error of hotswap; of others nothing is said but that there was one.
-
-    409 is for what another moment may allow, 422 for what this patch will never get, 503 for a store that can't be
-    written.
-    """
+    """Return what is said of an error of hotswap; of others nothing is said but that there was one."""
     if isinstance(error, ProblemError):
         return error
     if not isinstance(error, HotswapError):
         return ProblemError(
             500, "internal-error", f"an error inside: {type(error).__name__}; the log of the service has it"
         )
-    code = "".join("-" + letter.lower() if letter.isupper() else letter for letter in type(error).__name__)
-    code = code.strip("-").removesuffix("-error")
-    more: dict[str, Any] = {}
-    if error.code:
-        more["code"] = error.code
-    if error.advice:
-        more["advice"] = error.advice
-    if isinstance(error, CheckFailedError) and isinstance(error.report, Report):
-        more["failed_checks"] = [
-            {"name": one.name, "verdict": str(one.verdict), "message": one.message, "detail": one.detail}
-            for one in error.report.failures
-        ]
-    if isinstance(error, UnsupportedChangeError):
-        more["changes"] = changes_of(error.changes)
-    if isinstance(error, RehearsalError):
-        more |= {"step": error.step, "signal": error.signal, "stack": error.stack}
-    if isinstance(error, (BusyError, StateError, NothingToRollBackError)):
-        status = 409
-    else:
-        status = 503 if isinstance(error, StoreError) else 422
+    status, code, more = refusal_of(error)
     return ProblemError(status, code, error.reason, **more)

@@ -3,8 +3,9 @@
 One list of the last events for all clients, and for each event loop one thing to wait for: a client that is idle costs
 a task and a place in that list.
 
-uvicorn waits for every response before it tells the application that it ends, and these have no end of their own. So
-they are ended as soon as it has stopped to listen, which is looked for a few times a second while somebody follows.
+uvicorn waits for every response before it tells the application that it ends, gunicorn for half a minute, and these
+have no end of their own. So they are ended as soon as it has stopped to listen, which is looked for a few times a
+second while somebody follows.
 
 Guarantees: emitting an event never waits for a client. A client that comes back with the id of the last event that it
 has seen gets what came since, in order and without gaps; where that is not kept any more, or was in another process, it
@@ -191,17 +192,15 @@ class Following(StreamingResponse):
 
 
 def server_ends() -> bool:
-    """Whether a uvicorn that has this process is about to end.
+    """Whether a uvicorn, or a worker of gunicorn, that has this process is about to end.
 
-    It tells nobody. But it has its signals handled by a method, and that leads to it; nothing of it is written. One
-    that runs in another thread than the main one has no signals, and is not found.
+    They tell nobody. But they have their signals handled by a method, and that leads to them; nothing of them is
+    written. A server that runs in another thread than the main one has no signals, and is not found.
     """
-    uvicorn = sys.modules.get("uvicorn")
-    if uvicorn is None:
-        return False
     handler = signal.getsignal(signal.SIGTERM)
     server = handler.__self__ if isinstance(handler, MethodType) else None
-    if not isinstance(server, uvicorn.Server):
-        return False
-    # After `limit_max_requests` it ends without a word, and listens no more.
-    return bool(server.should_exit) or not all(one.is_serving() for one in server.servers)
+    uvicorn, gunicorn = sys.modules.get("uvicorn"), sys.modules.get("gunicorn.workers.base")
+    if uvicorn is not None and isinstance(server, uvicorn.Server):
+        # After `limit_max_requests` it ends without a word, and listens no more. As long as it begins it has no list.
+        return bool(server.should_exit) or not all(one.is_serving() for one in getattr(server, "servers", ()))
+    return gunicorn is not None and isinstance(server, gunicorn.Worker) and not server.alive

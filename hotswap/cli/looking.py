@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 
 import httpx
@@ -27,6 +29,9 @@ _PAGE = 200
 """Rollouts in one answer, at most."""
 _AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds to wait before asking for events again, when nobody sends any more."""
+_LOOK = 1.0
+"""Seconds between two looks of a live view at what changes without an event."""
+_ON_THE_WAY = ("staged", "verified", "armed")
 _SHOWN = 12
 _LONG = 5
 """Names of one kind in the list of the doctor; programs get them all."""
@@ -118,19 +123,91 @@ def doctor(service: Service, out: Output) -> None:
 def watch(service: Service, out: Output) -> Exit:
     """Show what happens, as it happens, until Ctrl-C. With --json, one event a line."""
     if out.as_json or not out.out.is_terminal:
-        for event in _events(service, out):
+        for event in _events(service, out.note):
             if out.as_json:
                 out.line(event)
             else:
                 out.say(_sentence(event))
         raise AssertionError("events do not end")
-    last: deque[dict[str, Any]] = deque(maxlen=_SHOWN)
+    view = _View(service, out)
+    view.look()
+    told: SimpleQueue[dict[str, Any] | str | Exception] = SimpleQueue()
+    threading.Thread(target=_follow, args=(service, told), name="hotswap watch", daemon=True).start()
     # Ctrl-C is how it ends, and what the screen shows stays.
-    with Live(_screen(service, last, out), console=out.out) as live:
-        for event in _events(service, out):
-            last.append(event)
-            live.update(_screen(service, last, out))
-    raise AssertionError("events do not end")
+    with Live(view.screen(), console=out.out) as live:
+        while True:
+            try:
+                view.tell(told.get(timeout=_LOOK))
+            except Empty:
+                if not view.moves():
+                    continue
+            view.look_again()
+            live.update(view.screen())
+
+
+def _follow(service: Service, told: SimpleQueue[dict[str, Any] | str | Exception]) -> None:
+    try:
+        for event in _events(service, told.put):
+            told.put(event)
+    except Exception as error:  # noqa: BLE001 - whoever watches gets it
+        told.put(error)
+
+
+class _View:
+    """What a live view shows. Lives as long as `watch`."""
+
+    def __init__(self, service: Service, out: Output) -> None:
+        self._service, self._out = service, out
+        self._last: deque[dict[str, Any]] = deque(maxlen=_SHOWN)
+        self._versions: dict[str, Any] = {}
+        self._rollout: dict[str, Any] | None = None
+        self._standing, self._trouble = "", ""
+
+    def tell(self, told: dict[str, Any] | str | Exception) -> None:
+        """Take an event, or how the connection is. Raises what ended the stream of events."""
+        if isinstance(told, Exception):
+            raise told
+        if isinstance(told, str):
+            self._standing = told
+        else:
+            self._last.append(told)
+
+    def look(self) -> None:
+        """Ask what is live. Raises FailedError."""
+        standing = self._service.read("versions")
+        current = standing["rollout"]
+        self._rollout = None if current is None else self._service.read(f"rollouts/{current['id']}")
+        self._versions, self._trouble = standing["versions"], ""
+
+    def look_again(self) -> None:
+        """Ask; what can't be asked now may be there again in a moment. That nobody comes, the stream of events says."""
+        try:
+            self.look()
+        except FailedError as error:
+            self._trouble = error.reason
+
+    def moves(self) -> bool:
+        """Whether something changes without an event: seconds, sessions, calls in flight. Or it is not known."""
+        found = self._rollout
+        return bool(self._trouble) or (
+            found is not None
+            and (
+                found["state"] in _ON_THE_WAY
+                or bool(found["report"]["running"] or found.get("in_flight"))
+                or (found.get("bake") or {}).get("verdict") == "baking"
+            )
+        )
+
+    def screen(self) -> Group:
+        """Return all of it, for Rich."""
+        parts: list[Any] = [self._out.table(("PACKAGE", "VERSION"), self._versions.items()), Text()]
+        if self._rollout is not None:
+            title = f"{label(self._rollout)} is {self._rollout['state']}"
+            parts += [Text(clean(title), "bold"), _facts(self._rollout, self._out), Text()]
+        parts += [Text(_sentence(event), no_wrap=True, overflow="ellipsis") for event in self._last]
+        if self._trouble:
+            parts.append(Text(clean(self._trouble), "red"))
+        return Group(*parts, Text(clean(f"{self._standing}; Ctrl-C ends this".lstrip("; ")), "dim"))
 
 
 def _one(rollout: dict[str, Any], out: Output) -> None:
@@ -166,25 +243,15 @@ def _facts(rollout: dict[str, Any], out: Output) -> Table:
     return table
 
 
-def _screen(service: Service, last: deque[dict[str, Any]], out: Output) -> Group:
-    standing = service.read("versions")
-    parts: list[Any] = [out.table(("PACKAGE", "VERSION"), standing["versions"].items()), Text()]
-    if standing["rollout"] is not None:
-        rollout = service.read(f"rollouts/{standing['rollout']['id']}")
-        parts += [Text(clean(f"{label(rollout)} is {rollout['state']}"), "bold"), _facts(rollout, out), Text()]
-    parts += [Text(_sentence(event), no_wrap=True, overflow="ellipsis") for event in last]
-    return Group(*parts, Text("Ctrl-C ends this", "dim"))
-
-
-def _events(service: Service, out: Output) -> Iterator[dict[str, Any]]:
-    """Yield events, and begin again where it broke off, until nobody answers for a while."""
+def _events(service: Service, note: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Yield events, and begin again where it broke off, until nobody answers for a while; note each beginning."""
     seen: str | None = None
     pauses = iter(_AGAIN)
     while True:
         broke = "the stream of events ended"
         try:
             with service.stream("events", {} if seen is None else {"last-event-id": seen}) as lines:
-                out.note(f"following {service.where}")
+                note(f"following {service.where}")
                 for id_, name, data in _parsed(lines):
                     pauses = iter(_AGAIN)
                     seen = id_ or seen

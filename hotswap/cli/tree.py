@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hotswap.cli.exits import Exit, FailedError
-from hotswap.errors import CheckFailedError, HotswapError, UnsupportedChangeError
-from hotswap.outline import changes_of, diff_of, plan_of, report_of
+from hotswap.errors import CheckFailedError, HotswapError
+from hotswap.outline import diff_of, plan_of, problem_body, refusal_of, report_of
 from hotswap.patch import Patch
 from hotswap.patcher import Patcher
 
@@ -73,7 +73,7 @@ def _staged(directory: Path, file: Path, version: str | None, also: list[str]) -
             if _is_there(name):
                 importlib.import_module(name)
         rollout = Patcher(roots).stage(patch)
-        found |= {"plan": plan_of(rollout.plan), "diff": diff_of(rollout)}
+        found |= {"version": str(rollout.record.version), "plan": plan_of(rollout.plan), "diff": diff_of(rollout)}
         try:
             rollout.verify()
         finally:
@@ -81,12 +81,9 @@ def _staged(directory: Path, file: Path, version: str | None, also: list[str]) -
         rollout.abort("a dry run")
         found |= {"reason": "a dry run", "fits": True}
     except HotswapError as error:
-        problem: dict[str, Any] = {"status": 422, "title": type(error).__name__, "detail": error.reason}
-        problem |= {"code": error.code, "advice": error.advice}
-        if isinstance(error, UnsupportedChangeError):
-            problem["changes"] = changes_of(error.changes)
         if not isinstance(error, CheckFailedError):
-            found["problem"] = problem
+            status, code, more = refusal_of(error)
+            found["problem"] = problem_body(status, code, error.reason, more)
         found["reason"] = error.reason
     return found
 

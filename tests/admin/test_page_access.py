@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from hotswap.admin import Access
 from hotswap.asgi import admin
 from tests.admin.browser import Browser
 from tests.admin.conftest import WRITER, Service, client, serving
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -40,17 +42,37 @@ class TestConnection:
             page.leave()
             page.logs()  # those of the attempts meanwhile
 
+    def test_who_may_enter_can_not_be_found_out(self, page: Browser, make_package: Make) -> None:
+        """The accounts are not to be had for a while: that is said, and it is tried again."""
+        service, broken = Service(make_package), True
+
+        def authorize(_: object) -> Access:
+            if broken:
+                raise OSError("the directory does not answer")
+            return Access("reader")
+
+        with serving(admin(service.patcher, authorize=authorize)) as address:
+            page.open(address)
+            page.says("Connection lost. Trying again.", "#connection")
+            broken = False
+            page.says("Connected", "#connection")
+            page.says("You are reader", "#account")
+            page.leave()
+            page.logs()  # of what was refused
+
     def test_without_events(self, service: Service, page: Browser) -> None:
         app = admin(service.patcher, authorize=None, max_streams=1)
         with serving(app) as address, client(address, None) as other, other.stream("GET", "/events"):
             page.open(address)
             page.says("Connected, without events")
-            service.upload(data={"version": "1.0"})
+            # Not committed: the diff of what goes live between two looks of the page is none of this app's.
+            id_ = service.upload(data={"version": "1.0"}, params={"commit": "false"}).json()["id"]
             page.says("Rollout of", "#rollout")
             seen, _ = page.logs()
             assert all("status of 503" in one for one in seen), seen
             page.leave()
             page.logs()
+            service.post(f"/rollouts/{id_}/abort")
 
     def test_events_in_pieces(self, service: Service, page: Browser) -> None:
         """Of any size, with any ends of lines, within a letter."""
@@ -116,11 +138,7 @@ class TestAccess:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_rules(self, baking: Service, page: Browser, scheme: str) -> None:
         """Those of axe-core that can be tested by a program, WCAG 2.2 AA: names, roles, contrast, order of headings."""
-        found = find_spec("axe_selenium_python")
-        if found is None or found.submodule_search_locations is None:
-            pytest.skip("axe-core comes in a package that needs Python 3.12")
-        (folder,) = found.submodule_search_locations
-        axe = (Path(folder) / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+        axe = axe_of()
         page.media(color_scheme=scheme, reduced_motion="reduce")
         page.open(baking.address)
         page.find("#token")
@@ -143,6 +161,20 @@ class TestAccess:
         page.find("#why")
         assert violations(page) == []
         assert nameless(page) == []
+
+    def test_events_are_reached_without_a_mouse(self, baking: Service, page: Browser) -> None:
+        """They are more than there is room for, so they are moved."""
+        page.open(baking.address)
+        page.driver.execute_script(axe_of())
+        page.sign_in(WRITER)
+        page.says("Connected", "#connection")
+        assert not page.driver.find_element("id", "events").is_displayed()
+        for number in range(20):  # each is refused, as a rollout is in progress, and that is an event
+            baking.upload(20, data={"version": f"1.{number}"})
+        high = "const one = document.querySelector('#events'); return one.scrollHeight > one.clientHeight"
+        assert until(lambda: page.driver.execute_script(high))
+        assert violations(page) == []
+        page.tab_to("events")
 
     @pytest.mark.parametrize("width", [320, 500])
     def test_narrow(self, baking: Service, page: Browser, width: int) -> None:
@@ -175,6 +207,14 @@ class TestAccess:
         page.says("permanent", "#timeline")
         kept = "return [document.activeElement.mark, getSelection().toString()]"
         assert page.driver.execute_script(kept) == [1, f"{service.name} 1.0"]
+
+
+def axe_of() -> str:
+    found = find_spec("axe_selenium_python")
+    if found is None or found.submodule_search_locations is None:
+        pytest.skip("axe-core comes in a package that needs Python 3.12")
+    (folder,) = found.submodule_search_locations
+    return (Path(folder) / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 def violations(page: Browser) -> list[str]:

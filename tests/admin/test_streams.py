@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from hotswap import events
-from hotswap.admin.stream import Stream
+from hotswap.admin.stream import Stream, server_ends
 from hotswap.asgi import admin
 from tests.admin.conftest import READER, TOKENS, Service, client, serving
 from tests.waiting import until
@@ -152,6 +152,7 @@ import hotswap, hotswap.asgi
 patcher = hotswap.Patcher(["followed_package"])
 app = hotswap.asgi.admin(patcher, authorize=None)
 """
+FOLLOWED_WSGI = FOLLOWED.replace("asgi", "wsgi")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind")
@@ -160,21 +161,23 @@ class TestTheEndOfTheServer:
 
     @staticmethod
     @contextmanager
-    def running(tmp_path: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-        (tmp_path / "followed.py").write_text(FOLLOWED)
+    def running(
+        tmp_path: Path, *options: str, server: tuple[str, ...] = ("uvicorn", "--fd", "{}"), source: str = FOLLOWED
+    ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+        (tmp_path / "followed.py").write_text(source)
         (tmp_path / "followed_package.py").write_text("")
         with socket.create_server(("127.0.0.1", 0)) as listening:
             fd, address = listening.fileno(), f"http://127.0.0.1:{listening.getsockname()[1]}"
-            command = [sys.executable, "-m", "uvicorn", "followed:app", "--fd", str(fd), "--log-level", "error"]
+            command = [sys.executable, "-m", *(one.format(fd) for one in server), "--log-level", "error", *options]
             path = os.pathsep.join([str(tmp_path), *sys.path])
-            server = subprocess.Popen(
-                [*command, *options], env={**os.environ, "PYTHONPATH": path}, pass_fds=[fd], cwd=tmp_path
+            process = subprocess.Popen(
+                [*command, "followed:app"], env={**os.environ, "PYTHONPATH": path}, pass_fds=[fd], cwd=tmp_path
             )
         try:
-            yield server, address
+            yield process, address
         finally:
-            server.kill()
-            server.wait()
+            process.terminate()  # so that gunicorn ends its workers
+            process.wait()
 
     @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal(self, tmp_path: Path, signal_: signal.Signals) -> None:
@@ -189,6 +192,30 @@ class TestTheEndOfTheServer:
                 # Both end as answers do, and are not cut off: that would raise.
                 assert [*first] == [*lines] == [""]
             server.wait(30)
+
+    def test_a_worker_of_gunicorn(self, tmp_path: Path) -> None:
+        """It would wait half a minute, and then cut off."""
+        pytest.importorskip("gunicorn")
+        gunicorn = ("gunicorn", "--bind", "fd://{}", "--threads", "4", "--no-control-socket")
+        with self.running(tmp_path, server=gunicorn, source=FOLLOWED_WSGI) as (server, address):
+            with client(address, READER) as http, http.stream("GET", "/events") as stream:
+                lines = stream.iter_lines()
+                assert next(lines) == "retry: 2000"
+                server.terminate()
+                assert [*lines] == [""]
+            assert server.wait(30) == 0
+
+    def test_one_that_begins(self) -> None:
+        """It has signals before sockets: its lifespan may open a control socket, and somebody follow there."""
+        uvicorn = pytest.importorskip("uvicorn")
+        server = uvicorn.Server(uvicorn.Config("nobody:asks"))
+        before = signal.signal(signal.SIGTERM, server.handle_exit)
+        try:
+            assert not server_ends()
+            server.should_exit = True
+            assert server_ends()
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def test_so_many_requests(self, tmp_path: Path) -> None:
         with self.running(tmp_path, "--limit-max-requests", "1") as (server, address), client(address, READER) as http:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import pty
+import re
+import select
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from hotswap.cli.exits import Exit, FailedError
 from hotswap.cli.service import Service
-from tests.cli.conftest import READER, WRITER, Till
+from tests.cli.conftest import READER, WRITER, Till, environment
 from tests.waiting import until
 
 pytestmark = pytest.mark.threads
@@ -184,6 +190,60 @@ class TestWatch:
         monkeypatch.setattr("hotswap.cli.looking._AGAIN", (0.0,))
         said = till("watch", "--json")
         assert (said.status, said.json["exit"]) == (4, 4)
+
+    def test_a_live_view_moves_by_itself(self, till: Till) -> None:
+        """What is left of a bake, and the sessions in it, change without an event."""
+        assert till("apply", till.file(), "--version", till.version, "--bake", "60").status == 0
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "hotswap", "watch", "--socket", str(till.socket)]
+        env = environment(COLUMNS="80", LINES="24", TERM="xterm")
+        seen = b""
+
+        def left() -> set[bytes]:
+            nonlocal seen
+            if select.select([ours], [], [], 1)[0]:
+                seen += os.read(ours, 65536)
+            return {*re.findall(rb"(\d+) s are left", seen)}
+
+        with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
+            os.close(theirs)
+            try:
+                assert until(lambda: len(left()) == 3), seen
+                process.send_signal(signal.SIGINT)
+                with suppress(OSError):  # nobody writes to it any more
+                    while os.read(ours, 65536):
+                        pass
+                assert process.wait(20) == 130
+            finally:
+                process.kill()
+        os.close(ours)
+        assert till("rollback").status == 0
+
+    def test_a_live_view_outlasts_a_service(self, till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that dies of a patch is told of last, and then can't be asked: who watches waits for the next."""
+        asked = []
+
+        def read(_: Any, path: str, **__: Any) -> dict[str, Any]:
+            asked.append(path)
+            if len(asked) > 1:
+                raise FailedError(Exit.UNREACHABLE, "nobody answers any more")
+            return {"versions": {"till": "1.0"}, "rollout": None}
+
+        @contextmanager
+        def stream(_: Any, path: str, headers: dict[str, str]) -> Iterator[Iterator[str]]:
+            if headers:
+                raise FailedError(Exit.DENIED, "not known here")
+            data = json.dumps({"time": "2026-01-01T00:00:00+00:00"})
+            yield iter(["id: a-1", "event: rollout.live", f"data: {data}", ""])
+
+        monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, for Rich
+        monkeypatch.setattr(Service, "read", read)
+        monkeypatch.setattr(Service, "stream", stream)
+        monkeypatch.setattr("hotswap.cli.looking._AGAIN", (0.0,))
+        said = till("watch")
+        assert (said.status, len(asked) > 1) == (5, True), said
+        assert "rollout.live" in said.out
+        assert "nobody answers any more" in said.out
 
 
 class TestDoctor:

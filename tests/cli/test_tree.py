@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,19 @@ class TestTree:
     def test_for_programs(self, tree: Path, command: Command) -> None:
         said = command("plan", patch(tree, value=2), "--tree", str(tree), "--json")
         assert (said.status, said.json["fits"]) == (1, False)
-        assert [one["code"] for one in said.json["problem"]["changes"]] == ["enum-value-fixed"]
+        problem = said.json["problem"]
+        assert [one["code"] for one in problem["changes"]] == ["enum-value-fixed"]
+        told = {name: problem[name] for name in ("type", "title", "status")}
+        assert told == {
+            "type": "urn:hotswap:problem:unsupported-change",
+            "title": "Unprocessable Entity" if sys.version_info < (3, 13) else "Unprocessable Content",
+            "status": 422,
+        }
+
+    def test_the_version_is_that_of_the_plan(self, tree: Path, command: Command) -> None:
+        said = command("plan", patch(tree), "--tree", str(tree), "--json")
+        assert said.status == 0, said
+        assert f"plan for {said.json['name']} {said.json['version']}\n" in said.json["plan"]["text"]
 
     def test_a_tree_that_can_not_be_loaded(self, tree: Path, command: Command) -> None:
         next(tree.rglob("__init__.py")).write_text("1 / 0\n")

@@ -36,6 +36,7 @@ async function enter() {
     if (error.status === 401) leave(api.hasToken() ? "Nobody knows this token." : "");
     else if (error.status === 403) leave("This token may not read.");
     else {
+      failed = true;
       connected();
       setTimeout(enter, POLL);
     }

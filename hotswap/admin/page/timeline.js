@@ -34,6 +34,7 @@ export function drawTimeline() {
 
 export function drawEvents() {
   show($("events-none"), at.events.length === 0);
+  show($("events"), at.events.length > 0);
   list(
     $("events"),
     at.events,
