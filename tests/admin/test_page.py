@@ -243,6 +243,7 @@ class TestRefusals:
         page.open(f"{service.address}/#<img src=x>")
         page.sign_in(WRITER)
         page.says(f"why {markup}", "#timeline")
+        assert page.find("#timeline [aria-current=true]").text == f"{service.name} 1.0"
         upload_from(page, service, tmp_path, f'def rate():\n    return "</pre>{markup}"\n')
         page.find("#upload summary").click()
         page.find("#version").send_keys("1.1", Keys.ENTER)

@@ -27,7 +27,11 @@ export function drawTimeline() {
       put(time, when(one.changed));
       time.dateTime = one.changed;
       put(said, [one.by && `by ${one.by}`, one.why, isDry(one) ? "" : one.reason].filter(Boolean).join("; "));
-      node.toggleAttribute("data-shown", one.id !== "" && one.id === at.shown?.body.id);
+      if (one.id !== "" && one.id === at.shown?.body.id) {
+        title.setAttribute("aria-current", "true");
+      } else {
+        title.removeAttribute("aria-current");
+      }
     },
   );
 }
