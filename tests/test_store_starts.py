@@ -51,14 +51,14 @@ def rows(service: Service, query: str) -> list[tuple[Any, ...]]:
 RATE = "import shop\nprint('rate', shop.rate())\n"
 
 
-LOWERED = "from datetime import timedelta\nfrom hotswap.store import starts\nstarts._GOOD = timedelta(seconds=-1)\n"
+LOWERED = "from datetime import timedelta\nfrom hotswap.store import starts\nstarts.GOOD = timedelta(seconds=-1)\n"
 """A start is good at once."""
 
 
-def fails(service: Service, code: str, why: str) -> None:
+def fails(service: Service, code: str, why: str, **env: str) -> None:
     """Start the service twice, and have it fail."""
     for _ in range(2):
-        status, said = start(service, code)
+        status, said = start(service, code, **env)
         assert status and why in said, said
 
 

@@ -123,7 +123,7 @@ def _end(incarnation: Incarnation, ended: Callable[[Incarnation], None]) -> None
         ended(incarnation)
         incarnation.end()
     else:
-        exits.tell_failure(getattr(sys, "last_value", None))
+        exits.tell_failure(getattr(sys, "last_value", None), over=True)
 
 
 def is_name(name: object) -> bool:

@@ -25,7 +25,7 @@ from hotswap.store.database import exists, reading, writing
 from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, TRIAL, Died, Entry, Lived, label_of, now, storable
 from hotswap.store.incarnations import Incarnation, alive, ending, incarnation, is_name
 from hotswap.store.retention import delete
-from hotswap.store.starts import begin, changed, count_failed, is_proved, judge, note_of, open_starts
+from hotswap.store.starts import begin, changed, count_failed, is_proved, is_ripe, judge, note_of, open_starts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -279,7 +279,7 @@ class Journal:
         Returns what has died. Raises StoreError; nothing was written then.
         """
         with reading(self.path) as connection:
-            if connection is None or not self._dead(connection):
+            if connection is None or not (self._dead(connection) or is_ripe(connection)):
                 return []
         with writing(self.path) as connection:
             found: dict[str, Died] = {}
@@ -320,15 +320,17 @@ class Journal:
                 found[given] = Died(label, given, reason, quarantined)
         if is_name(row["id"]):
             until = None if how == "died" else changed(self._locks / row["id"])
-            for start, why in judge(connection, self._locks, row["id"], how, until).items():
+            for start, (module, why) in judge(connection, self._locks, row["id"], how, until).items():
                 reason = f"the process {row['pid']} on {row['host']} died at its start, {why}"
-                self._failed(connection, start, reason, found)
+                self._failed(connection, start, module, reason, found)
             for path in (self._locks / row["id"], note_of(self._locks, row["id"])):
                 path.unlink(missing_ok=True)
 
-    def _failed(self, connection: sqlite3.Connection, start: int, reason: str, found: dict[str, Died]) -> None:
+    def _failed(
+        self, connection: sqlite3.Connection, start: int, module: str, reason: str, found: dict[str, Died]
+    ) -> None:
         """Count a start that failed; what fails again, and never was good, is quarantined and does not come up."""
-        name, tries = count_failed(connection, start, reason, _long_ago())
+        name, tries = count_failed(connection, start, module, reason, _long_ago())
         entry = self._row(connection, name)
         if tries is None or entry is None or entry.state != "permanent":
             return
