@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+import hotswap
 from tests.test_store_boot import BEGIN, Service
 from tests.test_store_starts import CIRCULAR, LOWERED, RATE, START, confirm, fails, rows, start
 from tests.test_store_starts import service as service
@@ -95,8 +99,26 @@ class TestWhatIsHeldAgainstIt:
         confirm(service, tax=CIRCULAR)
         for _ in range(2):
             start(service, RATE)
-            age(service, hours=1)
+            age(service, seconds=3600)
         assert_comes_down(service)
+
+    @pytest.mark.parametrize(("took", "state"), [(1, "permanent"), (30, "died"), (3600, "permanent")])
+    def test_is_an_import_that_hangs_until_nobody_waits_any_more(
+        self, service: Service, took: float, state: str
+    ) -> None:
+        """Not one that is young, as somebody may restart a service; nor an old one, from within which it may serve."""
+        confirm(service, tax=FRESH)
+        path = os.pathsep.join([str(Path(hotswap.__file__).parent.parent), str(service.folder)])
+        env = {**os.environ, "PYTHONPATH": path, "FRESH": "print(flush=True); import time; time.sleep(60)"}
+        for _ in range(2):
+            command = [sys.executable, "-c", f"{START}import shop"]
+            with subprocess.Popen(command, cwd=service.folder, env=env, stdout=subprocess.PIPE) as process:
+                assert process.stdout is not None and process.stdout.readline() == b"\n"
+                process.send_signal(signal.SIGTERM)
+            assert process.returncode == -signal.SIGTERM
+            age(service, seconds=took)
+            start(service, "")
+        assert rows(service, "SELECT state FROM rollout") == [(state,)]
 
     def test_is_so_where_two_rollouts_come_up_side_by_side(self, service: Service) -> None:
         """A patcher of both has one finder show them."""
@@ -141,7 +163,7 @@ class TestAGoodStart:
     def test_is_not_one_since_the_clock_was_set(self, service: Service) -> None:
         confirm(service, tax=FRESH)
         start(service, "import os, shop\nos._exit(1)\n")
-        age(service, hours=1, first=True)
+        age(service, seconds=3600, clock=True)
         start(service, "")
         assert rows(service, "SELECT outcome FROM start") == []
 
@@ -180,10 +202,11 @@ class TestNotes:
         assert (status, Path(said.strip()).name) == (0, "tax.py"), said
 
 
-def age(service: Service, *, hours: int, first: bool = False) -> None:
-    """Have what dead processes have noted be older; or only the first note of each, as if the clock was set then."""
+def age(service: Service, *, seconds: float, clock: bool = False) -> None:
+    """Have what dead processes have noted be older; or only what came before the last note, as if the clock was set."""
     for path in (service.folder / "var/running").glob("*.start"):
         notes = [json.loads(line) for line in path.read_text().splitlines()]
-        for note in notes[: -1 if first else None]:
-            note["at"] = (datetime.fromisoformat(note["at"]) - timedelta(hours=hours)).isoformat()
-        path.write_text("".join(json.dumps(note) + os.linesep for note in notes))
+        for note in notes[: -1 if clock else None]:
+            note["at"] = (datetime.fromisoformat(note["at"]) - timedelta(seconds=seconds)).isoformat()
+            note["up"] -= 0 if clock else seconds
+        path.write_text("".join(f"{json.dumps(note)}\n" for note in notes))

@@ -7,6 +7,7 @@ its lock. The next one that looks at the store reads there how far a dead one ca
 
     the last note           and the process      the start
     importing               died                 failed: it was ended while it imported
+    importing, for long     was stopped          failed: whoever waits for it to start waits no longer
     failed, or blamed       died soon after      failed: what it could not import, or what it died of
     imported                lives for a minute   is good, and no later one is on trial
     imported                ended in good order  takes back what the same program failed at before
@@ -52,7 +53,12 @@ GOOD = timedelta(seconds=60)
 """How long a process lives after its last import, if its start was good."""
 
 _SOON = timedelta(minutes=10)
-"""How long before its end a process may have failed to import what it died of."""
+"""How long before its end a process may have failed to import what it died of, or have begun to."""
+
+_PATIENCE = timedelta(seconds=20)
+"""How long an import takes that hangs, if SIGTERM ends it: supervisors wait longer for a start. Who restarts a service
+does so seldom in the middle of a shorter one; and a program that serves from within an import lives longer than
+`_SOON`."""
 
 
 def note_of(locks: Path, incarnation: str) -> Path:
@@ -161,7 +167,8 @@ def judge(
         for note in mine:
             if note["what"] != "importing":
                 cut = [begun for begun in cut if begun["module"] != note["module"]]
-        if how == "died" and cut:
+        hung = how == "stopped" and bool(cut) and _PATIENCE <= _since(cut[-1], end, until) < _SOON
+        if cut and (how == "died" or hung):
             failed[row["number"]] = cut[-1]["module"], f"while it imported {cut[-1]['module']} of it"
         elif how == "died" and last is not None and last["what"] in _ENDS and _since(last, end, _now()) < _SOON:
             why = f"{_ENDS[last['what']]} {last['module']} of it ({last['why']})"
