@@ -136,7 +136,8 @@ class Watch:
                 self._file = os.fstat(self._handle)
                 exits.listen(self.blame)
         except (StoreError, OSError) as error:
-            emit("store.troubled", level="warning", reason=error, running="what is permanent", advice=_UNNOTED)
+            facts = {"store": self._journal.path.parent, "running": "what is permanent", "advice": _UNNOTED}
+            emit("store.troubled", level="warning", reason=error, **facts)
         self._pid = os.getpid()
 
     def _end(self) -> None:

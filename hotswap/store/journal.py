@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from hotswap.errors import StoreError
 from hotswap.store.database import exists, reading, writing
 from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, TRIAL, Died, Entry, Lived, label_of, now, storable
-from hotswap.store.incarnations import Incarnation, alive, ending, incarnation, is_name
+from hotswap.store.incarnations import Incarnation, alive, clear, ending, incarnation, is_name
 from hotswap.store.retention import delete
 from hotswap.store.starts import begin, changed, count_failed, is_proved, is_ripe, judge, note_of, open_starts
 
@@ -288,7 +288,10 @@ class Journal:
                 judge(connection, self._locks, name, None, datetime.now(UTC))
             for row in dead:
                 self._bury(connection, row, found)
-            return list(found.values())
+        for row in dead:
+            # Not before what they tell lasts: who looks may die, or the disk be full.
+            clear(self._locks, row["id"])
+        return list(found.values())
 
     def _dead(self, connection: sqlite3.Connection) -> Sequence[sqlite3.Row]:
         query = f"""
@@ -323,8 +326,6 @@ class Journal:
             for start, (module, why) in judge(connection, self._locks, row["id"], how, until).items():
                 reason = f"the process {row['pid']} on {row['host']} died at its start, {why}"
                 self._failed(connection, start, module, reason, found)
-            for path in (self._locks / row["id"], note_of(self._locks, row["id"])):
-                path.unlink(missing_ok=True)
 
     def _failed(
         self, connection: sqlite3.Connection, start: int, module: str, reason: str, found: dict[str, Died]
