@@ -10,7 +10,7 @@ from packaging.version import Version
 from hotswap.errors import StoreError
 from hotswap.records import Record, State
 from hotswap.rollout import Rollout
-from hotswap.store import Entry, Refusal
+from hotswap.store import Entry, Refusal, is_on_disk, places
 from hotswap.verification import CheckResult, Report, Verdict
 
 __all__ = ["brought_by", "facts_of", "record_of", "record_of_refusal", "report_of"]
@@ -20,19 +20,32 @@ _KEPT = 2000
 
 
 def brought_by(rollout: Rollout, below: Iterable[Entry]) -> dict[str, str]:
-    """Return which patch has brought each module of a candidate's generation: module -> its digest, as it was given.
+    """Return which patch has brought what of a candidate's generation: module, or path -> its digest, as it was given.
 
     Arguments:
         rollout: it has its candidate and its plan. A module of the patch that the plan does not call unchanged is its
-            own, also one that nobody has imported yet.
+            own. So is one that nobody has imported yet, and any other file, unless it is as on disk, and was before.
         below: what is live, the newest first.
     """
     patch, plan, tree = rollout.patch, rollout.plan, rollout.candidate.tree
-    own = dict.fromkeys(name for name in patch.sources if plan.modules.get(name) != "unchanged")
     there: dict[str, str] = {}
     for entry in reversed(list(below)):
         there |= entry.brought
-    there = {name: given for name, given in there.items() if name in tree.sources}
+    folders = {root: places(root) for root in tree.roots}
+
+    def is_own(name: str, path: str, data: bytes) -> bool:
+        return name in there or not is_on_disk(path, data, folders.get(path.partition("/")[0], ()))
+
+    # A wheel has all of its package, most of which is as it lies on disk.
+    own = [
+        name
+        for name, source in patch.sources.items()
+        if (plan.modules[name] != "unchanged" if name in plan.modules else is_own(name, source.path, source.data))
+    ]
+    texts = {source.path for source in patch.sources.values()}
+    files = {path: data for path, data in patch.files.items() if path not in texts}
+    own += [path for path, data in files.items() if path.partition("/")[0] in tree.roots and is_own(path, path, data)]
+    there = {name: given for name, given in there.items() if name in tree.sources or name in tree.files}
     return there | dict.fromkeys(own, rollout.given)
 
 

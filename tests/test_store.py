@@ -422,18 +422,29 @@ class TestQuarantine:
 class Full:
     """A connection to a database beside which there is no room for the memory that its users share."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.close = connection.close
+    def __init__(self, connection: sqlite3.Connection, code: int) -> None:
+        self.close, self.code = connection.close, code
 
     def execute(self, *_: object) -> None:
         error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = sqlite3.SQLITE_IOERR | 19 << 8  # SQLITE_IOERR_SHMSIZE
+        error.sqlite_errorcode = self.code
         raise error
 
 
 class TestFullDisk:
-    @pytest.fixture
-    def full(self, service: tuple[ModuleType, Patcher], store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    @pytest.fixture(
+        params=[
+            pytest.param(sqlite3.SQLITE_IOERR | 19 << 8, id="no room"),  # SQLITE_IOERR_SHMSIZE
+            pytest.param(sqlite3.SQLITE_CANTOPEN, id="no file more"),
+        ]
+    )
+    def full(
+        self,
+        service: tuple[ModuleType, Patcher],
+        store: Store,
+        monkeypatch: pytest.MonkeyPatch,
+        request: pytest.FixtureRequest,
+    ) -> Iterator[str]:
         """A store on a disk that has become full while its newest word is in the log; gives what is permanent."""
         package, patcher = service
         patcher.apply(patch(package, 1)).confirm()
@@ -446,7 +457,7 @@ class TestFullDisk:
 
         def connect(path: Path) -> Any:
             connection = connected(path)
-            return Full(connection) if path == store.journal.path else connection
+            return Full(connection, request.param) if path == store.journal.path else connection
 
         monkeypatch.setattr(database, "_connected", connect)
         yield rollout.id

@@ -90,6 +90,14 @@ class TestEnd:
         done = service.run(f"write('live')\n{end}\n")
         assert (done.returncode, service.how()) == (status, (["ended"], 0)), done.stderr
 
+    def test_by_sigterm_does_not_count_if_who_looks_first_is_killed(self, service: Ended) -> None:
+        """What it has noted of its end is there for the next one."""
+        service.run("write('live')\nos.kill(os.getpid(), signal.SIGTERM)\n")
+        look = "from hotswap.store.journal import Journal\nbury = Journal._bury\n"
+        look += "def killed(*args):\n    bury(*args)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        done = service.run(look + "Journal._bury = killed\nStore('var').journal.bury()\n")
+        assert (done.returncode, service.how()) == (-signal.SIGKILL, (["stopped"], 0)), done.stderr
+
     @pytest.mark.parametrize(
         ("end", "status"),
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -51,14 +52,14 @@ def rows(service: Service, query: str) -> list[tuple[Any, ...]]:
 RATE = "import shop\nprint('rate', shop.rate())\n"
 
 
-LOWERED = "from datetime import timedelta\nfrom hotswap.store import starts\nstarts._GOOD = timedelta(seconds=-1)\n"
+LOWERED = "from datetime import timedelta\nfrom hotswap.store import starts\nstarts.GOOD = timedelta(seconds=-1)\n"
 """A start is good at once."""
 
 
-def fails(service: Service, code: str, why: str) -> None:
+def fails(service: Service, code: str, why: str, **env: str) -> None:
     """Start the service twice, and have it fail."""
     for _ in range(2):
-        status, said = start(service, code)
+        status, said = start(service, code, **env)
         assert status and why in said, said
 
 
@@ -253,6 +254,10 @@ class TestTheModules:
         assert "store.troubled" in said and "nothing will take that back" in said
 
 
+BAD = 'sources("2.0", tax="LIMIT = 1\\ndef rate(): return 16\\n")'
+FOLDER = 'hotswap.Patch.from_path("bad/shop", version="2.0")'
+
+
 class TestWhatLiesOverIt:
     """A patch that other processes died of is live in one: it is part of what is applied there."""
 
@@ -271,13 +276,34 @@ class TestWhatLiesOverIt:
         assert (said["error"], said["state"]) == (None, "permanent")
         assert service.run("say(rate=shop.rate())")["rate"] == 21
 
-    def run(self, service: Service, then: dict[str, str] | None = None, **modules: str) -> dict[str, Any]:
-        bad = 'patcher().apply(sources("2.0", tax="LIMIT = 1\\ndef rate(): return 16\\n"))\n'
-        dies = BEGIN + bad + "os.kill(os.getpid(), 9)\n"
+    def test_does_not_bring_up_its_data(self, service: Service) -> None:
+        self.copy(service, rates="sixteen")
+        said = self.run(service, FOLDER, web="def hello(): return 'new'\n")
+        assert "it has code of a patch (SHA-256" in said["error"], said
+        program = (
+            "import importlib.resources as data, shop\nprint(data.files('shop').joinpath('rates.txt').read_text())"
+        )
+        assert start(service, program)[1].startswith("nineteen")
+
+    def test_comes_up_if_it_replaces_it_and_the_data_is_that_of_the_disk(self, service: Service) -> None:
+        self.copy(service, rates="nineteen")
+        said = self.run(service, FOLDER, tax="LIMIT = 1\ndef rate(): return 21\n")
+        assert (said["error"], said["state"]) == (None, "permanent")
+
+    def copy(self, service: Service, rates: str) -> None:
+        """Have a folder with all of the package, in which only `tax` and the data may be others."""
+        shutil.copytree(service.folder / "shop", service.folder / "bad/shop")
+        service.write("bad/shop/tax.py", "LIMIT = 1\ndef rate(): return 16\n")
+        service.write("bad/shop/rates.txt", rates)
+
+    def run(
+        self, service: Service, bad: str = BAD, then: dict[str, str] | None = None, **modules: str
+    ) -> dict[str, Any]:
+        dies = f"{BEGIN}\npatcher().apply({bad})\nos.kill(os.getpid(), 9)\n"
         return service.run(f"""
             import subprocess, sys
             patcher = patcher()
-            patcher.apply(sources("2.0", tax="LIMIT = 1\\ndef rate(): return 16\\n"))
+            patcher.apply({bad})
             for _ in range(2):
                 assert subprocess.run([sys.executable, "-c", {dies!r}]).returncode == -9
             rollout, error = patcher.apply(sources("3.0", **{modules!r})), None

@@ -40,6 +40,15 @@ class BootedFinder(PatchFinder):
         self.packages = frozenset(tree.roots)
         self.taken = False
         """Whether a patcher has it."""
+        self.is_over: Callable[[], bool] | None = None
+        """Asked before a package is imported; where it is, something else shows it by now."""
+        self.whole: BootedFinder | None = None
+        """What shows the same, and more, in its place."""
+
+    def shows_first(self) -> bool:
+        """Whether the generation on which the process came up is live, and no patch over it."""
+        shown = self.whole or self
+        return shown.tree is shown._first
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -48,8 +57,12 @@ class BootedFinder(PatchFinder):
 
         The latter is found in the tree too, by a link. But it is the code on disk, with its file and its bytecode.
         """
+        if fullname in self.packages and self.is_over is not None and not self.taken and self.is_over():
+            # Whoever goes through the finders goes on after this one, where what shows it now does not stand.
+            specs = (finder.find_spec(fullname, path, target) for finder in list(sys.meta_path))
+            return next((spec for spec in specs if spec is not None), None)
         found = self._found(fullname, path, target)
-        if found is None or self._watched is None or self.tree is not self._first:
+        if found is None or self._watched is None or not self.shows_first():
             return found
         return self._watched(found)
 
@@ -103,9 +116,16 @@ def joined(finders: Sequence[BootedFinder]) -> BootedFinder | None:
     if len(trees) < 2:
         return finders[0] if finders else None
     places = {package: folders for finder in finders for package, folders in finder.places.items()}
-    whole = BootedFinder(_Joined(trees), places, finders[0].rollout)
+
+    def watched(spec: ModuleSpec) -> ModuleSpec:
+        root = spec.name.partition(".")[0]
+        watches = [finder._watched for finder in finders if root in finder.packages and finder._watched is not None]
+        return watches[0](spec) if watches else spec
+
+    whole = BootedFinder(_Joined(trees), places, finders[0].rollout, watched)
     whole.taken = True
     sys.meta_path.insert(0, whole)
     for finder in finders:
+        finder.whole = whole
         sys.meta_path.remove(finder)
     return whole

@@ -13,7 +13,7 @@ from __future__ import annotations
 from hotswap.store.boot import BOOT_FIRST, VARIABLE, Boot, boot, imported_before, look_for_dead, tell_dead
 from hotswap.store.entries import Died, Entry, now
 from hotswap.store.exits import note_status
-from hotswap.store.ground import fingerprint, on_disk
+from hotswap.store.ground import fingerprint, is_on_disk, on_disk, places
 from hotswap.store.hooked import boot_when_imported
 from hotswap.store.refusals import Refusal, Remembered
 from hotswap.store.store import Store
@@ -32,6 +32,7 @@ __all__ = [
     "boot_when_imported",
     "fingerprint",
     "imported_before",
+    "is_on_disk",
     "kept",
     "look_for_dead",
     "note_status",
@@ -39,5 +40,6 @@ __all__ = [
     "on_disk",
     "over",
     "part",
+    "places",
     "tell_dead",
 ]

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ from hotswap.events import emit
 from hotswap.generation import BootedFinder, Tree
 from hotswap.store.entries import Died, Entry
 from hotswap.store.ground import NOTHING, fingerprint, places
-from hotswap.store.starts import Watch
+from hotswap.store.imports import Watch
 from hotswap.store.store import Store
 from hotswap.store.trees import as_tree, part
 
@@ -163,9 +164,42 @@ def _show(store: Store, entry: Entry, packages: list[str], watch: Watch | None, 
     except Exception as error:  # noqa: BLE001 - as in `boot`
         _tell(store, error, troubles)
         return False
-    sys.meta_path.insert(0, BootedFinder(tree, found, entry.id, None if watch is None else watch.watched))
+    finder = BootedFinder(tree, found, entry.id, None if watch is None else watch.watched)
+    if watch is not None:
+        watch.is_live = finder.shows_first
+        finder.is_over = partial(_is_over, store, finder, {os.getpid()})
+    sys.meta_path.insert(0, finder)
     importlib.invalidate_caches()
     emit("store.booted", rollout=entry.id, patch=entry.label, digest=entry.digest, packages=packages)
+    return True
+
+
+def _is_over(store: Store, finder: BootedFinder, asked: set[int]) -> bool:
+    """Whether a version was taken back since the parent booted, as its children could not start; boot anew then.
+
+    A server that forks its workers anew, whatever they die of, would fork them on that version for ever.
+
+    Arguments:
+        store: the store.
+        finder: what shows the version.
+        asked: the processes that have asked, each of them once.
+    """
+    if os.getpid() in asked:
+        return False
+    asked.add(os.getpid())
+    if any(name.partition(".")[0] in finder.packages for name in sys.modules):
+        return False
+    troubles: list[str] = []
+    look_for_dead(store, troubles)
+    try:
+        entry = store.journal.entry(finder.rollout)
+    except StoreError as error:
+        _tell(store, error, troubles)
+        return False
+    if entry is None or entry.state != "died" or finder not in sys.meta_path:
+        return False
+    sys.meta_path.remove(finder)
+    boot(store)
     return True
 
 

@@ -111,7 +111,8 @@ def _shared(path: Path) -> sqlite3.Connection | None:
         connection.execute("PRAGMA schema_version").fetchone()
     except sqlite.Error as error:
         connection.close()
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite.SQLITE_IOERR, sqlite.SQLITE_FULL):
+        no_room = (sqlite.SQLITE_IOERR, sqlite.SQLITE_FULL, sqlite.SQLITE_CANTOPEN)  # the last: for one more file
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in no_room:
             raise
         return None
     return connection

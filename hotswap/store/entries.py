@@ -70,7 +70,7 @@ class Entry:
         below: id of the permanent rollout that it lies over; several, the newest first and with spaces between them,
             where processes of their own have made some packages permanent; None over the code on disk.
         base: package -> what the code on disk was, over which all of it lies.
-        brought: module -> the patch, as it was given, that has brought it as it is in the generation.
+        brought: module, or path of another file -> the patch, as it was given, that has brought it as it is there.
         before, after: versions of its packages without it and with it.
         report: what the checks found.
     """

@@ -54,7 +54,7 @@ class _Exits:
         self.status: object = _UNKNOWN
         self.outermost: FrameType | None = None
         self.undo: list[Callable[[], None]] = []
-        self.listeners: list[Callable[[BaseException | None], None]] = []
+        self.listeners: list[Callable[[BaseException | None, bool], None]] = []
         self.listens: tuple[int, object] | None = None
         """The handle into which SIGTERM is noted, and who handled it when that began."""
 
@@ -129,26 +129,26 @@ def forget() -> None:
     _exits.install()
 
 
-def listen(listener: Callable[[BaseException | None], None]) -> None:
+def listen(listener: Callable[[BaseException | None, bool], None]) -> None:
     """Have a function called when this process is about to fail, as long as something is on trial.
 
     Arguments:
         listener: gets what it dies of, or what is handled while `sys.exit` or `os._exit` is called; None where nothing
-            is known. It may be called without an end that follows. Raises nothing.
+            is known; and whether the end is certain: `sys.exit` may be called, and caught. Raises nothing.
     """
     _exits.listeners.append(listener)
 
 
-def ignore(listener: Callable[[BaseException | None], None]) -> None:
+def ignore(listener: Callable[[BaseException | None, bool], None]) -> None:
     """Have a function called no more."""
     with suppress(ValueError):
         _exits.listeners.remove(listener)
 
 
-def tell_failure(error: BaseException | None) -> None:
-    """Tell those who listen that this process is about to fail."""
+def tell_failure(error: BaseException | None, *, over: bool) -> None:
+    """Tell those who listen that this process is about to fail; arguments as theirs."""
     for listener in list(_exits.listeners):
-        listener(error)
+        listener(error, over)
 
 
 def note_status(status: object = None) -> None:
@@ -156,13 +156,13 @@ def note_status(status: object = None) -> None:
     if threading.get_ident() == threading.main_thread().ident:
         _exits.status = status
         if not _is_success(status):
-            tell_failure(sys.exc_info()[1])
+            tell_failure(sys.exc_info()[1], over=False)
 
 
 def _note_hard(status: object) -> None:
     """Note that this process ends at once. No exit handler runs any more, and locks may be held: so it is one write."""
     if not _is_success(status):
-        tell_failure(sys.exc_info()[1])
+        tell_failure(sys.exc_info()[1], over=True)
     if _is_success(status):
         for handle in {*_exits.trials.values()}:
             with suppress(OSError):  # without the note it looks as if it had died

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
@@ -22,7 +22,7 @@ from hotswap.errors import HotswapError, StoreError
 from hotswap.generation import PatchFinder, packed, unpack
 from hotswap.patch import Patch
 
-__all__ = ["NOTHING", "find_on_disk", "fingerprint", "on_disk", "places"]
+__all__ = ["NOTHING", "find_on_disk", "fingerprint", "is_on_disk", "on_disk", "places"]
 
 NOTHING = "nothing"
 """The fingerprint of a package that is not there."""
@@ -59,6 +59,15 @@ def places(package: str) -> list[str]:
     spec = find_on_disk(package)
     found = list(spec.submodule_search_locations or ()) if spec is not None else []
     return found[:1] if spec is not None and spec.origin is not None else found
+
+
+def is_on_disk(path: str, data: bytes, folders: Sequence[str]) -> bool:
+    """Return whether a file of a package, by its path in a patch, lies on disk as it is there; folders as `places`."""
+    for folder in folders:
+        with suppress(OSError, ValueError):  # it does not lie there
+            if Path(folder, path.partition("/")[2]).read_bytes() == data:
+                return True
+    return False
 
 
 def _files(spec: ModuleSpec) -> Iterator[tuple[str, bytes]]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from hotswap.store import exits
 from hotswap.store.files import make_folder, read_whole
 
-__all__ = ["START", "Incarnation", "alive", "ending", "incarnation", "is_name"]
+__all__ = ["START", "Incarnation", "alive", "clear", "ending", "incarnation", "is_name"]
 
 START = ".start"
 """What the name of the file ends with in which an incarnation notes its start, beside its lock."""
@@ -123,7 +123,7 @@ def _end(incarnation: Incarnation, ended: Callable[[Incarnation], None]) -> None
         ended(incarnation)
         incarnation.end()
     else:
-        exits.tell_failure(getattr(sys, "last_value", None))
+        exits.tell_failure(getattr(sys, "last_value", None), over=True)
 
 
 def is_name(name: object) -> bool:
@@ -152,6 +152,14 @@ def ending(folder: Path, name: str) -> str | None:
         return exits.told_by(read_whole(folder / name))
     except OSError:  # the file is gone, or is none: then nothing is known
         return None
+
+
+def clear(folder: Path, name: str) -> None:
+    """Take away what an incarnation that has died has left; what can't be taken away says nothing any more."""
+    if is_name(name):
+        with suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
+            (folder / f"{name}{START}").unlink(missing_ok=True)
 
 
 def _lock(handle: int) -> bool:

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 from hotswap.errors import StoreError
 from hotswap.store.database import exists, reading, writing
 from hotswap.store.entries import COLUMNS, LIVED, ON_TRIAL, TRIAL, Died, Entry, Lived, label_of, now, storable
-from hotswap.store.incarnations import Incarnation, alive, ending, incarnation, is_name
+from hotswap.store.incarnations import Incarnation, alive, clear, ending, incarnation, is_name
 from hotswap.store.retention import delete
-from hotswap.store.starts import begin, changed, count_failed, is_proved, judge, note_of, open_starts
+from hotswap.store.starts import begin, changed, count_failed, is_proved, is_ripe, judge, note_of, open_starts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -279,7 +279,7 @@ class Journal:
         Returns what has died. Raises StoreError; nothing was written then.
         """
         with reading(self.path) as connection:
-            if connection is None or not self._dead(connection):
+            if connection is None or not (self._dead(connection) or is_ripe(connection)):
                 return []
         with writing(self.path) as connection:
             found: dict[str, Died] = {}
@@ -288,7 +288,10 @@ class Journal:
                 judge(connection, self._locks, name, None, datetime.now(UTC))
             for row in dead:
                 self._bury(connection, row, found)
-            return list(found.values())
+        for row in dead:
+            # Not before what they tell lasts: who looks may die, or the disk be full.
+            clear(self._locks, row["id"])
+        return list(found.values())
 
     def _dead(self, connection: sqlite3.Connection) -> Sequence[sqlite3.Row]:
         query = f"""
@@ -320,15 +323,15 @@ class Journal:
                 found[given] = Died(label, given, reason, quarantined)
         if is_name(row["id"]):
             until = None if how == "died" else changed(self._locks / row["id"])
-            for start, why in judge(connection, self._locks, row["id"], how, until).items():
+            for start, (module, why) in judge(connection, self._locks, row["id"], how, until).items():
                 reason = f"the process {row['pid']} on {row['host']} died at its start, {why}"
-                self._failed(connection, start, reason, found)
-            for path in (self._locks / row["id"], note_of(self._locks, row["id"])):
-                path.unlink(missing_ok=True)
+                self._failed(connection, start, module, reason, found)
 
-    def _failed(self, connection: sqlite3.Connection, start: int, reason: str, found: dict[str, Died]) -> None:
+    def _failed(
+        self, connection: sqlite3.Connection, start: int, module: str, reason: str, found: dict[str, Died]
+    ) -> None:
         """Count a start that failed; what fails again, and never was good, is quarantined and does not come up."""
-        name, tries = count_failed(connection, start, reason, _long_ago())
+        name, tries = count_failed(connection, start, module, reason, _long_ago())
         entry = self._row(connection, name)
         if tries is None or entry is None or entry.state != "permanent":
             return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.store.database import writing
 from hotswap.store.entries import TRIAL, now
+from hotswap.store.starts import hand_on
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,6 +23,7 @@ _EVER = 1e7
 
 def delete(connection: sqlite3.Connection, rollout: str) -> None:
     """Delete a rollout, by its id, with all that is known of it."""
+    hand_on(connection, rollout)
     for table in ("step", "start"):
         connection.execute(f"DELETE FROM {table} WHERE rollout = ?", (rollout,))  # noqa: S608 - our own tables
     connection.execute("DELETE FROM rollout WHERE id = ?", (rollout,))

@@ -77,6 +77,7 @@ CREATE TABLE start (
     at          TEXT NOT NULL,
     outcome     TEXT,
     upto        INTEGER,
+    module      TEXT,
     reason      TEXT,
     UNIQUE (rollout, incarnation)
 );

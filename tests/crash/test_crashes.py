@@ -24,7 +24,7 @@ import hotswap
 pytestmark = [pytest.mark.threads, pytest.mark.slow]
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = ("first", "above", "home", "drop", "trusted", "dead")
+SCENARIOS = ("first", "above", "home", "drop", "trusted", "unstartable", "dead")
 LIMIT = 900.0
 
 # Every how many points: a share that takes less than a minute on two cores, spread over all scenarios and faults.
