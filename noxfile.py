@@ -185,6 +185,7 @@ ONCE = (
         "test_store_damage.py",
         "test_store_drops.py",
         "test_store_exits.py",
+        "test_store_imports.py",
         "test_store_starts.py",
         "test_store_trust.py",
         "test_swap_registries.py",
