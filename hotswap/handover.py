@@ -20,7 +20,7 @@ from functools import partial
 
 from hotswap import clock, events
 from hotswap.rollout import Rollout
-from hotswap.swap import LONGEST_PAUSE, Drain, Settling, pauses
+from hotswap.swap import Drain, Settling, pauses
 
 __all__ = ["Handover"]
 
@@ -92,8 +92,7 @@ class Handover:
             if not settling.cancelled:
                 self._tell(*self._hand_over(drain, settling))
         else:
-            # One that was brought back is live: what is waited for keeps nothing slow.
-            self._pause = LONGEST_PAUSE if settling.cancelled else next(self._pauses)
+            self._pause = next(self._pauses)
             with self._change:
                 drain.let_go_of_unused()
                 if settling.handed_over or not (self._ever or self._is_first):

@@ -5,7 +5,7 @@ from hotswap.swap.audit import Leftover
 from hotswap.swap.bodies import equal_code
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, running_frames, suspended
 from hotswap.swap.contents import Kept
-from hotswap.swap.drain import LONGEST_PAUSE, Drain, pauses
+from hotswap.swap.drain import Drain, pauses
 from hotswap.swap.importers import Importers
 from hotswap.swap.left import Left
 from hotswap.swap.limits import ClassLimit, classes_of, limits_of
@@ -20,7 +20,6 @@ from hotswap.swap.writes import Op, Writes, gil_enabled, has_audit_hook
 
 __all__ = [
     "DROPPED",
-    "LONGEST_PAUSE",
     "Adapter",
     "CallInFlight",
     "Change",

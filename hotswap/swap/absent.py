@@ -59,6 +59,19 @@ def _iterated(o: Any) -> None:
     iterates().send(None)
 
 
+def _entered(o: Any) -> None:
+    with o:
+        pass
+
+
+def _entered_async(o: Any) -> None:
+    async def enters() -> None:
+        async with o:
+            pass
+
+    enters().send(None)
+
+
 def _missing(_: Any, key: Any) -> None:
     raise KeyError(key)
 
@@ -72,6 +85,7 @@ _OTHERWISE: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "__ceil__": (math.ceil, ("__float__", "__index__")),
     "__complex__": (complex, ("__float__", "__index__")),
     "__contains__": (operator.contains, ("__iter__", "__getitem__")),
+    "__delitem__": (operator.delitem, ()),
     "__float__": (float, ("__index__",)),
     "__floor__": (math.floor, ("__float__", "__index__")),
     "__getitem__": (operator.getitem, ()),
@@ -85,14 +99,31 @@ _OTHERWISE: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "__pos__": (operator.pos, ()),
     "__reversed__": (reversed, ("__len__", "__getitem__")),
     "__round__": (round, ()),
+    "__setitem__": (operator.setitem, ()),
     "__trunc__": (math.trunc, ()),
 }
 """What asks for a special method, and the other ones that it asks then."""
 
-ABSENT = _ASKED | _OPERATORS | _OTHERWISE.keys() | {"__getattr__"}
+_REFUSED: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
+    "__aenter__": (_entered_async, ("__aexit__",)),
+    "__aexit__": (_entered_async, ("__aenter__",)),
+    "__anext__": (anext, ()),
+    "__enter__": (_entered, ("__exit__",)),
+    "__exit__": (_entered, ("__enter__",)),
+    "__next__": (next, ()),
+}
+"""What asks for a special method that nothing else takes the place of. It is refused at once, before anything is done:
+`with` calls `__enter__` only where there is an `__exit__`.
+"""
+
+ABSENT = _ASKED | _OPERATORS | _OTHERWISE.keys() | _REFUSED.keys() | {"__getattr__"}
 """The special methods for which it is known what is done without them."""
 
 _LED: dict[str, Callable[..., Any]] = {
+    "__aenter__": _missing,
+    "__aexit__": _missing,
+    "__enter__": _missing,
+    "__exit__": _missing,
     "__float__": lambda self: float(self.led),
     "__getitem__": lambda self, key: self.led[key],
     "__index__": lambda self: operator.index(self.led),
@@ -109,6 +140,9 @@ def without(name: str, o: Any, frame: FrameType) -> Callable[..., Any] | None:
         name: that of the method.
         o: the object.
         frame: of the code that asks. None is returned if it spells the name: then there is no such attribute.
+
+    Raises:
+        TypeError: CPython does nothing without it. The error is its own.
     """
     if name not in ABSENT or name in _ASKED or (name != "__getattr__" and _spells(frame, name)):
         return None
@@ -116,8 +150,11 @@ def without(name: str, o: Any, frame: FrameType) -> Callable[..., Any] | None:
         return functools.partial(_raising, o)
     if name in _OPERATORS:
         return _cannot
-    act, names = _OTHERWISE[name]
-    return functools.partial(act, _stand_in(o, tuple(one for one in names if _has(o, one, frame))))
+    act, names = _REFUSED[name] if name in _REFUSED else _OTHERWISE[name]
+    stand_in = _stand_in(o, tuple(one for one in names if _has(o, one, frame)))
+    if name in _REFUSED:
+        act(stand_in)
+    return functools.partial(act, stand_in)
 
 
 def companion(changed: Changed) -> Changed | None:

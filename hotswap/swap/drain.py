@@ -31,7 +31,7 @@ from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.stacks import Stacks
 from hotswap.swap.variables import Variables, variables
 
-__all__ = ["LONGEST_PAUSE", "Cloning", "Drain", "OldWorld", "drain_of", "pauses"]
+__all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "pauses"]
 
 
 class OldWorld(World):
@@ -134,7 +134,7 @@ class OldWorld(World):
             __import__(name)
 
 
-_FIRST_PAUSE, LONGEST_PAUSE = 1.0, 600.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 600.0
 
 _armed: set[Drain] = set()
 """The drains that wait: nothing else keeps them, as their world may leave the registry before the last call ends."""
@@ -371,7 +371,7 @@ def pauses() -> Iterator[float]:
     pause = _FIRST_PAUSE
     while True:
         yield pause
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _parents(name: str) -> Iterator[str]:

@@ -37,7 +37,7 @@ _OF_THE_CLASS = frozenset(
         ),
         *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__type_params__"),
         *("__orig_bases__", "__parameters__", "__firstlineno__", "__static_attributes__", "__abstractmethods__"),
-        *("__hash__", "__slotnames__", "_abc_impl", "__set_name__"),
+        *("__slotnames__", "_abc_impl", "__set_name__"),
     )
 )
 """What describes a class, or is asked for by whoever makes one below it."""
@@ -49,12 +49,6 @@ _FIELDS = frozenset(
 
 It is asked for by `getattr`, which takes "there is none" for an answer.
 """
-
-
-_DEMANDED = frozenset(
-    ("__enter__", "__exit__", "__aenter__", "__aexit__", "__next__", "__anext__", "__setitem__", "__delitem__")
-)
-"""Special methods that CPython asks for only where code says so, and that nothing else takes the place of."""
 
 
 class Attribute(walk.Fork):
@@ -284,9 +278,11 @@ def may_fork(changed: Changed) -> bool:
     The metaclass of a framework may do what it likes with what its classes hold. So there only methods and properties
     are, that one of the versions has: nothing else would lead old calls to them. Where both have one, its functions do.
     """
-    cls, _, was, will = changed
+    cls, name, was, will = changed
     if all(_is_ours(kind, cls) for kind in walk.mro(type(cls))[:-1]):
         return True
+    if name == "__hash__":
+        return False  # those of enumerations are keys in a commit, which must not run Python code
     return (was is walk.MISSING or will is walk.MISSING) and type(will if was is walk.MISSING else was) in _METHODS
 
 
@@ -306,7 +302,7 @@ def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
     if name == "__match_args__" and type(was) is tuple is type(will) and walk.same_items(was, will):
         return False  # it is made anew for each class, and asked for by each `match`
     is_in_one = was is walk.MISSING or will is walk.MISSING
-    if is_in_one and name.startswith("__") and name not in _FIELDS | _DEMANDED | ABSENT:
+    if is_in_one and name.startswith("__") and name not in _FIELDS | ABSENT:
         # CPython asks a class for what has no method of that name, and takes no error for an answer.
         return any(name in walk.class_dict(base) for base in walk.mro(cls)[1:])
     return True

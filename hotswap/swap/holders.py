@@ -217,7 +217,7 @@ def hashes_quietly(key: Any) -> bool:
 
 def hash_is_in_c(cls: type) -> bool:
     """Whether a class computes the hash of its objects in C, as far as it does not ask their parts."""
-    kinds = (walk.class_dict(base).get("__hash__") for base in walk.mro(cls))
+    kinds = (walk.class_space(base).get("__hash__") for base in walk.mro(cls))  # as it stands: a fork is not in C
     return type(next((found for found in kinds if found is not None), None)) is WrapperDescriptorType
 
 
