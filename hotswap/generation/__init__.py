@@ -4,7 +4,7 @@ from hotswap.generation.abandoned import remove_directory
 from hotswap.generation.aliases import is_alias, name_of
 from hotswap.generation.belonging import asking, between, later, world_of
 from hotswap.generation.beside import Assigned, Called, Step, assigned_in, called_in
-from hotswap.generation.booted import BootedFinder, booted
+from hotswap.generation.booted import BootedFinder, ask_finders, booted
 from hotswap.generation.comparison import made_anew, unchanged
 from hotswap.generation.definitions import Binding, Definitions, Kind, analyse, public_names
 from hotswap.generation.directories import passing_directory
@@ -59,6 +59,7 @@ __all__ = [
     "Young",
     "added_places",
     "analyse",
+    "ask_finders",
     "asking",
     "assigned_in",
     "authorships",

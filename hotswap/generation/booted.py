@@ -10,7 +10,24 @@ from types import ModuleType
 
 from hotswap.generation.files import PatchFinder, Tree
 
-__all__ = ["BootedFinder", "booted", "joined"]
+__all__ = ["BootedFinder", "ask_finders", "booted", "joined"]
+
+
+def ask_finders(
+    fullname: str,
+    path: Sequence[str] | None = None,
+    target: ModuleType | None = None,
+    *,
+    passed: Callable[[object], bool],
+) -> ModuleSpec | None:
+    """Return what the finders find now; None for nothing.
+
+    Arguments:
+        fullname, path, target: as of `find_spec`.
+        passed: says of a finder whether it is passed by.
+    """
+    specs = (finder.find_spec(fullname, path, target) for finder in list(sys.meta_path) if not passed(finder))
+    return next((spec for spec in specs if spec is not None), None)
 
 
 class BootedFinder(PatchFinder):
@@ -59,8 +76,7 @@ class BootedFinder(PatchFinder):
         """
         if fullname in self.packages and self.is_over is not None and not self.taken and self.is_over():
             # Whoever goes through the finders goes on after this one, where what shows it now does not stand.
-            specs = (finder.find_spec(fullname, path, target) for finder in list(sys.meta_path))
-            return next((spec for spec in specs if spec is not None), None)
+            return ask_finders(fullname, path, target, passed=lambda finder: finder is self)
         found = self._found(fullname, path, target)
         if found is None or self._watched is None or not self.shows_first():
             return found

@@ -83,10 +83,7 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
         standing = store.journal.standing()
         if not standing:
             store.check_journal()
-        watches = {
-            entry.id: None if store.journal.is_proved(entry.id) else Watch(store.journal, entry.id, entry.packages)
-            for entry in standing.values()
-        }
+        proved = store.journal.proved({entry.id for entry in standing.values()})
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, the service starts
         _tell(store, error, troubles)
         return Boot({}, tuple(troubles))
@@ -97,7 +94,8 @@ def boot(store: str | PathLike[str] | Store | None = None) -> Boot:
     shown = {finder.rollout for finder in sys.meta_path if isinstance(finder, BootedFinder)}
     versions: dict[str, str] = {}
     for name, (entry, packages) in reversed(heads.items()):  # the newest is put before the others
-        if name in shown or _show(store, entry, sorted(packages), watches[name], troubles):
+        watch = None if name in proved else Watch(store.journal, name, entry.packages)
+        if name in shown or _show(store, entry, sorted(packages), watch, troubles):
             versions |= {package: entry.after.get(package, entry.version or "") for package in packages}
     return Boot(dict(sorted(versions.items())), tuple(troubles))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 import zipfile
 import zlib
@@ -19,7 +18,7 @@ from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
 
 from hotswap.errors import HotswapError, StoreError
-from hotswap.generation import PatchFinder, packed, unpack
+from hotswap.generation import PatchFinder, ask_finders, packed, unpack
 from hotswap.patch import Patch
 
 __all__ = ["NOTHING", "find_on_disk", "fingerprint", "is_on_disk", "on_disk", "places"]
@@ -32,11 +31,7 @@ _SUFFIXES = tuple(all_suffixes())
 
 def find_on_disk(package: str) -> ModuleSpec | None:
     """Return where a top-level package, or module, lies apart from patches; None if nobody finds it."""
-    for finder in list(sys.meta_path):
-        found = None if isinstance(finder, PatchFinder) else finder.find_spec(package, None)
-        if found is not None:
-            return found
-    return None
+    return ask_finders(package, passed=lambda finder: isinstance(finder, PatchFinder))
 
 
 def fingerprint(package: str) -> str:

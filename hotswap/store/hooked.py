@@ -17,6 +17,7 @@ from types import ModuleType
 
 from hotswap.errors import HotswapError
 from hotswap.events import emit
+from hotswap.generation import ask_finders
 from hotswap.store.boot import Latent, boot
 from hotswap.store.store import Store
 
@@ -72,8 +73,4 @@ class _Hooked(Latent):
                 except HotswapError as error:
                     emit("store.troubled", level="error", store=self._store.folder, reason=error)
         # Whoever goes through the finders goes on after this one, where none of those that came with the boot stands.
-        for finder in list(sys.meta_path):
-            found = None if finder is self else finder.find_spec(fullname, path, target)
-            if found is not None:
-                return found
-        return None
+        return ask_finders(fullname, path, target, passed=lambda finder: finder is self)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -243,10 +244,10 @@ class Journal:
             (name, state, at, storable(by), storable(reason)),
         )
 
-    def is_proved(self, name: str) -> bool:
-        """Return whether a process has come up on a rollout, and its start was good. Raises StoreError."""
-        with reading(self.path) as connection:
-            return connection is not None and is_proved(connection, name)
+    def proved(self, names: Collection[str]) -> set[str]:
+        """Return those of some rollouts, by their ids, on which a start was good. Raises StoreError."""
+        with reading(self.path) if names else nullcontext() as connection:
+            return set() if connection is None else {name for name in names if is_proved(connection, name)}
 
     def begin_start(self, name: str) -> Path | None:
         """Note that this process comes up on a rollout.

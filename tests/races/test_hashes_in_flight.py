@@ -10,7 +10,6 @@ import pytest
 
 from hotswap import walk
 from hotswap.swap.holders import hash_is_in_c
-from tests.races.threads import forks_go
 from tests.races.versions import Versions
 
 pytestmark = pytest.mark.threads
@@ -62,18 +61,10 @@ class Hashes(Versions):
 def test_are_those_of_the_version(make_package: Callable[..., ModuleType], shapes: tuple[str, str]) -> None:
     """Whoever defines `__eq__` alone says `__hash__ = None`: an old call must not get that."""
     hashes = type("Both", (Hashes,), {"shapes": shapes})(make_package, None)
-    before = hashes.core.answers()
-    old = hashes.core.loop()
-    next(old)
-    rollout = hashes.apply("2")
-    new = hashes.core.loop()
-    during = next(old), next(new)
-    forked = issubclass(type(vars(hashes.core.C).get("__hash__")), walk.Fork)
-    assert not (forked and hash_is_in_c(hashes.core.C)), "a commit would take it for a key that runs no Python code"
-    old.close()
-    new.close()
-    del old, new
-    assert rollout.drained.wait(20)
-    assert forks_go()
-    after = hashes.core.answers()
+
+    def is_no_quiet_key() -> None:
+        forked = issubclass(type(vars(hashes.core.C).get("__hash__")), walk.Fork)
+        assert not (forked and hash_is_in_c(hashes.core.C)), "a commit would take it for a key that runs no Python code"
+
+    before, during, after = hashes.answers_over_a_swap(is_no_quiet_key)
     assert during == (("1", before), ("2", after))

@@ -7,7 +7,6 @@ from types import ModuleType
 
 import pytest
 
-from tests.races.threads import forks_go
 from tests.races.versions import Versions
 
 pytestmark = pytest.mark.threads
@@ -80,16 +79,5 @@ class Protocols(Versions):
 def test_are_refused_as_ever(make_package: Callable[..., ModuleType], part: str, whole_at: int) -> None:
     """With the very error, and with nothing done: `with` asks for both halves before it enters."""
     protocols = type("Some", (Protocols,), {"part": part, "whole_at": whole_at})(make_package, None)
-    before = protocols.core.answers()
-    old = protocols.core.loop()
-    next(old)
-    rollout = protocols.apply("2")
-    new = protocols.core.loop()
-    during = next(old), next(new)
-    old.close()
-    new.close()
-    del old, new
-    assert rollout.drained.wait(20)
-    assert forks_go()
-    after = protocols.core.answers()
+    before, during, after = protocols.answers_over_a_swap()
     assert during == (("1", before), ("2", after))

@@ -11,6 +11,7 @@ import structlog
 
 import hotswap
 from hotswap import Patch, Patcher
+from tests.races.threads import forks_go
 from tests.waiting import until
 
 __all__ = ["Versions"]
@@ -51,6 +52,26 @@ class Versions:
         """Apply a version."""
         patch = Patch.from_sources({self.name: self.text(version, shape)}, version=str(version))
         return self.patcher.apply(patch, **options)
+
+    def answers_over_a_swap(self, meanwhile: Callable[[], None] = lambda: None) -> tuple[Any, Any, Any]:
+        """Return what `answers()` says before a swap, what an old and a new `loop()` yield, and what it says after.
+
+        Arguments:
+            meanwhile: called while both loops are suspended.
+        """
+        before = self.core.answers()
+        old = self.core.loop()
+        next(old)
+        rollout = self.apply("2")
+        new = self.core.loop()
+        during = next(old), next(new)
+        meanwhile()
+        old.close()
+        new.close()
+        del old, new
+        assert rollout.drained.wait(20)
+        assert forks_go()
+        return before, during, self.core.answers()
 
     def apply_and_hand_over(self, version: object, shape: int = 1) -> hotswap.Rollout:
         """Apply a version, and wait until what is in flight was handed over, if it ever is."""
