@@ -51,7 +51,9 @@ def forget(path: Path, keep: int, days: float) -> None:
     """
     with writing(path) as connection:
         needed = {row[0] for row in connection.execute("SELECT rollout FROM standing")}
-        query = f"SELECT id, below FROM rollout WHERE id IN (SELECT rollout FROM standing) OR state IN ({TRIAL})"  # noqa: S608
+        query = f"""
+            SELECT id, below FROM rollout WHERE id IN (SELECT rollout FROM standing) OR state IN ({TRIAL})
+        """  # noqa: S608 - our own words
         for row in connection.execute(query):
             needed |= {row["id"], *(row["below"] or "").split()}
         over = "SELECT id, changed FROM rollout ORDER BY number DESC"
