@@ -13,14 +13,15 @@ swaps of these packages are made.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from hotswap.swap.forwarding import code_of
+from hotswap.swap.kin import kin, refer
 from hotswap.swap.lineage import Reference
 
-__all__ = ["Stray", "known", "note", "strays"]
+__all__ = ["Stray", "body_of", "known", "note", "strays"]
 
 
 class Stray(NamedTuple):
@@ -39,7 +40,7 @@ class Stray(NamedTuple):
 
 class _Known(NamedTuple):
     code: weakref.ref[CodeType]
-    body: weakref.ref[Any]
+    body: Callable[[], Any]
     facts: dict[str, Any]
 
 
@@ -52,7 +53,7 @@ def note(stray: Stray) -> None:
     code, body, facts = stray
     key = id(code)
     # `Reference` for functions: a lineage asks whether somebody else refers to them weakly.
-    kind = Reference if type(body) is FunctionType else weakref.ref
+    kind: Callable[[Any], Callable[[], Any]] = Reference if type(body) is FunctionType else refer
     _known[key] = _Known(weakref.ref(code, lambda _: _known.pop(key, None)), kind(body), facts)
 
 
@@ -64,10 +65,18 @@ def strays(bodies: Iterable[Any]) -> Iterator[Stray]:
     wanted = {id(body): body for body in bodies}
     for one in list(_known.values()):
         code, body = one.code(), one.body()
+        if type(body) is CodeType:  # what comes back has other copies of it
+            body = next((same for same in (body, *kin(body)) if wanted.get(id(same)) is same), None)
         if code is None or body is None or wanted.get(id(body)) is not body:
             continue
         if type(body) is not FunctionType or code_of(body) is not code:
             yield Stray(code, body, one.facts)
+
+
+def body_of(code: CodeType) -> CodeType:
+    """Return the nested code whose body some code is: that itself, unless something else is known of it."""
+    stray = known(code)
+    return code if stray is None or type(stray.body) is not CodeType else stray.body
 
 
 def known(code: CodeType) -> Stray | None:

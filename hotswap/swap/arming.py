@@ -24,13 +24,16 @@ from typing import Any, NamedTuple
 from hotswap import collector, walk
 from hotswap.swap.doubles import stand_in
 from hotswap.swap.forked_attributes import Attribute, cloned, is_forked, passed
-from hotswap.swap.forks import Given, fork_attribute, fork_function
+from hotswap.swap.forks import Given
 from hotswap.swap.forwarding import code_of, ways_of
+from hotswap.swap.installing import fork_attribute, fork_function
+from hotswap.swap.junctions import ARMED, Junction
 from hotswap.swap.left import Left
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.releasing import settle
+from hotswap.swap.several import together
 from hotswap.swap.slots import ShadowSlot
-from hotswap.swap.ways import ARMED, Junction, Ways
+from hotswap.swap.ways import Ways
 from hotswap.swap.writes import Op
 
 __all__ = ["Arming"]
@@ -93,9 +96,13 @@ class Arming:
         junction.same = self._given.same()
         for stray in self._given.strays():
             junction.stray(stray.code)
+        junction.tell_apart()
         own = _Own()
         ops = [*self._functions(own), *self._waiting(own), *self._attributes(own)]
         junction.number = ARMED
+        over = Junction.about_to_go
+        over.difference_update([one for one in over if one.over or not one.armed])
+        over.add(junction)
         with collector.switched_off():
             deque(starmap(operator.call, ops), maxlen=0)
         self._held.clear()
@@ -108,7 +115,11 @@ class Arming:
             made = own.of(was)
             # What it is, also while it stands for others: who looks at it is shown its own signature.
             old = [(self.junction, made), *(standing.lasting if standing is not None else [])]
-            ways = Ways(old, successor, None, made) if function is was else Ways(old, successor, was)
+            ways = Ways(old, successor, None, made)
+            if function is not was:
+                leads = ways_of(was.__code__)
+                old = old if leads is None else together(old, leads.lasting)
+                ways = Ways(old, successor, was) if standing is None else standing.moved(old, successor, was)
             self._held.append(function.__code__)
             self._forks.append(_Fork(ways, (function, made.__code__), None, made if function is was else was))
             yield from fork_function(function, ways, shown, made.__code__, outside)
@@ -164,7 +175,8 @@ class Arming:
             if not ways.lasting or ways.lasting[0][0] is not self.junction:
                 continue
             (_, now), *before = ways.lasting
-            turned = Ways([*before, (left, ways.new)], now, ways.aim, ways.own)
+            turned = ways.moved([*before, (left, ways.new)], now, ways.aim)
+            turned.own = ways.own
             if attribute is not None:
                 standing = walk.class_space(attribute[0]).get(attribute[1])
                 if isinstance(standing, Attribute) and standing.ways is ways:

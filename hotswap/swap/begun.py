@@ -22,8 +22,9 @@ from hotswap.swap.adrift import Stray, note
 from hotswap.swap.calls import frame_of, suspended
 from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.handing import hand_over
+from hotswap.swap.junctions import Junction
+from hotswap.swap.kin import copied
 from hotswap.swap.nested import NestedCode
-from hotswap.swap.ways import Junction
 
 __all__ = ["begun", "outlasting"]
 
@@ -53,7 +54,8 @@ def outlasting(junction: Junction, functions: Clones, nested: NestedCode, *, nes
     """
     going = _renewed(junction, functions)
     if nested_too:
-        going += suspended([code for code, _ in nested if code.co_flags & KIND_FLAGS])
+        ours = (code for code in nested.codes() if id(code) not in junction.foreign)
+        going += suspended(code for code in ours if code.co_flags & KIND_FLAGS)
     if junction.handed_over:
         if all(id(_code_of(one)) in junction.same for one in going):
             junction.copies = frozenset()
@@ -68,7 +70,7 @@ def _renewed(junction: Junction, functions: Clones) -> list[Any]:
     for original, clone in list(functions):
         code = clone.__code__
         if not walk.is_forwarder(code):
-            copy = code.replace()
+            copy = copied(code)
             junction.copied([(code, copy)])
             note(Stray(code, original, original.__globals__))
             clone.__code__ = copy

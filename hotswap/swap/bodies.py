@@ -11,10 +11,11 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.swap.forwarding import code_of, identity_of
-from hotswap.swap.nested import is_nested
+from hotswap.swap.kin import copied
+from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.pairs import FunctionPair, Pairing
 
-__all__ = ["Bodies", "equal_code", "same_code"]
+__all__ = ["Bodies", "equal_code", "same_code", "unchanged"]
 
 _FACTS = (
     "co_code",
@@ -76,11 +77,11 @@ class Bodies:
 
     def renew(self) -> None:
         """Have private clones run other copies: calls of theirs can be told from those of earlier ones."""
-        self.codes = {key: code.replace() for key, code in self.codes.items()}
+        self.codes = {key: copied(code) for key, code in self.codes.items()}
 
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:
-            code = self.codes[id(function)] = code_of(function).replace()
+            code = self.codes[id(function)] = copied(code_of(function))
             self._facts[id(function)] = identity_of(function, code_of(function) if is_nested(code) else code)
             self.hold(code)
 
@@ -106,7 +107,7 @@ class Bodies:
 
 def _own_code(function: FunctionType) -> CodeType:
     code = code_of(function)
-    return code if is_nested(code) else code.replace()
+    return code if is_nested(code) else copied(code)
 
 
 def same_code(old: Any, new: Any) -> bool:
@@ -140,3 +141,19 @@ def equal_code(old: CodeType, new: CodeType) -> bool:
         if type(a) is not type(b) or (equal_code(a, b) is False if inspect.iscode(a) else a != b):
             return False
     return True
+
+
+def unchanged(code: CodeType, nested: NestedCode, others: NestedCode) -> CodeType | None:
+    """Return what stands in the place of nested code in another version, if it is the same.
+
+    A lambda, a comprehension or a generator expression is part of the body around it.
+    """
+    place = nested.place(code)
+    found = None if place is None else others.counterpart(place)
+    before: CodeType | None = code
+    after = other = None if found is None else found[0]
+    while before is not None and after is not None and equal_code(before, after):
+        if not before.co_name.startswith("<"):
+            return other
+        before, after = nested.enclosing(before), others.enclosing(after)
+    return None

@@ -106,7 +106,8 @@ def lead_clones(
     ops: list[Op] = []
     back: list[Op] = []
     # Where nobody runs in its namespaces they need not lead on: by way of them each generation would keep the next.
-    handed = settling.junction is not None and settling.handed_over and settling.junction.leads_on
+    junction = settling.junction
+    handed = junction is not None and ((junction.handed_over and junction.leads_on) or bool(junction.foreign))
     for facts, name, clone in settling.names:
         front = settling.fronts.get(id(clone), (clone, clone))[1]
         held = facts.get(name)

@@ -10,20 +10,22 @@ from hotswap import walk
 from hotswap.swap.absent import companion
 from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.arming import Arming
-from hotswap.swap.bodies import Bodies, equal_code
+from hotswap.swap.bodies import Bodies, equal_code, unchanged
 from hotswap.swap.drain import OldWorld
 from hotswap.swap.enums import Members
 from hotswap.swap.fields import FieldValue
 from hotswap.swap.forked_attributes import is_forked, may_fork
 from hotswap.swap.forks import Forks, Led
 from hotswap.swap.forwarding import code_of
+from hotswap.swap.junctions import Junction
+from hotswap.swap.kin import copied, kin
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.probing import InFlight
 from hotswap.swap.settling import Settling
 from hotswap.swap.sharing import Shared
-from hotswap.swap.ways import Changed, Junction
+from hotswap.swap.ways import Changed
 from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Crossings"]
@@ -118,7 +120,7 @@ class Crossings:
         """
         if code is None or id(code) not in self._writes.copied:
             return code
-        return self._running.setdefault(id(function), code.replace())
+        return self._running.setdefault(id(function), copied(code))
 
     def add(self, changed: Iterable[Changed], before: dict[str, Any], members: Members | None) -> None:
         """Note attributes that change.
@@ -268,7 +270,7 @@ class _There:
                 continue
             seen.add(id(made))
             if walk.is_forwarder(made.__code__):
-                yield made, pair.back, facts["__code__"].replace(), facts
+                yield made, pair.back, copied(facts["__code__"]), facts
 
     def _earlier(self, cached: Container[int], *, forward: bool) -> Iterator[Led]:
         for function, was, then in self._of._ancestors(forward):
@@ -354,24 +356,13 @@ def _same(
             before, after = facts.codes.get(id(old)), facts.known(new)
             if before is not None and after is not None and equal_code(before, after["__code__"]):
                 same.update(map(id, (before, code_of(old), after["__code__"], code_of(new))))
-    for code, place in nested[0]:
-        found = nested[1].counterpart(place)
-        if found is not None and _are_same(code, found[0], nested):
-            same.update((id(code), id(found[0])))
+    for code, _ in nested[0]:
+        found = unchanged(code, *nested)
+        if found is not None:
+            same.update(map(id, (code, *kin(code), found, *kin(found))))
     # What runs besides is equal to the code of its body.
     same.update(id(code) for code, body, _ in besides if id(_code_of(body)) in same)
     return frozenset(same)
-
-
-def _are_same(code: CodeType, other: CodeType, nested: tuple[NestedCode, NestedCode]) -> bool:
-    """Whether nested code is the same in both: a lambda, or a generator expression, is part of the body around it."""
-    before: CodeType | None = code
-    after: CodeType | None = other
-    while before is not None and after is not None and equal_code(before, after):
-        if not before.co_name.startswith("<"):
-            return True
-        before, after = nested[0].enclosing(before), nested[1].enclosing(after)
-    return False
 
 
 def _code_of(body: Any) -> CodeType:

@@ -26,6 +26,7 @@ from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, is_over, suspended, unused
 from hotswap.swap.doubles import copy_outside
 from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
+from hotswap.swap.kin import copied
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents
 from hotswap.swap.stacks import Stacks
@@ -194,7 +195,7 @@ class Cloning:
             # A clone of a forwarder would be a circle through a code object, which the collector can't see.
             return self._note(function, target)
         # A copy for itself: a rollback gives the function another one, so that calls of either can be told apart.
-        code = code.replace()
+        code = copied(code)
         clone = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
         copy_outside(function, clone)
         self._note(function, clone)

@@ -26,22 +26,25 @@ from hotswap.clock import HAS_THREADS
 from hotswap.session import Keeper, Turn
 from hotswap.swap.adrift import Stray
 from hotswap.swap.doubles import stand_in
-from hotswap.swap.forked_attributes import Attribute, attribute_of, cloned, is_forked, passed
-from hotswap.swap.forwarding import code_of, forwarder, identity_ops, takes, ways_of
+from hotswap.swap.forked_attributes import Attribute, cloned, is_forked, passed
+from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, lead_fronts
+from hotswap.swap.installing import fork_attribute, fork_function
+from hotswap.swap.junctions import Apart, Junction
+from hotswap.swap.kin import copied
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
 from hotswap.swap.several import filled, is_apart, together
-from hotswap.swap.sharing import Shared, copied
+from hotswap.swap.sharing import Shared
 from hotswap.swap.signatures import show, take_down
-from hotswap.swap.ways import Apart, Changed, CodeWays, Junction, PrivateWays, Ways
+from hotswap.swap.ways import Changed, CodeWays, PrivateWays, Ways
 from hotswap.swap.writes import gil_enabled
 
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
 
-__all__ = ["Forks", "Given", "Led", "asked", "fork_attribute", "fork_function"]
+__all__ = ["Forks", "Given", "Led"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
@@ -188,6 +191,7 @@ class Forks:
         for stray in self._strays:
             self.junction.stray(stray.code)
             self._world.lend(stray.facts)
+        self.junction.tell_apart()
         led = list(self._given.functions())
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
         attributes = [*self._fork_attributes(self._attributes())]
@@ -265,6 +269,8 @@ class Forks:
             is_cached = is_cached and not is_apart(clone, successor, shown, outside)
             standing = ways_of(function.__code__)
             old = [(self.junction, clone), *self._before(standing)]
+            if function is not was:  # who has come to it may be of any generation that the other still knows
+                old = together(old, self._before(ways_of(was.__code__)))
             if (
                 id(successor) not in self._in_place
                 and not is_cached
@@ -277,6 +283,8 @@ class Forks:
                 yield from fork_function(successor, ways, own, then=outside)
             # Not what stands in for it: the successor itself may be led elsewhere while the next one is armed.
             ways = (CodeWays if is_cached else Ways)(old, successor, successor)
+            if type(standing) is PrivateWays:
+                ways = standing.moved(old, successor, successor)
             yield from fork_function(function, ways, shown, then=outside)
             if standing is not None and standing.own is not None:
                 # A call in flight may be about to call what has run in the place of the function.
@@ -291,6 +299,9 @@ class Forks:
         """Have old code that has a new session, or is handed over, get the new by the names of its own module."""
         assert self._given is not None, "the swap is being made"
         leads = {id(self._cloning.clone(one.was)): one.successor for one in led}
+        # Calls of other generations may run there, too: those that have been handed over to them.
+        own = ((one.was, ways_of(one.was.__code__)) for one in led if one.function is one.was)
+        before = {id(self._cloning.clone(was)): self._before(ways) for was, ways in own}
         wrapped = {id(clone): value for value, clone in self._cloning.wrapped}
         for facts, name, clone in self._names:
             aim, value = leads.get(id(clone)), wrapped.get(id(clone))
@@ -298,9 +309,9 @@ class Forks:
                 held = facts.get(name)
                 aim = self._given.successor(held if type(held) is type(value) else value)
             if aim is not None:
-                yield (dict.__setitem__, facts, name, self._front(clone, aim))
+                yield (dict.__setitem__, facts, name, self._front(clone, aim, before.get(id(clone), [])))
 
-    def _front(self, clone: Any, aim: Any) -> Any:
+    def _front(self, clone: Any, aim: Any, before: list[tuple[Junction, Any]]) -> Any:
         known = self.fronts.get(id(clone))
         if known is not None:
             return known[1]
@@ -308,6 +319,9 @@ class Forks:
         front: Any = Front(ways)
         if type(clone) is FunctionType:
             front = stand_in(clone, clone.__code__)
+            ways.old = before
+            for junction, _ in before:
+                junction.fork(front)
             front.__code__ = forwarder(front, ways, clone.__code__, anything=True)
             for write, *arguments in show(front, ways, clone.__code__):
                 write(*arguments)
@@ -343,58 +357,3 @@ class Forks:
         Nobody may make a swap meanwhile. What the calls of another generation still need stays.
         """
         settle(self.junction)
-
-
-def fork_attribute(cls: type, name: str, ways: Ways) -> Op:
-    """Return the write that makes an attribute of a class a fork; each generation of the ways knows it then."""
-    for junction, _ in ways.old:
-        junction.attributes[id(cls), name] = cls, name
-    walk.forked.setdefault(id(cls), cls)
-    return (_SET, cls, name, attribute_of(cls, name, ways))
-
-
-def fork_function(
-    function: FunctionType,
-    ways: Ways,
-    shown: CodeType | None,
-    looks: CodeType | None = None,
-    outside: Mapping[str, Any] | None = None,
-    then: Mapping[str, Any] | None = None,
-) -> Iterator[Op]:
-    """Yield the writes that make a function a fork; each generation of the ways knows it then.
-
-    Arguments:
-        function: the function.
-        ways: what it is for whom.
-        shown: the code of the new one, if that is a function.
-        looks: the code that it looks like; that of the new one by default.
-        outside: what the new one looks like, if the function does not have its defaults.
-        then: what the function looks like once the writes are made; by default what it looks like now.
-    """
-    for junction, _ in ways.old:
-        junction.fork(function)
-    # With the signature of the new one it would refuse the arguments of the old, and add defaults of the new.
-    anything = shown is None or not all(takes(value, shown) for _, value in ways.old)
-    anything = anything or (outside is not None and bool(outside["__defaults__"] or outside["__kwdefaults__"]))
-    yield (_CODE.__set__, function, forwarder(function, ways, looks or shown, anything=anything))
-    if anything:
-        yield from show(function, ways, looks or shown, then)
-
-
-def asked(function: FunctionType, aim: Any, outside: dict[str, Any]) -> list[Op]:
-    """Return the writes for an earlier function that leads on: it still asks if calls of its generation are in flight.
-
-    Arguments:
-        function: the function.
-        aim: what it leads to.
-        outside: what it looks like then.
-    """
-    standing = ways_of(function.__code__)
-    if standing is None or not (standing.lasting or type(standing) is PrivateWays):
-        return identity_ops(function, outside)
-    ways = Ways(standing.lasting, aim, aim)
-    if type(standing) is PrivateWays:
-        ways = PrivateWays(standing.junction, standing.value, aim)
-    looks = outside["__code__"]
-    code = forwarder(function, ways, looks, anything=True)
-    return [*identity_ops(function, {**outside, "__code__": code}), *show(function, ways, looks, outside)]

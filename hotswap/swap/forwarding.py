@@ -271,7 +271,8 @@ def _meant(module: ModuleType) -> ModuleType:
     if world is not None:
         view = world.own.get(own["__name__"])
         if view is not None:
-            return view
+            # A candidate that was live, and was given up while somebody is on it, has this very module.
+            return view if view is not module else _Facts(own)
     return _live(own, module)
 
 

@@ -18,9 +18,10 @@ from typing import Any
 from hotswap import walk
 from hotswap.swap.callers import caller, looked_through
 from hotswap.swap.calling import called_by_nobody
+from hotswap.swap.junctions import Junction
 from hotswap.swap.order import Op
 from hotswap.swap.parts import LRU_CACHE
-from hotswap.swap.ways import Junction, PrivateWays, Ways
+from hotswap.swap.ways import PrivateWays, Ways
 
 __all__ = ["Front", "fork_fronts", "lead_fronts"]
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 from hotswap import walk
 from hotswap.swap.adrift import Stray, known, note
-from hotswap.swap.bodies import equal_code
+from hotswap.swap.bodies import equal_code, unchanged
 from hotswap.swap.forwarding import code_of, target_of
+from hotswap.swap.junctions import Apart, Junction
+from hotswap.swap.kin import kin
 from hotswap.swap.nested import NestedCode, functions_in
-from hotswap.swap.ways import Junction
 
 __all__ = ["hand_over"]
 
@@ -31,34 +33,61 @@ def hand_over(
         running: the code that calls in flight run.
         modules: the live modules.
     """
+    live = {name: modules[name] for name in nested.modules if name in modules}
     there: NestedCode | None = None
+    if any(id(ModuleType.__getattribute__(module, "__dict__")) not in junction.others for module in live.values()):
+        there = NestedCode(functions_in(live))
+        _keep_changed(junction, nested, there)
     for code in running:
         if id(code) not in junction.same and id(code) not in junction.shared:
             continue
         stray = _stray(junction, nested, code)
-        body = None if stray is None else stray.body
-        if type(body) is FunctionType:
-            body = _newest(body, code)
-        elif body is not None:
-            if there is None:
-                there = NestedCode(functions_in({name: modules[name] for name in nested.modules if name in modules}))
-            body = _counterpart(nested, there, body)
-        if stray is None or body is None:
+        newest = None
+        if stray is not None and type(stray.body) is FunctionType:
+            newest = _newest(stray.body, code)
+        elif stray is not None:
+            there = there or NestedCode(functions_in(live))
+            found = unchanged(stray.body, nested, there)
+            newest = None if found is None else _Newest(found, found, there.facts_of(found))
+        if stray is None or newest is None:
             junction.keep(code)
-        else:
-            note(stray._replace(body=body))
-            # What the call makes of nested code, and calls, is of the version that it was handed over to.
-            for one, there_of in _nested_pairs(code, body):
-                note(Stray(one, there_of, stray.facts))
-            junction.leads_on = junction.leads_on or id(stray.facts) in junction.spaces
+            continue
+        note(stray._replace(body=newest.body))
+        # What the call makes of nested code, and calls, is of the version that it was handed over to.
+        for one, same in _nested_pairs(code, newest.code):
+            note(Stray(one, same, stray.facts))
+        for armed in Junction.about_to_go:
+            if armed.armed and not armed.over and id(newest.facts) in armed.spaces:
+                armed.take_over(code, newest.code)
+        for other in {*Junction.in_flight, *Apart.standing} - {junction}:
+            other.give_up(code, stray.facts)
+        junction.leads_on = junction.leads_on or id(stray.facts) in junction.spaces
     junction.handed_over = True
 
 
-def _nested_pairs(code: CodeType, body: FunctionType | CodeType) -> Iterator[tuple[CodeType, CodeType]]:
-    """The code that is nested in some code, each with what stands in its place in the same code of a body."""
-    bodies = [body] if type(body) is CodeType else walk.codes_in(code_of(body))
-    same = next((one for one in bodies if equal_code(one, code)), None)
-    if same is not None and same is not code:
+class _Newest(NamedTuple):
+    """What a call is handed over to.
+
+    Attributes:
+        body: whose body it is then: a function, or nested code.
+        code: what is the same there.
+        facts: the globals of that.
+    """
+
+    body: FunctionType | CodeType
+    code: CodeType
+    facts: dict[str, Any]
+
+
+def _keep_changed(junction: Junction, nested: NestedCode, there: NestedCode) -> None:
+    """Have nested code stay old that is not the same in what is live: another version has come meanwhile."""
+    gone = [code for code, _ in nested if id(code) in junction.same and unchanged(code, nested, there) is None]
+    junction.same -= {id(one) for code in gone for one in (code, *kin(code))}
+
+
+def _nested_pairs(code: CodeType, same: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+    """The code that is nested in some code, each with what stands in its place in the same code."""
+    if same is not code:
         yield from islice(zip(walk.codes_in(code), walk.codes_in(same), strict=True), 1, None)
 
 
@@ -72,17 +101,11 @@ def _stray(junction: Junction, nested: NestedCode, code: CodeType) -> Stray | No
     return known(code) if place is None else Stray(code, code, nested.facts(place))
 
 
-def _newest(function: FunctionType, code: CodeType) -> FunctionType | None:
+def _newest(function: FunctionType, code: CodeType) -> _Newest | None:
     """What a function leads to, if the body of that is the same as some code, or has it in it."""
     aim = target_of(function.__code__)
     newest = function if aim is None else aim
     if type(newest) is not FunctionType:
         return None
-    return newest if any(equal_code(one, code) for one in walk.codes_in(code_of(newest))) else None
-
-
-def _counterpart(nested: NestedCode, there: NestedCode, code: CodeType) -> CodeType | None:
-    """What stands in the place of nested code, if it is the same."""
-    place = nested.place(code)
-    found = None if place is None else there.counterpart(place)
-    return found[0] if found is not None and equal_code(found[0], code) else None
+    same = next((one for one in walk.codes_in(code_of(newest)) if equal_code(one, code)), None)
+    return None if same is None else _Newest(newest, same, newest.__globals__)

@@ -21,9 +21,9 @@ from hotswap.swap.adrift import strays
 from hotswap.swap.begun import outlasting
 from hotswap.swap.drain import Drain, pauses
 from hotswap.swap.forwarding import code_of
+from hotswap.swap.junctions import Apart, Junction
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.releasing import settle
-from hotswap.swap.ways import Apart, Junction
 
 __all__ = ["Left", "Runs"]
 
@@ -64,7 +64,7 @@ class Left:
         drain.wait_for([*going, *(stray.code for stray in before), *self.marks])
         del going, before
         if clock.HAS_THREADS:
-            drain.wait_for_nested([code for code, _ in self._nested])
+            drain.wait_for_nested(self._nested.codes())
         drain.arm()
         self._is_awaited = not drain.is_over
         if drain.is_over:
@@ -88,7 +88,7 @@ class Left:
         if self.junction.over or not drain.is_over:
             return
         first, self._nested_too = self._nested_too, False
-        plain = [code for code, _ in self._nested] if first else []
+        plain = [*self._nested.codes()] if first else []
         if not drain.again(outlasting(self.junction, self._functions, self._nested, nested_too=first), plain):
             self.end()
 

@@ -8,9 +8,9 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from hotswap.swap.defaults import Header, parameters
-from hotswap.swap.forwarding import identity_of
+from hotswap.swap.forwarding import identity_of, target_of
 
-__all__ = ["MadeWith", "function_of"]
+__all__ = ["MadeWith", "cells_of", "function_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,18 @@ def function_of(
     if made_with.documented:
         function.__doc__ = closure.__doc__
     return function
+
+
+def cells_of(closure: FunctionType) -> dict[str, CellType]:
+    """The free variables of a closure, by name.
+
+    A forwarder names them as the closure was made. What it leads to may have other cells for some of them.
+    """
+    cells = dict(zip(closure.__code__.co_freevars, closure.__closure__ or (), strict=True))
+    target = target_of(closure.__code__)
+    if type(target) is FunctionType:
+        cells.update(zip(target.__code__.co_freevars, target.__closure__ or (), strict=True))
+    return cells
 
 
 def _trailing(names: tuple[str, ...], defaults: Mapping[str, Any]) -> tuple[Any, ...] | None:

@@ -20,12 +20,12 @@ from hotswap import walk
 from hotswap.swap.enums import LOOKED_UP_IN
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.fronts import Front
+from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.parts import functions_behind
 from hotswap.swap.releasing import release
 from hotswap.swap.sharing import named
 from hotswap.swap.variables import Variables
-from hotswap.swap.ways import Junction
 
 __all__ = ["Spelled", "narrow"]
 

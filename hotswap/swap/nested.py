@@ -17,6 +17,7 @@ from typing import Any
 from hotswap import collector
 from hotswap.swap.defaults import Header, header_of, parameters
 from hotswap.swap.forwarding import code_of, target_of
+from hotswap.swap.kin import kin
 from hotswap.swap.parts import functions_of
 
 __all__ = ["NestedCode", "Place", "functions_in", "is_nested", "lacking"]
@@ -94,14 +95,17 @@ class NestedCode:
         """The names of the modules."""
         return list(self._globals)
 
-    def referrers(self) -> list[FunctionType]:
+    def referrers(self, besides: Iterable[dict[str, Any]] = ()) -> list[FunctionType]:
         """Find the functions that run code of these modules, wherever they are held: one pass over the heap.
 
         What `gc.freeze` has set aside is not seen.
+
+        Arguments:
+            besides: other globals in which such code is run.
         """
         if not self._by_id:
             return []
-        common = [*self._globals.values()]
+        common = [*{id(facts): facts for facts in (*self._globals.values(), *besides)}.values()]
         if len(common) > _SEVERAL:
             common = [builtins.__dict__]
         return collector.referrers_of(common, (FunctionType,))
@@ -110,25 +114,42 @@ class NestedCode:
         """Whether a name of one of the modules stands for an object."""
         return any(value is held for facts in self._globals.values() for held in list(facts.values()))
 
+    def _of(self, code: CodeType) -> int:
+        """The id of what is one of these, or of that of which it is a copy; of itself if it is none."""
+        if id(code) in self._by_id:
+            return id(code)
+        return next((id(one) for one in kin(code) if id(one) in self._by_id), id(code))
+
     def place(self, code: CodeType) -> Place | None:
-        """Return where a code object stands, or None if it is not one of these."""
-        found = self._by_id.get(id(code))
+        """Return where a code object stands, or None if it is not one of these, nor a copy of one."""
+        found = self._by_id.get(self._of(code))
         return found[1] if found is not None else None
 
     def enclosing(self, code: CodeType) -> CodeType | None:
         """Return the code that nested code stands in, or a copy of it; None if it is not one of these."""
-        return self._outer.get(id(code))
+        return self._outer.get(self._of(code))
+
+    def codes(self) -> Iterator[CodeType]:
+        """Return the nested code, and the copies of it that somebody holds."""
+        for code, _ in self:
+            yield code
+            yield from kin(code)
 
     def facts(self, place: Place) -> dict[str, Any]:
         """Return the globals in which the code of a place runs."""
         return self._globals[place.module]
 
+    def facts_of(self, code: CodeType) -> dict[str, Any]:
+        """Return the globals in which one of these is run."""
+        return self.facts(self._by_id[id(code)][1])
+
     def header(self, code: CodeType) -> Header | None:
         """Return the defaults that a nested code object is given where it stands; None if they can't be told."""
-        if id(code) not in self._headers:  # there may be thousands of closures of one place
-            outer = self._outer.get(id(code))
-            self._headers[id(code)] = None if outer is None else header_of(outer, code)
-        return self._headers[id(code)]
+        key = self._of(code)
+        if key not in self._headers:  # there may be thousands of closures of one place
+            outer, known = self._outer.get(key), self._by_id.get(key)
+            self._headers[key] = None if outer is None or known is None else header_of(outer, known[0])
+        return self._headers[key]
 
     def outer(self) -> Iterable[CodeType]:
         """Return the code that each nested code object stands in; it is held once for each."""

@@ -30,10 +30,10 @@ from hotswap.swap.description import describe, left_alone, same_objects
 from hotswap.swap.dispatching import carry_registrations
 from hotswap.swap.drain import OldWorld
 from hotswap.swap.fates import Fates, fresh_definitions
-from hotswap.swap.forks import asked
 from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, hand_out, rebind
+from hotswap.swap.installing import asked
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.log_withdrawals import log_withdrawals
 from hotswap.swap.losses import gone_classes, gone_functions, gone_objects, without_successor

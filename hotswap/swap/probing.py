@@ -12,6 +12,7 @@ from typing import Any
 
 from hotswap.session import now
 from hotswap.swap.forwarding import KIND_FLAGS, code_of
+from hotswap.swap.kin import copied
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.stacks import is_running
 from hotswap.swap.writes import Writes, gil_enabled
@@ -60,10 +61,17 @@ class InFlight:
         self._counts = [counts[id(code)] for code in self._codes[2:]]
         self._codes.append(now().keeper)
         self._own_nested = NestedCode([FunctionType(_with_generator.__code__.replace(), {"__name__": __name__})])
-        self._nested = [code for code, _ in (*self._own_nested, *nested) if code.co_flags & KIND_FLAGS]
-        self._plain = [code for code, _ in nested if not code.co_flags & KIND_FLAGS]
+        codes = [*nested.codes()]
+        self._plain = [code for code in codes if not code.co_flags & KIND_FLAGS]
         inner = Counter(map(id, nested.outer()))
-        self._inner = [inner[id(code)] for code in self._nested[1:]]
+        noted = {id(code) for code, _ in nested}
+        (own,) = (code for code, _ in self._own_nested)
+        self._bare = copied(_with_generator.__code__)
+        # The first is held as what is noted is, the second as a copy.
+        bare = next(one for one in self._bare.co_consts if type(one) is type(own))
+        self._nested = [own, bare, *(code for code in codes if code.co_flags & KIND_FLAGS)]
+        del own, bare, codes
+        self._inner = [(id(code) not in noted, inner[id(code)]) for code in self._nested[2:]]
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator that gives for each code object whether it is running; asked while it is read.
@@ -76,10 +84,14 @@ class InFlight:
     def _counted(self) -> Iterator[bool]:
         alone, usual = map(sys.getrefcount, islice(self._codes, 2))
         expected = [*(count * (usual - alone) + alone for count in self._counts), alone + 1]
-        (nested,) = map(sys.getrefcount, islice(self._nested, 1))
+        held = [*map(sys.getrefcount, islice(self._nested, 2))]
         return chain(
             map(operator.ne, map(sys.getrefcount, islice(self._codes, 2, None)), expected),
-            map(operator.ne, map(sys.getrefcount, islice(self._nested, 1, None)), [n + nested for n in self._inner]),
+            map(
+                operator.ne,
+                map(sys.getrefcount, islice(self._nested, 2, None)),
+                [held[is_copy] + n for is_copy, n in self._inner],
+            ),
         )
 
     def __bool__(self) -> bool:

@@ -11,9 +11,10 @@ from types import CodeType, FunctionType
 from hotswap import walk
 from hotswap.swap.forked_attributes import Attribute
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
+from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.signatures import take_down
-from hotswap.swap.ways import Junction, Ways
+from hotswap.swap.ways import PrivateWays, Ways
 from hotswap.swap.writes import Op
 
 __all__ = ["release", "settle"]
@@ -71,7 +72,7 @@ def _released(
         if function is None or (leads := ways_of(function.__code__)) is None:
             continue
         leads.leave(junction)
-        if not leads.old:
+        if not leads.old and type(leads) is not PrivateWays:  # that lasts as long as the code of its generation
             yield (_CODE.__set__, function, _plain(function, leads))
             if leads.own is not None:
                 # Who was about to call it comes back to the function, which may take something else by then: an

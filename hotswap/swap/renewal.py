@@ -215,7 +215,8 @@ class Renewal:
         if forks.stand:
             drain.wait_for(forks.awaited)
         if forks.stand or not HAS_THREADS:
-            drain.wait_for_nested([*forks.nested, *(code for code, _ in settling.nested)])
+            ours = (code for code in settling.nested.codes() if id(code) not in forks.junction.foreign)
+            drain.wait_for_nested([*forks.nested, *ours])
         # Before somebody asks what still runs: code that only the forks hold would have to be looked for on the heap.
         forks.landed()
         if self._is_warm:

@@ -27,22 +27,23 @@ from functools import partial
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Protocol
 
-from hotswap.swap.adrift import Stray, note
+from hotswap.swap.adrift import Stray, body_of, note, strays
 from hotswap.swap.begun import begun, outlasting
 from hotswap.swap.clones import lead_back, lead_clones
 from hotswap.swap.drain import Cloning, Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
 from hotswap.swap.handing import hand_over
+from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.lingering import Lingering
-from hotswap.swap.made import MadeWith, function_of
+from hotswap.swap.made import MadeWith, cells_of, function_of
 from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import cell_contents
 from hotswap.swap.signatures import own_attributes
 from hotswap.swap.variables import Variables
-from hotswap.swap.ways import Junction, PrivateWays
+from hotswap.swap.ways import PrivateWays
 from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Closures", "Settled", "Settling"]
@@ -174,7 +175,8 @@ class Settling:
         if not drain.is_over:
             return True
         first, self._nested_too = self._nested_too, False
-        plain = [code for code, _ in self.nested if first and not (junction.handed_over and id(code) in junction.same)]
+        others = junction.foreign.keys() | (junction.same if junction.handed_over else ())
+        plain = [code for code in self.nested.codes() if first and id(code) not in others]
         return drain.again(outlasting(junction, self.functions, self.nested, nested_too=first), plain)
 
     def over(self) -> None:
@@ -311,13 +313,15 @@ class Closures:
 
     def _found(self, nested: NestedCode) -> Iterator[tuple[FunctionType, Place]]:
         """The closures that run nested code, or led to it until now."""
-        for function in nested.referrers():
-            place = nested.place(function.__code__)
+        besides = [stray.facts for stray in strays(code for code, _ in nested)]
+        for function in nested.referrers(besides):
+            code = body_of(function.__code__)
+            place = nested.place(code)
             if place is None or not place.can_be_held:
                 continue  # a generator that is suspended holds the function that it runs, since CPython 3.14
             owner = self._owners.get(function)
             if owner is None:
-                self._made_with.setdefault(function, MadeWith.of(function, nested.header(function.__code__)))
+                self._made_with.setdefault(function, MadeWith.of(function, nested.header(code)))
                 yield function, place
                 continue
             closure = owner()
@@ -373,24 +377,12 @@ class Closures:
             return "has no counterpart in the new version"
         code, facts = found
         made_with = self._made_with[closure]
-        cells = {name: self._original(cell) for name, cell in _cells(closure).items()}
+        cells = {name: self._original(cell) for name, cell in cells_of(closure).items()}
         reason = lacking(place, code, cells, made_with.parameters)
         if reason:
             return reason
         defaults, _ = made_with.under(there.header(code))
         return function_of(closure, code, facts, replace(made_with, defaults=defaults), cells)
-
-
-def _cells(closure: FunctionType) -> dict[str, CellType]:
-    """The free variables of a closure, by name.
-
-    A forwarder names them as the closure was made. What it leads to may have other cells for some of them.
-    """
-    cells = dict(zip(closure.__code__.co_freevars, closure.__closure__ or (), strict=True))
-    target = target_of(closure.__code__)
-    if type(target) is FunctionType:
-        cells.update(zip(target.__code__.co_freevars, target.__closure__ or (), strict=True))
-    return cells
 
 
 def _dress(function: FunctionType, outside: dict[str, Any], writes: Writes) -> None:

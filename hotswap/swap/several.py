@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
-from hotswap.swap.ways import Junction
+from hotswap.swap.junctions import Junction
 
 __all__ = ["filled", "is_apart", "together"]
 

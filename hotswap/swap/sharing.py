@@ -23,7 +23,7 @@ from hotswap.swap.adrift import Stray, strays
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import functions_in, is_nested
 
-__all__ = ["Shared", "copied", "named"]
+__all__ = ["Shared", "named"]
 
 _known: weakref.WeakKeyDictionary[ModuleType, list[weakref.ref[FunctionType]]] = weakref.WeakKeyDictionary()
 """The functions of modules, as they were found the first time."""
@@ -78,8 +78,3 @@ def named(code: CodeType) -> Iterator[str]:
         yield from one.co_names
         # What `getattr` is given is a constant.
         yield from (value for value in one.co_consts if type(value) is str and value.isidentifier())
-
-
-def copied(code: CodeType) -> CodeType:
-    """Return a copy of code and of the code that is nested in it: calls of either can be told apart."""
-    return code.replace(co_consts=tuple(copied(one) if type(one) is CodeType else one for one in code.co_consts))

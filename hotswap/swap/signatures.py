@@ -22,10 +22,11 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from hotswap.swap.forwarding import identity_of, template_of, ways_of
+from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.order import Op
 from hotswap.swap.templates import Parameters
-from hotswap.swap.ways import Junction, Ways
+from hotswap.swap.ways import Ways
 
 __all__ = ["Shown", "own_attributes", "show", "take_down"]
 

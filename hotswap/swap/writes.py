@@ -28,6 +28,7 @@ from hotswap import collector
 from hotswap.session import Turn, turning
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.hashing import hashing, quieted
+from hotswap.swap.kin import copied
 from hotswap.swap.order import Beside, Op, in_order
 from hotswap.walk import UNIQUE_NEVER
 
@@ -328,7 +329,7 @@ class Writes:
         """Have functions get copies of code that is held here: the death of the copy tells that nobody runs it."""
         if not self.copied:
             return ops
-        return [(*op[:2], op[2].replace()) if op[0] == _CODE and id(op[2]) in self.copied else op for op in ops]
+        return [(*op[:2], copied(op[2])) if op[0] == _CODE and id(op[2]) in self.copied else op for op in ops]
 
 
 def _flat(ops: Iterable[Any]) -> list[Op]:

@@ -15,7 +15,7 @@ import pytest
 import hotswap
 from hotswap import Patch, Patcher
 from hotswap.swap.forks import Forks
-from hotswap.swap.ways import Junction
+from hotswap.swap.junctions import Junction
 from tests.races.threads import EAGERLY, Crowd, forks_go, switching
 
 pytestmark = pytest.mark.threads

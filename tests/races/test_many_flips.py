@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from hotswap import Patch
-from hotswap.swap.ways import Junction
+from hotswap.swap.junctions import Junction
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
 from tests.waiting import until

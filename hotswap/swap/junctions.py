@@ -1,0 +1,281 @@
+"""Junctions: one for each generation that has gone, or is about to: what code is of it, and who is on it.
+
+Code that runs is of one generation at a time. It is told by its globals, but for what was handed over: a loop goes on
+in the globals in which it began, and belongs to the version that it calls.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterable
+from types import CodeType, FrameType, FunctionType
+from typing import Any, ClassVar
+
+from hotswap import walk
+from hotswap.depth import Standing
+from hotswap.session import Keeper, Mark, Session, here
+from hotswap.swap.callers import on_behalf
+from hotswap.swap.kin import expressions_in, kin
+from hotswap.swap.lineage import Reference
+
+__all__ = ["ARMED", "Apart", "Junction"]
+
+ARMED = math.inf
+"""Stands for the number of a period that has not begun: every session is older."""
+
+
+class Junction:
+    """One generation that has calls or sessions in flight, or had.
+
+    Arguments:
+        spaces: the ids of the globals of its modules.
+        others: those of the generation that comes.
+
+    Attributes:
+        number: that of the period which began when it went; `ARMED` as long as it is about to go, and 0 before that.
+        same: the ids of the code that is the same in both generations; the rest is changed, or not known to be.
+        live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
+        handed_over: unchanged code of it calls the new.
+        leads_on: there is such code in its own globals, and a call runs it.
+        marks: what stands for the candidate that is armed over it in the sessions that are on that, weakly.
+        over: nothing of it is in flight any more.
+        keeper: is there as long as sessions are that are on it, as a weak reference; None as long as it has not gone.
+        depth: gives recursions their room as long as forks stand in functions.
+        attributes, functions, fronts: where forks ask for it, each by its id: one that goes on for hours sees many
+            swaps.
+        signatures: what such functions say that they take, by the ids of their attributes (see `signatures`).
+        copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
+        shared: the code of calls that had begun, of modules that stay, as weak references by its ids.
+        owners: the functions of which that is the code, by its ids.
+        staying: the ids of the globals of these modules.
+        strays: other code that calls of this generation run, in globals of an earlier one or of its own: no function of
+            it has it.
+        foreign: code in its globals that calls of other generations run, which were handed over to those.
+    """
+
+    __slots__ = (
+        *("attributes", "copies", "depth", "foreign", "fronts", "functions", "handed_over", "keeper", "leads_on"),
+        *("live", "marks"),
+        *("number", "others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
+    )
+
+    in_flight: ClassVar[set[Junction]] = set()
+    """Those of swaps that have been made, and that something is in flight of."""
+
+    about_to_go: ClassVar[set[Junction]] = set()
+    """Those over which a candidate is armed, or was."""
+
+    def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
+        self.spaces, self.others = frozenset(spaces), frozenset(others)
+        self.number: float = 0
+        self.same: frozenset[int] = frozenset()
+        self.copies: frozenset[int] = frozenset()
+        self.staying: frozenset[int] = frozenset()
+        self.live = self.handed_over = self.leads_on = self.over = False
+        self.attributes: dict[tuple[int, str], tuple[type, str]] = {}
+        self.functions: dict[int, Reference] = {}
+        self.fronts: dict[int, Reference] = {}
+        self.signatures: dict[int, Any] = {}
+        self.shared: dict[int, weakref.ref[CodeType]] = {}
+        self.owners: dict[int, Reference] = {}
+        self.strays: dict[int, weakref.ref[CodeType]] = {}
+        self.foreign: dict[int, weakref.ref[CodeType]] = {}
+        self.marks: list[weakref.ref[Mark]] = []
+        self.depth: Standing | None = None
+        self.keeper: weakref.ref[Keeper] | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether somebody may get what is of it by a fork.
+
+        Calls of one that was brought back get nothing by those of its first going; so a call that goes on for hours
+        costs others nothing more for each time that a version is taken back and comes again.
+        """
+        if self.over:
+            return False
+        return not self.live or self.keeper is None or self.keeper() is not None
+
+    def goes_after(self, keeper: Keeper) -> None:
+        """Note what is there as long as sessions are that are on this generation."""
+        self.keeper = weakref.ref(keeper)
+
+    def fork(self, function: FunctionType) -> None:
+        """Note a function that is a fork of this generation, as long as somebody holds it."""
+        _refer(self.functions, function)
+        self.depth = self.depth or Standing()
+
+    def front(self, front: Any) -> None:
+        """Note what stands in the globals of an earlier generation and gives what is of this one, too."""
+        _refer(self.fronts, front)
+
+    def share(self, code: CodeType, function: FunctionType) -> None:
+        """Note code of a function of a module that stays: whoever runs it has begun on this generation."""
+        _note(self.shared, code)
+        self.owners[id(code)] = Reference(function)
+
+    def follow(self, last: Junction) -> None:
+        """Note what another one has known of calls of modules that stay: it goes once more."""
+        for key, known in list(last.shared.items()):
+            code, owner = known(), last.owners.get(key)
+            function = None if owner is None else owner()
+            if code is not None and function is not None:
+                self.share(code, function)
+            elif code is not None:
+                self.stray(code)
+
+    def stray(self, code: CodeType) -> None:
+        """Note code that no function of this generation has, and that is of it."""
+        _note(self.strays, code)
+
+    def take_over(self, code: CodeType, body: CodeType) -> None:
+        """Note code of a call that is handed over to this generation, while a candidate is armed over it.
+
+        Arguments:
+            code: the code.
+            body: what is the same in this generation.
+        """
+        for one, other in zip(walk.codes_in(code), walk.codes_in(body), strict=True):
+            self.stray(one)
+            if any(id(same) in self.same for same in (other, *kin(other))):
+                self.same |= {id(one)}
+
+    def give_up(self, code: CodeType, facts: dict[str, Any]) -> None:
+        """Note that a call in its globals is handed over to another generation.
+
+        Arguments:
+            code: the code of the call.
+            facts: the globals in which it runs.
+        """
+        for one in walk.codes_in(code) if id(facts) in self.spaces else ():
+            if id(one) not in self.strays:
+                _note(self.foreign, one)
+
+    def tell_apart(self) -> None:
+        """Note what code in its globals is of other generations: its strays are known, and something is in flight."""
+        for other in list(self.in_flight):
+            for known in list(other.strays.values()) if other is not self else ():
+                code = known()
+                if code is not None and id(code) not in self.strays:
+                    _note(self.foreign, code)
+
+    def copied(self, codes: Iterable[tuple[CodeType, CodeType]]) -> None:
+        """Note the code that clones run.
+
+        Arguments:
+            codes: code of each function, and that of its clone, with what is nested in it.
+        """
+        copies: set[int] = set()
+        same: set[int] = set()
+        for code, copy in codes:
+            _, *nested = walk.codes_in(copy)
+            copies.update(map(id, (copy, *nested)))
+            same.update([id(copy)] if id(code) in self.same else [])
+            same.update(id(one) for one in nested if any(id(other) in self.same for other in (one, *kin(one))))
+        self.same, self.copies = self.same - copies | same, self.copies | copies
+
+    def keep(self, code: CodeType) -> None:
+        """Have calls that run some code stay old for as long as they last: there is nothing to hand them over to.
+
+        So do the lambdas, comprehensions and generator expressions in it, which are part of its text.
+        """
+        for one in expressions_in(code):
+            if self.shared.pop(id(one), None) is not None:
+                self.stray(one)
+            self.same -= {id(one)}
+
+    @property
+    def armed(self) -> bool:
+        """Whether everybody is on this generation still, but for previews."""
+        return self.number is ARMED
+
+    def older(self, session: Session, number: int) -> bool:
+        """Whether a session is on this generation, or one before it."""
+        previews = session.previews
+        return number < self.number and not (previews and any(mark() in previews for mark in self.marks))
+
+    def mark(self) -> Mark:
+        """Return what sessions get that are on the candidate which is armed over this generation."""
+        mark = Mark()
+        self.marks.append(weakref.ref(mark))
+        return mark
+
+    def has(self, code: CodeType, space: int, session: Session | None) -> bool:
+        """Whether a caller gets what is of this generation because of the code that calls.
+
+        Arguments:
+            code: the code.
+            space: the id of its globals.
+            session: that of the caller; None if there is none.
+        """
+        if self.live:
+            return False
+        if id(code) in self.shared:
+            return session is None and not self.handed_over
+        if id(code) not in self.strays and (space not in self.spaces or id(code) in self.foreign):
+            return False
+        if id(code) not in self.same:
+            return True
+        return session is None and (not self.handed_over or id(code) in self.copies)
+
+    def is_between(self, frame: FrameType) -> bool:
+        """Whether the code in a frame is nobody's, and is called on behalf of whoever calls it.
+
+        Code of modules that stay is, and what the standard library does for others there and then.
+        """
+        facts = frame.f_globals
+        if id(facts) in self.staying:
+            return id(frame.f_code) not in self.shared
+        return on_behalf(frame)
+
+    def keeps(self, frame: FrameType) -> bool:
+        """Whether the code in a frame gets what is of this generation where only its code can have got hold of that.
+
+        What old code has handed to others is called by those on its behalf: they get the old, until the handover.
+        """
+        session, space = here(), id(frame.f_globals)
+        if self.has(frame.f_code, space, session):
+            return True
+        if session is not None and (number := session.number) is not None:
+            return self.older(session, number)
+        return not (self.handed_over or space in self.others or id(frame.f_code) in self.foreign)
+
+
+class Apart(Junction):
+    """A candidate that was disarmed, as long as somebody is on it: by a session, or because its code calls.
+
+    It stands behind all generations that were live: no session is older than it.
+
+    Arguments:
+        armed: the generation over which it was armed.
+    """
+
+    __slots__ = ()
+
+    standing: ClassVar[set[Apart]] = set()
+    """Those that somebody is on: a swap that is made beside them needs forks."""
+
+    def __init__(self, armed: Junction) -> None:
+        super().__init__(armed.others, ())
+        self.number = -1
+        self.same = armed.same
+        self.marks = [mark for mark in armed.marks if mark() is not None]
+        self.standing.add(self)
+
+    def older(self, session: Session, number: int) -> bool:
+        """Whether a session is on the candidate."""
+        return any(mark() in session.previews for mark in self.marks)
+
+    def end(self) -> None:
+        """Note that nobody is on it any more."""
+        self.standing.discard(self)
+
+
+def _refer(known: dict[int, Reference], o: Any) -> None:
+    key = id(o)
+    known[key] = Reference(o, lambda _: known.pop(key, None))
+
+
+def _note(known: dict[int, weakref.ref[CodeType]], code: CodeType) -> None:
+    key = id(code)
+    known[key] = weakref.ref(code, lambda _: known.pop(key, None))

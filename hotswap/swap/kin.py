@@ -1,0 +1,86 @@
+"""Kin: nested code that is a copy of other nested code.
+
+A call makes its lambdas, generator expressions and inner functions of the code that stands inside its own. So whose
+they are is told by that code, and it must not be the same for calls of two generations: a function that comes back, and
+a private clone, get copies of nested code, too. A closure is paired by the place of its code, which is that of all its
+kin.
+
+Guarantees: nothing is kept alive. Assumes: who makes a copy holds the lock under which swaps of these packages are
+made.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from types import CodeType
+
+__all__ = ["copied", "expressions_in", "kin", "refer"]
+
+
+class _Family:
+    """Code objects that are copies of each other. Lives as long as one of them."""
+
+    def __init__(self) -> None:
+        self.members: dict[int, weakref.ref[CodeType]] = {}
+
+
+_families: dict[int, _Family] = {}
+"""The id of nested code -> its family, as long as it is there."""
+
+
+def copied(code: CodeType) -> CodeType:
+    """Return a copy of code and of the code that is nested in it: calls of either can be told apart."""
+    return code.replace(co_consts=tuple(_nested_copy(one) if type(one) is CodeType else one for one in code.co_consts))
+
+
+def _nested_copy(code: CodeType) -> CodeType:
+    copy = copied(code)
+    family = _families.get(id(code))
+    if family is None:
+        family = _Family()
+        _join(family, code)
+    _join(family, copy)
+    return copy
+
+
+def _join(family: _Family, code: CodeType) -> None:
+    key = id(code)
+
+    def leave(_: weakref.ref[CodeType]) -> None:
+        _families.pop(key, None)
+        family.members.pop(key, None)
+
+    _families[key] = family
+    family.members[key] = weakref.ref(code, leave)
+
+
+def kin(code: CodeType) -> Iterator[CodeType]:
+    """Return the other copies of nested code that somebody holds, and what it is a copy of."""
+    family = _families.get(id(code))
+    for known in () if family is None else list(family.members.values()):
+        one = known()
+        if one is not None and one is not code:
+            yield one
+
+
+def refer(code: CodeType) -> Callable[[], CodeType | None]:
+    """Return a weak reference to nested code: it gives one of its kin if it is gone, and None if all are."""
+    family, known = _families.get(id(code)), weakref.ref(code)
+
+    def held() -> CodeType | None:
+        members = () if family is None else list(family.members.values())
+        return known() or next((one for member in members if (one := member()) is not None), None)
+
+    return held
+
+
+def expressions_in(code: CodeType) -> Iterator[CodeType]:
+    """Return code, and what is nested in it and part of its own text: lambdas, comprehensions, generator expressions.
+
+    An inner function with a name is one of its own.
+    """
+    yield code
+    for constant in code.co_consts:
+        if type(constant) is CodeType and constant.co_name.startswith("<"):
+            yield from expressions_in(constant)
