@@ -7,6 +7,7 @@ import gc
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -16,6 +17,7 @@ import pytest
 
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -128,6 +130,18 @@ def covered() -> Iterator[None]:
 
 
 @contextmanager
+def monitored() -> Iterator[None]:
+    """The core of coverage that keeps each code object that ever ran, for as long as it measures."""
+    if sys.version_info < (3, 12):
+        pytest.skip("there is no sys.monitoring")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("COVERAGE_CORE", "sysmon")
+        with covered():
+            assert sys.gettrace() is None
+            yield
+
+
+@contextmanager
 def uncollected() -> Iterator[None]:
     gc.disable()
     try:
@@ -145,7 +159,7 @@ def program(make_package: Callable[..., ModuleType]) -> Iterator[Callable[..., P
     assert forks_go()
 
 
-@pytest.mark.parametrize("around", [traced, covered, uncollected])
+@pytest.mark.parametrize("around", [traced, covered, monitored, uncollected])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_waited_for(program: Callable[..., Program], kind: str, around: Callable[..., Any]) -> None:
     made = program()
@@ -158,3 +172,34 @@ def test_each_kind_is_waited_for(program: Callable[..., Program], kind: str, aro
         assert len(rollout.in_flight()) == 1
         call.close()
         assert rollout.drained.wait(30)
+        assert rollout.in_flight() == ()
+
+
+@pytest.mark.parametrize("around", [traced, covered, monitored])
+def test_nothing_of_old_generations_is_left(program: Callable[..., Program], around: Callable[..., Any]) -> None:
+    """The tool may hold their code; the modules go, and with them all that only they hold.
+
+    Of functions, a weak reference would have them kept on purpose.
+    """
+    made = program()
+    generations: list[weakref.ref[Any]] = []
+    with around():
+        for version in ("2", "3", "4"):
+            generations.append(weakref.ref(made.core))
+            calls = [Steps(made.core, kind) for kind in KINDS]
+            assert [call.step() for call in calls] == [{str(int(version) - 1)}] * len(KINDS)
+            rollout = made.apply(version, int(version) % 2)
+            assert len(rollout.in_flight()) == len(KINDS)
+            for call in calls:
+                call.close()
+            assert rollout.drained.wait(30)
+            assert forks_go()
+        rollout.confirm()
+        del rollout
+        made.apply("5").confirm()
+
+        def alive() -> list[int]:
+            gc.collect()
+            return [number for number, module in enumerate(generations) if module() is not None]
+
+        assert until(lambda: alive() == []), alive()
