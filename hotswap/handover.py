@@ -121,7 +121,7 @@ class Handover:
             settling.narrow(drain.variables())
 
     def _hand_over(self, drain: Drain, settling: Settling) -> _Handed | None:
-        """Do it, and return what is to be told; None if the swap was taken back: its calls are of what is live again."""
+        """Do it, and return what is to be told; None if the swap was taken back: its calls are of live code again."""
         with self._change:
             if settling.cancelled:
                 return None
