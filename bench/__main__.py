@@ -89,7 +89,7 @@ def main() -> int:
             found["warm"] = warm(folder, modules=(1, 10, 100), repeat=3 if quick else 7)
         if options.only in (None, "calls"):
             found["calls"] = calls(
-                folder, rounds=11 if quick else 51, count=10_000 if quick else 30_000, many=300 if quick else 2_000
+                folder, rounds=11 if quick else 51, count=10_000 if quick else 30_000, many=300 if quick else 1_200
             )
     found["seconds"] = round(time.perf_counter() - began, 1)
     if options.json:

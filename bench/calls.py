@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,21 +96,26 @@ WAYS = (
 )
 
 
-def _patched(folder: Path, patches: int, use: Callable[[Any], None] | None = None) -> Any:
-    """The caller of a program that is managed and has had so many patches."""
-    program = Program(folder, CORE, caller=CALLER)
-    caller: Any = program.outside("caller")
+def _patched(folder: Path, patches: int) -> tuple[Any, Any]:
+    """Two callers of a program that is managed and has had so many patches, each of a module of its own.
+
+    The first calls nothing between the patches, the second does. One patch changes both modules: most of the time of
+    thousands of patches is the same for one module and for two.
+    """
+    program = Program(folder, CORE, modules=2, caller=CALLER, other=CALLER.replace("core", "part1"))
+    callers: tuple[Any, Any] = program.outside("caller"), program.outside("other")
     patcher = hotswap.Patcher([program.name])
     for number in range(patches):
         patcher.apply(program.next_patch())
         if number % 50 == 0:
             gc.collect()  # retired generations are garbage in circles
-        if use is not None:
-            use(caller)
-    if patches:
-        assert caller.instance.again() == program.version == caller.core.VERSION
-    caller.kept = patcher
-    return caller
+        callers[1].method(10)
+        callers[1].constructor(10)
+    for caller in callers:
+        if patches:
+            assert caller.instance.again() == program.version
+        caller.kept = patcher
+    return callers
 
 
 def calls(folder: Path, *, rounds: int, count: int, many: int) -> dict[str, dict[str, Ratio]]:
@@ -121,22 +125,18 @@ def calls(folder: Path, *, rounds: int, count: int, many: int) -> dict[str, dict
         folder: where programs are written.
         rounds: measurements of each.
         count: calls in a measurement.
-        many: patches of one class, in the last two states.
+        many: patches of one class, in the last two states; CPython 3.13 shows what they cost from 1,000 on.
     """
-
-    def use(caller: Any) -> None:
-        caller.method(10)
-        caller.constructor(10)
-
     unmanaged = [Program(folder, CORE, caller=CALLER).outside("caller") for _ in range(2)]
+    without, between = _patched(folder, many)
     states = {
         "never managed": unmanaged[0],
         "never managed, again": unmanaged[1],
-        "managed": _patched(folder, 0),
-        "1 patch": _patched(folder, 1, use),
-        "10 patches": _patched(folder, 10, use),
-        f"{many} patches": _patched(folder, many),
-        f"{many} patches, calls between": _patched(folder, many, use),
+        "managed": _patched(folder, 0)[1],
+        "1 patch": _patched(folder, 1)[1],
+        "10 patches": _patched(folder, 10)[1],
+        f"{many} patches": without,
+        f"{many} patches, calls between": between,
     }
     return {
         title: compare(

@@ -61,7 +61,8 @@ class _State:
     def __init__(self, folder: Path) -> None:
         self.program = Program(folder, CORE, outside=OUTSIDE)
         self.outside = self.program.outside("outside")
-        self.patcher = hotswap.Patcher([self.program.name])
+        # What goes on after the handover keeps only the forks that it may come to: all of them are to be measured.
+        self.patcher = hotswap.Patcher([self.program.name], handover=3_600)
         self.held: list[Any] = []
 
     def before(self) -> None:
@@ -104,6 +105,10 @@ class _State:
                 held.end()
         self.held.clear()
 
+    def check(self, title: str) -> None:
+        """Make sure that forks stand where they are measured, and nowhere else."""
+        assert (id(self.program.core.Class) in walk.forked) == (title not in ("before", "drained")), title
+
     def calls(self, where: str, way: str) -> Callable[[int], None]:
         """The function that makes so many calls, from outside code or from the program's own."""
         module = self.outside if where == "outside" else importlib.import_module(f"{self.program.name}.core")
@@ -129,9 +134,9 @@ def states(folder: Path, *, rounds: int, count: int) -> dict[str, dict[str, Rati
     ):
         made[title] = _State(folder)
         bring(made[title])
-        assert (id(made[title].program.core.Class) in walk.forked) == (title not in ("before", "drained"))
+        made[title].check(title)
     try:
-        return {
+        found = {
             f"{told}, from {place}": compare(
                 {title: state.calls(where, way) for title, state in made.items()},
                 "before",
@@ -141,6 +146,9 @@ def states(folder: Path, *, rounds: int, count: int) -> dict[str, dict[str, Rati
             for where, place in (("outside", "outside"), ("own", "code of the package"))
             for way, (told, _) in _WAYS.items()
         }
+        for title, state in made.items():
+            state.check(title)
+        return found
     finally:
         for state in made.values():
             state.end()

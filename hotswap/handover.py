@@ -17,12 +17,22 @@ import sys
 import weakref
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import NamedTuple
 
 from hotswap import clock, events
+from hotswap.records import State
 from hotswap.rollout import Rollout
 from hotswap.swap import Drain, Settling, pauses
 
 __all__ = ["Handover"]
+
+
+class _Handed(NamedTuple):
+    """What is told: whose calls they are, the functions that were handed over, and the calls that stay old."""
+
+    state: State
+    over: list[str]
+    kept: list[str]
 
 
 class Handover:
@@ -34,6 +44,7 @@ class Handover:
         settling: has the forks that lead them.
         change: the lock under which swaps are made.
         seconds: how long calls have to finish; None: for ever.
+        back: whether the swap has taken the rollout back.
     """
 
     def __init__(
@@ -43,8 +54,10 @@ class Handover:
         settling: Settling,
         change: AbstractContextManager[object],
         seconds: float | None,
+        *,
+        back: bool,
     ) -> None:
-        self._rollout, self._change = rollout, change
+        self._rollout, self._change, self._back = rollout, change, back
         # Weakly: nobody wants them any more once the calls have drained.
         self._drain, self._settling = weakref.ref(drain), weakref.ref(settling)
         self._until = None if seconds is None else clock.now() + seconds
@@ -58,16 +71,16 @@ class Handover:
         drain, settling = self._drain(), self._settling()
         if drain is None or settling is None or drain.drained.is_set():
             return
-        if self._until is not None and clock.now() >= self._until and not settling.cancelled:
+        if self._until is not None and clock.now() >= self._until:
             self._until = None
             # Who calls this may hold a lock, under which no log handler may run. Not what `end` cancels: where nothing
             # but these calls was in flight, they have drained by now, and it is told all the same.
-            clock.after(0.0, partial(self._told, *self._hand_over(drain, settling)))
+            clock.after(0.0, partial(self._told, self._hand_over(drain, settling)))
         else:
             self._wait()
 
-    def _told(self, handed_over: list[str], kept: list[str]) -> None:
-        self._tell(handed_over, kept)
+    def _told(self, handed: _Handed | None) -> None:
+        self._tell(handed)
         self._wait()
 
     def _wait(self) -> None:
@@ -89,8 +102,7 @@ class Handover:
             return
         if self._until is not None and clock.now() >= self._until:
             self._until = None
-            if not settling.cancelled:
-                self._tell(*self._hand_over(drain, settling))
+            self._tell(self._hand_over(drain, settling))
         else:
             self._pause = next(self._pauses)
             with self._change:
@@ -108,29 +120,38 @@ class Handover:
         if not settling.cancelled and not drain.drained.is_set() and drain.keeper is None:
             settling.narrow(drain.variables())
 
-    def _hand_over(self, drain: Drain, settling: Settling) -> tuple[list[str], list[str]]:
-        """Do it, and return the functions that were handed over, and the calls that stay old."""
+    def _hand_over(self, drain: Drain, settling: Settling) -> _Handed | None:
+        """Do it, and return what is to be told; None if the swap was taken back: its calls are of live code again."""
         with self._change:
+            if settling.cancelled:
+                return None
             calls = drain.calls()
             drain.let_go_of_unused()
             settling.hand_over(drain.running, sys.modules)
             same = settling.same
             drain.let_go(same)
             self._narrow(drain, settling)
+            state = self._state()
         kept = sorted({str(call) for code, call in calls if id(code) not in same})
-        return sorted({call.function for code, call in calls if id(code) in same}), kept
+        return _Handed(state, sorted({call.function for code, call in calls if id(code) in same}), kept)
 
-    def _tell(self, handed_over: list[str], kept: list[str]) -> None:
+    def _state(self) -> State:
+        """Whose calls they are. The rollout may not have the state yet that the swap leads to, if there is no time."""
+        if self._back:
+            return State.ROLLED_BACK
+        return State.PERMANENT if self._rollout.state is State.PERMANENT else State.LIVE
+
+    def _tell(self, handed: _Handed | None) -> None:
         rollout = self._rollout
-        if handed_over or kept:
+        if handed is not None and (handed.over or handed.kept):
             events.emit(
                 "rollout.handed_over",
-                level="warning" if kept else "info",
+                level="warning" if handed.kept else "info",
                 of=rollout.patcher,
                 rollout=rollout.id,
                 patch=rollout.patch.name,
                 version=rollout.patch.version,
-                state=rollout.state,
-                handed_over=handed_over,
-                old=kept,
+                state=handed.state,
+                handed_over=handed.over,
+                old=handed.kept,
             )

@@ -44,16 +44,18 @@ class Settlement:
         self._acts: deque[Callable[[], None]] = deque()
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
 
-    def await_calls(self, rollout: Rollout, drain: Drain | None, settling: Settling) -> None:
+    def await_calls(self, rollout: Rollout, drain: Drain | None, settling: Settling, *, back: bool = False) -> None:
         """Hand the calls over that a swap has left in flight, when their time has come.
 
         Arguments:
             rollout: whose swap it is.
             drain: tells of the calls.
             settling: has the forks that lead them.
+            back: whether the swap has taken the rollout back.
         """
         if drain is not None:
-            settling.handover = handover = Handover(rollout, drain, settling, self._change, rollout.handover)
+            handover = Handover(rollout, drain, settling, self._change, rollout.handover, back=back)
+            settling.handover = handover
             handover.begin()
 
     def take(self, rollout: Rollout, last: Last, settling: Settling) -> None:

@@ -320,7 +320,7 @@ class Succession(Returning):
                 "files of the old version may be missing": lambda: self._shelf.put_back(previous.mark),
                 "later patches may not know what is live": lambda: self._live.adopt(previous.entries),
                 _NOT_HANDED: lambda: self._settlement.await_calls(
-                    rollout, previous.swap.drain, previous.swap.settling_back
+                    rollout, previous.swap.drain, previous.swap.settling_back, back=True
                 ),
                 "what was taken back is kept in memory": previous.swap.close if not stays else lambda: None,
                 "files of what was taken back may be left": lambda: self._shelf.retire(self._marks()),

@@ -221,7 +221,7 @@ class Drain:
     which hold it: who is called looks for those, and has it wait `again`, or ends it.
 
     Assumes: reference counting, or a collection that comes some day. Something else that holds code objects (a
-    debugger, coverage of CPython 3.11) delays it until somebody asks it to `let_go_of_unused`.
+    profiler, coverage by `sys.monitoring`) delays it until somebody asks it to `let_go_of_unused`.
     """
 
     def __init__(self, codes: Iterable[CodeType], then: Callable[[], None]) -> None:

@@ -90,7 +90,7 @@ def sources(version: int) -> dict[str, str]:
 class Answer(NamedTuple):
     """What a client got: the versions that the request met, and how many swaps were over when it began and ended."""
 
-    versions: set[str]
+    versions: frozenset[str]
     began: int
     ended: int
 
@@ -253,12 +253,13 @@ class Clients(Crowd):
     """So many clients in tasks, and as many in threads: each sends one request after the other, until the block ends.
 
     Attributes:
-        answers: of requests that came to an end.
+        answers: of requests that came to an end. Equal ones are kept once: there are tens of thousands, and what they
+            take would look like memory that swaps leave behind.
         failed: the errors of those that did not.
     """
 
     def __init__(self, service: Service, number: int) -> None:
-        self.answers: list[Answer] = []
+        self.answers: set[Answer] = set()
         self.failed: list[Exception] = []
         self._service, self._number = service, number
         super().__init__([self._loop, *[self._call] * number])
@@ -298,7 +299,7 @@ class Clients(Crowd):
                 self._note(began, response)
 
     def _note(self, began: int, response: Iterable[bytes]) -> None:
-        self.answers.append(Answer(set(json.loads(b"".join(response))), began, len(self._service.lives)))
+        self.answers.add(Answer(frozenset(json.loads(b"".join(response))), began, len(self._service.lives)))
 
     @property
     def mixed(self) -> list[Any]:

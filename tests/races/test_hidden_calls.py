@@ -7,15 +7,17 @@ import gc
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -128,6 +130,18 @@ def covered() -> Iterator[None]:
 
 
 @contextmanager
+def monitored() -> Iterator[None]:
+    """The core of coverage that keeps each code object that ever ran, for as long as it measures."""
+    if not hasattr(sys, "monitoring"):
+        pytest.skip("it is there from Python 3.12 on")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("COVERAGE_CORE", "sysmon")
+        with covered():
+            assert sys.gettrace() is None
+            yield
+
+
+@contextmanager
 def uncollected() -> Iterator[None]:
     gc.disable()
     try:
@@ -145,7 +159,7 @@ def program(make_package: Callable[..., ModuleType]) -> Iterator[Callable[..., P
     assert forks_go()
 
 
-@pytest.mark.parametrize("around", [traced, covered, uncollected])
+@pytest.mark.parametrize("around", [traced, covered, monitored, uncollected])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_waited_for(program: Callable[..., Program], kind: str, around: Callable[..., Any]) -> None:
     made = program()
@@ -158,3 +172,41 @@ def test_each_kind_is_waited_for(program: Callable[..., Program], kind: str, aro
         assert len(rollout.in_flight()) == 1
         call.close()
         assert rollout.drained.wait(30)
+        assert rollout.in_flight() == ()
+
+
+@pytest.mark.parametrize("around", [traced, covered])
+def test_nothing_of_old_generations_is_left(program: Callable[..., Program], around: Callable[..., Any]) -> None:
+    made = program()
+    generations: list[weakref.ref[Any]] = []
+    held = made.core.helper
+    with around():
+        for number in range(1, 7):
+            generations.append(weakref.ref(made.core))
+            calls = [Steps(made.core, kind) for kind in KINDS]
+            assert [call.step() for call in calls] == [{str(number)}] * len(KINDS)
+            rollout = made.apply(number + 1, number % 2)
+            assert held(*[0] * (number % 2 + 1)) == str(number + 1)
+            assert len(rollout.in_flight()) == len(KINDS)
+            for call in calls:
+                call.close()
+            assert rollout.drained.wait(30)
+            assert forks_go()
+        rollout.confirm()
+        del rollout
+        made.apply("8").confirm()
+        assert until(lambda: _alive(generations) == []), _alive(generations)
+        assert until(lambda: _spaces(made.name) <= 3), _spaces(made.name)  # as many as without a tool
+
+
+def _alive(generations: list[weakref.ref[Any]]) -> list[int]:
+    """The numbers of the generations whose modules are alive, after a collection."""
+    gc.collect()
+    return [number for number, module in enumerate(generations) if module() is not None]
+
+
+def _spaces(name: str) -> int:
+    """How many globals the functions of a module have, those of all generations."""
+    gc.collect()
+    functions = (o for o in gc.get_objects() if type(o) is FunctionType and o.__module__ == name)
+    return len({id(function.__globals__) for function in functions})
