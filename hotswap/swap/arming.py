@@ -7,9 +7,9 @@ what the swap writes besides (modules, names, data) is written when it is made.
 Who is on the candidate when it is disarmed goes on with it (see `left`): the forks are turned then, and stay until the
 last such session, and the last call of the candidate's code, has ended.
 
-Guarantees: with the GIL, the forks are installed in one C call. Names of modules, and of classes with another
-metaclass, have none: who previews gets the data there of the old, while functions lead him on by their code. Assumes:
-nobody else swaps the same packages while they are armed.
+Guarantees: with the GIL, the forks are installed in one C call. Names of modules have none, nor has what a framework
+may look at in its classes (see `frameworks`): who previews gets the data there of the old, while functions lead him on
+by their code. Assumes: nobody else swaps the same packages while they are armed.
 """
 
 from __future__ import annotations

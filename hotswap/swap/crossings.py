@@ -14,9 +14,10 @@ from hotswap.swap.bodies import Bodies, equal_code, unchanged
 from hotswap.swap.drain import OldWorld
 from hotswap.swap.enums import Members
 from hotswap.swap.fields import FieldValue
-from hotswap.swap.forked_attributes import is_forked, may_fork
+from hotswap.swap.forked_attributes import is_forked
 from hotswap.swap.forks import Forks, Led
 from hotswap.swap.forwarding import code_of
+from hotswap.swap.frameworks import may_fork
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import copied, kin
 from hotswap.swap.nested import NestedCode, is_nested
@@ -122,16 +123,19 @@ class Crossings:
             return code
         return self._running.setdefault(id(function), copied(code))
 
-    def add(self, changed: Iterable[Changed], before: dict[str, Any], members: Members | None) -> None:
+    def add(
+        self, changed: Iterable[Changed], before: dict[str, Any], members: Members | None, stated: Container[str]
+    ) -> None:
         """Note attributes that change.
 
         Arguments:
             changed: the attributes of one class.
             before: what the way back writes there; it is kept up to date.
             members: those of the class, if it is an enumeration.
+            stated: the names that the text of its body binds in one of the versions.
         """
         self._members += [] if members is None else [members]
-        ours = [one for one in changed if may_fork(one)]
+        ours = [one for one in changed if may_fork(one, stated)]
         beside = [companion(one) for one in ours] if all(one.name != "__bool__" for one in ours) else []
         ours += [one for one in beside if one is not None]
         self._changed += ours

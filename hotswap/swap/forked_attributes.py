@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import functools
 import sys
 from types import FrameType, FunctionType, MethodType
@@ -15,9 +14,9 @@ from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
 from hotswap.swap.order import Op
 from hotswap.swap.parts import function_of
-from hotswap.swap.ways import Changed, Ways
+from hotswap.swap.ways import Ways
 
-__all__ = ["Attribute", "attribute_of", "cloned", "is_forked", "may_fork", "passed"]
+__all__ = ["Attribute", "attribute_of", "cloned", "is_forked", "passed"]
 
 _frame = sys._getframe
 _SET = type.__setattr__
@@ -203,9 +202,6 @@ _KEPT = (FunctionType, classmethod, staticmethod)
 """What a class has under a name, and gives a function or a bound method for, which somebody may keep."""
 
 
-_METHODS = (*_KEPT, property, functools.cached_property)
-
-
 class _Held:
     """The function of a bound method that an old call takes to keep it: the old one, which equals the one that lasts.
 
@@ -270,29 +266,6 @@ def passed(cls: type, name: str, value: Any) -> tuple[list[Op], list[Op]]:
         return [], []
     on = (_WAYS.__set__, standing, _Passed((), value, value))
     return [on], [(_SET, cls, name, standing), (_WAYS.__set__, standing, standing.ways)]
-
-
-def may_fork(changed: Changed) -> bool:
-    """Whether an attribute that changes may be a fork.
-
-    The metaclass of a framework may do what it likes with what its classes hold. So there only methods and properties
-    are, that one of the versions has: nothing else would lead old calls to them. Where both have one, its functions do.
-    """
-    cls, name, was, will = changed
-    if all(_is_ours(kind, cls) for kind in walk.mro(type(cls))[:-1]):
-        return True
-    if name == "__hash__":
-        return False  # those of enumerations are keys in a commit, which must not run Python code
-    return (was is walk.MISSING or will is walk.MISSING) and type(will if was is walk.MISSING else was) in _METHODS
-
-
-def _is_ours(metaclass: type, cls: type) -> bool:
-    """Whether a metaclass is that of plain classes, or of the package of a class, and does not come between."""
-    if metaclass in (type, abc.ABCMeta):
-        return True
-    package, _, _ = str(walk.class_dict(cls).get("__module__")).partition(".")
-    facts = walk.class_dict(metaclass)
-    return str(facts.get("__module__")).partition(".")[0] == package and "__getattribute__" not in facts
 
 
 def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:

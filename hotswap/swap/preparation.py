@@ -173,7 +173,8 @@ class Swap(Advance):
                 self.plan.unsupported += done.refused
                 self._redirection.twins.update(done.kept)
                 shadows[id(pair.old)] = done.shadows
-                self._crossings.add(done.written, done.before, done.members)
+                stated = {name for body in pair.bodies for name in body.bindings}
+                self._crossings.add(done.written, done.before, done.members, stated)
                 containers += [Kept(*pair) for pair in done.kept.values()]
                 attributes += [(pair.old, name) for name in done.same]
         twins = self._redirection.twins

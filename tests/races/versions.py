@@ -50,8 +50,11 @@ class Versions:
 
     def apply(self, version: object, shape: int = 1, **options: Any) -> hotswap.Rollout:
         """Apply a version."""
-        patch = Patch.from_sources({self.name: self.text(version, shape)}, version=str(version))
-        return self.patcher.apply(patch, **options)
+        return self.patcher.apply(self.patch_of(version, shape), **options)
+
+    def patch_of(self, version: object, shape: int = 1) -> Patch:
+        """Return the patch of a version."""
+        return Patch.from_sources({self.name: self.text(version, shape)}, version=str(version))
 
     def answers_over_a_swap(self, meanwhile: Callable[[], None] = lambda: None) -> tuple[Any, Any, Any]:
         """Return what `answers()` says before a swap, what an old and a new `loop()` yield, and what it says after.
