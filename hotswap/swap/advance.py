@@ -168,7 +168,7 @@ class Advance(Reversal):
                 "dropped classes may be listed as subclasses": lambda: list(map(detach, twins)),
                 "typing may remember dropped classes": forget_aliases,
                 "abstract classes may remember dropped ones": lambda: forget_twins(twins),
-                "abstract classes may remember old answers": forget_answers,
+                "abstract classes may remember old answers": lambda: forget_answers(self._asked),
             }
         )
 
@@ -180,7 +180,7 @@ class Advance(Reversal):
                 "effects of the import may not be taken back by a rollback": self._journal.settle,
                 "new modules may see old ones": self._candidate.settle_in,
                 "typing may remember dropped classes": forget_aliases,
-                "abstract classes may remember old answers": forget_answers,
+                "abstract classes may remember old answers": lambda: forget_answers(self._asked),
             }
         )
 
@@ -200,7 +200,7 @@ class Advance(Reversal):
         self._facts = Bodies(self._pairing, {}, ())
         self._redirection = Redirection((), {}, {}, {})
         self.old, self.new, self._removed, self._adapters, self._beside = {}, {}, {}, (), None
-        self._gone, self._added, self._also = [], [], {}
+        self._gone, self._added, self._asked, self._also = [], [], [], {}
         self._aims.clear()
         self._rebind = dict
         self._old_world = self._new_world = OldWorld((), {})

@@ -48,6 +48,7 @@ from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
 from hotswap.swap.registers import register
+from hotswap.swap.registrations import answers_change
 from hotswap.swap.remaining import remaining
 from hotswap.swap.renewal import Past
 from hotswap.swap.reversal import Reversal
@@ -142,6 +143,7 @@ class Swap(Advance):
         self._redirection = Redirection(candidate.owned, self.new, twins, leads, aside)
         sides = (self._old_world, self._new_world), (self._gone, self._added), self._ancestors
         self._crossings = Crossings(self._pairing, self._facts, self._writes, self._redirection.translate, *sides)
+        self._asked = []
         self._build()
 
     # --- looking -------------------------------------------------------------------------------------------------
@@ -175,6 +177,7 @@ class Swap(Advance):
                 shadows[id(pair.old)] = done.shadows
                 stated = {name for body in pair.bodies for name in body.bindings}
                 self._crossings.add(done.written, done.before, done.members, stated)
+                self._asked += [pair.old] if answers_change(pair, done.written, translate) else []
                 containers += [Kept(*pair) for pair in done.kept.values()]
                 attributes += [(pair.old, name) for name in done.same]
         twins = self._redirection.twins

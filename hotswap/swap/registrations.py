@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.pairs import ClassPair
+from hotswap.swap.ways import Changed
 
-__all__ = ["ATTRIBUTE", "Registrations", "forget_aliases", "forget_answers", "forget_twins"]
+__all__ = ["ATTRIBUTE", "Registrations", "answers_change", "forget_aliases", "forget_answers", "forget_twins"]
 
 ATTRIBUTE = "_abc_impl"
 """Where CPython keeps them; other implementations have no such attribute."""
@@ -59,8 +61,13 @@ class Registrations:
 
 
 def _registered(cls: Any) -> list[Any]:
-    dump: Callable[[Any], tuple[set[Any], Any, Any, int]] = abc._get_dump  # type: ignore[attr-defined]
-    return [held for reference in dump(cls)[0] if (held := reference()) is not None]
+    return _held(cls, 0)
+
+
+def _held(cls: Any, which: int) -> list[Any]:
+    """What an abstract class holds: 0 is for what is registered with it, 1 for what it knows to be below it."""
+    dump: Callable[[Any], tuple[set[Any], set[Any], set[Any], int]] = abc._get_dump  # type: ignore[attr-defined]
+    return [held for reference in dump(cls)[:2][which] if (held := reference()) is not None]
 
 
 def forget_twins(twins: Iterable[type]) -> None:
@@ -72,13 +79,41 @@ def forget_twins(twins: Iterable[type]) -> None:
             _SET(twin, ATTRIBUTE, walk.class_dict(fresh)[ATTRIBUTE])
 
 
-def forget_answers() -> None:
-    """Have all abstract classes forget what is no subclass of theirs: a registration anywhere invalidates that."""
+def forget_answers(changed: Iterable[type] = ()) -> None:
+    """Have all abstract classes forget what they have found out, and may be otherwise now.
+
+    A registration anywhere invalidates what is no subclass of theirs. What is one is remembered for good: those that
+    know a class which changed, or one below it, forget all. A thread that is just asking may still note its answer.
+
+    Arguments:
+        changed: the classes that got or lost a method (`Sized` asks for `__len__`), or a base.
+    """
+    known = {id(cls) for one in changed for cls in (one, *walk.descendants(one))}
+    for cls in walk.descendants(object) if known else ():
+        if ATTRIBUTE in walk.class_space(cls) and any(id(one) in known for one in _held(cls, 1)):
+            abc._reset_caches(cls)  # type: ignore[attr-defined]  # `typeshed` has what is public
 
     class Fresh(abc.ABC):  # noqa: B024 - it needs no methods
         """Nobody keeps it."""
 
     Fresh.register(type("Registered", (), {}))
+
+
+def answers_change(pair: ClassPair, changed: Iterable[Changed], translate: Callable[[Any], Any]) -> bool:
+    """Whether abstract classes may have another answer about a class once it is swapped.
+
+    That asks what the class has, and what it is below. An attribute that is None stands for no such method, whatever is
+    above.
+
+    Arguments:
+        pair: the class and its twin.
+        changed: the attributes that change.
+        translate: gives the living object for a twin.
+    """
+    if any((one.was is none) != (one.will is none) for one in changed for none in (walk.MISSING, None)):
+        return True
+    bases = [translate(base) for base in walk.fact(pair.new, "__bases__")]
+    return not walk.same_items(bases, walk.fact(pair.old, "__bases__"))
 
 
 def forget_aliases() -> None:

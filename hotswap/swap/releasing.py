@@ -13,6 +13,7 @@ from hotswap.swap.forked_attributes import Attribute
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
+from hotswap.swap.registrations import forget_answers
 from hotswap.swap.signatures import take_down
 from hotswap.swap.ways import PrivateWays, Ways
 from hotswap.swap.writes import Op
@@ -47,8 +48,15 @@ def release(junction: Junction, attributes: Iterable[tuple[type, str]], function
     Nobody may make a swap meanwhile.
     """
     attributes = list(attributes)
+    standing = [
+        (cls, fork) for cls, name in attributes if isinstance(fork := walk.class_space(cls).get(name), Attribute)
+    ]
     deque(starmap(operator.call, list(_released(junction, attributes, functions))), maxlen=0)
     take_down(junction)
+    gone = [(cls, fork.ways.aim) for cls, fork in standing if not fork.ways.old]
+    if gone:
+        # As long as a fork stood there, the class had something, and who was told no was told so by his version.
+        forget_answers(cls for cls, aim in gone if aim is walk.MISSING or aim is None)
     for cls, _ in attributes:
         if not any(issubclass(type(value), walk.Fork) for value in list(walk.class_space(cls).values())):
             walk.forked.pop(id(cls), None)

@@ -56,6 +56,8 @@ class Reversal(Renewal):
     _definitions: tuple[dict[str, Definitions], dict[str, Definitions]]
     _pairing: Pairing
     _added: list[Any]
+    _asked: list[type]
+    """The classes about which abstract classes may have another answer."""
     drain: Drain | None = None
     """Tells of the calls of the generation that went last by this swap."""
 
@@ -171,7 +173,7 @@ class Reversal(Renewal):
                     p.new for p in self._pairing.classes
                 ),
                 "modules that came back may see those that went": lambda: self._join(returning),
-                "abstract classes may remember old answers": forget_answers,
+                "abstract classes may remember old answers": lambda: forget_answers(self._asked),
                 "what calls in flight leave behind is not led back": drain.arm,
             }
         )
