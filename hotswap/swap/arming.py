@@ -31,7 +31,7 @@ from hotswap.swap.junctions import ARMED, Junction
 from hotswap.swap.left import Left
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.releasing import settle
-from hotswap.swap.several import together
+from hotswap.swap.several import together, unclaimed
 from hotswap.swap.slots import ShadowSlot
 from hotswap.swap.ways import Ways
 from hotswap.swap.writes import Op
@@ -94,8 +94,8 @@ class Arming:
         """Install the forks."""
         junction = self.junction
         junction.same = self._given.same()
-        for stray in self._given.strays():
-            junction.stray(stray.code)
+        for stray in unclaimed(junction, self._given.strays()):
+            junction.stray(stray.code, stray.facts)
         junction.tell_apart()
         own = _Own()
         ops = [*self._functions(own), *self._waiting(own), *self._attributes(own)]
@@ -115,10 +115,10 @@ class Arming:
             made = own.of(was)
             # What it is, also while it stands for others: who looks at it is shown its own signature.
             old = [(self.junction, made), *(standing.lasting if standing is not None else [])]
+            if function is not was and (leads := ways_of(was.__code__)) is not None:
+                old = together(old, leads.lasting)
             ways = Ways(old, successor, None, made)
             if function is not was:
-                leads = ways_of(was.__code__)
-                old = old if leads is None else together(old, leads.lasting)
                 ways = Ways(old, successor, was) if standing is None else standing.moved(old, successor, was)
             self._held.append(function.__code__)
             self._forks.append(_Fork(ways, (function, made.__code__), None, made if function is was else was))

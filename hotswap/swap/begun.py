@@ -72,6 +72,9 @@ def _renewed(junction: Junction, functions: Clones) -> list[Any]:
         if not walk.is_forwarder(code):
             copy = copied(code)
             junction.copied([(code, copy)])
+            if id(code) in junction.strays:
+                for one in walk.codes_in(copy):
+                    junction.stray(one, clone.__globals__)
             note(Stray(code, original, original.__globals__))
             clone.__code__ = copy
             left.append(weakref.ref(code))

@@ -32,10 +32,12 @@ from hotswap.swap.fronts import Front, fork_fronts, lead_fronts
 from hotswap.swap.installing import fork_attribute, fork_function
 from hotswap.swap.junctions import Apart, Junction
 from hotswap.swap.kin import copied
+from hotswap.swap.lending import lent, let_go
+from hotswap.swap.narrowing import is_spelled
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
-from hotswap.swap.several import filled, is_apart, together
+from hotswap.swap.several import filled, is_apart, together, unclaimed
 from hotswap.swap.sharing import Shared
 from hotswap.swap.signatures import show, take_down
 from hotswap.swap.ways import Changed, CodeWays, PrivateWays, Ways
@@ -50,6 +52,10 @@ _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
 _LIVE: Any = vars(Junction)["live"]
 _CODE: Any = vars(FunctionType)["__code__"]
+
+
+OldWays = list[tuple[Junction, Any]]
+"""What old generations get."""
 
 
 class Led(NamedTuple):
@@ -131,6 +137,7 @@ class Forks:
         self._begun, self._strays, self._codes = list[Stray](), list[Stray](), list[CodeType]()
         self._turn: Turn | None = None
         self._held, self.fronts = list[Any](), settling.fronts
+        self._originals, self._aliases = dict[int, FunctionType](), dict[int, list[str]]()
 
     def turn(self, turn: Turn) -> tuple[list[Op], list[Op]]:
         """Note the period that ends, and the one that begins. Returns the writes that turn the forks, and their undo.
@@ -170,11 +177,14 @@ class Forks:
         if self._shared is not None:
             functions = self._shared.in_flight() if gil_enabled() else ()
             self._staying = [f for f in functions if not walk.is_forwarder(f.__code__)]
-            self._begun = self._shared.begun()
-        self._strays = self._given.strays()
+            self._begun = unclaimed(self.junction, self._shared.begun())
+        self._strays = unclaimed(self.junction, self._given.strays())
         standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._attributes())
         # Who is on a candidate that was disarmed comes to it by forks, also where functions are all that has changed.
         standing = standing or bool(Apart.standing)
+        # For calls in flight of an earlier swap these modules stayed, and are as they were.
+        ours = self.junction.spaces
+        standing = standing or any(one.serves and not one.staying.isdisjoint(ours) for one in Junction.in_flight)
         return standing or bool(self._staying or self._begun or self._strays) or bool(self._running)
 
     def probe(self) -> Iterator[bool]:
@@ -189,10 +199,13 @@ class Forks:
             self.junction.staying = self._shared.spaces
         self._world.keeps = self.junction.keeps
         for stray in self._strays:
-            self.junction.stray(stray.code)
+            self.junction.stray(stray.code, stray.facts)
             self._world.lend(stray.facts)
         self.junction.tell_apart()
         led = list(self._given.functions())
+        self._originals = {id(clone): original for original, clone in self._cloning.functions}
+        for _, name, clone in self._names:
+            self._aliases.setdefault(id(clone), []).append(name)
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
         attributes = [*self._fork_attributes(self._attributes())]
         names = [*fork_fronts(self.junction, self._wrapped), *self._fork_names(led)]
@@ -237,8 +250,8 @@ class Forks:
             for one in walk.codes_in(function.__code__):
                 self.junction.share(one, function)
         for code, body, _ in self._begun:
-            if type(body) is FunctionType:
-                self.junction.share(code, body)
+            for one in walk.codes_in(code) if type(body) is FunctionType else ():
+                self.junction.share(one, body)
         return [(_CODE.__set__, function, copied(function.__code__)) for function in self._staying]
 
     def _attributes(self) -> Iterable[Changed]:
@@ -252,7 +265,7 @@ class Forks:
             standing = walk.class_space(cls).get(name)
             before = self._before(standing.ways if isinstance(standing, Attribute) else None)
             self._held.append(standing)  # nothing may die within the one C call
-            old = filled((self.junction, cloned(was, self._cloning)), before)
+            old = self._filled(cloned(was, self._cloning), before, walk.class_name(cls).rpartition(".")[2], name)
             ways = Ways(old, cloned(will, self), will)
             yield fork_attribute(cls, name, ways)
 
@@ -261,6 +274,28 @@ class Forks:
         known = [] if standing is None else standing.lasting
         return [(junction, value) for junction, value in known if junction is not self.junction]
 
+    def _filled(self, value: Any, before: OldWays, cls: str, *names: str) -> list[tuple[Junction, Any]]:
+        """The ways to this generation and older ones, those too that no fork of this has known.
+
+        Arguments:
+            value: what this one gets.
+            before: the ways of others that forks know.
+            cls: the name of the class that it is of, if it is of one.
+            names: its own.
+        """
+
+        def lend(junction: Junction, following: tuple[Junction, Any]) -> Any:
+            return lent(junction, following[1], self.junction, self._originals)
+
+        def wanted(junction: Junction) -> bool:
+            return any(is_spelled(junction, name, cls) for name in names)
+
+        return filled((self.junction, value), before, lend, wanted)
+
+    def _filled_function(self, clone: FunctionType, before: OldWays) -> OldWays:
+        cls = clone.__qualname__.rpartition(".")[0].rpartition(".")[2]
+        return self._filled(clone, before, cls, clone.__name__, *self._aliases.get(id(clone), ()))
+
     def _fork_functions(self, led: Iterable[Led]) -> Iterator[Op]:
         for function, was, successor, shown, own, outside, is_cached in led:
             clone = self._cloning.clone(was)
@@ -268,9 +303,10 @@ class Forks:
                 continue
             is_cached = is_cached and not is_apart(clone, successor, shown, outside)
             standing = ways_of(function.__code__)
-            old = [(self.junction, clone), *self._before(standing)]
+            before = self._before(standing)
             if function is not was:  # who has come to it may be of any generation that the other still knows
-                old = together(old, self._before(ways_of(was.__code__)))
+                before = together([(self.junction, clone), *before], self._before(ways_of(was.__code__)))[1:]
+            old = self._filled_function(clone, before)
             if (
                 id(successor) not in self._in_place
                 and not is_cached
@@ -301,7 +337,8 @@ class Forks:
         leads = {id(self._cloning.clone(one.was)): one.successor for one in led}
         # Calls of other generations may run there, too: those that have been handed over to them.
         own = ((one.was, ways_of(one.was.__code__)) for one in led if one.function is one.was)
-        before = {id(self._cloning.clone(was)): self._before(ways) for was, ways in own}
+        clones = [(self._cloning.clone(was), ways) for was, ways in own]
+        before = {id(clone): self._filled_function(clone, self._before(ways))[1:] for clone, ways in clones}
         wrapped = {id(clone): value for value, clone in self._cloning.wrapped}
         for facts, name, clone in self._names:
             aim, value = leads.get(id(clone)), wrapped.get(id(clone))
@@ -342,7 +379,8 @@ class Forks:
         self._codes.clear()
         self._in_place = {}
         self._staying.clear()
-        self._begun, self._strays = [], []
+        self._begun, self._strays, self._originals, self._aliases = [], [], {}, {}
+        let_go()
         take_down(self.junction)  # of what was armed before, or if the writes were taken back
 
     def failed(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from hotswap import walk
 from hotswap.depth import Standing
 from hotswap.session import Keeper, Mark, Session, here
-from hotswap.swap.callers import on_behalf
+from hotswap.swap.callers import caller, on_behalf
 from hotswap.swap.kin import expressions_in, kin
 from hotswap.swap.lineage import Reference
 
@@ -51,12 +51,15 @@ class Junction:
         staying: the ids of the globals of these modules.
         strays: other code that calls of this generation run, in globals of an earlier one or of its own: no function of
             it has it.
+        lending: has made what its calls get of modules that stayed, and changed since; None if there is nothing.
+        spelled: the names that its calls may still come to, once they have gone on for long; None as long as all are.
+        places: the ids of the globals in which strays run, by their own, as far as these are known.
         foreign: code in its globals that calls of other generations run, which were handed over to those.
     """
 
     __slots__ = (
         *("attributes", "copies", "depth", "foreign", "fronts", "functions", "handed_over", "keeper", "leads_on"),
-        *("live", "marks"),
+        *("lending", "live", "marks", "places", "spelled"),
         *("number", "others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
     )
 
@@ -81,8 +84,11 @@ class Junction:
         self.owners: dict[int, Reference] = {}
         self.strays: dict[int, weakref.ref[CodeType]] = {}
         self.foreign: dict[int, weakref.ref[CodeType]] = {}
+        self.places: dict[int, int] = {}
         self.marks: list[weakref.ref[Mark]] = []
         self.depth: Standing | None = None
+        self.lending: Any = None
+        self.spelled: frozenset[str] | None = None
         self.keeper: weakref.ref[Keeper] | None = None
 
     @property
@@ -115,8 +121,14 @@ class Junction:
         self.owners[id(code)] = Reference(function)
 
     def follow(self, last: Junction) -> None:
-        """Note what another one has known of calls of modules that stay: it goes once more."""
+        """Note what another one has known of calls of modules that stay: it goes once more.
+
+        But for those that were handed over to the other version, and are calls of that still.
+        """
+        others = [one for one in self.in_flight if one is not last and not (one.live or one.handed_over)]
         for key, known in list(last.shared.items()):
+            if any(key in one.shared or key in one.strays for one in others):
+                continue
             code, owner = known(), last.owners.get(key)
             function = None if owner is None else owner()
             if code is not None and function is not None:
@@ -124,9 +136,17 @@ class Junction:
             elif code is not None:
                 self.stray(code)
 
-    def stray(self, code: CodeType) -> None:
-        """Note code that no function of this generation has, and that is of it."""
+    def stray(self, code: CodeType, facts: dict[str, Any] | None = None) -> None:
+        """Note code that no function of this generation has, and that is of it.
+
+        Arguments:
+            code: the code.
+            facts: the globals in which it runs, if they are known.
+        """
         _note(self.strays, code)
+        self.places.pop(id(code), None)
+        if facts is not None:
+            self.places[id(code)] = id(facts)
 
     def take_over(self, code: CodeType, body: CodeType) -> None:
         """Note code of a call that is handed over to this generation, while a candidate is armed over it.
@@ -140,6 +160,19 @@ class Junction:
             if any(id(same) in self.same for same in (other, *kin(other))):
                 self.same |= {id(one)}
 
+    def belongs(self, code: CodeType, facts: dict[str, Any], other: Junction) -> None:
+        """Note code that only calls of this generation run.
+
+        Arguments:
+            code: the code.
+            facts: the globals in which it runs.
+            other: a generation of which these may be, too.
+        """
+        for one in walk.codes_in(code):
+            self.stray(one, facts)
+            if id(facts) in other.spaces:
+                _note(other.foreign, one)
+
     def give_up(self, code: CodeType, facts: dict[str, Any]) -> None:
         """Note that a call in its globals is handed over to another generation.
 
@@ -152,11 +185,14 @@ class Junction:
                 _note(self.foreign, one)
 
     def tell_apart(self) -> None:
-        """Note what code in its globals is of other generations: its strays are known, and something is in flight."""
-        for other in list(self.in_flight):
-            for known in list(other.strays.values()) if other is not self else ():
-                code = known()
-                if code is not None and id(code) not in self.strays:
+        """Note what code in its globals calls of other generations run: its own strays are known."""
+        for other in self.in_flight - {self}:
+            known = (*list(other.strays.values()), *list(other.shared.values()))
+            for code in filter(None, (reference() for reference in known)):
+                own = id(code) in self.strays or id(code) in self.shared
+                owner = other.owners[id(code)]() if id(code) in other.shared else None
+                place = other.places.get(id(code)) if owner is None else id(owner.__globals__)
+                if not own and (place is None or place in self.spaces):
                     _note(self.foreign, code)
 
     def copied(self, codes: Iterable[tuple[CodeType, CodeType]]) -> None:
@@ -217,6 +253,20 @@ class Junction:
         if id(code) not in self.same:
             return True
         return session is None and (not self.handed_over or id(code) in self.copies)
+
+    def claims(self, frame: FrameType, session: Session | None) -> bool:
+        """Whether the code in a frame gets what is of this generation, for itself or for whom it is called.
+
+        Arguments:
+            frame: the frame.
+            session: that of the caller; None if there is none.
+        """
+        asks: FrameType | None = frame
+        while asks is not None and not self.has(asks.f_code, id(asks.f_globals), session):
+            if not (self.is_between(asks) if session is None else on_behalf(asks)):
+                return False
+            asks = None if asks.f_back is None else caller(asks.f_back)
+        return asks is not None
 
     def is_between(self, frame: FrameType) -> bool:
         """Whether the code in a frame is nobody's, and is called on behalf of whoever calls it.

@@ -27,7 +27,7 @@ from hotswap.swap.releasing import release
 from hotswap.swap.sharing import named
 from hotswap.swap.variables import Variables
 
-__all__ = ["Spelled", "narrow"]
+__all__ = ["Spelled", "is_spelled", "narrow"]
 
 _CONSTRUCTORS = ("__init__", "__new__", "__post_init__")
 _BY_CLASS = LOOKED_UP_IN.union(_CONSTRUCTORS)
@@ -46,7 +46,7 @@ class Spelled:
         clones: its functions, each with what runs its code now.
         names: where such clones stand in its modules: (namespace, name, clone).
         namespaces: those modules.
-        staying: those of modules that stay: the old calls them as long as nothing is handed over.
+        staying: those of modules that stay.
     """
 
     def __init__(
@@ -181,6 +181,22 @@ def _names_of(value: Any) -> Iterator[str]:
         yield walk.class_name(value).rpartition(".")[2]
 
 
+def is_spelled(junction: Junction, name: str, cls: str = "") -> bool:
+    """Whether calls of a generation may still come to something that no fork gives to them yet.
+
+    Arguments:
+        junction: the generation.
+        name: that of a function, or of an attribute of a class.
+        cls: the name of that class.
+    """
+    names = junction.spelled
+    if names is None or name in names:
+        return True
+    if name in _BY_CLASS:
+        return cls in names or not names.isdisjoint(_ANY_CLASS)
+    return _is_special(name)
+
+
 def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> None:
     """Take the forks of a generation away that its calls can't come to; none, if one of these can't be looked into.
 
@@ -194,7 +210,7 @@ def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> 
     told = [(code, held) for code, held in calls if held is not None]
     if len(told) < len(calls):
         return
-    names = spelled.reachable(told)
+    names = junction.spelled = spelled.reachable(told)
 
     def constructed(cls: type) -> bool:
         return not names.isdisjoint(spelled.names_of(cls).union(_ANY_CLASS))

@@ -36,7 +36,7 @@ from hotswap.swap.plan import Fate, Plan
 from hotswap.swap.settling import Settling
 from hotswap.swap.state import Keeping
 from hotswap.swap.tables import Tables
-from hotswap.swap.writes import Writes
+from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Past", "Renewal"]
 
@@ -238,11 +238,15 @@ class Renewal:
         Its names stand for its own functions then, and not for clones. Who runs code of it still comes by these to its
         own generation, too: by their forks. What it knows as `sys` has none, and stays a view until the commit.
         """
-        self._returning.undo(but=(sys, sys.modules))
         self._candidate.come_back()
-        for module in self.new.values():
-            _SET_CLASS(module, ModuleType)
-            worlds[id(module.__dict__)] = self._candidate.world
+        world = self._candidate.world
+        # In one C call with the names: for a moment what its code reaches by way of a module would be what is live.
+        ops: list[Op] = [(_SET_CLASS, module, ModuleType) for module in self.new.values()]
+        ops += [
+            (dict.__setitem__, worlds, id(ModuleType.__getattribute__(module, "__dict__")), world)
+            for module in self.new.values()
+        ]
+        self._returning.undo(ops, but=(sys, sys.modules))
 
     def _cool(self) -> None:
         """It is not made any more. Whoever holds a module of it, and it is not live, is led to what is."""

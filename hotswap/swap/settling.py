@@ -23,7 +23,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Protocol
 
@@ -165,7 +164,13 @@ class Settling:
         self.made, self.drain = True, drain
         if forks.stand:
             self.forks, self.junction = forks, forks.junction
-            drain.begun = partial(begun, self.functions)
+            drain.begun = lambda: begun(self._clones)
+
+    @property
+    def _clones(self) -> list[tuple[FunctionType, FunctionType]]:
+        """What calls in flight may have called: its own clones, and those that were lent to them."""
+        lending = None if self.junction is None else self.junction.lending
+        return [*self.functions, *(() if lending is None else lending.clones())]
 
     def goes_on(self) -> bool:
         """Whether calls go on that old calls have begun; they are waited for then. Nobody may make a swap meanwhile."""
@@ -177,11 +182,14 @@ class Settling:
         first, self._nested_too = self._nested_too, False
         others = junction.foreign.keys() | (junction.same if junction.handed_over else ())
         plain = [code for code in self.nested.codes() if first and id(code) not in others]
-        return drain.again(outlasting(junction, self.functions, self.nested, nested_too=first), plain)
+        return drain.again(outlasting(junction, self._clones, self.nested, nested_too=first), plain)
 
     def over(self) -> None:
         """The last call has ended. Never waits, and may be called again."""
         self.world.drained()
+        self.functions = self._clones
+        if self.junction is not None:
+            self.junction.lending = None
         drain, self.drain = self.drain, None
         if drain is not None:
             drain.end()
@@ -213,10 +221,10 @@ class Settling:
             calls: what they hold.
         """
         if self.junction is not None:
-            stays = frozenset() if self.handed_over else self.junction.staying
+            stays = self.junction.staying
             staying = (vars(module) for module in list(sys.modules.values()) if type(module) is ModuleType)
             staying = (facts for facts in staying if id(facts) in stays)
-            spelled = Spelled(self.junction, self.functions, self.names, self.world.namespaces(), staying)
+            spelled = Spelled(self.junction, self._clones, self.names, self.world.namespaces(), staying)
             narrow(self.junction, calls, spelled)
 
     def collapse(self) -> None:

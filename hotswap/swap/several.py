@@ -4,28 +4,50 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
+from hotswap.swap.adrift import Stray
 from hotswap.swap.junctions import Junction
 
-__all__ = ["filled", "is_apart", "together"]
+__all__ = ["filled", "is_apart", "together", "unclaimed"]
 
 
-def filled(last: tuple[Junction, Any], before: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
+def unclaimed(junction: Junction, known: Iterable[Stray]) -> list[Stray]:
+    """Return the code of calls that are of a generation, of those that run a body of its functions.
+
+    One that has not been handed over since an earlier swap is of the generation that went then.
+    """
+    others = Junction.in_flight - {junction}
+    return [one for one in known if not any(other.has(one.code, id(one.facts), None) for other in others)]
+
+
+def filled(
+    last: tuple[Junction, Any],
+    before: list[tuple[Junction, Any]],
+    lend: Callable[[Junction, tuple[Junction, Any]], Any],
+    wanted: Callable[[Junction], bool],
+) -> list[tuple[Junction, Any]]:
     """The ways to old generations, the newest first: all that have something in flight.
 
-    For one that no fork knows, the attribute is what it was for the next that came: the swap between did not change it.
+    For one that no fork knows, something is what it was for the next that went: the swap between did not change it.
+
+    Arguments:
+        last: the way of the generation that goes.
+        before: those of earlier ones that forks know.
+        lend: gives for one that none knows what it gets, by the way of the next.
+        wanted: whether such a one may come to it.
     """
     known = {id(junction) for junction, _ in before}
-    others = (junction for junction in Junction.in_flight if junction.serves and id(junction) not in known)
+    unknown = (junction for junction in Junction.in_flight if id(junction) not in known)
+    others = [junction for junction in unknown if junction.serves and wanted(junction)]
     rest = [*before, *((junction, None) for junction in others)]
     rest.sort(key=lambda way: way[0].number, reverse=True)
     old = [last]
     for junction, value in rest:
         if junction is not last[0]:
-            old.append((junction, value if id(junction) in known else old[-1][1]))
+            old.append((junction, value if id(junction) in known else lend(junction, old[-1])))
     return old
 
 

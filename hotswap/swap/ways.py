@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from types import FrameType, FunctionType
 from typing import Any, NamedTuple
 
-from hotswap.session import here
+from hotswap.session import Session, here
 from hotswap.swap.callers import caller, on_behalf
 from hotswap.swap.junctions import ARMED, Junction
 
@@ -55,28 +55,23 @@ class Ways:
         old = self.old  # another thread may take a generation out meanwhile
         if not old:
             return self.new
-        session, space, code = here(), id(frame.f_globals), frame.f_code
-        for junction, value in old:
-            if junction.has(code, space, session):
-                return value
+        session = here()
+        # The oldest first: who stands between may be code of a newer one, and be called for an older.
+        way = _claimed(old[::-1], frame, session)
+        if way is not None:
+            return way[1]
         newest, value = old[0]
-        if space in newest.others and id(code) not in newest.same:
-            return self.new
         asks: FrameType | None = frame
-        while asks is not None and (newest.is_between(asks) if session is None else on_behalf(asks)):
+        while asks is not None:
+            is_new = id(asks.f_globals) in newest.others and id(asks.f_code) not in newest.same
+            if is_new and (session is not None or asks is frame):
+                return self.new
+            if not (newest.is_between(asks) if session is None else on_behalf(asks)):
+                break
             asks = None if asks.f_back is None else caller(asks.f_back)
-            if asks is not None:
-                space, code = id(asks.f_globals), asks.f_code
-                for junction, kept in old:
-                    if junction.has(code, space, session):
-                        return kept
-                if session is not None and space in newest.others and id(code) not in newest.same:
-                    return self.new
         if session is not None and (number := session.number) is not None:
-            for junction, value in reversed(old):
-                if junction.older(session, number):
-                    return value
-            return self.new
+            way = _of_session(old[::-1], session, number)
+            return self.new if way is None else way[1]
         if newest.number is ARMED and (asks is None or id(asks.f_globals) not in newest.others):
             return value
         return self.new
@@ -149,7 +144,16 @@ class PrivateWays(Ways):
 
     def of(self, frame: FrameType) -> Any:
         """What the code in a frame gets."""
-        return self.value if self.junction.keeps(frame) else super().of(frame)
+        own = self.junction
+        if self.old:  # calls of other generations may run in these globals, too, and sessions may be older
+            session = here()
+            ways = sorted((*self.old, (own, self.value)), key=lambda way: way[0].number)
+            found = _claimed(ways, frame, session)
+            if found is None and session is not None and (number := session.number) is not None:
+                found = _of_session(ways, session, number)
+            if found is not None:
+                return found[1]
+        return self.value if own.keeps(frame) else super().of(frame)
 
 
 class Changed(NamedTuple):
@@ -159,3 +163,19 @@ class Changed(NamedTuple):
     name: str
     was: Any
     will: Any
+
+
+def _of_session(ways: Iterable[tuple[Junction, Any]], session: Session, number: int) -> tuple[Junction, Any] | None:
+    """What a session gets; None if what is live, or armed. `ways`: the oldest first; `number`: that of its period."""
+    return next((way for way in ways if way[0].older(session, number)), None)
+
+
+def _claimed(
+    ways: list[tuple[Junction, Any]], frame: FrameType, session: Session | None
+) -> tuple[Junction, Any] | None:
+    """What the code in a frame gets because it is that code; None if nothing. `ways`: the oldest first."""
+    if session is not None and (number := session.number) is not None:
+        way = _of_session(ways, session, number)
+        if way is not None and id(frame.f_globals) in way[0].staying | way[0].spaces:
+            return way  # the code is of that generation, whatever other ones it is of
+    return next((way for way in ways if way[0].claims(frame, session)), None)

@@ -223,10 +223,11 @@ class Writes:
         """
         return self._run(True, (), crossing, again=again)
 
-    def undo(self, *, but: Iterable[Any]) -> None:
+    def undo(self, also: Iterable[Op], *, but: Iterable[Any]) -> None:
         """Undo what was written for the way back alone, before these writes are made again.
 
         Arguments:
+            also: what is written after that, in the same C call.
             but: what is not put back yet: names that stood for one of these are left to the writes.
         """
         left = {id(one) for one in but}
@@ -235,7 +236,7 @@ class Writes:
         def stays(op: Op) -> bool:
             return op[0] is dict.__setitem__ and (id(op[1]), op[2]) in slots
 
-        deque(starmap(operator.call, [op for op in self._undo if not stays(op)]), maxlen=0)
+        deque(starmap(operator.call, [*(op for op in self._undo if not stays(op)), *also]), maxlen=0)
         for ops in (self._undo, self._backward):
             ops[:] = filter(stays, ops)
 

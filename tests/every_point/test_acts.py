@@ -25,8 +25,8 @@ from tests.races.threads import forks_go
 
 pytestmark = pytest.mark.threads
 
-EVERY = 2999 * int(os.environ.get("HOTSWAP_EVERY_NTH_POINT", "1"))
-"""Each 2999th line is taken; ``HOTSWAP_EVERY_NTH_POINT=10`` takes each 29990th one."""
+EVERY = 97 * int(os.environ.get("HOTSWAP_EVERY_NTH_POINT", "1"))
+"""Each 97th line is taken; ``HOTSWAP_EVERY_NTH_POINT=10`` takes each 970th one."""
 
 OURS = str(Path(hotswap.__file__).parent) + os.sep
 

@@ -11,6 +11,7 @@ import pytest
 
 from hotswap import Patch, Patcher
 from tests.races.threads import forks_go
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads  # what has drained is settled in one
 
@@ -202,3 +203,123 @@ class TestUnchangedModule:
         rollout = service.api.main(lambda: service.apply("2"))
         assert rollout.in_flight() == ()
         assert rollout.drained.wait(1)
+
+
+LIB = """
+def kind({more}): return "{v}"
+"""
+
+USER = """
+from . import lib
+
+class Thing:
+    @property
+    def price(self): return "{v}"
+    def total(self): return quote({pass_}), lib.kind()
+
+def quote({more}): return "{v}"
+def loop():
+    while True:
+        yield lib.kind(), Thing().price, *Thing().total(), quote({pass_})
+"""
+
+ONE, TWO_AND_THREE = ("1",) * 5, ("2", "3", "3", "2", "3")
+
+
+class Later:
+    """The first patch leaves the module alone of which a call is in flight; the second changes that module.
+
+    Arguments:
+        make: makes packages.
+        handover: that of the patcher.
+        passed: what the second version of the loop passes more: so it has another body.
+    """
+
+    def __init__(self, make: Callable[..., ModuleType], handover: float | None, passed: str) -> None:
+        files = {"lib.py": LIB.format(v="1", more=""), "user.py": USER.format(v="1", more="", pass_="")}
+        self.name, self.passed = make(files).__name__, passed
+        __import__(f"{self.name}.user")
+        self.patcher = Patcher([self.name], handover=handover)
+
+    def loop(self) -> Any:
+        return sys.modules[f"{self.name}.user"].loop()
+
+    def patch(self, name: str, version: str) -> Patch:
+        source = {"lib": LIB, "user": USER}[name].format(v=version, more="z=0", pass_=self.passed)
+        return Patch.from_sources({f"{self.name}.{name}": source}, version=version)
+
+
+class TestModuleThatChangesLater:
+    @pytest.mark.parametrize("armed", [False, True])
+    @pytest.mark.parametrize("passed", ["", "0"])
+    def test_its_call_goes_on_with_the_old(
+        self, make_package: Callable[..., ModuleType], armed: bool, passed: str
+    ) -> None:
+        service = Later(make_package, None, passed)
+        old = service.loop()
+        assert next(old) == ONE
+        rollouts = [service.patcher.apply(service.patch("lib", "2"))]
+        assert next(old) == ONE
+        rollouts.append(service.patcher.stage(service.patch("user", "3")))
+        rollouts[1].verify()
+        if armed:
+            rollouts[1].arm()
+            assert next(old) == ONE
+        rollouts[1].commit()
+        new = service.loop()
+        assert (next(old), next(new)) == (ONE, TWO_AND_THREE)
+        rollouts[1].rollback()
+        assert (next(old), next(new)) == (ONE, TWO_AND_THREE)
+        new.close()
+        old.close()
+        del old, new
+        assert all(rollout.drained.wait(20) for rollout in rollouts)
+        assert forks_go()
+        assert next(service.loop()) == ("2", "1", "1", "2", "1")
+
+    @pytest.mark.parametrize("passed", ["", "0"])
+    def test_its_call_goes_on_over_many(self, make_package: Callable[..., ModuleType], passed: str) -> None:
+        service = Later(make_package, None, passed)
+        old = service.loop()
+        assert next(old) == ONE
+        rollouts = []
+        for patch in (("lib", "2"), ("user", "3"), ("lib", "4"), ("user", "5"), ("lib", "6")):
+            rollouts.append(service.patcher.apply(service.patch(*patch)))
+            assert next(old) == ONE
+        assert next(service.loop()) == ("6", "5", "5", "6", "5")
+        old.close()
+        del old
+        assert all(rollout.drained.wait(20) for rollout in rollouts)
+        assert forks_go()
+
+    @pytest.mark.parametrize("passed", ["", "0"])
+    def test_its_call_goes_on_where_the_later_one_was_taken_back(
+        self, make_package: Callable[..., ModuleType], passed: str
+    ) -> None:
+        service = Later(make_package, None, passed)
+        old = service.loop()
+        assert next(old) == ONE
+        rollouts = [service.patcher.apply(service.patch(*patch)) for patch in (("lib", "2"), ("user", "3"))]
+        new = service.loop()
+        next(new)  # as long as it goes on there are forks after the rollback
+        rollouts[1].rollback()
+        rollouts.append(service.patcher.apply(service.patch("lib", "4")))
+        assert next(old) == ONE
+        assert next(service.loop()) == ("4", "1", "1", "4", "1")
+        old.close()
+        new.close()
+        del old, new
+        assert all(rollout.drained.wait(20) for rollout in rollouts)
+        assert forks_go()
+
+    @pytest.mark.parametrize("handover", [0, 0.3])
+    def test_its_call_is_handed_over(self, make_package: Callable[..., ModuleType], handover: float) -> None:
+        service = Later(make_package, handover, "")
+        old = service.loop()
+        assert next(old) == ONE
+        rollouts = [service.patcher.apply(service.patch(*what)) for what in (("lib", "2"), ("user", "3"))]
+        assert until(lambda: next(old) == TWO_AND_THREE)
+        assert all(rollout.drained.wait(20) for rollout in rollouts)
+        assert forks_go()
+        assert next(old) == TWO_AND_THREE
+        old.close()

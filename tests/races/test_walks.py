@@ -48,6 +48,33 @@ KNOWN = {
     "left on a candidate, and handed over since": (
         "arm 2/0, commit, loop fixed, rollback, rearm, disarm, settle, abort, arm 3/0, commit, settle, rollback, settle"
     ),
+    "a session, and a module that stayed": "session, apply 2/0 low, arm 3/1, disarm, abort, apply 4/1, settle",
+    "a session that is older than two swaps": "arm 2/0 low, session, commit, apply 3/1, settle",
+    "a session between flips": "arm 2/0 low, commit, session, arm 3/1, commit, rollback, apply 4/0 low, arm 5/0",
+    "a loop of a module that stayed, and is changed next": (
+        "loop tagged, loop task, loop method, apply 2/0 low, arm 3/1, disarm, abort, apply 4/0, wait, settle, settle"
+    ),
+    "one that came to another shape": "loop method, apply 2/0 low, apply 3/1, wait, settle, settle",
+    "handed over, and left in the globals of the last": "loop task, apply 2/0, settle, apply 3/0 low, settle",
+    "taken back twice": (
+        "arm 2/1, commit, loop method, arm 3/1, commit, rollback, arm 4/1 low, commit, rollback, settle, settle"
+    ),
+    "one of an earlier swap, when a later one is noted": (
+        "loop tagged, apply 2/0 low, settle, rollback, wait, arm 3/1, disarm, abort, wait, arm 4/0 low, commit, wait"
+    ),
+    "a long call that narrows the forks, and modules that stayed": (
+        "loop method, apply 2/1, rollback, arm 3/0 low, commit, arm 4/1, commit, rollback, arm 5/0 low, commit,"
+        " arm 6/1, commit, settle, settle"
+    ),
+    "flips of the lower module": (
+        "arm 2/1, commit, arm 3/1 low, loop fixed, commit, rollback, rearm, commit, rollback, rearm, commit, arm 4/0,"
+        " disarm, abort, arm 5/1 low, commit, apply 6/0, settle, settle"
+    ),
+    "the other module is changed later": "loop tagged, loop task, session, apply 2/0 mid, apply 3/0 low, settle, apply 4/0",
+    "flips of the lower module, and handed over in between": (
+        "arm 2/0, commit, loop fixed, arm 3/0 low, commit, rollback, rearm, session, commit, settle, rollback, rearm,"
+        " commit, settle"
+    ),
     "given up while a loop is on it": (
         "arm 2/0, commit, loop fixed, loop tagged, rollback, rearm, disarm, abort, settle"
     ),

@@ -1,8 +1,8 @@
 """A walk over versions: patches are applied, armed, flipped and taken back while loops and sessions go on.
 
-After each step everybody looks around: a loop with a body of its own in each version sees that version for ever; one
-that is the same in all of them sees one version at a time, the one that it had or what is live; a session sees that
-with which it began; and who begins sees what is live.
+There are two modules; a patch changes both, or one of them. After each step everybody looks around: a loop whose
+own text a patch has changed sees the version that it was of, for ever; one that is the same sees one version at a time,
+the one that it had or what is live; a session sees that with which it began; and who begins sees what is live.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import hotswap
 from hotswap import Patch, Patcher, walk
@@ -58,8 +59,35 @@ def few():
         yield helper({pass_}i)
         yield num + 1
 
+class Jobs:
+    def __init__(self, {more}x): self.num = Num({pass_}x)
+    def __enter__(self): return self
+    def __exit__(self, *_): self.last = self._step({pass_}1)
+    def _step(self, {more}x): return self.num + (lambda: x)()
+    @property
+    def kind(self): return Num.kind
+    def run(self):
+        while True:
+            fresh = Jobs({pass_}1)
+            with fresh:
+                pass
+            yield [
+                fresh._step({pass_}1), fresh.kind, fresh.last, fresh.num.shown, *facts(),
+                *map(lambda one: fresh._step({pass_}one), (1,)),
+            ]
+
+class Given:
+    def __init__(self, {more}items): self.items = items
+    def __await__(self): yield self.items
+
+def method(): return Jobs({pass_}1).run()
+
+async def task():
+    while True:
+        await Given({pass_}[*facts(), *few(), (lambda: helper({pass_}1))(), Jobs({pass_}1).kind])
+
 def tagged():
-    tag = "{v}"
+    tag = "tag {v}"
     while True:
         num = Num({pass_}1)
         yield [
@@ -80,35 +108,63 @@ HANDOVER = 1.0
 """Seconds after which unchanged loops go on with the new."""
 
 
+class Texts(NamedTuple):
+    """What is live, or was.
+
+    Attributes:
+        mid: the version of the upper module.
+        low: that of the lower one.
+        shape: how many parameters the helpers have more.
+    """
+
+    mid: int
+    low: int
+    shape: int
+
+
 @dataclass
 class _Loop:
     """A loop that goes on.
 
     Attributes:
         kind: the name of its function.
-        made: the version of whose text it is.
-        now: the version that it saw last.
-        frames: itself.
-        stays: a version that was live since has another text of it, so it may stay where it is.
+        made: what was live when it began.
+        low: the version of the lower module that it saw last.
+        body: itself.
+        stays: other text of it was live since, so it may stay where it is.
     """
 
     kind: str
-    made: int
-    now: int
-    frames: Iterator[list[str]]
+    made: Texts
+    low: int
+    body: Any
     stays: bool = False
+
+    def step(self) -> list[str]:
+        """Return what it answers."""
+        answer: list[str] = self.body.send(None)
+        return answer
+
+    def is_of(self, live: Texts) -> bool:
+        """Whether its own text is live."""
+        return (self.kind != "tagged" or live.mid == self.made.mid) and live.shape == self.made.shape
 
 
 class Walk:
     """The package that is patched, and who looks at it.
 
-    A version is written with the number of parameters that its helpers have more: `3/1`.
+    A version is written with the number of parameters that its helpers have more: `3/1`. `3/1 low` and `3/1 mid` change
+    one module only.
 
     Arguments:
         make: makes a package.
         clock: tells the time to hotswap.
 
     Attributes:
+        live: what was live, the newest last, each with its rollout.
+        armed: the candidate that is armed, if there is one.
+        back: what may be armed again.
+        loops, sessions: what goes on.
         can_go_back: the version before what is live is kept.
         wrong: what was seen and should not have been.
         history: the steps that were made.
@@ -117,27 +173,33 @@ class Walk:
     def __init__(self, make: Callable[..., ModuleType], clock: ManualClock) -> None:
         self.package = make({"low.py": "", "mid.py": ""}).__name__
         folder = Path(str(sys.modules[self.package].__file__)).parent
-        for name, text in self._texts(1, 0).items():
+        first = Texts(1, 1, 0)
+        for name, text in self._sources(first).items():
             (folder / f"{name.rpartition('.')[2]}.py").write_text(text)
         importlib.import_module(f"{self.package}.mid")
         self.patcher = Patcher([self.package], handover=HANDOVER)
         self._clock = clock
-        self._shapes = {1: 0}
-        self._warm: set[int] = set()
-        self.live: list[tuple[int, hotswap.Rollout | None]] = [(1, None)]
-        self.armed: tuple[int, hotswap.Rollout] | None = None
-        self.back: tuple[int, hotswap.Rollout] | None = None
+        self._warm: set[hotswap.Rollout] = set()
+        self.live: list[tuple[Texts, hotswap.Rollout | None]] = [(first, None)]
+        self.armed: tuple[Texts, hotswap.Rollout] | None = None
+        self.back: tuple[Texts, hotswap.Rollout] | None = None
         self.loops: list[_Loop] = []
-        self.sessions: list[tuple[int, hotswap.Session, contextvars.Context]] = []
+        self.sessions: list[tuple[Texts, hotswap.Session, contextvars.Context]] = []
         self.can_go_back = False
         self._import = builtins.__import__
         self.wrong: list[str] = []
         self.history: list[str] = []
 
-    def _texts(self, version: int, shape: int) -> dict[str, str]:
-        how = {"v": version, "package": self.package, "pass_": "0, " * shape}
-        how["more"] = "".join(f"z{number}, " for number in range(shape))
-        return {f"{self.package}.{name}": text.format(**how) for name, text in {"low": LOW, "mid": MID}.items()}
+    def _sources(self, texts: Texts, only: str = "") -> dict[str, str]:
+        how = {"package": self.package, "pass_": "0, " * texts.shape}
+        how["more"] = "".join(f"z{number}, " for number in range(texts.shape))
+        sources = {"low": LOW.format(v=texts.low, **how), "mid": MID.format(v=texts.mid, **how)}
+        return {f"{self.package}.{name}": text for name, text in sources.items() if only in ("", name)}
+
+    @property
+    def now(self) -> Texts:
+        """What is live."""
+        return self.live[-1][0]
 
     @property
     def mid(self) -> Any:
@@ -151,30 +213,31 @@ class Walk:
             self.history.append(step)
             getattr(self, f"_{name}")(*arguments)
             for loop in self.loops:
-                loop.stays |= self._shapes[self.live[-1][0]] != self._shapes[loop.made]
+                loop.stays |= not loop.is_of(self.now)
             self.look(settled=name == "settle")
         return self
 
     # --- steps ---
 
-    def _patch(self, what: str) -> tuple[int, Patch]:
+    def _patch(self, what: str, only: str = "") -> tuple[Texts, Patch]:
         version, shape = map(int, what.split("/"))
-        self._shapes[version] = shape
+        texts = Texts(self.now.mid if only == "low" else version, self.now.low if only == "mid" else version, shape)
+        assert not only or shape == self.now.shape, "who stays calls as before"
         self.back = None
-        return version, Patch.from_sources(self._texts(version, shape), version=str(version))
+        return texts, Patch.from_sources(self._sources(texts, only), version=str(version))
 
-    def _apply(self, what: str) -> None:
-        version, patch = self._patch(what)
-        self.live.append((version, self.patcher.apply(patch)))
+    def _apply(self, what: str, only: str = "") -> None:
+        texts, patch = self._patch(what, only)
+        self.live.append((texts, self.patcher.apply(patch)))
         self.can_go_back = True
 
-    def _arm(self, what: str) -> None:
-        version, patch = self._patch(what)
+    def _arm(self, what: str, only: str = "") -> None:
+        texts, patch = self._patch(what, only)
         rollout = self.patcher.stage(patch)
         rollout.verify()
         rollout.arm()
-        self.armed = version, rollout
-        self._warm.add(version)
+        self.armed = texts, rollout
+        self._warm.add(rollout)
 
     def _commit(self) -> None:
         assert self.armed is not None
@@ -199,26 +262,25 @@ class Walk:
         self.back = None
 
     def _rollback(self) -> None:
-        version, rollout = self.live[-1]
+        texts, rollout = self.live[-1]
         assert rollout is not None
         rollout.rollback()
         self.live.pop()
-        self.back = (version, rollout) if version in self._warm else None
+        self.back = (texts, rollout) if rollout in self._warm else None
         self.can_go_back = False
 
     def _loop(self, kind: str) -> None:
-        frames = getattr(self.mid, kind)()
-        next(frames)
-        version = self.live[-1][0]
-        self.loops.append(_Loop(kind, version, version, frames))
+        loop = _Loop(kind, self.now, self.now.low, getattr(self.mid, kind)())
+        loop.step()
+        self.loops.append(loop)
 
     def _close(self, number: str) -> None:
-        self.loops.pop(int(number)).frames.close()  # type: ignore[attr-defined]  # a generator
+        self.loops.pop(int(number)).body.close()
 
     def _session(self) -> None:
         session, context = hotswap.session(), contextvars.Context()
         context.run(session.__enter__)
-        self.sessions.append((self.live[-1][0], session, context))
+        self.sessions.append((self.now, session, context))
 
     def _end(self) -> None:
         _, session, context = self.sessions.pop(0)
@@ -236,45 +298,45 @@ class Walk:
 
     def look(self, *, settled: bool = False) -> None:
         """Have everybody look around. `settled`: the time of all handovers is over."""
-        live = self.live[-1][0]
+        live = self.now
         for loop in list(self.loops):
-            seen = self._see(f"{loop.kind} of {loop.made}", lambda: next(loop.frames))  # noqa: B023  # called at once
-            if loop.kind == "tagged":
-                self._expect(f"tagged of {loop.made}", seen, {loop.made})
-                continue
-            allowed = {loop.now} if self._shapes[live] != self._shapes[loop.made] else {loop.now, live}
+            allowed = {loop.low, live.low} if loop.is_of(live) else {loop.low}
             if settled and not loop.stays and self.armed is None:
-                allowed = {live}
-            self._expect(f"fixed of {loop.made}, on {loop.now}", seen, allowed)
-            if len(seen) == 1:
-                loop.now = int(seen.copy().pop())
-            if not seen:
+                allowed = {live.low}
+            seen = self._see(loop.step, f"{loop.kind} of {loop.made}, on {loop.low}", loop.made.mid, allowed)
+            if seen is None:
                 self.loops.remove(loop)
-        for version, _, context in self.sessions:
-            for name in ("facts", "tagged"):
-                self._expect(f"{name} in a session", self._see(name, lambda: context.run(self._call, name)), {version})  # noqa: B023  # called at once
-        for name in ("facts", "tagged", "fixed"):
-            seen = self._see(name, lambda: contextvars.Context().run(self._call, name))  # noqa: B023  # called at once
-            self._expect(name, seen, {live})
+            else:
+                loop.low = seen
+        for texts, _, context in self.sessions:
+            for name in ("facts", "tagged", "method"):
+                self._see(partial(context.run, self._call, name), f"{name} in a session", texts.mid, {texts.low})
+        for name in ("facts", "tagged", "fixed", "method", "task"):
+            self._see(partial(contextvars.Context().run, self._call, name), name, live.mid, {live.low})
         if self.armed is not None:
-            with self.armed[1].preview():
-                self._expect("preview", self._see("preview", lambda: self._call("facts")), {self.armed[0]})
+            texts, rollout = self.armed
+            with rollout.preview():
+                self._see(partial(self._call, "tagged"), "a preview", texts.mid, {texts.low})
 
     def _call(self, name: str) -> list[str]:
         found = getattr(self.mid, name)()
-        answer: list[str] = found if isinstance(found, list) else next(found)
+        if isinstance(found, list):
+            return found
+        answer: list[str] = found.send(None)
+        found.close()
         return answer
 
-    def _see(self, who: str, call: Callable[[], list[str]]) -> set[str]:
+    def _see(self, call: Callable[[], list[str]], who: str, mid: int, allowed: set[int]) -> int | None:
+        """Tell if what a call answers is not of one version that is allowed; return that of the lower module."""
         try:
-            return set(call())
+            seen = set(call())
         except Exception as error:  # shown as what was seen
             self._tell(f"{who} got {error!r}")
-            return set()
-
-    def _expect(self, who: str, seen: set[str], allowed: set[int]) -> None:
-        if seen and (len(seen) > 1 or not seen <= {str(one) for one in allowed}):
+            return None
+        lower = {int(one) for one in seen if not one.startswith("tag")}
+        if len(lower) > 1 or not lower <= allowed or not seen - set(map(str, lower)) <= {f"tag {mid}"}:
             self._tell(f"{who} saw {sorted(seen)}, and not one of {sorted(allowed)}")
+        return max(lower)
 
     def _tell(self, what: str) -> None:
         self.wrong.append(f"{what}, after: {', '.join(self.history)}")
@@ -293,7 +355,7 @@ class Walk:
 
     def _stop(self) -> None:
         for loop in self.loops:
-            loop.frames.close()  # type: ignore[attr-defined]  # a generator
+            loop.body.close()
         self.loops.clear()
         while self.sessions:
             self._end()
@@ -316,7 +378,7 @@ def steps(walk: Walk, chosen: random.Random) -> Iterator[str]:
         choices += ["session"] if len(walk.sessions) < 3 else ["end"]
         step = chosen.choice(choices)
         if step == "loop":
-            yield f"loop {chosen.choice(['tagged', 'fixed', 'fixed'])}"
+            yield f"loop {chosen.choice(['tagged', 'fixed', 'fixed', 'method', 'task'])}"
         elif step == "close":
             if walk.loops:
                 yield f"close {chosen.randrange(len(walk.loops))}"
@@ -324,6 +386,8 @@ def steps(walk: Walk, chosen: random.Random) -> Iterator[str]:
             if current is not None and walk.back is not None and current is walk.back[1]:
                 yield "abort"
             version += 1
-            yield f"{'apply' if step == 'new' else 'arm'} {version}/{chosen.choice([0, 0, 1])}"
+            only = chosen.choice(["", "", "", " low", " mid"])
+            shape = walk.now.shape if only else chosen.choice([0, 0, 1])
+            yield f"{'apply' if step == 'new' else 'arm'} {version}/{shape}{only}"
         else:
             yield step
