@@ -70,7 +70,9 @@ KNOWN = {
         "arm 2/1, commit, arm 3/1 low, loop fixed, commit, rollback, rearm, commit, rollback, rearm, commit, arm 4/0,"
         " disarm, abort, arm 5/1 low, commit, apply 6/0, settle, settle"
     ),
-    "the other module is changed later": "loop tagged, loop task, session, apply 2/0 mid, apply 3/0 low, settle, apply 4/0",
+    "the other module is changed later": (
+        "loop tagged, loop task, session, apply 2/0 mid, apply 3/0 low, settle, apply 4/0"
+    ),
     "flips of the lower module, and handed over in between": (
         "arm 2/0, commit, loop fixed, arm 3/0 low, commit, rollback, rearm, session, commit, settle, rollback, rearm,"
         " commit, settle"
