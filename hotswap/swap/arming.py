@@ -101,7 +101,7 @@ class Arming:
         ops = [*self._functions(own), *self._waiting(own), *self._attributes(own)]
         junction.number = ARMED
         over = Junction.about_to_go
-        over.difference_update([one for one in over if one.over or not one.armed])
+        over.difference_update([one for one in list(over) if one.over or not one.armed])
         over.add(junction)
         with collector.switched_off():
             deque(starmap(operator.call, ops), maxlen=0)

@@ -184,7 +184,7 @@ class Forks:
         standing = standing or bool(Apart.standing)
         # For calls in flight of an earlier swap these modules stayed, and are as they were.
         ours = self.junction.spaces
-        standing = standing or any(one.serves and not one.staying.isdisjoint(ours) for one in Junction.in_flight)
+        standing = standing or any(one.serves and not one.staying.isdisjoint(ours) for one in list(Junction.in_flight))
         return standing or bool(self._staying or self._begun or self._strays) or bool(self._running)
 
     def probe(self) -> Iterator[bool]:

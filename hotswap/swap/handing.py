@@ -56,7 +56,7 @@ def hand_over(
         # What the call makes of nested code, and calls, is of the version that it was handed over to.
         for one, same in _nested_pairs(code, newest.code):
             note(Stray(one, same, stray.facts))
-        for armed in Junction.about_to_go:
+        for armed in list(Junction.about_to_go):
             if armed.armed and not armed.over and id(newest.facts) in armed.spaces:
                 armed.take_over(code, newest.code)
         for other in {*Junction.in_flight, *Apart.standing} - {junction}:

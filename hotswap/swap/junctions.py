@@ -125,7 +125,7 @@ class Junction:
 
         But for those that were handed over to the other version, and are calls of that still.
         """
-        others = [one for one in self.in_flight if one is not last and not (one.live or one.handed_over)]
+        others = [one for one in list(self.in_flight) if one is not last and not (one.live or one.handed_over)]
         for key, known in list(last.shared.items()):
             if any(key in one.shared or key in one.strays for one in others):
                 continue

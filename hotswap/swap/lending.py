@@ -90,6 +90,6 @@ def lent(junction: Junction, value: Any, going: Junction, originals: Mapping[int
 
 def let_go() -> None:
     """Note that a swap was made, or not: what was lent for it is in forks."""
-    for junction in Junction.in_flight:
+    for junction in list(Junction.in_flight):  # another patcher may add one
         if junction.lending is not None:
             junction.lending.let_go()

@@ -40,7 +40,7 @@ def filled(
         wanted: whether such a one may come to it.
     """
     known = {id(junction) for junction, _ in before}
-    unknown = (junction for junction in Junction.in_flight if id(junction) not in known)
+    unknown = (junction for junction in list(Junction.in_flight) if id(junction) not in known)
     others = [junction for junction in unknown if junction.serves and wanted(junction)]
     rest = [*before, *((junction, None) for junction in others)]
     rest.sort(key=lambda way: way[0].number, reverse=True)
