@@ -56,15 +56,18 @@ class Ways:
         if not old:
             return self.new
         session = here()
-        # The oldest first: who stands between may be code of a newer one, and be called for an older.
-        way = _claimed(old[::-1], frame, session)
-        if way is not None:
-            return way[1]
+        if len(old) > 1:
+            # The oldest first: who stands between may be code of a newer one, and be called for an older.
+            way = _claimed(old[::-1], frame, session)
+            if way is not None:
+                return way[1]
         newest, value = old[0]
         asks: FrameType | None = frame
-        while asks is not None:
-            is_new = id(asks.f_globals) in newest.others and id(asks.f_code) not in newest.same
-            if is_new and (session is not None or asks is frame):
+        while asks is not None:  # as `claims` does, and what is new in between is told
+            space, code = id(asks.f_globals), asks.f_code
+            if newest.has(code, space, session):
+                return value
+            if space in newest.others and id(code) not in newest.same and (session is not None or asks is frame):
                 return self.new
             if not (newest.is_between(asks) if session is None else on_behalf(asks)):
                 break
