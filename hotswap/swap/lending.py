@@ -47,7 +47,9 @@ class Lending(Cloning):
         return cloned(value, self)
 
     def _function(self, function: FunctionType) -> Any:
-        if id(function.__globals__) not in self._junction.staying or walk.is_forwarder(function.__code__):
+        # A decorator of another package has put a function of its own there: `contextlib.contextmanager`, say.
+        is_lent = id(function.__globals__) in self._junction.staying or id(function) in self._originals
+        if not is_lent or walk.is_forwarder(function.__code__):
             return function
         self._codes = {id(function): function.__code__}
         clone = super()._function(function)
