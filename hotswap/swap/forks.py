@@ -345,7 +345,6 @@ class Forks:
             if value is not None:
                 held = facts.get(name)
                 aim = self._given.successor(held if type(held) is type(value) else value)
-                before[id(clone)] = self._filled(clone, [], "", name)[1:]
             if aim is not None:
                 yield (dict.__setitem__, facts, name, self._front(clone, aim, before.get(id(clone), [])))
 
@@ -354,15 +353,15 @@ class Forks:
         if known is not None:
             return known[1]
         ways = PrivateWays(self.junction, clone, aim)
-        ways.old = before
         front: Any = Front(ways)
         if type(clone) is FunctionType:
             front = stand_in(clone, clone.__code__)
+            ways.old = before
+            for junction, _ in before:
+                junction.fork(front)
             front.__code__ = forwarder(front, ways, clone.__code__, anything=True)
             for write, *arguments in show(front, ways, clone.__code__):
                 write(*arguments)
-        for junction, _ in before:
-            (junction.fork if type(clone) is FunctionType else junction.front)(front)
         self.fronts[id(clone)] = clone, front
         return front
 

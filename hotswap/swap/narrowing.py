@@ -18,14 +18,14 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.swap.enums import LOOKED_UP_IN
-from hotswap.swap.forwarding import target_of, ways_of
+from hotswap.swap.forwarding import target_of
+from hotswap.swap.fronts import Front
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
-from hotswap.swap.parts import cell_contents, functions_behind
+from hotswap.swap.parts import functions_behind
 from hotswap.swap.releasing import release
 from hotswap.swap.sharing import named
 from hotswap.swap.variables import Variables
-from hotswap.swap.ways import PrivateWays, Ways
 
 __all__ = ["Spelled", "is_spelled", "narrow"]
 
@@ -152,28 +152,7 @@ def _is_special(name: str) -> bool:
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
-    """The functions that run when something is called, of whatever version.
-
-    Those too that decorators' wrappers hold in their cells, and those to which forks lead.
-    """
-    stack, seen = [value], set[int]()
-    while stack:
-        one = stack.pop()
-        if issubclass(type(one), walk.Fork):
-            stack += _led_to(one.ways)
-        for function in functions_behind(one):
-            if id(function) not in seen:
-                seen.add(id(function))
-                yield function
-                stack += map(cell_contents, function.__closure__ or ())
-                ways = ways_of(function.__code__)
-                stack += () if ways is None else _led_to(ways)
-
-
-def _led_to(ways: Ways) -> Iterator[Any]:
-    yield from (ways.new, ways.own, *(value for _, value in ways.old))
-    if type(ways) is PrivateWays:
-        yield ways.value
+    return functions_behind(value.ways.value if type(value) is Front else value)
 
 
 def _items(spaces: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
