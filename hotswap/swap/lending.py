@@ -47,9 +47,10 @@ class Lending(Cloning):
         return cloned(value, self)
 
     def _function(self, function: FunctionType) -> Any:
+        space = id(function.__globals__)
         # A decorator of another package has put a function of its own there: `contextlib.contextmanager`, say.
-        is_lent = id(function.__globals__) in self._junction.staying or id(function) in self._originals
-        if not is_lent or walk.is_forwarder(function.__code__):
+        is_wrapper = id(function) in self._originals and space not in self._going.spaces
+        if not (is_wrapper or space in self._junction.staying) or walk.is_forwarder(function.__code__):
             return function
         self._codes = {id(function): function.__code__}
         clone = super()._function(function)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -21,26 +22,21 @@ pytestmark = pytest.mark.threads
 LOW = """
 import contextlib
 
-def helper(x): return "{v}"
-
-class Base:
-    def who(self): return "{v}"
+def helper(): return "{v}"
 
 @contextlib.contextmanager
-def scope(x):
-    yield helper(x)
+def scope():
+    yield helper()
 """
 HIGH = """
-from {package} import low
-from {package}.low import helper, scope
+from .low import helper, scope
 
-class Sub(low.Base):
-    def who(self): return super().who() + "{v}"
+def own(): return "{v}"
 
 def facts():
-    with scope(1) as entered:
+    with scope() as got:
         pass
-    return {{helper(1), entered}}
+    return [own(), helper(), got]
 
 def loop():
     while True:
@@ -60,7 +56,7 @@ class Package:
         self.patcher = Patcher([self.name], handover=1.0)
 
     def text(self, name: str, version: str) -> str:
-        return (LOW if name == "low" else HIGH).format(v=version, package=self.name)
+        return (LOW if name == "low" else HIGH).format(v=version)
 
     def loop(self, name: str) -> Any:
         loop = sys.modules[f"{self.name}.{name}"].loop()
@@ -79,10 +75,14 @@ def test_after_the_handover_of_a_loop_that_changed(
     loop = package.loop("high")
     package.apply("high", "2")
     hotswap_clock.advance(3)
+    time.sleep(0.05)
+    hotswap_clock.advance()
     package.apply("low", "3")
     assert next(loop) == {"1"}
+    assert next(sys.modules[f"{package.name}.high"].loop()) == {"2", "3"}
     for _ in range(3):
         hotswap_clock.advance(3)
+        time.sleep(0.05)  # what has drained is settled in a thread
         assert next(loop) == {"1"}
     loop.close()
     del loop
