@@ -269,12 +269,12 @@ class Forks:
             ways = Ways(old, cloned(will, self), will)
             yield fork_attribute(cls, name, ways)
 
-    def _before(self, standing: Ways | None) -> list[tuple[Junction, Any]]:
+    def _before(self, standing: Ways | None) -> OldWays:
         """The generations before this one that somebody may be on."""
         known = [] if standing is None else standing.lasting
         return [(junction, value) for junction, value in known if junction is not self.junction]
 
-    def _filled(self, value: Any, before: OldWays, cls: str, *names: str) -> list[tuple[Junction, Any]]:
+    def _filled(self, value: Any, before: OldWays, cls: str, *names: str) -> OldWays:
         """The ways to this generation and older ones, those too that no fork of this has known.
 
         Arguments:
@@ -348,15 +348,14 @@ class Forks:
             if aim is not None:
                 yield (dict.__setitem__, facts, name, self._front(clone, aim, before.get(id(clone), [])))
 
-    def _front(self, clone: Any, aim: Any, before: list[tuple[Junction, Any]]) -> Any:
+    def _front(self, clone: Any, aim: Any, before: OldWays) -> Any:
         known = self.fronts.get(id(clone))
         if known is not None:
             return known[1]
-        ways = PrivateWays(self.junction, clone, aim)
+        ways = PrivateWays(self.junction, clone, aim, before)
         front: Any = Front(ways)
         if type(clone) is FunctionType:
             front = stand_in(clone, clone.__code__)
-            ways.old = before
             for junction, _ in before:
                 junction.fork(front)
             front.__code__ = forwarder(front, ways, clone.__code__, anything=True)

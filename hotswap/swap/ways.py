@@ -130,18 +130,18 @@ class PrivateWays(Ways):
         junction: the generation.
         value: what is of it.
         aim: what everybody else gets.
+        old: what is of other old generations.
     """
 
     __slots__ = ("junction", "value")
 
-    def __init__(self, junction: Junction, value: Any, aim: Any) -> None:
-        super().__init__((), aim, aim)
+    def __init__(self, junction: Junction, value: Any, aim: Any, old: Iterable[tuple[Junction, Any]] = ()) -> None:
+        super().__init__(old, aim, aim)
         self.junction, self.value = junction, value
 
     def moved(self, old: Iterable[tuple[Junction, Any]], new: Any, aim: Any) -> PrivateWays:
         """Return ways from the same place: whoever gets what is of its generation still does."""
-        ways = PrivateWays(self.junction, self.value, aim)
-        ways.old = [(junction, value) for junction, value in old if junction.serves]
+        ways = PrivateWays(self.junction, self.value, aim, old)
         ways.new = new
         return ways
 
