@@ -73,27 +73,14 @@ class Crossings:
         for function in (*self._gone, *self._added):
             writes.hold_code(function)
         writes.late(self._copies)
-        spaces = [[id(facts) for facts in world.namespaces()] for world in worlds]
-        self.there, self.back = Junction(*spaces), Junction(*spaces[::-1])
-        self._spaces = worlds[0].namespaces()
+        going, coming = ([id(facts) for facts in world.namespaces()] for world in worlds)
+        packages = worlds[0].packages
+        self.there, self.back = Junction(going, coming, packages), Junction(coming, going, packages)
         self._shared: Shared | None = None
 
-    def share(self, modules: Mapping[str, ModuleType], rebound: Iterable[str]) -> None:
-        """Note the modules that stay: calls of theirs may be in flight, too.
-
-        Arguments:
-            modules: those modules.
-            rebound: the names in them that the swap binds anew.
-        """
-        self._shared = Shared(modules, {*rebound, *self._names()})
-
-    def _names(self) -> Iterator[str]:
-        """The names by which code may come to what changes."""
-        ours = {id(one.cls) for one in self._changed} | self._pairing.successors.keys()
-        for facts in self._spaces:
-            yield str(facts["__name__"]).rpartition(".")[2]
-            yield from (name for name, value in list(facts.items()) if id(value) in ours)
-        yield from (one.name for one in self._changed)
+    def share(self, modules: Mapping[str, ModuleType]) -> None:
+        """Note the modules that stay: calls of theirs may be in flight, too."""
+        self._shared = Shared(modules)
 
     def renew(self, past: Iterable[CodeType] = (), *, forward: bool = True) -> None:
         """Begin anew with what tells the generations apart.
@@ -103,7 +90,7 @@ class Crossings:
             forward: whether the swap is to be made; it is to be taken back otherwise.
         """
         last = self.there if forward else self.back
-        junction = Junction(last.spaces, last.others)
+        junction = Junction(last.spaces, last.others, last.packages)
         junction.follow(last)
         self.again[forward] = frozenset(id(code) for code in past if id(code) in last.same)
         self._running.clear()
@@ -187,7 +174,7 @@ class Crossings:
         self._changed.clear()
         self._members.clear()
         self._before.clear()
-        self._spaces, self._shared = [], None
+        self._shared = None
         self._gone, self._added = [], []
         self._ancestors = lambda _: ()
         self._pairing = Pairing()

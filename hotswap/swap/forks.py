@@ -31,14 +31,15 @@ from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, lead_fronts
 from hotswap.swap.installing import fork_attribute, fork_function
 from hotswap.swap.junctions import Apart, Junction
-from hotswap.swap.kin import copied
+from hotswap.swap.kin import copied, copied_nested
 from hotswap.swap.lending import lent, let_go
 from hotswap.swap.narrowing import is_spelled
+from hotswap.swap.nested import is_nested
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
 from hotswap.swap.several import filled, is_apart, together, unclaimed
-from hotswap.swap.sharing import Shared
+from hotswap.swap.sharing import Running, Shared
 from hotswap.swap.signatures import show, take_down
 from hotswap.swap.ways import Changed, CodeWays, PrivateWays, Ways
 from hotswap.swap.writes import gil_enabled
@@ -133,7 +134,7 @@ class Forks:
         self._running: InFlight | None = running
         self._given: Given | None = given
         self._shared = shared
-        self._in_place, self._staying = dict[int, FunctionType](), list[FunctionType]()
+        self._in_place, self._stayed = dict[int, FunctionType](), Running([], [])
         self._begun, self._strays, self._codes = list[Stray](), list[Stray](), list[CodeType]()
         self._turn: Turn | None = None
         self._held, self.fronts = list[Any](), settling.fronts
@@ -175,8 +176,7 @@ class Forks:
         if not HAS_THREADS or self._given is None:
             return False  # forks are taken away in a thread; where there is none, suspended calls do without
         if self._shared is not None:
-            functions = self._shared.in_flight() if gil_enabled() else ()
-            self._staying = [f for f in functions if not walk.is_forwarder(f.__code__)]
+            self._stayed = self._shared.running() if gil_enabled() else Running([], [])
             self._begun = unclaimed(self.junction, self._shared.begun())
         self._strays = unclaimed(self.junction, self._given.strays())
         standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._attributes())
@@ -185,7 +185,7 @@ class Forks:
         # For calls in flight of an earlier swap these modules stayed, and are as they were.
         ours = self.junction.spaces
         standing = standing or any(one.serves and not one.staying.isdisjoint(ours) for one in list(Junction.in_flight))
-        return standing or bool(self._staying or self._begun or self._strays) or bool(self._running)
+        return standing or bool(self._stayed.calls or self._begun or self._strays) or bool(self._running)
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
@@ -245,14 +245,17 @@ class Forks:
 
     def _copies(self) -> list[Op]:
         """Have what is called from now on in modules that stay be told from what has begun before."""
-        self._codes = [*(function.__code__ for function in self._staying), *(stray.code for stray in self._begun)]
-        for function in self._staying:
-            for one in walk.codes_in(function.__code__):
+        calls = [Stray(code, function, function.__globals__) for code, function in self._stayed.calls]
+        calls = unclaimed(self.junction, calls)
+        self._codes = [stray.code for stray in (*calls, *self._begun)]
+        for code, function, _ in calls:
+            for one in walk.codes_in(code):
                 self.junction.share(one, function)
         for code, body, _ in self._begun:
             for one in walk.codes_in(code) if type(body) is FunctionType else ():
                 self.junction.share(one, body)
-        return [(_CODE.__set__, function, copied(function.__code__)) for function in self._staying]
+        codes = ((function, function.__code__) for function in self._stayed.renewed)
+        return [(_CODE.__set__, one, (copied_nested if is_nested(code) else copied)(code)) for one, code in codes]
 
     def _attributes(self) -> Iterable[Changed]:
         assert self._given is not None, "the swap is being made"
@@ -377,7 +380,7 @@ class Forks:
         self._held.clear()
         self._codes.clear()
         self._in_place = {}
-        self._staying.clear()
+        self._stayed = Running([], [])
         self._begun, self._strays, self._originals, self._aliases = [], [], {}, {}
         let_go()
         take_down(self.junction)  # of what was armed before, or if the writes were taken back

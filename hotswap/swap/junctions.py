@@ -31,6 +31,7 @@ class Junction:
     Arguments:
         spaces: the ids of the globals of its modules.
         others: those of the generation that comes.
+        packages: the managed packages of which it is a generation.
 
     Attributes:
         number: that of the period which began when it went; `ARMED` as long as it is about to go, and 0 before that.
@@ -59,7 +60,7 @@ class Junction:
 
     __slots__ = (
         *("attributes", "copies", "depth", "foreign", "fronts", "functions", "handed_over", "keeper", "leads_on"),
-        *("lending", "live", "marks", "places", "spelled"),
+        *("lending", "live", "marks", "packages", "places", "spelled"),
         *("number", "others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
     )
 
@@ -69,8 +70,8 @@ class Junction:
     about_to_go: ClassVar[set[Junction]] = set()
     """Those over which a candidate is armed, or was."""
 
-    def __init__(self, spaces: Iterable[int], others: Iterable[int]) -> None:
-        self.spaces, self.others = frozenset(spaces), frozenset(others)
+    def __init__(self, spaces: Iterable[int], others: Iterable[int], packages: tuple[str, ...]) -> None:
+        self.spaces, self.others, self.packages = frozenset(spaces), frozenset(others), packages
         self.number: float = 0
         self.same: frozenset[int] = frozenset()
         self.copies: frozenset[int] = frozenset()
@@ -306,7 +307,7 @@ class Apart(Junction):
     """Those that somebody is on: a swap that is made beside them needs forks."""
 
     def __init__(self, armed: Junction) -> None:
-        super().__init__(armed.others, ())
+        super().__init__(armed.others, (), armed.packages)
         self.number = -1
         self.same = armed.same
         self.marks = [mark for mark in armed.marks if mark() is not None]

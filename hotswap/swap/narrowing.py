@@ -24,7 +24,6 @@ from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.parts import functions_behind
 from hotswap.swap.releasing import release
-from hotswap.swap.sharing import named
 from hotswap.swap.variables import Variables
 
 __all__ = ["Spelled", "is_spelled", "narrow"]
@@ -136,15 +135,23 @@ class Spelled:
         found: set[str] = set()
         stack = [_OPERATORS]
         for code, held in calls:
-            stack += named(code)
+            stack += _named(code)
             stack += (name for value in held for name in _names_of(value))
         while stack:
             name = stack.pop()
             if name not in found:
                 found.add(name)
                 for code in self._codes.get(name, ()):
-                    stack += named(code)
+                    stack += _named(code)
         return frozenset(found)
+
+
+def _named(code: CodeType) -> Iterator[str]:
+    """Return the names of globals and attributes that code uses, that of nested code included."""
+    for one in walk.codes_in(code):
+        yield from one.co_names
+        # What `getattr` is given is a constant.
+        yield from (value for value in one.co_consts if type(value) is str and value.isidentifier())
 
 
 def _is_special(name: str) -> bool:
@@ -176,7 +183,7 @@ def _names_of(value: Any) -> Iterator[str]:
         value = value.__func__
     for function in _functions_in(value):
         yield function.__name__
-        yield from named(function.__code__)
+        yield from _named(function.__code__)
     if walk.is_class(value):
         yield walk.class_name(value).rpartition(".")[2]
 
@@ -223,7 +230,7 @@ def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> 
     # A thread may have got from one of these what it is about to call: that asks, too.
     kept = {f"{walk.class_name(cls)}.{name}" for cls, name in list(junction.attributes.values()) if stays(cls, name)}
 
-    def is_named(reference: Reference) -> bool:
+    def is__named(reference: Reference) -> bool:
         function: FunctionType | None = reference()
         if function is None:
             return False
@@ -232,7 +239,7 @@ def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> 
         return any(name in names for name in (function.__name__, *spelled.functions.get(id(function), ())))
 
     attributes = {key: one for key, one in list(junction.attributes.items()) if not stays(*one)}
-    functions = {key: one for key, one in list(junction.functions.items()) if not is_named(one)}
+    functions = {key: one for key, one in list(junction.functions.items()) if not is__named(one)}
     for key in attributes:
         del junction.attributes[key]
     for number in functions:

@@ -8,11 +8,14 @@ them that counts, and only if there are as many in both versions.
 from __future__ import annotations
 
 import builtins
+import functools
 import inspect
+import weakref
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from hotswap import collector
 from hotswap.swap.defaults import Header, header_of, parameters
@@ -57,12 +60,15 @@ class NestedCode:
         functions: the functions. Those that lead elsewhere, and those that are nested themselves, are passed over.
     """
 
+    _every: ClassVar[dict[int, weakref.ref[NestedCode]]] = {}
+
     def __init__(self, functions: Iterable[FunctionType]) -> None:
         self._by_id: dict[int, tuple[CodeType, Place]] = {}
         self._by_place: dict[tuple[str, str], dict[tuple[tuple[str, int, int], ...], CodeType]] = {}
         self._globals: dict[str, dict[str, Any]] = {}
         self._outer: dict[int, CodeType] = {}
         self._headers: dict[int, Header | None] = {}
+        self._every[id(self)] = weakref.ref(self, functools.partial(NestedCode._forget, id(self)))
         for function in functions:
             code, facts = code_of(function), function.__globals__
             module = facts.get("__name__")
@@ -81,6 +87,22 @@ class NestedCode:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    @classmethod
+    def _forget(cls, key: int, _: weakref.ref[NestedCode]) -> None:
+        cls._every.pop(key, None)
+
+    @classmethod
+    def holds(cls) -> Counter[int]:
+        """Return how often all of these hold nested code, by its id."""
+        references = list(cls._every.values())  # in one C call: other patchers make some
+        every = [one for reference in references if (one := reference()) is not None]
+        noted = {id(pair): pair for one in every for pair in one._by_id.values()}  # who joins another shares them
+        ways = {id(found): found for one in every for found in one._by_place.values()}
+        held = Counter(id(code) for code, _ in noted.values())
+        held.update(id(code) for found in ways.values() for code in found.values())
+        held.update(id(code) for one in every for code in one._outer.values())
+        return held
 
     def join(self, other: NestedCode) -> None:
         """Take in the nested code of more modules."""

@@ -43,7 +43,7 @@ from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.overwritten import Overwritten
 from hotswap.swap.pairing import pair_modules
 from hotswap.swap.places import lead_modules, put_aliases, put_in_place, relocate
-from hotswap.swap.plan import Fate, Plan
+from hotswap.swap.plan import Plan
 from hotswap.swap.rebuilding import new_classes_refused
 from hotswap.swap.references import Redirection
 from hotswap.swap.refusals import refusals
@@ -268,7 +268,7 @@ class Swap(Advance):
         self.plan.names += hand_out(beyond.modules, beyond.given, *ways, aside=swapped)
         self.plan.names = list(same_objects(self.plan.names, self.old, self.new, translate))
         staying = {e.name: e.module for e in self._live if e.own and e.name not in self.old | self._removed}
-        self._crossings.share(staying, {one.name for one in self.plan.names if one.fate is Fate.REBOUND})
+        self._crossings.share(staying)
         tables.leave_out(self._writes.forward)
         outlive(self._candidate, translate, self._writes)
         self._writes.include(self._settled)

@@ -32,7 +32,7 @@ from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import SupersededModule, code_of
 from hotswap.swap.nested import is_nested
 from hotswap.swap.pairs import Pairing
-from hotswap.swap.plan import Fate, Plan
+from hotswap.swap.plan import Plan
 from hotswap.swap.settling import Settling
 from hotswap.swap.state import Keeping
 from hotswap.swap.tables import Tables
@@ -193,8 +193,7 @@ class Renewal:
     def _stay(self, going: Container[str]) -> None:
         """Note the modules that stay: more may have been imported since."""
         staying = {entry.name: entry.module for entry in self._live if entry.own and entry.name not in going}
-        rebound = {one.name for one in self.plan.names if one.fate is Fate.REBOUND}
-        self._crossings.share({k: v for k, v in staying.items() if k not in self._removed}, rebound)
+        self._crossings.share({k: v for k, v in staying.items() if k not in self._removed})
 
     def _renew_one(self, forward: bool, world: OldWorld, settling: Settling) -> None:
         past = self._pasts[forward]

@@ -41,7 +41,9 @@ def filled(
     """
     known = {id(junction) for junction, _ in before}
     unknown = (junction for junction in list(Junction.in_flight) if id(junction) not in known)
-    others = [junction for junction in unknown if junction.serves and wanted(junction)]
+    # Another patcher's generations know nothing of these packages.
+    ours = (junction for junction in unknown if junction.packages == last[0].packages)
+    others = [junction for junction in ours if junction.serves and wanted(junction)]
     rest = [*before, *((junction, None) for junction in others)]
     rest.sort(key=lambda way: way[0].number, reverse=True)
     old = [last]

@@ -103,7 +103,8 @@ class Onlookers:
         context.run(session.__enter__)
         self.sessions.append((version, session, context))
         self.loops.append((version, sys.modules[f"{self.package}.mid"].loop()))
-        self.look("the beginning")
+        with self._busy:  # a thread that has begun in an earlier act may be looked at still
+            self.look("the beginning")
 
     def look(self, where: str) -> None:
         self.looks += 1

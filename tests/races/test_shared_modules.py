@@ -199,10 +199,16 @@ class TestUnchangedModule:
         assert rollout.drained.wait(10)
         assert next(flight) == {"2"}
 
-    def test_call_that_names_nothing_that_changes_is_not_waited_for(self, service: Service) -> None:
-        rollout = service.api.main(lambda: service.apply("2"))
-        assert rollout.in_flight() == ()
-        assert rollout.drained.wait(1)
+    def test_call_that_names_nothing_is_waited_for(self, service: Service) -> None:
+        rollouts = []
+
+        def run() -> list[str]:
+            rollouts.append(service.apply("2"))
+            return [call.function for call in rollouts[0].in_flight()]
+
+        assert service.api.main(run) == [f"{service.package}.api:main"]
+        assert rollouts[0].in_flight() == ()
+        assert rollouts[0].drained.wait(10)
 
 
 LIB = """

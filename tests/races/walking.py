@@ -130,14 +130,18 @@ class _Loop:
         kind: the name of its function.
         made: what was live when it began.
         low: the version of the lower module that it saw last.
+        mid: that of the upper one, as far as it can be known.
         body: itself.
+        since: the second in which one of these went; None as long as both are live.
         stays: other text of it was live since, so it may stay where it is.
     """
 
     kind: str
     made: Texts
     low: int
+    mid: int
     body: Any
+    since: float | None = None
     stays: bool = False
 
     def step(self) -> list[str]:
@@ -214,6 +218,10 @@ class Walk:
             getattr(self, f"_{name}")(*arguments)
             for loop in self.loops:
                 loop.stays |= not loop.is_of(self.now)
+                if (loop.low, loop.mid) == (self.now.low, self.now.mid):
+                    loop.since = None
+                elif loop.since is None:
+                    loop.since = self._clock.now()
             self.look(settled=name == "settle")
         return self
 
@@ -270,7 +278,7 @@ class Walk:
         self.can_go_back = False
 
     def _loop(self, kind: str) -> None:
-        loop = _Loop(kind, self.now, self.now.low, getattr(self.mid, kind)())
+        loop = _Loop(kind, self.now, self.now.low, self.now.mid, getattr(self.mid, kind)())
         loop.step()
         self.loops.append(loop)
 
@@ -300,7 +308,8 @@ class Walk:
         """Have everybody look around. `settled`: the time of all handovers is over."""
         live = self.now
         for loop in list(self.loops):
-            allowed = {loop.low, live.low} if loop.is_of(live) else {loop.low}
+            is_new_to_it = loop.since is not None and self._clock.now() - loop.since < HANDOVER
+            allowed = {loop.low, live.low} if loop.is_of(live) and not is_new_to_it else {loop.low}
             if settled and not loop.stays and self.armed is None:
                 allowed = {live.low}
             seen = self._see(loop.step, f"{loop.kind} of {loop.made}, on {loop.low}", loop.made.mid, allowed)
@@ -308,6 +317,8 @@ class Walk:
                 self.loops.remove(loop)
             else:
                 loop.low = seen
+                if not is_new_to_it and seen == live.low:
+                    loop.mid, loop.since = live.mid, None
         for texts, _, context in self.sessions:
             for name in ("facts", "tagged", "method"):
                 self._see(partial(context.run, self._call, name), f"{name} in a session", texts.mid, {texts.low})
