@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from types import FunctionType
 from typing import TypeAlias
 
@@ -94,7 +95,7 @@ class Settlement:
 
     def run(self) -> None:
         """Settle what waits. Not to be called under a lock: it emits events."""
-        done = []
+        done: list[tuple[Rollout, Settled | None, str]] = []
         with self._change, collector.switched_off():
             while self._acts:
                 self._acts.popleft()()
@@ -102,21 +103,26 @@ class Settlement:
                 rollout, last, settling = self._waiting.popleft()
                 if settling.goes_on():
                     continue
+                if not settling.is_led and settling.lead(partial(self._lead, last, settling)):
+                    continue
                 settling.over()
                 settling.collapse()
                 if settling.handover is not None:
                     settling.handover.end()
-                try:
-                    done.append((rollout, self._settle(*last(), settling), ""))
-                except Exception as error:  # noqa: BLE001 - nobody waits here; the rollout tells
-                    done.append((rollout, Settled(), f"{type(error).__name__}: {error}"))
                 if settling.lingering is None:
                     settling.end()
+                done += [(rollout, *outcome) for outcome in settling.outcomes]
                 if not settling.cancelled:
                     rollout.drained.set()
         for rollout, settled, reason in done:
             if settled is not None:
                 rollout.settle_down(settled, reason, self._aside)
+
+    def _lead(self, last: Last, settling: Settling) -> None:
+        try:
+            settling.outcomes.append((self._settle(*last(), settling), ""))
+        except Exception as error:  # noqa: BLE001 - nobody waits here; the rollout tells
+            settling.outcomes.append((Settled(), f"{type(error).__name__}: {error}"))
 
     def _aside(self, tell: Callable[[], None]) -> None:
         """Run log handlers, which are user code: not under the lock, and in a thread that `threading` knows.

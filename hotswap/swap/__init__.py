@@ -4,6 +4,7 @@ from hotswap.swap.adapting import Adapter, Facts, families_of
 from hotswap.swap.audit import Leftover
 from hotswap.swap.bodies import equal_code
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, running_frames, suspended
+from hotswap.swap.closures import Closures
 from hotswap.swap.contents import Kept
 from hotswap.swap.drain import Drain, pauses
 from hotswap.swap.importers import Importers
@@ -15,7 +16,7 @@ from hotswap.swap.migration import Undone, migrate
 from hotswap.swap.plan import Change, Fate, NameChange, Plan
 from hotswap.swap.preparation import Swap
 from hotswap.swap.reversal import Recalled
-from hotswap.swap.settling import Closures, Settled, Settling
+from hotswap.swap.settling import Settled, Settling
 from hotswap.swap.writes import Op, Writes, gil_enabled, has_audit_hook
 
 __all__ = [

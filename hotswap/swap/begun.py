@@ -26,7 +26,7 @@ from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import copied
 from hotswap.swap.nested import NestedCode
 
-__all__ = ["begun", "outlasting"]
+__all__ = ["another", "begun", "outlasting"]
 
 Clones = Iterable[tuple[FunctionType, FunctionType]]
 
@@ -70,17 +70,29 @@ def _renewed(junction: Junction, functions: Clones) -> list[Any]:
     for original, clone in list(functions):
         code = clone.__code__
         if not walk.is_forwarder(code):
-            copy = copied(code)
-            junction.copied([(code, copy)])
-            if id(code) in junction.strays:
-                for one in walk.codes_in(copy):
-                    junction.stray(one, clone.__globals__)
-            note(Stray(code, original, original.__globals__))
-            clone.__code__ = copy
+            clone.__code__ = another(junction, original, clone)
             left.append(weakref.ref(code))
-            del copy
         del code
     return [held for reference in left if (held := reference()) is not None]
+
+
+def another(junction: Junction | None, original: FunctionType, clone: FunctionType) -> CodeType:
+    """Return another copy of the code of a clone, so that the death of what it runs tells of its calls.
+
+    Arguments:
+        junction: its generation; None if nothing was in flight of it.
+        original: the function of which it is a clone.
+        clone: the clone.
+    """
+    code = clone.__code__
+    copy = copied(code)
+    if junction is not None:
+        junction.copied([(code, copy)])
+        if id(code) in junction.strays:
+            for one in walk.codes_in(copy):
+                junction.stray(one, clone.__globals__)
+    note(Stray(code, original, original.__globals__))
+    return copy
 
 
 def _code_of(one: Any) -> CodeType:

@@ -7,20 +7,25 @@ from collections.abc import Container, Iterable, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from hotswap import walk
 from hotswap.generation import gate, seen_through, worlds
+from hotswap.swap.begun import another
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forked_attributes import cloned
-from hotswap.swap.forwarding import code_of, facade, identity_of, identity_ops, target_of, ways_of
+from hotswap.swap.forwarding import code_of, facade, forwarder, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.parts import LRU_CACHE, cell_contents, functions_behind
-from hotswap.swap.ways import PrivateWays
+from hotswap.swap.signatures import show
+from hotswap.swap.ways import PrivateWays, Ways
 from hotswap.swap.writes import Op, Writes
 
 if TYPE_CHECKING:
+    from hotswap.swap.junctions import Junction
     from hotswap.swap.settling import Settling
 
 __all__ = ["lead_back", "lead_clones", "leave"]
 
 _SET_CELL = CellType.__dict__["cell_contents"].__set__
+_CODE: Any = vars(FunctionType)["__code__"]
 _SET_VALUE: Any = vars(PrivateWays)["value"].__set__
 
 
@@ -133,18 +138,42 @@ def lead_clones(
         if handed and type(front) is FunctionType:
             led.append(front)
     originals = {id(clone): original for original, clone in settling.functions}
-    to_lead = [] if handed else [(originals[key], front) for key, (_, front) in fronts.items() if key in originals]
-    for original, clone in (*settling.functions, *to_lead):
+    to_lead = [(clone, clone, original) for original, clone in settling.functions]
+    if not handed:
+        to_lead += [(front, clone, originals[key]) for key, (clone, front) in fronts.items() if key in originals]
+    forks: list[Op] = []
+    for one, clone, original in to_lead:
         aim = target_of(original.__code__)
         if aim is None:
             continue  # it is live again
-        now = identity_of(clone)
+        now = identity_of(one)
+        if not walk.is_forwarder(one.__code__):  # calls that run it are waited for: nothing else may hold it
+            now["__code__"] = another(junction, original, one)
         outside = outsides.get(id(aim)) or (identity_of(aim) if type(aim) is FunctionType else None)
-        ops += identity_ops(clone, facade(clone, aim, outside), now)
-        back += identity_ops(clone, now)
+        then = facade(one, aim, outside)
+        if junction is not None and not junction.over:
+            forks += _forked(one, fresh.clone(clone), aim, then, junction)
+        ops += identity_ops(one, then, now)
+        back += identity_ops(one, now)
         writes.hold(now)
-        led.append(clone)
-    writes.both(ops, back)
+        led.append(one)
+    writes.both([*ops, *forks], back)
     if undo is not None:
         undo.both(ops, back)
     return led
+
+
+def _forked(one: FunctionType, old: FunctionType, aim: Any, then: dict[str, Any], junction: Junction) -> list[Op]:
+    """The writes by which what is led on leads calls that have begun before to what it has been.
+
+    Arguments:
+        one: what is led on.
+        old: runs what it has run.
+        aim: what it leads to.
+        then: what it looks like then.
+        junction: its generation.
+    """
+    ways = Ways([(junction, old)], aim, aim)
+    junction.fork(one)
+    looks = code_of(aim) if type(aim) is FunctionType else None
+    return [(_CODE.__set__, one, forwarder(one, ways, looks, anything=True)), *show(one, ways, looks, then)]

@@ -11,10 +11,8 @@ from types import FunctionType
 from typing import Any
 
 from hotswap.session import now
-from hotswap.swap.forwarding import KIND_FLAGS, code_of
-from hotswap.swap.kin import copied
+from hotswap.swap.forwarding import code_of
 from hotswap.swap.nested import NestedCode, is_nested
-from hotswap.swap.stacks import is_running
 from hotswap.swap.writes import Writes, gil_enabled
 
 __all__ = ["InFlight"]
@@ -28,13 +26,11 @@ class InFlight:
     somebody else holds it: that counts as running, too. How many references are usual is read from two code objects of
     our own that are held the same way. So do sessions refer to the keeper of their period.
 
-    Nested code is held by closures as well, and there may be any number of them. Where a generator or a coroutine may
-    run it, it counts as running with the first of them; what does run is found out after the commit. Plain calls of it
-    are found on the stacks of threads.
+    Nested code is held by closures as well, and there may be any number of them. With the first of them it counts as
+    running: a closure that somebody holds may be called right after the swap, and is led on only when it is settled.
 
-    Guarantees: `probe` gives an iterator made of C functions only. Where it says no, no thread has run since; but a
-    plain call of nested code may have begun in the microseconds between the look at the stacks and the one C call.
-    Assumes: the GIL, and that references are counted at once; elsewhere everything counts as in flight.
+    Guarantees: `probe` gives an iterator made of C functions only. Where it says no, no thread has run since. Assumes:
+    the GIL, and that references are counted at once; elsewhere everything counts as in flight.
 
     Arguments:
         functions: those of the generation, with their code.
@@ -60,44 +56,23 @@ class InFlight:
                 counts[id(code)] += 1
         self._counts = [counts[id(code)] for code in self._codes[2:]]
         self._codes.append(now().keeper)
-        self._own_nested = NestedCode([FunctionType(_with_generator.__code__.replace(), {"__name__": __name__})])
-        codes = [*nested.codes()]
-        self._plain = [code for code in codes if not code.co_flags & KIND_FLAGS]
-        inner = Counter(map(id, nested.outer()))
-        noted = {id(code) for code, _ in nested}
-        (own,) = (code for code, _ in self._own_nested)
-        self._bare = copied(_with_generator.__code__)
-        # The first is held as what is noted is, the second as a copy.
-        bare = next(one for one in self._bare.co_consts if type(one) is type(own))
-        self._nested = [own, bare, *(code for code in codes if code.co_flags & KIND_FLAGS)]
-        del own, bare, codes
-        self._inner = [(id(code) not in noted, inner[id(code)]) for code in self._nested[2:]]
+        known = NestedCode.holds()
+        self._nested: list[Any] = [InFlight.__init__.__code__.replace(), *nested.codes()]
+        # Besides, it stands in the code of what makes it.
+        self._held = [known[id(code)] + 1 for code in self._nested[1:]]
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator that gives for each code object whether it is running; asked while it is read.
 
-        The last tells of sessions: of those that began in the present period, or before it. For plain calls of nested
-        code the stacks of threads are looked at now.
+        The last but nested code tells of sessions: of those that began in the present period, or before it.
         """
-        return iter((True,)) if is_running(self._plain) else self._counted()
-
-    def _counted(self) -> Iterator[bool]:
         alone, usual = map(sys.getrefcount, islice(self._codes, 2))
         expected = [*(count * (usual - alone) + alone for count in self._counts), alone + 1]
-        held = [*map(sys.getrefcount, islice(self._nested, 2))]
+        (bare,) = map(sys.getrefcount, islice(self._nested, 1))
         return chain(
             map(operator.ne, map(sys.getrefcount, islice(self._codes, 2, None)), expected),
-            map(
-                operator.ne,
-                map(sys.getrefcount, islice(self._nested, 2, None)),
-                [held[is_copy] + n for is_copy, n in self._inner],
-            ),
+            map(operator.ne, map(sys.getrefcount, islice(self._nested, 1, None)), [bare + n for n in self._held]),
         )
 
     def __bool__(self) -> bool:
-        return not gil_enabled() or any(self._counted())
-
-
-def _with_generator() -> Any:
-    """Has nested code that nobody runs."""
-    return (one for one in "")
+        return not gil_enabled() or any(self.probe())

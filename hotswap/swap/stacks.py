@@ -21,7 +21,7 @@ from hotswap import clock
 from hotswap.swap.calls import running_frames
 from hotswap.swap.forwarding import KIND_FLAGS
 
-__all__ = ["Stacks", "is_running"]
+__all__ = ["Stacks"]
 
 _FIRST, _LAST = 0.005, 1.0
 """Seconds to the first look, and at most to the next one."""
@@ -79,11 +79,6 @@ class Stacks:
         self._wait()
         if len(self._calls) < len(calls):
             self._changed()
-
-
-def is_running(codes: Iterable[CodeType]) -> bool:
-    """Whether a thread is in a plain call of some nested code."""
-    return bool(_found(codes))
 
 
 def _found(codes: Iterable[CodeType]) -> dict[int, CodeType]:

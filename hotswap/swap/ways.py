@@ -156,7 +156,9 @@ class PrivateWays(Ways):
                 found = _of_session(ways, session, number)
             if found is not None:
                 return found[1]
-        return self.value if own.keeps(frame) else super().of(frame)
+        # When nothing of it is in flight any more, what others got hold of has been led on.
+        keeps = own.has(frame.f_code, id(frame.f_globals), here()) if own.over else own.keeps(frame)
+        return self.value if keeps else super().of(frame)
 
 
 class Changed(NamedTuple):
