@@ -16,13 +16,13 @@ import functools
 import inspect
 import operator
 import sys
-import weakref
 from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import asking, between, world_of
+from hotswap.swap.lineage import Reference
 from hotswap.swap.templates import KIND_FLAGS, Parameters, dressed, on_one_line
 from hotswap.swap.ways import Ways
 
@@ -73,7 +73,7 @@ def forwarder(
     else:
         template = template_of(_ANYTHING, asked=asked)
         shown = code or old.__code__
-    target = weakref.ref(new) if weakly else new
+    target = Reference(new) if weakly else new
     return dressed(template, _TARGET, target, old, shown)
 
 
@@ -99,7 +99,7 @@ def target_of(code: CodeType) -> Any:
     target = next(constant for constant in code.co_consts if callable(constant))
     if issubclass(type(target), Ways):
         return target.aim
-    return target() if type(target) is weakref.ref else target
+    return target() if type(target) is Reference else target
 
 
 def ways_of(code: CodeType) -> Ways | None:

@@ -8,7 +8,6 @@ Assumes: who lends holds the lock under which swaps of these packages are made.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
@@ -33,7 +32,7 @@ class Lending(Cloning):
         super().__init__({}, {})
         self._junction = self._going = junction
         self._originals: Mapping[int, FunctionType] = {}
-        self._lent: list[tuple[Reference, weakref.ref[FunctionType]]] = []
+        self._lent: list[tuple[Reference, Reference]] = []
 
     def take(self, value: Any, going: Junction, originals: Mapping[int, FunctionType]) -> Any:
         """Return a clone of what a later generation gets.
@@ -56,7 +55,7 @@ class Lending(Cloning):
         clone = super()._function(function)
         self._junction.belongs(clone.__code__, function.__globals__, self._going)
         # It is led on as that is of which the other is a clone.
-        self._lent.append((Reference(self._originals.get(id(function), function)), weakref.ref(clone)))
+        self._lent.append((Reference(self._originals.get(id(function), function)), Reference(clone)))
         return clone
 
     def clones(self) -> list[tuple[FunctionType, FunctionType]]:

@@ -21,11 +21,12 @@ from types import CodeType, FunctionType, ModuleType
 from hotswap import walk
 from hotswap.swap.adrift import Stray, strays
 from hotswap.swap.forwarding import code_of
+from hotswap.swap.lineage import Reference
 from hotswap.swap.nested import functions_in, is_nested
 
 __all__ = ["Shared", "named"]
 
-_known: weakref.WeakKeyDictionary[ModuleType, list[weakref.ref[FunctionType]]] = weakref.WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[ModuleType, list[Reference]] = weakref.WeakKeyDictionary()
 """The functions of modules, as they were found the first time."""
 
 
@@ -68,7 +69,7 @@ class Shared:
         for name, module in self._modules.items():
             known = _known.get(module)
             if known is None:
-                known = _known[module] = [*map(weakref.ref, functions_in({name: module}))]
+                known = _known[module] = [*map(Reference, functions_in({name: module}))]
             yield from (function for reference in known if (function := reference()) is not None)
 
 
