@@ -41,13 +41,9 @@ from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import cell_contents
 from hotswap.swap.signatures import own_attributes
 from hotswap.swap.variables import Variables
-from hotswap.swap.ways import PrivateWays
 from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Closures", "Settled", "Settling"]
-
-_SET_CELL = CellType.__dict__["cell_contents"].__set__
-_SET_VALUE: Any = vars(PrivateWays)["value"].__set__
 
 
 @dataclass(frozen=True, slots=True)
