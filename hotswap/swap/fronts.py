@@ -80,9 +80,10 @@ def function_front(clone: FunctionType, ways: PrivateWays) -> FunctionType:
         clone: the function, as its generation has it.
         ways: what it is for whom.
     """
-    code = forwarder(clone, ways, clone.__code__, anything=True).replace(co_freevars=(_OWN,))
+    code = clone.__code__.replace(co_freevars=(_OWN,))  # of the same kind; it is never run
     front = FunctionType(code, clone.__globals__, clone.__name__, clone.__defaults__, (CellType(clone),))
     copy_outside(clone, front)
+    front.__code__ = forwarder(front, ways, clone.__code__, anything=True)
     return front
 
 
