@@ -47,6 +47,21 @@ def led(old: Any, new: Callable[..., Any]) -> None:
         write(*arguments)
 
 
+def test_the_variables_of_its_frame_can_be_read() -> None:
+    """Those of a closure: a debugger, and whoever reports errors with locals, crashed the process before 3.13."""
+
+    def made(first: int, second: int) -> Callable[..., Any]:
+        return lambda number: first + second + number
+
+    def reads(number: int) -> dict[str, Any]:
+        return sys._getframe(1).f_locals
+
+    closure = made(1, 2)
+    led(closure, reads)
+    found = closure(3)
+    assert (found["number"], found["first"], found["second"]) == (3, 1, 2)
+
+
 SIGNATURES = [
     ("", "()"),
     ("a", "(1)"),

@@ -61,7 +61,7 @@ class Tap(Ways):
         self._places = (function, *others)
         self._see: Callable[[], Seen | None] = see
         self._before: CodeType | None = function.__code__
-        template = _template(Parameters.of(function.__code__))
+        template = _template(Parameters.of(function.__code__), len(function.__code__.co_freevars))
         self._code: CodeType | None = dressed(template, _TAP, self, function, function.__code__)
 
     def put(self) -> Callable[[], None]:
@@ -103,7 +103,7 @@ def _nobody() -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _template(taken: Parameters) -> CodeType:
+def _template(taken: Parameters, variables: int) -> CodeType:
     parameters, arguments, named = taken.told
     tap, seen, answer, error = map(taken.unlike, ("_hotswap_tap", "_hotswap_seen", "_hotswap_answer", "_hotswap_error"))
     given = "".join(f"{argument}, " for argument in arguments)
@@ -115,5 +115,6 @@ def _template(taken: Parameters) -> CodeType:
         f" if {seen} is not None: {seen} = {seen}.given(({given}), {{{keywords}}})\n"
         f" try: {answer} = {tap}.own({call})\n"
         f" except BaseException as {error}: {tap}.raised({seen}, {error}); raise\n"
-        f" return {answer} if {seen} is None else {seen}.returned({answer})\n"
+        f" return {answer} if {seen} is None else {seen}.returned({answer})\n",
+        variables,
     )

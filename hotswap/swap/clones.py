@@ -13,6 +13,7 @@ from hotswap.swap.begun import another
 from hotswap.swap.drain import Cloning, OldWorld
 from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.forwarding import code_of, facade, forwarder, identity_of, identity_ops, target_of, ways_of
+from hotswap.swap.fronts import give
 from hotswap.swap.parts import LRU_CACHE, cell_contents, functions_behind
 from hotswap.swap.signatures import show
 from hotswap.swap.ways import PrivateWays, Ways
@@ -26,7 +27,6 @@ __all__ = ["lead_back", "lead_clones", "leave"]
 
 _SET_CELL = CellType.__dict__["cell_contents"].__set__
 _CODE: Any = vars(FunctionType)["__code__"]
-_SET_VALUE: Any = vars(PrivateWays)["value"].__set__
 
 
 def leave(
@@ -132,8 +132,8 @@ def lead_clones(
         ways = ways_of(front.__code__) if type(front) is FunctionType else front.ways
         if type(ways) is PrivateWays:
             # Loops that were handed over call it for as long as they run, and closures that stay old, too.
-            ops.append((_SET_VALUE, ways, fresh.clone(clone)))
-            back.append((_SET_VALUE, ways, ways.value))
+            ops += give(front, ways, fresh.clone(clone))
+            back += give(front, ways, ways.value)
             writes.hold(clone)
         if handed and type(front) is FunctionType:
             led.append(front)

@@ -15,7 +15,6 @@ Assumes: nobody commits or reverts meanwhile; whoever runs it holds the lock for
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import CellType, FunctionType, ModuleType
@@ -24,7 +23,7 @@ from typing import Any
 from hotswap.swap.adrift import body_of, strays
 from hotswap.swap.clones import lead_clones
 from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
-from hotswap.swap.lineage import Reference
+from hotswap.swap.lineage import Noted, Reference
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, cells_of, function_of
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
@@ -39,10 +38,10 @@ class Closures:
     """Leads closures and clones to the newest code. Lives as long as its patcher; keeps no closure alive."""
 
     def __init__(self) -> None:
-        self._made_with: weakref.WeakKeyDictionary[FunctionType, MadeWith] = weakref.WeakKeyDictionary()
+        self._made_with: Noted[MadeWith] = Noted()
         self._cells: dict[int, tuple[CellType, Any, Any]] = {}
         # The functions that run new code in the place of closures, each with the closure that leads to it.
-        self._owners: weakref.WeakKeyDictionary[FunctionType, Reference] = weakref.WeakKeyDictionary()
+        self._owners: Noted[Reference] = Noted()
 
     def settle(
         self,
@@ -118,7 +117,8 @@ class Closures:
                 continue  # a generator that is suspended holds the function that it runs, since CPython 3.14
             owner = self._owners.get(function)
             if owner is None:
-                self._made_with.setdefault(function, MadeWith.of(function, nested.header(code)))
+                if self._made_with.get(function) is None:
+                    self._made_with[function] = MadeWith.of(function, nested.header(code))
                 yield function, place
                 continue
             closure = owner()

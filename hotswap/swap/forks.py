@@ -28,7 +28,7 @@ from hotswap.swap.adrift import Stray
 from hotswap.swap.doubles import stand_in
 from hotswap.swap.forked_attributes import Attribute, cloned, is_forked, passed
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
-from hotswap.swap.fronts import Front, fork_fronts, lead_fronts
+from hotswap.swap.fronts import Front, fork_fronts, function_front, lead_fronts
 from hotswap.swap.installing import fork_attribute, fork_function
 from hotswap.swap.junctions import Apart, Junction
 from hotswap.swap.kin import copied, copied_nested
@@ -358,10 +358,9 @@ class Forks:
         ways = PrivateWays(self.junction, clone, aim, before)
         front: Any = Front(ways)
         if type(clone) is FunctionType:
-            front = stand_in(clone, clone.__code__)
+            front = function_front(clone, ways)
             for junction, _ in before:
                 junction.fork(front)
-            front.__code__ = forwarder(front, ways, clone.__code__, anything=True)
             for write, *arguments in show(front, ways, clone.__code__):
                 write(*arguments)
         self.fronts[id(clone)] = clone, front

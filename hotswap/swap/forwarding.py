@@ -16,13 +16,13 @@ import functools
 import inspect
 import operator
 import sys
-import weakref
 from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
 from hotswap.generation import asking, between, world_of
+from hotswap.swap.lineage import Reference
 from hotswap.swap.templates import KIND_FLAGS, Parameters, dressed, on_one_line
 from hotswap.swap.ways import Ways
 
@@ -34,6 +34,7 @@ __all__ = [
     "code_of",
     "facade",
     "forwarder",
+    "holds_weakly",
     "identity_of",
     "identity_ops",
     "takes",
@@ -67,13 +68,14 @@ def forwarder(
         anything: let it take any arguments, whatever the signature of `code` is.
     """
     asked = weakly or issubclass(type(new), Ways)
+    variables = len(old.__code__.co_freevars)
     if code is not None and not anything:
-        template = template_of(Parameters.of(code), asked=asked)
+        template = template_of(Parameters.of(code), variables, asked=asked)
         shown: CodeType = code
     else:
-        template = template_of(_ANYTHING, asked=asked)
+        template = template_of(_ANYTHING, variables, asked=asked)
         shown = code or old.__code__
-    target = weakref.ref(new) if weakly else new
+    target = Reference(new) if weakly else new
     return dressed(template, _TARGET, target, old, shown)
 
 
@@ -99,7 +101,12 @@ def target_of(code: CodeType) -> Any:
     target = next(constant for constant in code.co_consts if callable(constant))
     if issubclass(type(target), Ways):
         return target.aim
-    return target() if type(target) is weakref.ref else target
+    return target() if type(target) is Reference else target
+
+
+def holds_weakly(code: CodeType) -> bool:
+    """Whether code is that of a closure which leads to new code: see `closure_facade`."""
+    return walk.is_forwarder(code) and any(type(constant) is Reference for constant in code.co_consts)
 
 
 def ways_of(code: CodeType) -> Ways | None:
@@ -116,13 +123,19 @@ def code_of(function: FunctionType) -> CodeType:
 
 
 @functools.lru_cache(maxsize=1024)
-def template_of(taken: Parameters, *, asked: bool = False) -> CodeType:
-    """Return code that takes some parameters, and calls what stands in for its successor with them."""
+def template_of(taken: Parameters, variables: int = 0, *, asked: bool = False) -> CodeType:
+    """Return code that takes some parameters, and calls what stands in for its successor with them.
+
+    Arguments:
+        taken: the parameters.
+        variables: how many free variables the code has.
+        asked: whether what stands there gives the successor when it is called.
+    """
     parameters, arguments, named = taken.told
     arguments += [f"{name}={value}" if name else f"**{value}" for name, value in named]
     target = taken.unlike(_LOCAL)
     call = f"{target}{'()' if asked else ''}({', '.join(arguments)})"
-    return on_one_line(f"def forwarder({parameters}):\n {target} = {_TARGET!r}; return {call}")
+    return on_one_line(f"def forwarder({parameters}):\n {target} = {_TARGET!r}; return {call}", variables)
 
 
 # What makes the outside of a function, besides its code: each is written only where old and new differ.

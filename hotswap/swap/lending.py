@@ -8,8 +8,6 @@ Assumes: who lends holds the lock under which swaps of these packages are made.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
@@ -32,16 +30,16 @@ class Lending(Cloning):
     def __init__(self, junction: Junction) -> None:
         super().__init__({}, {})
         self._junction = self._going = junction
-        self._originals: Mapping[int, FunctionType] = {}
-        self._lent: list[tuple[Reference, weakref.ref[FunctionType]]] = []
+        self._originals: dict[int, FunctionType] = {}
+        self._lent: list[tuple[Reference, Reference]] = []
 
-    def take(self, value: Any, going: Junction, originals: Mapping[int, FunctionType]) -> Any:
+    def take(self, value: Any, going: Junction, originals: dict[int, FunctionType]) -> Any:
         """Return a clone of what a later generation gets.
 
         Arguments:
             value: what it gets.
             going: the one that goes, which has clones of its own.
-            originals: the functions of which it has them, by the ids of these.
+            originals: the functions of which it has them, by the ids of these; those that are lent are added.
         """
         self._going, self._originals = going, originals
         return cloned(value, self)
@@ -55,8 +53,10 @@ class Lending(Cloning):
         self._codes = {id(function): function.__code__}
         clone = super()._function(function)
         self._junction.belongs(clone.__code__, function.__globals__, self._going)
-        # It is led on as that is of which the other is a clone.
-        self._lent.append((Reference(self._originals.get(id(function), function)), weakref.ref(clone)))
+        # It is led on as that is of which the other is a clone. The generation before gets one of its own in its place:
+        # this one may end sooner.
+        original = self._originals[id(clone)] = self._originals.get(id(function), function)
+        self._lent.append((Reference(original), Reference(clone)))
         return clone
 
     def clones(self) -> list[tuple[FunctionType, FunctionType]]:
@@ -74,14 +74,14 @@ class Lending(Cloning):
         self._originals = {}
 
 
-def lent(junction: Junction, value: Any, going: Junction, originals: Mapping[int, FunctionType]) -> Any:
+def lent(junction: Junction, value: Any, going: Junction, originals: dict[int, FunctionType]) -> Any:
     """Return what an old generation gets of something that it never got by a fork.
 
     Arguments:
         junction: the old generation.
         value: what the next one that went gets.
         going: the one that goes.
-        originals: the functions of which that has clones, by the ids of these.
+        originals: the functions of which that has clones, by the ids of these; those that are lent are added.
     """
     if not junction.staying:
         return value

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Lineage", "Reference"]
+__all__ = ["Lineage", "Noted", "Reference"]
+
+Fact = TypeVar("Fact")
 
 
 class Reference(weakref.ref[Any]):
     """A weak reference of our own, told by its class: plain ones are shared, and could not be told from others'.
+
+    Whatever in hotswap refers weakly to functions does it by these, and by `Noted` instead of a `WeakKeyDictionary`: a
+    plain reference would be taken for that of somebody else, and keep the function with its generation.
 
     `kept` holds the object itself as long as others refer to it weakly.
     """
@@ -29,6 +34,25 @@ class Reference(weakref.ref[Any]):
         held = self()
         others = any(type(one) is not Reference for one in weakref.getweakrefs(held))
         self.kept = held if others else None
+
+
+class Noted(Generic[Fact]):
+    """What is noted of some objects, as long as somebody holds these."""
+
+    def __init__(self) -> None:
+        self._facts: dict[int, tuple[Reference, Fact]] = {}
+
+    def get(self, o: Any) -> Fact | None:
+        """Return what is noted of an object; None if nothing is."""
+        known = self._facts.get(id(o))
+        return None if known is None else known[1]
+
+    def __getitem__(self, o: Any) -> Fact:
+        return self._facts[id(o)][1]
+
+    def __setitem__(self, o: Any, fact: Fact) -> None:
+        key, facts = id(o), self._facts
+        facts[key] = Reference(o, lambda _: facts.pop(key, None)), fact
 
 
 class Lineage:

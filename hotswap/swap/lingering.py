@@ -25,6 +25,7 @@ from typing import Any
 from hotswap.generation import ImportCall, World, gate, worlds
 from hotswap.swap.drain import OldWorld
 from hotswap.swap.forwarding import code_of, target_of
+from hotswap.swap.lineage import Reference
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.parts import functions_of
 
@@ -88,7 +89,7 @@ class Lingering:
         self._remnant = _Remnant(world)
         self._keys = world.keys
         self._reasons = world.reasons
-        self._closures: dict[int, weakref.ref[FunctionType]] = {}
+        self._closures: dict[int, Reference] = {}
         self._deeper = False
         for facts in world.namespaces():
             facts[_OWN] = world
@@ -130,9 +131,9 @@ class Lingering:
         held = list(closures)
         self._deeper = any(type(constant) is CodeType for one in held for constant in one.__code__.co_consts)
         for one in held:
-            self._closures[id(one)] = weakref.ref(one, functools.partial(self._died, id(one)))
+            self._closures[id(one)] = Reference(one, functools.partial(self._died, id(one)))
 
-    def _died(self, key: int, _: weakref.ref[FunctionType]) -> None:
+    def _died(self, key: int, _: Reference) -> None:
         self._closures.pop(key, None)
         if self._closures or self not in _waiting:
             return

@@ -10,7 +10,15 @@ from types import CodeType, FunctionType
 
 from hotswap import walk
 from hotswap.swap.forked_attributes import Attribute
-from hotswap.swap.forwarding import code_of, forwarder, ways_of
+from hotswap.swap.forwarding import (
+    closure_facade,
+    code_of,
+    forwarder,
+    holds_weakly,
+    identity_of,
+    identity_ops,
+    ways_of,
+)
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.registrations import forget_answers
@@ -80,12 +88,19 @@ def _released(
         if function is None or (leads := ways_of(function.__code__)) is None:
             continue
         leads.leave(junction)
-        if not leads.old and type(leads) is not PrivateWays:  # that lasts as long as the code of its generation
+        if leads.old or type(leads) is PrivateWays:  # that lasts as long as the code of its generation
+            continue
+        own = leads.own
+        if leads.aim is None and own is not None and holds_weakly(own.__code__):
+            # It runs nested code, and was led on meanwhile, as the closure that it is: what it leads to is held by it.
+            now = identity_of(function)
+            yield from identity_ops(function, closure_facade(function, own, {**now, "__code__": own.__code__}), now)
+        else:
             yield (_CODE.__set__, function, _plain(function, leads))
-            if leads.own is not None:
+            if own is not None:
                 # Who was about to call it comes back to the function, which may take something else by then: an
                 # attribute that is a fork still gives it, and to whom does not depend on what it takes.
-                yield (_CODE.__set__, leads.own, forwarder(leads.own, function, leads.own.__code__, anything=True))
+                yield (_CODE.__set__, own, forwarder(own, function, own.__code__, anything=True))
 
 
 def _plain(function: FunctionType, ways: Ways) -> CodeType:

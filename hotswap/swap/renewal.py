@@ -30,6 +30,7 @@ from hotswap.swap.crossings import Crossings
 from hotswap.swap.drain import Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import SupersededModule, code_of
+from hotswap.swap.lineage import Reference
 from hotswap.swap.nested import is_nested
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.plan import Plan
@@ -53,14 +54,14 @@ class Past:
     def __init__(self) -> None:
         self.drain: Drain | None = None
         self._codes: list[weakref.ref[CodeType]] = []
-        self._clones: list[tuple[FunctionType, weakref.ref[FunctionType]]] = []
+        self._clones: list[tuple[FunctionType, Reference]] = []
 
     def note(self, codes: Iterable[CodeType], clones: Iterable[tuple[FunctionType, FunctionType]]) -> None:
         """Note what its calls run, and the clones that they may have left with others. Nothing is kept alive."""
         self._codes += map(weakref.ref, codes)
         # Those of earlier times are told with the new ones: noted once more, they would be twice as many for each flip.
         noted = {id(clone) for _, known in self._clones if (clone := known()) is not None}
-        self._clones += ((function, weakref.ref(clone)) for function, clone in clones if id(clone) not in noted)
+        self._clones += ((function, Reference(clone)) for function, clone in clones if id(clone) not in noted)
 
     @property
     def waited_for(self) -> list[Any]:

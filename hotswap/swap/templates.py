@@ -68,14 +68,24 @@ class Parameters(NamedTuple):
         return name
 
 
-def on_one_line(source: str) -> CodeType:
+def on_one_line(source: str, variables: int = 0) -> CodeType:
     """Compile a function that stands between a caller and what it calls; everything in it is on its first line.
 
     A traceback shows the `def` line of what it looks like then.
+
+    Arguments:
+        source: the text of the function, `forwarder`, each of its statements on a line of its own.
+        variables: how many free variables it is to have.
     """
+    # Before CPython 3.13 who reads the variables of a frame (a debugger, a report of an error) crashes the process if
+    # its function has free variables, and its code does not begin by putting them there. So they are compiled, too.
+    names = [f"_hotswap_variable_{number}" for number in range(variables)]
+    head, *body = source.splitlines()
+    text = [f"def outer({', '.join(names)}):", f" {head}", *(f"  if 0: {name}" for name in names)]
+    text += [*(f" {line}" for line in body), " return forwarder"]
     namespace: dict[str, Any] = {}
-    exec(compile(source, "<hotswap>", "exec", dont_inherit=True), namespace)  # noqa: S102 - our own text, from names
-    code: CodeType = namespace["forwarder"].__code__
+    exec(compile("\n".join(text), "<hotswap>", "exec", dont_inherit=True), namespace)  # noqa: S102 - our own, from names
+    code: CodeType = namespace["outer"](*names).__code__
     return code.replace(co_linetable=_flat(code), co_firstlineno=1, co_consts=(*code.co_consts, walk.FORWARDS))
 
 

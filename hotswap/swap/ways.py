@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from hotswap.session import Session, here
 from hotswap.swap.callers import caller, on_behalf
 from hotswap.swap.junctions import ARMED, Junction
+from hotswap.swap.lineage import Reference
 
 __all__ = ["Changed", "CodeWays", "PrivateWays", "Ways"]
 
@@ -126,6 +127,8 @@ class PrivateWays(Ways):
     everybody else there may be more old generations by then: a loop that was handed over is old once more in the next
     swap, and a session keeps the generation that it began with.
 
+    A function is held weakly: what has these ways in its code keeps it besides, where the collector looks (`fronts`).
+
     Arguments:
         junction: the generation.
         value: what is of it.
@@ -133,11 +136,25 @@ class PrivateWays(Ways):
         old: what is of other old generations.
     """
 
-    __slots__ = ("junction", "value")
+    __slots__ = ("held", "junction")
 
     def __init__(self, junction: Junction, value: Any, aim: Any, old: Iterable[tuple[Junction, Any]] = ()) -> None:
         super().__init__(old, aim, aim)
-        self.junction, self.value = junction, value
+        self.junction, self.held = junction, self.hold(value)
+
+    @staticmethod
+    def hold(value: Any) -> Any:
+        """Return what `held` has to be, for what is of the generation."""
+        return Reference(value) if type(value) is FunctionType else value
+
+    @property
+    def value(self) -> Any:
+        """What is of the generation.
+
+        A thread may come from a code of the function that was replaced since: what that gave may be gone by now.
+        """
+        held = self.held
+        return held if type(held) is not Reference else held() or self.new
 
     def moved(self, old: Iterable[tuple[Junction, Any]], new: Any, aim: Any) -> PrivateWays:
         """Return ways from the same place: whoever gets what is of its generation still does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 
-import hotswap.walk
-from hotswap import Patch, Patcher
+import hotswap
+from hotswap import Patch, Patcher, walk
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.waiting import until
@@ -76,7 +77,7 @@ def test_of_a_loop_that_was_handed_over(make_package: Callable[..., ModuleType],
     hotswap_clock.advance(3)
     assert next(loop) == "2"
     hotswap_clock.advance(3)
-    assert until(lambda: not hotswap.walk.forked)
+    assert until(lambda: not walk.forked)
     assert next(loop) == "2"  # that callback is made by code of the first version, and belongs to the second
     loop.close()
     loop = None
@@ -85,3 +86,56 @@ def test_of_a_loop_that_was_handed_over(make_package: Callable[..., ModuleType],
     assert until(lambda: rollout.settled is not None)
     assert package.answers() == {("3", "3")}
     assert forks_go()
+
+
+DECORATOR = """
+def helper(): return "core {v}"
+
+def logged(f):
+    def wrapper():
+        return helper(), f()
+    return wrapper
+"""
+DECORATED = """
+from . import core
+
+@core.logged
+def page(): return "web {v}"
+"""
+
+
+def test_what_another_module_has_decorated_is_led_while_a_fork_stands_there(
+    make_package: Callable[..., ModuleType],
+) -> None:
+    """When the session was over that the fork was for, calls died: what the closure leads to was gone with it."""
+    sources = {"core": DECORATOR, "web": DECORATED}
+    package = make_package({f"{name}.py": source.format(v=1) for name, source in sources.items()}).__name__
+    importlib.import_module(f"{package}.web")
+    patcher = Patcher([package])
+
+    def apply(name: str, version: int) -> hotswap.Rollout:
+        source = sources[name].format(v=version)
+        return patcher.apply(Patch.from_sources({f"{package}.{name}": source}, version=str(version)))
+
+    def page() -> Any:
+        return sys.modules[f"{package}.web"].page()
+
+    with hotswap.session():
+        rollouts = [apply("core", 2), apply("web", 3)]
+        assert page() == ("core 1", "web 1")
+    assert all(rollout.drained.wait(20) for rollout in rollouts)
+    assert forks_go()
+    gc.collect()
+    assert page() == ("core 2", "web 3")
+    assert apply("core", 4).drained.wait(20)
+    assert page() == ("core 4", "web 3")
+    with hotswap.session():
+        rollouts = [apply("core", 5), apply("web", 6)]
+        assert page() == ("core 4", "web 3")
+    assert all(rollout.drained.wait(20) for rollout in rollouts)
+    assert forks_go()
+    gc.collect()
+    assert page() == ("core 5", "web 6")
+    patcher.rollback()
+    assert forks_go()
+    assert page() == ("core 5", "web 3")

@@ -88,3 +88,68 @@ def test_after_the_handover_of_a_loop_that_changed(
     del loop
     hotswap_clock.advance(100)
     assert forks_go()
+
+
+DECORATORS = """
+import functools
+
+def helper(): return "{v}"
+
+def logged(f):
+    @functools.wraps(f)
+    def wrapper():
+        helper()
+        return f()
+    return wrapper
+
+class Handler:
+    def __init__(self): pass
+"""
+BESIDE = """
+from . import core
+
+@core.logged
+def quote(): return "{v}"
+"""
+PAGES = """
+from . import core
+
+@core.logged
+def page(): return "{v}"
+
+class Handler:
+    def __init__(self): pass
+
+def rows():
+    while True:
+        Handler()
+        yield page()
+"""
+
+
+def test_each_generation_has_what_it_is_lent_for_itself(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """One that ended sooner led on what an older one had of it: the loop of that died of a `RecursionError`."""
+    sources = {"core": DECORATORS, "service": BESIDE, "web": PAGES}
+    package = make_package({f"{name}.py": source.format(v="0") for name, source in sources.items()}).__name__
+    for name in sources:
+        importlib.import_module(f"{package}.{name}")
+    patcher = Patcher([package], handover=None)
+    loop = sys.modules[f"{package}.web"].rows()
+    assert next(loop) == "0"
+    for number, name in enumerate(["core", "service", "web", "core", "service", "web", "core"], 1):
+        source = sources[name].format(v=str(number))
+        rollout = patcher.apply(Patch.from_sources({f"{package}.{name}": source}, version=str(number)))
+        assert next(loop) == "0"
+        if name == "web":
+            for _ in range(4):  # those of which nothing is in flight any more end
+                hotswap_clock.advance(3)
+                time.sleep(0.05)
+            assert next(loop) == "0"
+            assert next(sys.modules[f"{package}.web"].rows()) == str(number)
+    loop.close()
+    del loop
+    hotswap_clock.advance(100)
+    assert rollout.drained.wait(20)
+    assert forks_go()
