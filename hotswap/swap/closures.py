@@ -17,21 +17,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from types import CellType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.swap.adrift import body_of, strays
 from hotswap.swap.clones import lead_clones
-from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
+from hotswap.swap.doubles import stand_in
+from hotswap.swap.forwarding import closure_facade, code_of, forwarder, identity_of, identity_ops, target_of
+from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Noted, Reference
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, cells_of, function_of
 from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import cell_contents
 from hotswap.swap.settling import Settled, Settling
+from hotswap.swap.signatures import show
+from hotswap.swap.ways import Ways
 from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Closures"]
+
+_CODE: Any = vars(FunctionType)["__code__"]
 
 
 class Closures:
@@ -88,6 +94,8 @@ class Closures:
             now = identity_of(closure)
             outside = outsides[id(closure)] = closure_facade(closure, target, identity_of(target))
             _dress(closure, outside, writes)
+            if settling.junction is not None and not settling.junction.over:
+                settling.closures.append(_forked(closure, target, outside, settling.junction, writes))
             follow = followers.get(id(closure), [])
             for function in follow:
                 _dress(function, closure_facade(function, closure, outside), writes)
@@ -187,3 +195,26 @@ def _dress(function: FunctionType, outside: dict[str, Any], writes: Writes) -> N
     now = identity_of(function)
     writes.both(identity_ops(function, outside, now), identity_ops(function, now))
     writes.hold(now)
+
+
+def _forked(
+    closure: FunctionType, target: FunctionType, outside: dict[str, Any], junction: Junction, writes: Writes
+) -> tuple[Reference, CodeType, CodeType]:
+    """Add the writes by which a closure leads calls that have begun before to what it has been.
+
+    Arguments:
+        closure: the closure.
+        target: what it leads to.
+        outside: what it looks like then.
+        junction: the generation of these calls.
+        writes: get them.
+
+    Returns the closure, the code that it gets, and that which it is to get when these calls have ended: as long as it
+    has the first it is in a circle through code, where the collector does not look.
+    """
+    led = target_of(closure.__code__)
+    old = stand_in(closure, closure.__code__) if led is None else led
+    ways = Ways([(junction, old)], target, target)
+    fork = forwarder(closure, ways, code_of(target), anything=True)
+    writes.both([(_CODE.__set__, closure, fork), *show(closure, ways, code_of(target), outside)], ())
+    return Reference(closure), fork, outside["__code__"]

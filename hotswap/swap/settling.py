@@ -28,6 +28,7 @@ from hotswap.swap.drain import Cloning, Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.handing import hand_over
 from hotswap.swap.junctions import Junction
+from hotswap.swap.lineage import Reference
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode
@@ -86,6 +87,8 @@ class Settling:
         cancelled: the swap was taken back.
         lingering: keeps the world for closures that stay old, if there are any.
         handed_out: the code that clones had until they were led; None as long as they are not.
+        closures: those that were led, with the code by which they lead calls that began before that to what they have
+            been, and the code that they get when these have ended.
         outcomes: what was done then, each with the reason if it failed; None if the swap was taken back.
     """
 
@@ -105,6 +108,7 @@ class Settling:
     cancelled: bool = False
     lingering: Lingering | None = None
     handed_out: list[weakref.ref[CodeType]] | None = None
+    closures: list[tuple[Reference, CodeType, CodeType]] = field(default_factory=list)
     outcomes: list[tuple[Settled | None, str]] = field(default_factory=list)
 
     @property
@@ -252,6 +256,11 @@ class Settling:
 
     def collapse(self) -> None:
         """Take the forks away: no call of that generation is left. Nobody may make a swap meanwhile."""
+        closures, self.closures = self.closures, []
+        for known, fork, plain in closures:
+            closure: FunctionType | None = known()
+            if closure is not None and closure.__code__ is fork:  # nobody has led it elsewhere meanwhile
+                closure.__code__ = plain
         forks, self.forks = self.forks, None
         if forks is not None:
             forks.settle()
