@@ -345,6 +345,7 @@ class Forks:
             if value is not None:
                 held = facts.get(name)
                 aim = self._given.successor(held if type(held) is type(value) else value)
+                before[id(clone)] = self._filled(clone, [], "", *self._aliases[id(clone)])[1:]
             if aim is not None:
                 yield (dict.__setitem__, facts, name, self._front(clone, aim, before.get(id(clone), [])))
 
@@ -356,11 +357,11 @@ class Forks:
         front: Any = Front(ways)
         if type(clone) is FunctionType:
             front = stand_in(clone, clone.__code__)
-            for junction, _ in before:
-                junction.fork(front)
             front.__code__ = forwarder(front, ways, clone.__code__, anything=True)
             for write, *arguments in show(front, ways, clone.__code__):
                 write(*arguments)
+        for junction, _ in before:
+            (junction.fork if type(clone) is FunctionType else junction.front)(front)
         self.fronts[id(clone)] = clone, front
         return front
 

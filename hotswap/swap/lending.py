@@ -8,9 +8,9 @@ Assumes: who lends holds the lock under which swaps of these packages are made.
 
 from __future__ import annotations
 
+import sys
 import weakref
-from collections.abc import Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
@@ -19,7 +19,7 @@ from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 
-__all__ = ["lent", "let_go"]
+__all__ = ["lent", "let_go", "staying"]
 
 
 class Lending(Cloning):
@@ -32,10 +32,10 @@ class Lending(Cloning):
     def __init__(self, junction: Junction) -> None:
         super().__init__({}, {})
         self._junction = self._going = junction
-        self._originals: Mapping[int, FunctionType] = {}
+        self._originals: dict[int, FunctionType] = {}
         self._lent: list[tuple[Reference, weakref.ref[FunctionType]]] = []
 
-    def take(self, value: Any, going: Junction, originals: Mapping[int, FunctionType]) -> Any:
+    def take(self, value: Any, going: Junction, originals: dict[int, FunctionType]) -> Any:
         """Return a clone of what a later generation gets.
 
         Arguments:
@@ -55,8 +55,9 @@ class Lending(Cloning):
         self._codes = {id(function): function.__code__}
         clone = super()._function(function)
         self._junction.belongs(clone.__code__, function.__globals__, self._going)
-        # It is led on as that is of which the other is a clone.
-        self._lent.append((Reference(self._originals.get(id(function), function)), weakref.ref(clone)))
+        # It is led on as that is of which the other is a clone. An older generation may get a clone of this one.
+        original = self._originals[id(clone)] = self._originals.get(id(function), function)
+        self._lent.append((Reference(original), weakref.ref(clone)))
         return clone
 
     def clones(self) -> list[tuple[FunctionType, FunctionType]]:
@@ -74,14 +75,14 @@ class Lending(Cloning):
         self._originals = {}
 
 
-def lent(junction: Junction, value: Any, going: Junction, originals: Mapping[int, FunctionType]) -> Any:
+def lent(junction: Junction, value: Any, going: Junction, originals: dict[int, FunctionType]) -> Any:
     """Return what an old generation gets of something that it never got by a fork.
 
     Arguments:
         junction: the old generation.
         value: what the next one that went gets.
         going: the one that goes.
-        originals: the functions of which that has clones, by the ids of these.
+        originals: the functions of which that has clones, by the ids of these. Gets those of what is lent, too.
     """
     if not junction.staying:
         return value
@@ -96,3 +97,16 @@ def let_go() -> None:
     for junction in list(Junction.in_flight):  # another patcher may add one
         if junction.lending is not None:
             junction.lending.let_go()
+
+
+def staying(junction: Junction) -> list[dict[str, Any]]:
+    """Return the globals of modules that stayed when a generation went, those of their old versions included.
+
+    Arguments:
+        junction: the generation.
+    """
+    modules = [module for module in list(sys.modules.values()) if type(module) is ModuleType]
+    lending: Lending | None = junction.lending
+    changed = () if lending is None else (clone.__globals__ for _, clone in lending.clones())
+    every = {id(facts): facts for facts in (*map(vars, modules), *changed)}
+    return [facts for key, facts in every.items() if key in junction.staying]

@@ -18,7 +18,6 @@ Assumes: nobody commits or reverts meanwhile; whoever runs it holds the lock for
 
 from __future__ import annotations
 
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, t
 from hotswap.swap.handing import hand_over
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
+from hotswap.swap.lending import staying
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, cells_of, function_of
 from hotswap.swap.narrowing import Spelled, narrow
@@ -221,10 +221,8 @@ class Settling:
             calls: what they hold.
         """
         if self.junction is not None:
-            stays = self.junction.staying
-            staying = (vars(module) for module in list(sys.modules.values()) if type(module) is ModuleType)
-            staying = (facts for facts in staying if id(facts) in stays)
-            spelled = Spelled(self.junction, self._clones, self.names, self.world.namespaces(), staying)
+            stayed = staying(self.junction)
+            spelled = Spelled(self.junction, self._clones, self.names, self.world.namespaces(), stayed)
             narrow(self.junction, calls, spelled)
 
     def collapse(self) -> None:
