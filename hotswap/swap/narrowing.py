@@ -13,7 +13,7 @@ that it has itself. One that is made up at run time, or that stands in a registr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType
 from typing import Any
 
 from hotswap import walk
@@ -120,7 +120,8 @@ class Spelled:
 
     def _note(self, name: str, value: Any) -> None:
         """Note the names of what runs besides when something is called."""
-        if not walk.is_class(value) and (names := {one for one in map(_name_of, may_run(value)) if not _is_special(one)}):
+        if not walk.is_class(value):
+            names = (inner for inner in map(_name_of, may_run(value)) if not _is_special(inner))
             self._wrapped.setdefault(name, set()).update(names)
 
     def _leading_to(self, cls: type, name: str) -> Iterable[str]:

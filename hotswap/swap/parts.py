@@ -81,8 +81,11 @@ def function_of(value: Any) -> Any:
 def standing_for(function: FunctionType) -> FunctionType:
     """What runs in the place of a function that is kept over swaps; itself, if nothing does.
 
-    What is in its own cells is for calls of an earlier generation.
+    What is in its own cells is for calls of an earlier generation. One that a candidate is armed over stands itself.
     """
+    ways = ways_of(function.__code__)
+    if ways is not None and any(junction.armed for junction, _ in ways.old):
+        return function
     target = target_of(function.__code__)
     return target if type(target) is FunctionType else function
 
@@ -122,8 +125,9 @@ def may_run(value: Any) -> Iterator[FunctionType | type]:
         if kind is FunctionType or walk.is_class(one):
             yield one
         if not issubclass(kind, walk.Fork):
-            parts = [part for _, part in _parts(one)]
-            stack += parts if kind in _CALLED else (part for part in parts if type(part) in _CALLED or walk.is_class(part))
+            every = kind in _CALLED
+            parts = (part for _, part in _parts(one))
+            stack += (part for part in parts if every or type(part) in _CALLED or walk.is_class(part))
 
 
 def _led_to(ways: Ways) -> Iterator[Any]:

@@ -33,8 +33,8 @@ from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of
 from hotswap.swap.handing import hand_over
 from hotswap.swap.junctions import Junction
-from hotswap.swap.lineage import Reference
 from hotswap.swap.lending import staying
+from hotswap.swap.lineage import Reference
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.made import MadeWith, cells_of, function_of
 from hotswap.swap.narrowing import Spelled, narrow
