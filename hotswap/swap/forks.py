@@ -348,6 +348,7 @@ class Forks:
             if value is not None:
                 held = facts.get(name)
                 aim = self._given.successor(held if type(held) is type(value) else value)
+                before[id(clone)] = self._filled(clone, [], "", *self._aliases[id(clone)])[1:]
             if aim is not None:
                 yield (dict.__setitem__, facts, name, self._front(clone, aim, before.get(id(clone), [])))
 
@@ -359,10 +360,10 @@ class Forks:
         front: Any = Front(ways)
         if type(clone) is FunctionType:
             front = function_front(clone, ways)
-            for junction, _ in before:
-                junction.fork(front)
             for write, *arguments in show(front, ways, clone.__code__):
                 write(*arguments)
+        for junction, _ in before:
+            (junction.fork if type(clone) is FunctionType else junction.front)(front)
         self.fronts[id(clone)] = clone, front
         return front
 

@@ -8,7 +8,8 @@ Assumes: who lends holds the lock under which swaps of these packages are made.
 
 from __future__ import annotations
 
-from types import FunctionType
+import sys
+from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
@@ -17,7 +18,7 @@ from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 
-__all__ = ["lent", "let_go"]
+__all__ = ["lent", "let_go", "staying"]
 
 
 class Lending(Cloning):
@@ -96,3 +97,16 @@ def let_go() -> None:
     for junction in list(Junction.in_flight):  # another patcher may add one
         if junction.lending is not None:
             junction.lending.let_go()
+
+
+def staying(junction: Junction) -> list[dict[str, Any]]:
+    """Return the globals of modules that stayed when a generation went, those of their old versions included.
+
+    Arguments:
+        junction: the generation.
+    """
+    modules = [module for module in list(sys.modules.values()) if type(module) is ModuleType]
+    lending: Lending | None = junction.lending
+    changed = () if lending is None else (clone.__globals__ for _, clone in lending.clones())
+    every = {id(facts): facts for facts in (*map(vars, modules), *changed)}
+    return [facts for key, facts in every.items() if key in junction.staying]

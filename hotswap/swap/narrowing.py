@@ -13,16 +13,15 @@ that it has itself. One that is made up at run time, or that stands in a registr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType
 from typing import Any
 
 from hotswap import walk
 from hotswap.swap.enums import LOOKED_UP_IN
 from hotswap.swap.forwarding import target_of
-from hotswap.swap.fronts import Front
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
-from hotswap.swap.parts import functions_behind
+from hotswap.swap.parts import may_run
 from hotswap.swap.releasing import release
 from hotswap.swap.variables import Variables
 
@@ -57,6 +56,8 @@ class Spelled:
         staying: Iterable[dict[str, Any]] = (),
     ) -> None:
         self._codes: dict[str, list[CodeType]] = {}
+        self._wrapped: dict[str, set[str]] = {}
+        """A name -> the names of what runs besides when it is called: what wrappers hold."""
         self.functions: dict[int, list[str]] = {}
         """Id of a function -> the names that it has in its modules and classes, besides its own."""
         self.methods: dict[int, list[tuple[type, str]]] = {}
@@ -77,13 +78,14 @@ class Spelled:
         spaces = [*namespaces]
         classes = _classes_in(spaces, (cls for cls, _ in attributes))
         for name, value in _items([*spaces, *map(walk.class_space, classes)]):
-            if walk.is_class(value):
-                self._classes.setdefault(id(value), set()).add(name)
+            self._note(name, value)
             # A property that stays has a function that is a fork itself.
-            for function in _functions_in(value):
-                if function.__name__ != name and id(function) in made:
-                    self.functions.setdefault(id(function), []).append(name)
-                    self._codes.setdefault(name, []).append(made[id(function)].__code__)
+            for one in may_run(value):
+                if walk.is_class(one):
+                    self._classes.setdefault(id(one), set()).add(name)
+                elif one.__name__ != name and id(one) in made:
+                    self.functions.setdefault(id(one), []).append(name)
+                    self._codes.setdefault(name, []).append(made[id(one)].__code__)
         # So have all methods where attributes are no forks, because the class has a metaclass.
         for cls in classes:
             for name, value in _items([walk.class_space(cls)]):
@@ -111,8 +113,15 @@ class Spelled:
         for name, value in items:
             if walk.is_class(value) and not inside:
                 self._follow(walk.class_items(value), inside=True)
-            codes = [function.__code__ for function in _functions_in(value)]
-            self._codes.setdefault(_OPERATORS if _is_special(name) else name, []).extend(codes)
+            spelled = _OPERATORS if _is_special(name) else name
+            self._codes.setdefault(spelled, []).extend(function.__code__ for function in _functions_in(value))
+            self._note(spelled, value)
+
+    def _note(self, name: str, value: Any) -> None:
+        """Note the names of what runs besides when something is called."""
+        if not walk.is_class(value):
+            names = (inner for inner in map(_name_of, may_run(value)) if not _is_special(inner))
+            self._wrapped.setdefault(name, set()).update(names)
 
     def _leading_to(self, cls: type, name: str) -> Iterable[str]:
         """The names by which code comes to an attribute of a class."""
@@ -141,6 +150,7 @@ class Spelled:
             name = stack.pop()
             if name not in found:
                 found.add(name)
+                stack += self._wrapped.get(name, ())
                 for code in self._codes.get(name, ()):
                     stack += _named(code)
         return frozenset(found)
@@ -159,7 +169,7 @@ def _is_special(name: str) -> bool:
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
-    return functions_behind(value.ways.value if type(value) is Front else value)
+    return (one for one in may_run(value) if type(one) is FunctionType)
 
 
 def _items(spaces: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -179,13 +189,14 @@ def _classes_in(spaces: Iterable[Mapping[str, Any]], others: Iterable[type]) -> 
 
 
 def _names_of(value: Any) -> Iterator[str]:
-    if type(value) is MethodType:
-        value = value.__func__
-    for function in _functions_in(value):
-        yield function.__name__
-        yield from _named(function.__code__)
-    if walk.is_class(value):
-        yield walk.class_name(value).rpartition(".")[2]
+    for one in may_run(value):
+        yield _name_of(one)
+        if type(one) is FunctionType:
+            yield from _named(one.__code__)
+
+
+def _name_of(one: FunctionType | type) -> str:
+    return one.__name__ if type(one) is FunctionType else walk.class_name(one).rpartition(".")[2]
 
 
 def is_spelled(junction: Junction, name: str, cls: str = "") -> bool:

@@ -29,6 +29,7 @@ from hotswap.swap.parts import (
     matching,
     name_of,
     resolved,
+    standing_for,
 )
 from hotswap.swap.standins import replaced_functions
 from hotswap.swap.state import PLAIN
@@ -214,7 +215,7 @@ class _Walker:
         if callable(new):
             self.note_pair(key, old, new, back=old)
             if type(new) is FunctionType:
-                self.later.append((key, old, new, depth))
+                self.later.append((key, standing_for(old), new, depth))
         else:
             self.seen.add(id(old))
             self.result.lost.append((key, old))

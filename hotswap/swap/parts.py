@@ -13,7 +13,8 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Definitions
-from hotswap.swap.forwarding import target_of
+from hotswap.swap.forwarding import target_of, ways_of
+from hotswap.swap.ways import PrivateWays, Ways
 
 __all__ = [
     "DEPTH",
@@ -26,9 +27,11 @@ __all__ = [
     "is_empty",
     "leads_to",
     "matching",
+    "may_run",
     "name_of",
     "resolved",
     "slot_values",
+    "standing_for",
 ]
 
 _EMPTY = CellType()
@@ -62,7 +65,7 @@ def functions_of(
                     yield key, value
                 elif depth == 0 and not leads_to(value, ours):
                     continue
-                stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
+                stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(standing_for(value))]
             elif walk.is_class(value):
                 if walk.class_dict(value).get("__module__") in modules:
                     stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in walk.class_items(value)]
@@ -73,6 +76,18 @@ def functions_of(
 def function_of(value: Any) -> Any:
     """The function of a method in a class: itself, or that of a static or class method."""
     return value if type(value) is FunctionType else value.__func__
+
+
+def standing_for(function: FunctionType) -> FunctionType:
+    """What runs in the place of a function that is kept over swaps; itself, if nothing does.
+
+    What is in its own cells is for calls of an earlier generation. One that a candidate is armed over stands itself.
+    """
+    ways = ways_of(function.__code__)
+    if ways is not None and any(junction.armed for junction, _ in ways.old):
+        return function
+    target = target_of(function.__code__)
+    return target if type(target) is FunctionType else function
 
 
 def functions_behind(value: Any) -> Iterator[FunctionType]:
@@ -89,6 +104,36 @@ def functions_behind(value: Any) -> Iterator[FunctionType]:
         yield from functions_behind(value.func)
     elif kind is LRU_CACHE:
         yield from functions_behind(value.__wrapped__)
+
+
+def may_run(value: Any) -> Iterator[FunctionType | type]:
+    """The functions that may run when something is called, and the classes of which it may make an object.
+
+    Those too that decorators' wrappers hold, be these functions or objects, and those of all versions to which forks
+    lead. What stands in a container is not looked into, nor an object in an object.
+    """
+    stack, seen = [value], set[int]()
+    while stack:
+        one = stack.pop()
+        kind = type(one)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        ways = ways_of(one.__code__) if kind is FunctionType else one.ways if issubclass(kind, walk.Fork) else None
+        if ways is not None:
+            stack += _led_to(ways)
+        if kind is FunctionType or walk.is_class(one):
+            yield one
+        if not issubclass(kind, walk.Fork):
+            every = kind in _CALLED
+            parts = (part for _, part in _parts(one))
+            stack += (part for part in parts if every or type(part) in _CALLED or walk.is_class(part))
+
+
+def _led_to(ways: Ways) -> Iterator[Any]:
+    yield from (ways.new, ways.own, *(value for _, value in ways.old))
+    if type(ways) is PrivateWays:
+        yield ways.value
 
 
 def by_own_name(functions: Iterator[tuple[str, FunctionType]]) -> dict[tuple[str, str], FunctionType]:
@@ -225,3 +270,4 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 _WRAPPERS = (staticmethod, classmethod, property, LRU_CACHE, functools.partial, functools.cached_property)
+_CALLED = (FunctionType, MethodType, *_WRAPPERS)

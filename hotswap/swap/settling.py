@@ -12,7 +12,6 @@ Assumes: nobody commits or reverts meanwhile; whoever runs it holds the lock for
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from hotswap.swap.drain import Cloning, Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.handing import hand_over
 from hotswap.swap.junctions import Junction
+from hotswap.swap.lending import staying
 from hotswap.swap.lineage import Reference
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.narrowing import Spelled, narrow
@@ -248,10 +248,8 @@ class Settling:
             calls: what they hold.
         """
         if self.junction is not None:
-            stays = self.junction.staying
-            staying = (vars(module) for module in list(sys.modules.values()) if type(module) is ModuleType)
-            staying = (facts for facts in staying if id(facts) in stays)
-            spelled = Spelled(self.junction, self._clones, self.names, self.world.namespaces(), staying)
+            stayed = staying(self.junction)
+            spelled = Spelled(self.junction, self._clones, self.names, self.world.namespaces(), stayed)
             narrow(self.junction, calls, spelled)
 
     def collapse(self) -> None:
