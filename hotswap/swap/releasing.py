@@ -10,7 +10,7 @@ from types import CodeType, FunctionType
 
 from hotswap import walk
 from hotswap.swap.forked_attributes import Attribute
-from hotswap.swap.forwarding import code_of, forwarder, ways_of
+from hotswap.swap.forwarding import closure_facade, code_of, forwarder, identity_of, target_of, ways_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.registrations import forget_answers
@@ -22,6 +22,7 @@ __all__ = ["release", "settle"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _CODE = vars(FunctionType)["__code__"]
+_BY_NAME = vars(FunctionType)["__kwdefaults__"]
 
 
 def settle(junction: Junction) -> None:
@@ -81,6 +82,9 @@ def _released(
             continue
         leads.leave(junction)
         if not leads.old and type(leads) is not PrivateWays:  # that lasts as long as the code of its generation
+            if leads.aim is None and leads.own is not None and target_of(leads.own.__code__) is not None:
+                yield from _through(function, leads.own)
+                continue
             yield (_CODE.__set__, function, _plain(function, leads))
             if leads.own is not None:
                 # Who was about to call it comes back to the function, which may take something else by then: an
@@ -93,3 +97,10 @@ def _plain(function: FunctionType, ways: Ways) -> CodeType:
     if ways.aim is None:
         return code_of(function)
     return forwarder(function, ways.aim, code_of(ways.aim) if type(ways.aim) is FunctionType else None)
+
+
+def _through(function: FunctionType, own: FunctionType) -> Iterator[Op]:
+    """Have a closure call what has run its code while it was a fork: that was led on meanwhile, as closures are."""
+    outside = closure_facade(function, own, identity_of(own))
+    yield (_BY_NAME.__set__, function, outside["__kwdefaults__"])
+    yield (_CODE.__set__, function, outside["__code__"])
