@@ -30,17 +30,19 @@ from hotswap.swap.forked_attributes import Attribute, cloned, is_forked, passed
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, lead_fronts
 from hotswap.swap.installing import fork_attribute, fork_function
-from hotswap.swap.junctions import Apart, Junction
+from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import copied
 from hotswap.swap.lending import lent, let_go
 from hotswap.swap.narrowing import is_spelled
+from hotswap.swap.nested import NestedCode
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
-from hotswap.swap.several import filled, is_apart, together, unclaimed
+from hotswap.swap.several import concerns, filled, is_apart, together, unclaimed
 from hotswap.swap.sharing import Shared
 from hotswap.swap.signatures import show, take_down
 from hotswap.swap.ways import Changed, CodeWays, PrivateWays, Ways
+from hotswap.swap.wrappers import part, wrapper_copies
 from hotswap.swap.writes import gil_enabled
 
 if TYPE_CHECKING:
@@ -103,6 +105,8 @@ class Given(Protocol):
 
     def strays(self) -> list[Stray]:
         """The code that calls of what goes run, and that none of its functions has."""
+
+    nested: tuple[NestedCode, NestedCode]  # of what goes, and of what comes
 
 
 class Forks:
@@ -180,11 +184,7 @@ class Forks:
             self._begun = unclaimed(self.junction, self._shared.begun())
         self._strays = unclaimed(self.junction, self._given.strays())
         standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._attributes())
-        # Who is on a candidate that was disarmed comes to it by forks, also where functions are all that has changed.
-        standing = standing or bool(Apart.standing)
-        # For calls in flight of an earlier swap these modules stayed, and are as they were.
-        ours = self.junction.spaces
-        standing = standing or any(one.serves and not one.staying.isdisjoint(ours) for one in list(Junction.in_flight))
+        standing = standing or concerns(self.junction, self._given.nested[0].modules)
         return standing or bool(self._staying or self._begun or self._strays) or bool(self._running)
 
     def probe(self) -> Iterator[bool]:
@@ -194,9 +194,11 @@ class Forks:
     def ops(self) -> Beside:
         """Return the writes that install the forks, in the place of those of the swap."""
         assert self._given is not None, "the swap is being made"
-        self.junction.same = self._given.same()
+        parted = part(self.junction, *self._given.nested)
         if self._shared is not None:
             self.junction.staying = self._shared.spaces
+            parted += wrapper_copies(self._shared.modules, self.junction.spaces, self._held)
+        self.junction.same = self._given.same()
         self._world.keeps = self.junction.keeps
         for stray in self._strays:
             self.junction.stray(stray.code, stray.facts)
@@ -210,7 +212,7 @@ class Forks:
         attributes = [*self._fork_attributes(self._attributes())]
         names = [*fork_fronts(self.junction, self._wrapped), *self._fork_names(led)]
         self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
-        return Beside([*self._copies(), *functions, *attributes], names)
+        return Beside([*parted, *self._copies(), *functions, *attributes], names)
 
     def standing(self) -> tuple[list[Op], list[Op]]:
         """Return the writes that lead on forks, and what runs in the place of functions with forks, and their undo.
@@ -373,6 +375,8 @@ class Forks:
         """Let go of the code and of the period: somebody waits for their death."""
         if self.stand:
             Junction.in_flight.add(self.junction)
+        else:
+            self.junction.nested = None
         self._running = self._given = self._turn = None
         self._held.clear()
         self._codes.clear()

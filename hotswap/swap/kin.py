@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from types import CodeType
 
-__all__ = ["copied", "expressions_in", "kin", "refer"]
+__all__ = ["copied", "expressions_in", "kin", "nested_copy", "refer"]
 
 
 class _Family:
@@ -31,10 +31,11 @@ _families: dict[int, _Family] = {}
 
 def copied(code: CodeType) -> CodeType:
     """Return a copy of code and of the code that is nested in it: calls of either can be told apart."""
-    return code.replace(co_consts=tuple(_nested_copy(one) if type(one) is CodeType else one for one in code.co_consts))
+    return code.replace(co_consts=tuple(nested_copy(one) if type(one) is CodeType else one for one in code.co_consts))
 
 
-def _nested_copy(code: CodeType) -> CodeType:
+def nested_copy(code: CodeType) -> CodeType:
+    """Return a copy of nested code, which stands in the same place, and of the code that is nested in it."""
     copy = copied(code)
     family = _families.get(id(code))
     if family is None:

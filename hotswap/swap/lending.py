@@ -54,7 +54,10 @@ class Lending(Cloning):
             return function
         self._codes = {id(function): function.__code__}
         clone = super()._function(function)
-        self._junction.belongs(clone.__code__, function.__globals__, self._going)
+        if space in self._junction.others:
+            Junction.note_wrapper(clone.__code__)  # made by the decorators of the next version: these are its helpers
+        else:
+            self._junction.belongs(clone.__code__, function.__globals__, self._going)
         # It is led on as that is of which the other is a clone.
         self._lent.append((Reference(self._originals.get(id(function), function)), weakref.ref(clone)))
         return clone

@@ -27,7 +27,7 @@ _BY_NAME = vars(FunctionType)["__kwdefaults__"]
 
 def settle(junction: Junction) -> None:
     """Take a generation out of the forks, and those away that serve no other one."""
-    junction.over = True
+    junction.over, junction.nested = True, None
     Junction.in_flight.discard(junction)
     attributes, functions = list(junction.attributes.values()), list(junction.functions.values())
     for known in list(junction.fronts.values()):

@@ -38,13 +38,13 @@ class Shared:
     """
 
     def __init__(self, modules: Mapping[str, ModuleType], names: Iterable[str]) -> None:
-        self._modules = dict(modules)
+        self.modules = dict(modules)
         self._names = frozenset(names)
 
     @property
     def spaces(self) -> frozenset[int]:
         """The ids of the globals of these modules."""
-        return frozenset(id(ModuleType.__getattribute__(module, "__dict__")) for module in self._modules.values())
+        return frozenset(id(ModuleType.__getattribute__(module, "__dict__")) for module in self.modules.values())
 
     def in_flight(self) -> list[FunctionType]:
         """Return the functions that are running, and may come to what changes."""
@@ -65,7 +65,7 @@ class Shared:
         return [stray for stray in strays(self._functions()) if not self._names.isdisjoint(named(stray.code))]
 
     def _functions(self) -> Iterator[FunctionType]:
-        for name, module in self._modules.items():
+        for name, module in self.modules.items():
             known = _known.get(module)
             if known is None:
                 known = _known[module] = [*map(weakref.ref, functions_in({name: module}))]

@@ -26,6 +26,7 @@ from hotswap.swap.junctions import ARMED, Junction
 __all__ = ["Changed", "CodeWays", "PrivateWays", "Ways"]
 
 _frame = sys._getframe
+_METHODS = (staticmethod, classmethod)
 
 
 class Ways:
@@ -55,7 +56,21 @@ class Ways:
         old = self.old  # another thread may take a generation out meanwhile
         if not old:
             return self.new
-        session = here()
+        return self._among(old, frame, here())
+
+    def _among(self, old: list[tuple[Junction, Any]], frame: FrameType, session: Session | None) -> Any:
+        is_wrapper = id(frame.f_code) in Junction.wrappers
+        if is_wrapper or len(old) > 1:
+            space, code = id(frame.f_globals), frame.f_code
+            for junction, value in reversed(old) if is_wrapper else ():
+                if junction.has(code, space, session) and not _is_lent(junction, value):
+                    return value
+            # New code whose own body was changed gets nothing of the generation before it.
+            old = [way for way in old if not way[0].has_left(code, space)]
+            if not old:
+                return self.new
+            if is_wrapper and frame.f_back is not None:
+                return self._among(old, caller(frame.f_back), session)
         if len(old) > 1:
             # The oldest first: who stands between may be code of a newer one, and be called for an older.
             way = _claimed(old[::-1], frame, session)
@@ -65,7 +80,7 @@ class Ways:
         asks: FrameType | None = frame
         while asks is not None:  # as `claims` does, and what is new in between is told
             space, code = id(asks.f_globals), asks.f_code
-            if newest.has(code, space, session):
+            if newest.asks(asks, session, itself=asks is frame):
                 return value
             if space in newest.others and id(code) not in newest.same and (session is not None or asks is frame):
                 return self.new
@@ -182,3 +197,18 @@ def _claimed(
         if way is not None and id(frame.f_globals) in way[0].staying | way[0].spaces:
             return way  # the code is of that generation, whatever other ones it is of
     return next((way for way in ways if way[0].claims(frame, session)), None)
+
+
+def _is_lent(junction: Junction, value: Any) -> bool:
+    """Whether what a generation gets is of a module that stayed when it went."""
+    value = (
+        value.fget
+        if type(value) is property
+        else getattr(value, "__func__", value)
+        if type(value) in _METHODS
+        else value
+    )
+    if type(value) is not FunctionType:
+        return False
+    facts = value.__globals__
+    return id(facts) not in junction.spaces or value.__module__ != facts.get("__name__")
