@@ -208,10 +208,10 @@ class Forks:
         self._originals = {id(clone): original for original, clone in self._cloning.functions}
         for _, name, clone in self._names:
             self._aliases.setdefault(id(clone), []).append(name)
+        self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
         attributes = [*self._fork_attributes(self._attributes())]
         names = [*fork_fronts(self.junction, self._wrapped), *self._fork_names(led)]
-        self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
         return Beside([*parted, *self._copies(), *functions, *attributes], names)
 
     def standing(self) -> tuple[list[Op], list[Op]]:

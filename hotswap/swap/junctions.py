@@ -16,7 +16,7 @@ from hotswap import walk
 from hotswap.depth import Standing
 from hotswap.session import Keeper, Mark, Session, here
 from hotswap.swap.callers import caller, on_behalf
-from hotswap.swap.kin import expressions_in, kin
+from hotswap.swap.kin import expressions_in, kin, relate
 from hotswap.swap.lineage import Reference
 
 __all__ = ["ARMED", "Apart", "Junction"]
@@ -215,6 +215,7 @@ class Junction:
             copies.update(map(id, (copy, *nested)))
             same.update([id(copy)] if id(code) in self.same else [])
             same.update(id(one) for one in nested if any(id(other) in self.same for other in (one, *kin(one))))
+            self.copy_wrapper(code, copy)
         self.same, self.copies = self.same - copies | same, self.copies | copies
 
     def keep(self, code: CodeType) -> None:
@@ -288,10 +289,9 @@ class Junction:
 
     def forget_parted(self) -> list[tuple[Junction, frozenset[int]]]:
         """Forget later swaps of which nothing is in flight, and return the others. What is not the same stays so."""
-        for one in list(self.parted):
-            later, codes = one
+        for later, codes in list(self.parted):
             if later.over:
-                self.parted.remove(one)
+                self.parted.remove((later, codes))
                 for code, _ in self.nested if not (later.live or later.armed) else ():
                     self.same -= {id(one) for one in (code, *kin(code)) if id(code) in codes}
         return self.parted
@@ -300,6 +300,15 @@ class Junction:
     def note_wrapper(cls, code: CodeType) -> None:
         """Note code of wrappers that have no call yet."""
         _note(cls.wrappers, code)
+
+    @classmethod
+    def copy_wrapper(cls, code: CodeType, copy: CodeType) -> None:
+        """Note a copy of some code, if that is such code."""
+        if id(code) in cls.wrappers:
+            relate(code, copy)
+            cls.note_wrapper(copy)
+            for one in [one for one in list(cls.in_flight) if id(code) in one.same]:
+                one.same |= {id(copy)}
 
     def claims(self, frame: FrameType, session: Session | None) -> bool:
         """Whether the code in a frame gets what is of this generation, for itself or for whom it is called.

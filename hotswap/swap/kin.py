@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from types import CodeType
 
-__all__ = ["copied", "expressions_in", "kin", "nested_copy", "refer"]
+__all__ = ["copied", "expressions_in", "kin", "nested_copy", "refer", "relate"]
 
 
 class _Family:
@@ -37,12 +37,17 @@ def copied(code: CodeType) -> CodeType:
 def nested_copy(code: CodeType) -> CodeType:
     """Return a copy of nested code, which stands in the same place, and of the code that is nested in it."""
     copy = copied(code)
+    relate(code, copy)
+    return copy
+
+
+def relate(code: CodeType, copy: CodeType) -> None:
+    """Note that some code is a copy of nested code."""
     family = _families.get(id(code))
     if family is None:
         family = _Family()
         _join(family, code)
     _join(family, copy)
-    return copy
 
 
 def _join(family: _Family, code: CodeType) -> None:

@@ -54,6 +54,7 @@ class Lending(Cloning):
             return function
         self._codes = {id(function): function.__code__}
         clone = super()._function(function)
+        Junction.copy_wrapper(function.__code__, clone.__code__)
         if space in self._junction.others:
             Junction.note_wrapper(clone.__code__)  # made by the decorators of the next version: these are its helpers
         else:

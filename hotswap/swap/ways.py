@@ -165,7 +165,9 @@ class PrivateWays(Ways):
         own = self.junction
         if self.old:  # calls of other generations may run in these globals, too, and sessions may be older
             session = here()
-            ways = sorted((*self.old, (own, self.value)), key=lambda way: way[0].number)
+            space, code = id(frame.f_globals), frame.f_code
+            ways = [way for way in (*self.old, (own, self.value)) if not way[0].has_left(code, space)]
+            ways.sort(key=lambda way: way[0].number)
             found = _claimed(ways, frame, session)
             if found is None and session is not None and (number := session.number) is not None:
                 found = _of_session(ways, session, number)
