@@ -20,7 +20,7 @@ pytestmark = pytest.mark.threads
 
 Make = Callable[..., ModuleType]
 
-WALKS = int(os.environ.get("HOTSWAP_DECORATED_WALKS", "3"))
+WALKS = int(os.environ.get("HOTSWAP_DECORATED_WALKS", "2"))
 FIRST = int(os.environ.get("HOTSWAP_FIRST_WALK", "1"))
 STEPS = 40
 
@@ -45,6 +45,21 @@ KNOWN = {
     ),
     "what is lent of wrappers that came back": "apply 7/0 deco, session, rollback, arm 8/0 mid, disarm, rearm, commit",
     "a generator on decorators that were taken back": "arm 2/1 deco, commit, loop flowing, rollback, arm 8/1 deco",
+    "a session on decorators that were taken back, and others came": (
+        "arm 5/1 deco, commit, session, rollback, apply 6/0 deco"
+    ),
+    "a decorated coroutine of a module that is changed later": (
+        "session, apply 5/0 deco, apply 6/0 low, loop watched, apply 9/0 mid"
+    ),
+    "a task of a module that is changed later": (
+        "arm 2/0 mid, commit, session, apply 5/0 deco, arm 6/0 low, commit, arm 7/0, disarm, loop task, abort,"
+        " apply 9/0 mid"
+    ),
+    "a decorated generator, flips, and all changed": (
+        "arm 2/0 mid, loop fixed, commit, apply 3/0 deco, loop flowing, arm 5/0 low, commit, arm 8/1, commit"
+    ),
+    "a coroutine that was handed over, and its wrapper comes back": "loop watched, apply 7/0, settle, rollback",
+    "the same with flips": "arm 2/0, commit, arm 5/0 low, commit, loop watched, arm 7/0, commit, settle, rollback",
     "led on while it is a fork": "arm 2/0, loop method, commit, apply 3/0 deco, settle",
 }
 
