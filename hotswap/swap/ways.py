@@ -56,22 +56,22 @@ class Ways:
         old = self.old  # another thread may take a generation out meanwhile
         if not old:
             return self.new
-        return self._among(old, frame, here())
-
-    def _among(self, old: list[tuple[Junction, Any]], frame: FrameType, session: Session | None) -> Any:
-        is_wrapper = id(frame.f_code) in Junction.wrappers
-        if is_wrapper or len(old) > 1:
+        session = here()
+        while id(frame.f_code) in Junction.wrappers:  # what is of another module is for whoever has called the wrapper
             space, code = id(frame.f_globals), frame.f_code
-            for junction, value in reversed(old) if is_wrapper else ():
+            for junction, value in reversed(old):
                 if junction.has(code, space, session) and not _is_lent(junction, value):
                     return value
-            # New code whose own body was changed gets nothing of the generation before it.
-            old = [way for way in old if not way[0].has_left(code, space)]
+            old = _not_left(old, frame)
             if not old:
                 return self.new
-            if is_wrapper and frame.f_back is not None:
-                return self._among(old, caller(frame.f_back), session)
+            if frame.f_back is None:
+                break
+            frame = caller(frame.f_back)
         if len(old) > 1:
+            old = _not_left(old, frame)
+            if not old:
+                return self.new
             # The oldest first: who stands between may be code of a newer one, and be called for an older.
             way = _claimed(old[::-1], frame, session)
             if way is not None:
@@ -165,9 +165,7 @@ class PrivateWays(Ways):
         own = self.junction
         if self.old:  # calls of other generations may run in these globals, too, and sessions may be older
             session = here()
-            space, code = id(frame.f_globals), frame.f_code
-            ways = [way for way in (*self.old, (own, self.value)) if not way[0].has_left(code, space)]
-            ways.sort(key=lambda way: way[0].number)
+            ways = sorted(_not_left([*self.old, (own, self.value)], frame), key=lambda way: way[0].number)
             found = _claimed(ways, frame, session)
             if found is None and session is not None and (number := session.number) is not None:
                 found = _of_session(ways, session, number)
@@ -199,6 +197,12 @@ def _claimed(
         if way is not None and id(frame.f_globals) in way[0].staying | way[0].spaces:
             return way  # the code is of that generation, whatever other ones it is of
     return next((way for way in ways if way[0].claims(frame, session)), None)
+
+
+def _not_left(old: list[tuple[Junction, Any]], frame: FrameType) -> list[tuple[Junction, Any]]:
+    """Those ways that the code in a frame may take: new code whose body was changed has left what was before it."""
+    space, code = id(frame.f_globals), frame.f_code
+    return [way for way in old if not way[0].has_left(code, space)]
 
 
 def _is_lent(junction: Junction, value: Any) -> bool:
