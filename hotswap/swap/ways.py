@@ -165,7 +165,8 @@ class PrivateWays(Ways):
         own = self.junction
         if self.old:  # calls of other generations may run in these globals, too, and sessions may be older
             session = here()
-            ways = sorted(_not_left([*self.old, (own, self.value)], frame), key=lambda way: way[0].number)
+            ways = sorted((*self.old, (own, self.value)), key=lambda way: way[0].number)
+            ways = _not_left(ways[::-1], frame)[::-1]
             found = _claimed(ways, frame, session)
             if found is None and session is not None and (number := session.number) is not None:
                 found = _of_session(ways, session, number)
@@ -200,9 +201,19 @@ def _claimed(
 
 
 def _not_left(old: list[tuple[Junction, Any]], frame: FrameType) -> list[tuple[Junction, Any]]:
-    """Those ways that the code in a frame may take: new code whose body was changed has left what was before it."""
+    """Those ways that the code in a frame may take: new code whose body was changed has left what was before it.
+
+    Arguments:
+        old: the ways, the newest first.
+        frame: the frame.
+    """
     space, code = id(frame.f_globals), frame.f_code
-    return [way for way in old if not way[0].has_left(code, space)]
+    found, left = [], False
+    for way in old:
+        left = left or way[0].has_left(code, space)
+        if not left or id(code) in way[0].strays or space in way[0].spaces:
+            found.append(way)
+    return found
 
 
 def _is_lent(junction: Junction, value: Any) -> bool:

@@ -60,6 +60,9 @@ KNOWN = {
     ),
     "a coroutine that was handed over, and its wrapper comes back": "loop watched, apply 7/0, settle, rollback",
     "the same with flips": "arm 2/0, commit, arm 5/0 low, commit, loop watched, arm 7/0, commit, settle, rollback",
+    "led on while a session of a version in between is open": (
+        "session, apply 2/0 deco, session, apply 4/0 deco, settle, apply 5/0 deco, end, settle"
+    ),
     "led on while it is a fork": "arm 2/0, loop method, commit, apply 3/0 deco, settle",
 }
 
