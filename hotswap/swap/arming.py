@@ -34,6 +34,7 @@ from hotswap.swap.releasing import settle
 from hotswap.swap.several import together, unclaimed
 from hotswap.swap.slots import ShadowSlot
 from hotswap.swap.ways import Ways
+from hotswap.swap.wrappers import part
 from hotswap.swap.writes import Op
 
 __all__ = ["Arming"]
@@ -98,7 +99,7 @@ class Arming:
             junction.stray(stray.code, stray.facts)
         junction.tell_apart()
         own = _Own()
-        ops = [*self._functions(own), *self._waiting(own), *self._attributes(own)]
+        ops = [*part(junction, *self._given.nested), *self._functions(own), *self._waiting(own), *self._attributes(own)]
         junction.number = ARMED
         over = Junction.about_to_go
         over.difference_update([one for one in list(over) if one.over or not one.armed])

@@ -11,7 +11,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap.swap.forwarding import code_of, identity_of
-from hotswap.swap.kin import copied
+from hotswap.swap.kin import copied, nested_copy
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.pairs import FunctionPair, Pairing
 
@@ -35,8 +35,8 @@ _FACTS = (
 class Bodies:
     """What makes the outside of each function of a swap while it is live, with a copy of its code.
 
-    A closure has its own code there: nobody waits for the death of nested code, and it is by the identity of its code
-    that a later settling finds a closure which a rollback has made live again.
+    So has a closure, one for all of its place: calls that run the code which it had may have been handed over, and are
+    not those of the version that comes back. By the place of its code a later settling finds it all the same.
 
     Arguments:
         pairing: which function leads to which.
@@ -53,6 +53,7 @@ class Bodies:
         self._globals = {id(module.__dict__) for module in new.values()}
         self._owned = owned
         self._new: set[int] = set()
+        self._nested: dict[int, tuple[CodeType, CodeType]] = {}
         for pair in pairing.functions:
             self.add(pair)
         for _, successor in pairing.places.values():
@@ -82,7 +83,10 @@ class Bodies:
     def _note(self, function: FunctionType) -> None:
         if id(function) not in self.codes:
             code = self.codes[id(function)] = copied(code_of(function))
-            self._facts[id(function)] = identity_of(function, code_of(function) if is_nested(code) else code)
+            if is_nested(code):
+                own = code_of(function)
+                code = self._nested.setdefault(id(own), (own, nested_copy(own)))[1]
+            self._facts[id(function)] = identity_of(function, code)
             self.hold(code)
 
     def _is_made_by_candidate(self, function: FunctionType) -> bool:

@@ -110,6 +110,10 @@ class Crossings:
             return code
         return self._running.setdefault(id(function), copied(code))
 
+    def landed(self) -> None:
+        """Let go of the code that functions run: the death of it tells that nobody runs it."""
+        self._running.clear()
+
     def add(
         self, changed: Iterable[Changed], before: dict[str, Any], members: Members | None, stated: Container[str]
     ) -> None:
@@ -227,7 +231,7 @@ class _There:
     """
 
     def __init__(self, crossings: Crossings, settling: Settling, other: Settling) -> None:
-        self._of, self._nested = crossings, (settling.nested, other.nested)
+        self._of, self.nested = crossings, (settling.nested, other.nested)
 
     def attributes(self) -> Iterator[Changed]:
         """Attributes of classes: what they were, and what they will be."""
@@ -276,11 +280,11 @@ class _There:
     def same(self) -> frozenset[int]:
         """The ids of the code that goes and is the same in the generation that comes."""
         pairs = ((pair.old, pair.new) for pair in self._of._pairing.functions)
-        return self._with_past(_same(pairs, self._of._facts, self._nested, self.strays()), forward=True)
+        return self._with_past(_same(pairs, self._of._facts, self.nested, self.strays()), forward=True)
 
     def strays(self) -> list[Stray]:
         """The code that calls of what goes run besides."""
-        return [*strays([*self._going(), *(code for code, _ in self._nested[0])])]
+        return [*strays([*self._going(), *(code for code, _ in self.nested[0])])]
 
     def _going(self) -> list[FunctionType]:
         return self._of.going
@@ -329,7 +333,7 @@ class _Back(_There):
     def same(self) -> frozenset[int]:
         """The ids of the code that goes and is the same in the generation that comes."""
         pairs = ((pair.made, pair.back) for pair in self._of._pairing.functions if self._of._facts.is_new(pair.made))
-        return self._with_past(_same(pairs, self._of._facts, self._nested, self.strays()), forward=False)
+        return self._with_past(_same(pairs, self._of._facts, self.nested, self.strays()), forward=False)
 
     def _going(self) -> list[FunctionType]:
         return self._of.returning

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
-from hotswap.swap.forwarding import annotations_of
+from hotswap.swap.forwarding import annotations_of, held_for, holds_weakly
 from hotswap.swap.signatures import own_attributes
 
 __all__ = ["copy_outside", "stand_in"]
@@ -36,10 +36,12 @@ def stand_in(function: FunctionType, code: CodeType, outside: Mapping[str, Any] 
     made = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
     if outside is None:
         copy_outside(function, made)
-        return made
-    for name in _OUTSIDE:
-        setattr(made, name, outside[name])
-    descriptor, annotations = outside["__annotations__"]
-    descriptor.__set__(made, annotations)
-    made.__dict__.update(own_attributes(outside["__dict__"]))
+    else:
+        for name in _OUTSIDE:
+            setattr(made, name, outside[name])
+        descriptor, annotations = outside["__annotations__"]
+        descriptor.__set__(made, annotations)
+        made.__dict__.update(own_attributes(outside["__dict__"]))
+    if holds_weakly(code):  # a closure that was led on: what it leads to is held by whoever has the code
+        made.__kwdefaults__ = {**(made.__kwdefaults__ or {}), **held_for(code)}
     return made

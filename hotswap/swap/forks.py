@@ -30,18 +30,18 @@ from hotswap.swap.forked_attributes import Attribute, cloned, is_forked, passed
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, function_front, lead_fronts
 from hotswap.swap.installing import fork_attribute, fork_function
-from hotswap.swap.junctions import Apart, Junction
-from hotswap.swap.kin import copied, copied_nested
+from hotswap.swap.junctions import Junction
 from hotswap.swap.lending import lent, let_go
 from hotswap.swap.narrowing import is_spelled
-from hotswap.swap.nested import is_nested
+from hotswap.swap.nested import NestedCode
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
-from hotswap.swap.several import filled, is_apart, together, unclaimed
+from hotswap.swap.several import concerns, filled, is_apart, together, unclaimed
 from hotswap.swap.sharing import Running, Shared
 from hotswap.swap.signatures import show, take_down
 from hotswap.swap.ways import Changed, CodeWays, PrivateWays, Ways
+from hotswap.swap.wrappers import part, wrapper_copies
 from hotswap.swap.writes import gil_enabled
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ class Given(Protocol):
 
     def strays(self) -> list[Stray]:
         """The code that calls of what goes run, and that none of its functions has."""
+
+    nested: tuple[NestedCode, NestedCode]  # of what goes, and of what comes
 
 
 class Forks:
@@ -180,11 +182,7 @@ class Forks:
             self._begun = unclaimed(self.junction, self._shared.begun())
         self._strays = unclaimed(self.junction, self._given.strays())
         standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._attributes())
-        # Who is on a candidate that was disarmed comes to it by forks, also where functions are all that has changed.
-        standing = standing or bool(Apart.standing)
-        # For calls in flight of an earlier swap these modules stayed, and are as they were.
-        ours = self.junction.spaces
-        standing = standing or any(one.serves and not one.staying.isdisjoint(ours) for one in list(Junction.in_flight))
+        standing = standing or concerns(self.junction, self._given.nested[0].modules)
         return standing or bool(self._stayed.calls or self._begun or self._strays) or bool(self._running)
 
     def probe(self) -> Iterator[bool]:
@@ -194,9 +192,11 @@ class Forks:
     def ops(self) -> Beside:
         """Return the writes that install the forks, in the place of those of the swap."""
         assert self._given is not None, "the swap is being made"
-        self.junction.same = self._given.same()
+        parted = part(self.junction, *self._given.nested)
         if self._shared is not None:
             self.junction.staying = self._shared.spaces
+            parted += wrapper_copies(self._shared.modules, self.junction.spaces, self._held)
+        self.junction.same = self._given.same()
         self._world.keeps = self.junction.keeps
         for stray in self._strays:
             self.junction.stray(stray.code, stray.facts)
@@ -206,11 +206,11 @@ class Forks:
         self._originals = {id(clone): original for original, clone in self._cloning.functions}
         for _, name, clone in self._names:
             self._aliases.setdefault(id(clone), []).append(name)
+        self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
         attributes = [*self._fork_attributes(self._attributes())]
         names = [*fork_fronts(self.junction, self._wrapped), *self._fork_names(led)]
-        self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
-        return Beside([*self._copies(), *functions, *attributes], names)
+        return Beside([*parted, *self._copies(), *functions, *attributes], names)
 
     def standing(self) -> tuple[list[Op], list[Op]]:
         """Return the writes that lead on forks, and what runs in the place of functions with forks, and their undo.
@@ -248,14 +248,10 @@ class Forks:
         calls = [Stray(code, function, function.__globals__) for code, function in self._stayed.calls]
         calls = unclaimed(self.junction, calls)
         self._codes = [stray.code for stray in (*calls, *self._begun)]
-        for code, function, _ in calls:
-            for one in walk.codes_in(code):
-                self.junction.share(one, function)
-        for code, body, _ in self._begun:
+        for code, body, _ in (*calls, *self._begun):
             for one in walk.codes_in(code) if type(body) is FunctionType else ():
                 self.junction.share(one, body)
-        codes = ((function, function.__code__) for function in self._stayed.renewed)
-        return [(_CODE.__set__, one, (copied_nested if is_nested(code) else copied)(code)) for one, code in codes]
+        return self._stayed.copies()
 
     def _attributes(self) -> Iterable[Changed]:
         assert self._given is not None, "the swap is being made"
@@ -376,6 +372,8 @@ class Forks:
         """Let go of the code and of the period: somebody waits for their death."""
         if self.stand:
             Junction.in_flight.add(self.junction)
+        else:
+            self.junction.nested = None
         self._running = self._given = self._turn = None
         self._held.clear()
         self._codes.clear()

@@ -34,6 +34,7 @@ __all__ = [
     "code_of",
     "facade",
     "forwarder",
+    "held_for",
     "holds_weakly",
     "identity_of",
     "identity_ops",
@@ -107,6 +108,11 @@ def target_of(code: CodeType) -> Any:
 def holds_weakly(code: CodeType) -> bool:
     """Whether code is that of a closure which leads to new code: see `closure_facade`."""
     return walk.is_forwarder(code) and any(type(constant) is Reference for constant in code.co_consts)
+
+
+def held_for(code: CodeType) -> dict[str, Any]:
+    """Return the keyword defaults by which a function holds what such code leads to."""
+    return {_HELD: target_of(code)}
 
 
 def ways_of(code: CodeType) -> Ways | None:

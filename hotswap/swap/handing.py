@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from hotswap import walk
 from hotswap.swap.adrift import Stray, known, note
+from hotswap.swap.apart import Apart
 from hotswap.swap.bodies import equal_code, unchanged
 from hotswap.swap.forwarding import code_of, target_of
-from hotswap.swap.junctions import Apart, Junction
+from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import kin
 from hotswap.swap.nested import NestedCode, functions_in
 
@@ -49,7 +50,7 @@ def hand_over(
             there = there or NestedCode(functions_in(live))
             found = unchanged(stray.body, nested, there)
             newest = None if found is None else _Newest(found, found, there.facts_of(found))
-        if stray is None or newest is None:
+        if stray is None or newest is None or junction.is_parted(code, None):
             junction.keep(code)
             continue
         note(stray._replace(body=newest.body))
@@ -82,7 +83,8 @@ class _Newest(NamedTuple):
 def _keep_changed(junction: Junction, nested: NestedCode, there: NestedCode) -> None:
     """Have nested code stay old that is not the same in what is live: another version has come meanwhile."""
     gone = [code for code, _ in nested if id(code) in junction.same and unchanged(code, nested, there) is None]
-    junction.same -= {id(one) for code in gone for one in (code, *kin(code))}
+    ours = {id(one) for code in gone for one in (code, *kin(code))}
+    junction.same -= ours - Junction.wrappers.keys()  # of those it is known since when
 
 
 def _nested_pairs(code: CodeType, same: CodeType) -> Iterator[tuple[CodeType, CodeType]]:

@@ -16,10 +16,10 @@ from hotswap import walk
 from hotswap.depth import Standing
 from hotswap.session import Keeper, Mark, Session, here
 from hotswap.swap.callers import caller, on_behalf
-from hotswap.swap.kin import expressions_in, kin
+from hotswap.swap.kin import expressions_in, kin, relate
 from hotswap.swap.lineage import Reference
 
-__all__ = ["ARMED", "Apart", "Junction"]
+__all__ = ["ARMED", "Junction"]
 
 ARMED = math.inf
 """Stands for the number of a period that has not begun: every session is older."""
@@ -56,11 +56,13 @@ class Junction:
         spelled: the names that its calls may still come to, once they have gone on for long; None as long as all are.
         places: the ids of the globals in which strays run, by their own, as far as these are known.
         foreign: code in its globals that calls of other generations run, which were handed over to those.
+        nested: its nested code, as long as something of it is in flight.
+        parted: later swaps, each with the ids of nested code of this generation that is not the same since.
     """
 
     __slots__ = (
         *("attributes", "copies", "depth", "foreign", "fronts", "functions", "handed_over", "keeper", "leads_on"),
-        *("lending", "live", "marks", "packages", "places", "spelled"),
+        *("lending", "live", "marks", "nested", "packages", "parted", "places", "spelled"),
         *("number", "others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
     )
 
@@ -69,6 +71,9 @@ class Junction:
 
     about_to_go: ClassVar[set[Junction]] = set()
     """Those over which a candidate is armed, or was."""
+
+    wrappers: ClassVar[dict[int, weakref.ref[CodeType]]] = {}
+    """The code of wrappers of generations that have gone, which stand in modules that stay, by its ids."""
 
     def __init__(self, spaces: Iterable[int], others: Iterable[int], packages: tuple[str, ...]) -> None:
         self.spaces, self.others, self.packages = frozenset(spaces), frozenset(others), packages
@@ -90,6 +95,8 @@ class Junction:
         self.depth: Standing | None = None
         self.lending: Any = None
         self.spelled: frozenset[str] | None = None
+        self.nested: Any = None
+        self.parted: list[tuple[Junction, frozenset[int]]] = []
         self.keeper: weakref.ref[Keeper] | None = None
 
     @property
@@ -209,6 +216,7 @@ class Junction:
             copies.update(map(id, (copy, *nested)))
             same.update([id(copy)] if id(code) in self.same else [])
             same.update(id(one) for one in nested if any(id(other) in self.same for other in (one, *kin(one))))
+            self.copy_wrapper(code, copy)
         self.same, self.copies = self.same - copies | same, self.copies | copies
 
     def keep(self, code: CodeType) -> None:
@@ -251,9 +259,58 @@ class Junction:
             return session is None and not self.handed_over
         if id(code) not in self.strays and (space not in self.spaces or id(code) in self.foreign):
             return False
-        if id(code) not in self.same:
+        if id(code) not in self.same or (session is None and (not self.handed_over or id(code) in self.copies)):
             return True
-        return session is None and (not self.handed_over or id(code) in self.copies)
+        return self.is_parted(code, session)
+
+    def has_left(self, code: CodeType, space: int) -> bool:
+        """Whether code is of the next generation alone: its body is not the same in this one. `space`: its globals."""
+        known = id(code) in self.same or id(code) in self.strays or id(code) in self.shared
+        return space in self.others and not known
+
+    def is_parted(self, code: CodeType, session: Session | None) -> bool:
+        """Whether code of wrappers that is the same in the next version is not the same in that which a caller is on.
+
+        Arguments:
+            code: the code.
+            session: that of the caller; None if there is none.
+        """
+        if not self.parted or id(code) not in self.wrappers:
+            return False
+        number = None if session is None else session.number
+        ours = {id(code), *map(id, kin(code))}
+        for later, codes in list(self.parted):
+            there = (
+                not (later.live or later.armed)
+                if session is None or number is None
+                else not later.older(session, number)
+            )
+            if there and not codes.isdisjoint(ours):
+                return True
+        return False
+
+    def forget_parted(self) -> list[tuple[Junction, frozenset[int]]]:
+        """Forget later swaps of which nothing is in flight, and return the others. What is not the same stays so."""
+        for later, codes in list(self.parted):
+            if later.over:
+                self.parted.remove((later, codes))
+                for code, _ in self.nested if not (later.live or later.armed) else ():
+                    self.same -= {id(one) for one in (code, *kin(code)) if id(code) in codes}
+        return self.parted
+
+    @classmethod
+    def note_wrapper(cls, code: CodeType) -> None:
+        """Note code of wrappers that have no call yet."""
+        _note(cls.wrappers, code)
+
+    @classmethod
+    def copy_wrapper(cls, code: CodeType, copy: CodeType) -> None:
+        """Note a copy of some code, if that is such code."""
+        if id(code) in cls.wrappers:
+            relate(code, copy)
+            cls.note_wrapper(copy)
+            for one in [one for one in list(cls.in_flight) if id(code) in one.same]:
+                one.same |= {id(copy)}
 
     def claims(self, frame: FrameType, session: Session | None) -> bool:
         """Whether the code in a frame gets what is of this generation, for itself or for whom it is called.
@@ -263,17 +320,30 @@ class Junction:
             session: that of the caller; None if there is none.
         """
         asks: FrameType | None = frame
-        while asks is not None and not self.has(asks.f_code, id(asks.f_globals), session):
+        while asks is not None and not self.asks(asks, session, itself=asks is frame):
             if not (self.is_between(asks) if session is None else on_behalf(asks)):
                 return False
             asks = None if asks.f_back is None else caller(asks.f_back)
         return asks is not None
 
+    def asks(self, frame: FrameType, session: Session | None, *, itself: bool) -> bool:
+        """Whether a caller gets what is of this generation because of the code in a frame.
+
+        Arguments:
+            frame: the frame.
+            session: that of the caller; None if there is none.
+            itself: whether it is the code that calls, and not what has called that.
+        """
+        code = frame.f_code
+        return (itself or id(code) not in self.wrappers) and self.has(code, id(frame.f_globals), session)
+
     def is_between(self, frame: FrameType) -> bool:
         """Whether the code in a frame is nobody's, and is called on behalf of whoever calls it.
 
-        Code of modules that stay is, and what the standard library does for others there and then.
+        Code of modules that stay is, and what the standard library does for others there and then; so are wrappers.
         """
+        if id(frame.f_code) in self.wrappers:
+            return True
         facts = frame.f_globals
         if id(facts) in self.staying:
             return id(frame.f_code) not in self.shared
@@ -290,36 +360,6 @@ class Junction:
         if session is not None and (number := session.number) is not None:
             return self.older(session, number)
         return not (self.handed_over or space in self.others or id(frame.f_code) in self.foreign)
-
-
-class Apart(Junction):
-    """A candidate that was disarmed, as long as somebody is on it: by a session, or because its code calls.
-
-    It stands behind all generations that were live: no session is older than it.
-
-    Arguments:
-        armed: the generation over which it was armed.
-    """
-
-    __slots__ = ()
-
-    standing: ClassVar[set[Apart]] = set()
-    """Those that somebody is on: a swap that is made beside them needs forks."""
-
-    def __init__(self, armed: Junction) -> None:
-        super().__init__(armed.others, (), armed.packages)
-        self.number = -1
-        self.same = armed.same
-        self.marks = [mark for mark in armed.marks if mark() is not None]
-        self.standing.add(self)
-
-    def older(self, session: Session, number: int) -> bool:
-        """Whether a session is on the candidate."""
-        return any(mark() in session.previews for mark in self.marks)
-
-    def end(self) -> None:
-        """Note that nobody is on it any more."""
-        self.standing.discard(self)
 
 
 def _refer(known: dict[int, Reference], o: Any) -> None:

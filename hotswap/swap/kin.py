@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from types import CodeType
 
-__all__ = ["copied", "copied_nested", "expressions_in", "kin", "refer"]
+__all__ = ["copied", "expressions_in", "kin", "nested_copy", "refer", "relate"]
 
 
 class _Family:
@@ -31,18 +31,23 @@ _families: dict[int, _Family] = {}
 
 def copied(code: CodeType) -> CodeType:
     """Return a copy of code and of the code that is nested in it: calls of either can be told apart."""
-    return code.replace(co_consts=tuple(copied_nested(one) if type(one) is CodeType else one for one in code.co_consts))
+    return code.replace(co_consts=tuple(nested_copy(one) if type(one) is CodeType else one for one in code.co_consts))
 
 
-def copied_nested(code: CodeType) -> CodeType:
-    """Return a copy of nested code, as `copied` does; it is known as one of its kin."""
+def nested_copy(code: CodeType) -> CodeType:
+    """Return a copy of nested code, which stands in the same place, and of the code that is nested in it."""
     copy = copied(code)
+    relate(code, copy)
+    return copy
+
+
+def relate(code: CodeType, copy: CodeType) -> None:
+    """Note that some code is a copy of nested code."""
     family = _families.get(id(code))
     if family is None:
         family = _Family()
         _join(family, code)
     _join(family, copy)
-    return copy
 
 
 def _join(family: _Family, code: CodeType) -> None:

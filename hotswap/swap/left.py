@@ -18,10 +18,11 @@ from types import FunctionType
 from hotswap import clock
 from hotswap.session import Mark
 from hotswap.swap.adrift import strays
+from hotswap.swap.apart import Apart
 from hotswap.swap.begun import outlasting
 from hotswap.swap.drain import Drain, pauses
 from hotswap.swap.forwarding import code_of
-from hotswap.swap.junctions import Apart, Junction
+from hotswap.swap.junctions import Junction
 from hotswap.swap.nested import NestedCode, is_nested
 from hotswap.swap.releasing import settle
 

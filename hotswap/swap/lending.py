@@ -53,7 +53,11 @@ class Lending(Cloning):
             return function
         self._codes = {id(function): function.__code__}
         clone = super()._function(function)
-        self._junction.belongs(clone.__code__, function.__globals__, self._going)
+        Junction.copy_wrapper(function.__code__, clone.__code__)
+        if space in self._junction.others:
+            Junction.note_wrapper(clone.__code__)  # made by the decorators of the next version: these are its helpers
+        else:
+            self._junction.belongs(clone.__code__, function.__globals__, self._going)
         # It is led on as that is of which the other is a clone. The generation before gets one of its own in its place:
         # this one may end sooner.
         original = self._originals[id(clone)] = self._originals.get(id(function), function)

@@ -30,11 +30,12 @@ __all__ = ["release", "settle"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _CODE = vars(FunctionType)["__code__"]
+_BY_NAME = vars(FunctionType)["__kwdefaults__"]
 
 
 def settle(junction: Junction) -> None:
     """Take a generation out of the forks, and those away that serve no other one."""
-    junction.over = True
+    junction.over, junction.nested = True, None
     Junction.in_flight.discard(junction)
     attributes, functions = list(junction.attributes.values()), list(junction.functions.values())
     for known in list(junction.fronts.values()):
@@ -108,3 +109,10 @@ def _plain(function: FunctionType, ways: Ways) -> CodeType:
     if ways.aim is None:
         return code_of(function)
     return forwarder(function, ways.aim, code_of(ways.aim) if type(ways.aim) is FunctionType else None)
+
+
+def _through(function: FunctionType, own: FunctionType) -> Iterator[Op]:
+    """Have a closure call what has run its code while it was a fork: that was led on meanwhile, as closures are."""
+    outside = closure_facade(function, own, identity_of(own))
+    yield (_BY_NAME.__set__, function, outside["__kwdefaults__"])
+    yield (_CODE.__set__, function, outside["__code__"])

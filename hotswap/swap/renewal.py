@@ -219,6 +219,7 @@ class Renewal:
             drain.wait_for_nested([*forks.nested, *ours])
         # Before somebody asks what still runs: code that only the forks hold would have to be looked for on the heap.
         forks.landed()
+        self._crossings.landed()
         if self._is_warm:
             self._went(drain, forward=forward)
 

@@ -9,9 +9,10 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from hotswap.swap.adrift import Stray
+from hotswap.swap.apart import Apart
 from hotswap.swap.junctions import Junction
 
-__all__ = ["filled", "is_apart", "together", "unclaimed"]
+__all__ = ["concerns", "filled", "is_apart", "together", "unclaimed"]
 
 
 def unclaimed(junction: Junction, known: Iterable[Stray]) -> list[Stray]:
@@ -21,6 +22,25 @@ def unclaimed(junction: Junction, known: Iterable[Stray]) -> list[Stray]:
     """
     others = Junction.in_flight - {junction}
     return [one for one in known if not any(other.has(one.code, id(one.facts), None) for other in others)]
+
+
+def concerns(junction: Junction, modules: Iterable[str]) -> bool:
+    """Whether somebody who is on another generation than that which goes may come to what changes.
+
+    Arguments:
+        junction: that which goes.
+        modules: the names of its modules.
+    """
+    if Apart.standing:  # who is on a candidate that was disarmed comes to it by forks, whatever has changed
+        return True
+    names = frozenset(modules)
+    for one in list(Junction.in_flight):
+        # For calls in flight of an earlier swap these modules stayed, and are as they were. Of an earlier version of
+        # them closures may be left that are the same in this one.
+        stayed = not one.staying.isdisjoint(junction.spaces)
+        if one.serves and (stayed or (one.nested is not None and not names.isdisjoint(one.nested.modules))):
+            return True
+    return False
 
 
 def filled(

@@ -22,18 +22,21 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hotswap import collector, walk
 from hotswap.swap.adrift import Stray, strays
 from hotswap.swap.calls import FRAMES, frame_of, running_frames
 from hotswap.swap.forwarding import code_of, ways_of
-from hotswap.swap.kin import kin
+from hotswap.swap.kin import copied, kin, nested_copy
 from hotswap.swap.lineage import Reference
 from hotswap.swap.nested import NestedCode, functions_in, is_nested
+from hotswap.swap.order import Op
 from hotswap.swap.templates import KIND_FLAGS
 
 __all__ = ["Running", "Shared"]
+
+_CODE: Any = vars(FunctionType)["__code__"]
 
 _known: weakref.WeakKeyDictionary[ModuleType, list[_Known]] = weakref.WeakKeyDictionary()
 """The functions of modules, as they were found the first time."""
@@ -56,6 +59,11 @@ class Running(NamedTuple):
     calls: list[tuple[CodeType, FunctionType]]
     renewed: list[FunctionType]
 
+    def copies(self) -> list[Op]:
+        """Return the writes that give functions copies of their code."""
+        codes = ((function, function.__code__) for function in self.renewed)
+        return [(_CODE.__set__, one, (nested_copy if is_nested(code) else copied)(code)) for one, code in codes]
+
 
 class Shared:
     """The functions of modules that stay.
@@ -65,33 +73,33 @@ class Shared:
     """
 
     def __init__(self, modules: Mapping[str, ModuleType]) -> None:
-        self._modules = dict(modules)
-        _get_to_know(self._modules)
+        self.modules = dict(modules)
+        _get_to_know(self.modules)
 
     @property
     def spaces(self) -> frozenset[int]:
         """The ids of the globals of these modules."""
-        return frozenset(_space(module) for module in self._modules.values())
+        return frozenset(_space(module) for module in self.modules.values())
 
     def running(self) -> Running:
         """Return what is running. Code that somebody else holds counts as running, but for that of closures."""
         functions: dict[int, tuple[FunctionType, FunctionType]] = {}
         makers: list[FunctionType] = []
-        closures: list[FunctionType] = []
+        closures: dict[int, FunctionType] = {}
         for function, is_maker in self._functions():
             own = _own(function)
             # What stands for a function under a fork is known as a function itself, perhaps.
             if own is None or (own is function and id(own) in functions):
                 continue
             if is_nested(own.__code__):
-                closures.append(own)
+                closures[id(own)] = own
                 continue
             functions[id(own)] = function, own
             if is_maker:
                 makers.append(own)
         held = _held([own for _, own in functions.values()])
         found = [(own.__code__, function, own) for function, own in functions.values() if id(own.__code__) in held]
-        nested = _running_nested(makers, closures)
+        nested = _running_nested(makers, [*closures.values()], held)
         calls = [*((code, function) for code, function, _ in found), *nested.calls]
         renewed = {id(one): one for one in (*(own for *_, own in found), *nested.renewed)}
         return Running(calls, [*renewed.values()])
@@ -101,7 +109,7 @@ class Shared:
         return [*strays(function for function, _ in self._functions())]
 
     def _functions(self) -> Iterator[tuple[FunctionType, bool]]:
-        for module in self._modules.values():
+        for module in self.modules.values():
             yield from ((one, is_maker) for known, is_maker in _known[module] if (one := known()) is not None)
 
 
@@ -127,20 +135,23 @@ def _held(functions: list[FunctionType]) -> set[int]:
     return {key for key, count in counts if count > alone + own[key]}
 
 
-def _running_nested(makers: list[FunctionType], closures: list[FunctionType]) -> Running:
+def _running_nested(makers: list[FunctionType], closures: list[FunctionType], held: set[int]) -> Running:
     """What runs nested code.
 
     Arguments:
         makers: the functions that may make it.
         closures: some of it.
+        held: the ids of the code of functions that are running: closures that these have made before get copies, too.
     """
     codes, own = _nested_in(makers)
-    own.update(id(one.__code__) for one in closures)
+    made = {id(inner) for maker in makers if id(maker.__code__) in held for inner in _inside(maker.__code__)}
+    own.update(id(one.__code__) for one in closures if id(one.__code__) not in made)
     # A copy stands in another function's code, perhaps. What runs it holds it twice: the frame does, and the function.
     own.update(key for key in codes if not own[key])
     alone = _alone()
     counts = zip(codes, map(sys.getrefcount, codes.values()), strict=True)
-    wanted = {key for key, count in counts if count > alone + own[key] and codes[key].co_flags & KIND_FLAGS}
+    more = [key for key, count in counts if count > alone + own[key]]
+    wanted = {key for key in more if key in made or codes[key].co_flags & KIND_FLAGS}
     plain = {key for key, code in codes.items() if not code.co_flags & KIND_FLAGS}
     running = {id(frame.f_code) for _, frame in running_frames(plain)} if plain else set()
     wanted |= running
@@ -155,11 +166,11 @@ def _running_nested(makers: list[FunctionType], closures: list[FunctionType]) ->
     frames = (frame for one in found if type(one) is not FunctionType and (frame := frame_of(one)) is not None)
     running.update(id(frame.f_code) for frame in frames if id(frame.f_code) in wanted)
     # Somebody may have frozen those that are known: the collector does not tell of them.
-    held = (one for one in (*closures, *found) if type(one) is FunctionType and id(one.__code__) in trees)
-    closures = [*{id(one): one for one in held}.values()]
+    every = (one for one in (*closures, *found) if type(one) is FunctionType and id(one.__code__) in trees)
+    closures = [*{id(one): one for one in every}.values()]
     calls = {id(one.__code__): (one.__code__, one) for one in closures if id(one.__code__) in running}
     makers = [maker for maker, tree in inside if any(id(one) in calls for one in tree)]
-    renewed = calls.keys() | {id(one) for maker in makers for one in _inside(maker.__code__)}
+    renewed = calls.keys() | (made & wanted) | {id(one) for maker in makers for one in _inside(maker.__code__)}
     return Running([*calls.values()], [*makers, *(one for one in closures if id(one.__code__) in renewed)])
 
 

@@ -27,6 +27,7 @@ from hotswap.swap.lineage import Reference
 __all__ = ["Changed", "CodeWays", "PrivateWays", "Ways"]
 
 _frame = sys._getframe
+_METHODS = (staticmethod, classmethod)
 
 
 class Ways:
@@ -57,7 +58,21 @@ class Ways:
         if not old:
             return self.new
         session = here()
+        while id(frame.f_code) in Junction.wrappers:  # what is of another module is for whoever has called the wrapper
+            space, code = id(frame.f_globals), frame.f_code
+            for junction, value in reversed(old):
+                if junction.has(code, space, session) and not _is_lent(junction, value):
+                    return value
+            old = _not_left(old, frame)
+            if not old:
+                return self.new
+            if frame.f_back is None:
+                break
+            frame = caller(frame.f_back)
         if len(old) > 1:
+            old = _not_left(old, frame)
+            if not old:
+                return self.new
             # The oldest first: who stands between may be code of a newer one, and be called for an older.
             way = _claimed(old[::-1], frame, session)
             if way is not None:
@@ -66,7 +81,7 @@ class Ways:
         asks: FrameType | None = frame
         while asks is not None:  # as `claims` does, and what is new in between is told
             space, code = id(asks.f_globals), asks.f_code
-            if newest.has(code, space, session):
+            if newest.asks(asks, session, itself=asks is frame):
                 return value
             if space in newest.others and id(code) not in newest.same and (session is not None or asks is frame):
                 return self.new
@@ -168,6 +183,7 @@ class PrivateWays(Ways):
         if self.old:  # calls of other generations may run in these globals, too, and sessions may be older
             session = here()
             ways = sorted((*self.old, (own, self.value)), key=lambda way: way[0].number)
+            ways = _not_left(ways[::-1], frame)[::-1]
             found = _claimed(ways, frame, session)
             if found is None and session is not None and (number := session.number) is not None:
                 found = _of_session(ways, session, number)
@@ -201,3 +217,34 @@ def _claimed(
         if way is not None and id(frame.f_globals) in way[0].staying | way[0].spaces:
             return way  # the code is of that generation, whatever other ones it is of
     return next((way for way in ways if way[0].claims(frame, session)), None)
+
+
+def _not_left(old: list[tuple[Junction, Any]], frame: FrameType) -> list[tuple[Junction, Any]]:
+    """Those ways that the code in a frame may take: new code whose body was changed has left what was before it.
+
+    Arguments:
+        old: the ways, the newest first.
+        frame: the frame.
+    """
+    space, code = id(frame.f_globals), frame.f_code
+    found, left = [], False
+    for way in old:
+        left = left or way[0].has_left(code, space)
+        if not left or id(code) in way[0].strays or id(code) in way[0].shared or space in way[0].spaces:
+            found.append(way)
+    return found
+
+
+def _is_lent(junction: Junction, value: Any) -> bool:
+    """Whether what a generation gets is of a module that stayed when it went."""
+    value = (
+        value.fget
+        if type(value) is property
+        else getattr(value, "__func__", value)
+        if type(value) in _METHODS
+        else value
+    )
+    if type(value) is not FunctionType:
+        return False
+    facts = value.__globals__
+    return id(facts) not in junction.spaces or value.__module__ != facts.get("__name__")

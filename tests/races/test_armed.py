@@ -19,7 +19,7 @@ import structlog
 import hotswap
 from hotswap import Patch, Patcher, State, StateError, walk
 from hotswap.swap import drain
-from hotswap.swap.junctions import Apart
+from hotswap.swap.apart import Apart
 from tests.races.test_sessions import API, everything, text
 from tests.races.threads import Crowd, forks_go
 from tests.waiting import until

@@ -115,11 +115,17 @@ class Texts(NamedTuple):
         mid: the version of the upper module.
         low: that of the lower one.
         shape: how many parameters the helpers have more.
+        deco: the version of the module with decorators, if there is one.
+        inner: how many parameters more the helper has that its wrappers call.
+        held: the versions of which wrappers may be.
     """
 
     mid: int
     low: int
     shape: int
+    deco: int = 0
+    inner: int = 0
+    held: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -151,7 +157,9 @@ class _Loop:
 
     def is_of(self, live: Texts) -> bool:
         """Whether its own text is live."""
-        return (self.kind != "tagged" or live.mid == self.made.mid) and live.shape == self.made.shape
+        # A decorator's wrapper is part of the call.
+        inner = self.kind not in ("watched", "flowing") or live.inner == self.made.inner
+        return inner and (self.kind != "tagged" or live.mid == self.made.mid) and live.shape == self.made.shape
 
 
 class Walk:
@@ -174,10 +182,12 @@ class Walk:
         history: the steps that were made.
     """
 
+    first = Texts(1, 1, 0)
+
     def __init__(self, make: Callable[..., ModuleType], clock: ManualClock) -> None:
         self.package = make({"low.py": "", "mid.py": ""}).__name__
         folder = Path(str(sys.modules[self.package].__file__)).parent
-        first = Texts(1, 1, 0)
+        first = self.first
         for name, text in self._sources(first).items():
             (folder / f"{name.rpartition('.')[2]}.py").write_text(text)
         importlib.import_module(f"{self.package}.mid")
@@ -312,7 +322,7 @@ class Walk:
             allowed = {loop.low, live.low} if loop.is_of(live) and not is_new_to_it else {loop.low}
             if settled and not loop.stays and self.armed is None:
                 allowed = {live.low}
-            seen = self._see(loop.step, f"{loop.kind} of {loop.made}, on {loop.low}", loop.made.mid, allowed)
+            seen = self._see(loop.step, f"{loop.kind} of {loop.made}, on {loop.low}", loop.made, allowed)
             if seen is None:
                 self.loops.remove(loop)
             else:
@@ -321,13 +331,13 @@ class Walk:
                     loop.mid, loop.since = live.mid, None
         for texts, _, context in self.sessions:
             for name in ("facts", "tagged", "method"):
-                self._see(partial(context.run, self._call, name), f"{name} in a session", texts.mid, {texts.low})
+                self._see(partial(context.run, self._call, name), f"{name} in a session", texts, {texts.low})
         for name in ("facts", "tagged", "fixed", "method", "task"):
-            self._see(partial(contextvars.Context().run, self._call, name), name, live.mid, {live.low})
+            self._see(partial(contextvars.Context().run, self._call, name), name, live, {live.low})
         if self.armed is not None:
             texts, rollout = self.armed
             with rollout.preview():
-                self._see(partial(self._call, "tagged"), "a preview", texts.mid, {texts.low})
+                self._see(partial(self._call, "tagged"), "a preview", texts, {texts.low})
 
     def _call(self, name: str) -> list[str]:
         found = getattr(self.mid, name)()
@@ -337,7 +347,7 @@ class Walk:
         found.close()
         return answer
 
-    def _see(self, call: Callable[[], list[str]], who: str, mid: int, allowed: set[int]) -> int | None:
+    def _see(self, call: Callable[[], list[str]], who: str, made: Texts, allowed: set[int]) -> int | None:
         """Tell if what a call answers is not of one version that is allowed; return that of the lower module."""
         try:
             seen = set(call())
@@ -345,7 +355,7 @@ class Walk:
             self._tell(f"{who} got {error!r}")
             return None
         lower = {int(one) for one in seen if not one.startswith("tag")}
-        if len(lower) > 1 or not lower <= allowed or not seen - set(map(str, lower)) <= {f"tag {mid}"}:
+        if len(lower) > 1 or not lower <= allowed or not seen - set(map(str, lower)) <= {f"tag {made.mid}"}:
             self._tell(f"{who} saw {sorted(seen)}, and not one of {sorted(allowed)}")
         return max(lower)
 

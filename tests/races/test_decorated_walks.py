@@ -1,0 +1,86 @@
+"""Walks over versions of modules with decorators: those that once went wrong, and some by chance.
+
+`HOTSWAP_DECORATED_WALKS` sets another number of walks by chance, and `HOTSWAP_FIRST_WALK` the first of them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from itertools import islice
+from types import ModuleType
+
+import pytest
+
+from hotswap.testing import ManualClock
+from tests.races.decorating import DecoratedWalk, decorated_steps
+
+pytestmark = pytest.mark.threads
+
+Make = Callable[..., ModuleType]
+
+WALKS = int(os.environ.get("HOTSWAP_DECORATED_WALKS", "2"))
+FIRST = int(os.environ.get("HOTSWAP_FIRST_WALK", "1"))
+STEPS = 40
+
+KNOWN = {
+    "decorators patched twice, and a session that begins then": (
+        "session, apply 2/0 deco, apply 3/1 deco, session, settle, end, end, settle"
+    ),
+    "decorators patched twice, and a preview": "session, apply 2/0 deco, arm 3/1 deco, commit, settle, end, settle",
+    "decorators that come back, and are patched twice": (
+        "arm 2/0 mid, session, commit, apply 3/0 deco, rollback, apply 4/0 deco, apply 5/1 deco, session"
+    ),
+    "plain calls through wrappers that are not led on yet": (
+        "session, loop method, apply 2/1 deco, arm 3/0 low, wait, commit"
+    ),
+    "plain calls through wrappers that are forks": (
+        "arm 2/0 mid, session, commit, arm 5/0 deco, commit, arm 6/0 low, commit"
+    ),
+    "wrappers of an older version than a session's": "session, apply 3/0, apply 5/0 deco, arm 6/0 low",
+    "a coroutine, and another candidate beside it": "loop task, apply 3/0, loop watched, apply 5/0 deco, arm 6/0 low",
+    "a session on decorators that were taken back": (
+        "loop flowing, arm 2/1 deco, commit, arm 3/0 deco, commit, close 0, session, rollback, arm 4/1 deco"
+    ),
+    "what is lent of wrappers that came back": "apply 7/0 deco, session, rollback, arm 8/0 mid, disarm, rearm, commit",
+    "a generator on decorators that were taken back": "arm 2/1 deco, commit, loop flowing, rollback, arm 8/1 deco",
+    "a session on decorators that were taken back, and others came": (
+        "arm 5/1 deco, commit, session, rollback, apply 6/0 deco"
+    ),
+    "a decorated coroutine of a module that is changed later": (
+        "session, apply 5/0 deco, apply 6/0 low, loop watched, apply 9/0 mid"
+    ),
+    "a task of a module that is changed later": (
+        "arm 2/0 mid, commit, session, apply 5/0 deco, arm 6/0 low, commit, arm 7/0, disarm, loop task, abort,"
+        " apply 9/0 mid"
+    ),
+    "a decorated generator, flips, and all changed": (
+        "arm 2/0 mid, loop fixed, commit, apply 3/0 deco, loop flowing, arm 5/0 low, commit, arm 8/1, commit"
+    ),
+    "a coroutine that was handed over, and its wrapper comes back": "loop watched, apply 7/0, settle, rollback",
+    "the same with flips": "arm 2/0, commit, arm 5/0 low, commit, loop watched, arm 7/0, commit, settle, rollback",
+    "led on while a session of a version in between is open": (
+        "session, apply 2/0 deco, session, apply 4/0 deco, settle, apply 5/0 deco, end, settle"
+    ),
+    "armed once more over a wrapper that was led on while it is a fork": (
+        "arm 2/0, disarm, loop tagged, rearm, commit, arm 6/0 deco, commit, arm 7/0 low, disarm, abort, arm 8/0 deco"
+    ),
+    "a rollback, and a patch of a module below": "arm 4/0, commit, rollback, apply 5/0 low",
+    "led on while it is a fork": "arm 2/0, loop method, commit, apply 3/0 deco, settle",
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known(make_package: Make, hotswap_clock: ManualClock, name: str) -> None:
+    with DecoratedWalk(make_package, hotswap_clock) as walk:
+        walk.go(*KNOWN[name].split(", "))
+    assert not walk.wrong, "\n".join(walk.wrong)
+
+
+@pytest.mark.parametrize("number", range(FIRST, FIRST + WALKS))
+def test_by_chance(make_package: Make, hotswap_clock: ManualClock, number: int) -> None:
+    with DecoratedWalk(make_package, hotswap_clock) as walk:
+        for step in islice(decorated_steps(walk, random.Random(number)), STEPS):
+            walk.go(step)
+    assert not walk.wrong, "\n".join(walk.wrong[:5])
