@@ -141,8 +141,9 @@ class Settlement:
         if settling.cancelled or self._closures is None:
             return None
         before, undo, own = swap.way_back(settling) if swap is not None else (None, None, False)
+        going = None if swap is None else swap.going_back
         earlier = [function for _, function in self.known(lineage).functions]
-        settled, clones = self._closures.settle(settling, sys.modules, before, undo, earlier, own=own)
+        settled, clones = self._closures.settle(settling, sys.modules, before, undo, earlier, own=own, going=going)
         self._know(clones)
         return settled
 

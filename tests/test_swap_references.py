@@ -979,6 +979,7 @@ def spare(make_package: Callable[..., ModuleType]) -> Iterator[tuple[int, Module
             elif stage:
                 sources: dict[str, str | bytes] = {f"{package}.core": SPARE.replace("{n}", str(live))}
                 patcher.apply(hotswap.Patch.from_sources(sources, version=f"{live}.{stage}"))
+            assert forks_go()  # a stand-in is given out as long as something is in flight
             gc.collect()
             yield live, sys.modules[f"{package}.core"]
 

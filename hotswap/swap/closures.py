@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import CellType, CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from hotswap.swap.adrift import body_of, strays
 from hotswap.swap.clones import lead_clones
@@ -36,6 +36,8 @@ from hotswap.swap.ways import Ways
 from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Closures"]
+
+Going: TypeAlias = Callable[[], tuple[Junction, Settling]]
 
 _CODE: Any = vars(FunctionType)["__code__"]
 
@@ -58,6 +60,7 @@ class Closures:
         earlier: Iterable[FunctionType],
         *,
         own: bool,
+        going: Going | None,
     ) -> tuple[Settled, list[FunctionType]]:
         """Lead what old code left behind to what is live.
 
@@ -68,6 +71,7 @@ class Closures:
             undo: the writes of that swap, or None.
             earlier: functions of earlier generations. Those that lead to a closure look like it, as they did before.
             own: whether the settling belongs to that swap, so that what is old now is what is live then.
+            going: tells of the generation that goes if that swap is taken back.
 
         Returns what was done, and the clones that lead to a successor now.
         """
@@ -101,7 +105,7 @@ class Closures:
                 _dress(function, closure_facade(function, closure, outside), writes)
             if undo is not None:
                 raw = now if own and target_of(now["__code__"]) is None else None
-                undo.late(self._way_back(closure, place, raw, before, undo, follow))
+                undo.late(self._way_back(closure, place, raw, before, undo, follow, going))
             led.append(str(place))
             _, unknown = self._made_with[closure].under(live.header(target.__code__))
             if unknown:
@@ -141,6 +145,7 @@ class Closures:
         before: NestedCode | None,
         undo: Writes,
         followers: Iterable[FunctionType],
+        going: Going | None,
     ) -> Callable[[bool], Iterator[Op]]:
         """Return what makes out the writes that lead a closure back, and those that lead to it. It keeps none alive.
 
@@ -162,6 +167,8 @@ class Closures:
                     then = closure_facade(held, target, identity_of(target))
             undo.hold(held, present)
             yield from identity_ops(held, then)
+            if not forward and then is not present and going is not None:
+                yield from _forked_back(held, then, *going())
             for follower in filter(None, (known() for known in following)):
                 if target_of(follower.__code__) is held:
                     outside = identity_of(follower)
@@ -218,3 +225,21 @@ def _forked(
     fork = forwarder(closure, ways, code_of(target), anything=True)
     writes.both([(_CODE.__set__, closure, fork), *show(closure, ways, code_of(target), outside)], ())
     return Reference(closure), fork, outside["__code__"]
+
+
+def _forked_back(closure: FunctionType, then: dict[str, Any], junction: Junction, settling: Settling) -> Iterator[Op]:
+    """Yield the writes by which a closure that is led back leads calls in flight to what it has been; see `_forked`.
+
+    Arguments:
+        closure: the closure.
+        then: what it looks like when it is led back.
+        junction: the generation of these calls.
+        settling: of that generation; it takes the fork away.
+    """
+    if junction.attributes or junction.functions or junction.fronts:  # something of it is in flight
+        code, led, back = closure.__code__, target_of(closure.__code__), target_of(then["__code__"])
+        old = stand_in(closure, code) if led is None else led
+        new = stand_in(closure, then["__code__"], then) if back is None else back
+        fork = forwarder(closure, Ways([(junction, old)], new, new), code_of(new), anything=True)
+        settling.closures.append((Reference(closure), fork, then["__code__"]))
+        yield (_CODE.__set__, closure, fork)

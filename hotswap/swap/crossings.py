@@ -318,8 +318,10 @@ class _Back(_There):
     def functions(self) -> Iterator[Led]:
         """Functions that lead to successors."""
         facts, cached = self._of._facts, self._of.cached()
+        seen: set[int] = set()  # a function that several lead to goes back to that which was found first
         for pair in self._of._pairing.functions:
-            if facts.is_new(pair.made):
+            if facts.is_new(pair.made) and id(pair.made) not in seen:
+                seen.add(id(pair.made))
                 code = self._of._code(pair.back)
                 own = self._of.run_by(pair.back, code)
                 is_cached = id(pair.old) in cached or id(pair.made) in cached

@@ -22,6 +22,7 @@ from hotswap.shield import outlast
 from hotswap.swap.adapting import Adapter
 from hotswap.swap.drain import Drain, OldWorld, drain_of
 from hotswap.swap.importers import Importers, hand_on, rebind
+from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Lineage
 from hotswap.swap.migration import Undone, bring_back, undo
 from hotswap.swap.nested import NestedCode
@@ -202,6 +203,10 @@ class Reversal(Renewal):
     def way_back(self, settling: Settling) -> tuple[NestedCode, Writes, bool]:
         """Return what is live if this swap is taken back, its writes, and whether a settling is its own."""
         return self.settling.nested, self._settled, settling is self.settling
+
+    def going_back(self) -> tuple[Junction, Settling]:
+        """Return what tells who is on the generation that goes if this swap is taken back, and what settles that."""
+        return self._crossings.back, self.settling_back
 
     def lineage_after_revert(self) -> Lineage:
         """Return the lineage that holds once the swap has been taken back."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -37,9 +39,36 @@ def run(register, pause):
 """
 
 
-def text(version: int) -> str:
+FACTORY = """
+import asyncio
+def told({more}n): return "{v}"
+class Handler:
+    def _told(self, {more}n): return "{v}"
+    async def deep(self, {more}n):
+        first = self._told({pass_}n)
+        await asyncio.sleep(0.001)
+        return first, self._told({pass_}n), told({pass_}n)
+def app():
+    h = Handler()
+    async def handler(n):
+        seen = [h._told({pass_}n), told({pass_}n)]
+        await asyncio.sleep(0.002)
+        seen += await h.deep({pass_}n)
+        seen += [one async for one in rows(n)]
+        seen.append((lambda: h._told({pass_}n))())
+        return seen
+    async def rows(n):
+        for _ in range(2):
+            yield told({pass_}n)
+            await asyncio.sleep(0)
+            yield h._told({pass_}n)
+    return handler
+"""
+
+
+def text(version: int, template: str = CORE) -> str:
     more, pass_ = ("z, ", "0, ") if version % 2 else ("", "")
-    return CORE.format(v=version, more=more, pass_=pass_)
+    return template.format(v=version, more=more, pass_=pass_)
 
 
 class Callers:
@@ -122,6 +151,49 @@ def test_a_closure_that_was_made_long_ago(callers: Callers) -> None:
             time.sleep(0.02)
     assert callers.calls > 1_000
     assert not callers.wrong, "\n".join([f"{len(callers.wrong)} of {callers.calls}", *callers.wrong[:5]])
+
+
+def test_closures_that_calls_in_flight_call(make_package: Callable[..., ModuleType]) -> None:
+    """A handler within an application factory, always at work, calls another function within it; there and back."""
+    name = make_package({"core.py": text(0, FACTORY)}).__name__
+    handler = importlib.import_module(f"{name}.core").app()
+    patcher = Patcher([name], handover=None)
+    over = threading.Event()
+    wrong: list[str] = []
+
+    async def client() -> int:
+        calls = 0
+        while not over.is_set():
+            calls += 1
+            try:
+                seen = {*await handler(1)}
+            except Exception as error:  # shown as what was seen
+                seen = {repr(error), "raised"}
+            if len(seen) > 1:
+                wrong.append(f"saw {seen}")
+        return calls
+
+    async def clients() -> list[int]:
+        return await asyncio.gather(*(client() for _ in range(20)))
+
+    def patches() -> None:
+        try:
+            for version in range(1, 10):
+                rollout = patcher.apply(Patch.from_sources({f"{name}.core": text(version, FACTORY)}))
+                if version % 3 == 0:
+                    assert rollout.drained.wait(60)
+                    time.sleep(0.05)
+                    rollout.rollback()
+                time.sleep(0.05)
+        finally:
+            over.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        patching = pool.submit(patches)
+        assert min(asyncio.run(clients())) > 10
+        patching.result()
+    assert not wrong, "\n".join([f"{len(wrong)}", *wrong[:5]])
+    assert forks_go()
 
 
 def test_where_nobody_holds_a_closure_there_are_no_forks(
