@@ -177,7 +177,7 @@ class Forks:
         """Whether a call or a session is in flight, or forks stand that serve earlier generations."""
         if not HAS_THREADS or self._given is None:
             return False  # forks are taken away in a thread; where there is none, suspended calls do without
-        if self._shared is not None:
+        if self._shared is not None and self.junction.spaces:  # otherwise nothing goes that they could be on
             self._stayed = self._shared.running() if gil_enabled() else Running([], [])
             self._begun = unclaimed(self.junction, self._shared.begun())
         self._strays = unclaimed(self.junction, self._given.strays())
