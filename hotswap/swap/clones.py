@@ -147,7 +147,9 @@ def lead_clones(
         if aim is None:
             continue  # it is live again
         now = identity_of(one)
-        if not walk.is_forwarder(one.__code__):  # calls that run it are waited for: nothing else may hold it
+        if not walk.is_forwarder(one.__code__):
+            # Calls that run it are waited for: nothing may hold it but the writes, in which it must not die.
+            writes.hold(one.__code__)
             now["__code__"] = another(junction, original, one)
         outside = outsides.get(id(aim)) or (identity_of(aim) if type(aim) is FunctionType else None)
         then = facade(one, aim, outside)

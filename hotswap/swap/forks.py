@@ -251,6 +251,7 @@ class Forks:
         for code, body, _ in (*calls, *self._begun):
             for one in walk.codes_in(code) if type(body) is FunctionType else ():
                 self.junction.share(one, body)
+        self._held += [one.__code__ for one in self._stayed.renewed]
         return self._stayed.copies()
 
     def _attributes(self) -> Iterable[Changed]:

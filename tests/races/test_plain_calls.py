@@ -216,10 +216,10 @@ def test_an_unchanged_closure_is_handed_over(make_package: Callable[..., ModuleT
 
 
 def test_one_that_nobody_runs_keeps_nothing(service: Service) -> None:
-    """A thousand closures that somebody holds are no calls: no fork is made for them."""
+    """A thousand closures that somebody holds are no calls: forks stand until they were led on, and no longer."""
     held = [service.core.turns((), []) for _ in range(1000)]
     rollout = service.apply()
-    assert walk.forked == {}
-    assert rollout.drained.wait(10)
     assert rollout.in_flight() == ()
+    assert rollout.drained.wait(10)
+    assert forks_go()
     del held
