@@ -15,6 +15,7 @@ import pytest
 from hotswap import Patch, Patcher
 from hotswap.generation import ModuleView, SysView, gate
 from hotswap.swap.forwarding import SupersededModule
+from tests.races.threads import forks_go
 
 Make = Callable[..., ModuleType]
 
@@ -125,8 +126,10 @@ class TestWhatLiveModulesHold:
             patcher.apply(Patch.from_sources(sources, version=str(number)))
             assert sys.modules[f"{name}.web"].tax is sys.modules[f"{name}.tax"] is sys.modules[name].TABLE["tax"]
             assert sys.modules[f"{name}.web"].price() == number
+            assert forks_go()  # those that closures need lead to old functions, too
             assert stand_ins(name) == []
         patcher.rollback()
+        assert forks_go()
         assert (sys.modules[f"{name}.web"].price(), stand_ins(name)) == (2, [])
 
 
