@@ -30,6 +30,7 @@ __all__ = [
     "descendants",
     "fact",
     "forked",
+    "function_behind",
     "instance_dict",
     "is_class",
     "is_class_of",
@@ -81,6 +82,13 @@ def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if type(constant) is types.CodeType:
             yield from codes_in(constant)
+
+
+def function_behind(value: Any) -> Any:
+    """Return the function of a method or a property in a class, and anything else as it is."""
+    if type(value) in (staticmethod, classmethod):
+        return value.__func__
+    return value.fget if type(value) is property else value
 
 
 def is_forwarder(code: types.CodeType) -> bool:

@@ -132,8 +132,7 @@ class Advance(Reversal):
         else:
             self.settle_in()
         self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
-        if drain.is_over and not self.settling.nested and not self.settling.goes_on():
-            self.settling.collapse()  # somebody held code for a moment: nobody has to see that
+        self.settling.collapse_if_idle()
         return pause
 
     def make_ready(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from hotswap import walk
 from hotswap.swap.forwarding import code_of, identity_of
 from hotswap.swap.kin import copied, nested_copy
 from hotswap.swap.nested import NestedCode, is_nested
@@ -116,16 +117,10 @@ def _own_code(function: FunctionType) -> CodeType:
 
 def same_code(old: Any, new: Any) -> bool:
     """Whether two functions run the same instructions; positions and file names do not count."""
-    old, new = _function_of(old), _function_of(new)
+    old, new = walk.function_behind(old), walk.function_behind(new)
     if type(old) is not FunctionType or type(new) is not FunctionType:
         return old is new
     return equal_code(code_of(old), code_of(new)) and _simple(old.__defaults__) == _simple(new.__defaults__)
-
-
-def _function_of(value: Any) -> Any:
-    if type(value) in (staticmethod, classmethod):
-        return value.__func__
-    return value.fget if type(value) is property else value
 
 
 def _simple(defaults: tuple[Any, ...] | None) -> tuple[Any, ...]:

@@ -99,7 +99,10 @@ class Closures:
             outside = outsides[id(closure)] = closure_facade(closure, target, identity_of(target))
             _dress(closure, outside, writes)
             if settling.junction is not None and not settling.junction.over:
-                settling.closures.append(_forked(closure, target, outside, settling.junction, writes))
+                fork, ways = _fork(closure, target, settling.junction)
+                settling.closures.append((Reference(closure), fork, outside["__code__"]))
+                shown = show(closure, ways, code_of(target), outside)
+                writes.both([(_CODE.__set__, closure, fork), *shown], ())
             follow = followers.get(id(closure), [])
             for function in follow:
                 _dress(function, closure_facade(function, closure, outside), writes)
@@ -204,31 +207,24 @@ def _dress(function: FunctionType, outside: dict[str, Any], writes: Writes) -> N
     writes.hold(now)
 
 
-def _forked(
-    closure: FunctionType, target: FunctionType, outside: dict[str, Any], junction: Junction, writes: Writes
-) -> tuple[Reference, CodeType, CodeType]:
-    """Add the writes by which a closure leads calls that have begun before to what it has been.
+def _fork(closure: FunctionType, new: FunctionType, junction: Junction) -> tuple[CodeType, Ways]:
+    """Return code by which a closure leads calls in flight to what it has been, and others to something else.
+
+    As long as it has that it is in a circle through code, where the collector does not look. Returns what it asks, too.
 
     Arguments:
-        closure: the closure.
-        target: what it leads to.
-        outside: what it looks like then.
+        closure: the closure, as it has been.
+        new: what others get.
         junction: the generation of these calls.
-        writes: get them.
-
-    Returns the closure, the code that it gets, and that which it is to get when these calls have ended: as long as it
-    has the first it is in a circle through code, where the collector does not look.
     """
     led = target_of(closure.__code__)
     old = stand_in(closure, closure.__code__) if led is None else led
-    ways = Ways([(junction, old)], target, target)
-    fork = forwarder(closure, ways, code_of(target), anything=True)
-    writes.both([(_CODE.__set__, closure, fork), *show(closure, ways, code_of(target), outside)], ())
-    return Reference(closure), fork, outside["__code__"]
+    ways = Ways([(junction, old)], new, new)
+    return forwarder(closure, ways, code_of(new), anything=True), ways
 
 
 def _forked_back(closure: FunctionType, then: dict[str, Any], junction: Junction, settling: Settling) -> Iterator[Op]:
-    """Yield the writes by which a closure that is led back leads calls in flight to what it has been; see `_forked`.
+    """Yield the writes by which a closure that is led back is a fork, if something is in flight.
 
     Arguments:
         closure: the closure.
@@ -236,10 +232,8 @@ def _forked_back(closure: FunctionType, then: dict[str, Any], junction: Junction
         junction: the generation of these calls.
         settling: of that generation; it takes the fork away.
     """
-    if junction.attributes or junction.functions or junction.fronts:  # something of it is in flight
-        code, led, back = closure.__code__, target_of(closure.__code__), target_of(then["__code__"])
-        old = stand_in(closure, code) if led is None else led
-        new = stand_in(closure, then["__code__"], then) if back is None else back
-        fork = forwarder(closure, Ways([(junction, old)], new, new), code_of(new), anything=True)
+    if junction.attributes or junction.functions or junction.fronts:
+        back = target_of(then["__code__"])
+        fork, _ = _fork(closure, stand_in(closure, then["__code__"], then) if back is None else back, junction)
         settling.closures.append((Reference(closure), fork, then["__code__"]))
         yield (_CODE.__set__, closure, fork)

@@ -13,7 +13,6 @@ from hotswap.swap.callers import caller, looked_through
 from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
 from hotswap.swap.order import Op
-from hotswap.swap.parts import function_of
 from hotswap.swap.ways import Ways
 
 __all__ = ["Attribute", "attribute_of", "cloned", "is_forked", "passed"]
@@ -112,7 +111,9 @@ class Attribute(walk.Fork):
                 # Old code may take it to unsubscribe what it, or its predecessor, has subscribed.
                 if kind is not staticmethod:
                     bound = (type(o) if owner is None else owner) if kind is classmethod else o
-                    held = self._held.setdefault(id(value), _Held(function_of(value), function_of(lasting)))
+                    held = self._held.setdefault(
+                        id(value), _Held(walk.function_behind(value), walk.function_behind(lasting))
+                    )
                     return MethodType(held, bound)
             else:
                 value = lasting
@@ -130,7 +131,7 @@ class Attribute(walk.Fork):
         kind = type(value)
         if kind is not type(aim) or kind not in _KEPT or is_called_at_once(frame, self.name):
             return None
-        made, standing = function_of(value), function_of(aim)
+        made, standing = walk.function_behind(value), walk.function_behind(aim)
         if type(made) is not FunctionType or type(standing) is not FunctionType:
             return None
         leads = ways_of(standing.__code__)

@@ -23,7 +23,6 @@ from hotswap.swap.parts import (
     body_of,
     by_own_name,
     defining_names_first,
-    function_of,
     functions_of,
     leads_to,
     matching,
@@ -239,7 +238,7 @@ class _Walker:
 
     def pair_method(self, key: str, old: Any, new: Any, cls: type) -> None:
         """Pair members of a class of which one is a method and the other a static or class method."""
-        before, after = function_of(old), function_of(new)
+        before, after = walk.function_behind(old), walk.function_behind(new)
         if type(before) is not FunctionType or type(after) is not FunctionType or id(before) in self.seen:
             return
         self.seen.add(id(before))

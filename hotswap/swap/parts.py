@@ -21,7 +21,6 @@ __all__ = [
     "LRU_CACHE",
     "cell_contents",
     "defining_names_first",
-    "function_of",
     "functions_behind",
     "functions_of",
     "is_empty",
@@ -71,11 +70,6 @@ def functions_of(
                     stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in walk.class_items(value)]
             elif type(value) in _WRAPPERS:
                 stack += [(f"{key}.{part}", inner, depth + 1) for part, inner in _parts(value)]
-
-
-def function_of(value: Any) -> Any:
-    """The function of a method in a class: itself, or that of a static or class method."""
-    return value if type(value) is FunctionType else value.__func__
 
 
 def standing_for(function: FunctionType) -> FunctionType:

@@ -178,8 +178,7 @@ class Reversal(Renewal):
                 "what calls in flight leave behind is not led back": drain.arm,
             }
         )
-        if drain.is_over and not self.settling_back.nested and not self.settling_back.goes_on():
-            self.settling_back.collapse()  # as when the swap was made
+        self.settling_back.collapse_if_idle()
         return pause
 
     def _take_effects_back(self) -> None:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Protocol
 
-from hotswap import walk
 from hotswap.swap.adrift import Stray, note
 from hotswap.swap.begun import begun, outlasting
 from hotswap.swap.calls import suspended
@@ -86,7 +85,6 @@ class Settling:
         made: the swap was made.
         cancelled: the swap was taken back.
         lingering: keeps the world for closures that stay old, if there are any.
-        handed_out: the code that clones had until they were led; None as long as they are not.
         closures: those that were led, with the code by which they lead calls that began before that to what they have
             been, and the code that they get when these have ended.
         outcomes: what was done then, each with the reason if it failed; None if the swap was taken back.
@@ -107,7 +105,6 @@ class Settling:
     made: bool = False
     cancelled: bool = False
     lingering: Lingering | None = None
-    handed_out: list[weakref.ref[CodeType]] | None = None
     closures: list[tuple[Reference, CodeType, CodeType]] = field(default_factory=list)
     outcomes: list[tuple[Settled | None, str]] = field(default_factory=list)
 
@@ -167,6 +164,11 @@ class Settling:
         lending = None if self.junction is None else self.junction.lending
         return [*self.functions, *(() if lending is None else lending.clones())]
 
+    def _take_lent(self) -> None:
+        self.functions = self._clones
+        if self.junction is not None:
+            self.junction.lending = None
+
     def goes_on(self) -> bool:
         """Whether calls go on that old calls have begun; they are waited for then. Nobody may make a swap meanwhile."""
         drain, junction = self.drain, self.junction
@@ -187,36 +189,31 @@ class Settling:
     @property
     def is_led(self) -> bool:
         """Whether what old code has handed out was led on; what was lent since, by a swap in between, was not."""
-        return self.handed_out is not None and (self.junction is None or self.junction.lending is None)
+        return bool(self.outcomes) and (self.junction is None or self.junction.lending is None)
 
     def lead(self, act: Callable[[], None]) -> bool:
         """Have what old code has handed out led on; nobody may make a swap meanwhile.
 
         Arguments:
-            act: leads it. Calls of it that begin after that are new.
+            act: leads it, and notes the outcome. Calls of it that begin after that are new.
 
         Returns whether calls go on that began before that, and need the forks still; they are waited for then.
         """
-        self.functions = self._clones
-        if self.junction is not None:
-            self.junction.lending = None
-        clones = (clone.__code__ for _, clone in self.functions)
-        self.handed_out = [weakref.ref(code) for code in clones if not walk.is_forwarder(code)]
+        self._take_lent()
+        handed_out = [*map(weakref.ref, begun(self.functions))]
         act()
         drain, junction = self.drain, self.junction
         if drain is None or junction is None or self.cancelled:
             return False
         others = self._others(junction)
         nested = [code for code in self.nested.codes() if id(code) not in others]
-        running = [code for known in self.handed_out if (code := known()) is not None]
+        running = [code for known in handed_out if (code := known()) is not None]
         return drain.again([*running, *suspended(code for code in nested if code.co_flags & KIND_FLAGS)], nested)
 
     def over(self) -> None:
         """The last call has ended. Never waits, and may be called again."""
         self.world.drained()
-        self.functions = self._clones
-        if self.junction is not None:
-            self.junction.lending = None
+        self._take_lent()
         drain, self.drain = self.drain, None
         if drain is not None:
             drain.end()
@@ -262,6 +259,14 @@ class Settling:
         forks, self.forks = self.forks, None
         if forks is not None:
             forks.settle()
+
+    def collapse_if_idle(self) -> None:
+        """Take the forks away at once, if nothing is in flight and nothing can have been handed out.
+
+        Somebody held code for a moment: nobody has to see that.
+        """
+        if self.drain is not None and self.drain.is_over and not self.nested and not self.goes_on():
+            self.collapse()
 
     def finish(self) -> None:
         """Take the forks away, and end: where nobody settles what drains."""

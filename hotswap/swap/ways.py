@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from types import FrameType, FunctionType
 from typing import Any, NamedTuple
 
+from hotswap import walk
 from hotswap.session import Session, here
 from hotswap.swap.callers import caller, on_behalf
 from hotswap.swap.junctions import ARMED, Junction
@@ -27,7 +28,6 @@ from hotswap.swap.lineage import Reference
 __all__ = ["Changed", "CodeWays", "PrivateWays", "Ways"]
 
 _frame = sys._getframe
-_METHODS = (staticmethod, classmethod)
 
 
 class Ways:
@@ -237,14 +237,8 @@ def _not_left(old: list[tuple[Junction, Any]], frame: FrameType) -> list[tuple[J
 
 def _is_lent(junction: Junction, value: Any) -> bool:
     """Whether what a generation gets is of a module that stayed when it went."""
-    value = (
-        value.fget
-        if type(value) is property
-        else getattr(value, "__func__", value)
-        if type(value) in _METHODS
-        else value
-    )
-    if type(value) is not FunctionType:
+    function = walk.function_behind(value)
+    if type(function) is not FunctionType:
         return False
-    facts = value.__globals__
-    return id(facts) not in junction.spaces or value.__module__ != facts.get("__name__")
+    facts = function.__globals__
+    return id(facts) not in junction.spaces or function.__module__ != facts.get("__name__")

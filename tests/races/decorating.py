@@ -10,8 +10,7 @@ version 2 of the decorators.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 
 from hotswap import Patch
@@ -19,7 +18,7 @@ from hotswap.testing import ManualClock
 from tests.races.walking import Texts, Walk
 from tests.waiting import until
 
-__all__ = ["DecoratedWalk", "decorated_steps"]
+__all__ = ["DecoratedWalk"]
 
 DECO = """
 import functools
@@ -144,6 +143,8 @@ class DecoratedWalk(Walk):
     """
 
     first = Texts(1, 1, 0, 1, 0, frozenset({1}))
+    kinds = ("tagged", "fixed", "method", "task", "watched", "flowing")
+    changes = ("", " low", " mid", " deco", " deco", " deco")
 
     def __init__(self, make: Callable[..., ModuleType], clock: ManualClock) -> None:
         self.held = {1}
@@ -215,31 +216,3 @@ class DecoratedWalk(Walk):
 
 
 _LED = ("facts", "tagged", "fixed", "method", "task", "watched", "flowing")
-
-
-def decorated_steps(walk: Walk, chosen: random.Random) -> Iterator[str]:
-    """Choose one step after the other, of those that can be made."""
-    version = 1
-    while True:
-        current = walk.patcher.current
-        choices = ["loop", "loop", "wait", "settle", "new", "new", "close"]
-        choices += ["rollback"] * 3 if walk.can_go_back else []
-        choices += ["new armed"] * 3 + ["rearm"] * (3 if walk.back is not None else 0)
-        if walk.armed is not None:
-            choices = ["commit"] * 4 + ["disarm", "loop", "wait", "settle"]
-        choices += ["session"] if len(walk.sessions) < 3 else ["end"]
-        step = chosen.choice(choices)
-        if step == "loop":
-            yield f"loop {chosen.choice(['tagged', 'fixed', 'method', 'task', 'watched', 'flowing'])}"
-        elif step == "close":
-            if walk.loops:
-                yield f"close {chosen.randrange(len(walk.loops))}"
-        elif step in ("new", "new armed"):
-            if current is not None and walk.back is not None and current is walk.back[1]:
-                yield "abort"
-            version += 1
-            only = chosen.choice(["", " low", " mid", " deco", " deco", " deco"])
-            shape = walk.now.shape if only in (" low", " mid") else chosen.choice([0, 0, 1])
-            yield f"{'apply' if step == 'new' else 'arm'} {version}/{shape}{only}"
-        else:
-            yield step

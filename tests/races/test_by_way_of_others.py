@@ -178,6 +178,17 @@ def whole(way: Callable[[], Iterator[Any]]) -> Any:
     return list(way())[-1]
 
 
+def handed_over(make: Callable[..., ModuleType], way: str, clock: ManualClock) -> tuple[Shop, Iterator[Any]]:
+    """Return a service on its second version, and a call that began on the first and was handed over."""
+    shop = Shop(make)
+    old: Iterator[Any] = shop.web.WAYS[way]()
+    next(old)
+    rollout = shop.apply("2")
+    clock.advance(2)
+    assert until(rollout.drained.is_set)
+    return shop, old
+
+
 class TestCallInFlight:
     @pytest.mark.parametrize("way", WAYS)
     def test_goes_on_with_the_old(self, shop: Shop, way: str) -> None:
@@ -208,12 +219,7 @@ class TestCallInFlight:
     def test_is_handed_over(
         self, make_package: Callable[..., ModuleType], way: str, hotswap_clock: ManualClock
     ) -> None:
-        shop = Shop(make_package)
-        old = shop.web.WAYS[way]()
-        next(old)
-        rollout = shop.apply("2")
-        hotswap_clock.advance(2)
-        assert until(rollout.drained.is_set)
+        _, old = handed_over(make_package, way, hotswap_clock)
         assert forks_go()
         with pytest.raises(ValueError, match="begun 1, and not of 2"):
             next(old)
@@ -222,12 +228,7 @@ class TestCallInFlight:
     def test_is_old_once_more_after_it_was_handed_over(
         self, make_package: Callable[..., ModuleType], way: str, hotswap_clock: ManualClock
     ) -> None:
-        shop = Shop(make_package)
-        old = shop.web.WAYS[way]()
-        next(old)
-        rollout = shop.apply("2")
-        hotswap_clock.advance(2)
-        assert until(rollout.drained.is_set)
+        shop, old = handed_over(make_package, way, hotswap_clock)
         new = shop.web.WAYS[way]()
         next(new)
         shop.apply("3")

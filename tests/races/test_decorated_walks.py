@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable
-from itertools import islice
 from types import ModuleType
 
 import pytest
 
 from hotswap.testing import ManualClock
-from tests.races.decorating import DecoratedWalk, decorated_steps
+from tests.races.decorating import DecoratedWalk
 
 pytestmark = pytest.mark.threads
 
@@ -81,6 +79,5 @@ def test_known(make_package: Make, hotswap_clock: ManualClock, name: str) -> Non
 @pytest.mark.parametrize("number", range(FIRST, FIRST + WALKS))
 def test_by_chance(make_package: Make, hotswap_clock: ManualClock, number: int) -> None:
     with DecoratedWalk(make_package, hotswap_clock) as walk:
-        for step in islice(decorated_steps(walk, random.Random(number)), STEPS):
-            walk.go(step)
+        walk.by_chance(number, STEPS)
     assert not walk.wrong, "\n".join(walk.wrong[:5])

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from hotswap import Patch, Patcher, walk
 from hotswap.testing import ManualClock
 from tests.waiting import until
 
-__all__ = ["Walk", "steps"]
+__all__ = ["Walk"]
 
 LOW = """
 class Num:
@@ -183,6 +184,10 @@ class Walk:
     """
 
     first = Texts(1, 1, 0)
+    kinds: tuple[str, ...] = ("tagged", "fixed", "fixed", "method", "task")
+    """The loops that are chosen from by chance."""
+    changes: tuple[str, ...] = ("", "", "", " low", " mid")
+    """What patches change, so too."""
 
     def __init__(self, make: Callable[..., ModuleType], clock: ManualClock) -> None:
         self.package = make({"low.py": "", "mid.py": ""}).__name__
@@ -219,6 +224,11 @@ class Walk:
     def mid(self) -> Any:
         """The live module."""
         return sys.modules[f"{self.package}.mid"]
+
+    def by_chance(self, number: int, count: int) -> None:
+        """Make some steps that are chosen by chance: the same ones for one number."""
+        for step in islice(_steps(self, random.Random(number)), count):
+            self.go(step)
 
     def go(self, *steps: str) -> Walk:
         """Make some steps, and look around after each."""
@@ -386,7 +396,7 @@ class Walk:
             self._abort()
 
 
-def steps(walk: Walk, chosen: random.Random) -> Iterator[str]:
+def _steps(walk: Walk, chosen: random.Random) -> Iterator[str]:
     """Choose one step after the other, of those that can be made."""
     version = 1
     while True:
@@ -399,7 +409,7 @@ def steps(walk: Walk, chosen: random.Random) -> Iterator[str]:
         choices += ["session"] if len(walk.sessions) < 3 else ["end"]
         step = chosen.choice(choices)
         if step == "loop":
-            yield f"loop {chosen.choice(['tagged', 'fixed', 'fixed', 'method', 'task'])}"
+            yield f"loop {chosen.choice(walk.kinds)}"
         elif step == "close":
             if walk.loops:
                 yield f"close {chosen.randrange(len(walk.loops))}"
@@ -407,8 +417,8 @@ def steps(walk: Walk, chosen: random.Random) -> Iterator[str]:
             if current is not None and walk.back is not None and current is walk.back[1]:
                 yield "abort"
             version += 1
-            only = chosen.choice(["", "", "", " low", " mid"])
-            shape = walk.now.shape if only else chosen.choice([0, 0, 1])
+            only = chosen.choice(walk.changes)
+            shape = walk.now.shape if only in (" low", " mid") else chosen.choice([0, 0, 1])
             yield f"{'apply' if step == 'new' else 'arm'} {version}/{shape}{only}"
         else:
             yield step
