@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import linecache
@@ -16,7 +17,8 @@ from typing import Any, Protocol
 import pytest
 
 import hotswap
-from hotswap.swap.forwarding import SupersededModule, facade, forwarder, identity_of, identity_ops
+from hotswap.swap.doubles import stand_in
+from hotswap.swap.forwarding import SupersededModule, closure_facade, facade, forwarder, identity_of, identity_ops
 
 pytestmark = pytest.mark.threads  # checks, fingerprints and files of the system: not on Pyodide
 
@@ -399,3 +401,21 @@ class TestSupersededModule:
         """`importlib.reload` insists on the module that is in `sys.modules`."""
         with pytest.raises(ImportError, match=r"not in sys\.modules"):
             importlib.reload(modules[0])
+
+
+def test_what_runs_the_code_of_a_closure_that_was_led_on_holds_what_that_leads_to() -> None:
+    """The code holds it weakly, and so did only the closure: a call died when that was gone."""
+
+    def make(n: int) -> Any:
+        def inner() -> int:
+            return n
+
+        return inner
+
+    closure, target, looks = make(1), make(2), make(3)
+    for write, *arguments in identity_ops(closure, closure_facade(closure, target, identity_of(target))):
+        write(*arguments)
+    made = stand_in(closure, closure.__code__, identity_of(looks))
+    del closure, target, arguments
+    gc.collect()
+    assert made() == 2

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-import hotswap
+import hotswap.swap.writes
 from hotswap import Patch, Patcher
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
@@ -112,6 +112,11 @@ def app():
         def get(self):
             yield from handler()
     return handler, plain, task, View
+
+def maker():
+    def inner(): return service.start()
+    yield inner
+    yield inner
 
 def lazily():
     return (service.end(token) if token else service.start() for token in TOKENS)
@@ -322,6 +327,41 @@ def test_what_has_run_is_gone(shop: Shop) -> None:
     live = {id(shop.web.WAYS[way].__code__) for way in WAYS}
     held = [code() for code in codes]
     assert {id(code) for code in held if code is not None} <= live
+
+
+def test_a_closure_that_an_earlier_call_has_made(shop: Shop) -> None:
+    """What makes it is at work once more: that call is old, and a call of the closure begins now."""
+    earlier, going = shop.web.maker(), shop.web.maker()
+    inner = next(earlier)
+    earlier.close()
+    next(going)
+    shop.apply("2")
+    assert inner() == "begun 2"
+    going.close()
+
+
+def test_code_that_gives_way_to_copies_does_not_die_within_the_writes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing: list[bool] = []
+    died: list[bool] = []
+    write = vars(hotswap.swap.writes)["deque"]
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        writing.append(True)
+        try:
+            return write(*arguments, **options)
+        finally:
+            writing.pop()
+
+    monkeypatch.setattr(hotswap.swap.writes, "deque", watched)
+    code = weakref.ref(shop.web.app.__code__, lambda _: died.append(bool(writing)))
+    old = shop.web.WAYS["closure"]()  # the function that has made it gets a copy of its code, too
+    next(old)
+    shop.apply("2")
+    assert code() is None
+    assert died == [False]
+    assert next(old) == "1"
 
 
 def test_what_is_frozen(shop: Shop) -> None:
