@@ -184,8 +184,7 @@ class DecoratedWalk(Walk):
         self.held.add(self.now.deco)
         if settled and not (self.loops or self.sessions or self.armed or self.back):
             self.held = {self.now.deco}
-            live = lambda: self._decos(self._call("facts")) == self.held  # noqa: E731
-            if not until(live, 5):
+            if not until(lambda: self._decos(self._call("facts")) == self.held, 5):
                 self._tell("wrappers are not led on")
         super().look(settled=settled)
 

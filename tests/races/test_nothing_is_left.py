@@ -154,10 +154,11 @@ class Service:
     def left(self) -> tuple[int, int, int]:
         """How many modules, functions and code objects are left of those that were live."""
         gc.collect()
-        return tuple(  # type: ignore[return-value]
+        modules, functions, codes = (
             len({id(o) for known in every if (o := known()) is not None})
             for every in (self.modules, self.functions, self.codes)
         )
+        return modules, functions, codes
 
     def is_bounded(self) -> bool:
         """Whether what is left is what is live, and the one module that a rollback would bring back."""
