@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from hotswap import collector, walk
 from hotswap.swap.doubles import stand_in
-from hotswap.swap.forked_attributes import Attribute, cloned, is_forked, passed
+from hotswap.swap.forked_attributes import Attribute, asking, cloned, is_forked, passed
 from hotswap.swap.forks import Given
 from hotswap.swap.forwarding import code_of, ways_of
 from hotswap.swap.installing import fork_attribute, fork_function
@@ -100,6 +100,8 @@ class Arming:
         junction.tell_apart()
         own = _Own()
         ops = [*part(junction, *self._given.nested), *self._functions(own), *self._waiting(own), *self._attributes(own)]
+        changed = {(id(one.cls), one.name) for one in self._given.attributes()}
+        ops += (on for on, _ in asking({id(fork.function[0]) for fork in self._forks if fork.function}, changed))
         junction.number = ARMED
         over = Junction.about_to_go
         over.difference_update([one for one in list(over) if one.over or not one.armed])

@@ -148,8 +148,9 @@ class Crossings:
                 self._changed[place] = one._replace(was=was)
 
     def attributes(self, *, forward: bool = True) -> list[Any]:
-        """What classes lose when the swap is made, or, with `forward` false, when it is taken back."""
-        return [one.was if forward else self._translate(one.will) for one in self._changed]
+        """What classes, and modules that stay, lose when the swap is made, or, `forward` false, when it is taken back."""
+        wrappers = [old if forward else made for old, made in self._pairing.wrappers.values()]
+        return [*(one.was if forward else self._translate(one.will) for one in self._changed), *wrappers]
 
     def _copies(self, _: bool) -> Iterator[Op]:
         """Have who holds a function that is gone go on with a copy: so its code dies with the last of its calls."""

@@ -28,7 +28,7 @@ from hotswap.swap.doubles import copy_outside
 from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
 from hotswap.swap.kin import copied
 from hotswap.swap.nested import NestedCode, is_nested
-from hotswap.swap.parts import LRU_CACHE, cell_contents
+from hotswap.swap.parts import LRU_CACHE, cell_contents, live_behind
 from hotswap.swap.stacks import Stacks
 from hotswap.swap.variables import Variables, variables
 
@@ -188,7 +188,8 @@ class Cloning:
     def _function(self, function: FunctionType) -> Any:
         code = self._codes.get(id(function))
         if code is None:
-            return function  # not ours: nothing forwards it
+            behind = live_behind(function)  # a wrapper whose decorator was patched since
+            return function if behind is function or id(behind) not in self._codes else self.clone(behind)
         target = target_of(code)
         if target is not None:
             # A function of an earlier generation, in an object that is kept: what it led to until now is old enough.

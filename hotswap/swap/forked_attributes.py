@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Container, Iterator, Mapping
 from types import FrameType, FunctionType, MethodType
 from typing import Any, Protocol
 
@@ -13,9 +14,10 @@ from hotswap.swap.callers import caller, looked_through
 from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.loads import is_called_at_once
 from hotswap.swap.order import Op
+from hotswap.swap.parts import functions_behind
 from hotswap.swap.ways import Ways
 
-__all__ = ["Attribute", "attribute_of", "cloned", "is_forked", "passed"]
+__all__ = ["Attribute", "Instead", "asking", "attribute_of", "cloned", "is_forked", "passed"]
 
 _frame = sys._getframe
 _SET = type.__setattr__
@@ -269,6 +271,25 @@ def passed(cls: type, name: str, value: Any) -> tuple[list[Op], list[Op]]:
     return [on], [(_SET, cls, name, standing), (_WAYS.__set__, standing, standing.ways)]
 
 
+def asking(functions: Container[int], changed: Container[tuple[int, str]]) -> Iterator[tuple[Op, Op]]:
+    """Yield the writes that have forks lead to functions themselves, and not to what runs in their place, with undo.
+
+    A class that stays has them under its names: decorators' wrappers, which are led on without it.
+
+    Arguments:
+        functions: the ids of the functions.
+        changed: the attributes that get other forks: the id of each class, and the name.
+    """
+    for cls in list(walk.forked.values()):
+        for name, standing in list(walk.class_space(cls).items()):
+            if not issubclass(type(standing), Attribute) or (id(cls), name) in changed:
+                continue
+            ways: Ways = standing.ways
+            if ways.new is not ways.aim and any(id(one) in functions for one in functions_behind(ways.aim)):
+                asked = ways.moved(ways.lasting, ways.aim, ways.aim)
+                yield (_WAYS.__set__, standing, asked), (_WAYS.__set__, standing, ways)
+
+
 def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
     """Whether old code is to get another attribute than new code: what makes up the class is the same for everybody."""
     if name in _OF_THE_CLASS or was is will:
@@ -284,6 +305,16 @@ def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
 
 class _Clones(Protocol):
     def clone(self, value: Any) -> Any: ...
+
+
+class Instead:
+    """Gives something in the place of functions, by their ids."""
+
+    def __init__(self, values: Mapping[int, Any]) -> None:
+        self._values = values
+
+    def clone(self, value: Any) -> Any:
+        return self._values.get(id(value), value)
 
 
 def cloned(value: Any, cloning: _Clones) -> Any:

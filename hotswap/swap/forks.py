@@ -17,7 +17,7 @@ builds; that installing forks and making the swap are one step is so only with t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -26,15 +26,17 @@ from hotswap.clock import HAS_THREADS
 from hotswap.session import Keeper, Turn
 from hotswap.swap.adrift import Stray
 from hotswap.swap.doubles import stand_in
-from hotswap.swap.forked_attributes import Attribute, cloned, is_forked, passed
+from hotswap.swap.forked_attributes import Attribute, Instead, asking, cloned, is_forked, passed
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, function_front, lead_fronts
 from hotswap.swap.installing import fork_attribute, fork_function
 from hotswap.swap.junctions import Junction
+from hotswap.swap.kin import nested_copy
 from hotswap.swap.lending import lent, let_go
 from hotswap.swap.narrowing import is_spelled
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.order import Beside, Op
+from hotswap.swap.parts import functions_behind
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
 from hotswap.swap.several import concerns, filled, is_apart, together, unclaimed
@@ -141,6 +143,7 @@ class Forks:
         self._turn: Turn | None = None
         self._held, self.fronts = list[Any](), settling.fronts
         self._originals, self._aliases = dict[int, FunctionType](), dict[int, list[str]]()
+        self._renewed = dict[int, CodeType]()
 
     def turn(self, turn: Turn) -> tuple[list[Op], list[Op]]:
         """Note the period that ends, and the one that begins. Returns the writes that turn the forks, and their undo.
@@ -193,24 +196,26 @@ class Forks:
         """Return the writes that install the forks, in the place of those of the swap."""
         assert self._given is not None, "the swap is being made"
         parted = part(self.junction, *self._given.nested)
+        led = list(self._given.functions())
         if self._shared is not None:
             self.junction.staying = self._shared.spaces
-            parted += wrapper_copies(self._shared.modules, self.junction.spaces, self._held)
+            paired = {id(one.was) for one in led}
+            parted += wrapper_copies(self._shared.modules, self.junction.spaces, paired, self._held)
         self.junction.same = self._given.same()
         self._world.keeps = self.junction.keeps
         for stray in self._strays:
             self.junction.stray(stray.code, stray.facts)
             self._world.lend(stray.facts)
         self.junction.tell_apart()
-        led = list(self._given.functions())
         self._originals = {id(clone): original for original, clone in self._cloning.functions}
         for _, name, clone in self._names:
             self._aliases.setdefault(id(clone), []).append(name)
         self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
+        copies = self._copies()
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
         attributes = [*self._fork_attributes(self._attributes())]
         names = [*fork_fronts(self.junction, self._wrapped), *self._fork_names(led)]
-        return Beside([*parted, *self._copies(), *functions, *attributes], names)
+        return Beside([*parted, *copies, *functions, *attributes], names)
 
     def standing(self) -> tuple[list[Op], list[Op]]:
         """Return the writes that lead on forks, and what runs in the place of functions with forks, and their undo.
@@ -220,7 +225,13 @@ class Forks:
         there: list[Op] = []
         back: list[Op] = []
         assert self._given is not None, "the swap is being made"
-        for function, _, successor, shown, *_ in self._given.functions():
+        led = list(self._given.functions())
+        if walk.forked:
+            changed = {(id(one.cls), one.name) for one in self._attributes()}
+            for on, off in asking({id(one.function) for one in led}, changed):
+                there.append(on)
+                back.append(off)
+        for function, _, successor, shown, *_ in led:
             ways = ways_of(function.__code__)
             if ways is not None:
                 back.append((_CODE.__set__, function, function.__code__))
@@ -264,10 +275,27 @@ class Forks:
                 continue
             standing = walk.class_space(cls).get(name)
             before = self._before(standing.ways if isinstance(standing, Attribute) else None)
+            before += self._behind(was, {id(junction) for junction, _ in before})
             self._held.append(standing)  # nothing may die within the one C call
             old = self._filled(cloned(was, self._cloning), before, walk.class_name(cls).rpartition(".")[2], name)
             ways = Ways(old, cloned(will, self), will)
             yield fork_attribute(cls, name, ways)
+
+    def _behind(self, value: Any, known: Container[int]) -> OldWays:
+        """What an attribute was to generations before this one by the forks of its functions, but to some.
+
+        It had these by its name all along: a decorator's wrapper, of which only the decorator has changed.
+
+        Arguments:
+            value: what the attribute is.
+            known: the ids of those of which it is known.
+        """
+        ways: dict[Junction, dict[int, Any]] = {}
+        for function in functions_behind(value):
+            for junction, old in self._before(ways_of(function.__code__)):
+                if id(junction) not in known:
+                    ways.setdefault(junction, {})[id(function)] = old
+        return [(junction, cloned(value, Instead(old))) for junction, old in ways.items()]
 
     def _before(self, standing: Ways | None) -> OldWays:
         """The generations before this one that somebody may be on."""
@@ -314,6 +342,8 @@ class Forks:
                 and type(successor) is FunctionType
             ):
                 # Whoever takes it from a registry, or by its name, may have something old in flight, too.
+                if id(own) in self.junction.shared:  # a decorator's code, in which calls of others have begun before
+                    own = self._renewed.setdefault(id(own), nested_copy(own))
                 made = self._in_place[id(successor)] = stand_in(successor, own, outside)
                 ways = Ways(together(old, self._before(ways_of(successor.__code__))), made, None, made)
                 yield from fork_function(successor, ways, own, then=outside)
@@ -380,7 +410,7 @@ class Forks:
         self._codes.clear()
         self._in_place = {}
         self._stayed = Running([], [])
-        self._begun, self._strays, self._originals, self._aliases = [], [], {}, {}
+        self._begun, self._strays, self._originals, self._aliases, self._renewed = [], [], {}, {}, {}
         let_go()
         take_down(self.junction)  # of what was armed before, or if the writes were taken back
 

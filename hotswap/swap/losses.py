@@ -97,6 +97,7 @@ def without_successor(
     """Yield the functions and classes that are defined here, and have no successor there."""
     followed = {id(o) for pair in pairing.functions for o in (pair.old, pair.made)}
     followed |= {id(o) for pair in pairing.classes for o in (pair.old, pair.new)}
+    followed |= pairing.places.keys()
     for name, module in here.items():
         names = there[name].__dict__ if name in there else {}
         for attribute, value in list(module.__dict__.items()):

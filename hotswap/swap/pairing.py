@@ -25,6 +25,7 @@ from hotswap.swap.parts import (
     defining_names_first,
     functions_of,
     leads_to,
+    live_behind,
     matching,
     name_of,
     resolved,
@@ -122,6 +123,7 @@ class _Walker:
         self.later: deque[tuple[str, Any, Any, int]] = deque()
         self.in_sequences: set[str] = set()
         self.uneven: set[str] = set()
+        self.standing: dict[int, FunctionType] = {}
         self.result = Pairing()
 
     def is_ours(self, value: Any) -> bool:
@@ -227,8 +229,10 @@ class _Walker:
         """Note what an old function leads to, and what leads back."""
         self.seen.add(id(old))
         made = new.__wrapped__ if type(new) is LRU_CACHE else new
+        runs = self.running(old)
+        back = runs if back is old else back
         self.result.functions.append(
-            FunctionPair(key, old, new, made, back) if type(made) is FunctionType else FunctionPair(key, old, new)
+            FunctionPair(key, runs, new, made, back) if type(made) is FunctionType else FunctionPair(key, runs, new)
         )
         self.result.places[id(old)] = (old, new)
         # A function of an earlier generation that is kept: others may lead to where it leads now.
@@ -236,15 +240,28 @@ class _Walker:
         if target is not None:
             self.result.places.setdefault(id(target), (target, new))
 
+    def running(self, old: FunctionType) -> FunctionType:
+        """What is paired for a function: what it was led to, if it is a wrapper whose decorator was patched since.
+
+        It leads on from there, as functions of earlier generations do.
+        """
+        runs = old if self.is_ours_by_code(old) else live_behind(old)
+        if runs is old or id(runs) in self.seen:
+            return old
+        self.seen.add(id(runs))
+        self.standing[id(runs)] = old
+        return runs
+
     def pair_method(self, key: str, old: Any, new: Any, cls: type) -> None:
         """Pair members of a class of which one is a method and the other a static or class method."""
         before, after = walk.function_behind(old), walk.function_behind(new)
         if type(before) is not FunctionType or type(after) is not FunctionType or id(before) in self.seen:
             return
         self.seen.add(id(before))
-        there, back = called_as(type(old), type(new), after, cls), called_as(type(new), type(old), before, cls)
-        self.result.functions.append(FunctionPair(key, before, there, after, back))
-        self.result.places[id(before)] = (before, there)
+        runs = self.running(before)
+        there, back = called_as(type(old), type(new), after, cls), called_as(type(new), type(old), runs, cls)
+        self.result.functions.append(FunctionPair(key, runs, there, after, back))
+        self.result.places.update((id(one), (one, there)) for one in (before, runs))
 
     def pair_moved(self, key: str, old: Any, new: Any) -> None:
         """Pair a definition that lies in another module now: a third module goes on giving it away by its name."""
@@ -289,7 +306,7 @@ class _Walker:
     def finish(self) -> None:
         """Look inside what was paired. Everything that has a name of its own is paired under it by then."""
         twins: dict[int, Any] = {id(pair.new): pair.old for pair in self.result.classes}
-        twins.update((id(pair.made), pair.old) for pair in self.result.functions)
+        twins.update((id(pair.made), self.standing.get(id(pair.old), pair.old)) for pair in self.result.functions)
         while self.later:
             key, old, new, depth = self.later.popleft()
             sequence = type(old) in (list, tuple)

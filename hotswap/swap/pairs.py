@@ -49,7 +49,9 @@ class Pairing:
     `successors` maps the id of an old object to what names that are bound to it shall be bound to; `places` maps the
     id of every old object that was paired to what is called in its place; `caches` are the `lru_cache` objects,
     (old, new or None), whose function leads to new code; `lost` are old functions without a counterpart; `clashes` are
-    pairs that can't be: (key, old object, new object); `replaced` says which functions were replaced at run time.
+    pairs that can't be: (key, old object, new object); `replaced` says which functions were replaced at run time;
+    `wrappers` maps the id of what decorators have made for modules that stay to what takes its place, under the same
+    names.
     """
 
     functions: list[FunctionPair] = field(default_factory=list)
@@ -60,6 +62,12 @@ class Pairing:
     lost: list[tuple[str, FunctionType]] = field(default_factory=list)
     clashes: list[tuple[str, Any, Any]] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
+    wrappers: dict[int, tuple[FunctionType, FunctionType]] = field(default_factory=dict)
+
+    @property
+    def aims(self) -> dict[int, tuple[Any, Any]]:
+        """Return what is called in the place of what functions of earlier generations lead to."""
+        return {**self.places, **self.wrappers}
 
     def unmake(self, pair: ClassPair) -> None:
         """Take back the pair of a class, and those of its members."""

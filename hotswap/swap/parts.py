@@ -13,7 +13,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.generation import Definitions
-from hotswap.swap.forwarding import target_of, ways_of
+from hotswap.swap.forwarding import holds_weakly, target_of, ways_of
 from hotswap.swap.ways import PrivateWays, Ways
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "functions_of",
     "is_empty",
     "leads_to",
+    "live_behind",
     "matching",
     "may_run",
     "name_of",
@@ -82,6 +83,19 @@ def standing_for(function: FunctionType) -> FunctionType:
         return function
     target = target_of(function.__code__)
     return target if type(target) is FunctionType else function
+
+
+def live_behind(function: FunctionType) -> FunctionType:
+    """What runs for everybody who has nothing old in flight when a function is called: itself, if it leads nowhere.
+
+    So does a closure that was led on, which holds what it leads to (`closures`).
+    """
+    while walk.is_forwarder(function.__code__) and not holds_weakly(function.__code__):
+        ways, target = ways_of(function.__code__), target_of(function.__code__)
+        if (ways is not None and ways.own is not None) or type(target) is not FunctionType:
+            break
+        function = target
+    return function
 
 
 def functions_behind(value: Any) -> Iterator[FunctionType]:

@@ -59,6 +59,7 @@ from hotswap.swap.supplements import Wording, supplement
 from hotswap.swap.tables import Tables, earlier, leads_of
 from hotswap.swap.unfollowed import unfollowed
 from hotswap.swap.withdrawals import Withdrawals
+from hotswap.swap.wrappers import pair_wrappers
 from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Swap"]
@@ -121,6 +122,8 @@ class Swap(Advance):
         self._pairing = pair_modules(
             self.old, self.new, *self._definitions, lineage.lost, self._removed, functions_by(adapters)
         )
+        staying = {e.name: e.module for e in live if e.own and e.name not in self.old | self._removed}
+        pair_wrappers(self._pairing, staying, self.settling.nested, self.settling_back.nested)
         self._unmake_impossible_returns()
         # Looked up now: once they are superseded, modules show what took their place.
         lost = (function for _, function in self._pairing.lost)
@@ -267,8 +270,7 @@ class Swap(Advance):
         swapped = (*aside, *self.old.values(), *self.new.values())
         self.plan.names += hand_out(beyond.modules, beyond.given, *ways, aside=swapped)
         self.plan.names = list(same_objects(self.plan.names, self.old, self.new, translate))
-        staying = {e.name: e.module for e in self._live if e.own and e.name not in self.old | self._removed}
-        self._crossings.share(staying)
+        self._stay(self.old)
         tables.leave_out(self._writes.forward)
         outlive(self._candidate, translate, self._writes)
         self._writes.include(self._settled)
@@ -320,12 +322,12 @@ class Swap(Advance):
 
     def _ancestors(self, forward: bool) -> Iterator[tuple[FunctionType, Any, Any]]:
         """The functions of earlier generations, each with what it leads to before the writes and after them."""
-        paired = {id(pair.old) for pair in self._pairing.functions}
+        paired, aims = {id(pair.old) for pair in self._pairing.functions}, self._pairing.aims
         for reference, function in self._before.functions:
             known = self._aims.get(id(function))
             if known is None or known[0]() is not function:
                 target = target_of(function.__code__)
-                then = followed(target, self._pairing.places)
+                then = followed(target, aims)
                 if id(function) in paired or then is target:
                     continue
                 known = self._aims[id(function)] = (reference, target, then)
@@ -356,7 +358,7 @@ class Swap(Advance):
         """
         functions = [pair.old for pair in self._pairing.functions]
         caches = [old for old, _ in self._pairing.caches]
-        returned = (*functions, *(pair.old for pair in self._pairing.classes))
+        returned = (*(old for old, _ in self._pairing.places.values()), *(pair.old for pair in self._pairing.classes))
         return (before or self._before).extended(functions, caches, self._gone, returned)
 
     def successor(self, value: Any) -> Any:

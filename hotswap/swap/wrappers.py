@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Container, Iterator, Mapping
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from dataclasses import replace
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 from hotswap import walk
 from hotswap.swap.bodies import unchanged
@@ -28,31 +29,104 @@ from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import nested_copy
 from hotswap.swap.lineage import Reference
-from hotswap.swap.nested import NestedCode, is_nested
+from hotswap.swap.made import MadeWith, cells_of, function_of
+from hotswap.swap.nested import NestedCode, is_nested, lacking
 from hotswap.swap.order import Op
-from hotswap.swap.parts import functions_of
+from hotswap.swap.pairs import FunctionPair, Pairing
+from hotswap.swap.parts import cell_contents, functions_behind, functions_of, live_behind
 
-__all__ = ["part", "wrapper_copies"]
+__all__ = ["pair_wrappers", "part", "wrapper_copies"]
 
 _CODE: Any = vars(FunctionType)["__code__"]
 
-_wrappers: weakref.WeakKeyDictionary[ModuleType, list[Reference]] = weakref.WeakKeyDictionary()
+_wrappers: weakref.WeakKeyDictionary[ModuleType, list[tuple[str, Reference]]] = weakref.WeakKeyDictionary()
 """The functions that stand in modules and run in the globals of others, as they were found the first time."""
 
 
-def wrapper_copies(modules: Mapping[str, ModuleType], spaces: Container[int], held: list[Any]) -> list[Op]:
-    """Return the writes that give the wrappers of a generation copies of their code.
+def pair_wrappers(
+    pairing: Pairing, modules: Mapping[str, ModuleType], going: NestedCode, coming: NestedCode
+) -> None:
+    """Pair the wrappers in modules that stay with functions that run the code of the next version.
+
+    They have what the old ones were made with. One that lacks something that the next version needs stays as it is.
+
+    Arguments:
+        pairing: gets the pairs.
+        modules: the modules that stay.
+        going: the nested code of what goes.
+        coming: that of what comes.
+    """
+    found = {id(one.old): one for one in _found(modules, going, coming)}
+    old = {id(pair.old) for pair in pairing.functions} | found.keys()
+    cells: list[tuple[CellType, Any]] = []
+    for one in found.values():
+        own = dict(one.cells)
+        for name, cell in one.cells.items():
+            value = cell_contents(cell)
+            if any(id(live_behind(function)) in old for function in functions_behind(value)):
+                # Calls in flight find a private clone in theirs.
+                own[name] = CellType()
+                cells.append((own[name], value))
+        made = function_of(one.old, one.code, one.facts, one.made_with, own)
+        pairing.functions.append(FunctionPair(one.key, one.old, made, made, one.old))
+        pairing.wrappers[id(one.old)] = one.old, made
+    for cell, value in cells:
+        behind = live_behind(value) if type(value) is FunctionType else value
+        cell.cell_contents = pairing.wrappers.get(id(behind), (behind, value))[1]
+
+
+class _Wrapper(NamedTuple):
+    """A wrapper that is led on.
+
+    Attributes:
+        key: names it.
+        old: what runs it, or leads to that.
+        code: what the new one runs.
+        facts: in these globals.
+        made_with: with this.
+        cells: and these.
+    """
+
+    key: str
+    old: FunctionType
+    code: CodeType
+    facts: dict[str, Any]
+    made_with: MadeWith
+    cells: dict[str, CellType]
+
+
+def _found(modules: Mapping[str, ModuleType], going: NestedCode, coming: NestedCode) -> Iterator[_Wrapper]:
+    for key, wrapper in _known(modules):
+        old = live_behind(wrapper)
+        runs = _runs(old)
+        place = going.place(runs.__code__) if type(runs) is FunctionType and is_nested(runs.__code__) else None
+        there = None if place is None else coming.counterpart(place)
+        if place is None or there is None:
+            continue
+        cells, made_with = cells_of(old), MadeWith.of(runs, going.header(runs.__code__))
+        if not lacking(place, there[0], cells, made_with.parameters):
+            defaults, _ = made_with.under(coming.header(there[0]))
+            yield _Wrapper(key, old, *there, replace(made_with, defaults=defaults), cells)
+
+
+def wrapper_copies(
+    modules: Mapping[str, ModuleType], spaces: Container[int], led: Container[int], held: list[Any]
+) -> list[Op]:
+    """Return the writes that give the wrappers of a generation that are not led on copies of their code.
 
     Arguments:
         modules: the modules that stay.
         spaces: the ids of the globals of that generation.
+        led: the ids of the functions that are led on.
         held: gets what they have until then: it must not die within the writes.
     """
     ops: list[Op] = []
     copies: dict[int, CodeType] = {}
-    for wrapper in _known(modules):
+    for _, wrapper in _known(modules):
         runs = _runs(wrapper)
         if type(runs) is not FunctionType or id(runs.__globals__) not in spaces or not is_nested(runs.__code__):
+            continue
+        if id(live_behind(wrapper)) in led:
             continue
         code = runs.__code__
         if id(code) not in copies:
@@ -72,15 +146,15 @@ def _runs(wrapper: FunctionType) -> Any:
     return runs
 
 
-def _known(modules: Mapping[str, ModuleType]) -> Iterator[FunctionType]:
+def _known(modules: Mapping[str, ModuleType]) -> Iterator[tuple[str, FunctionType]]:
     for name, module in modules.items():
         known = _wrappers.get(module)
         if known is None:
             own = ModuleType.__getattribute__(module, "__dict__")
-            found = (function for _, function in functions_of({name: module}, lambda _: True))
-            known = [Reference(function) for function in found if function.__globals__ is not own]
+            found = functions_of({name: module}, lambda _: True)
+            known = [(key, Reference(function)) for key, function in found if function.__globals__ is not own]
             _wrappers[module] = known
-        yield from (function for reference in known if (function := reference()) is not None)
+        yield from ((key, function) for key, reference in known if (function := reference()) is not None)
 
 
 def part(junction: Junction, going: NestedCode, coming: NestedCode) -> list[Op]:
