@@ -143,7 +143,7 @@ class Forks:
         self._turn: Turn | None = None
         self._held, self.fronts = list[Any](), settling.fronts
         self._originals, self._aliases = dict[int, FunctionType](), dict[int, list[str]]()
-        self._renewed = dict[int, CodeType]()
+        self._renewed, self._leads = dict[int, CodeType](), dict[int, OldWays]()
 
     def turn(self, turn: Turn) -> tuple[list[Op], list[Op]]:
         """Note the period that ends, and the one that begins. Returns the writes that turn the forks, and their undo.
@@ -208,6 +208,10 @@ class Forks:
             self._world.lend(stray.facts)
         self.junction.tell_apart()
         self._originals = {id(clone): original for original, clone in self._cloning.functions}
+        for one in sorted(led, key=lambda one: one.function is not one.was):
+            known = self._leads.setdefault(id(one.was), [])
+            seen = {id(junction) for junction, _ in known}
+            known += [way for way in self._before(ways_of(one.function.__code__)) if id(way[0]) not in seen]
         for _, name, clone in self._names:
             self._aliases.setdefault(id(clone), []).append(name)
         self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
@@ -331,9 +335,8 @@ class Forks:
                 continue
             is_cached = is_cached and not is_apart(clone, successor, shown, outside)
             standing = ways_of(function.__code__)
-            before = self._before(standing)
-            if function is not was:  # who has come to it may be of any generation that the other still knows
-                before = together([(self.junction, clone), *before], self._before(ways_of(was.__code__)))[1:]
+            # Who has come to it may be of any generation that others still know which lead to the same.
+            before = together([(self.junction, clone), *self._before(standing)], self._leads[id(was)])[1:]
             old = self._filled_function(clone, before)
             if (
                 id(successor) not in self._in_place
@@ -366,9 +369,8 @@ class Forks:
         assert self._given is not None, "the swap is being made"
         leads = {id(self._cloning.clone(one.was)): one.successor for one in led}
         # Calls of other generations may run there, too: those that have been handed over to them.
-        own = ((one.was, ways_of(one.was.__code__)) for one in led if one.function is one.was)
-        clones = [(self._cloning.clone(was), ways) for was, ways in own]
-        before = {id(clone): self._filled_function(clone, self._before(ways))[1:] for clone, ways in clones}
+        clones = [(self._cloning.clone(one.was), one.was) for one in led if one.function is one.was]
+        before = {id(clone): self._filled_function(clone, self._leads[id(was)])[1:] for clone, was in clones}
         wrapped = {id(clone): value for value, clone in self._cloning.wrapped}
         for facts, name, clone in self._names:
             aim, value = leads.get(id(clone)), wrapped.get(id(clone))
@@ -411,6 +413,7 @@ class Forks:
         self._in_place = {}
         self._stayed = Running([], [])
         self._begun, self._strays, self._originals, self._aliases, self._renewed = [], [], {}, {}, {}
+        self._leads = {}
         let_go()
         take_down(self.junction)  # of what was armed before, or if the writes were taken back
 

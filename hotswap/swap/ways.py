@@ -70,6 +70,9 @@ class Ways:
                 break
             frame = caller(frame.f_back)
         if len(old) > 1:
+            way = _at_home(old[::-1], frame, session)
+            if way is not None:
+                return way[1]
             old = _not_left(old, frame)
             if not old:
                 return self.new
@@ -183,8 +186,10 @@ class PrivateWays(Ways):
         if self.old:  # calls of other generations may run in these globals, too, and sessions may be older
             session = here()
             ways = sorted((*self.old, (own, self.value)), key=lambda way: way[0].number)
-            ways = _not_left(ways[::-1], frame)[::-1]
-            found = _claimed(ways, frame, session)
+            found = _at_home(ways, frame, session)
+            if found is None:
+                ways = _not_left(ways[::-1], frame)[::-1]
+                found = _claimed(ways, frame, session)
             if found is None and session is not None and (number := session.number) is not None:
                 found = _of_session(ways, session, number)
             if found is not None:
@@ -208,14 +213,20 @@ def _of_session(ways: Iterable[tuple[Junction, Any]], session: Session, number: 
     return next((way for way in ways if way[0].older(session, number)), None)
 
 
+def _at_home(
+    ways: Iterable[tuple[Junction, Any]], frame: FrameType, session: Session | None
+) -> tuple[Junction, Any] | None:
+    """What a session gets in code of its own generation, whatever others that is of. `ways`: the oldest first."""
+    if session is None or (number := session.number) is None:
+        return None
+    way = _of_session(ways, session, number)
+    return way if way is not None and id(frame.f_globals) in way[0].staying | way[0].spaces else None
+
+
 def _claimed(
     ways: list[tuple[Junction, Any]], frame: FrameType, session: Session | None
 ) -> tuple[Junction, Any] | None:
     """What the code in a frame gets because it is that code; None if nothing. `ways`: the oldest first."""
-    if session is not None and (number := session.number) is not None:
-        way = _of_session(ways, session, number)
-        if way is not None and id(frame.f_globals) in way[0].staying | way[0].spaces:
-            return way  # the code is of that generation, whatever other ones it is of
     return next((way for way in ways if way[0].claims(frame, session)), None)
 
 

@@ -1,8 +1,8 @@
 """Walks over versions of three modules, of which one has the decorators of the others.
 
-What a decorator has made runs in the globals of the decorator's module, and is held by a module that may stay: so a
-patch of the decorators alone finds it by no name. It is led on when what was in flight has ended. Until then it may be
-old, together with the helpers that it calls; it never calls one of another version.
+What a decorator has made runs in the globals of the decorator's module, and is held by a module that may stay. A patch
+of the decorators alone leads it on as if its own module had been patched: who begins gets the new one with its helpers,
+and who is in flight, or in a session, the one that he had.
 
 Who answers says so: `3|low.helper:2` is what version 3 of the lower module answers, by way of a wrapper that calls
 version 2 of the decorators.
@@ -10,13 +10,8 @@ version 2 of the decorators.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
-
 from hotswap import Patch
-from hotswap.testing import ManualClock
 from tests.races.walking import Texts, Walk
-from tests.waiting import until
 
 __all__ = ["DecoratedWalk"]
 
@@ -142,18 +137,9 @@ class DecoratedWalk(Walk):
     that their helper has more. A patch of all modules sets both numbers.
     """
 
-    first = Texts(1, 1, 0, 1, 0, frozenset({1}))
+    first = Texts(1, 1, 0, 1, 0)
     kinds = ("tagged", "fixed", "method", "task", "watched", "flowing")
     changes = ("", " low", " mid", " deco", " deco", " deco")
-
-    def __init__(self, make: Callable[..., ModuleType], clock: ManualClock) -> None:
-        self.held = {1}
-        super().__init__(make, clock)
-
-    @property
-    def now(self) -> Texts:
-        """What is live."""
-        return super().now._replace(held=frozenset(self.held))
 
     def _sources(self, texts: Texts, only: str = "") -> dict[str, str]:
         sources = {}
@@ -174,44 +160,11 @@ class DecoratedWalk(Walk):
             shape=self.now.shape if only == "deco" else count,
             inner=count if only in ("", "deco") else self.now.inner,
         )
-        texts = texts._replace(held=texts.held | {texts.deco})
         assert only in ("", "deco") or texts.shape == self.now.shape, "who stays calls as before"
         self.back = None
         return texts, Patch.from_sources(self._sources(texts, only), version=str(version))
 
-    def look(self, *, settled: bool = False) -> None:
-        """Have everybody look around."""
-        self.held.add(self.now.deco)
-        if settled and not (self.loops or self.sessions or self.armed or self.back):
-            self.held = {self.now.deco}
-            if not until(lambda: self._decos(self._call("facts")) == self.held, 5):
-                self._tell("wrappers are not led on")
-        super().look(settled=settled)
-
-    def _see(self, call: Callable[[], list[str]], who: str, made: Texts, allowed: set[int]) -> int | None:
-        """Tell of what is not of one version of the decorators, too."""
-
-        def told() -> list[str]:
-            answers = call()
-            self._check(answers, who, made)
-            return [answer for one in answers if (answer := one.partition("|")[0])]
-
-        return super()._see(told, who, made, allowed)
-
-    def _check(self, answers: list[str], who: str, made: Texts) -> None:
-        decos = self._decos(answers)
-        by_home: dict[str, set[str]] = {}
-        for one in answers:
-            for token in one.split("|")[1:]:
-                home, *versions = token.split(":")
-                by_home.setdefault(home, set()).update(versions)
-        mixed = {home: versions for home, versions in by_home.items() if len(versions) > 1}
-        own = made.held | self.held if who.startswith(_LED) else made.held
-        if mixed or not decos <= own:
-            self._tell(f"{who} saw decorators of {by_home}, and not one of {sorted(own)}")
-
-    def _decos(self, answers: list[str]) -> set[int]:
-        return {int(version) for one in answers for token in one.split("|")[1:] for version in token.split(":")[1:]}
-
-
-_LED = ("facts", "tagged", "fixed", "method", "task", "watched", "flowing")
+    def _decorators(self, seen: set[str]) -> set[int]:
+        """The versions of the decorators that answers are of, but for what stands around the loop that gives them."""
+        told = (token.split(":") for one in seen for token in one.split("|")[1:])
+        return {int(version) for home, *versions in told if home != "mid.flowing" for version in versions}

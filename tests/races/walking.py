@@ -116,9 +116,8 @@ class Texts(NamedTuple):
         mid: the version of the upper module.
         low: that of the lower one.
         shape: how many parameters the helpers have more.
-        deco: the version of the module with decorators, if there is one.
+        deco: the version of the module with decorators; 0 if there is none.
         inner: how many parameters more the helper has that its wrappers call.
-        held: the versions of which wrappers may be.
     """
 
     mid: int
@@ -126,7 +125,18 @@ class Texts(NamedTuple):
     shape: int
     deco: int = 0
     inner: int = 0
-    held: frozenset[int] = frozenset()
+
+    @property
+    def below(self) -> Below:
+        """What calls of the upper module come to."""
+        return Below(self.low, self.deco)
+
+
+class Below(NamedTuple):
+    """The versions of the lower modules: of that with the helpers, and of that with their decorators."""
+
+    low: int
+    deco: int
 
 
 @dataclass
@@ -136,7 +146,7 @@ class _Loop:
     Attributes:
         kind: the name of its function.
         made: what was live when it began.
-        low: the version of the lower module that it saw last.
+        below: the versions of the lower modules that it saw last.
         mid: that of the upper one, as far as it can be known.
         body: itself.
         since: the second in which one of these went; None as long as both are live.
@@ -145,7 +155,7 @@ class _Loop:
 
     kind: str
     made: Texts
-    low: int
+    below: Below
     mid: int
     body: Any
     since: float | None = None
@@ -158,9 +168,11 @@ class _Loop:
 
     def is_of(self, live: Texts) -> bool:
         """Whether its own text is live."""
-        # A decorator's wrapper is part of the call.
-        inner = self.kind not in ("watched", "flowing") or live.inner == self.made.inner
-        return inner and (self.kind != "tagged" or live.mid == self.made.mid) and live.shape == self.made.shape
+        return (self.kind != "tagged" or live.mid == self.made.mid) and live.shape == self.made.shape
+
+    def is_wrapped_by(self, live: Texts) -> bool:
+        """Whether what a decorator has put around it is live: it is a call of its own, and may be left behind."""
+        return self.kind not in ("watched", "flowing") or live.inner == self.made.inner
 
 
 class Walk:
@@ -237,8 +249,8 @@ class Walk:
             self.history.append(step)
             getattr(self, f"_{name}")(*arguments)
             for loop in self.loops:
-                loop.stays |= not loop.is_of(self.now)
-                if (loop.low, loop.mid) == (self.now.low, self.now.mid):
+                loop.stays |= not (loop.is_of(self.now) and loop.is_wrapped_by(self.now))
+                if (loop.below, loop.mid) == (self.now.below, self.now.mid):
                     loop.since = None
                 elif loop.since is None:
                     loop.since = self._clock.now()
@@ -298,7 +310,7 @@ class Walk:
         self.can_go_back = False
 
     def _loop(self, kind: str) -> None:
-        loop = _Loop(kind, self.now, self.now.low, self.now.mid, getattr(self.mid, kind)())
+        loop = _Loop(kind, self.now, self.now.below, self.now.mid, getattr(self.mid, kind)())
         loop.step()
         self.loops.append(loop)
 
@@ -329,25 +341,26 @@ class Walk:
         live = self.now
         for loop in list(self.loops):
             is_new_to_it = loop.since is not None and self._clock.now() - loop.since < HANDOVER
-            allowed = {loop.low, live.low} if loop.is_of(live) and not is_new_to_it else {loop.low}
+            stays = is_new_to_it or not loop.is_of(live)
+            allowed = {loop.below} if stays else {loop.below, live.below}
             if settled and not loop.stays and self.armed is None:
-                allowed = {live.low}
-            seen = self._see(loop.step, f"{loop.kind} of {loop.made}, on {loop.low}", loop.made, allowed)
+                allowed = {live.below}
+            seen = self._see(loop.step, f"{loop.kind} of {loop.made}, on {loop.below}", loop.made, allowed)
             if seen is None:
                 self.loops.remove(loop)
             else:
-                loop.low = seen
-                if not is_new_to_it and seen == live.low:
+                loop.below = seen
+                if not is_new_to_it and seen == live.below:
                     loop.mid, loop.since = live.mid, None
         for texts, _, context in self.sessions:
             for name in ("facts", "tagged", "method"):
-                self._see(partial(context.run, self._call, name), f"{name} in a session", texts, {texts.low})
+                self._see(partial(context.run, self._call, name), f"{name} in a session", texts, {texts.below})
         for name in ("facts", "tagged", "fixed", "method", "task"):
-            self._see(partial(contextvars.Context().run, self._call, name), name, live, {live.low})
+            self._see(partial(contextvars.Context().run, self._call, name), name, live, {live.below})
         if self.armed is not None:
             texts, rollout = self.armed
             with rollout.preview():
-                self._see(partial(self._call, "tagged"), "a preview", texts, {texts.low})
+                self._see(partial(self._call, "tagged"), "a preview", texts, {texts.below})
 
     def _call(self, name: str) -> list[str]:
         found = getattr(self.mid, name)()
@@ -357,17 +370,24 @@ class Walk:
         found.close()
         return answer
 
-    def _see(self, call: Callable[[], list[str]], who: str, made: Texts, allowed: set[int]) -> int | None:
-        """Tell if what a call answers is not of one version that is allowed; return that of the lower module."""
+    def _see(self, call: Callable[[], list[str]], who: str, made: Texts, allowed: set[Below]) -> Below | None:
+        """Tell if what a call answers is not of versions that are allowed; return those of the lower modules."""
         try:
             seen = set(call())
         except Exception as error:  # shown as what was seen
             self._tell(f"{who} got {error!r}")
             return None
-        lower = {int(one) for one in seen if not one.startswith("tag")}
-        if len(lower) > 1 or not lower <= allowed or not seen - set(map(str, lower)) <= {f"tag {made.mid}"}:
+        tags = {one for one in seen if one.startswith("tag")}
+        low = {int(found) for one in seen - tags if (found := one.partition("|")[0])}
+        deco = self._decorators(seen - tags)
+        below = Below(max(low), max(deco))
+        if len(low) > 1 or len(deco) > 1 or below not in allowed or not tags <= {f"tag {made.mid}"}:
             self._tell(f"{who} saw {sorted(seen)}, and not one of {sorted(allowed)}")
-        return max(lower)
+        return below
+
+    def _decorators(self, seen: set[str]) -> set[int]:
+        """The versions of the decorators that answers are of."""
+        return {0}
 
     def _tell(self, what: str) -> None:
         self.wrong.append(f"{what}, after: {', '.join(self.history)}")
