@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from hotswap import collector, walk
 from hotswap.swap.doubles import stand_in
-from hotswap.swap.forked_attributes import Attribute, asking, cloned, is_forked, passed
+from hotswap.swap.forked_attributes import Attribute, asking, behind, cloned, is_forked, passed
 from hotswap.swap.forks import Given
 from hotswap.swap.forwarding import code_of, ways_of
 from hotswap.swap.installing import fork_attribute, fork_function
@@ -145,6 +145,7 @@ class Arming:
                 continue  # what a preview put into an added slot would stand in another one, for everybody
             standing = walk.class_space(cls).get(name)
             before = standing.ways.lasting if isinstance(standing, Attribute) else []
+            before = [way for way in behind(was, before) if way[0] is not self.junction]
             ways = Ways([(self.junction, cloned(was, own)), *before], will, was)
             led, put_back = passed(cls, name, was)
             self._held += [standing, put_back]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from types import FrameType, FunctionType, MethodType
 from typing import Any, Protocol
 
@@ -12,12 +12,13 @@ from hotswap import walk
 from hotswap.swap.absent import ABSENT, without
 from hotswap.swap.callers import caller, looked_through
 from hotswap.swap.forwarding import target_of, ways_of
+from hotswap.swap.junctions import Junction
 from hotswap.swap.loads import is_called_at_once
 from hotswap.swap.order import Op
 from hotswap.swap.parts import functions_behind
 from hotswap.swap.ways import Ways
 
-__all__ = ["Attribute", "Instead", "asking", "attribute_of", "cloned", "is_forked", "passed"]
+__all__ = ["Attribute", "asking", "attribute_of", "behind", "cloned", "is_forked", "passed"]
 
 _frame = sys._getframe
 _SET = type.__setattr__
@@ -290,6 +291,27 @@ def asking(functions: Container[int], changed: Container[tuple[int, str]]) -> It
                 yield (_WAYS.__set__, standing, asked), (_WAYS.__set__, standing, ways)
 
 
+def behind(value: Any, known: Iterable[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
+    """Return what an attribute is for old generations, the newest first: those too that only its functions know.
+
+    A class has had a decorator's wrapper by its name all along, while the decorator was changed.
+
+    Arguments:
+        value: what the attribute is.
+        known: the ways to those of which its own fork knows it.
+    """
+    ways = list(known)
+    seen = {id(junction) for junction, _ in ways}
+    more: dict[Junction, dict[int, Any]] = {}
+    for function in functions_behind(value):
+        leads = ways_of(function.__code__)
+        for junction, old in () if leads is None else leads.lasting:
+            if id(junction) not in seen:
+                more.setdefault(junction, {})[id(function)] = old
+    ways += ((junction, cloned(value, _Instead(old))) for junction, old in more.items())
+    return sorted(ways, key=lambda way: way[0].number, reverse=True)
+
+
 def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:
     """Whether old code is to get another attribute than new code: what makes up the class is the same for everybody."""
     if name in _OF_THE_CLASS or was is will:
@@ -307,7 +329,7 @@ class _Clones(Protocol):
     def clone(self, value: Any) -> Any: ...
 
 
-class Instead:
+class _Instead:
     """Gives something in the place of functions, by their ids."""
 
     def __init__(self, values: Mapping[int, Any]) -> None:

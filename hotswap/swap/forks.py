@@ -17,7 +17,7 @@ builds; that installing forks and making the swap are one step is so only with t
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -26,7 +26,7 @@ from hotswap.clock import HAS_THREADS
 from hotswap.session import Keeper, Turn
 from hotswap.swap.adrift import Stray
 from hotswap.swap.doubles import stand_in
-from hotswap.swap.forked_attributes import Attribute, Instead, asking, cloned, is_forked, passed
+from hotswap.swap.forked_attributes import Attribute, asking, behind, cloned, is_forked, passed
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, function_front, lead_fronts
 from hotswap.swap.installing import fork_attribute, fork_function
@@ -36,7 +36,6 @@ from hotswap.swap.lending import lent, let_go
 from hotswap.swap.narrowing import is_spelled
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.order import Beside, Op
-from hotswap.swap.parts import functions_behind
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
 from hotswap.swap.several import concerns, filled, is_apart, together, unclaimed
@@ -279,27 +278,11 @@ class Forks:
                 continue
             standing = walk.class_space(cls).get(name)
             before = self._before(standing.ways if isinstance(standing, Attribute) else None)
-            before += self._behind(was, {id(junction) for junction, _ in before})
+            before = [way for way in behind(was, before) if way[0] is not self.junction]
             self._held.append(standing)  # nothing may die within the one C call
             old = self._filled(cloned(was, self._cloning), before, walk.class_name(cls).rpartition(".")[2], name)
             ways = Ways(old, cloned(will, self), will)
             yield fork_attribute(cls, name, ways)
-
-    def _behind(self, value: Any, known: Container[int]) -> OldWays:
-        """What an attribute was to generations before this one by the forks of its functions, but to some.
-
-        It had these by its name all along: a decorator's wrapper, of which only the decorator has changed.
-
-        Arguments:
-            value: what the attribute is.
-            known: the ids of those of which it is known.
-        """
-        ways: dict[Junction, dict[int, Any]] = {}
-        for function in functions_behind(value):
-            for junction, old in self._before(ways_of(function.__code__)):
-                if id(junction) not in known:
-                    ways.setdefault(junction, {})[id(function)] = old
-        return [(junction, cloned(value, Instead(old))) for junction, old in ways.items()]
 
     def _before(self, standing: Ways | None) -> OldWays:
         """The generations before this one that somebody may be on."""
