@@ -16,6 +16,7 @@ from hotswap import walk
 from hotswap.generation import Definitions, Kind, unchanged
 from hotswap.swap.calling import called_as
 from hotswap.swap.forwarding import KIND_FLAGS, target_of
+from hotswap.swap.nested import is_nested
 from hotswap.swap.pairs import ClassPair, FunctionPair, Pairing
 from hotswap.swap.parts import (
     DEPTH,
@@ -245,8 +246,8 @@ class _Walker:
 
         It leads on from there, as functions of earlier generations do.
         """
-        runs = old if self.is_ours_by_code(old) else live_behind(old)
-        if runs is old or id(runs) in self.seen:
+        runs = live_behind(old)
+        if runs is old or id(runs) in self.seen or not is_nested(runs.__code__):
             return old
         self.seen.add(id(runs))
         self.standing[id(runs)] = old
