@@ -176,6 +176,9 @@ class Advance(Reversal):
         self.plan.warnings += outlast(
             {
                 "what calls in flight had left behind may be led to what was live": self.settling_back.cancel,
+                "calls in flight of unchanged modules may meet the next version": partial(
+                    self._crossings.came_back, forward=True
+                ),
                 "effects of the import may not be taken back by a rollback": self._journal.settle,
                 "new modules may see old ones": self._candidate.settle_in,
                 "typing may remember dropped classes": forget_aliases,

@@ -18,6 +18,7 @@ from hotswap.swap.forked_attributes import is_forked
 from hotswap.swap.forks import Forks, Led
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.frameworks import may_fork
+from hotswap.swap.handing import body_in
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import copied, kin
 from hotswap.swap.nested import NestedCode, is_nested
@@ -166,13 +167,17 @@ class Crossings:
         """Those whose calls may be in flight when it is taken back."""
         return [*(pair.made for pair in self._pairing.functions if self._facts.is_new(pair.made)), *self._added]
 
-    def came_back(self) -> None:
-        """Note that calls of modules that stay, which began before the swap, are of what is live again."""
-        there = self.there
-        for key, reference in list(there.shared.items()):
-            code, function = reference(), there.owners[key]()
+    def came_back(self, *, forward: bool) -> None:
+        """Note that calls of modules that stay, which began before what is live went, are of that again.
+
+        Arguments:
+            forward: whether it came back because the swap was made again; it was taken back otherwise.
+        """
+        gone = self.back if forward else self.there
+        for key, reference in list(gone.shared.items()):
+            code, function = reference(), gone.owners[key]()
             if code is not None and function is not None:
-                note(Stray(code, function, function.__globals__))
+                note(Stray(code, body_in(function, code), function.__globals__))
 
     def clear(self) -> None:
         """Forget the swap."""

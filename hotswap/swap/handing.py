@@ -18,9 +18,9 @@ from hotswap.swap.bodies import equal_code, unchanged
 from hotswap.swap.forwarding import code_of, target_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import kin
-from hotswap.swap.nested import NestedCode, functions_in
+from hotswap.swap.nested import NestedCode, functions_in, is_nested
 
-__all__ = ["hand_over"]
+__all__ = ["body_in", "hand_over"]
 
 
 def hand_over(
@@ -107,7 +107,18 @@ def _newest(function: FunctionType, code: CodeType) -> _Newest | None:
     """What a function leads to, if the body of that is the same as some code, or has it in it."""
     aim = target_of(function.__code__)
     newest = function if aim is None else aim
-    if type(newest) is not FunctionType:
-        return None
-    same = next((one for one in walk.codes_in(code_of(newest)) if equal_code(one, code)), None)
-    return None if same is None else _Newest(newest, same, newest.__globals__)
+    same = _same_in(newest, code) if type(newest) is FunctionType else None
+    return None if same is None else _Newest(body_in(newest, same), same, newest.__globals__)
+
+
+def body_in(function: FunctionType, code: CodeType) -> FunctionType | CodeType:
+    """Return what some code is the body of, that is the same as that of a function, or stands in it.
+
+    What runs nested code is waited for, and found again, by that: there may be any number of functions of it.
+    """
+    same = _same_in(function, code) if is_nested(code) else None
+    return function if same is None else same
+
+
+def _same_in(function: FunctionType, code: CodeType) -> CodeType | None:
+    return next((one for one in walk.codes_in(code_of(function)) if equal_code(one, code)), None)

@@ -105,8 +105,15 @@ class Shared:
         return Running(calls, [*renewed.values()])
 
     def begun(self) -> list[Stray]:
-        """Return the code of calls that have begun before an earlier swap, and were led on since."""
-        return [*strays(function for function, _ in self._functions())]
+        """Return the code of calls that have begun before an earlier swap, and were led on since.
+
+        That of nested code is told as that of the function that makes it.
+        """
+        functions = [*self._functions()]
+        made = {id(code): maker for maker, is_maker in functions if is_maker for code in _inside(code_of(maker))}
+        codes = (code for maker, is_maker in functions if is_maker for code in _inside(code_of(maker)))
+        nested = (stray._replace(body=made[id(stray.body)]) for stray in strays(codes))
+        return [*strays(function for function, _ in functions), *nested]
 
     def _functions(self) -> Iterator[tuple[FunctionType, bool]]:
         for module in self.modules.values():
