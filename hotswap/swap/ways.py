@@ -240,8 +240,11 @@ def _not_left(old: list[tuple[Junction, Any]], frame: FrameType) -> list[tuple[J
     space, code = id(frame.f_globals), frame.f_code
     found, left = [], False
     for way in old:
-        left = left or way[0].has_left(code, space)
-        if not left or id(code) in way[0].strays or id(code) in way[0].shared or space in way[0].spaces:
+        junction = way[0]
+        left = left or junction.has_left(code, space)
+        # What came back is the code of that generation, too, or of a module that stayed when it went.
+        known = id(code) in junction.strays or id(code) in junction.shared
+        if not left or known or space in junction.spaces or space in junction.staying:
             found.append(way)
     return found
 
