@@ -316,6 +316,7 @@ class Forks:
             clone = self._cloning.clone(was)
             if clone is was:
                 continue
+            self._originals.setdefault(id(clone), was)
             is_cached = is_cached and not is_apart(clone, successor, shown, outside)
             standing = ways_of(function.__code__)
             # Who has come to it may be of any generation that others still know which lead to the same.

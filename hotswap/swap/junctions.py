@@ -55,7 +55,8 @@ class Junction:
         lending: has made what its calls get of modules that stayed, and changed since; None if there is nothing.
         spelled: the names that its calls may still come to, once they have gone on for long; None as long as all are.
         places: the ids of the globals in which strays run, by their own, as far as these are known.
-        foreign: code in its globals that calls of other generations run, which were handed over to those.
+        foreign: code in its globals, or in those of modules that stayed, that calls run which were handed over to other
+            generations.
         nested: its nested code, as long as something of it is in flight.
         parted: later swaps, each with the ids of nested code of this generation that is not the same since.
     """
@@ -182,14 +183,14 @@ class Junction:
                 _note(other.foreign, one)
 
     def give_up(self, code: CodeType, facts: dict[str, Any]) -> None:
-        """Note that a call in its globals is handed over to another generation.
+        """Note that a call in its globals, or in those of modules that stayed, is handed over to another generation.
 
         Arguments:
             code: the code of the call.
             facts: the globals in which it runs.
         """
-        for one in walk.codes_in(code) if id(facts) in self.spaces else ():
-            if id(one) not in self.strays:
+        for one in walk.codes_in(code) if id(facts) in self.spaces or id(facts) in self.staying else ():
+            if id(one) not in self.strays and id(one) not in self.shared:
                 _note(self.foreign, one)
 
     def tell_apart(self) -> None:
@@ -350,7 +351,7 @@ class Junction:
             return True
         facts = frame.f_globals
         if id(facts) in self.staying:
-            return id(frame.f_code) not in self.shared
+            return id(frame.f_code) not in self.shared and id(frame.f_code) not in self.foreign
         return on_behalf(frame)
 
     def keeps(self, frame: FrameType) -> bool:

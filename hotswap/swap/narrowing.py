@@ -86,8 +86,10 @@ class Spelled:
                 elif one.__name__ != name and id(one) in made:
                     self.functions.setdefault(id(one), []).append(name)
                     self._codes.setdefault(name, []).append(made[id(one)].__code__)
-        # So have all methods where attributes are no forks, because the class has a metaclass.
-        for cls in classes:
+        # So have all methods where attributes are no forks: because the class has a metaclass, or because it stays, and
+        # only a decorator of its methods goes.
+        staying = list(staying)
+        for cls in {id(one): one for one in (*classes, *_classes_in(staying, ()))}.values():
             for name, value in _items([walk.class_space(cls)]):
                 for function in _functions_in(value) if name in _BY_CLASS or _is_special(name) else ():
                     if id(function) in made:
