@@ -194,8 +194,11 @@ class Junction:
                 _note(self.foreign, one)
 
     def tell_apart(self) -> None:
-        """Note what code in its globals calls of other generations run: its own strays are known."""
-        for other in self.in_flight - {self}:
+        """Note what code in its globals calls of other generations run: its own strays are known.
+
+        Calls of one that was brought back are of what is live.
+        """
+        for other in (one for one in self.in_flight - {self} if not one.live):
             known = (*list(other.strays.values()), *list(other.shared.values()))
             for code in filter(None, (reference() for reference in known)):
                 own = id(code) in self.strays or id(code) in self.shared

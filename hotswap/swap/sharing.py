@@ -175,7 +175,14 @@ def _running_nested(makers: list[FunctionType], closures: list[FunctionType], he
     # Somebody may have frozen those that are known: the collector does not tell of them.
     every = (one for one in (*closures, *found) if type(one) is FunctionType and id(one.__code__) in trees)
     closures = [*{id(one): one for one in every}.values()]
-    calls = {id(one.__code__): (one.__code__, one) for one in closures if id(one.__code__) in running}
+    # Told as those of what makes it: that is led on by its name, whatever becomes of the closures.
+    made_by = {id(one): maker for maker, tree in inside for one in tree}
+    calls: dict[int, tuple[CodeType, FunctionType]] = {}
+    for one in closures:
+        code = one.__code__
+        if id(code) in running:
+            family = (made_by.get(id(other)) for other in (code, *kin(code)))
+            calls[id(code)] = code, next(filter(None, family), one)
     makers = [maker for maker, tree in inside if any(id(one) in calls for one in tree)]
     renewed = calls.keys() | (made & wanted) | {id(one) for maker in makers for one in _inside(maker.__code__)}
     return Running([*calls.values()], [*makers, *(one for one in closures if id(one.__code__) in renewed)])
