@@ -110,8 +110,8 @@ class Shared:
         That of nested code is told as that of the function that makes it.
         """
         functions = [*self._functions()]
-        made = {id(code): maker for maker, is_maker in functions if is_maker for code in _inside(code_of(maker))}
-        codes = (code for maker, is_maker in functions if is_maker for code in _inside(code_of(maker)))
+        inside = [(code, maker) for maker, is_maker in functions if is_maker for code in _inside(code_of(maker))]
+        made, codes = {id(code): maker for code, maker in reversed(inside)}, (code for code, _ in inside)
         nested = (stray._replace(body=made[id(stray.body)]) for stray in strays(codes))
         return [*strays(function for function, _ in functions), *nested]
 
@@ -175,14 +175,15 @@ def _running_nested(makers: list[FunctionType], closures: list[FunctionType], he
     # Somebody may have frozen those that are known: the collector does not tell of them.
     every = (one for one in (*closures, *found) if type(one) is FunctionType and id(one.__code__) in trees)
     closures = [*{id(one): one for one in every}.values()]
-    # Told as those of what makes it: that is led on by its name, whatever becomes of the closures.
-    made_by = {id(one): maker for maker, tree in inside for one in tree}
+    # Told as those of what makes it: that is led on by its name, whatever becomes of the closures. What has names was
+    # found first; private clones that somebody holds make such closures, too.
+    made_by = {id(one): number for number, (_, tree) in reversed([*enumerate(inside)]) for one in tree}
     calls: dict[int, tuple[CodeType, FunctionType]] = {}
     for one in closures:
         code = one.__code__
         if id(code) in running:
-            family = (made_by.get(id(other)) for other in (code, *kin(code)))
-            calls[id(code)] = code, next(filter(None, family), one)
+            family = {made_by[id(other)] for other in (code, *kin(code)) if id(other) in made_by}
+            calls[id(code)] = code, inside[min(family)][0] if family else one
     makers = [maker for maker, tree in inside if any(id(one) in calls for one in tree)]
     renewed = calls.keys() | (made & wanted) | {id(one) for maker in makers for one in _inside(maker.__code__)}
     return Running([*calls.values()], [*makers, *(one for one in closures if id(one.__code__) in renewed)])
