@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 from hotswap import collector, walk
 from hotswap.swap.doubles import stand_in
 from hotswap.swap.forked_attributes import Attribute, asking, behind, cloned, is_forked, passed
-from hotswap.swap.forks import Given
 from hotswap.swap.forwarding import code_of, ways_of
+from hotswap.swap.given import Given
 from hotswap.swap.installing import fork_attribute, fork_function
 from hotswap.swap.junctions import ARMED, Junction
 from hotswap.swap.left import Left

@@ -15,9 +15,10 @@ from hotswap.swap.drain import OldWorld
 from hotswap.swap.enums import Members
 from hotswap.swap.fields import FieldValue
 from hotswap.swap.forked_attributes import is_forked
-from hotswap.swap.forks import Forks, Led
+from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.frameworks import may_fork
+from hotswap.swap.given import Led
 from hotswap.swap.handing import body_in
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import copied, kin
@@ -149,7 +150,7 @@ class Crossings:
                 self._changed[place] = one._replace(was=was)
 
     def attributes(self, *, forward: bool = True) -> list[Any]:
-        """What classes, and modules that stay, lose when the swap is made, or, `forward` false, when it is taken back."""
+        """What classes, and modules that stay, lose when the swap is made or, with `forward` false, taken back."""
         wrappers = [old if forward else made for old, made in self._pairing.wrappers.values()]
         return [*(one.was if forward else self._translate(one.will) for one in self._changed), *wrappers]
 

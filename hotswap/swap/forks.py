@@ -17,9 +17,9 @@ builds; that installing forks and making the swap are one step is so only with t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hotswap import walk
 from hotswap.clock import HAS_THREADS
@@ -29,12 +29,12 @@ from hotswap.swap.doubles import stand_in
 from hotswap.swap.forked_attributes import Attribute, asking, behind, cloned, is_forked, passed
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, function_front, lead_fronts
+from hotswap.swap.given import Given, Led
 from hotswap.swap.installing import fork_attribute, fork_function
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import nested_copy
 from hotswap.swap.lending import lent, let_go
 from hotswap.swap.narrowing import is_spelled
-from hotswap.swap.nested import NestedCode
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
@@ -48,7 +48,7 @@ from hotswap.swap.writes import gil_enabled
 if TYPE_CHECKING:
     from hotswap.swap.settling import Settling
 
-__all__ = ["Forks", "Given", "Led"]
+__all__ = ["Forks"]
 
 _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
@@ -58,55 +58,6 @@ _CODE: Any = vars(FunctionType)["__code__"]
 
 OldWays = list[tuple[Junction, Any]]
 """What old generations get."""
-
-
-class Led(NamedTuple):
-    """A function that leads to a successor.
-
-    Attributes:
-        function: the function.
-        was: that of the generation that goes: it is the same, or what a function of an earlier one leads to.
-        successor: what it leads to.
-        shown: the code that the successor has then, if it is a function: the forwarder looks like it.
-        own: the code that it runs.
-        outside: what the successor looks like then, if it is a function: its defaults, say.
-        is_cached: whether a cache calls it, or its successor, and would remember for everybody what one session got.
-    """
-
-    function: FunctionType
-    was: FunctionType
-    successor: Any
-    shown: CodeType | None
-    own: CodeType | None
-    outside: Mapping[str, Any] | None
-    is_cached: bool
-
-
-class Given(Protocol):
-    """What a swap changes, in one direction."""
-
-    def attributes(self) -> Iterable[Changed]:
-        """Attributes of classes: what they were, and what they will be."""
-
-    def members(self) -> Iterable[Changed]:
-        """The same of enumerations: their members, and what these are found by."""
-
-    def functions(self) -> Iterable[Led]:
-        """Functions that lead to successors."""
-
-    def waiting(self) -> Iterable[tuple[FunctionType, Any, CodeType, Mapping[str, Any]]]:
-        """Functions of the candidate that lead to what is live, each with that, and its own code and outside."""
-
-    def successor(self, value: Any) -> Any:
-        """What a wrapped function (a cache, a partial object) leads to: itself, if nothing takes its place."""
-
-    def same(self) -> frozenset[int]:
-        """The ids of the code that goes and is the same in the generation that comes."""
-
-    def strays(self) -> list[Stray]:
-        """The code that calls of what goes run, and that none of its functions has."""
-
-    nested: tuple[NestedCode, NestedCode]  # of what goes, and of what comes
 
 
 class Forks:
@@ -214,11 +165,11 @@ class Forks:
         for _, name, clone in self._names:
             self._aliases.setdefault(id(clone), []).append(name)
         self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
-        copies = self._copies()
+        renewed = self._copies()
         functions = [*self._fork_functions(led)]  # first: the attributes lead to what runs in their place
         attributes = [*self._fork_attributes(self._attributes())]
         names = [*fork_fronts(self.junction, self._wrapped), *self._fork_names(led)]
-        return Beside([*parted, *copies, *functions, *attributes], names)
+        return Beside([*parted, *renewed, *functions, *attributes], names)
 
     def standing(self) -> tuple[list[Op], list[Op]]:
         """Return the writes that lead on forks, and what runs in the place of functions with forks, and their undo.
@@ -231,9 +182,9 @@ class Forks:
         led = list(self._given.functions())
         if walk.forked:
             changed = {(id(one.cls), one.name) for one in self._attributes()}
-            for on, off in asking({id(one.function) for one in led}, changed):
-                there.append(on)
-                back.append(off)
+            for write, undo in asking({id(one.function) for one in led}, changed):
+                there.append(write)
+                back.append(undo)
         for function, _, successor, shown, *_ in led:
             ways = ways_of(function.__code__)
             if ways is not None:

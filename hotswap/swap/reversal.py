@@ -167,7 +167,9 @@ class Reversal(Renewal):
         self.plan.warnings += outlast(
             {
                 "what old calls had left behind may be led to what was taken back": self.settling.cancel,
-                "calls in flight of unchanged modules may meet the next version": partial(self._crossings.came_back, forward=False),
+                "calls in flight of unchanged modules may meet the next version": partial(
+                    self._crossings.came_back, forward=False
+                ),
                 "effects of the import may have stayed": self._take_effects_back,
                 "typing may remember dropped classes": forget_aliases,
                 "abstract classes may remember dropped ones": lambda: forget_twins(

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import CellType, CodeType, FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from hotswap import walk
 from hotswap.swap.bodies import unchanged
@@ -43,9 +43,7 @@ _wrappers: weakref.WeakKeyDictionary[ModuleType, list[tuple[str, Reference]]] = 
 """The functions that stand in modules and run in the globals of others, as they were found the first time."""
 
 
-def pair_wrappers(
-    pairing: Pairing, modules: Mapping[str, ModuleType], going: NestedCode, coming: NestedCode
-) -> None:
+def pair_wrappers(pairing: Pairing, modules: Mapping[str, ModuleType], going: NestedCode, coming: NestedCode) -> None:
     """Pair the wrappers in modules that stay with functions that run the code of the next version.
 
     They have what the old ones were made with. One that lacks something that the next version needs stays as it is.
@@ -75,7 +73,8 @@ def pair_wrappers(
         cell.cell_contents = pairing.wrappers.get(id(behind), (behind, value))[1]
 
 
-class _Wrapper(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Wrapper:
     """A wrapper that is led on.
 
     Attributes:
