@@ -59,7 +59,7 @@ from hotswap.swap.supplements import Wording, supplement
 from hotswap.swap.tables import Tables, earlier, leads_of
 from hotswap.swap.unfollowed import unfollowed
 from hotswap.swap.withdrawals import Withdrawals
-from hotswap.swap.wrappers import pair_wrappers
+from hotswap.swap.wrappers import let_go_of_wrappers, pair_wrappers
 from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Swap"]
@@ -251,6 +251,7 @@ class Swap(Advance):
         put_aliases(self._candidate, self.old, self.new, translate, self._writes)
         relocate(self._live, self._candidate, self._writes)
         self._function_writes()
+        let_go_of_wrappers(self._pairing, self.old | self._removed, self._writes)
         pairs, led = list(self._keeping.twins.values()), (lambda: set(self._aims))
         empty_caches(self._pairing, lambda: self._before.caches, led, pairs, self._writes)
         describe_caches(pairs, self._writes)

@@ -25,7 +25,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.swap.bodies import unchanged
-from hotswap.swap.forwarding import target_of, ways_of
+from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import nested_copy
 from hotswap.swap.lineage import Reference
@@ -34,8 +34,9 @@ from hotswap.swap.nested import NestedCode, is_nested, lacking
 from hotswap.swap.order import Op
 from hotswap.swap.pairs import FunctionPair, Pairing
 from hotswap.swap.parts import cell_contents, functions_behind, functions_of, live_behind
+from hotswap.swap.writes import Writes
 
-__all__ = ["pair_wrappers", "part", "wrapper_copies"]
+__all__ = ["let_go_of_wrappers", "pair_wrappers", "part", "wrapper_copies"]
 
 _CODE: Any = vars(FunctionType)["__code__"]
 
@@ -71,6 +72,26 @@ def pair_wrappers(pairing: Pairing, modules: Mapping[str, ModuleType], going: Ne
     for cell, value in cells:
         behind = live_behind(value) if type(value) is FunctionType else value
         cell.cell_contents = pairing.wrappers.get(id(behind), (behind, value))[1]
+
+
+def let_go_of_wrappers(pairing: Pairing, modules: Mapping[str, ModuleType], writes: Writes) -> None:
+    """Have wrappers that were led on, and that no version has any more, hold what they lead to as closures do.
+
+    What runs in their place has their cells, and by these often what holds them: a circle through code, where the
+    collector does not look. As long as a name stands for them nobody asks for that.
+
+    Arguments:
+        pairing: what takes the place of what.
+        modules: those that go.
+        writes: receives the writes, in both directions.
+    """
+    for _, wrapper in _known(modules):
+        runs = live_behind(wrapper)
+        if runs is wrapper or id(wrapper) in pairing.places or not is_nested(runs.__code__):
+            continue
+        if ways_of(wrapper.__code__) is None:
+            now, then = identity_of(wrapper), closure_facade(wrapper, runs, identity_of(runs))
+            writes.both(identity_ops(wrapper, then, now), identity_ops(wrapper, now, then))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.threads
 
 Make = Callable[..., ModuleType]
 
-WALKS = int(os.environ.get("HOTSWAP_DECORATED_WALKS", "2"))
+WALKS = int(os.environ.get("HOTSWAP_DECORATED_WALKS", "6"))
 FIRST = int(os.environ.get("HOTSWAP_FIRST_WALK", "1"))
 STEPS = 40
 
@@ -66,6 +66,42 @@ KNOWN = {
     ),
     "a rollback, and a patch of a module below": "arm 4/0, commit, rollback, apply 5/0 low",
     "led on while it is a fork": "arm 2/0, loop method, commit, apply 3/0 deco, settle",
+    "a rollback after the decorators": (
+        "arm 2/0 mid, session, commit, arm 5/0 deco, commit, apply 7/0 mid, settle, rollback"
+    ),
+    "a decorated generator of a module that was taken back": (
+        "arm 3/0 mid, commit, loop flowing, rollback, apply 6/1 deco, settle"
+    ),
+    "code of one decorator that somebody runs, and a patch of others": "loop flowing, arm 5/0 low, commit",
+    "copies of what came back": (
+        "session, arm 6/1 deco, commit, arm 7/0 mid, commit, rollback, apply 9/0 mid, apply 10/0 deco"
+    ),
+    "a session in a module that came back": (
+        "session, apply 2/0 deco, arm 3/1 deco, commit, rollback, arm 4/0 low, commit, loop method, rollback, close 0,"
+        " wait, rearm, commit"
+    ),
+    "a call in a module that came back": (
+        "session, loop tagged, arm 8/0 deco, commit, arm 9/0 low, commit, rollback, arm 10/1, commit"
+    ),
+    "decorators, and then all": "apply 8/0 deco, loop tagged, apply 9/0, settle",
+    "nested code is handed over, and goes back": (
+        "arm 2/0 low, loop flowing, commit, apply 3/0 deco, apply 4/0 deco, settle, rollback, settle, apply 5/1 deco"
+    ),
+    "a call of decorators that come again": (
+        "arm 5/0 deco, commit, loop method, rollback, rearm, commit, apply 6/0 deco"
+    ),
+    "operators under decorators, narrowed": "apply 2/0 mid, loop tagged, rollback, apply 7/0 deco, settle",
+    "a call between a wrapper that stays old and what is new": (
+        "arm 3/1 deco, loop flowing, commit, rollback, apply 4/0 low, arm 5/1 deco, commit, settle"
+    ),
+    "nested code of what was brought back": (
+        "arm 2/0 low, disarm, loop flowing, abort, apply 3/0 low, rollback, apply 5/1 deco"
+    ),
+    "clones that make the same closures": (
+        "arm 2/1 deco, session, commit, rollback, loop fixed, rearm, commit, rollback, loop flowing, apply 3/0 low,"
+        " loop watched, arm 4/1 deco, commit, arm 5/0 deco, loop method, wait, loop fixed, commit, wait, close 2,"
+        " rollback, wait"
+    ),
 }
 
 
