@@ -67,30 +67,37 @@ def outlasting(junction: Junction, functions: Clones, nested: NestedCode, *, nes
 def _renewed(junction: Junction, functions: Clones) -> list[Any]:
     """Give clones another copy of their code; return what they had and calls run."""
     left: list[weakref.ref[CodeType]] = []
+    copies: list[tuple[CodeType, CodeType]] = []
     for original, clone in list(functions):
         code = clone.__code__
         if not walk.is_forwarder(code):
-            clone.__code__ = another(junction, original, clone)
+            clone.__code__ = another(junction, original, clone, copies)
             left.append(weakref.ref(code))
         del code
+    junction.copied(copies)
+    copies.clear()
     return [held for reference in left if (held := reference()) is not None]
 
 
-def another(junction: Junction | None, original: FunctionType, clone: FunctionType) -> CodeType:
+def another(
+    junction: Junction | None, original: FunctionType, clone: FunctionType, copies: list[tuple[CodeType, CodeType]]
+) -> CodeType:
     """Return another copy of the code of a clone, so that the death of what it runs tells of its calls.
+
+    Until the junction is told of it, calls that run it count as such that stay old.
 
     Arguments:
         junction: its generation; None if nothing was in flight of it.
         original: the function of which it is a clone.
         clone: the clone.
+        copies: gets the code and the copy, of which the junction is to be told: once for all.
     """
     code = clone.__code__
     copy = copied(code)
-    if junction is not None:
-        junction.copied([(code, copy)])
-        if id(code) in junction.strays:
-            for one in walk.codes_in(copy):
-                junction.stray(one, clone.__globals__)
+    copies.append((code, copy))
+    if junction is not None and id(code) in junction.strays:
+        for one in walk.codes_in(copy):
+            junction.stray(one, clone.__globals__)
     note(Stray(code, original, original.__globals__))
     return copy
 

@@ -142,6 +142,7 @@ def lead_clones(
     if not handed:
         to_lead += [(front, clone, originals[key]) for key, (clone, front) in fronts.items() if key in originals]
     forks: list[Op] = []
+    copies: list[tuple[CodeType, CodeType]] = []
     for one, clone, original in to_lead:
         aim = target_of(original.__code__)
         if aim is None:
@@ -150,7 +151,7 @@ def lead_clones(
         if not walk.is_forwarder(one.__code__):
             # Calls that run it are waited for: nothing may hold it but the writes, in which it must not die.
             writes.hold(one.__code__)
-            now["__code__"] = another(junction, original, one)
+            now["__code__"] = another(junction, original, one, copies)
         outside = outsides.get(id(aim)) or (identity_of(aim) if type(aim) is FunctionType else None)
         then = facade(one, aim, outside)
         if junction is not None and not junction.over:
@@ -159,6 +160,8 @@ def lead_clones(
         back += identity_ops(one, now)
         writes.hold(now)
         led.append(one)
+    if junction is not None:
+        junction.copied(copies)
     writes.both([*ops, *forks], back)
     if undo is not None:
         undo.both(ops, back)
