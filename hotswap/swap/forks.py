@@ -157,6 +157,8 @@ class Forks:
             self.junction.stray(stray.code, stray.facts)
             self._world.lend(stray.facts)
         self.junction.tell_apart()
+        if self._coming is not None:
+            self.junction.leave_alone(self._coming)
         self._originals = {id(clone): original for original, clone in self._cloning.functions}
         for one in sorted(led, key=lambda one: one.function is not one.was):
             known = self._leads.setdefault(id(one.was), [])

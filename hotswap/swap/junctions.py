@@ -193,6 +193,17 @@ class Junction:
             if id(one) not in self.strays and id(one) not in self.shared:
                 _note(self.foreign, one)
 
+    def leave_alone(self, coming: Junction) -> None:
+        """Note the calls of modules that stay that are of what comes: they had begun before that went.
+
+        Arguments:
+            coming: what comes, and has been live before.
+        """
+        for key, known in list(coming.shared.items()) if not coming.handed_over else ():
+            code, owner = known(), coming.owners[key]()
+            if code is not None and owner is not None:
+                self.give_up(code, owner.__globals__)
+
     def tell_apart(self) -> None:
         """Note what code in its globals calls of other generations run: its own strays are known.
 

@@ -97,6 +97,9 @@ KNOWN = {
     "nested code of what was brought back": (
         "arm 2/0 low, disarm, loop flowing, abort, apply 3/0 low, rollback, apply 5/1 deco"
     ),
+    "between a wrapper that stays old and what comes again": (
+        "loop watched, arm 6/1 deco, commit, settle, rollback, rearm, commit"
+    ),
     "clones that make the same closures": (
         "arm 2/1 deco, session, commit, rollback, loop fixed, rearm, commit, rollback, loop flowing, apply 3/0 low,"
         " loop watched, arm 4/1 deco, commit, arm 5/0 deco, loop method, wait, loop fixed, commit, wait, close 2,"
