@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import sys
 import time
@@ -37,6 +38,7 @@ class Modules:
         for name in sources:
             importlib.import_module(f"{self.name}.{name}")
         self.patcher = Patcher([self.name], handover=1.0)
+        self._import = builtins.__import__
 
     def _text(self, name: str, version: str, more: str) -> str:
         return self._sources[name].format(v=version, more=more and f"{more}, ", pass_=more and "0, ")
@@ -63,10 +65,10 @@ class Modules:
             time.sleep(0.02)  # it is settled in a thread
 
     def is_plain(self) -> bool:
-        """Wait until no fork stands, and return whether it is so."""
+        """Wait until neither a fork nor the import wrapper stands, and return whether it is so."""
 
         def plain() -> bool:
             self._clock.advance(10)  # what somebody holds is looked for ever more seldom
-            return not walk.forked
+            return not walk.forked and builtins.__import__ is self._import
 
         return bool(until(plain))
