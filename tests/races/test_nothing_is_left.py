@@ -17,6 +17,7 @@ import pytest
 import hotswap
 from hotswap import Patch, Patcher
 from hotswap.swap import Reference
+from hotswap.swap.junctions import Junction
 from tests.races.threads import forks_go
 from tests.waiting import until
 
@@ -148,6 +149,8 @@ class Service:
         assert rollout is not None
         assert rollout.drained.wait(20)
         assert forks_go()
+        # What goes while an earlier version has calls in flight keeps what these get, for the way back.
+        assert until(lambda: not Junction.in_flight, 20)
         rollout.confirm()
         return True
 
