@@ -100,8 +100,8 @@ class Arming:
         junction.tell_apart()
         own = _Own()
         ops = [*part(junction, *self._given.nested), *self._functions(own), *self._waiting(own), *self._attributes(own)]
-        changed = {(id(one.cls), one.name) for one in self._given.attributes()}
-        ops += (on for on, _ in asking({id(fork.function[0]) for fork in self._forks if fork.function}, changed))
+        functions = {id(fork.function[0]) for fork in self._forks if fork.function}
+        ops += (on for on, _ in asking(functions, self._given.attributes()))
         junction.number = ARMED
         over = Junction.about_to_go
         over.difference_update([one for one in list(over) if one.over or not one.armed])
@@ -144,8 +144,7 @@ class Arming:
             if not is_forked(cls, name, was, will) or type(will) is ShadowSlot:
                 continue  # what a preview put into an added slot would stand in another one, for everybody
             standing = walk.class_space(cls).get(name)
-            before = standing.ways.lasting if isinstance(standing, Attribute) else []
-            before = [way for way in behind(was, before) if way[0] is not self.junction]
+            before = behind(was, standing, self.junction)
             ways = Ways([(self.junction, cloned(was, own)), *before], will, was)
             led, put_back = passed(cls, name, was)
             self._held += [standing, put_back]

@@ -175,10 +175,8 @@ class Crossings:
             forward: whether it came back because the swap was made again; it was taken back otherwise.
         """
         gone = self.back if forward else self.there
-        for key, reference in list(gone.shared.items()):
-            code, function = reference(), gone.owners[key]()
-            if code is not None and function is not None:
-                note(Stray(code, body_in(function, code), function.__globals__))
+        for code, function in gone.sharing():
+            note(Stray(code, body_in(function, code), function.__globals__))
 
     def clear(self) -> None:
         """Forget the swap."""

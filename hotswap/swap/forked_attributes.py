@@ -16,7 +16,7 @@ from hotswap.swap.junctions import Junction
 from hotswap.swap.loads import is_called_at_once
 from hotswap.swap.order import Op
 from hotswap.swap.parts import functions_behind
-from hotswap.swap.ways import Ways
+from hotswap.swap.ways import Changed, Ways
 
 __all__ = ["Attribute", "asking", "attribute_of", "behind", "cloned", "is_forked", "passed"]
 
@@ -272,18 +272,19 @@ def passed(cls: type, name: str, value: Any) -> tuple[list[Op], list[Op]]:
     return [on], [(_SET, cls, name, standing), (_WAYS.__set__, standing, standing.ways)]
 
 
-def asking(functions: Container[int], changed: Container[tuple[int, str]]) -> Iterator[tuple[Op, Op]]:
+def asking(functions: Container[int], changed: Iterable[Changed]) -> Iterator[tuple[Op, Op]]:
     """Yield the writes that have forks lead to functions themselves, and not to what runs in their place, with undo.
 
     A class that stays has them under its names: decorators' wrappers, which are led on without it.
 
     Arguments:
         functions: the ids of the functions.
-        changed: the attributes that get other forks: the id of each class, and the name.
+        changed: the attributes that get other forks.
     """
+    others = {(id(one.cls), one.name) for one in changed}
     for cls in list(walk.forked.values()):
         for name, standing in list(walk.class_space(cls).items()):
-            if not issubclass(type(standing), Attribute) or (id(cls), name) in changed:
+            if not issubclass(type(standing), Attribute) or (id(cls), name) in others:
                 continue
             ways: Ways = standing.ways
             if ways.new is not ways.aim and any(id(one) in functions for one in functions_behind(ways.aim)):
@@ -291,25 +292,26 @@ def asking(functions: Container[int], changed: Container[tuple[int, str]]) -> It
                 yield (_WAYS.__set__, standing, asked), (_WAYS.__set__, standing, ways)
 
 
-def behind(value: Any, known: Iterable[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
-    """Return what an attribute is for old generations, the newest first: those too that only its functions know.
+def behind(value: Any, standing: Any, junction: Junction) -> list[tuple[Junction, Any]]:
+    """Return what an attribute is for other old generations, the newest first: those too that only its functions know.
 
     A class has had a decorator's wrapper by its name all along, while the decorator was changed.
 
     Arguments:
         value: what the attribute is.
-        known: the ways to those of which its own fork knows it.
+        standing: the fork that stands for it, if one does.
+        junction: the generation that goes.
     """
-    ways = list(known)
-    seen = {id(junction) for junction, _ in ways}
+    ways = standing.ways.lasting if isinstance(standing, Attribute) else []
+    seen = {id(junction), *(id(known) for known, _ in ways)}
     more: dict[Junction, dict[int, Any]] = {}
     for function in functions_behind(value):
         leads = ways_of(function.__code__)
-        for junction, old in () if leads is None else leads.lasting:
-            if id(junction) not in seen:
-                more.setdefault(junction, {})[id(function)] = old
-    ways += ((junction, cloned(value, _Instead(old))) for junction, old in more.items())
-    return sorted(ways, key=lambda way: way[0].number, reverse=True)
+        for known, old in () if leads is None else leads.lasting:
+            if id(known) not in seen:
+                more.setdefault(known, {})[id(function)] = old
+    every = [*ways, *((known, cloned(value, _Instead(old))) for known, old in more.items())]
+    return sorted((way for way in every if way[0] is not junction), key=lambda way: way[0].number, reverse=True)
 
 
 def is_forked(cls: type, name: str, was: Any, will: Any) -> bool:

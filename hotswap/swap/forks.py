@@ -26,7 +26,7 @@ from hotswap.clock import HAS_THREADS
 from hotswap.session import Keeper, Turn
 from hotswap.swap.adrift import Stray
 from hotswap.swap.doubles import stand_in
-from hotswap.swap.forked_attributes import Attribute, asking, behind, cloned, is_forked, passed
+from hotswap.swap.forked_attributes import asking, behind, cloned, is_forked, passed
 from hotswap.swap.forwarding import code_of, forwarder, ways_of
 from hotswap.swap.fronts import Front, fork_fronts, function_front, lead_fronts
 from hotswap.swap.given import Given, Led
@@ -182,11 +182,10 @@ class Forks:
         back: list[Op] = []
         assert self._given is not None, "the swap is being made"
         led = list(self._given.functions())
-        if walk.forked:
-            changed = {(id(one.cls), one.name) for one in self._attributes()}
-            for write, undo in asking({id(one.function) for one in led}, changed):
-                there.append(write)
-                back.append(undo)
+        attributes = list(self._attributes()) if walk.forked else []
+        for write, undo in asking({id(one.function) for one in led}, attributes):
+            there.append(write)
+            back.append(undo)
         for function, _, successor, shown, *_ in led:
             ways = ways_of(function.__code__)
             if ways is not None:
@@ -195,7 +194,6 @@ class Forks:
                 if own is not None:
                     there.append((_CODE.__set__, own, forwarder(own, successor, shown)))
                     back.append((_CODE.__set__, own, own.__code__))
-        attributes = self._attributes() if walk.forked else ()
         fronts = lead_fronts(self._wrapped, self._given.successor)
         for on, off in (fronts, *(passed(one.cls, one.name, one.will) for one in attributes)):
             there += on
@@ -230,8 +228,7 @@ class Forks:
             if not is_forked(cls, name, was, will):
                 continue
             standing = walk.class_space(cls).get(name)
-            before = self._before(standing.ways if isinstance(standing, Attribute) else None)
-            before = [way for way in behind(was, before) if way[0] is not self.junction]
+            before = behind(was, standing, self.junction)
             self._held.append(standing)  # nothing may die within the one C call
             old = self._filled(cloned(was, self._cloning), before, walk.class_name(cls).rpartition(".")[2], name)
             ways = Ways(old, cloned(will, self), will)

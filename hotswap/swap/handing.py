@@ -108,7 +108,7 @@ def _newest(function: FunctionType, code: CodeType) -> _Newest | None:
     aim = target_of(function.__code__)
     newest = function if aim is None else aim
     same = _same_in(newest, code) if type(newest) is FunctionType else None
-    return None if same is None else _Newest(body_in(newest, same), same, newest.__globals__)
+    return None if same is None else _Newest(same if is_nested(same) else newest, same, newest.__globals__)
 
 
 def body_in(function: FunctionType, code: CodeType) -> FunctionType | CodeType:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType, FunctionType
 from typing import Any, ClassVar
 
@@ -129,6 +129,13 @@ class Junction:
         _note(self.shared, code)
         self.owners[id(code)] = Reference(function)
 
+    def sharing(self) -> Iterator[tuple[CodeType, FunctionType]]:
+        """Yield the code of calls of modules that stay that have begun on it, and go on, each with its function."""
+        for key, known in list(self.shared.items()):
+            code, owner = known(), self.owners[key]()
+            if code is not None and owner is not None:
+                yield code, owner
+
     def follow(self, last: Junction) -> None:
         """Note what another one has known of calls of modules that stay: it goes once more.
 
@@ -199,10 +206,8 @@ class Junction:
         Arguments:
             coming: what comes, and has been live before.
         """
-        for key, known in list(coming.shared.items()) if not coming.handed_over else ():
-            code, owner = known(), coming.owners[key]()
-            if code is not None and owner is not None:
-                self.give_up(code, owner.__globals__)
+        for code, owner in coming.sharing() if not coming.handed_over else ():
+            self.give_up(code, owner.__globals__)
 
     def tell_apart(self) -> None:
         """Note what code in its globals calls of other generations run: its own strays are known.

@@ -122,8 +122,7 @@ class Swap(Advance):
         self._pairing = pair_modules(
             self.old, self.new, *self._definitions, lineage.lost, self._removed, functions_by(adapters)
         )
-        staying = {e.name: e.module for e in live if e.own and e.name not in self.old | self._removed}
-        pair_wrappers(self._pairing, staying, self.settling.nested, self.settling_back.nested)
+        pair_wrappers(self._pairing, self._staying(self.old), self.settling.nested, self.settling_back.nested)
         self._unmake_impossible_returns()
         # Looked up now: once they are superseded, modules show what took their place.
         lost = (function for _, function in self._pairing.lost)

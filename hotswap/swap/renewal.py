@@ -193,8 +193,11 @@ class Renewal:
 
     def _stay(self, going: Container[str]) -> None:
         """Note the modules that stay: more may have been imported since."""
-        staying = {entry.name: entry.module for entry in self._live if entry.own and entry.name not in going}
-        self._crossings.share({k: v for k, v in staying.items() if k not in self._removed})
+        self._crossings.share(self._staying(going))
+
+    def _staying(self, going: Container[str]) -> dict[str, ModuleType]:
+        left = (entry for entry in self._live if entry.own and entry.name not in going)
+        return {entry.name: entry.module for entry in left if entry.name not in self._removed}
 
     def _renew_one(self, forward: bool, world: OldWorld, settling: Settling) -> None:
         past = self._pasts[forward]

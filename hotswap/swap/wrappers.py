@@ -1,18 +1,19 @@
 """Wrappers: what decorators of a module that goes have made for modules that stay.
 
-A wrapper is a closure: its code stands inside a function of the decorator's module, in whose globals it runs. No name
-of that module leads to it, so a swap does not lead it on; that is done when all that is old has ended. Until then
-whoever calls it, for whatever reason, comes into code of the generation that has gone.
+A wrapper is a closure: its code stands inside a function of the decorator's module, in whose globals it runs, and a
+name or a class of another module leads to it. So it is paired by the place of its code, with a function that has its
+cells and runs what stands there in the next version; from there on it is a function of the swap like any other.
 
-It is no call of that generation. So it gets what is of it when it asks itself, and is looked through when what it calls
-asks: then it is the caller who counts. For that the wrappers that are known get copies of their code in the swap: who
-runs the original had begun before.
+One that lacks something that the next version needs stays old. It is no call of its generation. So it gets what is of
+that when it asks itself, and is looked through when what it calls asks: then it is the caller who counts. For that it
+gets a copy of its code in the swap: who runs the original had begun before.
 
 Its text may be the same in the next version and another one in that after it. So it is noted with each later swap what
 nested code of earlier generations is not the same any more: from then on it calls its own helpers.
 
 Guarantees: nothing is kept alive. Assumes: who calls this holds the lock under which swaps of these packages are made.
-Wrappers that are held elsewhere only are taken for calls of their generation.
+Wrappers that are held elsewhere only are led on when what is old has ended, and are taken for calls of their
+generation until then.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ def pair_wrappers(pairing: Pairing, modules: Mapping[str, ModuleType], going: Ne
         pairing.functions.append(FunctionPair(one.key, one.old, made, made, one.old))
         pairing.wrappers[id(one.old)] = one.old, made
     for cell, value in cells:
-        behind = live_behind(value) if type(value) is FunctionType else value
-        cell.cell_contents = pairing.wrappers.get(id(behind), (behind, value))[1]
+        pair = pairing.wrappers.get(id(live_behind(value))) if type(value) is FunctionType else None
+        cell.cell_contents = value if pair is None else pair[1]
 
 
 def let_go_of_wrappers(pairing: Pairing, modules: Mapping[str, ModuleType], writes: Writes) -> None:
