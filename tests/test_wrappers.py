@@ -15,6 +15,7 @@ import hotswap
 from hotswap import Patch, Patcher
 from hotswap.swap import Reference
 from hotswap.testing import ManualClock
+from tests.races.threads import forks_go
 from tests.waiting import until
 
 Make = Callable[..., ModuleType]
@@ -189,3 +190,31 @@ def test_one_whose_function_is_removed(make_package: Make, hotswap_clock: Manual
         return inner() is None
 
     assert until(gone, 10)
+
+
+@pytest.mark.threads
+def test_a_closure_that_stays_old(make_package: Make, hotswap_clock: ManualClock) -> None:
+    """Its own module gave it the wrapper by its name, which leads to the new one: it goes on with what that was."""
+    text = """
+from .deco import noted
+
+@noted
+def helper({more}): return "helper {v}"
+
+def make({extra}):
+    def inner(): return helper({pass_}), {inner}
+    return inner
+"""
+    old = text.format(v="1", more="", pass_="", extra="", inner="0")
+    new = text.format(v="3", more="x", pass_="0", extra="extra=1", inner="extra")
+    name = make_package({"deco.py": _Service.text("1", 0), "low.py": old}).__name__
+    inner = importlib.import_module(f"{name}.low").make()
+    patcher = Patcher([name])
+    patcher.apply(Patch.from_sources({f"{name}.deco": _Service.text("2", 1)}, version="2")).confirm()
+    hotswap_clock.advance(10)
+    assert forks_go()
+    assert inner() == ("helper 1:2", 0)
+    rollout = patcher.apply(Patch.from_sources({f"{name}.low": new}, version="3"))
+    assert until(lambda: rollout.settled is not None and forks_go(), 10)
+    assert inner() == ("helper 1:2", 0)
+    assert importlib.import_module(f"{name}.low").make()() == ("helper 3:2", 1)

@@ -231,10 +231,6 @@ class Junction:
         """
         copies: set[int] = set()
         same: set[int] = set()
-        codes = list(codes)
-        for other in list(self.in_flight):  # what is the same in the next version of another is so as a copy, too
-            if other is not self:
-                other.same |= {id(copy) for code, copy in codes if id(code) in other.same}
         for code, copy in codes:
             _, *nested = walk.codes_in(copy)
             copies.update(map(id, (copy, *nested)))
