@@ -87,7 +87,8 @@ def lead_back(settling: Settling) -> list[FunctionType]:
     """
     led: list[FunctionType] = []
     for original, clone in settling.functions:
-        aim = target_of(original.__code__)
+        # A fork leads on by who calls: what came back may have gone once more, and its calls are in flight.
+        aim = target_of(original.__code__) if ways_of(original.__code__) is None else original
         aim = original if aim is None else aim
         outside = identity_of(aim, code_of(aim)) if type(aim) is FunctionType else None
         front = settling.fronts.get(id(clone), (clone, clone))[1]

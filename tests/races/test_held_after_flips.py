@@ -1,4 +1,4 @@
-"""Code that somebody holds, of a generation that came back and went again: it is looked for as any other."""
+"""What somebody holds of a generation that came back and went again: it is looked for, and led, as any other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from hotswap.swap.junctions import Junction
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
@@ -43,3 +44,63 @@ def test_the_import_wrapper_goes(make_package: Callable[..., ModuleType], hotswa
     assert forks_go()
     assert until(lambda: builtins.__import__ is plain, 20)
     assert held.co_name == "loop"
+
+
+class Keepers(Versions):
+    source = """
+def helper({more}n): return "{v}"
+class Tool:
+    def step(self, {more}n): return "{v}"
+def changed():
+    kept = []
+    while True:
+        yield {{*[kept_one({pass_}1) for kept_one in kept], helper({pass_}1), Tool().step({pass_}1)}}
+        kept += [helper, Tool().step]
+def same(arguments):
+    kept = []
+    while True:
+        yield {{*[kept_one(*arguments()) for kept_one in kept], helper(*arguments()), Tool().step(*arguments())}}
+        kept += [helper, Tool().step]
+"""
+
+
+@pytest.mark.parametrize("handover", [None, 10.0])
+@pytest.mark.parametrize("kind", ["same", "changed"])
+@pytest.mark.parametrize("look", ["while it is gone", "while it is back", "when it has gone again"])
+def test_what_a_loop_has_kept_goes_with_it(
+    make_package: Callable[..., ModuleType],
+    hotswap_clock: ManualClock,
+    kind: str,
+    handover: float | None,
+    look: str,
+) -> None:
+    """What was lent to it while its version was gone led everybody to the newest, or stayed when it was handed over."""
+    keepers = Keepers(make_package, handover)
+    shape = 0
+    loop = keepers.core.changed() if kind == "changed" else keepers.core.same(lambda: (0,) * shape + (1,))
+
+    def stays_on(version: str, seconds: float) -> None:
+        for _ in range(2):
+            assert next(loop) == {version}
+        assert hotswap_clock.advance(seconds) > 0 or not seconds
+
+    stays_on("1", 0)
+    keepers.apply("2", 1)
+    stays_on("1", look == "while it is gone")
+    keepers.patcher.rollback()
+    stays_on("1", look == "while it is back")
+    rollout = keepers.apply("3", 2)
+    stays_on("1", 1 if look == "when it has gone again" else 5)
+    assert until(lambda: next(loop) == {"1"} and len(Junction.in_flight) == 1)
+    if kind == "same" and handover is not None:
+        shape = 2
+        hotswap_clock.advance(handover)
+        assert until(lambda: not Junction.in_flight)  # what it has kept is led on in a thread
+        assert next(loop) == {"3"}
+    for _ in range(3):
+        hotswap_clock.advance(1200)
+        assert next(loop) == {"3" if shape else "1"}
+    loop.close()
+    hotswap_clock.advance(1200)  # it is held here yet, and so is its code
+    assert rollout.drained.wait(20)
+    assert forks_go()

@@ -18,6 +18,7 @@ import hotswap
 from hotswap import Patch, Patcher
 from hotswap.swap import Reference
 from hotswap.swap.junctions import Junction
+from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.waiting import until
 
@@ -136,12 +137,15 @@ class Service:
     def patch(self, times: int, after: Callable[[int], object] = lambda _: None) -> None:
         """Apply new versions, of one module in turn."""
         for _ in range(times):
-            name = list(SOURCES)[self.number % len(SOURCES)]
-            self.number += 1
-            sources = {f"{self.name}.{name}": self.text(name, self.number)}
-            self.patcher.apply(Patch.from_sources(sources, version=str(self.number)))
-            self.note(name)
+            self.patch_one(list(SOURCES)[self.number % len(SOURCES)])
             after(self.number)
+
+    def patch_one(self, name: str) -> None:
+        """Apply a new version of one module."""
+        self.number += 1
+        sources = {f"{self.name}.{name}": self.text(name, self.number)}
+        self.patcher.apply(Patch.from_sources(sources, version=str(self.number)))
+        self.note(name)
 
     def settled(self) -> bool:
         """Wait until all has drained, and confirm what is live."""
@@ -236,3 +240,25 @@ def test_of_sessions_that_have_ended(make_package: Callable[..., ModuleType]) ->
     del handler
     assert service.settled()
     assert until(service.is_bounded), service.left()
+
+
+@pytest.mark.parametrize("handover", [None, 10.0])
+@pytest.mark.parametrize("name", ["service", "web"])
+def test_while_a_loop_goes_on_through_versions_that_are_taken_back(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, name: str, handover: float | None
+) -> None:
+    """Its calls are of what came back: whoever waited for them on behalf of what was taken back waited for good."""
+    service = Service(make_package, handover)
+    loop = service.module("web").rows()
+    for _ in range(5):
+        assert len(next(loop)) == 4
+        service.patch_one(name)
+        assert len(next(loop)) == 4
+        service.patcher.rollback()
+        assert len(next(loop)) == 4
+        service.patch_one(name)
+        assert len(next(loop)) == 4
+        hotswap_clock.advance(1200)
+    # What the loop began on, what is live, and what that would be rolled back to.
+    assert until(lambda: service.left()[0] <= len(SOURCES) + 2), service.left()
+    loop.close()
