@@ -279,7 +279,8 @@ class Forks:
                 and type(successor) is FunctionType
             ):
                 # Whoever takes it from a registry, or by its name, may have something old in flight, too.
-                if id(own) in self.junction.shared:  # a decorator's code, in which calls of others have begun before
+                if id(own) in self.junction.shared or id(own) in self.junction.strays:
+                    # A decorator's code, in which calls of others have begun before, or were handed over to what goes.
                     own = self._renewed.setdefault(id(own), nested_copy(own))
                 made = self._in_place[id(successor)] = stand_in(successor, own, outside)
                 ways = Ways(together(old, self._before(ways_of(successor.__code__))), made, None, made)
@@ -349,7 +350,11 @@ class Forks:
         self._begun, self._strays, self._originals, self._aliases, self._renewed = [], [], {}, {}, {}
         self._leads = {}
         let_go()
-        take_down(self.junction)  # of what was armed before, or if the writes were taken back
+        # Of what was armed before, or if the writes were taken back; and of the functions that have gone since, where a
+        # call goes on for hours.
+        ours = (one for one in list(Junction.in_flight) if one.packages == self.junction.packages)
+        for one in {self.junction, *ours}:
+            take_down(one)
 
     def failed(self) -> None:
         """Note that the writes were taken back: no fork of this generation stands, unless those of before it."""

@@ -100,7 +100,9 @@ class Shared:
         held = _held([own for _, own in functions.values()])
         found = [(own.__code__, function, own) for function, own in functions.values() if id(own.__code__) in held]
         nested = _running_nested(makers, [*closures.values()], held)
-        calls = [*((code, function) for code, function, _ in found), *nested.calls]
+        # Others may run the same code, such as what stood for a function under a fork. What has names was found first.
+        own_calls = {id(code): (code, function) for code, function, _ in reversed(found)}
+        calls = [*own_calls.values(), *nested.calls]
         renewed = {id(one): one for one in (*(own for *_, own in found), *nested.renewed)}
         return Running(calls, [*renewed.values()])
 

@@ -100,6 +100,13 @@ KNOWN = {
     "between a wrapper that stays old and what comes again": (
         "loop watched, arm 6/1 deco, commit, settle, rollback, rearm, commit"
     ),
+    "a call that was handed over to what goes runs the code of what comes back": (
+        "arm 2/0 deco, commit, rollback, loop watched, rearm, commit, settle, rollback"
+    ),
+    "what stood for a method in a candidate runs its code": (
+        "arm 2/0, commit, loop method, rollback, loop method, rearm, disarm, abort, arm 3/0 low, commit, arm 7/0,"
+        " commit, settle, rollback"
+    ),
     "clones that make the same closures": (
         "arm 2/1 deco, session, commit, rollback, loop fixed, rearm, commit, rollback, loop flowing, apply 3/0 low,"
         " loop watched, arm 4/1 deco, commit, arm 5/0 deco, loop method, wait, loop fixed, commit, wait, close 2,"

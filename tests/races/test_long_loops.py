@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hotswap import walk
+from hotswap.swap.signatures import Shown
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
 from tests.waiting import until
@@ -60,8 +61,8 @@ def counted() -> Counter[str]:
 class Program(Versions):
     source = SOURCE
 
-    def __init__(self, make: Callable[..., ModuleType]) -> None:
-        super().__init__(make, handover=0, first=0)
+    def __init__(self, make: Callable[..., ModuleType], handover: float | None = 0) -> None:
+        super().__init__(make, handover, first=0)
         self.number = 0
         self.generations: list[tuple[weakref.ref[Any], weakref.ref[Any]]] = []
 
@@ -118,6 +119,23 @@ def test_a_loop_that_is_handed_over_from_patch_to_patch_keeps_none(make_package:
     assert until(lambda: sum((counted() - before).values()) < MOST), (counted() - before).most_common(10)
     assert until(lambda: len(made.alive()) <= 3), made.alive()
     del flow, goes_on
+    assert forks_go()
+
+
+def test_what_functions_say_as_forks_goes_with_them(make_package: Callable[..., ModuleType]) -> None:
+    """A generation that a loop keeps noted it for each function of the swaps that came after it."""
+    made = Program(make_package, handover=None)
+    flow = made.core.unchanged(lambda: (1,))
+
+    def goes_on() -> None:
+        assert next(flow) == "0"
+
+    goes_on()
+    made.patch(5, lambda _: 0, goes_on)
+    before = counted()
+    made.patch(20, lambda _: 0, goes_on)
+    assert (counted() - before)[walk.class_name(Shown)] < A_PATCH
+    flow.close()
     assert forks_go()
 
 

@@ -14,7 +14,6 @@ import gc
 import os
 import random
 import shutil
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ from hotswap.demo.patches import Sources, example_folder, overlaid, package_sour
 from hotswap.demo.scenario import service_running
 from hotswap.demo.tariffs import TARIFFS, Product
 from tests.races.requests import Clients, Service
-from tests.stress.test_thousand_swaps import SETTLE, Course, Ride, cycled, settled
+from tests.stress.test_thousand_swaps import Course, Ride, cycled, forks, rested, settled
 
 pytestmark = [pytest.mark.stress, pytest.mark.threads, pytest.mark.timeout(3600)]
 
@@ -224,21 +223,6 @@ async def ridden(folder: Path, swaps: int) -> tuple[Ride, Baskets]:
                 ride.loaded = await settled(admin)
             ride.after = await rested(admin)
     return ride, baskets
-
-
-def forks(found: dict[str, Any]) -> list[str]:
-    """The kinds of forks that a census has found."""
-    return [kind for kind in found["census"]["objects"] if kind.startswith("hotswap.swap.forked_attributes.")]
-
-
-async def rested(admin: Admin) -> dict[str, Any]:
-    """The status as soon as no fork is left, or if that takes too long."""
-    until = time.monotonic() + SETTLE
-    while True:
-        found = await settled(admin)
-        if not forks(found) or time.monotonic() > until:
-            return found
-        await asyncio.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
