@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Container, Iterable, Mapping
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hotswap import walk
@@ -35,6 +35,7 @@ def leave(
     settling: Settling,
     attributes: Iterable[Any] = (),
     with_them: Settling | None = None,
+    twins: Mapping[int, Any] = MappingProxyType({}),
 ) -> tuple[list[Op], list[Op]]:
     """Return the writes that put private clones and views into the globals of modules, and those that undo it.
 
@@ -46,6 +47,8 @@ def leave(
             wrappers: what these wrap is in cells, which they have in common with the clones.
         with_them: what has to be settled of other modules of that generation, which go in the same commit: their
             clones are made already, and what they hold of these modules is replaced, too.
+        twins: id of a cache or partial object that stayed over the swap -> that of this generation, of which its clone
+            is made.
     """
     others, done = ([], set()) if with_them is None else (with_them.functions, with_them.places)
     cloning = Cloning(codes, {**world.views, **{id(function): clone for function, clone in others}})
@@ -59,7 +62,7 @@ def leave(
             if (id(facts), name) in done:
                 continue
             value = seen_through(originals.get(id(held), held))  # what a candidate has taken is a wrapper, or a view
-            clone = cloning.clone(value)
+            clone = cloning.clone(twins.get(id(value), value))
             if clone is not value:
                 there.append((dict.__setitem__, facts, name, clone))
                 back.append((dict.__setitem__, facts, name, value))

@@ -94,6 +94,7 @@ class Forks:
         self._held, self.fronts = list[Any](), settling.fronts
         self._originals, self._aliases = dict[int, FunctionType](), dict[int, list[str]]()
         self._renewed, self._leads = dict[int, CodeType](), dict[int, OldWays]()
+        self._ways = dict[int, dict[int, Any]]()  # id of an old generation -> id of what newer ones get -> what it gets
 
     def turn(self, turn: Turn) -> tuple[list[Op], list[Op]]:
         """Note the period that ends, and the one that begins. Returns the writes that turn the forks, and their undo.
@@ -250,7 +251,7 @@ class Forks:
         """
 
         def lend(junction: Junction, following: tuple[Junction, Any]) -> Any:
-            return lent(junction, following[1], self.junction, self._originals)
+            return lent(junction, following[1], self.junction, self._originals, self._ways.get(id(junction), {}))
 
         def wanted(junction: Junction) -> bool:
             return any(is_spelled(junction, name, cls) for name in names)
@@ -272,6 +273,8 @@ class Forks:
             # Who has come to it may be of any generation that others still know which lead to the same.
             before = together([(self.junction, clone), *self._before(standing)], self._leads[id(was)])[1:]
             old = self._filled_function(clone, before)
+            for place, (junction, value) in enumerate(old):
+                self._ways.setdefault(id(junction), {}).update((id(newer), value) for _, newer in old[:place])
             if (
                 id(successor) not in self._in_place
                 and not is_cached
@@ -348,7 +351,7 @@ class Forks:
         self._in_place = {}
         self._stayed = Running([], [])
         self._begun, self._strays, self._originals, self._aliases, self._renewed = [], [], {}, {}, {}
-        self._leads = {}
+        self._leads, self._ways = {}, {}
         let_go()
         # Of what was armed before, or if the writes were taken back; and of the functions that have gone since, where a
         # call goes on for hours.

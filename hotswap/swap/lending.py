@@ -9,6 +9,7 @@ Assumes: who lends holds the lock under which swaps of these packages are made.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -34,15 +35,17 @@ class Lending(Cloning):
         self._originals: dict[int, FunctionType] = {}
         self._lent: list[tuple[Reference, Reference]] = []
 
-    def take(self, value: Any, going: Junction, originals: dict[int, FunctionType]) -> Any:
+    def take(self, value: Any, going: Junction, originals: dict[int, FunctionType], known: Mapping[int, Any]) -> Any:
         """Return a clone of what a later generation gets.
 
         Arguments:
             value: what it gets.
             going: the one that goes, which has clones of its own.
             originals: the functions of which it has them, by the ids of these; those that are lent are added.
+            known: the ids of functions that later generations get, each with what this one gets in its place.
         """
         self._going, self._originals = going, originals
+        self._clones.update((key, (None, given)) for key, given in known.items())
         return cloned(value, self)
 
     def _function(self, function: FunctionType) -> Any:
@@ -79,7 +82,9 @@ class Lending(Cloning):
         self._originals = {}
 
 
-def lent(junction: Junction, value: Any, going: Junction, originals: dict[int, FunctionType]) -> Any:
+def lent(
+    junction: Junction, value: Any, going: Junction, originals: dict[int, FunctionType], known: Mapping[int, Any]
+) -> Any:
     """Return what an old generation gets of something that it never got by a fork.
 
     Arguments:
@@ -87,13 +92,14 @@ def lent(junction: Junction, value: Any, going: Junction, originals: dict[int, F
         value: what the next one that went gets.
         going: the one that goes.
         originals: the functions of which that has clones, by the ids of these; those that are lent are added.
+        known: the ids of functions that later generations get, each with what this one gets in its place.
     """
     if not junction.staying:
         return value
     if junction.lending is None:
         junction.lending = Lending(junction)
     lending: Lending = junction.lending
-    return lending.take(value, going, originals)
+    return lending.take(value, going, originals, known)
 
 
 def let_go() -> None:

@@ -33,6 +33,7 @@ from hotswap.swap.forwarding import SupersededModule, code_of
 from hotswap.swap.lineage import Reference
 from hotswap.swap.nested import is_nested
 from hotswap.swap.pairs import Pairing
+from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Plan
 from hotswap.swap.settling import Settling
 from hotswap.swap.state import Keeping
@@ -187,7 +188,9 @@ class Renewal:
         world.last += [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
         self.settling_back = Settling(self.settling_back.nested, world)
         added = self._crossings.attributes(forward=False)
-        self._returning.back(*leave(world, self._facts.codes, self.settling_back, added))
+        wrapped = (LRU_CACHE, partial)
+        twins = {id(living): twin for twin, living in self._keeping.twins.values() if type(twin) in wrapped}
+        self._returning.back(*leave(world, self._facts.codes, self.settling_back, added, twins=twins))
         self.settling_back.functions += self._pasts[False].clones()
         self._stay(self.new)
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.swap.bodies import unchanged
-from hotswap.swap.forwarding import closure_facade, identity_of, identity_ops, target_of, ways_of
+from hotswap.swap.forwarding import closure_facade, holds_weakly, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import nested_copy
 from hotswap.swap.lineage import Reference
@@ -119,6 +119,8 @@ class _Wrapper:
 def _found(modules: Mapping[str, ModuleType], going: NestedCode, coming: NestedCode) -> Iterator[_Wrapper]:
     for key, wrapper in _known(modules):
         old = live_behind(wrapper)
+        while holds_weakly(old.__code__) and type(aim := target_of(old.__code__)) is FunctionType:
+            old = live_behind(aim)  # no version has the wrapper any more: it leads to what one has
         runs = _runs(old)
         place = going.place(runs.__code__) if type(runs) is FunctionType and is_nested(runs.__code__) else None
         there = None if place is None else coming.counterpart(place)

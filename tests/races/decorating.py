@@ -46,6 +46,7 @@ def streamed(function):
 """
 
 LOW = """
+import functools
 from {package} import deco
 
 class Num:
@@ -61,6 +62,8 @@ def helper({more}x): return "{v}"
 @deco.signed
 def other({more}x): return "{v}"
 
+part = functools.partial(helper)
+
 @deco.awaited
 async def fetch({more}x): return helper({pass_}x)
 
@@ -72,13 +75,14 @@ def several({more}x):
 
 MID = """
 from {package} import deco, low
-from {package}.low import Num, fetch, helper, several
+from {package}.low import Num, fetch, helper, several, part
 
 def facts():
     num = Num({pass_}1)
     return [
         helper({pass_}1), num + 1, num.x, low.helper({pass_}1), low.other({pass_}1), *several({pass_}1),
         *low.several({pass_}1), (lambda: num + 1)(), (lambda: helper({pass_}1))(), own({pass_}1),
+        low.part({pass_}1), part({pass_}1),
     ]
 
 @deco.noted

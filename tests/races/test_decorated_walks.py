@@ -107,6 +107,12 @@ KNOWN = {
         "arm 2/0, commit, loop method, rollback, loop method, rearm, disarm, abort, arm 3/0 low, commit, arm 7/0,"
         " commit, settle, rollback"
     ),
+    "a partial object, the decorators patched first": "loop tagged, apply 6/1 deco, apply 7/1",
+    "a partial object, and a session": "arm 4/1 deco, session, commit, arm 6/0, commit",
+    "a partial object that stays, and is taken back": "arm 2/0, commit, loop method, rollback",
+    "a partial object around a wrapper that no version has any more": (
+        "arm 4/0 low, commit, arm 6/0 mid, commit, arm 7/0 deco, disarm, abort, arm 10/0 deco"
+    ),
     "clones that make the same closures": (
         "arm 2/1 deco, session, commit, rollback, loop fixed, rearm, commit, rollback, loop flowing, apply 3/0 low,"
         " loop watched, arm 4/1 deco, commit, arm 5/0 deco, loop method, wait, loop fixed, commit, wait, close 2,"
