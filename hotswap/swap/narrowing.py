@@ -21,7 +21,7 @@ from hotswap.swap.enums import LOOKED_UP_IN
 from hotswap.swap.forwarding import target_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
-from hotswap.swap.parts import may_run
+from hotswap.swap.parts import live_behind, may_run
 from hotswap.swap.releasing import release
 from hotswap.swap.variables import Variables
 
@@ -74,6 +74,12 @@ class Spelled:
                 for one in (original, target_of(original.__code__)):
                     self.functions.setdefault(id(one), []).append(name)
         made = {id(one): clone for function, clone in clones for one in (function, target_of(function.__code__))}
+        # Others may lead to the same as the original does: one that was kept over several swaps.
+        ends = {id(live_behind(function)): clone for function, clone in clones}
+
+        def clone_of(one: FunctionType | type) -> FunctionType | None:
+            return None if type(one) is not FunctionType else made.get(id(one)) or ends.get(id(live_behind(one)))
+
         attributes = list(junction.attributes.values())
         spaces = [*namespaces]
         classes = _classes_in(spaces, (cls for cls, _ in attributes))
@@ -83,19 +89,19 @@ class Spelled:
             for one in may_run(value):
                 if walk.is_class(one):
                     self._classes.setdefault(id(one), set()).add(name)
-                elif one.__name__ != name and id(one) in made:
+                elif one.__name__ != name and (runs := clone_of(one)) is not None:
                     self.functions.setdefault(id(one), []).append(name)
-                    self._codes.setdefault(name, []).append(made[id(one)].__code__)
+                    self._codes.setdefault(name, []).append(runs.__code__)
         # So have all methods where attributes are no forks: because the class has a metaclass, or because it stays, and
         # only a decorator of its methods goes.
         staying = list(staying)
         for cls in {id(one): one for one in (*classes, *_classes_in(staying, ()))}.values():
             for name, value in _items([walk.class_space(cls)]):
                 for function in _functions_in(value) if name in _BY_CLASS or _is_special(name) else ():
-                    if id(function) in made:
+                    if (runs := clone_of(function)) is not None:
                         self.methods.setdefault(id(function), []).append((cls, name))
                         for spelled in self._leading_to(cls, name):
-                            self._codes.setdefault(spelled, []).append(made[id(function)].__code__)
+                            self._codes.setdefault(spelled, []).append(runs.__code__)
         for cls, name in attributes:
             standing: Any = walk.class_space(cls).get(name)
             kept = standing.ways.old if issubclass(type(standing), walk.Fork) else ()

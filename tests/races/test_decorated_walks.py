@@ -113,6 +113,10 @@ KNOWN = {
     "a partial object around a wrapper that no version has any more": (
         "arm 4/0 low, commit, arm 6/0 mid, commit, arm 7/0 deco, disarm, abort, arm 10/0 deco"
     ),
+    "operators under decorators, narrowed when a later swap has settled": (
+        "apply 5/1, arm 6/1 deco, commit, loop tagged, arm 7/0 deco, commit, arm 8/1 deco, disarm, abort, apply 9/1 mid,"
+        " settle"
+    ),
     "clones that make the same closures": (
         "arm 2/1 deco, session, commit, rollback, loop fixed, rearm, commit, rollback, loop flowing, apply 3/0 low,"
         " loop watched, arm 4/1 deco, commit, arm 5/0 deco, loop method, wait, loop fixed, commit, wait, close 2,"
