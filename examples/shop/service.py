@@ -154,7 +154,9 @@ async def status(request: Request) -> Response:
         "history": [described(record) for record in patcher.history()],
     }
     if request.query_params.get("census"):
-        facts["census"] = await asyncio.to_thread(census, "shop", patcher.history())
+        watch = request.app.state.watch
+        kept = [*patcher.history(), *(watch.outcomes.values() if watch is not None else ())]
+        facts["census"] = await asyncio.to_thread(census, "shop", kept)
     return JSONResponse(facts)
 
 
@@ -232,7 +234,7 @@ def create_app(drops: Path | None, ready: Callable[[], None]) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         refresher.start()
         try:
-            with patcher.watch(drops) if drops is not None else contextlib.nullcontext():
+            with patcher.watch(drops) if drops is not None else contextlib.nullcontext() as app.state.watch:
                 ready()
                 yield
         finally:

@@ -114,8 +114,8 @@ KNOWN = {
         "arm 4/0 low, commit, arm 6/0 mid, commit, arm 7/0 deco, disarm, abort, arm 10/0 deco"
     ),
     "operators under decorators, narrowed when a later swap has settled": (
-        "apply 5/1, arm 6/1 deco, commit, loop tagged, arm 7/0 deco, commit, arm 8/1 deco, disarm, abort, apply 9/1 mid,"
-        " settle"
+        "apply 5/1, arm 6/1 deco, commit, loop tagged, arm 7/0 deco, commit, arm 8/1 deco, disarm, abort,"
+        " apply 9/1 mid, settle"
     ),
     "clones that make the same closures": (
         "arm 2/1 deco, session, commit, rollback, loop fixed, rearm, commit, rollback, loop flowing, apply 3/0 low,"

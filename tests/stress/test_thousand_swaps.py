@@ -34,8 +34,8 @@ CYCLE = ("apply", "apply", "roll back", "drop", "confirm", "apply", "apply", "ro
 One of them comes through the watched directory: only one, because a drop is judged before it is taken.
 """
 
-WARM = max(1, min(10, SWAPS // 20))
-"""Cycles before the first measurement (90 of a thousand swaps), and between two: each makes a full collection.
+WARM = max(1, min(5, SWAPS // 40))
+"""Cycles before the first measurement (45 of a thousand swaps), and between two: each makes a full collection.
 
 The old generations are cycles, so they wait for the collector, dozens at a time. Collected at the same intervals from
 the beginning, as much of them waits before the first measurement as ever after.
