@@ -221,6 +221,8 @@ class ModuleView(ModuleType):
         shared = world.shared(name)
         if shared is not None and shared.__dict__ is facts:
             return getattr(shared, attribute)
+        if (made := assigned.get("__getattr__", facts.get("__getattr__", GONE))) is not GONE:  # PEP 562
+            return made(attribute)
         raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
 
     def __setattr__(self, attribute: str, value: Any) -> None:

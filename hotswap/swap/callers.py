@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import FrameType
 
 from hotswap import walk
+from hotswap.generation import between
 
 __all__ = ["caller", "looked_through", "on_behalf"]
 
-looked_through: set[int] = set()
-"""The ids of the globals of our own code that stands between a caller and what it calls."""
+looked_through: set[int] = {*between}
+"""The ids of the globals of our own code that stands between a caller and what it calls, or a module that it asks."""
 
 
 def caller(frame: FrameType) -> FrameType:

@@ -341,7 +341,7 @@ class Junction:
         """
         asks: FrameType | None = frame
         while asks is not None and not self.asks(asks, session, itself=asks is frame):
-            if not (self.is_between(asks) if session is None else on_behalf(asks)):
+            if not self.passes(asks, session):
                 return False
             asks = None if asks.f_back is None else caller(asks.f_back)
         return asks is not None
@@ -369,13 +369,21 @@ class Junction:
             return id(frame.f_code) not in self.shared and id(frame.f_code) not in self.foreign
         return on_behalf(frame)
 
+    def passes(self, frame: FrameType, session: Session | None) -> bool:
+        """Whether the caller of the code in a frame tells who gets what is of this generation.
+
+        In a session, too, where that is a private clone: changed code, in whose call it began, passes what is its own.
+        """
+        return self.is_between(frame) if session is None else on_behalf(frame) or id(frame.f_code) in self.copies
+
     def keeps(self, frame: FrameType) -> bool:
         """Whether the code in a frame gets what is of this generation where only its code can have got hold of that.
 
         What old code has handed to others is called by those on its behalf: they get the old, until the handover.
         """
         session, space = here(), id(frame.f_globals)
-        if self.has(frame.f_code, space, session):
+        is_clone = session is not None and id(frame.f_code) in self.copies
+        if self.has(frame.f_code, space, session) or (is_clone and self.claims(frame, session)):
             return True
         if session is not None and (number := session.number) is not None:
             return self.older(session, number)

@@ -12,6 +12,8 @@ that it has itself. One that is made up at run time, or that stands in a registr
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
@@ -32,6 +34,11 @@ _BY_CLASS = LOOKED_UP_IN.union(_CONSTRUCTORS)
 """What is come to by the name of the class alone."""
 _ANY_CLASS = ("__class__", "type")
 """By these names an instance leads to its class."""
+_PATTERN = "__match_args__"
+_BY_NAME = (operator.attrgetter, operator.methodcaller)
+_NAMES = re.compile(r"[^\W\d]\w*")
+_LONGEST = 200
+"""Characters of a string in which names are looked for: what is longer is a text."""
 _OPERATORS = ""
 """Stands for what has no name in code: operators, and the language itself."""
 
@@ -105,6 +112,8 @@ class Spelled:
         for cls, name in attributes:
             standing: Any = walk.class_space(cls).get(name)
             kept = standing.ways.old if issubclass(type(standing), walk.Fork) else ()
+            for value in (value for known, value in kept if known is junction):
+                self._note(name, value)
             inner = [one for known, value in kept if known is junction for one in _functions_in(value)]
             for spelled in self._leading_to(cls, name):
                 self._codes.setdefault(spelled, []).extend(function.__code__ for function in inner)
@@ -123,13 +132,17 @@ class Spelled:
                 self._follow(walk.class_items(value), inside=True)
             spelled = _OPERATORS if _is_special(name) else name
             self._codes.setdefault(spelled, []).extend(function.__code__ for function in _functions_in(value))
-            self._note(spelled, value)
+            self._note(name if name == _PATTERN else spelled, value)
 
     def _note(self, name: str, value: Any) -> None:
-        """Note the names of what runs besides when something is called."""
+        """Note the names of what runs besides when something is called, and those that a class pattern asks for."""
         if not walk.is_class(value):
             names = (inner for inner in map(_name_of, may_run(value)) if not _is_special(inner))
             self._wrapped.setdefault(name, set()).update(names)
+        if type(value) in _BY_NAME:
+            self._wrapped[name].update(_spelled_in(value.__reduce__()[1]))
+        elif name == _PATTERN and type(value) is tuple:
+            self._wrapped.setdefault(_OPERATORS, set()).update(_spelled_in(value))
 
     def _leading_to(self, cls: type, name: str) -> Iterable[str]:
         """The names by which code comes to an attribute of a class."""
@@ -168,8 +181,16 @@ def _named(code: CodeType) -> Iterator[str]:
     """Return the names of globals and attributes that code uses, that of nested code included."""
     for one in walk.codes_in(code):
         yield from one.co_names
-        # What `getattr` is given is a constant.
-        yield from (value for value in one.co_consts if type(value) is str and value.isidentifier())
+        yield from _spelled_in(one.co_consts)
+
+
+def _spelled_in(constants: Iterable[Any]) -> Iterator[str]:
+    """The names in constants: what `getattr` is given, a class pattern by keywords, or ``"{0.price}".format``."""
+    for value in constants:
+        if type(value) is str and len(value) <= _LONGEST:
+            yield from _NAMES.findall(value)
+        elif type(value) in (tuple, frozenset):
+            yield from _spelled_in(value)
 
 
 def _is_special(name: str) -> bool:

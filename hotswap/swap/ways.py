@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from hotswap import walk
 from hotswap.session import Session, here
-from hotswap.swap.callers import caller, on_behalf
+from hotswap.swap.callers import caller
 from hotswap.swap.junctions import ARMED, Junction
 from hotswap.swap.lineage import Reference
 
@@ -88,7 +88,7 @@ class Ways:
                 return value
             if space in newest.others and id(code) not in newest.same and (session is not None or asks is frame):
                 return self.new
-            if not (newest.is_between(asks) if session is None else on_behalf(asks)):
+            if not newest.passes(asks, session):
                 break
             asks = None if asks.f_back is None else caller(asks.f_back)
         if session is not None and (number := session.number) is not None:

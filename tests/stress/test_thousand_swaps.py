@@ -35,7 +35,7 @@ One of them comes through the watched directory: only one, because a drop is jud
 """
 
 WARM = max(1, min(5, SWAPS // 40))
-"""Cycles before the first measurement (45 of a thousand swaps), and between two: each makes a full collection.
+"""Cycles between two measurements (45 of a thousand swaps): each makes a full collection. Two make the process warm.
 
 The old generations are cycles, so they wait for the collector, dozens at a time. Collected at the same intervals from
 the beginning, as much of them waits before the first measurement as ever after.
@@ -182,7 +182,8 @@ async def ridden(folder: Path) -> Ride:
                     await cycled(admin, course, folder, ride)
                     if number % WARM == 0:
                         collected = await settled(admin)
-                        ride.warm = ride.warm or collected
+                        if number >= 2 * WARM:
+                            ride.warm = ride.warm or collected
                         ride.objects.append(await fewest(admin, collected["census"]["objects"]))
                     if ride.swaps >= SWAPS:
                         break

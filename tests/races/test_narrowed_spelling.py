@@ -1,0 +1,60 @@
+"""Names that no code has as names: class patterns, `operator`, format strings. Narrowing keeps what they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from hotswap.testing import ManualClock
+from tests.races.threads import forks_go
+from tests.races.versions import Versions
+
+pytestmark = pytest.mark.threads
+
+
+class Spelling(Versions):
+    source = """
+import operator
+SHOWN = operator.attrgetter("shown")
+CALCULATED = operator.methodcaller("calculated", {pass_}1)
+class Point:
+    __match_args__ = ("x",) + ({pass_})
+    @property
+    def x(self): return "{v}"
+    @property
+    def shown(self): return "{v}"
+    @property
+    def formatted(self): return "{v}"
+    @property
+    def by_keyword(self): return "{v}"
+    def calculated(self, {more}n): return "{v}"
+def positions(point):
+    match point:
+        case Point(x): return x
+def keywords(point):
+    match point:
+        case Point(by_keyword=x): return x
+def loop():
+    version = "{v}"
+    while True:
+        point = Point()
+        yield {{
+            positions(point), keywords(point), SHOWN(point), CALCULATED(point), "{{0.formatted}}".format(point), version
+        }}
+"""
+
+
+@pytest.mark.parametrize("handover", [None, 10.0])
+def test_stays_old(make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, handover: float | None) -> None:
+    spelling = Spelling(make_package, handover)
+    loop = spelling.core.loop()
+    assert next(loop) == {"1"}
+    spelling.apply("2")
+    for _ in range(3):
+        assert next(loop) == {"1"}
+        assert next(spelling.core.loop()) == {"2"}
+        hotswap_clock.advance(20)
+    del loop
+    assert forks_go()
