@@ -7,6 +7,9 @@ it ends, and is named.
 Who holds code objects without running them (a debugger, a traceback that is kept) would keep a generation for as long.
 So now and then, and ever more seldom, the calls themselves are looked for: code that nobody runs is waited for no more.
 
+Calls of a version that has come back are of what is live, or of a later swap: these wait for them, and not the one that
+was taken back.
+
 Guarantees: what is handed over is handed over at once, by one store, and told when it has happened. Assumes: threads;
 where there are none (WebAssembly) nothing is handed over.
 """

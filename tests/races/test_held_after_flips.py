@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 from collections.abc import Callable
 from types import ModuleType
 
@@ -102,5 +103,60 @@ def test_what_a_loop_has_kept_goes_with_it(
         assert next(loop) == {"3" if shape else "1"}
     loop.close()
     hotswap_clock.advance(1200)  # it is held here yet, and so is its code
+    assert rollout.drained.wait(20)
+    assert forks_go()
+
+
+class Nested(Versions):
+    source = """
+def helper({more}n): return "{v}"
+def made():
+    def inner():
+        while True:
+            yield helper({pass_}1), "{v}"
+    return inner()
+def called(wait):
+    def inner():
+        wait()
+        return helper({pass_}1), "{v}"
+    return inner()
+"""
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_is_suspended_goes_again_with_a_warm_version(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, frozen: bool
+) -> None:
+    """Nobody waited any more for what had come back: with the next flip it was taken for ended."""
+    nested = Nested(make_package, 10.0)
+    old = nested.core.made()
+    assert next(old) == ("1", "1")
+    rollout = nested.patcher.stage(nested.patch_of("2"))
+    rollout.verify()
+    rollout.arm()
+    for _ in range(3):
+        rollout.commit()
+        assert next(old) == ("1", "1")
+        hotswap_clock.advance(1)
+        rollout.rollback()
+        for _ in range(4):
+            assert next(old) == ("1", "1")
+            hotswap_clock.advance(5)
+        assert until(lambda: not Junction.in_flight)
+        rollout.arm()
+    if frozen:
+        gc.freeze()  # it can't be found any more, but is known
+    try:
+        rollout.commit()
+    finally:
+        gc.unfreeze()
+    assert next(old) == ("1", "1")
+    hotswap_clock.advance(20)
+    assert not rollout.drained.wait(0.2)
+    assert [call.function.rpartition(".")[2] for call in rollout.in_flight()] == ["inner"]
+    assert next(old) == ("1", "1")
+    old.close()
+    del old
+    hotswap_clock.advance(1200)
     assert rollout.drained.wait(20)
     assert forks_go()
