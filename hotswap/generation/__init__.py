@@ -15,6 +15,7 @@ from hotswap.generation.files import PatchFinder, Tree
 from hotswap.generation.import_call import ImportCall
 from hotswap.generation.isolation import GONE, ModuleView, Reason, World, gate, worlds
 from hotswap.generation.kept import keep, registry
+from hotswap.generation.lacking import made_of
 from hotswap.generation.limit import Limit
 from hotswap.generation.live import Live, LiveModule, forget, managed, same_value, value_at
 from hotswap.generation.loading import Candidate
@@ -76,6 +77,7 @@ __all__ = [
     "keep",
     "later",
     "made_anew",
+    "made_of",
     "managed",
     "name_of",
     "packed",

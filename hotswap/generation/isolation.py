@@ -29,6 +29,7 @@ from typing import Any
 from hotswap.generation.aliases import is_alias, name_of
 from hotswap.generation.belonging import asking, between, world_of, worlds
 from hotswap.generation.import_call import ImportCall
+from hotswap.generation.lacking import lacks, made_of
 from hotswap.namespaces import imported, replace_names
 
 __all__ = ["GONE", "ModuleView", "Reason", "World", "gate", "worlds"]
@@ -190,14 +191,15 @@ class ModuleView(ModuleType):
             if other is not None and name in other.own:  # a call that was handed over, to what is not live any more
                 return getattr(other.own[name], attribute)
             # One that went with its version has no live module: the old one is all there is.
-            return _held(facts, name, attribute) if name not in sys.modules else getattr(sys.modules[name], attribute)
+            live = sys.modules.get(name)
+            return _held(self, facts, name, attribute) if live is None else getattr(live, attribute)
         assigned = world.assigned(name)
         if attribute == "__dict__":
             keys = {*list(facts), *world.added(name), *assigned}
             return {key: getattr(self, key) for key in keys if key != "__dict__" and assigned.get(key) is not GONE}
         if attribute in assigned:
             if assigned[attribute] is GONE:
-                raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
+                raise lacks(self, name, attribute)
             return assigned[attribute]
         value = facts.get(attribute, _MISSING)
         if value is _MISSING or issubclass(type(value), ModuleType):
@@ -221,9 +223,8 @@ class ModuleView(ModuleType):
         shared = world.shared(name)
         if shared is not None and shared.__dict__ is facts:
             return getattr(shared, attribute)
-        if (made := assigned.get("__getattr__", facts.get("__getattr__", GONE))) is not GONE:  # PEP 562
-            return made(attribute)
-        raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
+        own = assigned.get("__getattr__", facts.get("__getattr__"))
+        return made_of(self, name, attribute, None if own is GONE else own)
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         name, world, facts = ModuleType.__getattribute__(self, "__dict__")["_hotswap"]
@@ -237,7 +238,7 @@ class ModuleView(ModuleType):
         if not world.holds(asking()) and name in sys.modules:
             delattr(sys.modules[name], attribute)
         elif world.assigned(name).get(attribute, facts.get(attribute, GONE)) is GONE:
-            raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
+            raise lacks(self, name, attribute)
         else:
             world.assign(name, facts, attribute, GONE)
 
@@ -250,13 +251,11 @@ class ModuleView(ModuleType):
         )
 
 
-def _held(facts: dict[str, Any], name: str, attribute: str) -> Any:
+def _held(view: ModuleView, facts: dict[str, Any], name: str, attribute: str) -> Any:
     if attribute == "__dict__":
         return facts
-    try:
-        return facts[attribute]
-    except KeyError:
-        raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute) from None
+    value = facts.get(attribute, _MISSING)
+    return made_of(view, name, attribute, facts.get("__getattr__")) if value is _MISSING else value
 
 
 _MISSING: Any = object()

@@ -280,7 +280,7 @@ class Drain:
         self.let_go(unused(self.running) - going)
 
     def give_way(self) -> None:
-        """Wait no longer for calls: another one does, since their generation came back and has gone once more."""
+        """Wait no longer for calls: their generation came back. If it goes once more, another one waits for them."""
         if self.keeper is None:
             self._waiting.clear()
             self._stacks.let_go({id(code) for code in self._stacks.codes})

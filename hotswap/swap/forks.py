@@ -273,7 +273,7 @@ class Forks:
             # Who has come to it may be of any generation that others still know which lead to the same.
             before = together([(self.junction, clone), *self._before(standing)], self._leads[id(was)])[1:]
             old = self._filled_function(clone, before)
-            for place, (junction, value) in enumerate(old):
+            for place, (junction, value) in enumerate(old[1:], 1):
                 self._ways.setdefault(id(junction), {}).update((id(newer), value) for _, newer in old[:place])
             if (
                 id(successor) not in self._in_place

@@ -21,7 +21,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.generation import asking, between, world_of
+from hotswap.generation import asking, between, made_of, world_of
 from hotswap.swap.lineage import Reference
 from hotswap.swap.templates import KIND_FLAGS, Parameters, dressed, on_one_line
 from hotswap.swap.ways import Ways
@@ -317,6 +317,10 @@ class _Facts(ModuleType):
             return facts[attribute]
         except KeyError:
             return ModuleType.__getattribute__(self, attribute)
+
+    def __getattr__(self, attribute: str) -> Any:
+        facts = ModuleType.__getattribute__(self, "__dict__")["_facts"]
+        return made_of(self, facts["__name__"], attribute, facts.get("__getattr__"))
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         ModuleType.__getattribute__(self, "__dict__")["_facts"][attribute] = value

@@ -22,7 +22,7 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.errors import HotswapError, MigrationError
-from hotswap.generation import Candidate, Limit, Young, reachable, told, watch_young
+from hotswap.generation import Candidate, Limit, Young, made_of, reachable, told, watch_young
 from hotswap.patch import decode, parse
 from hotswap.stopping import Stopped, Worker, is_interrupt
 from hotswap.swap.bodies import same_code
@@ -66,12 +66,7 @@ class _View(ModuleType):
         if attribute == "__dict__":
             return MappingProxyType(facts)
         value = facts.get(attribute, _MISSING)
-        if value is _MISSING:
-            fallback = facts.get("__getattr__")
-            if fallback is None:
-                raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=self)
-            value = fallback(attribute)
-        return value
+        return made_of(self, name, attribute, facts.get("__getattr__")) if value is _MISSING else value
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         ModuleType.__getattribute__(self, "__dict__")["_hotswap"][2](attribute, value)

@@ -114,9 +114,8 @@ class Spelled:
             kept = standing.ways.old if issubclass(type(standing), walk.Fork) else ()
             for value in (value for known, value in kept if known is junction):
                 self._note(name, value)
-            inner = [one for known, value in kept if known is junction for one in _functions_in(value)]
-            for spelled in self._leading_to(cls, name):
-                self._codes.setdefault(spelled, []).extend(function.__code__ for function in inner)
+                for spelled in self._leading_to(cls, name):
+                    self._codes.setdefault(spelled, []).extend(one.__code__ for one in _functions_in(value))
         for facts in staying:
             self._follow(list(facts.items()))
 

@@ -47,16 +47,17 @@ class Modules:
         """Return a live module."""
         return sys.modules[f"{self.name}.{name}"]
 
-    def apply(self, *names: str, version: str, more: str = "") -> hotswap.Rollout:
+    def apply(self, *names: str, version: str, more: str = "", **options: Any) -> hotswap.Rollout:
         """Apply a version of some modules.
 
         Arguments:
             names: theirs.
             version: what they say.
             more: the name of a parameter that their helpers have more.
+            options: those of `Patcher.apply`.
         """
         texts = {f"{self.name}.{name}": self._text(name, version, more) for name in names}
-        return self.patcher.apply(Patch.from_sources(texts, version=version))
+        return self.patcher.apply(Patch.from_sources(texts, version=version), **options)
 
     def settle(self) -> None:
         """Let the time of all handovers pass, and have settled what has drained."""

@@ -114,11 +114,6 @@ def made():
         while True:
             yield helper({pass_}1), "{v}"
     return inner()
-def called(wait):
-    def inner():
-        wait()
-        return helper({pass_}1), "{v}"
-    return inner()
 """
 
 

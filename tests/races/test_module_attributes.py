@@ -2,67 +2,67 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import pytest
 
-from hotswap import Patch, Patcher
 from hotswap.testing import ManualClock
+from tests.races.modules import Modules
 from tests.races.threads import forks_go
 
 pytestmark = pytest.mark.threads
 
-SIBLING = """
+SOURCES = {
+    "sibling": """
 def __getattr__(name):
     if name == "rate":
-        return lambda {parameter}: "{v}"
-    raise AttributeError(name)
-"""
-MODULE = """
+        return lambda {more}n: "{v}"
+    raise AttributeError(f"no {{name}}")
+""",
+    "module": """
 from . import sibling
 def loop():
     while True:
-        yield sibling.rate({argument}), hasattr(sibling, "nothing"), "{v}"
-"""
-VERSIONS: dict[str, dict[str, Any]] = {
-    "1": {"parameter": "n", "argument": "1"},
-    "2": {"parameter": "*, k", "argument": "k=1"},
+        yield sibling.rate({pass_}1), hasattr(sibling, "nothing"), "{v}"
+""",
 }
+OLD, NEW = ("1", False, "1"), ("2", False, "2")
 
 
-def sources(version: str) -> dict[str, str]:
-    texts = {"sibling": SIBLING, "module": MODULE}
-    return {name: text.format(v=version, **VERSIONS[version]) for name, text in texts.items()}
+@pytest.fixture
+def modules(make_package: Callable[..., ModuleType], hotswap_clock: ManualClock) -> Modules:
+    return Modules(make_package, hotswap_clock, SOURCES)
 
 
 @pytest.mark.parametrize("handover", [None, 10.0])
 def test_are_those_of_the_version_in_flight(
-    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, handover: float | None
+    modules: Modules, hotswap_clock: ManualClock, handover: float | None
 ) -> None:
     """Old calls met an `AttributeError`; those of what was taken back, too."""
-    name = make_package({f"{module}.py": text for module, text in sources("1").items()}).__name__
-    importlib.import_module(f"{name}.module")
-    patcher = Patcher([name], handover=handover)
-    patch = Patch.from_sources({f"{name}.{module}": text for module, text in sources("2").items()}, version="2")
-
-    def begun() -> Iterator[Any]:
-        loop: Iterator[Any] = sys.modules[f"{name}.module"].loop()
-        return loop
-
-    old = begun()
-    assert next(old) == ("1", False, "1")
-    patcher.apply(patch)
-    new = begun()
+    old = modules.module("module").loop()
+    assert next(old) == OLD
+    modules.apply("sibling", "module", version="2", more="z", handover=handover)
+    new = modules.module("module").loop()
     for _ in range(2):
-        assert (next(old), next(new)) == (("1", False, "1"), ("2", False, "2"))
+        assert (next(old), next(new)) == (OLD, NEW)
         hotswap_clock.advance(20)
-    patcher.rollback()
+    modules.patcher.rollback()
     for _ in range(2):
-        assert (next(old), next(new), next(begun())) == (("1", False, "1"), ("2", False, "2"), ("1", False, "1"))
+        assert (next(old), next(new), next(modules.module("module").loop())) == (OLD, NEW, OLD)
         hotswap_clock.advance(20)
     del old, new
+    assert forks_go()
+
+
+def test_of_a_module_that_somebody_has_taken_out(modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who still holds the old one has it alone: it was no plain module any more, and made nothing of such names."""
+    held = modules.module("sibling")
+    modules.apply("sibling", version="2")
+    assert held.rate(1) == "2"
+    monkeypatch.delitem(sys.modules, held.__name__)
+    assert held.rate(1) == "1"
+    with pytest.raises(AttributeError, match="no nothing"):
+        _ = held.nothing
     assert forks_go()

@@ -20,7 +20,7 @@ import operator
 SHOWN = operator.attrgetter("shown")
 CALCULATED = operator.methodcaller("calculated", {pass_}1)
 class Point:
-    __match_args__ = ("x",) + ({pass_})
+    __match_args__ = ("x", "only_in_{v}")
     @property
     def x(self): return "{v}"
     @property

@@ -262,3 +262,5 @@ def test_while_a_loop_goes_on_through_versions_that_are_taken_back(
     # What the loop began on, what is live, and what that would be rolled back to.
     assert until(lambda: service.left()[0] <= len(SOURCES) + 2), service.left()
     loop.close()
+    del loop
+    assert forks_go()
