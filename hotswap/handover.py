@@ -110,7 +110,7 @@ class Handover:
             self._pause = next(self._pauses)
             with self._change:
                 if settling.cancelled:
-                    drain.give_way()
+                    drain.give_way()  # no later swap tells of them: they would be waited for as long as they go on
                 drain.let_go_of_unused()
                 if settling.handed_over or not (self._ever or self._is_first):
                     self._narrow(drain, settling)
@@ -129,7 +129,6 @@ class Handover:
         """Do it, and return what is to be told; None if the swap was taken back: its calls are of live code again."""
         with self._change:
             if settling.cancelled:
-                drain.give_way()  # no swap that comes later is theirs: they would be waited for as long as they go on
                 return None
             calls = drain.calls()
             drain.let_go_of_unused()

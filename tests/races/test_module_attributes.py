@@ -26,6 +26,9 @@ from . import sibling
 def loop():
     while True:
         yield sibling.rate({pass_}1), hasattr(sibling, "nothing"), "{v}"
+def seen():
+    while True:
+        yield sibling
 """,
 }
 OLD, NEW = ("1", False, "1"), ("2", False, "2")
@@ -59,10 +62,17 @@ def test_are_those_of_the_version_in_flight(
 def test_of_a_module_that_somebody_has_taken_out(modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who still holds the old one has it alone: it was no plain module any more, and made nothing of such names."""
     held = modules.module("sibling")
-    modules.apply("sibling", version="2")
-    assert held.rate(1) == "2"
+    seen = modules.module("module").seen()
+    assert next(seen) is held
+    modules.apply("sibling", "module", version="2")
+    view = next(seen)
+    assert view is not held
+    assert held.rate(1) == view.rate(1) == "2"
     monkeypatch.delitem(sys.modules, held.__name__)
-    assert held.rate(1) == "1"
-    with pytest.raises(AttributeError, match="no nothing"):
-        _ = held.nothing
+    for module in (held, view):
+        assert module.rate(1) == "1"
+        with pytest.raises(AttributeError, match="no nothing"):
+            _ = module.nothing
+    seen.close()
+    del seen
     assert forks_go()

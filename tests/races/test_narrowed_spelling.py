@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from hotswap.testing import ManualClock
+from tests.races.modules import Modules
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
 
@@ -56,5 +57,42 @@ def test_stays_old(make_package: Callable[..., ModuleType], hotswap_clock: Manua
         assert next(loop) == {"1"}
         assert next(spelling.core.loop()) == {"2"}
         hotswap_clock.advance(20)
+    del loop
+    assert forks_go()
+
+
+SOURCES = {
+    "core": """
+def helper(): return "{v}"
+def loop(kind, point):
+    version = "{v}"
+    while True:
+        match point:
+            case kind(x): yield {{x, version}}
+""",
+    "shapes": """
+from . import core
+class Point:
+    __match_args__ = ("x",)
+    @property
+    def x(self): return core.helper()
+""",
+}
+
+
+@pytest.mark.parametrize("handover", [None, 10.0])
+def test_by_a_pattern_of_a_class_that_stays(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, handover: float | None
+) -> None:
+    modules = Modules(make_package, hotswap_clock, SOURCES)
+    point = modules.module("shapes").Point()
+    loop = modules.module("core").loop(type(point), point)
+    assert next(loop) == {"1"}
+    modules.apply("core", version="2", handover=handover)
+    for _ in range(3):
+        assert next(loop) == {"1"}
+        assert next(modules.module("core").loop(type(point), point)) == {"2"}
+        hotswap_clock.advance(20)
+    loop.close()
     del loop
     assert forks_go()

@@ -16,9 +16,14 @@ pytestmark = pytest.mark.threads
 
 class Turns(Versions):
     source = """
+import functools
 import hotswap
 def total({more}n): return "{v}"
+part = functools.partial(total)
+@functools.lru_cache
+def remembered({more}n): return "{v}"
 def middle(*arguments): return total(*arguments)
+def by_object(*arguments): return "".join({{part(*arguments), remembered(*arguments)}})
 def outer(*arguments): return sorted([middle(*arguments)], key=lambda one: middle(*arguments))[0]
 class Tool:
     def step(self, {more}n): return "{v}"
@@ -27,7 +32,7 @@ def loop():
     version = "{v}"
     while True:
         with hotswap.session():
-            yield {{middle({pass_}1), outer({pass_}1), Tool().same({pass_}1), version}}
+            yield {{middle({pass_}1), by_object({pass_}1), outer({pass_}1), Tool().same({pass_}1), version}}
 """
 
 
