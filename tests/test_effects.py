@@ -15,8 +15,10 @@ import signal
 import socket
 import sys
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -453,6 +455,33 @@ class TestSignals:
         assert rollout.state is State.LIVE
         assert signal.getsignal(signal.SIGUSR1) is before
         rollout.rollback()
+
+    def test_what_the_service_sets_meanwhile_is_no_effect(
+        self, make_package: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A patch in a thread, and the main thread begins to run an event loop while the module body runs."""
+        body = types.ModuleType("a_body_at_work")
+        began, go_on = threading.Event(), threading.Event()
+        body.__dict__.update(began=began, go_on=go_on)
+        monkeypatch.setitem(sys.modules, "a_body_at_work", body)
+        service = Service(make_package)
+        text = "from a_body_at_work import began, go_on\nbegan.set()\nassert go_on.wait(60)\nNEW = 1\n"
+
+        async def main() -> object:
+            handler = signal.getsignal(signal.SIGINT)
+            go_on.set()
+            await asyncio.to_thread(patching.result)
+            assert signal.getsignal(signal.SIGINT) is handler
+            return handler
+
+        before = signal.getsignal(signal.SIGINT)
+        with ThreadPoolExecutor(1) as pool:
+            patching = pool.submit(service.patcher.apply, service.patch(text))
+            assert began.wait(60)
+            assert asyncio.run(main()) is not before
+        assert sys.modules[f"{service.name}.code"].NEW == 1
+        assert signal.getsignal(signal.SIGINT) is before
+        patching.result().rollback()
 
 
 class TestOnDemand:

@@ -7,8 +7,8 @@ Guarantees: nothing of this is in the way while nothing is loaded. `make` either
 takes back what it has made.
 
 Assumes: what other threads of the service do to the same places while a candidate is loaded is rare. Where it can be
-told apart (threads, tasks, registrations, files), it is; a change of the environment, of `sys.path`, of a filter or of
-a setting is taken for the candidate's.
+told apart (threads, tasks, registrations, files, signals), it is; a change of the environment, of `sys.path`, of a
+filter or of a setting is taken for the candidate's.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Each is read before and after loading. A difference is put back, made again at the commit, and taken back by a
 rollback, unless somebody has set something else since. Who set it is not known: another thread of the service may have.
+But what only the main thread can set is not the candidate's if its module bodies run in another one: a service that
+starts an event loop just then (`asyncio.run` sets the handler of SIGINT) is in nobody's way.
 """
 
 from __future__ import annotations
@@ -171,12 +173,19 @@ class Settings:
     """The settings as they were before loading."""
 
     def __init__(self) -> None:
+        self._by_main = False
         self._before = [(spot, spot.read()) for spot in _spots()]
+
+    def run_here(self) -> None:
+        """Note that module bodies run in the calling thread."""
+        self._by_main = self._by_main or threading.current_thread() is threading.main_thread()
 
     def changed(self) -> list[Deed]:
         """Put back what differs now, and return it."""
         found: list[Deed] = []
         for spot, before in self._before:
+            if spot.main_thread and not self._by_main:
+                continue
             now = spot.read()
             if before is not _UNKNOWN and now is not _UNKNOWN and not _same(before, now):
                 deed = _Setting(spot, now)

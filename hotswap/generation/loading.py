@@ -171,6 +171,8 @@ class Candidate(Mapping[str, ModuleType]):
 
     def load_modules(self) -> None:
         """Run the module bodies, in whatever thread this is. Raises as `load` does."""
+        if self.world.look is not None:
+            self.world.look.settings.run_here()
         for name in self.changed:
             self.load_module(name)
         self.left = load_new(self, new_modules(self.world.live_modules, self.patch))
@@ -287,6 +289,7 @@ class Candidate(Mapping[str, ModuleType]):
     def __getitem__(self, name: str) -> ModuleType:
         if name not in self.modules and name not in self.removed and self._staged(name):
             look = Look(self.world.live_modules, self.world)
+            look.settings.run_here()
             try:
                 self.load_module(name)
             finally:
