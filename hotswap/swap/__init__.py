@@ -3,10 +3,10 @@
 from hotswap.swap.adapting import Adapter, Facts, families_of
 from hotswap.swap.audit import Leftover
 from hotswap.swap.bodies import equal_code
-from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, running_frames, suspended
+from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, pauses, running_frames, suspended
 from hotswap.swap.closures import Closures
 from hotswap.swap.contents import Kept
-from hotswap.swap.drain import Drain, pauses
+from hotswap.swap.drain import Drain
 from hotswap.swap.importers import Importers
 from hotswap.swap.left import Left
 from hotswap.swap.limits import ClassLimit, classes_of, limits_of

@@ -26,6 +26,7 @@ __all__ = [
     "calls_in_flight",
     "frame_of",
     "is_over",
+    "pauses",
     "running_frames",
     "running_in",
     "suspended",
@@ -40,6 +41,8 @@ _BETWEEN = ("async_generator_asend", "async_generator_athrow", "anext_awaitable"
 _WITH_BODY: Any = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)
 _CHAIN = 1_000
 """How many coroutines that await each other are followed."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,17 @@ def unused(codes: Iterable[CodeType]) -> set[int]:
         if held is not None:
             wanted.pop(id(held.f_code), None)
     return {*wanted}
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each look for calls that have ended unseen, since somebody holds what they ran.
+
+    It passes over the heap, so it comes ever more seldom; but what is not noticed keeps forks in place.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def suspended(codes: Iterable[CodeType]) -> list[Any]:

@@ -32,7 +32,7 @@ from hotswap.swap.parts import LRU_CACHE, cell_contents, live_behind
 from hotswap.swap.stacks import Stacks
 from hotswap.swap.variables import Variables, variables
 
-__all__ = ["Cloning", "Drain", "OldWorld", "drain_of", "pauses"]
+__all__ = ["Cloning", "Drain", "OldWorld", "drain_of"]
 
 
 class OldWorld(World):
@@ -135,8 +135,6 @@ class OldWorld(World):
             __import__(name)
 
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 600.0
-
 _armed: set[Drain] = set()
 """The drains that wait: nothing else keeps them, as their world may leave the registry before the last call ends."""
 
@@ -232,6 +230,7 @@ class Drain:
         self.begun: Callable[[], list[CodeType]] = list
         """Gives the code that calls run which old calls have begun, if there are any."""
         self._waiting: dict[int, weakref.ref[Any]] = {}
+        self._given_up: list[weakref.ref[Any]] = []
         self._stacks = Stacks(self._check)
         self._armed = False
         self.since = datetime.now(UTC)
@@ -280,11 +279,20 @@ class Drain:
         self.let_go(unused(self.running) - going)
 
     def give_way(self) -> None:
-        """Wait no longer for calls: their generation came back. If it goes once more, another one waits for them."""
+        """Wait no longer for calls: their generation came back. If it goes once more, another one waits for them.
+
+        That is told what is suspended: where somebody has frozen objects, it would not find it.
+        """
         if self.keeper is None:
+            self._given_up += (weakref.ref(o) for o in self.waiting if frame_of(o) is not None)
             self._waiting.clear()
             self._stacks.let_go({id(code) for code in self._stacks.codes})
             self._check()
+
+    @property
+    def given_up(self) -> list[Any]:
+        """The generators and coroutines that it has given way for, and that have not ended."""
+        return [o for reference in self._given_up if frame_of(o := reference()) is not None]
 
     @property
     def is_over(self) -> bool:
@@ -363,17 +371,6 @@ class Drain:
                 return
             _armed.discard(self)
             then()
-
-
-def pauses() -> Iterator[float]:
-    """Seconds to wait before each look for calls that have ended unseen, since somebody holds what they ran.
-
-    It passes over the heap, so it comes ever more seldom; but what is not noticed keeps forks in place.
-    """
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _parents(name: str) -> Iterator[str]:

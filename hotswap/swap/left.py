@@ -20,7 +20,8 @@ from hotswap.session import Mark
 from hotswap.swap.adrift import strays
 from hotswap.swap.apart import Apart
 from hotswap.swap.begun import outlasting
-from hotswap.swap.drain import Drain, pauses
+from hotswap.swap.calls import pauses
+from hotswap.swap.drain import Drain
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.nested import NestedCode, is_nested

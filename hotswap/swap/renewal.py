@@ -66,8 +66,9 @@ class Past:
 
     @property
     def waited_for(self) -> list[Any]:
-        """What the last drain still waits for; sessions are waited for anyway."""
-        return [] if self.drain is None else [o for o in self.drain.waiting if type(o) is not Keeper]
+        """What the last drain still waits for, or has given way for; sessions are waited for anyway."""
+        last = self.drain
+        return [] if last is None else [*last.given_up, *(o for o in last.waiting if type(o) is not Keeper)]
 
     def codes(self, present: Container[int] = ()) -> list[CodeType]:
         """The code that calls of earlier times still run.

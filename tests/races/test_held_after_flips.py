@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 from collections.abc import Callable
 from types import ModuleType
 
@@ -117,8 +118,9 @@ def made():
 """
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 def test_what_is_suspended_goes_again_with_a_warm_version(
-    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, frozen: bool
 ) -> None:
     """Nobody waited any more for what had come back: with the next flip it was taken for ended."""
     nested = Nested(make_package, 10.0)
@@ -137,7 +139,12 @@ def test_what_is_suspended_goes_again_with_a_warm_version(
             hotswap_clock.advance(5)
         assert until(lambda: not Junction.in_flight)
         rollout.arm()
-    rollout.commit()
+    if frozen:
+        gc.freeze()  # it can't be found any more, but is known
+    try:
+        rollout.commit()
+    finally:
+        gc.unfreeze()
     assert next(old) == ("1", "1")
     hotswap_clock.advance(20)
     assert not rollout.drained.wait(0.2)
