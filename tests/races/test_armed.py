@@ -18,7 +18,7 @@ import structlog
 
 import hotswap
 from hotswap import Patch, Patcher, State, StateError, walk
-from hotswap.swap import drain
+from hotswap.swap import calls
 from hotswap.swap.apart import Apart
 from tests.races.test_sessions import API, everything, text
 from tests.races.threads import Crowd, forks_go
@@ -934,7 +934,7 @@ class TestCallsOnTheCandidateOf:
         armed.rollout = armed.patcher.stage(armed.patch("3", more=False))
 
     def test_code_that_somebody_holds_is_not_waited_for(self, armed: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(drain, "_FIRST_PAUSE", 0.01)
+        monkeypatch.setattr(calls, "_FIRST_PAUSE", 0.01)
         with armed.rollout.preview():
             flight = armed.core.counted()
             next(flight)
