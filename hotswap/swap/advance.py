@@ -131,7 +131,7 @@ class Advance(Reversal):
             self._settle_in_again()
         else:
             self.settle_in()
-        self.plan.warnings += outlast({"what old calls leave behind is not led to new code": drain.arm})
+        self.plan.warnings += outlast({"what old calls leave behind is not led to new code": self.settling.begin})
         self.settling.collapse_if_idle()
         return pause
 

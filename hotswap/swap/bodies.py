@@ -12,8 +12,8 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.swap.forwarding import code_of, identity_of
-from hotswap.swap.kin import copied, nested_copy
-from hotswap.swap.nested import NestedCode, is_nested
+from hotswap.swap.kin import copied, is_nested, nested_copy
+from hotswap.swap.nested import NestedCode
 from hotswap.swap.pairs import FunctionPair, Pairing
 
 __all__ = ["Bodies", "equal_code", "same_code", "unchanged"]

@@ -21,8 +21,8 @@ from hotswap.swap.frameworks import may_fork
 from hotswap.swap.given import Led
 from hotswap.swap.handing import body_in
 from hotswap.swap.junctions import Junction
-from hotswap.swap.kin import copied, kin
-from hotswap.swap.nested import NestedCode, is_nested
+from hotswap.swap.kin import copied, is_nested, kin
+from hotswap.swap.nested import NestedCode
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.probing import InFlight

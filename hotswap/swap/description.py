@@ -18,8 +18,9 @@ from hotswap.swap.calls import running_in
 from hotswap.swap.defaults import parameters
 from hotswap.swap.forwarding import KIND_FLAGS
 from hotswap.swap.importers import Importers
+from hotswap.swap.kin import is_nested
 from hotswap.swap.migration import HOOKS
-from hotswap.swap.nested import NestedCode, is_nested, lacking, line_of
+from hotswap.swap.nested import NestedCode, lacking, line_of
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import resolved
 from hotswap.swap.plan import Fate, NameChange, Plan

@@ -26,8 +26,8 @@ from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, is_over, suspended, unused
 from hotswap.swap.doubles import copy_outside
 from hotswap.swap.forwarding import KIND_FLAGS, code_of, target_of
-from hotswap.swap.kin import copied
-from hotswap.swap.nested import NestedCode, is_nested
+from hotswap.swap.kin import copied, is_nested
+from hotswap.swap.nested import NestedCode
 from hotswap.swap.parts import LRU_CACHE, cell_contents, live_behind
 from hotswap.swap.stacks import Stacks
 from hotswap.swap.variables import Variables, variables

@@ -17,10 +17,10 @@ from hotswap.swap.apart import Apart
 from hotswap.swap.bodies import equal_code, unchanged
 from hotswap.swap.forwarding import code_of, target_of
 from hotswap.swap.junctions import Junction
-from hotswap.swap.kin import kin
-from hotswap.swap.nested import NestedCode, functions_in, is_nested
+from hotswap.swap.kin import is_nested, kin
+from hotswap.swap.nested import NestedCode, functions_in
 
-__all__ = ["body_in", "hand_over"]
+__all__ = ["body_in", "hand_over", "keep_changed"]
 
 
 def hand_over(
@@ -39,6 +39,9 @@ def hand_over(
     if any(id(ModuleType.__getattribute__(module, "__dict__")) not in junction.others for module in live.values()):
         there = NestedCode(functions_in(live))
         _keep_changed(junction, nested, there)
+    running = list(running)
+    keep_changed(junction, running)
+    over: list[tuple[CodeType, dict[str, Any]]] = []
     for code in running:
         if id(code) not in junction.same and id(code) not in junction.shared:
             continue
@@ -59,11 +62,43 @@ def hand_over(
             note(Stray(one, same, stray.facts))
         for armed in list(Junction.about_to_go):
             if armed.armed and not armed.over and id(newest.facts) in armed.spaces:
-                armed.take_over(code, newest.code)
+                _take_over(armed, code, newest.code)
         for other in {*Junction.in_flight, *Apart.standing} - {junction}:
             other.give_up(code, stray.facts)
+        over.append((code, stray.facts))
         junction.leads_on = junction.leads_on or id(stray.facts) in junction.spaces
     junction.handed_over = True
+    # Now they are none of its calls any more, whatever becomes of their text. Before it nobody was to see a difference.
+    for code, facts in over:
+        for one in walk.codes_in(code):
+            junction.strays.pop(id(one), None)
+        junction.give_up(code, facts)
+
+
+def keep_changed(junction: Junction, running: Iterable[CodeType]) -> None:
+    """Have what stands in code that calls run, and that is not the same in the next version, stay old with it.
+
+    Arguments:
+        junction: the generation.
+        running: the code that calls in flight run.
+    """
+    for code in running:
+        if id(code) not in junction.same and id(code) not in junction.shared:
+            junction.keep(code)
+
+
+def _take_over(armed: Junction, code: CodeType, body: CodeType) -> None:
+    """Have a generation over which a candidate is armed know the code of a call that is handed over to it.
+
+    Arguments:
+        armed: the generation.
+        code: the code.
+        body: what is the same in it.
+    """
+    for one, other in zip(walk.codes_in(code), walk.codes_in(body), strict=True):
+        armed.stray(one)
+        if any(id(same) in armed.same for same in (other, *kin(other))):
+            armed.same |= {id(one)}
 
 
 class _Newest(NamedTuple):

@@ -16,7 +16,7 @@ from hotswap import walk
 from hotswap.depth import Standing
 from hotswap.session import Keeper, Mark, Session, here
 from hotswap.swap.callers import caller, on_behalf
-from hotswap.swap.kin import expressions_in, kin, relate
+from hotswap.swap.kin import is_nested, kin, relate
 from hotswap.swap.lineage import Reference
 
 __all__ = ["ARMED", "Junction"]
@@ -164,18 +164,6 @@ class Junction:
         if facts is not None:
             self.places[id(code)] = id(facts)
 
-    def take_over(self, code: CodeType, body: CodeType) -> None:
-        """Note code of a call that is handed over to this generation, while a candidate is armed over it.
-
-        Arguments:
-            code: the code.
-            body: what is the same in this generation.
-        """
-        for one, other in zip(walk.codes_in(code), walk.codes_in(body), strict=True):
-            self.stray(one)
-            if any(id(same) in self.same for same in (other, *kin(other))):
-                self.same |= {id(one)}
-
     def belongs(self, code: CodeType, facts: dict[str, Any], other: Junction) -> None:
         """Note code that only calls of this generation run.
 
@@ -242,12 +230,13 @@ class Junction:
     def keep(self, code: CodeType) -> None:
         """Have calls that run some code stay old for as long as they last: there is nothing to hand them over to.
 
-        So do the lambdas, comprehensions and generator expressions in it, which are part of its text.
+        So do the functions, lambdas, comprehensions and generator expressions in it, which are part of its text.
         """
-        for one in expressions_in(code):
+        own, *nested = walk.codes_in(code)
+        for one in (own, *nested):
             if self.shared.pop(id(one), None) is not None:
                 self.stray(one)
-            self.same -= {id(one)}
+        self.same -= {id(own), *(id(one) for inner in nested for one in (inner, *kin(inner)))}
 
     @property
     def armed(self) -> bool:
@@ -289,13 +278,13 @@ class Junction:
         return space in self.others and not known
 
     def is_parted(self, code: CodeType, session: Session | None) -> bool:
-        """Whether code of wrappers that is the same in the next version is not the same in that which a caller is on.
+        """Whether nested code that is the same in the next version is not the same in that which a caller is on.
 
         Arguments:
             code: the code.
             session: that of the caller; None if there is none.
         """
-        if not self.parted or id(code) not in self.wrappers:
+        if not self.parted:
             return False
         number = None if session is None else session.number
         ours = {id(code), *map(id, kin(code))}
@@ -372,9 +361,13 @@ class Junction:
     def passes(self, frame: FrameType, session: Session | None) -> bool:
         """Whether the caller of the code in a frame tells who gets what is of this generation.
 
-        In a session, too, where that is a private clone: changed code, in whose call it began, passes what is its own.
+        Nested code that is the same is that of a caller that stays old, as what it calls by a name is. In a session, so
+        are private clones: changed code, in whose call it began, passes what is its own.
         """
-        return self.is_between(frame) if session is None else on_behalf(frame) or id(frame.f_code) in self.copies
+        code = frame.f_code
+        if id(code) in self.same and is_nested(code):
+            return True
+        return self.is_between(frame) if session is None else on_behalf(frame) or id(code) in self.copies
 
     def keeps(self, frame: FrameType) -> bool:
         """Whether the code in a frame gets what is of this generation where only its code can have got hold of that.
@@ -382,8 +375,9 @@ class Junction:
         What old code has handed to others is called by those on its behalf: they get the old, until the handover.
         """
         session, space = here(), id(frame.f_globals)
-        is_clone = session is not None and id(frame.f_code) in self.copies
-        if self.has(frame.f_code, space, session) or (is_clone and self.claims(frame, session)):
+        code = frame.f_code
+        passes = is_nested(code) or (session is not None and id(code) in self.copies)
+        if self.has(code, space, session) or (passes and self.claims(frame, session)):
             return True
         if session is not None and (number := session.number) is not None:
             return self.older(session, number)

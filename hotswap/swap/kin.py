@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from types import CodeType
 
-__all__ = ["copied", "expressions_in", "kin", "nested_copy", "refer", "relate"]
+__all__ = ["copied", "is_nested", "kin", "nested_copy", "refer", "relate"]
 
 
 class _Family:
@@ -81,12 +81,6 @@ def refer(code: CodeType) -> Callable[[], CodeType | None]:
     return held
 
 
-def expressions_in(code: CodeType) -> Iterator[CodeType]:
-    """Return code, and what is nested in it and part of its own text: lambdas, comprehensions, generator expressions.
-
-    An inner function with a name is one of its own.
-    """
-    yield code
-    for constant in code.co_consts:
-        if type(constant) is CodeType and constant.co_name.startswith("<"):
-            yield from expressions_in(constant)
+def is_nested(code: CodeType) -> bool:
+    """Whether code stands inside that of a function."""
+    return "<locals>" in code.co_qualname

@@ -24,7 +24,8 @@ from hotswap.swap.calls import pauses
 from hotswap.swap.drain import Drain
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.junctions import Junction
-from hotswap.swap.nested import NestedCode, is_nested
+from hotswap.swap.kin import is_nested
+from hotswap.swap.nested import NestedCode
 from hotswap.swap.releasing import settle
 
 __all__ = ["Left", "Runs"]

@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 from hotswap import collector
 from hotswap.swap.defaults import Header, header_of, parameters
 from hotswap.swap.forwarding import code_of, target_of
-from hotswap.swap.kin import kin
+from hotswap.swap.kin import is_nested, kin
 from hotswap.swap.parts import functions_of
 
-__all__ = ["NestedCode", "Place", "functions_in", "is_nested", "lacking"]
+__all__ = ["NestedCode", "Place", "functions_in", "lacking"]
 
 _SEVERAL = 8
 """The pass compares every reference with every namespace; with more of them all functions of the process are listed."""
@@ -222,11 +222,6 @@ def lacking(place: Place, code: CodeType, variables: Container[str], names: Cont
     positional, by_name = parameters(code)
     without = [name for name in (*positional, *by_name) if name not in names]
     return f"was made without the parameter {', '.join(without)} of the new version" if without else ""
-
-
-def is_nested(code: CodeType) -> bool:
-    """Whether code stands inside that of a function."""
-    return "<locals>" in code.co_qualname
 
 
 def line_of(function: FunctionType) -> str:

@@ -16,7 +16,7 @@ from hotswap import walk
 from hotswap.generation import Definitions, Kind, unchanged
 from hotswap.swap.calling import called_as
 from hotswap.swap.forwarding import KIND_FLAGS, target_of
-from hotswap.swap.nested import is_nested
+from hotswap.swap.kin import is_nested
 from hotswap.swap.pairs import ClassPair, FunctionPair, Pairing
 from hotswap.swap.parts import (
     DEPTH,

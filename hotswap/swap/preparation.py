@@ -34,11 +34,12 @@ from hotswap.swap.forwarding import facade, identity_of, identity_ops, target_of
 from hotswap.swap.function_attributes import carry_attributes
 from hotswap.swap.importers import Importers, hand_out, rebind
 from hotswap.swap.installing import asked
+from hotswap.swap.kin import is_nested
 from hotswap.swap.lineage import Lineage, Reference
 from hotswap.swap.log_withdrawals import log_withdrawals
 from hotswap.swap.losses import gone_classes, gone_functions, gone_objects, without_successor
 from hotswap.swap.merging import merge
-from hotswap.swap.nested import NestedCode, functions_in, is_nested
+from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.outliving import announce, outlive, wishes_of
 from hotswap.swap.overwritten import Overwritten
 from hotswap.swap.pairing import pair_modules

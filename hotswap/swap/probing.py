@@ -12,7 +12,8 @@ from typing import Any
 
 from hotswap.session import now
 from hotswap.swap.forwarding import code_of
-from hotswap.swap.nested import NestedCode, is_nested
+from hotswap.swap.kin import is_nested
+from hotswap.swap.nested import NestedCode
 from hotswap.swap.writes import Writes, gil_enabled
 
 __all__ = ["InFlight"]

@@ -20,7 +20,8 @@ from hotswap.swap.assignments import MISSING, in_slot
 from hotswap.swap.bodies import Bodies, same_code
 from hotswap.swap.contents import Kept
 from hotswap.swap.fates import Fates, leads_to
-from hotswap.swap.nested import is_nested, line_of
+from hotswap.swap.kin import is_nested
+from hotswap.swap.nested import line_of
 from hotswap.swap.pairs import FunctionPair, Pairing
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.state import UNIQUE_NEVER

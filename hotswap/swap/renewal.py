@@ -30,8 +30,8 @@ from hotswap.swap.crossings import Crossings
 from hotswap.swap.drain import Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.forwarding import SupersededModule, code_of
+from hotswap.swap.kin import is_nested
 from hotswap.swap.lineage import Reference
-from hotswap.swap.nested import is_nested
 from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import LRU_CACHE
 from hotswap.swap.plan import Plan

@@ -177,7 +177,7 @@ class Reversal(Renewal):
                 ),
                 "modules that came back may see those that went": lambda: self._join(returning),
                 "abstract classes may remember old answers": lambda: forget_answers(self._asked),
-                "what calls in flight leave behind is not led back": drain.arm,
+                "what calls in flight leave behind is not led back": self.settling_back.begin,
             }
         )
         self.settling_back.collapse_if_idle()

@@ -24,7 +24,7 @@ from hotswap.swap.calls import suspended
 from hotswap.swap.clones import lead_back
 from hotswap.swap.drain import Cloning, Drain, OldWorld
 from hotswap.swap.forks import Forks
-from hotswap.swap.handing import hand_over
+from hotswap.swap.handing import hand_over, keep_changed
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lending import staying
 from hotswap.swap.lineage import Reference
@@ -157,6 +157,14 @@ class Settling:
         if forks.stand:
             self.forks, self.junction = forks, forks.junction
             drain.begun = lambda: begun(self._clones)
+
+    def begin(self) -> None:
+        """Begin to tell when the calls have ended: nothing but these keeps their code by now."""
+        drain, junction = self.drain, self.junction
+        if drain is not None:
+            drain.arm()
+            if junction is not None:
+                keep_changed(junction, drain.running)
 
     @property
     def _clones(self) -> list[tuple[FunctionType, FunctionType]]:

@@ -28,9 +28,9 @@ from hotswap import collector, walk
 from hotswap.swap.adrift import Stray, strays
 from hotswap.swap.calls import FRAMES, frame_of, running_frames
 from hotswap.swap.forwarding import code_of, ways_of
-from hotswap.swap.kin import copied, kin, nested_copy
+from hotswap.swap.kin import copied, is_nested, kin, nested_copy
 from hotswap.swap.lineage import Reference
-from hotswap.swap.nested import NestedCode, functions_in, is_nested
+from hotswap.swap.nested import NestedCode, functions_in
 from hotswap.swap.order import Op
 from hotswap.swap.templates import KIND_FLAGS
 

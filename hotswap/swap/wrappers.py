@@ -28,10 +28,10 @@ from hotswap import walk
 from hotswap.swap.bodies import unchanged
 from hotswap.swap.forwarding import closure_facade, holds_weakly, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.junctions import Junction
-from hotswap.swap.kin import nested_copy
+from hotswap.swap.kin import is_nested, nested_copy
 from hotswap.swap.lineage import Reference
 from hotswap.swap.made import MadeWith, cells_of, function_of
-from hotswap.swap.nested import NestedCode, is_nested, lacking
+from hotswap.swap.nested import NestedCode, lacking
 from hotswap.swap.order import Op
 from hotswap.swap.pairs import FunctionPair, Pairing
 from hotswap.swap.parts import cell_contents, functions_behind, functions_of, live_behind

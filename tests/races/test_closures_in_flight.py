@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ import hotswap
 from hotswap import Patch, Patcher, walk
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
+from tests.races.versions import Versions
 from tests.waiting import until
 
 pytestmark = pytest.mark.threads
@@ -139,3 +141,110 @@ def test_what_another_module_has_decorated_is_led_while_a_fork_stands_there(
     patcher.rollback()
     assert forks_go()
     assert page() == ("core 5", "web 3")
+
+
+class Inner(Versions):
+    """A loop whose own text is another one in each version, and functions within it that are the same for a while."""
+
+    source = """
+def helper({more}a): return "{v}"
+def outside({more}a): return "{v}"
+def loop():
+    def plain(): return helper({pass_}1)
+    def flowing(): yield helper({pass_}1)
+    async def waiting(): return helper({pass_}1)
+    class Local:
+        def method(self): return helper({pass_}1)
+    local = Local()
+    def waited():
+        try:
+            waiting().send(None)
+        except StopIteration as over:
+            return over.value
+    while True:
+        held = [plain, lambda: [*flowing()][0], waited, local.method]
+        yield "{v}", [function() for function in held]
+def held():
+    def plain(): return helper({pass_}1)
+    return plain
+"""
+
+
+@pytest.mark.parametrize("handover", [0.0, 1.0])
+def test_inner_functions_of_a_loop_that_stays_old_stay_old(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, handover: float
+) -> None:
+    """They were handed over for themselves: what the loop gave them came to new helpers."""
+    inner = Inner(make_package, handover)
+    registered = inner.core.held()
+    loop = inner.core.loop()
+    assert next(loop) == ("1", ["1"] * 4)
+
+    def turns(loop: Iterator[Any], version: str, shape: int) -> list[Any]:
+        inner.apply(version, shape)
+        seen = [next(loop), next(loop), contextvars.copy_context().run(in_a_session, loop)]
+        hotswap_clock.advance(3)
+        return [*seen, next(loop), contextvars.copy_context().run(in_a_session, loop)]
+
+    def in_a_session(loop: Iterator[Any]) -> Any:
+        with hotswap.session():
+            return next(loop)
+
+    stays = ("1", ["1"] * 4)
+    assert turns(loop, "2", 0) == [stays] * 5
+    assert registered() == "2"  # nobody holds it who stays old
+    assert turns(loop, "3", 1) == [stays] * 5
+    assert registered() == "1"  # another text of it is live: it is led on when the loop has ended
+    inner.patcher.rollback()
+    assert next(loop) == stays
+    assert turns(loop, "4", 1) == [stays] * 5
+    rollout = inner.apply("5", 2)
+    assert next(loop) == stays
+    loop.close()
+    loop = None
+    hotswap_clock.advance(1200)
+    assert rollout.drained.wait(20)
+    assert until(lambda: registered() == "5")
+    assert forks_go()
+
+
+class Beside(Versions):
+    """A loop that stays old, and beside it one that an inner function is, whose text is the same for a while."""
+
+    source = """
+def helper({more}a): return "{v}"
+def stays():
+    while True: yield "{v}", helper({pass_}1)
+def made():
+    def works():
+        while True: yield helper({pass_}1)
+    return works()
+"""
+
+
+def test_an_inner_loop_that_was_handed_over_stays_with_its_version_beside_one_that_is_old(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """It was of the version in which it began once more: with the patch that changed it, and when the other ended."""
+    beside = Beside(make_package, 1.0)
+    stays, works = beside.core.stays(), beside.core.made()
+    assert (next(stays), next(works)) == (("1", "1"), "1")
+    second = beside.apply("2", 0)
+    assert next(works) == "1"
+    hotswap_clock.advance(3)
+    assert (next(stays), next(works)) == (("1", "1"), "2")
+    third = beside.apply("3", 1)
+    for _ in range(3):
+        assert (next(stays), next(works)) == (("1", "1"), "2")
+        hotswap_clock.advance(3)
+    stays.close()
+    stays = None
+    hotswap_clock.advance(1200)
+    assert second.drained.wait(20)
+    assert not third.drained.is_set()
+    assert next(works) == "2"
+    works.close()
+    works = None
+    hotswap_clock.advance(1200)
+    assert third.drained.wait(20)
+    assert forks_go()
