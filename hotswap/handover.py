@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
@@ -28,6 +29,9 @@ from hotswap.rollout import Rollout
 from hotswap.swap import Drain, Settling, pauses
 
 __all__ = ["Handover"]
+
+_SOON = 0.05
+"""Seconds until closures are led beside calls that go on: most have ended by then, and all is led at once."""
 
 
 class _Handed(NamedTuple):
@@ -47,6 +51,7 @@ class Handover:
         settling: has the forks that lead them.
         change: the lock under which swaps are made.
         seconds: how long calls have to finish; None: for ever.
+        lead: leads closures that are held by now, for everybody but calls that go on. It passes over the heap.
         back: whether the swap has taken the rollout back.
     """
 
@@ -57,23 +62,27 @@ class Handover:
         settling: Settling,
         change: AbstractContextManager[object],
         seconds: float | None,
+        lead: Callable[[Settling], None],
         *,
         back: bool,
     ) -> None:
         self._rollout, self._change, self._back = rollout, change, back
         # Weakly: nobody wants them any more once the calls have drained.
         self._drain, self._settling = weakref.ref(drain), weakref.ref(settling)
+        self._lead = lead
         self._until = None if seconds is None else clock.now() + seconds
         self._ever, self._is_first = seconds is not None, True
         self._pauses = pauses()
         self._pause = next(self._pauses)
         self._alarm: clock.Alarm | None = None
+        self._soon: clock.Alarm | None = None
 
     def begin(self) -> None:
         """Wait, if there is something to be handed over; where there is no time to wait, hand it over."""
         drain, settling = self._drain(), self._settling()
         if drain is None or settling is None or drain.drained.is_set():
             return
+        self._soon = clock.after(_SOON, self._lead_early)
         if self._until is not None and clock.now() >= self._until:
             self._until = None
             # Who calls this may hold a lock, under which no log handler may run. Not what `end` cancels: where nothing
@@ -96,8 +105,14 @@ class Handover:
 
     def end(self) -> None:
         """They have drained: wait no longer."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        for alarm in filter(None, (self._alarm, self._soon)):
+            alarm.cancel()
+
+    def _lead_early(self) -> None:
+        drain, settling = self._drain(), self._settling()
+        if drain is not None and settling is not None and not drain.drained.is_set():
+            with self._change:
+                self._lead(settling)
 
     def _look(self) -> None:
         drain, settling = self._drain(), self._settling()

@@ -23,7 +23,7 @@ from typing import TypeAlias
 from hotswap import collector
 from hotswap.handover import Handover
 from hotswap.rollout import Rollout
-from hotswap.swap import Closures, Drain, Lineage, Reference, Settled, Settling, Swap
+from hotswap.swap import Closures, Drain, HandedOut, Lineage, Reference, Settled, Settling, Swap
 
 __all__ = ["Settlement", "catch_up"]
 
@@ -45,17 +45,21 @@ class Settlement:
         self._acts: deque[Callable[[], None]] = deque()
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
 
-    def await_calls(self, rollout: Rollout, drain: Drain | None, settling: Settling, *, back: bool = False) -> None:
+    def await_calls(
+        self, rollout: Rollout, drain: Drain | None, last: Last, settling: Settling, *, back: bool = False
+    ) -> None:
         """Hand the calls over that a swap has left in flight, when their time has come.
 
         Arguments:
             rollout: whose swap it is.
             drain: tells of the calls.
+            last: as `take` has it.
             settling: has the forks that lead them.
             back: whether the swap has taken the rollout back.
         """
         if drain is not None:
-            handover = Handover(rollout, drain, settling, self._change, rollout.handover, back=back)
+            lead = partial(self._lead_early, last)
+            handover = Handover(rollout, drain, settling, self._change, rollout.handover, lead, back=back)
             settling.handover = handover
             handover.begin()
 
@@ -76,6 +80,11 @@ class Settlement:
             settling.world.ended()
         self._waiting.append((rollout, last, settling))
         self._begin()
+
+    @property
+    def handed_out(self) -> HandedOut:
+        """Gives the closures that are led where a candidate is armed."""
+        return (lambda *_: ()) if self._closures is None else self._closures.armed
 
     def later(self, act: Callable[[], None]) -> None:
         """Have something done under the lock, in a thread. Never waits, and never raises."""
@@ -134,7 +143,15 @@ class Settlement:
             return
         tell()
 
-    def _settle(self, swap: Swap | None, lineage: Lineage, settling: Settling) -> Settled | None:
+    def _lead_early(self, last: Last, settling: Settling) -> None:
+        """Lead closures for everybody but calls that go on for long. Under the lock under which swaps are made."""
+        if settling.junction is not None and settling.nested and not settling.cancelled and not settling.outcomes:
+            with collector.switched_off():
+                settling.early = self._settle(*last(), settling, early=True)
+
+    def _settle(
+        self, swap: Swap | None, lineage: Lineage, settling: Settling, *, early: bool = False
+    ) -> Settled | None:
         """Lead what old code left behind to what is live now; None if its swap was taken back meanwhile."""
         if settling.cancelled:
             self._know(settling.lead_back())
@@ -143,7 +160,9 @@ class Settlement:
         before, undo, own = swap.way_back(settling) if swap is not None else (None, None, False)
         going = None if swap is None else swap.going_back
         earlier = [function for _, function in self.known(lineage).functions]
-        settled, clones = self._closures.settle(settling, sys.modules, before, undo, earlier, own=own, going=going)
+        settled, clones = self._closures.settle(
+            settling, sys.modules, before, undo, earlier, own=own, going=going, early=early
+        )
         self._know(clones)
         return settled
 

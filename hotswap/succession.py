@@ -180,7 +180,7 @@ class Succession(Returning):
         swap = self._ready(rollout)
         if not self.is_warm(rollout):
             self.let_go()
-        swap.arm()
+        swap.arm(self._settlement.handed_out)
         self._armed, self._warm = (rollout, swap), None
         return swap.mark()
 
@@ -214,7 +214,7 @@ class Succession(Returning):
         """Make the candidate of a rollout live, and keep the way back. Returns the rollout that was live before."""
         swap = self._ready(rollout)
         if swap.is_left:
-            swap.arm()  # who is on it stays there
+            swap.arm(self._settlement.handed_out)  # who is on it stays there
         before, mark = self.versions, self._shelf.mark()
         imported = frozenset(entry.name for entry in self._live)
         known = imported | swap.new.keys()
@@ -244,7 +244,7 @@ class Succession(Returning):
                 "the candidate of a rollout that was taken back is kept in memory": self.let_go,
                 "files of old versions may be left": lambda: self._shelf.retire([mark]),
                 "the version before is kept in memory": superseded.swap.close if superseded else lambda: None,
-                _NOT_HANDED: lambda: self._settlement.await_calls(rollout, swap.drain, swap.settling),
+                _NOT_HANDED: lambda: self._settlement.await_calls(rollout, swap.drain, self._last, swap.settling),
             }
         )
         return None if superseded is None else superseded.rollout
@@ -320,7 +320,7 @@ class Succession(Returning):
                 "files of the old version may be missing": lambda: self._shelf.put_back(previous.mark),
                 "later patches may not know what is live": lambda: self._live.adopt(previous.entries),
                 _NOT_HANDED: lambda: self._settlement.await_calls(
-                    rollout, previous.swap.drain, previous.swap.settling_back, back=True
+                    rollout, previous.swap.drain, self._last, previous.swap.settling_back, back=True
                 ),
                 "what was taken back is kept in memory": previous.swap.close if not stays else lambda: None,
                 "files of what was taken back may be left": lambda: self._shelf.retire(self._marks()),
@@ -340,9 +340,11 @@ class Succession(Returning):
 
     def _drained(self, rollout: Rollout) -> Callable[[Settling], None]:
         """Return what is called when the last call of the generation that goes has ended."""
-        return partial(
-            self._settlement.take, rollout, lambda: (self._previous.swap if self._previous else None, self._lineage)
-        )
+        return partial(self._settlement.take, rollout, self._last)
+
+    def _last(self) -> tuple[Swap | None, Lineage]:
+        """The last swap, if it can be taken back, and what earlier generations left behind."""
+        return self._previous.swap if self._previous else None, self._lineage
 
     def audit(self, rollout: Rollout) -> tuple[Leftover, ...]:
         """Look who refers to what the swap of a live rollout has dropped. Raises StateError if it is not live."""

@@ -1,6 +1,7 @@
 """The heart: from a candidate to the reversible list of writes that makes it live."""
 
 from hotswap.swap.adapting import Adapter, Facts, families_of
+from hotswap.swap.arming import HandedOut
 from hotswap.swap.audit import Leftover
 from hotswap.swap.bodies import equal_code
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, pauses, running_frames, suspended
@@ -29,6 +30,7 @@ __all__ = [
     "Drain",
     "Facts",
     "Fate",
+    "HandedOut",
     "Importers",
     "Kept",
     "Left",

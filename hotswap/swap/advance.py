@@ -12,7 +12,7 @@ from hotswap.errors import UnsupportedChangeError
 from hotswap.generation import detach
 from hotswap.session import Mark
 from hotswap.shield import outlast
-from hotswap.swap.arming import Arming
+from hotswap.swap.arming import Arming, HandedOut
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.drain import OldWorld, drain_of
@@ -27,6 +27,7 @@ from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
 from hotswap.swap.settling import Settling
 from hotswap.swap.tables import Tables
+from hotswap.swap.writes import Writes
 
 __all__ = ["Advance"]
 
@@ -43,6 +44,7 @@ class Advance(Reversal):
     _old_world: OldWorld
     _redirection: Redirection
     _revisions: Revisions
+    _settled: Writes
     _tables: Tables
 
     _arming: Arming | None = None
@@ -50,8 +52,11 @@ class Advance(Reversal):
     """That of a candidate that was disarmed, as long as somebody is on it."""
     _is_ready = False
 
-    def arm(self) -> None:
+    def arm(self, closures: HandedOut = lambda *_: ()) -> None:
         """Make the candidate reachable for whoever previews it. Everybody else stays on what is live.
+
+        Arguments:
+            closures: gives those that are led to it.
 
         Raises UnsupportedChangeError as `commit` does; the candidate is spent then, and nothing else was written.
         """
@@ -64,7 +69,9 @@ class Advance(Reversal):
         if before is not None:  # who is on it from earlier on is on it still
             self._crossings.there.marks += before.junction.marks
         self._crossings.look_again()
-        self._arming = self._crossings.arming(self.settling, self.settling_back)
+        nested, coming = self.settling.nested, self.settling_back.nested
+        held = closures(nested, coming, {*map(id, self._crossings.going)}, self._settled, self.going_back)
+        self._arming = self._crossings.arming(self.settling, self.settling_back, held)
         self._arming.arm()
         if before is not None:
             before.end()

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import starmap
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from hotswap import collector, walk
 from hotswap.swap.doubles import stand_in
@@ -33,11 +33,17 @@ from hotswap.swap.nested import NestedCode
 from hotswap.swap.releasing import settle
 from hotswap.swap.several import together, unclaimed
 from hotswap.swap.slots import ShadowSlot
-from hotswap.swap.ways import Ways
+from hotswap.swap.ways import ClosureWays, Ways
 from hotswap.swap.wrappers import part
-from hotswap.swap.writes import Op
+from hotswap.swap.writes import Op, Writes
 
-__all__ = ["Arming"]
+__all__ = ["Arming", "HandedOut", "Held"]
+
+Held: TypeAlias = Iterable[tuple[FunctionType, FunctionType, FunctionType]]
+"""Closures that somebody holds, each with what runs its own code meanwhile, and what runs that of the candidate."""
+
+HandedOut: TypeAlias = Callable[[NestedCode, NestedCode, Container[int], Writes, Callable[[], Junction]], Held]
+"""Gives them: see `Closures.armed`."""
 
 
 class _Own:
@@ -80,10 +86,19 @@ class Arming:
         given: what the swap will change.
         functions: those of the candidate.
         nested: its nested code.
+        closures: those that are led to it.
     """
 
-    def __init__(self, junction: Junction, given: Given, functions: Iterable[FunctionType], nested: NestedCode) -> None:
+    def __init__(
+        self,
+        junction: Junction,
+        given: Given,
+        functions: Iterable[FunctionType],
+        nested: NestedCode,
+        closures: Held,
+    ) -> None:
         self.junction = junction
+        self._closures = [*closures]
         self._given = given
         self._own = {id(function): function for function in functions if not walk.is_forwarder(function.__code__)}
         self._runs = [(function, function) for function in self._own.values()]
@@ -100,6 +115,7 @@ class Arming:
         junction.tell_apart()
         own = _Own()
         ops = [*part(junction, *self._given.nested), *self._functions(own), *self._waiting(own), *self._attributes(own)]
+        ops += self._handed_out()
         functions = {id(fork.function[0]) for fork in self._forks if fork.function}
         ops += (on for on, _ in asking(functions, self._given.attributes()))
         junction.number = ARMED
@@ -138,6 +154,16 @@ class Arming:
             self._held.append(made.__code__)
             self._forks.append(_Fork(ways, (made, None), None, back))
             yield from fork_function(made, ways, None, code_of(back) if type(back) is FunctionType else None)
+
+    def _handed_out(self) -> Iterator[Op]:
+        closures, self._closures = self._closures, []
+        for closure, made, successor in closures:
+            standing = ways_of(closure.__code__)
+            old = [(self.junction, made), *(standing.lasting if standing is not None else [])]
+            ways = ClosureWays(old, successor, made.__code__, None, made)
+            self._held.append(closure.__code__)
+            self._forks.append(_Fork(ways, (closure, made.__code__), None, made))
+            yield from fork_function(closure, ways, successor.__code__, made.__code__)
 
     def _attributes(self, own: _Own) -> Iterator[Op]:
         for cls, name, was, will in self._given.attributes():

@@ -15,7 +15,7 @@ Assumes: nobody commits or reverts meanwhile; whoever runs it holds the lock for
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 from hotswap.swap.adrift import body_of, strays
 from hotswap.swap.clones import lead_clones
 from hotswap.swap.doubles import stand_in
-from hotswap.swap.forwarding import closure_facade, code_of, forwarder, identity_of, identity_ops, target_of
+from hotswap.swap.forwarding import closure_facade, code_of, forwarder, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Noted, Reference
 from hotswap.swap.lingering import Lingering
@@ -32,12 +32,12 @@ from hotswap.swap.nested import NestedCode, Place, functions_in, lacking
 from hotswap.swap.parts import cell_contents
 from hotswap.swap.settling import Settled, Settling
 from hotswap.swap.signatures import show
-from hotswap.swap.ways import Ways
+from hotswap.swap.ways import ClosureWays
 from hotswap.swap.writes import Op, Writes
 
 __all__ = ["Closures"]
 
-Going: TypeAlias = Callable[[], tuple[Junction, Settling]]
+Going: TypeAlias = Callable[[], Junction]
 
 _CODE: Any = vars(FunctionType)["__code__"]
 
@@ -50,6 +50,8 @@ class Closures:
         self._cells: dict[int, tuple[CellType, Any, Any]] = {}
         # The functions that run new code in the place of closures, each with the closure that leads to it.
         self._owners: Noted[Reference] = Noted()
+        # Those that run their old code, for calls that are old.
+        self._stand_ins: Noted[bool] = Noted()
 
     def settle(
         self,
@@ -61,6 +63,7 @@ class Closures:
         *,
         own: bool,
         going: Going | None,
+        early: bool = False,
     ) -> tuple[Settled, list[FunctionType]]:
         """Lead what old code left behind to what is live.
 
@@ -72,6 +75,8 @@ class Closures:
             earlier: functions of earlier generations. Those that lead to a closure look like it, as they did before.
             own: whether the settling belongs to that swap, so that what is old now is what is live then.
             going: tells of the generation that goes if that swap is taken back.
+            early: calls of that generation go on, and for long. Closures that are held by now are led for everybody
+                but them; the rest is left to later.
 
         Returns what was done, and the clones that lead to a successor now.
         """
@@ -90,45 +95,74 @@ class Closures:
         for closure, place in self._found(settling.nested):
             target = self._made(closure, place, live)
             if type(target) is str:
-                if not settling.nested.names(closure):  # the plan has said what becomes of names
+                if not early and not settling.nested.names(closure):  # the plan has said what becomes of names
                     left.append(f"{place} {target}")
                     staying.append(closure)
                 continue
             self._owners[target] = Reference(closure)
-            now = identity_of(closure)
             outside = outsides[id(closure)] = closure_facade(closure, target, identity_of(target))
             _dress(closure, outside, writes)
             if settling.junction is not None and not settling.junction.over:
-                fork, ways = _fork(closure, target, settling.junction)
-                settling.closures.append((Reference(closure), fork, outside["__code__"]))
+                between = self._between(closure, place, settling.junction)
+                fork, ways = self._fork(closure, target, outside["__code__"], settling.junction, between)
                 shown = show(closure, ways, code_of(target), outside)
                 writes.both([(_CODE.__set__, closure, fork), *shown], ())
             follow = followers.get(id(closure), [])
             for function in follow:
                 _dress(function, closure_facade(function, closure, outside), writes)
             if undo is not None:
-                raw = now if own and target_of(now["__code__"]) is None else None
+                raw = _raw(closure) if own else None
                 undo.late(self._way_back(closure, place, raw, before, undo, follow, going))
             led.append(str(place))
             _, unknown = self._made_with[closure].under(live.header(target.__code__))
             if unknown:
                 defaults.append(f"{place} keeps its default of {', '.join(unknown)}: the new one can't be known")
-        clones = lead_clones(settling, writes, undo if own else None, outsides)
+        clones = [] if early else lead_clones(settling, writes, undo if own else None, outsides)
         writes.apply()
         self._cells = {}
         if staying:
             settling.lingering = Lingering(settling.world, settling.nested, staying)
         wrapped = settling.lingering is not None and settling.lingering.wrapped
+        if settling.early is not None:
+            led, defaults = [*settling.early.led, *led], [*settling.early.defaults, *defaults]
         duration = time.perf_counter() - began
         return Settled(tuple(led), tuple(left), tuple(defaults), len(clones), wrapped, duration), clones
+
+    def armed(
+        self, nested: NestedCode, coming: NestedCode, known: Container[int], undo: Writes, going: Going
+    ) -> list[tuple[FunctionType, FunctionType, FunctionType]]:
+        """Return the closures that are led where a candidate is armed.
+
+        Each with what runs its own code meanwhile, and what runs that of the candidate. It passes over the heap.
+
+        Arguments:
+            nested: the nested code that is live.
+            coming: that of the candidate.
+            known: the ids of functions that the swap leads: decorators' wrappers are closures, too.
+            undo: the writes that are made when the swap is taken back.
+            going: as that of `settle`.
+        """
+        armed = []
+        for closure, place in self._found(nested):
+            target = None if id(closure) in known else self._made(closure, place, coming)
+            if type(target) is FunctionType:
+                self._owners[target] = Reference(closure)
+                armed.append((closure, self._stand_in(closure), target))
+                undo.late(self._way_back(closure, place, _raw(closure), nested, undo, (), going))
+        return armed
+
+    def _stand_in(self, closure: FunctionType) -> FunctionType:
+        made = stand_in(closure, _own_code(closure))
+        self._stand_ins[made] = True
+        return made
 
     def _found(self, nested: NestedCode) -> Iterator[tuple[FunctionType, Place]]:
         """The closures that run nested code, or led to it until now."""
         besides = [stray.facts for stray in strays(code for code, _ in nested)]
         for function in nested.referrers(besides):
-            code = body_of(function.__code__)
+            code = body_of(_own_code(function))
             place = nested.place(code)
-            if place is None or not place.can_be_held:
+            if place is None or not place.can_be_held or self._stand_ins.get(function):
                 continue  # a generator that is suspended holds the function that it runs, since CPython 3.14
             owner = self._owners.get(function)
             if owner is None:
@@ -137,7 +171,7 @@ class Closures:
                 yield function, place
                 continue
             closure = owner()
-            if closure is not None and target_of(closure.__code__) is function:
+            if closure is not None and target_of(_own_code(closure)) is function:
                 yield closure, place
 
     def _way_back(
@@ -171,7 +205,7 @@ class Closures:
             undo.hold(held, present)
             yield from identity_ops(held, then)
             if not forward and then is not present and going is not None:
-                yield from _forked_back(held, then, *going())
+                yield from self._forked_back(held, then, going())
             for follower in filter(None, (known() for known in following)):
                 if target_of(follower.__code__) is held:
                     outside = identity_of(follower)
@@ -199,41 +233,78 @@ class Closures:
         defaults, _ = made_with.under(there.header(code))
         return function_of(closure, code, facts, replace(made_with, defaults=defaults), cells)
 
+    def _between(self, closure: FunctionType, place: Place, junction: Junction) -> list[tuple[Junction, FunctionType]]:
+        """What calls and sessions get that are of generations which came after one, and have gone since."""
+        found = []
+        for other in [one for one in list(Junction.in_flight) if one.packages == junction.packages and one.serves]:
+            nested = other.nested
+            if nested is not None and other.number > junction.number and place.module in nested.modules:
+                made = self._made(closure, place, nested)
+                if type(made) is FunctionType:
+                    self._owners[made] = Reference(closure)
+                    found.append((other, made))
+        return found
+
+    def _fork(
+        self,
+        closure: FunctionType,
+        new: FunctionType,
+        plain: CodeType,
+        junction: Junction,
+        between: Iterable[tuple[Junction, FunctionType]] = (),
+    ) -> tuple[CodeType, ClosureWays]:
+        """Return code by which a closure leads calls in flight to what it has been, and others to something else.
+
+        As long as it has that it is in a circle through code, where the collector does not look. Returns what it asks,
+        too.
+
+        Arguments:
+            closure: the closure, as it has been.
+            new: what others get.
+            plain: the code that it has when there are no such calls any more.
+            junction: the generation of these calls. Those of earlier ones get what they got.
+            between: what those of later ones get.
+        """
+        standing = ways_of(closure.__code__)
+        old = {id(other): (other, value) for other, value in ([] if standing is None else standing.lasting)}
+        if id(junction) not in old:
+            led = target_of(closure.__code__) if standing is None else standing.new
+            old[id(junction)] = junction, led or self._stand_in(closure)
+        old.update((id(other), (other, value)) for other, value in between)
+        newest_first = sorted(old.values(), key=lambda way: way[0].number, reverse=True)
+        ways = ClosureWays(newest_first, new, plain, new)
+        for generation, _ in ways.old:
+            generation.fork(closure)
+        return forwarder(closure, ways, code_of(new), anything=True), ways
+
+    def _forked_back(self, closure: FunctionType, then: dict[str, Any], junction: Junction) -> Iterator[Op]:
+        """Yield the writes by which a closure that is led back is a fork, if something is in flight.
+
+        Arguments:
+            closure: the closure.
+            then: what it looks like when it is led back.
+            junction: the generation of the calls that are in flight then.
+        """
+        if junction.attributes or junction.functions or junction.fronts:
+            back = target_of(then["__code__"])
+            new = stand_in(closure, then["__code__"], then) if back is None else back
+            yield (_CODE.__set__, closure, self._fork(closure, new, then["__code__"], junction)[0])
+
+
+def _own_code(closure: FunctionType) -> CodeType:
+    """The code that a closure has when nothing old is in flight, and no candidate is armed."""
+    ways = ways_of(closure.__code__)
+    return ways.plain if type(ways) is ClosureWays else closure.__code__
+
+
+def _raw(closure: FunctionType) -> dict[str, Any] | None:
+    """What makes the outside of a closure that runs code of its own; None of one that was led on."""
+    code = _own_code(closure)
+    return None if target_of(code) is not None else {**identity_of(closure), "__code__": code}
+
 
 def _dress(function: FunctionType, outside: dict[str, Any], writes: Writes) -> None:
     """Add the writes that give a function another outside."""
     now = identity_of(function)
     writes.both(identity_ops(function, outside, now), identity_ops(function, now))
     writes.hold(now)
-
-
-def _fork(closure: FunctionType, new: FunctionType, junction: Junction) -> tuple[CodeType, Ways]:
-    """Return code by which a closure leads calls in flight to what it has been, and others to something else.
-
-    As long as it has that it is in a circle through code, where the collector does not look. Returns what it asks, too.
-
-    Arguments:
-        closure: the closure, as it has been.
-        new: what others get.
-        junction: the generation of these calls.
-    """
-    led = target_of(closure.__code__)
-    old = stand_in(closure, closure.__code__) if led is None else led
-    ways = Ways([(junction, old)], new, new)
-    return forwarder(closure, ways, code_of(new), anything=True), ways
-
-
-def _forked_back(closure: FunctionType, then: dict[str, Any], junction: Junction, settling: Settling) -> Iterator[Op]:
-    """Yield the writes by which a closure that is led back is a fork, if something is in flight.
-
-    Arguments:
-        closure: the closure.
-        then: what it looks like when it is led back.
-        junction: the generation of these calls.
-        settling: of that generation; it takes the fork away.
-    """
-    if junction.attributes or junction.functions or junction.fronts:
-        back = target_of(then["__code__"])
-        fork, _ = _fork(closure, stand_in(closure, then["__code__"], then) if back is None else back, junction)
-        settling.closures.append((Reference(closure), fork, then["__code__"]))
-        yield (_CODE.__set__, closure, fork)

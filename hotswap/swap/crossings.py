@@ -9,7 +9,7 @@ from typing import Any
 from hotswap import walk
 from hotswap.swap.absent import companion
 from hotswap.swap.adrift import Stray, note, strays
-from hotswap.swap.arming import Arming
+from hotswap.swap.arming import Arming, Held
 from hotswap.swap.bodies import Bodies, equal_code, unchanged
 from hotswap.swap.drain import OldWorld
 from hotswap.swap.enums import Members
@@ -189,9 +189,12 @@ class Crossings:
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
 
-    def arming(self, settling: Settling, other: Settling) -> Arming:
-        """Return what makes the candidate reachable before the commit. The arguments are those of `forward`."""
-        return Arming(self.there, _There(self, settling, other), self.returning, other.nested)
+    def arming(self, settling: Settling, other: Settling, closures: Held) -> Arming:
+        """Return what makes the candidate reachable before the commit. The arguments are those of `forward`.
+
+        And `closures`: those that are led to it.
+        """
+        return Arming(self.there, _There(self, settling, other), self.returning, other.nested, closures)
 
     def forward(self, settling: Settling, other: Settling, *, again: bool) -> Forks:
         """Return the forks of the commit. Code is held by them until they have `landed`.

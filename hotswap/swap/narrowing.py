@@ -20,12 +20,13 @@ from typing import Any
 
 from hotswap import walk
 from hotswap.swap.enums import LOOKED_UP_IN
-from hotswap.swap.forwarding import target_of
+from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.parts import live_behind, may_run
 from hotswap.swap.releasing import release
 from hotswap.swap.variables import Variables
+from hotswap.swap.ways import ClosureWays
 
 __all__ = ["Spelled", "is_spelled", "narrow"]
 
@@ -273,6 +274,8 @@ def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> 
         function: FunctionType | None = reference()
         if function is None:
             return False
+        if type(ways_of(function.__code__)) is ClosureWays:  # who holds a closure needs no name of it
+            return True
         if function.__qualname__ in kept or any(stays(*place) for place in spelled.methods.get(id(function), ())):
             return True
         return any(name in names for name in (function.__name__, *spelled.functions.get(id(function), ())))

@@ -23,7 +23,7 @@ from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.registrations import forget_answers
 from hotswap.swap.signatures import take_down
-from hotswap.swap.ways import PrivateWays, Ways
+from hotswap.swap.ways import ClosureWays, PrivateWays, Ways
 from hotswap.swap.writes import Op
 
 __all__ = ["release", "settle"]
@@ -90,6 +90,9 @@ def _released(
             continue
         leads.leave(junction)
         if leads.old or type(leads) is PrivateWays:  # that lasts as long as the code of its generation
+            continue
+        if type(leads) is ClosureWays:
+            yield (_CODE.__set__, function, leads.plain)
             continue
         own = leads.own
         if leads.aim is None and own is not None and holds_weakly(own.__code__):

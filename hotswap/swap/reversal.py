@@ -205,9 +205,9 @@ class Reversal(Renewal):
         """Return what is live if this swap is taken back, its writes, and whether a settling is its own."""
         return self.settling.nested, self._settled, settling is self.settling
 
-    def going_back(self) -> tuple[Junction, Settling]:
-        """Return what tells who is on the generation that goes if this swap is taken back, and what settles that."""
-        return self._crossings.back, self.settling_back
+    def going_back(self) -> Junction:
+        """Return what tells who is on the generation that goes if this swap is taken back."""
+        return self._crossings.back
 
     def lineage_after_revert(self) -> Lineage:
         """Return the lineage that holds once the swap has been taken back."""

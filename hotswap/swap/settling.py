@@ -27,7 +27,6 @@ from hotswap.swap.forks import Forks
 from hotswap.swap.handing import hand_over, keep_changed
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lending import staying
-from hotswap.swap.lineage import Reference
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode
@@ -85,8 +84,7 @@ class Settling:
         made: the swap was made.
         cancelled: the swap was taken back.
         lingering: keeps the world for closures that stay old, if there are any.
-        closures: those that were led, with the code by which they lead calls that began before that to what they have
-            been, and the code that they get when these have ended.
+        early: what was led while its calls go on for long.
         outcomes: what was done then, each with the reason if it failed; None if the swap was taken back.
     """
 
@@ -105,7 +103,7 @@ class Settling:
     made: bool = False
     cancelled: bool = False
     lingering: Lingering | None = None
-    closures: list[tuple[Reference, CodeType, CodeType]] = field(default_factory=list)
+    early: Settled | None = None
     outcomes: list[tuple[Settled | None, str]] = field(default_factory=list)
 
     @property
@@ -259,11 +257,6 @@ class Settling:
 
     def collapse(self) -> None:
         """Take the forks away: no call of that generation is left. Nobody may make a swap meanwhile."""
-        closures, self.closures = self.closures, []
-        for known, fork, plain in closures:
-            closure: FunctionType | None = known()
-            if closure is not None and closure.__code__ is fork:  # nobody has led it elsewhere meanwhile
-                closure.__code__ = plain
         forks, self.forks = self.forks, None
         if forks is not None:
             forks.settle()

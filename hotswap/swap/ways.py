@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from types import FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
 from hotswap import walk
@@ -25,7 +25,7 @@ from hotswap.swap.callers import caller
 from hotswap.swap.junctions import ARMED, Junction
 from hotswap.swap.lineage import Reference
 
-__all__ = ["Changed", "CodeWays", "PrivateWays", "Ways"]
+__all__ = ["Changed", "ClosureWays", "CodeWays", "PrivateWays", "Ways"]
 
 _frame = sys._getframe
 
@@ -136,6 +136,35 @@ class CodeWays(Ways):
         """What the code in a frame gets."""
         space, code = id(frame.f_globals), frame.f_code
         return next((value for junction, value in self.old if junction.has(code, space, None)), self.new)
+
+
+class ClosureWays(Ways):
+    """Ways of a closure: of one that was led on while something old is in flight, or while a candidate is armed.
+
+    Arguments:
+        old: what is of old generations.
+        new: what everybody else gets.
+        plain: the code that the closure gets when there is nothing old any more, or when the candidate is disarmed.
+        aim: what it leads to; None if to itself.
+        own: the function that runs its own code, if so.
+    """
+
+    __slots__ = ("plain",)
+
+    def __init__(
+        self,
+        old: Iterable[tuple[Junction, Any]],
+        new: Any,
+        plain: CodeType,
+        aim: FunctionType | None = None,
+        own: FunctionType | None = None,
+    ) -> None:
+        super().__init__(old, new, aim, own)
+        self.plain = plain
+
+    def moved(self, old: Iterable[tuple[Junction, Any]], new: Any, aim: Any) -> ClosureWays:
+        """Return ways from the same closure to something else."""
+        return ClosureWays(old, new, self.plain, aim)
 
 
 class PrivateWays(Ways):

@@ -232,9 +232,9 @@ def errors(drive: Drive) -> None:
 
 PROGRAMS = [
     Program("recursion", recursion, written(RECURSION)),
-    Program("mutual-recursion", mutual, written(MUTUAL)),
-    Program("imports", imports, written(IMPORTS)),
-    Program("nested", nested, written(NESTED)),
-    Program("held", held, written(HELD)),
+    Program("mutual-recursion", mutual, written(MUTUAL), forked=True),
+    Program("imports", imports, written(IMPORTS), forked=True),
+    Program("nested", nested, written(NESTED), forked=True),
+    Program("held", held, written(HELD), forked=True),
     Program("errors", errors, written(ERRORS), forked=True),
 ]

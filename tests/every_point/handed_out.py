@@ -103,7 +103,41 @@ def orders(drive: Drive) -> None:
     drive("run", drive.core.run, ask)
 
 
+INNER = {
+    "core": """
+        import hotswap
+        def arguments(): return (1<<,|, 2>>)
+        def helper(a<<|, b>>): return "<<old|new>>"
+        def ended(coroutine):
+            try:
+                coroutine.send(None)
+            except StopIteration as over:
+                return over.value
+        def run(n):
+            version = "<<old|new>>"
+            def inner(given): return helper(*given)
+            def flowing(given): yield helper(*given)
+            async def waiting(given): return inner(given), helper(*given)
+            class Local:
+                def method(self, given): return helper(*given)
+            found = []
+            for session in (hotswap.session, hotswap.session):
+                with session():
+                    found += [inner(arguments()), helper(*arguments()), Local().method(arguments())]
+                    found += [[*map(inner, [arguments()])], [*flowing(arguments())], ended(waiting(arguments()))]
+                found += [inner(arguments()), (lambda: inner(arguments()))()]
+            return version, found, n
+    """,
+}
+
+
+def inner(drive: Drive) -> None:
+    """Inner functions that are the same in both versions, within a call that is not, and that opens sessions."""
+    drive("run", drive.core.run, 1)
+
+
 PROGRAMS = [
+    Program("inner", inner, written(INNER), forked=True),
     Program("callbacks", callbacks, written(CALLBACKS), forked=True),
     Program("closures", closures, written(CLOSURES)),
     Program("orders", orders, written(ORDERS), forked=True),

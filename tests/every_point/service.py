@@ -65,4 +65,4 @@ def request(drive: Drive) -> None:
     drive("a quote", lambda: asyncio.run(_get(app)))
 
 
-PROGRAMS = [Program("request", request, _versions())]
+PROGRAMS = [Program("request", request, _versions(), forked=True)]

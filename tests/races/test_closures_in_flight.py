@@ -6,6 +6,7 @@ import contextvars
 import gc
 import importlib
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ import pytest
 
 import hotswap
 from hotswap import Patch, Patcher, walk
+from hotswap.swap.forwarding import holds_weakly
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
@@ -192,12 +194,14 @@ def test_inner_functions_of_a_loop_that_stays_old_stay_old(
 
     stays = ("1", ["1"] * 4)
     assert turns(loop, "2", 0) == [stays] * 5
-    assert registered() == "2"  # nobody holds it who stays old
+    assert registered() == "2"
     assert turns(loop, "3", 1) == [stays] * 5
-    assert registered() == "1"  # another text of it is live: it is led on when the loop has ended
+    assert registered() == "3"
     inner.patcher.rollback()
     assert next(loop) == stays
+    assert until(lambda: registered() == "2")
     assert turns(loop, "4", 1) == [stays] * 5
+    assert registered() == "4"
     rollout = inner.apply("5", 2)
     assert next(loop) == stays
     loop.close()
@@ -205,6 +209,28 @@ def test_inner_functions_of_a_loop_that_stays_old_stay_old(
     hotswap_clock.advance(1200)
     assert rollout.drained.wait(20)
     assert until(lambda: registered() == "5")
+    assert forks_go()
+
+
+def test_an_inner_function_that_is_not_led_on_goes_back_to_its_own_when_it_changes(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """It was handed over, and called helpers of the newest as the version did with which it was the same."""
+    inner = Inner(make_package, 1.0)
+    inner.patcher = Patcher([inner.name.rpartition(".")[0]], handover=1.0, closures=False)
+    registered, loop = inner.core.held(), inner.core.loop()
+    next(loop)
+    inner.apply("2", 0)
+    hotswap_clock.advance(3)
+    assert registered() == "2"
+    rollout = inner.apply("3", 1)
+    assert registered() == "1"
+    hotswap_clock.advance(3)
+    assert registered() == "1"
+    loop.close()
+    loop = None
+    hotswap_clock.advance(1200)
+    assert rollout.drained.wait(20)
     assert forks_go()
 
 
@@ -247,4 +273,127 @@ def test_an_inner_loop_that_was_handed_over_stays_with_its_version_beside_one_th
     works = None
     hotswap_clock.advance(1200)
     assert third.drained.wait(20)
+    assert forks_go()
+
+
+class Served(Versions):
+    """A handler that a factory has made, which is held by an object, and whose text is another one in each version."""
+
+    source = """
+def args(): return ({pass_}1,)
+def helper({more}a): return "{v}"
+class Server:
+    def __init__(self): self.handler, self.seen = factory(), []
+    def ask(self): return self.handler(*args())
+    def loop(self):
+        while True: yield "{v}", self.handler(*args()), helper({pass_}1)
+def factory():
+    def handler(*given): return "handler of {v}", helper(*given)
+    return handler
+"""
+
+
+def test_what_was_handed_out_is_new_for_everybody_but_calls_that_go_on(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """As long as a loop went on that had changed, or somebody's session, everybody had the old one, and a TypeError."""
+    served = Served(make_package, 1.0)
+    server = served.core.Server()
+    loop = server.loop()
+
+    def answers(version: str) -> bool:
+        return bool(server.ask() == (f"handler of {version}", version))
+
+    def stays() -> bool:
+        return bool(next(loop) == ("1", ("handler of 1", "1"), "1"))
+
+    assert stays()
+    assert answers("1")
+    second = served.apply("2", 1)
+    hotswap_clock.advance(0.1)
+    assert answers("2")
+    assert stays()
+    session = hotswap.session()
+    context = contextvars.copy_context()
+    context.run(session.__enter__)
+    third = served.apply("3", 2)
+    hotswap_clock.advance(0.1)
+    for _ in range(3):
+        assert answers("3")
+        assert stays()
+        assert context.run(answers, "2")
+        hotswap_clock.advance(2)
+    served.patcher.rollback()
+    hotswap_clock.advance(0.1)
+    assert answers("2")
+    assert stays()
+    assert context.run(answers, "2")
+    context.run(session.__exit__, None, None, None)
+    hotswap_clock.advance(2)
+    assert answers("2")
+    assert stays()
+    fourth = served.apply("4", 2)
+    hotswap_clock.advance(0.1)
+    assert answers("4")
+    assert stays()
+    loop.close()
+    loop = None
+    hotswap_clock.advance(1200)
+    assert second.drained.wait(20)
+    assert fourth.wait_settled(20)
+    assert fourth.settled is not None
+    assert answers("4")
+    assert third.state == "rolled_back"
+    assert forks_go()
+    assert walk.is_forwarder(server.handler.__code__)
+    assert holds_weakly(server.handler.__code__)  # it asks nobody any more, and keeps nothing for good
+    known = weakref.ref(server)
+    del server.handler
+    server = None
+    assert until(lambda: gc.collect() >= 0 and known() is None)
+
+
+def test_a_session_of_a_version_in_between_gets_that_of_its_own(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """Two patches came before it was led: the session would have got that of the second."""
+    served = Served(make_package, None)
+    server = served.core.Server()
+    loop = server.loop()
+    next(loop)
+    served.apply("2", 1)
+    session, context = hotswap.session(), contextvars.copy_context()
+    context.run(session.__enter__)
+    rollout = served.apply("3", 2)
+    for _ in range(3):
+        hotswap_clock.advance(0.1)
+        assert context.run(server.ask) == ("handler of 2", "2")
+        assert server.ask() == ("handler of 3", "3")
+        assert next(loop) == ("1", ("handler of 1", "1"), "1")
+    context.run(session.__exit__, None, None, None)
+    loop.close()
+    loop = None
+    hotswap_clock.advance(1200)
+    assert rollout.drained.wait(20)
+    assert server.ask() == ("handler of 3", "3")
+    assert forks_go()
+
+
+def test_what_was_led_beside_a_call_that_goes_on_is_told_in_the_end(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    served = Served(make_package, None)
+    server = served.core.Server()
+    loop = server.loop()
+    next(loop)
+    rollout = served.apply("2", 1)
+    hotswap_clock.advance(0.1)
+    assert server.ask() == ("handler of 2", "2")
+    assert not rollout.wait_settled(0)
+    loop.close()
+    loop = None
+    hotswap_clock.advance(1200)
+    assert rollout.wait_settled(20)
+    assert rollout.settled is not None
+    assert rollout.settled.led == (f"{served.name}:factory.<locals>.handler",)
     assert forks_go()
