@@ -78,6 +78,23 @@ KNOWN = {
     "given up while a loop is on it": (
         "arm 2/0, commit, loop fixed, loop tagged, rollback, rearm, disarm, abort, settle"
     ),
+    "changed by a version that was taken back when nothing was in flight of it": (
+        "loop task, apply 2/0, arm 3/1, commit, drain, rollback, settle, settle"
+    ),
+    "changed by a version that was taken back, and one was armed over it": (
+        "loop task, apply 2/0, apply 3/1, drain, arm 4/0, disarm, abort, rollback, settle, settle"
+    ),
+    "changed by a version in between, and the same once more": (
+        "loop task, apply 2/0, apply 3/1, drain, apply 4/0, settle, settle"
+    ),
+    "handed over, and changed by several versions beside one that stays": (
+        "loop tagged, loop task, loop fixed, loop method, apply 2/0, settle, apply 3/1, apply 4/1, drain, apply 5/1,"
+        " settle"
+    ),
+    "changed by several versions, and handed over while another one stays": (
+        "loop tagged, loop task, apply 2/0, rollback, apply 3/0, apply 4/1, apply 5/1, drain, apply 6/0, settle,"
+        " apply 7/1, apply 8/1, drain, apply 9/1, settle"
+    ),
 }
 
 

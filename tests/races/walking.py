@@ -334,6 +334,12 @@ class Walk:
         time.sleep(0.01)  # what drains is settled in a thread
         self._clock.advance(0)
 
+    def _drain(self) -> None:
+        """Wait until what the last swap has left in flight is settled, as `settle` does not."""
+        rollout = self.live[-1][1]
+        assert rollout is not None
+        assert rollout.drained.wait(20), "something is in flight"
+
     # --- who looks ---
 
     def look(self, *, settled: bool = False) -> None:
