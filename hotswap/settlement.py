@@ -42,7 +42,7 @@ class Settlement:
         self._change = change
         self._closures = Closures() if closures else None
         self._clones: list[Reference] = []
-        self._acts: deque[Callable[[], None]] = deque()
+        self._acts: deque[Callable[[], object]] = deque()
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
 
     def await_calls(
@@ -86,8 +86,12 @@ class Settlement:
         """Gives the closures that are led where a candidate is armed."""
         return (lambda *_: ()) if self._closures is None else self._closures.armed
 
-    def later(self, act: Callable[[], None]) -> None:
-        """Have something done under the lock, in a thread. Never waits, and never raises."""
+    def later(self, act: Callable[[], object]) -> None:
+        """Have something done under the lock, in a thread. Never waits, and never raises.
+
+        Arguments:
+            act: does it, and must not raise. What it returns is held until the lock is free: finalizers are user code.
+        """
         self._acts.append(act)
         self._begin()
 
@@ -105,9 +109,10 @@ class Settlement:
     def run(self) -> None:
         """Settle what waits. Not to be called under a lock: it emits events."""
         done: list[tuple[Rollout, Settled | None, str]] = []
+        held: list[object] = []
         with self._change, collector.switched_off():
             while self._acts:
-                self._acts.popleft()()
+                held.append(self._acts.popleft()())
             while self._waiting:
                 rollout, last, settling = self._waiting.popleft()
                 if settling.goes_on():
@@ -123,6 +128,7 @@ class Settlement:
                 done += [(rollout, *outcome) for outcome in settling.outcomes]
                 if not settling.cancelled:
                     rollout.drained.set()
+        held.clear()
         for rollout, settled, reason in done:
             if settled is not None:
                 rollout.settle_down(settled, reason, self._aside)

@@ -7,9 +7,11 @@ Assumes that no other patcher swaps the same packages at the same instant; what 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from importlib.util import decode_source
+from types import ModuleType
 
 from packaging.version import Version
 
@@ -34,7 +36,7 @@ from hotswap.rollout import Rollout
 from hotswap.session import Mark
 from hotswap.settlement import Settlement
 from hotswap.shield import outlast
-from hotswap.swap import Importers, Left, Leftover, Lineage, Recalled, Settling, Swap, Undone
+from hotswap.swap import Importers, Left, Leftover, Lineage, Recalled, Settling, Shedding, Swap, Undone
 
 __all__ = ["Succession"]
 
@@ -42,6 +44,8 @@ __all__ = ["Succession"]
 _STALE = "keeps what it has made of the version that was taken back"
 
 _NOT_HANDED = "calls that do not end are not led to new code"
+
+_DATA_KEPT = "the data of earlier versions may be kept in memory"
 
 _DROPPED = "was imported after the swap, in the version that was taken back; who holds things of it keeps them"
 
@@ -66,6 +70,7 @@ class Succession(Returning):
         self._armed: tuple[Rollout, Swap] | None = None
         self._warm: Warm | None = None
         self._staged_on: dict[str, tuple[int, ...]] = {}
+        self._shedding = Shedding(packages, lambda: self._lineage, settlement.later, self._shed)
 
     # --- before a swap ---------------------------------------------------------------------------------------------
 
@@ -96,7 +101,7 @@ class Succession(Returning):
         if armed is not None and armed[0] is rollout and rollout.state not in BEFORE_LIVE and not armed[1].is_armed:
             self._armed = None
             if armed[1].was_live:
-                armed[1].close()
+                self._close(armed[1])
 
     def warm(self, rollout: Rollout) -> Candidate:
         """Return the candidate of a rollout that was taken back.
@@ -116,7 +121,7 @@ class Succession(Returning):
         if warm is None or (rollout is not None and warm.rollout is not rollout):
             return False
         self._warm = None
-        warm.swap.close()
+        self._close(warm.swap)
         self._shelf.retire(self._marks())
         return True
 
@@ -193,7 +198,7 @@ class Succession(Returning):
         if rollout.state not in BEFORE_LIVE:
             self._armed = None
             if swap.was_live:
-                swap.close()
+                self._close(swap)
         return left
 
     def _ready(self, rollout: Rollout) -> Swap:
@@ -243,7 +248,7 @@ class Succession(Returning):
                 "modules may have been imported from the old version": lambda: self._forget_stragglers(rollout, known),
                 "the candidate of a rollout that was taken back is kept in memory": self.let_go,
                 "files of old versions may be left": lambda: self._shelf.retire([mark]),
-                "the version before is kept in memory": superseded.swap.close if superseded else lambda: None,
+                "the version before is kept in memory": lambda: self._close(superseded and superseded.swap),
                 _NOT_HANDED: lambda: self._settlement.await_calls(rollout, swap.drain, self._last, swap.settling),
             }
         )
@@ -322,7 +327,7 @@ class Succession(Returning):
                 _NOT_HANDED: lambda: self._settlement.await_calls(
                     rollout, previous.swap.drain, self._last, previous.swap.settling_back, back=True
                 ),
-                "what was taken back is kept in memory": previous.swap.close if not stays else lambda: None,
+                "what was taken back is kept in memory": lambda: self._close(None if stays else previous.swap),
                 "files of what was taken back may be left": lambda: self._shelf.retire(self._marks()),
             }
         )
@@ -356,5 +361,26 @@ class Succession(Returning):
         """Forget the way back."""
         previous, self._previous = self._previous, None
         if previous is not None:
-            previous.swap.close()
+            self._close(previous.swap)
             self._shelf.retire([])
+
+    def _close(self, swap: Swap | None) -> None:
+        """Forget the way of a swap. What only its modules need is shed when these are gone."""
+        if swap is None:
+            return
+        stay = {id(module) for module in self._returning_modules}
+        both = (*swap.old.items(), *swap.new.items())
+        self._shedding.await_end([m for name, m in both if sys.modules.get(name) is not m and id(m) not in stay])
+        swap.close()
+
+    @property
+    def _returning_modules(self) -> list[ModuleType]:
+        """The modules that come back if what is live is taken back."""
+        return [] if self._previous is None else [*self._previous.swap.old.values()]
+
+    def _shed(self) -> object:
+        taken: list[list[object]] = []
+        told = outlast({_DATA_KEPT: lambda: taken.append(self._shedding.shed(self._returning_modules))})
+        if self._previous is not None:
+            self._previous.rollout.plan.warnings += told
+        return taken

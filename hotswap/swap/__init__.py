@@ -18,6 +18,7 @@ from hotswap.swap.plan import Change, Fate, NameChange, Plan
 from hotswap.swap.preparation import Swap
 from hotswap.swap.reversal import Recalled
 from hotswap.swap.settling import Settled, Settling
+from hotswap.swap.shedding import Shedding
 from hotswap.swap.writes import Op, Writes, gil_enabled, has_audit_hook
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Reference",
     "Settled",
     "Settling",
+    "Shedding",
     "Swap",
     "Undone",
     "Writes",

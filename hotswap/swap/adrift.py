@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
-from hotswap.swap.forwarding import code_of
+from hotswap.swap.forwarding import KIND_FLAGS, code_of
 from hotswap.swap.kin import kin, refer
 from hotswap.swap.lineage import Reference
 
-__all__ = ["Stray", "body_of", "known", "note", "strays"]
+__all__ = ["Stray", "body_of", "known", "may_be_suspended", "note", "strays"]
 
 
 class Stray(NamedTuple):
@@ -71,6 +71,18 @@ def strays(bodies: Iterable[Any]) -> Iterator[Stray]:
             continue
         if type(body) is not FunctionType or code_of(body) is not code:
             yield Stray(code, body, one.facts)
+
+
+def may_be_suspended() -> set[Any]:
+    """Return the names of the modules of which a generator or a coroutine may run such code."""
+    every = [(one.code(), one.body(), one.facts) for one in list(_known.values())]
+    return {
+        facts.get("__name__")
+        for code, body, facts in every
+        if code is not None
+        and code.co_flags & KIND_FLAGS
+        and (type(body) is not FunctionType or code_of(body) is not code)
+    }
 
 
 def body_of(code: CodeType) -> CodeType:

@@ -11,10 +11,19 @@ import contextlib
 import gc
 import sys
 import threading
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, MethodType, ModuleType
+from types import (
+    AsyncGeneratorType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from hotswap import collector, frames, walk
@@ -25,6 +34,7 @@ __all__ = [
     "CallInFlight",
     "calls_in_flight",
     "frame_of",
+    "going_on_in",
     "is_over",
     "pauses",
     "running_frames",
@@ -175,14 +185,35 @@ def running_frames(wanted: Container[int]) -> list[tuple[str, FrameType]]:
     Arguments:
         wanted: the ids of the code.
     """
+    return _on_stacks(lambda frame: id(frame.f_code) in wanted)
+
+
+def _on_stacks(wanted: Callable[[FrameType], bool]) -> list[tuple[str, FrameType]]:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     stacks = [(names.get(ident, str(ident)), stack) for ident, stack in frames.stacks().items()]
     stacks += [("", frames.stack(frame)) for frame in _greenlets()]
-    found = [(name, one) for name, stack in stacks for one in stack if id(one.f_code) in wanted]
+    found = [(name, one) for name, stack in stacks for one in stack if wanted(one)]
     for _, stack in stacks:
         # Our own frame is among them: in a local of itself it would keep what all our callers hold, until a collection.
         stack.clear()
     return found
+
+
+def going_on_in(spaces: Mapping[int, dict[str, Any]], functions: Sequence[FunctionType]) -> set[int]:
+    """Return the ids of the namespaces in which calls go on, but for those of what only leads on to new code.
+
+    It passes over the heap.
+
+    Arguments:
+        spaces: the namespaces, by id.
+        functions: the functions that have them as globals; what is suspended in one of them refers to it.
+    """
+    few = len(functions) <= collector.FEW
+    held = collector.referrers_of(functions, FRAMES) if few else collector.objects_of(FRAMES)
+    suspended_in = [frame for o in held if (frame := frame_of(o)) is not None]
+    running = [frame for _, frame in _on_stacks(lambda frame: id(frame.f_globals) in spaces)]
+    places = {id(frame.f_globals) for frame in (*suspended_in, *running) if not walk.is_forwarder(frame.f_code)}
+    return places & spaces.keys()
 
 
 def _greenlets() -> Iterator[FrameType]:

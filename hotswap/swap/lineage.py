@@ -23,16 +23,19 @@ class Reference(weakref.ref[Any]):
     Whatever in hotswap refers weakly to functions does it by these, and by `Noted` instead of a `WeakKeyDictionary`: a
     plain reference would be taken for that of somebody else, and keep the function with its generation.
 
-    `kept` holds the object itself as long as others refer to it weakly.
+    `kept` holds the object itself as long as others refer to it weakly, `is_light` says that this keeps no data of its
+    generation with it: see `shedding`.
     """
 
-    __slots__ = ("kept",)
+    __slots__ = ("is_light", "kept")
+    is_light: bool
     kept: Any
 
     def keep(self) -> None:
         """Look anew whether somebody else refers to the object weakly."""
         held = self()
         others = any(type(one) is not Reference for one in weakref.getweakrefs(held))
+        self.is_light = others and getattr(self, "is_light", False)
         self.kept = held if others else None
 
 
@@ -78,6 +81,11 @@ class Lineage:
     def functions(self) -> Iterator[tuple[Reference, Any]]:
         """The earlier functions that are still held, each with the reference to keep instead of another one."""
         return ((reference, held) for reference in self._functions if (held := reference()) is not None)
+
+    @property
+    def kept(self) -> Iterator[Reference]:
+        """The references that keep what they refer to."""
+        return (reference for reference in (*self._functions, *self._caches) if reference.kept is not None)
 
     @property
     def caches(self) -> Iterator[Any]:
