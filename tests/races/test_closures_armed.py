@@ -13,7 +13,7 @@ import pytest
 
 import hotswap
 from hotswap.testing import ManualClock
-from tests.races.threads import forks_go
+from tests.races.threads import forks_go, over
 from tests.races.versions import Versions
 from tests.waiting import until
 
@@ -149,7 +149,7 @@ def test_they_go_live_with_the_flip_and_come_back_with_it(
         loop = None
     elif beside == "a session":
         context.run(session.__exit__, None, None, None)
-    hotswap_clock.advance(1200)
+    assert over(hotswap_clock)
     assert rollout.drained.wait(20)
     assert application.answers() == {"2"}
     assert until(lambda: application.answers() == {"2"})
@@ -177,7 +177,7 @@ def test_a_call_of_the_candidate_goes_on_with_its_own_when_it_is_taken_back(
     assert next(loop) == stays
     loop.close()
     loop = None
-    hotswap_clock.advance(1200)
+    assert over(hotswap_clock)
     assert forks_go()
     assert application.answers() == {"1"}
 

@@ -18,7 +18,7 @@ import hotswap
 from hotswap import Patch, Patcher, walk
 from hotswap.swap.forwarding import holds_weakly
 from hotswap.testing import ManualClock
-from tests.races.threads import forks_go
+from tests.races.threads import forks_go, over
 from tests.races.versions import Versions
 from tests.waiting import until
 
@@ -206,7 +206,7 @@ def test_inner_functions_of_a_loop_that_stays_old_stay_old(
     assert next(loop) == stays
     loop.close()
     loop = None
-    hotswap_clock.advance(1200)
+    assert over(hotswap_clock)
     assert rollout.drained.wait(20)
     assert until(lambda: registered() == "5")
     assert forks_go()
@@ -216,8 +216,7 @@ def test_an_inner_function_that_is_not_led_on_goes_back_to_its_own_when_it_chang
     make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
 ) -> None:
     """It was handed over, and called helpers of the newest as the version did with which it was the same."""
-    inner = Inner(make_package, 1.0)
-    inner.patcher = Patcher([inner.name.rpartition(".")[0]], handover=1.0, closures=False)
+    inner = Inner(make_package, 1.0, closures=False)
     registered, loop = inner.core.held(), inner.core.loop()
     next(loop)
     inner.apply("2", 0)
@@ -229,7 +228,7 @@ def test_an_inner_function_that_is_not_led_on_goes_back_to_its_own_when_it_chang
     assert registered() == "1"
     loop.close()
     loop = None
-    hotswap_clock.advance(1200)
+    assert over(hotswap_clock)
     assert rollout.drained.wait(20)
     assert forks_go()
 
@@ -265,13 +264,12 @@ def test_an_inner_loop_that_was_handed_over_stays_with_its_version_beside_one_th
         hotswap_clock.advance(3)
     stays.close()
     stays = None
-    hotswap_clock.advance(1200)
-    assert second.drained.wait(20)
+    assert until(lambda: hotswap_clock.advance(600) >= 0 and second.drained.is_set())
     assert not third.drained.is_set()
     assert next(works) == "2"
     works.close()
     works = None
-    hotswap_clock.advance(1200)
+    assert over(hotswap_clock)
     assert third.drained.wait(20)
     assert forks_go()
 
@@ -338,7 +336,7 @@ def test_what_was_handed_out_is_new_for_everybody_but_calls_that_go_on(
     assert stays()
     loop.close()
     loop = None
-    hotswap_clock.advance(1200)
+    assert over(hotswap_clock)
     assert second.drained.wait(20)
     assert fourth.wait_settled(20)
     assert fourth.settled is not None
@@ -373,7 +371,7 @@ def test_a_session_of_a_version_in_between_gets_that_of_its_own(
     context.run(session.__exit__, None, None, None)
     loop.close()
     loop = None
-    hotswap_clock.advance(1200)
+    assert over(hotswap_clock)
     assert rollout.drained.wait(20)
     assert server.ask() == ("handler of 3", "3")
     assert forks_go()
@@ -392,7 +390,7 @@ def test_what_was_led_beside_a_call_that_goes_on_is_told_in_the_end(
     assert not rollout.wait_settled(0)
     loop.close()
     loop = None
-    hotswap_clock.advance(1200)
+    assert over(hotswap_clock)
     assert rollout.wait_settled(20)
     assert rollout.settled is not None
     assert rollout.settled.led == (f"{served.name}:factory.<locals>.handler",)

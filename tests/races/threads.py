@@ -16,6 +16,8 @@ import pytest
 
 import hotswap.swap.writes
 from hotswap import walk
+from hotswap.swap.junctions import Junction
+from hotswap.testing import ManualClock
 from tests.waiting import until
 
 THREADS = 2
@@ -33,6 +35,14 @@ def forks_go(within: float = 10.0) -> bool:
         within: seconds to wait.
     """
     return bool(until(lambda: not walk.forked, within))
+
+
+def over(clock: ManualClock) -> bool:
+    """Let time go by until nothing old is in flight, and return whether it is so.
+
+    More than once: what somebody holds is looked for ever more seldom, and a circle does until it is collected.
+    """
+    return bool(until(lambda: clock.advance(600) >= 0 and not Junction.in_flight))
 
 
 class Crowd:

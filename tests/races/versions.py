@@ -27,16 +27,19 @@ class Versions:
         make: makes the package.
         handover: that of the patcher.
         first: the version that is live at first.
+        options: others of the patcher.
     """
 
     source: ClassVar[str]
 
-    def __init__(self, make: Callable[..., ModuleType], handover: float | None, first: object = "1") -> None:
+    def __init__(
+        self, make: Callable[..., ModuleType], handover: float | None, first: object = "1", **options: Any
+    ) -> None:
         package = make({"core.py": self.text(first, 0)}).__name__
         self.name = f"{package}.core"
         __import__(self.name)
         self.handover = handover
-        self.patcher = Patcher([package], handover=handover)
+        self.patcher = Patcher([package], handover=handover, **options)
 
     @classmethod
     def text(cls, version: object, shape: int) -> str:
