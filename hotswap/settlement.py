@@ -14,7 +14,7 @@ import _thread
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from types import FunctionType
@@ -149,14 +149,22 @@ class Settlement:
             return
         tell()
 
+    def hasten(self, last: Last, settling: Settling) -> None:
+        """Have closures be led that wait for their moment: another swap is to be made, or armed.
+
+        Nobody may make a swap meanwhile. The arguments are those of `take`.
+        """
+        if settling.early is None and settling.drain is not None:
+            self._lead_early(last, settling)
+
     def _lead_early(self, last: Last, settling: Settling) -> None:
         """Lead closures for everybody but calls that go on for long. Under the lock under which swaps are made."""
-        if settling.junction is not None and settling.nested and not settling.cancelled and not settling.outcomes:
+        if settling.junction is not None and settling.nested and not (settling.cancelled or settling.outcomes):
             with collector.switched_off():
-                settling.early = self._settle(*last(), settling, early=True)
+                settling.early = self._settle(*last(), settling, busy=settling.busy())
 
     def _settle(
-        self, swap: Swap | None, lineage: Lineage, settling: Settling, *, early: bool = False
+        self, swap: Swap | None, lineage: Lineage, settling: Settling, *, busy: Container[int] | None = None
     ) -> Settled | None:
         """Lead what old code left behind to what is live now; None if its swap was taken back meanwhile."""
         if settling.cancelled:
@@ -167,7 +175,7 @@ class Settlement:
         going = None if swap is None else swap.going_back
         earlier = [function for _, function in self.known(lineage).functions]
         settled, clones = self._closures.settle(
-            settling, sys.modules, before, undo, earlier, own=own, going=going, early=early
+            settling, sys.modules, before, undo, earlier, own=own, going=going, busy=busy
         )
         self._know(clones)
         return settled

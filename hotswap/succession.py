@@ -185,6 +185,7 @@ class Succession(Returning):
         swap = self._ready(rollout)
         if not self.is_warm(rollout):
             self.let_go()
+        self._hasten()
         swap.arm(self._settlement.handed_out)
         self._armed, self._warm = (rollout, swap), None
         return swap.mark()
@@ -293,6 +294,7 @@ class Succession(Returning):
                 advice="take back what that patcher applied first; one patcher for a package is best",
             )
         self._live.adopt()
+        self._hasten()
         previous.swap.renew_back()
         swap, late = self._returning(previous, recalled)
         stays = previous.swap.is_warm and recalled.candidate is None and not (late.dropped or late.moved)
@@ -346,6 +348,11 @@ class Succession(Returning):
     def _drained(self, rollout: Rollout) -> Callable[[Settling], None]:
         """Return what is called when the last call of the generation that goes has ended."""
         return partial(self._settlement.take, rollout, self._last)
+
+    def _hasten(self) -> None:
+        """Lead what the last swap has left with others, if that waits for its moment."""
+        if self._previous is not None:
+            self._settlement.hasten(self._last, self._previous.swap.settling)
 
     def _last(self) -> tuple[Swap | None, Lineage]:
         """The last swap, if it can be taken back, and what earlier generations left behind."""

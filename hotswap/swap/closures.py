@@ -63,7 +63,7 @@ class Closures:
         *,
         own: bool,
         going: Going | None,
-        early: bool = False,
+        busy: Container[int] | None = None,
     ) -> tuple[Settled, list[FunctionType]]:
         """Lead what old code left behind to what is live.
 
@@ -75,8 +75,8 @@ class Closures:
             earlier: functions of earlier generations. Those that lead to a closure look like it, as they did before.
             own: whether the settling belongs to that swap, so that what is old now is what is live then.
             going: tells of the generation that goes if that swap is taken back.
-            early: calls of that generation go on, and for long. Closures that are held by now are led for everybody
-                but them; the rest is left to later.
+            busy: None if these calls have ended. Otherwise the ids of nested code that calls which go on may have made
+                closures of: other closures that are held by now are led, for everybody else; the rest is left to later.
 
         Returns what was done, and the clones that lead to a successor now.
         """
@@ -92,7 +92,10 @@ class Closures:
         followers: dict[int, list[FunctionType]] = {}
         for function in earlier:
             followers.setdefault(id(target_of(function.__code__)), []).append(function)
+        early = busy is not None
         for closure, place in self._found(settling.nested):
+            if busy is not None and id(_own_code(closure)) in busy:
+                continue
             target = self._made(closure, place, live)
             if type(target) is str:
                 if not early and not settling.nested.names(closure):  # the plan has said what becomes of names
@@ -138,13 +141,15 @@ class Closures:
         Arguments:
             nested: the nested code that is live.
             coming: that of the candidate.
-            known: the ids of functions that the swap leads: decorators' wrappers are closures, too.
+            known: the ids of functions that the swap leads (decorators' wrappers are closures, too), and of nested code
+                that calls which go on may have made closures of.
             undo: the writes that are made when the swap is taken back.
             going: as that of `settle`.
         """
         armed = []
         for closure, place in self._found(nested):
-            target = None if id(closure) in known else self._made(closure, place, coming)
+            is_left = id(closure) in known or id(_own_code(closure)) in known
+            target = None if is_left else self._made(closure, place, coming)
             if type(target) is FunctionType:
                 self._owners[target] = Reference(closure)
                 armed.append((closure, self._stand_in(closure), target))
@@ -252,6 +257,8 @@ class Closures:
         plain: CodeType,
         junction: Junction,
         between: Iterable[tuple[Junction, FunctionType]] = (),
+        *,
+        goes: bool = False,
     ) -> tuple[CodeType, ClosureWays]:
         """Return code by which a closure leads calls in flight to what it has been, and others to something else.
 
@@ -264,6 +271,7 @@ class Closures:
             plain: the code that it has when there are no such calls any more.
             junction: the generation of these calls. Those of earlier ones get what they got.
             between: what those of later ones get.
+            goes: whether that generation is about to go: its number is not that of the newest yet.
         """
         standing = ways_of(closure.__code__)
         old = {id(other): (other, value) for other, value in ([] if standing is None else standing.lasting)}
@@ -271,7 +279,7 @@ class Closures:
             led = target_of(closure.__code__) if standing is None else standing.new
             old[id(junction)] = junction, led or self._stand_in(closure)
         old.update((id(other), (other, value)) for other, value in between)
-        newest_first = sorted(old.values(), key=lambda way: way[0].number, reverse=True)
+        newest_first = sorted(old.values(), key=lambda way: (goes and way[0] is junction, way[0].number), reverse=True)
         ways = ClosureWays(newest_first, new, plain, new)
         for generation, _ in ways.old:
             generation.fork(closure)
@@ -288,7 +296,7 @@ class Closures:
         if junction.attributes or junction.functions or junction.fronts:
             back = target_of(then["__code__"])
             new = stand_in(closure, then["__code__"], then) if back is None else back
-            yield (_CODE.__set__, closure, self._fork(closure, new, then["__code__"], junction)[0])
+            yield (_CODE.__set__, closure, self._fork(closure, new, then["__code__"], junction, goes=True)[0])
 
 
 def _own_code(closure: FunctionType) -> CodeType:

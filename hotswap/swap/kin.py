@@ -12,10 +12,13 @@ made.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from types import CodeType
 
-__all__ = ["copied", "is_nested", "kin", "nested_copy", "refer", "relate"]
+from hotswap import walk
+
+__all__ = ["copied", "is_nested", "kin", "made_in", "nested_copy", "refer", "relate"]
 
 
 class _Family:
@@ -84,3 +87,9 @@ def refer(code: CodeType) -> Callable[[], CodeType | None]:
 def is_nested(code: CodeType) -> bool:
     """Whether code stands inside that of a function."""
     return "<locals>" in code.co_qualname
+
+
+def made_in(codes: Iterable[CodeType]) -> set[int]:
+    """Return the ids of the code that is nested in some code, and of its copies."""
+    nested = (inner for code in codes for inner in islice(walk.codes_in(code), 1, None))
+    return {id(one) for inner in nested for one in (inner, *kin(inner))}

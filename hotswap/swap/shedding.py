@@ -319,9 +319,11 @@ def _spelled(function: FunctionType) -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=256)
-def _names_in(text: str) -> tuple[str, ...]:
+def _names_in(whole: str) -> tuple[str, ...]:
     try:
-        code = compile(text, "<annotation>", "eval", dont_inherit=True)
+        code = compile(whole, "<annotation>", "eval", dont_inherit=True)
     except (SyntaxError, ValueError):  # it is no expression: nobody can evaluate it
         return ()
-    return tuple(name for one in walk.codes_in(code) for name in one.co_names)
+    parts = [*walk.codes_in(code)]
+    inner = (text for one in parts for text in one.co_consts if type(text) is str)  # as in "Optional['Order']"
+    return (*(name for one in parts for name in one.co_names), *(name for text in inner for name in _names_in(text)))

@@ -160,6 +160,27 @@ def test_they_go_live_with_the_flip_and_come_back_with_it(
     assert forks_go()
 
 
+def test_a_candidate_that_is_armed_before_they_were_led_for_the_last_one(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    application = Application(make_package, None)
+    session, context = hotswap.session(), contextvars.copy_context()
+    context.run(session.__enter__)
+    application.apply("2", 1)
+    rollout = application.arm("3", 2)
+    for _ in range(2):
+        assert application.apart() == {"2"}
+        assert context.run(application.answers) == {"1"}
+        with rollout.preview():
+            assert application.answers() == {"3"}
+        hotswap_clock.advance(0.1)
+    rollout.abort()
+    context.run(session.__exit__, None, None, None)
+    assert over(hotswap_clock)
+    assert application.answers() == {"2"}
+    assert forks_go()
+
+
 def test_a_call_of_the_candidate_goes_on_with_its_own_when_it_is_taken_back(
     make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
 ) -> None:

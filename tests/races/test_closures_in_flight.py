@@ -274,6 +274,52 @@ def test_an_inner_loop_that_was_handed_over_stays_with_its_version_beside_one_th
     assert forks_go()
 
 
+class Main(Versions):
+    """A call that goes on, and gives its inner functions to others: to a pool, to a thread, and to a list."""
+
+    source = """
+from concurrent.futures import ThreadPoolExecutor
+import threading
+def helper({more}a): return "{v}"
+def main(registered):
+    def inner(a): return helper({pass_}a)
+    registered.append(inner)
+    with ThreadPoolExecutor(1) as pool:
+        while True:
+            found = []
+            thread = threading.Thread(target=lambda: found.append(inner(1)))
+            thread.start()
+            thread.join()
+            yield "{v}", *found, inner(1), pool.submit(inner, 1).result(), *pool.map(inner, [1])
+"""
+
+
+@pytest.mark.parametrize("armed", [False, True])
+@pytest.mark.parametrize("handover", [None, 0.0, 1.0])
+def test_what_a_call_that_stays_old_gives_to_a_pool_is_its_own(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, handover: float | None, armed: bool
+) -> None:
+    """It was led on for everybody else, and a pool calls for nobody."""
+    program, registered = Main(make_package, handover), list[Any]()
+    loop = program.core.main(registered)
+    stays = ("1",) * 5
+    assert next(loop) == stays
+    rollout = program.patcher.stage(program.patch_of("2", 1))
+    rollout.verify()
+    if armed:
+        rollout.arm()
+        assert next(loop) == stays
+    rollout.commit()
+    for _ in range(3):
+        assert next(loop) == stays
+        hotswap_clock.advance(1)
+    loop.close()
+    loop = None
+    assert over(hotswap_clock)
+    assert registered[0](1) == "2"
+    assert forks_go()
+
+
 class Served(Versions):
     """A handler that a factory has made, which is held by an object, and whose text is another one in each version."""
 
@@ -307,6 +353,8 @@ def test_what_was_handed_out_is_new_for_everybody_but_calls_that_go_on(
 
     assert stays()
     assert answers("1")
+    oldest, outside = hotswap.session(), contextvars.copy_context()
+    outside.run(oldest.__enter__)
     second = served.apply("2", 1)
     hotswap_clock.advance(0.1)
     assert answers("2")
@@ -322,10 +370,13 @@ def test_what_was_handed_out_is_new_for_everybody_but_calls_that_go_on(
         assert context.run(answers, "2")
         hotswap_clock.advance(2)
     served.patcher.rollback()
-    hotswap_clock.advance(0.1)
-    assert answers("2")
-    assert stays()
-    assert context.run(answers, "2")
+    for _ in range(2):
+        assert answers("2")
+        assert stays()
+        assert context.run(answers, "2")
+        assert outside.run(answers, "1")
+        hotswap_clock.advance(0.1)
+    outside.run(oldest.__exit__, None, None, None)
     context.run(session.__exit__, None, None, None)
     hotswap_clock.advance(2)
     assert answers("2")
@@ -374,6 +425,28 @@ def test_a_session_of_a_version_in_between_gets_that_of_its_own(
     assert over(hotswap_clock)
     assert rollout.drained.wait(20)
     assert server.ask() == ("handler of 3", "3")
+    assert forks_go()
+
+
+def test_a_rollback_before_they_were_led(make_package: Callable[..., ModuleType], hotswap_clock: ManualClock) -> None:
+    """A session of the version that went met them half old and half new, as long as it lasted."""
+    served = Served(make_package, None)
+    server = served.core.Server()
+    oldest, outside = hotswap.session(), contextvars.copy_context()
+    outside.run(oldest.__enter__)
+    served.apply("2", 1)
+    session, context = hotswap.session(), contextvars.copy_context()
+    context.run(session.__enter__)
+    served.patcher.rollback()
+    for _ in range(3):
+        assert server.ask() == ("handler of 1", "1")
+        assert context.run(server.ask) == ("handler of 2", "2")
+        assert outside.run(server.ask) == ("handler of 1", "1")
+        hotswap_clock.advance(0.1)
+    context.run(session.__exit__, None, None, None)
+    outside.run(oldest.__exit__, None, None, None)
+    assert over(hotswap_clock)
+    assert server.ask() == ("handler of 1", "1")
     assert forks_go()
 
 
