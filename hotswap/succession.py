@@ -294,7 +294,7 @@ class Succession(Returning):
                 advice="take back what that patcher applied first; one patcher for a package is best",
             )
         self._live.adopt()
-        self._hasten()
+        rollout.plan.warnings += outlast({"sessions may meet closures of another version": self._hasten})
         previous.swap.renew_back()
         swap, late = self._returning(previous, recalled)
         stays = previous.swap.is_warm and recalled.candidate is None and not (late.dropped or late.moved)

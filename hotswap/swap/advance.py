@@ -15,10 +15,9 @@ from hotswap.shield import outlast
 from hotswap.swap.arming import Arming, HandedOut
 from hotswap.swap.audit import Leftover, audit
 from hotswap.swap.bodies import Bodies
-from hotswap.swap.calls import unused
+from hotswap.swap.calls import making
 from hotswap.swap.drain import OldWorld, drain_of
 from hotswap.swap.forwarding import code_of
-from hotswap.swap.kin import made_in
 from hotswap.swap.left import Left
 from hotswap.swap.lineage import Reference
 from hotswap.swap.nested import NestedCode
@@ -73,9 +72,7 @@ class Advance(Reversal):
             self._crossings.there.marks += before.junction.marks
         self._crossings.look_again()
         going = self._crossings.going
-        codes = [*map(code_of, going)]
-        idle = unused(codes)
-        known = {*map(id, going), *made_in(code for code in codes if id(code) not in idle)}
+        known = {*map(id, going), *making(map(code_of, going))}
         held = closures(self.settling.nested, self.settling_back.nested, known, self._settled, self.going_back)
         self._arming = self._crossings.arming(self.settling, self.settling_back, held)
         self._arming.arm()

@@ -27,6 +27,7 @@ from types import (
 from typing import Any
 
 from hotswap import collector, frames, walk
+from hotswap.swap.kin import made_in
 from hotswap.swap.templates import KIND_FLAGS
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "frame_of",
     "going_on_in",
     "is_over",
+    "making",
     "pauses",
     "running_frames",
     "running_in",
@@ -143,6 +145,19 @@ def pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def making(codes: Iterable[CodeType]) -> set[int]:
+    """Return the ids of the nested code of which calls that go on may have made closures: these are their callbacks.
+
+    It may pass over the heap.
+
+    Arguments:
+        codes: the code of functions.
+    """
+    every = list(codes)
+    idle = unused(every)
+    return made_in(code for code in every if id(code) not in idle)
 
 
 def suspended(codes: Iterable[CodeType]) -> list[Any]:

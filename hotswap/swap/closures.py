@@ -102,7 +102,6 @@ class Closures:
                     left.append(f"{place} {target}")
                     staying.append(closure)
                 continue
-            self._owners[target] = Reference(closure)
             outside = outsides[id(closure)] = closure_facade(closure, target, identity_of(target))
             _dress(closure, outside, writes)
             if settling.junction is not None and not settling.junction.over:
@@ -151,7 +150,6 @@ class Closures:
             is_left = id(closure) in known or id(_own_code(closure)) in known
             target = None if is_left else self._made(closure, place, coming)
             if type(target) is FunctionType:
-                self._owners[target] = Reference(closure)
                 armed.append((closure, self._stand_in(closure), target))
                 undo.late(self._way_back(closure, place, _raw(closure), nested, undo, (), going))
         return armed
@@ -205,7 +203,6 @@ class Closures:
             elif not forward and before is not None:
                 target = self._made(held, place, before)
                 if type(target) is FunctionType:
-                    self._owners[target] = reference
                     then = closure_facade(held, target, identity_of(target))
             undo.hold(held, present)
             yield from identity_ops(held, then)
@@ -225,7 +222,10 @@ class Closures:
         return CellType(found[1]) if found is not None and cell_contents(cell) is found[2] else cell
 
     def _made(self, closure: FunctionType, place: Place, there: NestedCode) -> Any:
-        """Return a function that runs the counterpart of a closure with what it was made with, or why there is none."""
+        """Return a function that runs the counterpart of a closure with what it was made with, or why there is none.
+
+        It is noted whose it is.
+        """
         found = there.counterpart(place)
         if found is None:
             return "has no counterpart in the new version"
@@ -236,7 +236,9 @@ class Closures:
         if reason:
             return reason
         defaults, _ = made_with.under(there.header(code))
-        return function_of(closure, code, facts, replace(made_with, defaults=defaults), cells)
+        made = function_of(closure, code, facts, replace(made_with, defaults=defaults), cells)
+        self._owners[made] = Reference(closure)
+        return made
 
     def _between(self, closure: FunctionType, place: Place, junction: Junction) -> list[tuple[Junction, FunctionType]]:
         """What calls and sessions get that are of generations which came after one, and have gone since."""
@@ -246,7 +248,6 @@ class Closures:
             if nested is not None and other.number > junction.number and place.module in nested.modules:
                 made = self._made(closure, place, nested)
                 if type(made) is FunctionType:
-                    self._owners[made] = Reference(closure)
                     found.append((other, made))
         return found
 

@@ -38,7 +38,7 @@ def hand_over(
     there: NestedCode | None = None
     if any(id(ModuleType.__getattribute__(module, "__dict__")) not in junction.others for module in live.values()):
         there = NestedCode(functions_in(live))
-        _keep_changed(junction, nested, there)
+        _keep_nested(junction, nested, there)
     running = list(running)
     keep_changed(junction, running)
     over: list[tuple[CodeType, dict[str, Any]]] = []
@@ -115,7 +115,7 @@ class _Newest(NamedTuple):
     facts: dict[str, Any]
 
 
-def _keep_changed(junction: Junction, nested: NestedCode, there: NestedCode) -> None:
+def _keep_nested(junction: Junction, nested: NestedCode, there: NestedCode) -> None:
     """Have nested code stay old that is not the same in what is live: another version has come meanwhile."""
     gone = [code for code, _ in nested if id(code) in junction.same and unchanged(code, nested, there) is None]
     ours = {id(one) for code in gone for one in (code, *kin(code))}

@@ -374,14 +374,13 @@ class Junction:
 
         What old code has handed to others is called by those on its behalf: they get the old, until the handover.
         """
-        session, space = here(), id(frame.f_globals)
-        code = frame.f_code
+        session, space, code = here(), id(frame.f_globals), frame.f_code
         passes = is_nested(code) or (session is not None and id(code) in self.copies)
         if self.has(code, space, session) or (passes and self.claims(frame, session)):
             return True
         if session is not None and (number := session.number) is not None:
             return self.older(session, number)
-        return not (self.handed_over or space in self.others or id(frame.f_code) in self.foreign)
+        return not (self.handed_over or space in self.others or id(code) in self.foreign)
 
 
 def _refer(known: dict[int, Reference], o: Any) -> None:

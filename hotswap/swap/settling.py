@@ -20,13 +20,12 @@ from typing import Any, Protocol
 
 from hotswap.swap.adrift import Stray, note
 from hotswap.swap.begun import begun, outlasting
-from hotswap.swap.calls import suspended, unused
+from hotswap.swap.calls import making, suspended
 from hotswap.swap.clones import lead_back
 from hotswap.swap.drain import Cloning, Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.handing import hand_over, keep_changed
 from hotswap.swap.junctions import Junction
-from hotswap.swap.kin import made_in
 from hotswap.swap.lending import staying
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.narrowing import Spelled, narrow
@@ -165,11 +164,9 @@ class Settling:
             if junction is not None:
                 keep_changed(junction, drain.running)
 
-    def busy(self) -> frozenset[int]:
-        """The ids of nested code that calls which go on may have made closures of: these are theirs, as callbacks."""
-        running = [] if self.drain is None else self.drain.running
-        idle = unused(running)
-        return frozenset(made_in(code for code in running if id(code) not in idle))
+    def busy(self) -> set[int]:
+        """The ids of nested code that calls which go on may have made closures of."""
+        return making([] if self.drain is None else self.drain.running)
 
     @property
     def _clones(self) -> list[tuple[FunctionType, FunctionType]]:
