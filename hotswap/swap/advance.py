@@ -72,7 +72,8 @@ class Advance(Reversal):
             self._crossings.there.marks += before.junction.marks
         self._crossings.look_again()
         going = self._crossings.going
-        known = {*map(id, going), *making(map(code_of, going))}
+        callbacks = making(map(code_of, going)) if self.settling.nested else ()  # it passes over the heap
+        known = {*map(id, going), *callbacks}
         held = closures(self.settling.nested, self.settling_back.nested, known, self._settled, self.going_back)
         self._arming = self._crossings.arming(self.settling, self.settling_back, held)
         self._arming.arm()

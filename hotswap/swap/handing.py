@@ -39,8 +39,6 @@ def hand_over(
     if any(id(ModuleType.__getattribute__(module, "__dict__")) not in junction.others for module in live.values()):
         there = NestedCode(functions_in(live))
         _keep_nested(junction, nested, there)
-    running = list(running)
-    keep_changed(junction, running)
     over: list[tuple[CodeType, dict[str, Any]]] = []
     for code in running:
         if id(code) not in junction.same and id(code) not in junction.shared:

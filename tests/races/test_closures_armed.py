@@ -181,6 +181,60 @@ def test_a_candidate_that_is_armed_before_they_were_led_for_the_last_one(
     assert forks_go()
 
 
+class Maker(Versions):
+    """A function that makes an inner one, and goes on."""
+
+    source = """
+def helper({more}a): return "{v}"
+def maker():
+    def inner(a): return "{v}", helper({pass_}a)
+    while True: yield inner
+"""
+
+
+def test_one_whose_maker_is_called_again_comes_back_with_a_rollback(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """It is not led beside a call that may have made it, but went with the flip."""
+    program = Maker(make_package, None)
+    inner = next(program.core.maker())
+    rollout = program.patcher.stage(program.patch_of("2"))
+    rollout.verify()
+    rollout.arm()
+    call = program.core.maker()
+    next(call)
+    rollout.commit()
+    assert inner(1) == ("2", "2")
+    rollout.rollback()
+    assert inner(1) == ("1", "1")
+    call.close()
+    call = None
+    assert over(hotswap_clock)
+    assert inner(1) == ("1", "1")
+    assert forks_go()
+
+
+def test_one_that_was_led_before_is_led_on_after_a_candidate_was_disarmed_under_somebody(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    application = Application(make_package, None)
+    assert application.apply("2", 1).wait_settled(20)
+    before = {name: route.__code__ for name, route in application.app.routes.items()}
+    rollout = application.arm("3", 2)
+    context, block = contextvars.copy_context(), rollout.preview()
+    context.run(block.__enter__)
+    rollout.disarm()
+    assert context.run(application.answers) == {"3"}
+    assert application.answers() == {"2"}
+    context.run(block.__exit__, None, None, None)
+    rollout.abort()
+    assert over(hotswap_clock)
+    assert forks_go()
+    assert {name: route.__code__ for name, route in application.app.routes.items()} == before
+    assert application.apply("4", 0).wait_settled(20)
+    assert application.answers() == {"4"}
+
+
 def test_a_call_of_the_candidate_goes_on_with_its_own_when_it_is_taken_back(
     make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
 ) -> None:

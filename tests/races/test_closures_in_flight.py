@@ -151,7 +151,7 @@ class Inner(Versions):
     source = """
 def helper({more}a): return "{v}"
 def outside({more}a): return "{v}"
-def loop():
+def loop(given):
     def plain(): return helper({pass_}1)
     def flowing(): yield helper({pass_}1)
     async def waiting(): return helper({pass_}1)
@@ -164,11 +164,11 @@ def loop():
         except StopIteration as over:
             return over.value
     while True:
-        held = [plain, lambda: [*flowing()][0], waited, local.method]
+        held = [plain, lambda: [*flowing()][0], waited, local.method, *given]
         yield "{v}", [function() for function in held]
 def held():
-    def plain(): return helper({pass_}1)
-    return plain
+    def unspelled(): return helper({pass_}1)
+    return unspelled
 """
 
 
@@ -179,8 +179,8 @@ def test_inner_functions_of_a_loop_that_stays_old_stay_old(
     """They were handed over for themselves: what the loop gave them came to new helpers."""
     inner = Inner(make_package, handover)
     registered = inner.core.held()
-    loop = inner.core.loop()
-    assert next(loop) == ("1", ["1"] * 4)
+    loop = inner.core.loop([registered])
+    assert next(loop) == ("1", ["1"] * 5)
 
     def turns(loop: Iterator[Any], version: str, shape: int) -> list[Any]:
         inner.apply(version, shape)
@@ -192,7 +192,7 @@ def test_inner_functions_of_a_loop_that_stays_old_stay_old(
         with hotswap.session():
             return next(loop)
 
-    stays = ("1", ["1"] * 4)
+    stays = ("1", ["1"] * 5)
     assert turns(loop, "2", 0) == [stays] * 5
     assert registered() == "2"
     assert turns(loop, "3", 1) == [stays] * 5
@@ -217,7 +217,7 @@ def test_an_inner_function_that_is_not_led_on_goes_back_to_its_own_when_it_chang
 ) -> None:
     """It was handed over, and called helpers of the newest as the version did with which it was the same."""
     inner = Inner(make_package, 1.0, closures=False)
-    registered, loop = inner.core.held(), inner.core.loop()
+    registered, loop = inner.core.held(), inner.core.loop(())
     next(loop)
     inner.apply("2", 0)
     hotswap_clock.advance(3)
@@ -279,8 +279,13 @@ class Main(Versions):
 
     source = """
 from concurrent.futures import ThreadPoolExecutor
+import contextvars
 import threading
+import hotswap
 def helper({more}a): return "{v}"
+def within(function):
+    with hotswap.session():
+        return function(1)
 def main(registered):
     def inner(a): return helper({pass_}a)
     registered.append(inner)
@@ -290,7 +295,11 @@ def main(registered):
             thread = threading.Thread(target=lambda: found.append(inner(1)))
             thread.start()
             thread.join()
-            yield "{v}", *found, inner(1), pool.submit(inner, 1).result(), *pool.map(inner, [1])
+            with hotswap.session():
+                here = contextvars.copy_context()
+            yield "{v}", *found, inner(1), pool.submit(inner, 1).result(), *pool.map(inner, [1]), pool.submit(
+                here.run, within, inner
+            ).result()
 """
 
 
@@ -302,7 +311,7 @@ def test_what_a_call_that_stays_old_gives_to_a_pool_is_its_own(
     """It was led on for everybody else, and a pool calls for nobody."""
     program, registered = Main(make_package, handover), list[Any]()
     loop = program.core.main(registered)
-    stays = ("1",) * 5
+    stays = ("1",) * 6
     assert next(loop) == stays
     rollout = program.patcher.stage(program.patch_of("2", 1))
     rollout.verify()
@@ -425,6 +434,33 @@ def test_a_session_of_a_version_in_between_gets_that_of_its_own(
     assert over(hotswap_clock)
     assert rollout.drained.wait(20)
     assert server.ask() == ("handler of 3", "3")
+    assert forks_go()
+
+
+def test_sessions_of_every_version_keep_their_own_over_a_rollback(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """Older ones got what was taken back."""
+    served = Served(make_package, None)
+    server = served.core.Server()
+    sessions = []
+    for shape in range(3):
+        if shape:
+            served.apply(str(shape + 1), shape)
+            hotswap_clock.advance(0.1)
+        session, context = hotswap.session(), contextvars.copy_context()
+        context.run(session.__enter__)
+        sessions.append((str(shape + 1), session, context))
+    served.patcher.rollback()
+    for _ in range(2):
+        assert server.ask() == ("handler of 2", "2")
+        for version, _, context in sessions:
+            assert context.run(server.ask) == (f"handler of {version}", version)
+        hotswap_clock.advance(1)
+    for _, session, context in sessions:
+        context.run(session.__exit__, None, None, None)
+    assert over(hotswap_clock)
+    assert server.ask() == ("handler of 2", "2")
     assert forks_go()
 
 

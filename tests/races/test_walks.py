@@ -78,6 +78,9 @@ KNOWN = {
     "given up while a loop is on it": (
         "arm 2/0, commit, loop fixed, loop tagged, rollback, rearm, disarm, abort, settle"
     ),
+    "handed over after a rollback, and changed beside one that stays": (
+        "loop fixed, loop tagged, apply 6/0 mid, settle, rollback, settle, apply 7/0, settle, apply 8/1"
+    ),
     "changed by a version that was taken back when nothing was in flight of it": (
         "loop task, apply 2/0, arm 3/1, commit, drain, rollback, settle, settle"
     ),
