@@ -303,17 +303,22 @@ def main(registered):
 """
 
 
+@pytest.mark.parametrize("shape", [0, 1])
 @pytest.mark.parametrize("armed", [False, True])
 @pytest.mark.parametrize("handover", [None, 0.0, 1.0])
 def test_what_a_call_that_stays_old_gives_to_a_pool_is_its_own(
-    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, handover: float | None, armed: bool
+    make_package: Callable[..., ModuleType],
+    hotswap_clock: ManualClock,
+    handover: float | None,
+    armed: bool,
+    shape: int,
 ) -> None:
     """It was led on for everybody else, and a pool calls for nobody."""
     program, registered = Main(make_package, handover), list[Any]()
     loop = program.core.main(registered)
     stays = ("1",) * 6
     assert next(loop) == stays
-    rollout = program.patcher.stage(program.patch_of("2", 1))
+    rollout = program.patcher.stage(program.patch_of("2", shape))
     rollout.verify()
     if armed:
         rollout.arm()
@@ -456,6 +461,8 @@ def test_sessions_of_every_version_keep_their_own_over_a_rollback(
         assert server.ask() == ("handler of 2", "2")
         for version, _, context in sessions:
             assert context.run(server.ask) == (f"handler of {version}", version)
+            given = [*(0,) * (int(version) - 1), 1]
+            assert context.run(lambda given: server.handler(*given), given) == (f"handler of {version}", version)
         hotswap_clock.advance(1)
     for _, session, context in sessions:
         context.run(session.__exit__, None, None, None)
