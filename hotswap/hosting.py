@@ -16,7 +16,7 @@ from functools import partial
 
 from packaging.version import Version
 
-from hotswap import collector
+from hotswap import collector, periods
 from hotswap.admission import roots
 from hotswap.bookkeeping import Books
 from hotswap.effects import checked_kinds
@@ -30,7 +30,7 @@ from hotswap.place import Place, Terms
 from hotswap.records import Record, State
 from hotswap.rehearsal import Rehearsal, Wish, wished
 from hotswap.rollout import Rollout
-from hotswap.session import Mark, now
+from hotswap.session import Mark
 from hotswap.settlement import catch_up
 from hotswap.shield import outlast, shielded
 from hotswap.succession import Succession
@@ -210,7 +210,7 @@ class Hosting(Judging):
             if rollout.state not in (State.VERIFIED, State.ARMED):
                 raise StateError(f"the rollout is {rollout.state}", patch=rollout.label, running=self.versions)
             self._books.intend(rollout)
-            first = now().number + 1
+            first = periods.now().number + 1
             superseded = self._succession.advance(rollout)
             given = {root: rollout.patch.version_of(root) for root in roots(rollout.patch, self.versions)}
             known = {root: version for root, version in given.items() if version is not None}
@@ -336,7 +336,7 @@ class Hosting(Judging):
                     self._books.note(rollout)
                     raise
                 self.move(rollout, (State.LIVE, State.PERMANENT), State.ROLLED_BACK, reason)
-                self._trials.returned(rollout, now().number)
+                self._trials.returned(rollout, periods.now().number)
                 self._history[rollout.id] = rollout.record  # with the end of its bake
         finally:
             left = recalled.candidate

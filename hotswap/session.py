@@ -1,18 +1,16 @@
 """Sessions: a unit of work keeps the generation that it began with, whatever it calls, until it ends.
 
-Each swap of the process ends a period and begins the next. A session knows the period in which it began, and stands in
-a context variable: so it holds for the tasks, and for the threads that run in a copy of the context, too. A fork asks
-for it; where no fork stands nobody does, and nothing slows down.
+A session knows the period in which it began (see `periods`), and stands in a context variable: so it holds for the
+tasks, and for the threads that run in a copy of the context, too. A fork asks for it; where no fork stands nobody does,
+and nothing slows down.
 
 Guarantees: a session is of one generation from its first statement to its last, also if a swap is made while it
-begins. The keeper of a period lives until the last session that began in it, or before it, has ended: a weak reference
-to it tells.
-Opening and closing a session takes no lock, and may be done on any thread and in any task.
+begins. Opening and closing a session takes no lock, and may be done on any thread and in any task.
 
 While somebody wants to know (`hotswap.tally`), the sessions of each period are counted, with how long they took and
 whether they failed; those that began within another, or on an armed candidate, are not.
 
-Assumes: setting a variable of a context, and reading an entry of a dict, are one step, with the GIL and without.
+Assumes: setting a variable of a context is one step, with the GIL and without.
 """
 
 from __future__ import annotations
@@ -20,105 +18,38 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
-import operator
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, Token, copy_context
-from types import TracebackType
-from typing import Any, NamedTuple, TypeVar, cast
+from types import FrameType, TracebackType
+from typing import Any, TypeVar, cast
 
 from hotswap import tally
+from hotswap.periods import Keeper, now
 
 __all__ = [
-    "Keeper",
     "Mark",
-    "Period",
     "Session",
-    "Turn",
     "context_outside",
     "end_route",
     "here",
-    "now",
     "number_here",
     "opened",
     "outside",
     "route",
     "session",
-    "turning",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class Keeper:
-    """Lives as long as its period is present, or a session is open that began in it or before it."""
-
-    __slots__ = ("__weakref__", "counts", "later")
-
-    later: Keeper | None
-    """That of the next period: whoever is older than the one period is older than the other."""
-
-    def __init__(self, counts: tally.Counts) -> None:
-        self.later = None
-        self.counts = counts
-        """What is counted of the sessions that began in it."""
 
 
 class Mark:
     """Stands for an armed candidate in the sessions that are on it: it lives as long as one of them is open."""
 
     __slots__ = ("__weakref__",)
-
-
-class Period(NamedTuple):
-    """The time between two swaps of the process.
-
-    Attributes:
-        number: how many swaps there were before it.
-        keeper: is held by the sessions that begin in it.
-    """
-
-    number: int
-    keeper: Keeper
-
-
-_PRESENT = "period"
-_present: dict[str, Period] = {_PRESENT: Period(0, Keeper(tally.Counts(0)))}
-_turning = threading.Lock()
-
-
-def now() -> Period:
-    """Return the present period."""
-    return _present[_PRESENT]
-
-
-class Turn(NamedTuple):
-    """The end of a period.
-
-    Attributes:
-        old, new: the one that ends, and the one that begins.
-        ops: the writes that make it so: C functions.
-        undo: those that take it back.
-    """
-
-    old: Period
-    new: Period
-    ops: list[tuple[Any, ...]]
-    undo: list[tuple[Any, ...]]
-
-
-@contextmanager
-def turning() -> Iterator[Turn]:
-    """Prepare the end of the period, in a block in which nobody else can end it."""
-    with _turning:
-        old = now()
-        number = old.number + 1
-        new = Period(number, Keeper(tally.Counts(number, old.keeper.counts)))
-        old.keeper.later = new.keeper
-        put: Callable[..., Any] = operator.setitem
-        yield Turn(old, new, [(put, _present, _PRESENT, new)], [(put, _present, _PRESENT, old)])
 
 
 class Session:
@@ -135,6 +66,7 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_keeper",
+        "_opener",
         "_since",
         "_token",
         "about",
@@ -153,6 +85,7 @@ class Session:
         self.previews = previews
         """The marks of the armed candidates on which it is."""
         self._keeper: Keeper | None = None
+        self._opener = (0, 0)
         self._token: Token[Session | None] | None = None
         self.began = 0.0
         """When it began, in seconds since the epoch."""
@@ -174,6 +107,7 @@ class Session:
         number, keeper = (None, None) if around is None else (around.number, around._keeper)
         if around is None or number is None or keeper is None:
             self.number, self._keeper = now()
+            self._opener = _opener()
             for candidate, chosen in list(_routes.items()) if _routes else ():
                 if chosen(self.about):
                     self.previews = (*self.previews, candidate)
@@ -182,6 +116,7 @@ class Session:
                 self._since = time.monotonic()
         else:
             self.number, self._keeper, self.previews = number, keeper, (*around.previews, *self.previews)
+            self._opener = around._opener
         self.began, self.thread = time.time(), threading.get_ident()
 
     def __exit__(
@@ -246,6 +181,10 @@ class Session:
             raise
         finally:
             self.end()
+
+    def opened_in(self, frame: FrameType) -> bool:
+        """Whether it was opened by the code in a frame: what that calls is called in the session, and it was not."""
+        return self._opener == (id(frame), id(frame.f_code))
 
     @property
     def is_open(self) -> bool:
@@ -330,6 +269,18 @@ def here() -> Session | None:
     """Return the session of the caller; None if he has none."""
     held = _current.get()
     return None if held is None or held.number is None else held
+
+
+def _opener() -> tuple[int, int]:
+    """The ids of the frame that opens a session, and of its code. Neither is kept: a drain waits for the code."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") in _BETWEEN:
+        frame = frame.f_back
+    return (0, 0) if frame is None else (id(frame), id(frame.f_code))
+
+
+_BETWEEN = (__name__, "contextlib")
+"""The modules that open a session for whoever calls them."""
 
 
 def _wrapped(function: Any, about: object) -> Any:

@@ -24,7 +24,7 @@ from hotswap import tally
 from hotswap.bake import Bake, Baked, BakeVerdict, Baking, Baseline, Hung, Probe, checked_bake
 from hotswap.errors import StateError
 from hotswap.hooks import Hook, HookName, Hooks
-from hotswap.session import now
+from hotswap.periods import now
 
 __all__ = ["Registering", "Trials"]
 

@@ -20,7 +20,7 @@ import hotswap
 from hotswap import Bake, BusyError, Patch, Patcher, State, StateError, clock, tally
 from hotswap.bake import unhandled
 from hotswap.checks import Inconclusive
-from hotswap.session import now, turning
+from hotswap.periods import now, turning
 from hotswap.testing import ManualClock
 from tests.waiting import until
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from hotswap import Patch, Patcher, State, asgi, tally, wsgi
-from hotswap.session import now, turning
+from hotswap.periods import now, turning
 
 pytestmark = pytest.mark.threads
 

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Generator
 import pytest
 
 import hotswap
-from hotswap.session import now, number_here, turning
+from hotswap.periods import now, turning
+from hotswap.session import number_here
 
 
 def swap() -> None:

@@ -15,7 +15,8 @@ from wsgiref.validate import validator
 import pytest
 
 import hotswap
-from hotswap.session import now, number_here
+from hotswap.periods import now
+from hotswap.session import number_here
 from hotswap.wsgi import SessionMiddleware
 from tests.test_session import swap
 

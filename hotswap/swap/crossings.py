@@ -194,6 +194,8 @@ class Crossings:
 
         And `closures`: those that are led to it.
         """
+        if self._shared is not None:
+            self.there.staying = self._shared.spaces
         return Arming(self.there, _There(self, settling, other), self.returning, other.nested, closures)
 
     def forward(self, settling: Settling, other: Settling, *, again: bool) -> Forks:

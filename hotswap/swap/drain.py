@@ -21,7 +21,7 @@ from typing import Any
 
 from hotswap.clock import HAS_THREADS
 from hotswap.generation import ImportCall, ModuleView, OldSys, Reason, World, gate, later, worlds
-from hotswap.session import Keeper
+from hotswap.periods import Keeper
 from hotswap.swap.adrift import Stray, note, strays
 from hotswap.swap.calls import CallInFlight, calls_in_flight, frame_of, is_over, suspended, unused
 from hotswap.swap.doubles import copy_outside

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotswap import walk
 from hotswap.clock import HAS_THREADS
-from hotswap.session import Keeper, Turn
+from hotswap.periods import Keeper, Turn
 from hotswap.swap.adrift import Stray
 from hotswap.swap.doubles import stand_in
 from hotswap.swap.forked_attributes import asking, behind, cloned, is_forked, passed

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 from hotswap import walk
 from hotswap.depth import Standing
-from hotswap.session import Keeper, Mark, Session, here
+from hotswap.periods import Keeper
+from hotswap.session import Mark, Session, here
 from hotswap.swap.callers import caller, on_behalf
 from hotswap.swap.kin import is_nested, kin, relate
 from hotswap.swap.lineage import Reference
@@ -362,12 +363,18 @@ class Junction:
         """Whether the caller of the code in a frame tells who gets what is of this generation.
 
         Nested code that is the same is that of a caller that stays old, as what it calls by a name is. In a session, so
-        are private clones: changed code, in whose call it began, passes what is its own.
+        are private clones, and while a candidate is armed all code that is the same: changed code, in whose call it
+        began, passes what is its own. What has opened the session is not called in it.
         """
         code = frame.f_code
         if id(code) in self.same and is_nested(code):
             return True
-        return self.is_between(frame) if session is None else on_behalf(frame) or id(code) in self.copies
+        if session is None or id(code) in self.copies:
+            return session is not None or self.is_between(frame)
+        if session.opened_in(frame):
+            return False
+        is_ours = id(frame.f_globals) in self.spaces and id(code) not in self.foreign
+        return self.is_between(frame) or (self.armed and id(code) in self.same and (is_ours or id(code) in self.strays))
 
     def keeps(self, frame: FrameType) -> bool:
         """Whether the code in a frame gets what is of this generation where only its code can have got hold of that.

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from types import FunctionType
 from typing import Any
 
-from hotswap.session import now
+from hotswap.periods import now
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.kin import is_nested
 from hotswap.swap.nested import NestedCode

@@ -22,7 +22,7 @@ from hotswap.clock import HAS_THREADS
 from hotswap.effects import Journal
 from hotswap.generation import Candidate, Live, worlds
 from hotswap.namespaces import Survey
-from hotswap.session import Keeper
+from hotswap.periods import Keeper
 from hotswap.swap.bodies import Bodies
 from hotswap.swap.calls import unused
 from hotswap.swap.clones import leave

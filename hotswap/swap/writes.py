@@ -25,7 +25,7 @@ from types import FunctionType
 from typing import Any, Protocol
 
 from hotswap import collector
-from hotswap.session import Turn, turning
+from hotswap.periods import Turn, turning
 from hotswap.swap.forwarding import code_of
 from hotswap.swap.hashing import hashing, quieted
 from hotswap.swap.kin import copied

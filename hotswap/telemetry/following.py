@@ -16,8 +16,8 @@ from hotswap import tally
 from hotswap.bake import BakeVerdict
 from hotswap.events import Event, subscribe
 from hotswap.patcher import Patcher
+from hotswap.periods import now
 from hotswap.rollout import Rollout
-from hotswap.session import now
 from hotswap.telemetry.metrics import Measured
 
 __all__ = ["Following"]

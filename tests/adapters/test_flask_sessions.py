@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hotswap.session import now, number_here
+from hotswap.periods import now
+from hotswap.session import number_here
 from hotswap.wsgi import SessionMiddleware
 from tests.test_session import swap
 

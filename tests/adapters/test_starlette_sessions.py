@@ -17,7 +17,8 @@ import pytest
 
 import hotswap
 from hotswap.asgi import SessionMiddleware
-from hotswap.session import now, number_here
+from hotswap.periods import now
+from hotswap.session import number_here
 from tests.test_session import swap
 
 pytest.importorskip("fastapi", reason="FastAPI is not installed here")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+import hotswap
+from hotswap import Patch, Patcher
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
@@ -52,4 +57,153 @@ def test_does_not_mix(
             hotswap_clock.advance(20)
     loop.close()
     del loop
+    assert forks_go()
+
+
+HELPERS = """
+from . import core
+def by_module(*arguments): return core.low(*arguments)
+class Base:
+    def same(self, *arguments): return self.low(*arguments)
+def go_on(inside):
+    while True:
+        with inside():
+            answers = core.tell()
+        yield answers
+"""
+
+CORE = """
+import contextlib
+import hotswap
+from . import helpers
+def low({more}n): return "{v}"
+def middle(*arguments): return low(*arguments)
+def within(*arguments): return (lambda: middle(*arguments))()
+@hotswap.session()
+def job(*arguments): return middle(*arguments)
+class Tool(helpers.Base):
+    def low(self, {more}n): return "{v}"
+    def own(self, *arguments): return self.low(*arguments)
+def tell():
+    tool = Tool()
+    return {{"{v}", *(f({pass_}1) for f in (middle, within, job, helpers.by_module, tool.own, tool.same))}}
+def opens(inside):
+    while True:
+        with inside():
+            tool = Tool()
+            answers = {{"{v}", middle({pass_}1), within({pass_}1), job({pass_}1), helpers.by_module({pass_}1)}}
+            answers |= {{tool.own({pass_}1), tool.same({pass_}1), *tell()}}
+        yield answers
+def opens_in_stack(inside):
+    while True:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(inside())
+            answers = {{"{v}", middle({pass_}1), Tool().same({pass_}1)}}
+        yield answers
+def opens_twice(inside):
+    while True:
+        with inside(), hotswap.session():
+            answers = {{"{v}", middle({pass_}1), Tool().same({pass_}1)}}
+        yield answers
+def go_on(inside):
+    while True:
+        with inside():
+            answers = tell()
+        yield answers
+def go_on_twice(inside):
+    while True:
+        with inside():
+            with hotswap.session():
+                answers = tell()
+        yield answers
+def main(loop, inside):
+    text = "{v}"
+    yield from loop(inside)
+"""
+
+
+class Loops:
+    """Loops that open sessions, in a package of which one module is never patched. `opens` is what they open."""
+
+    def __init__(self, make: Callable[..., ModuleType]) -> None:
+        package = make({"core.py": self._text("1", 0), "helpers.py": HELPERS}).__name__
+        self.name = f"{package}.core"
+        __import__(self.name)
+        self.patcher = Patcher([package], handover=None)
+        self.opens: Callable[[], AbstractContextManager[Any]] = hotswap.session
+
+    def _text(self, version: str, shape: int) -> str:
+        return CORE.format(v=version, more="z, " * shape, pass_="0, " * shape)
+
+    @property
+    def core(self) -> Any:
+        return sys.modules[self.name]
+
+    def stage(self) -> hotswap.Rollout:
+        rollout = self.patcher.stage(Patch.from_sources({self.name: self._text("2", 1)}, version="2"))
+        rollout.verify()
+        return rollout
+
+    def open(self) -> AbstractContextManager[Any]:
+        return self.opens()
+
+
+@pytest.fixture
+def loops(make_package: Callable[..., ModuleType]) -> Loops:
+    return Loops(make_package)
+
+
+CHANGED = ["opens", "opens_in_stack", "opens_twice"]
+UNCHANGED = ["core.go_on", "core.go_on_twice", "helpers.go_on"]
+
+
+def _found(loops: Loops, path: str) -> Any:
+    room, _, name = path.partition(".")
+    return getattr(loops.core if room == "core" else loops.core.helpers, name)
+
+
+@pytest.mark.parametrize("name", CHANGED)
+@pytest.mark.parametrize("how", ["preview", "policy", "commit"])
+def test_does_not_mix_by_code_that_stays(loops: Loops, name: str, how: str) -> None:
+    """Code of other modules, and all unchanged code while a candidate is armed, led it to new helpers."""
+    loop = getattr(loops.core, name)(loops.open)
+    assert next(loop) == {"1"}
+    rollout = loops.stage()
+    if how == "commit":
+        rollout.commit()
+    else:
+        rollout.arm((lambda _: True) if how == "policy" else None)
+        loops.opens = rollout.preview if how == "preview" else hotswap.session
+    assert next(loop) == {"1"}
+    assert next(getattr(loops.core, name)(loops.open)) == {"1" if how != "commit" else "2"}
+    if how != "commit":
+        with loops.open():
+            assert loops.core.tell() == {"2"}
+        rollout.commit()
+        loops.opens = hotswap.session
+    assert next(loop) == {"1"}
+    assert next(getattr(loops.core, name)(loops.open)) == {"2"}
+    loop.close()
+    del loop
+    assert forks_go()
+
+
+@pytest.mark.parametrize("path", UNCHANGED)
+@pytest.mark.parametrize("how", ["preview", "policy", "commit"])
+def test_that_an_unchanged_loop_opens_is_new_at_once(loops: Loops, path: str, how: str) -> None:
+    """Also if changed code had called the loop, which goes on for as long as the process."""
+    loop = loops.core.main(_found(loops, path), loops.open)
+    assert next(loop) == {"1"}
+    rollout = loops.stage()
+    if how == "commit":
+        rollout.commit()
+    else:
+        rollout.arm((lambda _: True) if how == "policy" else None)
+        assert next(loop) == {"2" if how == "policy" else "1"}
+        loops.opens = rollout.preview if how == "preview" else hotswap.session
+    assert next(loop) == {"2"}
+    loop.close()
+    del loop
+    if how != "commit":
+        rollout.commit()
     assert forks_go()
