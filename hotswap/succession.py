@@ -36,7 +36,7 @@ from hotswap.rollout import Rollout
 from hotswap.session import Mark
 from hotswap.settlement import Settlement
 from hotswap.shield import outlast
-from hotswap.swap import Importers, Left, Leftover, Lineage, Recalled, Settling, Shedding, Swap, Undone
+from hotswap.swap import Importers, Left, Leftover, Lineage, Recalled, Settling, Shedding, Spares, Swap, Undone
 
 __all__ = ["Succession"]
 
@@ -62,6 +62,7 @@ class Succession(Returning):
         self._packages = packages
         self._settlement = settlement
         self._live = Live(packages)
+        self._spares = Spares()
         self._importers = Importers(packages)
         self._shelf = Shelf(booted(packages))
         self._lineage = Lineage()
@@ -149,8 +150,12 @@ class Succession(Returning):
     def prepare(self, rollout: Rollout) -> Swap:
         """Make a swap of a rollout's candidate against what is live now. Raises StateError if that has changed."""
         self._require_present(rollout)
+        self._let_go_of_spares(rollout.candidate.owned)
         lineage = self._settlement.known(self._lineage)
         return Swap(self._live, rollout.candidate, self._importers, lineage, rollout.adapters)
+
+    def _let_go_of_spares(self, young: list[object] | None = None) -> None:
+        self._spares.let_go(self._live.packages, {entry.name: entry.module for entry in self._live}, young)
 
     def _require_present(self, rollout: Rollout) -> None:
         """Raise StateError if a rollout was staged on something else than what is live."""
@@ -221,6 +226,7 @@ class Succession(Returning):
         swap = self._ready(rollout)
         if swap.is_left:
             swap.arm(self._settlement.handed_out)  # who is on it stays there
+        self._let_go_of_spares()
         before, mark = self.versions, self._shelf.mark()
         imported = frozenset(entry.name for entry in self._live)
         known = imported | swap.new.keys()
@@ -295,6 +301,7 @@ class Succession(Returning):
             )
         self._live.adopt()
         rollout.plan.warnings += outlast({"sessions may meet closures of another version": self._hasten})
+        self._let_go_of_spares()
         previous.swap.renew_back()
         swap, late = self._returning(previous, recalled)
         stays = previous.swap.is_warm and recalled.candidate is None and not (late.dropped or late.moved)

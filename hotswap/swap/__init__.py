@@ -19,6 +19,7 @@ from hotswap.swap.preparation import Swap
 from hotswap.swap.reversal import Recalled
 from hotswap.swap.settling import Settled, Settling
 from hotswap.swap.shedding import Shedding
+from hotswap.swap.spares import Spares
 from hotswap.swap.writes import Op, Writes, gil_enabled, has_audit_hook
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Settled",
     "Settling",
     "Shedding",
+    "Spares",
     "Swap",
     "Undone",
     "Writes",

@@ -28,6 +28,7 @@ from hotswap.swap.registrations import forget_aliases, forget_answers, forget_tw
 from hotswap.swap.reversal import Reversal
 from hotswap.swap.revisions import Revisions
 from hotswap.swap.settling import Settling
+from hotswap.swap.spares import close_unbegun
 from hotswap.swap.tables import Tables
 from hotswap.swap.writes import Writes
 
@@ -175,6 +176,9 @@ class Advance(Reversal):
                 "effects of the import may not be taken back by a rollback": self._journal.settle,
                 "new modules may see old ones": self._candidate.settle_in,
                 "old sources are kept in memory": self._revisions.forget,
+                "dropped generators may count as calls": lambda: close_unbegun(
+                    twin for twin, _ in self._keeping.twins.values()
+                ),
                 "dropped classes may be listed as subclasses": lambda: list(map(detach, twins)),
                 "typing may remember dropped classes": forget_aliases,
                 "abstract classes may remember dropped ones": lambda: forget_twins(twins),
@@ -211,6 +215,7 @@ class Advance(Reversal):
         self._crossings.clear()
         self._pairing = Pairing()
         self._facts = Bodies(self._pairing, {}, ())
+        self._redirection.forget()
         self._redirection = Redirection((), {}, {}, {})
         self.old, self.new, self._removed, self._adapters, self._beside = {}, {}, {}, (), None
         self._gone, self._added, self._asked, self._also = [], [], [], {}

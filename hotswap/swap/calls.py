@@ -161,14 +161,38 @@ def making(codes: Iterable[CodeType]) -> set[int]:
 
 
 def suspended(codes: Iterable[CodeType]) -> list[Any]:
-    """Return the generators and coroutines that run some code and have not ended."""
+    """Return the generators and coroutines that run some code and have not ended.
+
+    But for those to which nothing leads but names of old modules: nobody will resume them who is not in flight himself.
+    """
     wanted = {id(code): code for code in codes if code.co_flags & KIND_FLAGS}
     if not wanted:
         return []
     few = len(wanted) <= collector.FEW
     found = collector.referrers_of(wanted.values(), FRAMES) if few else collector.objects_of(FRAMES)
+    left = _left_behind(found)
     # One may also hold code of others.
-    return [o for o in found if (frame := frame_of(o)) is not None and id(frame.f_code) in wanted]
+    return [o for o in found if (frame := frame_of(o)) is not None and id(frame.f_code) in wanted and id(o) not in left]
+
+
+def _left_behind(found: list[Any]) -> set[int]:
+    """The ids of those generators and coroutines that are held by names of a module that is not live, and by no more.
+
+    Arguments:
+        found: them; nobody else holds them for us.
+    """
+    alone = [(None for _ in ())]
+    (usual,) = map(sys.getrefcount, alone)
+    counts = [*map(sys.getrefcount, found)]
+    left = set()
+    for o, count in zip(found, counts, strict=True):
+        frame = frame_of(o)
+        facts = {} if frame is None else frame.f_globals
+        module = sys.modules.get(facts.get("__name__", ""))
+        if type(module) is ModuleType and ModuleType.__getattribute__(module, "__dict__") is not facts:
+            names = sum(value is o for value in list(facts.values()))
+            left |= {id(o)} if names and count == usual + names else set()
+    return left
 
 
 def frame_of(o: object) -> FrameType | None:

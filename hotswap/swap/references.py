@@ -67,23 +67,23 @@ class Redirection:
         successors: Mapping[int, tuple[Any, Any]],
         aside: Iterable[object] = (),
     ) -> None:
-        self.modules = modules
-        self.twins = {**twins, **successors}
-        self.leftovers: list[str] = []
-        self.refused: list[Change] = []
-        self._live: list[object] = []
+        self.modules, self.twins = modules, {**twins, **successors}
+        self.leftovers, self.refused, self._live = list[str](), list[Change](), list[object]()
         self._successors = set(successors)
         self._owned = {id(o): o for o in owned}
         # What a migration made stands for something too, but it is the candidate's own.
         self._living = {id(living) for _, living in twins.values()} - self._owned.keys()
         self._aside = list(aside)
-        self._made_again = Rebuilding({}, {})
+        self._made_again, self._rebuilding = Rebuilding({}, {}), set[int]()
         self._globals = {id(module.__dict__) for module in modules.values()}
-        self._rebuilding: set[int] = set()
         self._wrappers = {id(wrapper): original for wrapper, original in gate.originals()}  # they live as long as all
         # Where the wrappers have their place, which is none of ours; and the namespaces of old modules.
         self._living |= {id(builtins.__dict__), id(importlib.__dict__)}
         self._living |= {key for key, (old, _) in successors.items() if type(old) is dict}
+
+    def forget(self) -> None:
+        """Let go of what the candidate created: who keeps this one may ask for what stands for what, and no more."""
+        self._owned.clear()
 
     def add(self, twin: Any, living: Any) -> None:
         """Lead references to one more dropped object to the living one."""
