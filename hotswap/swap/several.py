@@ -51,7 +51,8 @@ def filled(
 ) -> list[tuple[Junction, Any]]:
     """The ways to old generations, the newest first: all that have something in flight.
 
-    For one that no fork knows, something is what it was for the next that went: the swap between did not change it.
+    For one that no fork knows, something is what it was for the next that went: the swap between did not change it. But
+    a generation that was brought back goes more than once, and gets the same each time.
 
     Arguments:
         last: the way of the generation that goes.
@@ -68,8 +69,11 @@ def filled(
     rest.sort(key=lambda way: way[0].number, reverse=True)
     old = [last]
     for junction, value in rest:
+        if junction is not last[0] and id(junction) not in known:
+            same = [way for way in old if not way[0].spaces.isdisjoint(junction.spaces)]
+            value = same[-1][1] if same else lend(junction, old[-1])
         if junction is not last[0]:
-            old.append((junction, value if id(junction) in known else lend(junction, old[-1])))
+            old.append((junction, value))
     return old
 
 

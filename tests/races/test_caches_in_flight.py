@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import importlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Container
 from types import ModuleType
 from typing import Any
 
@@ -69,4 +70,79 @@ def test_nothing_is_remembered_for_both(make_package: Callable[..., ModuleType])
     assert inside.run(next, stays.asks()) == ("same DE0", "same FR0")
     assert next(stays.asks()) == ("same DE0", "same FR0")
     inside.run(session.__exit__, None, None, None)
+    assert forks_go()
+
+
+FLIPPED = """
+import functools
+def low({takes}): return "{v}"
+@functools.lru_cache
+def rate({takes}): return "{v}" + low({given})
+part = functools.partial(low)
+class Tool:
+    @staticmethod
+    @functools.lru_cache
+    def known({takes}): return "{v}"
+def tell(): return {{"{v}", *rate({given}), part({given}), Tool.known({given})}}
+"""
+SIGNATURES: dict[str, Callable[[int], tuple[str, str]]] = {
+    "number": lambda version: ("z, n", "0, 1") if version % 2 else ("n", "1"),
+    "names": lambda version: (f"*, k{version}", f"k{version}=1"),  # as many: a call may be meant for either
+}
+
+
+@pytest.mark.parametrize("differ", SIGNATURES)
+@pytest.mark.parametrize("wanted", [(1,), (2,), (1, 2), range(9)], ids=str)
+@pytest.mark.parametrize("flips", [1, 2])
+@pytest.mark.parametrize("armed", [True, False])
+def test_sessions_keep_theirs_over_flips(
+    make_package: Callable[..., ModuleType], wanted: Container[int], flips: int, armed: bool, differ: str
+) -> None:
+    """A generation that was brought back and went once more got the cache of the one before it."""
+
+    def text(version: int) -> str:
+        takes, given = SIGNATURES[differ](version)
+        return FLIPPED.format(v=version, takes=takes, given=given)
+
+    package = make_package({"core.py": text(1)}).__name__
+    live: Any = importlib.import_module(f"{package}.core")
+    patcher = Patcher([package], handover=None)
+    opened: list[tuple[contextvars.Context, hotswap.Session, str]] = []
+
+    looks = itertools.count(1)
+
+    def look(version: str) -> None:
+        assert live.tell() == {version}
+        if next(looks) in wanted:
+            inside, session = contextvars.Context(), hotswap.session()
+            inside.run(session.__enter__)
+            opened.append((inside, session, version))
+        for other, _, known in opened:
+            assert other.run(live.tell) == {known}
+
+    def patch(version: int) -> hotswap.Rollout:
+        rollout = patcher.stage(Patch.from_sources({f"{package}.core": text(version)}, version=str(version)))
+        rollout.verify()
+        return rollout
+
+    look("1")
+    second = patch(2)
+    second.arm()
+    second.commit()
+    look("2")
+    for _ in range(flips):
+        second.rollback()
+        look("1")
+        if armed:
+            second.arm()
+            look("1")
+        second.commit()
+        look("2")
+    patch(3).commit()
+    look("3")
+    patch(4).commit()
+    look("4")
+    for inside, session, _ in opened:
+        inside.run(session.__exit__, None, None, None)
+    opened.clear()
     assert forks_go()
