@@ -103,11 +103,17 @@ def lead_back(settling: Settling) -> list[FunctionType]:
 
 
 def lead_clones(
-    settling: Settling, writes: Writes, undo: Writes | None, outsides: Mapping[int, dict[str, Any]]
+    settling: Settling, writes: Writes, undo: Writes | None, outsides: Mapping[int, dict[str, Any]], *, alone: bool
 ) -> list[FunctionType]:
     """Add the writes that lead clones to where their originals lead now; return the clones.
 
-    `outsides` has those that closures are about to get, by the id of the closure.
+    Arguments:
+        settling: what has drained.
+        writes: receives the writes.
+        undo: receives them, too, if they are to be taken back with the swap.
+        outsides: those that closures are about to get, by the id of the closure.
+        alone: whether no closure stays old. Then loops that were handed over get functions that are live by the names
+            of their modules, and not what leads to these: so they are the same to `pickle`, which finds them by name.
     """
     # Code that stays old, or is suspended in a closure, goes on with helpers that are old: fresh clones, which nobody
     # else can have got hold of.
@@ -117,15 +123,25 @@ def lead_clones(
     # Where nobody runs in its namespaces they need not lead on: by way of them each generation would keep the next.
     junction = settling.junction
     handed = junction is not None and ((junction.handed_over and junction.leads_on) or bool(junction.foreign))
+    originals = {id(clone): original for original, clone in settling.functions}
     for facts, name, clone in settling.names:
         front = settling.fronts.get(id(clone), (clone, clone))[1]
         held = facts.get(name)
         if held is clone or held is front:
-            ops.append((dict.__setitem__, facts, name, front if handed else fresh.clone(clone)))
+            live = _live(originals.get(id(clone))) if handed and alone else None
+            ops.append((dict.__setitem__, facts, name, live or (front if handed else fresh.clone(clone))))
             back.append((dict.__setitem__, facts, name, front))
         if type(clone) is LRU_CACHE:
             writes.hold([list(part.items()) for part in gc.get_referents(clone) if type(part) is dict])
             ops.append((clone.cache_clear,))
+    going = {id(original) for original in originals.values()}
+    over = junction is not None and junction.handed_over
+    for facts in settling.world.lent.values() if over and alone else ():  # loops that began earlier, and go on
+        for name, held in list(facts.items()):
+            live = _live(held) if id(held) in going else None
+            if live is not None:
+                ops.append((dict.__setitem__, facts, name, live))
+                back.append((dict.__setitem__, facts, name, held))
     for cell, _, clone in settling.cells:
         if cell_contents(cell) is clone:
             ops.append((_SET_CELL, cell, fresh.clone(clone)))
@@ -141,7 +157,6 @@ def lead_clones(
             writes.hold(clone)
         if handed and type(front) is FunctionType:
             led.append(front)
-    originals = {id(clone): original for original, clone in settling.functions}
     to_lead = [(clone, clone, original) for original, clone in settling.functions]
     if not handed:
         to_lead += [(front, clone, originals[key]) for key, (clone, front) in fronts.items() if key in originals]
@@ -170,6 +185,14 @@ def lead_clones(
     if undo is not None:
         undo.both(ops, back)
     return led
+
+
+def _live(original: FunctionType | None) -> FunctionType | None:
+    """What is live of a function that has gone, by the same name; None if there is none."""
+    aim = None if original is None else target_of(original.__code__)
+    if original is None or type(aim) is not FunctionType or aim.__qualname__ != original.__qualname__:
+        return None
+    return aim if aim.__globals__.get(aim.__name__) is aim else None
 
 
 def _forked(one: FunctionType, old: FunctionType, aim: Any, then: dict[str, Any], junction: Junction) -> list[Op]:

@@ -119,7 +119,7 @@ class Closures:
             _, unknown = self._made_with[closure].under(live.header(target.__code__))
             if unknown:
                 defaults.append(f"{place} keeps its default of {', '.join(unknown)}: the new one can't be known")
-        clones = [] if early else lead_clones(settling, writes, undo if own else None, outsides)
+        clones = [] if early else lead_clones(settling, writes, undo if own else None, outsides, alone=not staying)
         writes.apply()
         self._cells = {}
         if staying:
