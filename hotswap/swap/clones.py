@@ -188,11 +188,9 @@ def lead_clones(
 
 
 def _live(original: FunctionType | None) -> FunctionType | None:
-    """What is live of a function that has gone, by the same name; None if there is none."""
+    """The function to which one that has gone leads now; None if there is none."""
     aim = None if original is None else target_of(original.__code__)
-    if original is None or type(aim) is not FunctionType or aim.__qualname__ != original.__qualname__:
-        return None
-    return aim if aim.__globals__.get(aim.__name__) is aim else None
+    return aim if type(aim) is FunctionType else None
 
 
 def _forked(one: FunctionType, old: FunctionType, aim: Any, then: dict[str, Any], junction: Junction) -> list[Op]:

@@ -83,6 +83,36 @@ def test_are_found_by_loops_that_were_handed_over(
     assert until(lambda: gc.collect() >= 0 and gone() is None)
 
 
+class Lasting(Versions):
+    source = """
+def label({more}n=0): return "{v}"
+def args(): return ({pass_}1,)
+def make():
+    def only_{v}(): return "{v}", label({pass_}1)
+    return only_{v}
+def endless():
+    while True: yield label(*args())
+"""
+
+
+def test_closures_that_stay_old_keep_their_helpers_beside_them(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """They run in the globals of such a loop, in which the live functions have no place then."""
+    lasting = Lasting(make_package, 1.0)
+    loops, closure = [lasting.core.endless()], lasting.core.make()
+    assert next(loops[0]) == "1"
+    for version, shape in (("2", 1), ("3", 2)):
+        rollout = lasting.apply(version, shape)
+        assert until(lambda: hotswap_clock.advance(3) >= 0 and next(loops[0]) == version)  # noqa: B023
+        assert until(lambda: hotswap_clock.advance(3) >= 0 and rollout.settled is not None)  # noqa: B023
+        assert closure() == ("1", "1")
+        assert next(loops[0]) == version
+    loops.pop().close()
+    assert until(lambda: hotswap_clock.advance(600) >= 0 and forks_go(0.1))
+    assert closure() == ("1", "1")
+
+
 def test_are_found_by_new_code_at_once(make_package: Callable[..., ModuleType]) -> None:
     work = Work(make_package, None)
     loop = work.core.endless()

@@ -61,8 +61,11 @@ def test_does_not_mix(
 
 
 HELPERS = """
+import hotswap
 from . import core
 def by_module(*arguments): return core.low(*arguments)
+def in_its_own(*arguments):
+    with hotswap.session(): return core.low(*arguments)
 class Base:
     def same(self, *arguments): return self.low(*arguments)
 def go_on(inside):
@@ -86,13 +89,14 @@ class Tool(helpers.Base):
     def own(self, *arguments): return self.low(*arguments)
 def tell():
     tool = Tool()
-    return {{"{v}", *(f({pass_}1) for f in (middle, within, job, helpers.by_module, tool.own, tool.same))}}
+    called = middle, within, job, helpers.by_module, helpers.in_its_own, tool.own, tool.same
+    return {{"{v}", *(f({pass_}1) for f in called)}}
 def opens(inside):
     while True:
         with inside():
             tool = Tool()
             answers = {{"{v}", middle({pass_}1), within({pass_}1), job({pass_}1), helpers.by_module({pass_}1)}}
-            answers |= {{tool.own({pass_}1), tool.same({pass_}1), *tell()}}
+            answers |= {{tool.own({pass_}1), tool.same({pass_}1), helpers.in_its_own({pass_}1), *tell()}}
         yield answers
 def opens_in_stack(inside):
     while True:
@@ -115,6 +119,12 @@ def go_on_twice(inside):
         with inside():
             with hotswap.session():
                 answers = tell()
+        yield answers
+def go_on_in_stack(inside):
+    while True:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(inside())
+            answers = tell()
         yield answers
 def main(loop, inside):
     text = "{v}"
@@ -154,7 +164,7 @@ def loops(make_package: Callable[..., ModuleType]) -> Loops:
 
 
 CHANGED = ["opens", "opens_in_stack", "opens_twice"]
-UNCHANGED = ["core.go_on", "core.go_on_twice", "helpers.go_on"]
+UNCHANGED = ["core.go_on", "core.go_on_twice", "core.go_on_in_stack", "helpers.go_on"]
 
 
 def _found(loops: Loops, path: str) -> Any:

@@ -9,13 +9,14 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable
-from types import ModuleType
+from types import AsyncGeneratorType, GeneratorType, ModuleType
 from typing import Any
 
 import pytest
 
 from hotswap import Patch, Patcher, collector
-from hotswap.swap.spares import Spares
+from hotswap.swap.calls import frame_of
+from hotswap.swap.spares import Spares, has_begun
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.waiting import until
@@ -87,6 +88,13 @@ class Package:
         return self.patcher.apply(Patch.from_sources({f"{self.package}.core": self.text(version)}, version=version))
 
 
+def spares_of(package: str) -> list[object]:
+    """The generators of a package that somebody holds, and that have not begun."""
+    found = [one for one in gc.get_objects() if type(one) in (GeneratorType, AsyncGeneratorType)]
+    frames = [frame for one in found if (frame := frame_of(one)) is not None and not has_begun(frame)]
+    return [frame for frame in frames if frame.f_globals["__name__"].startswith(f"{package}.")]
+
+
 def manager_of(function: Any) -> Any:
     """The context manager that decorates a function."""
     cells = dict(zip(function.__code__.co_freevars, function.__closure__, strict=True))
@@ -103,16 +111,20 @@ def test_of_decorators_are_no_calls_in_flight(make_package: Callable[..., Module
         return "outside"
 
     gone = []
+    later: list[Any] = []
     for version in map(str, range(2, 8)):
         gone.append(weakref.ref(package.core))
         rollout = package.apply(version)
+        assert spares_of(package.package) == []
         assert not rollout.in_flight()
         assert rollout.drained.wait(20)
         assert forks_go()
         if version == "4":
+            later.append(package.core.timed()(lambda: "later"))
             package.patcher.rollback()
             assert rollout.drained.wait(20)
             assert forks_go()
+            assert spares_of(package.package) == []
             rollout = package.apply(version)
         package.core.LOG.clear()
         tool = package.core.Tool()
@@ -156,9 +168,23 @@ def test_of_other_packages_are_left_alone(make_package: Callable[..., ModuleType
     __import__(f"{other}.core")
     manager = manager_of(sys.modules[f"{other}.core"].work)
     assert type(manager.gen).__name__ == "generator"
+    del manager
     mine.apply("2")
-    assert type(manager.gen).__name__ == "generator"
+    assert type(manager_of(sys.modules[f"{other}.core"].work).gen).__name__ == "generator"
     assert not hasattr(manager_of(mine.core.work), "gen")
+
+
+def test_that_have_begun_are_none(make_package: Callable[..., ModuleType]) -> None:
+    """Whoever holds its context manager in his decorated function alone may end it later."""
+    package = Package(make_package, CORE)
+    manager = package.core.timed("begun")
+    manager.__enter__()
+    kept = manager(len)
+    del manager
+    package.apply("2")
+    with pytest.raises(StopIteration):
+        next(manager_of(kept).gen)
+    assert package.core.LOG[-2:] == ["begun", "end"]
 
 
 def test_the_heap_is_not_asked_again_without_need(
