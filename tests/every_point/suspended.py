@@ -158,7 +158,9 @@ MANAGERS = {
             with manager:
                 raise managers.Stop(n)
             return manager.left
-        def run(n): return nested(n), suppressed(n), "<<old|new>>"
+        @managers.counted(<<|0, >>4)
+        def decorated(<<|z, >>n): return managers.COUNTED[-1], n, "<<old|new>>"
+        def run(n): return nested(n), suppressed(n), decorated(<<|0, >>n), "<<old|new>>"
     """,
     "managers": """
         import contextlib
@@ -182,6 +184,11 @@ MANAGERS = {
                 yield found
             finally:
                 closed(found, <<|0, >>n + 1)
+        COUNTED = []
+        @contextlib.contextmanager
+        def counted(<<|z, >>n):
+            COUNTED.append(("<<old|new>>", n))
+            yield
     """,
 }
 
