@@ -15,6 +15,7 @@ Assumes: setting a variable of a context is one step, with the GIL and without.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import inspect
@@ -24,8 +25,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, Token, copy_context
-from types import FrameType, TracebackType
-from typing import Any, TypeVar, cast
+from types import CodeType, FrameType, TracebackType
+from typing import Any, NamedTuple, TypeVar, cast
 
 from hotswap import tally
 from hotswap.periods import Keeper, now
@@ -52,6 +53,20 @@ class Mark:
     __slots__ = ("__weakref__",)
 
 
+class Opener(NamedTuple):
+    """Who has opened a session.
+
+    Attributes:
+        frame: the id of the frame.
+        code: the code that runs in it.
+        space: the id of its globals.
+    """
+
+    frame: int
+    code: CodeType
+    space: int
+
+
 class Session:
     """One unit of work: it keeps the generation that it began with. Use it with `with`, `async with` or as a decorator.
 
@@ -66,13 +81,13 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_keeper",
-        "_opener",
         "_since",
         "_token",
         "about",
         "began",
         "failed",
         "number",
+        "opener",
         "previews",
         "thread",
     )
@@ -85,7 +100,8 @@ class Session:
         self.previews = previews
         """The marks of the armed candidates on which it is."""
         self._keeper: Keeper | None = None
-        self._opener = (0, 0)
+        self.opener: Opener | None = None
+        """Who has opened it, or the one around it; None if it is not open. His code is kept: it is in flight anyway."""
         self._token: Token[Session | None] | None = None
         self.began = 0.0
         """When it began, in seconds since the epoch."""
@@ -107,7 +123,7 @@ class Session:
         number, keeper = (None, None) if around is None else (around.number, around._keeper)
         if around is None or number is None or keeper is None:
             self.number, self._keeper = now()
-            self._opener = _opener()
+            self.opener = _opener()
             for candidate, chosen in list(_routes.items()) if _routes else ():
                 if chosen(self.about):
                     self.previews = (*self.previews, candidate)
@@ -116,7 +132,7 @@ class Session:
                 self._since = time.monotonic()
         else:
             self.number, self._keeper, self.previews = number, keeper, (*around.previews, *self.previews)
-            self._opener = around._opener
+            self.opener = around.opener
         self.began, self.thread = time.time(), threading.get_ident()
 
     def __exit__(
@@ -167,7 +183,7 @@ class Session:
             self._since = 0.0
             at = time.monotonic()
             keeper.counts.add(at - since, failed=self.failed, at=at)
-        self.number = self._keeper = None
+        self.number = self._keeper = self.opener = None
         self.previews = ()
 
     @contextmanager
@@ -184,7 +200,8 @@ class Session:
 
     def opened_in(self, frame: FrameType) -> bool:
         """Whether it was opened by the code in a frame: what that calls is called in the session, and it was not."""
-        return self._opener == (id(frame), id(frame.f_code))
+        opener = self.opener
+        return opener is not None and opener.frame == id(frame) and opener.code is frame.f_code
 
     @property
     def is_open(self) -> bool:
@@ -271,16 +288,20 @@ def here() -> Session | None:
     return None if held is None or held.number is None else held
 
 
-def _opener() -> tuple[int, int]:
-    """The ids of the frame that opens a session, and of its code. Neither is kept: a drain waits for the code."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_globals.get("__name__") in _BETWEEN:
-        frame = frame.f_back
-    return (0, 0) if frame is None else (id(frame), id(frame.f_code))
+def _opener() -> Opener:
+    frame = sys._getframe(2)
+    while (below := frame.f_back) is not None:
+        facts = below.f_globals
+        # What is done in its block is done by whoever has called a context manager that has opened it.
+        is_manager = facts is _CONTEXTLIB and frame.f_code.co_flags & _GENERATES
+        if not (is_manager or frame.f_globals is _OWN or frame.f_globals is _CONTEXTLIB):
+            break
+        frame = below
+    return Opener(id(frame), frame.f_code, id(frame.f_globals))
 
 
-_BETWEEN = (__name__, "contextlib")
-"""The modules that open a session for whoever calls them."""
+_OWN, _CONTEXTLIB = globals(), vars(contextlib)
+_GENERATES = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def _wrapped(function: Any, about: object) -> Any:

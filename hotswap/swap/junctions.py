@@ -38,18 +38,15 @@ class Junction:
         number: that of the period which began when it went; `ARMED` as long as it is about to go, and 0 before that.
         same: the ids of the code that is the same in both generations; the rest is changed, or not known to be.
         live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
-        handed_over: unchanged code of it calls the new.
-        leads_on: there is such code in its own globals, and a call runs it.
+        handed_over, leads_on: unchanged code of it calls the new; such code is in its own globals, and a call runs it.
         marks: what stands for the candidate that is armed over it in the sessions that are on that, weakly.
         over: nothing of it is in flight any more.
-        keeper: is there as long as sessions are that are on it, as a weak reference; None as long as it has not gone.
+        keeper: is there as long as sessions are that are on it, weakly; None as long as it has not gone.
         depth: gives recursions their room as long as forks stand in functions.
-        attributes, functions, fronts: where forks ask for it, each by its id: one that goes on for hours sees many
-            swaps.
+        attributes, functions, fronts: where forks ask for it, each by its id.
         signatures: what such functions say that they take, by the ids of their attributes (see `signatures`).
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
-        shared: the code of calls that had begun, of modules that stay, as weak references by its ids.
-        owners: the functions of which that is the code, by its ids.
+        shared, owners: the code of calls that had begun, of modules that stay, weakly, and its functions, by its ids.
         staying: the ids of the globals of these modules.
         strays: other code that calls of this generation run, in globals of an earlier one or of its own: no function of
             it has it.
@@ -93,12 +90,11 @@ class Junction:
         self.strays: dict[int, weakref.ref[CodeType]] = {}
         self.foreign: dict[int, weakref.ref[CodeType]] = {}
         self.places: dict[int, int] = {}
-        self.marks: list[weakref.ref[Mark]] = []
         self.depth: Standing | None = None
         self.lending: Any = None
         self.spelled: frozenset[str] | None = None
         self.nested: Any = None
-        self.parted: list[tuple[Junction, frozenset[int]]] = []
+        self.marks, self.parted = list[weakref.ref[Mark]](), list[tuple[Junction, frozenset[int]]]()
         self.keeper: weakref.ref[Keeper] | None = None
 
     @property
@@ -271,7 +267,13 @@ class Junction:
             return False
         if id(code) not in self.same or (session is None and (not self.handed_over or id(code) in self.copies)):
             return True
-        return self.is_parted(code, session)
+        may_be_started = self.armed or id(code) in self.copies
+        return self.is_parted(code, session) or (may_be_started and self.has_opened(session))
+
+    def has_opened(self, session: Session | None) -> bool:
+        """Whether changed code has opened a session. What runs a clone there was started by it: a thread, say."""
+        opener = None if session is None else session.opener
+        return opener is not None and id(opener.code) not in self.same and self.has(opener.code, opener.space, None)
 
     def has_left(self, code: CodeType, space: int) -> bool:
         """Whether code is of the next generation alone: its body is not the same in this one. `space`: its globals."""
@@ -369,12 +371,10 @@ class Junction:
         code = frame.f_code
         if id(code) in self.same and is_nested(code):
             return True
-        if session is None or id(code) in self.copies:
-            return session is not None or self.is_between(frame)
-        if session.opened_in(frame):
-            return False
-        is_ours = id(frame.f_globals) in self.spaces and id(code) not in self.foreign
-        return self.is_between(frame) or (self.armed and id(code) in self.same and (is_ours or id(code) in self.strays))
+        if session is None or id(code) in self.copies or session.opened_in(frame):
+            return self.is_between(frame) if session is None else id(code) in self.copies
+        ours = id(code) in self.strays or (id(frame.f_globals) in self.spaces and id(code) not in self.foreign)
+        return self.is_between(frame) or (self.armed and ours and id(code) in self.same)
 
     def keeps(self, frame: FrameType) -> bool:
         """Whether the code in a frame gets what is of this generation where only its code can have got hold of that.
@@ -386,7 +386,7 @@ class Junction:
         if self.has(code, space, session) or (passes and self.claims(frame, session)):
             return True
         if session is not None and (number := session.number) is not None:
-            return self.older(session, number)
+            return self.older(session, number) or self.has_opened(session)
         return not (self.handed_over or space in self.others or id(code) in self.foreign)
 
 

@@ -106,9 +106,11 @@ class Ways:
         """Whether somebody who has got a value got it because old code calls.
 
         Who is in a session, and everybody while the new is armed, gets another one as soon as the session is left or
-        the swap is made.
+        the swap is made; but not in a session that such code has opened.
         """
-        return here() is None and any(known is value and junction.number is not ARMED for junction, known in self.old)
+        session = here()
+        mine = [junction for junction, known in self.old if known is value and junction.number is not ARMED]
+        return any(session is None or junction.has_opened(session) for junction in mine)
 
     def __call__(self) -> Any:
         """Return what the caller of a forwarder gets."""

@@ -61,8 +61,13 @@ def test_does_not_mix(
 
 
 HELPERS = """
+import contextlib
 import hotswap
 from . import core
+@contextlib.contextmanager
+def unit(inside):
+    with inside():
+        yield
 def by_module(*arguments): return core.low(*arguments)
 def in_its_own(*arguments):
     with hotswap.session(): return core.low(*arguments)
@@ -76,7 +81,11 @@ def go_on(inside):
 """
 
 CORE = """
+import asyncio
 import contextlib
+import contextvars
+import threading
+from concurrent.futures import ThreadPoolExecutor
 import hotswap
 from . import helpers
 def low({more}n): return "{v}"
@@ -87,6 +96,21 @@ def job(*arguments): return middle(*arguments)
 class Tool(helpers.Base):
     def low(self, {more}n): return "{v}"
     def own(self, *arguments): return self.low(*arguments)
+def in_thread(function, *arguments):
+    found, context = [], contextvars.copy_context()
+    thread = threading.Thread(target=lambda: found.append(context.run(function, *arguments)))
+    thread.start()
+    thread.join()
+    return found[0]
+async def waiting(*arguments):
+    await asyncio.sleep(0)
+    return middle(*arguments)
+async def as_task(*arguments): return await asyncio.create_task(waiting(*arguments))
+@contextlib.contextmanager
+def unit(inside):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(inside())
+        yield
 def tell():
     tool = Tool()
     called = middle, within, job, helpers.by_module, helpers.in_its_own, tool.own, tool.same
@@ -97,6 +121,21 @@ def opens(inside):
             tool = Tool()
             answers = {{"{v}", middle({pass_}1), within({pass_}1), job({pass_}1), helpers.by_module({pass_}1)}}
             answers |= {{tool.own({pass_}1), tool.same({pass_}1), helpers.in_its_own({pass_}1), *tell()}}
+            answers |= {{in_thread(middle, {pass_}1), asyncio.run(as_task({pass_}1))}}
+        yield answers
+def opens_by_manager(inside):
+    while True:
+        with unit(inside):
+            answers = {{"{v}", middle({pass_}1), Tool().same({pass_}1), in_thread(middle, {pass_}1)}}
+        with helpers.unit(inside):
+            answers |= {{"{v}", middle({pass_}1), Tool().same({pass_}1), in_thread(middle, {pass_}1)}}
+        yield answers
+def opens_for_pool(inside):
+    while True:
+        with inside(), ThreadPoolExecutor(1) as pool:
+            calls = middle, within, Tool().own
+            futures = [pool.submit(contextvars.copy_context().run, one, {pass_}1) for one in calls]
+            answers = {{"{v}", *(future.result(20) for future in futures)}}
         yield answers
 def opens_in_stack(inside):
     while True:
@@ -125,6 +164,13 @@ def go_on_in_stack(inside):
         with contextlib.ExitStack() as stack:
             stack.enter_context(inside())
             answers = tell()
+        yield answers
+def go_on_by_manager(inside):
+    while True:
+        with unit(inside):
+            answers = tell()
+        with helpers.unit(inside):
+            answers |= tell()
         yield answers
 def main(loop, inside):
     text = "{v}"
@@ -163,8 +209,8 @@ def loops(make_package: Callable[..., ModuleType]) -> Loops:
     return Loops(make_package)
 
 
-CHANGED = ["opens", "opens_in_stack", "opens_twice"]
-UNCHANGED = ["core.go_on", "core.go_on_twice", "core.go_on_in_stack", "helpers.go_on"]
+CHANGED = ["opens", "opens_by_manager", "opens_in_stack", "opens_twice"]
+UNCHANGED = ["core.go_on", "core.go_on_by_manager", "core.go_on_in_stack", "core.go_on_twice", "helpers.go_on"]
 
 
 def _found(loops: Loops, path: str) -> Any:
@@ -193,6 +239,18 @@ def test_does_not_mix_by_code_that_stays(loops: Loops, name: str, how: str) -> N
         loops.opens = hotswap.session
     assert next(loop) == {"1"}
     assert next(getattr(loops.core, name)(loops.open)) == {"2"}
+    loop.close()
+    del loop
+    assert forks_go()
+
+
+def test_does_not_mix_in_pools(loops: Loops) -> None:
+    """Frames of nobody call there what it has taken from the names of its module."""
+    loop = loops.core.opens_for_pool(loops.open)
+    assert next(loop) == {"1"}
+    loops.stage().commit()
+    assert next(loop) == {"1"}
+    assert next(loops.core.opens_for_pool(loops.open)) == {"2"}
     loop.close()
     del loop
     assert forks_go()
