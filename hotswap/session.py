@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, Token, copy_context
 from types import CodeType, FrameType, TracebackType
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from hotswap import tally
 from hotswap.periods import Keeper, now
@@ -53,18 +53,8 @@ class Mark:
     __slots__ = ("__weakref__",)
 
 
-class Opener(NamedTuple):
-    """Who has opened a session.
-
-    Attributes:
-        frame: the id of the frame.
-        code: the code that runs in it.
-        space: the id of its globals.
-    """
-
-    frame: int
-    code: CodeType
-    space: int
+Opener: TypeAlias = tuple[int, CodeType, int]
+"""Who has opened a session: the id of the frame, the code that runs in it, and the id of its globals."""
 
 
 class Session:
@@ -201,7 +191,7 @@ class Session:
     def opened_in(self, frame: FrameType) -> bool:
         """Whether it was opened by the code in a frame: what that calls is called in the session, and it was not."""
         opener = self.opener
-        return opener is not None and opener.frame == id(frame) and opener.code is frame.f_code
+        return opener is not None and opener[0] == id(frame) and opener[1] is frame.f_code
 
     @property
     def is_open(self) -> bool:
@@ -291,13 +281,13 @@ def here() -> Session | None:
 def _opener() -> Opener:
     frame = sys._getframe(2)
     while (below := frame.f_back) is not None:
-        facts = below.f_globals
+        facts = frame.f_globals
         # What is done in its block is done by whoever has called a context manager that has opened it.
-        is_manager = facts is _CONTEXTLIB and frame.f_code.co_flags & _GENERATES
-        if not (is_manager or frame.f_globals is _OWN or frame.f_globals is _CONTEXTLIB):
+        is_manager = frame.f_code.co_flags & _GENERATES and below.f_globals is _CONTEXTLIB
+        if not (is_manager or facts is _OWN or facts is _CONTEXTLIB):
             break
         frame = below
-    return Opener(id(frame), frame.f_code, id(frame.f_globals))
+    return id(frame), frame.f_code, id(frame.f_globals)
 
 
 _OWN, _CONTEXTLIB = globals(), vars(contextlib)

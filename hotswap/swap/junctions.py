@@ -273,7 +273,7 @@ class Junction:
     def has_opened(self, session: Session | None) -> bool:
         """Whether changed code has opened a session. What runs a clone there was started by it: a thread, say."""
         opener = None if session is None else session.opener
-        return opener is not None and id(opener.code) not in self.same and self.has(opener.code, opener.space, None)
+        return opener is not None and id(opener[1]) not in self.same and self.has(opener[1], opener[2], None)
 
     def has_left(self, code: CodeType, space: int) -> bool:
         """Whether code is of the next generation alone: its body is not the same in this one. `space`: its globals."""
