@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, Token, copy_context
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeAlias, TypeVar, cast
 
 from hotswap import tally
@@ -54,7 +54,9 @@ class Mark:
 
 
 Opener: TypeAlias = tuple[int, CodeType, int]
-"""Who has opened a session: the id of the frame, the code that runs in it, and the id of its globals."""
+"""Who has opened a session: the id of the frame, the code that runs in it, and the id of its globals.
+
+The code is kept: it is in flight anyway. The frame is not."""
 
 
 class Session:
@@ -77,7 +79,7 @@ class Session:
         "began",
         "failed",
         "number",
-        "opener",
+        "openers",
         "previews",
         "thread",
     )
@@ -90,8 +92,8 @@ class Session:
         self.previews = previews
         """The marks of the armed candidates on which it is."""
         self._keeper: Keeper | None = None
-        self.opener: Opener | None = None
-        """Who has opened it, or the one around it; None if it is not open. His code is kept: it is in flight anyway."""
+        self.openers: tuple[Opener, ...] = ()
+        """Who has opened it, or the one around it, while it is open, and who has called him, if that tells more."""
         self._token: Token[Session | None] | None = None
         self.began = 0.0
         """When it began, in seconds since the epoch."""
@@ -106,14 +108,14 @@ class Session:
         self._token = _current.set(self)
         return self
 
-    def _begin(self) -> None:
+    def _begin(self, function: object = None, *, deep: bool = False) -> None:
         if self.began:
             raise RuntimeError("a session begins once: open another one with hotswap.session()")
         around = _current.get()
         number, keeper = (None, None) if around is None else (around.number, around._keeper)
         if around is None or number is None or keeper is None:
             self.number, self._keeper = now()
-            self.opener = _opener()
+            self.openers = _openers(function, deep)
             for candidate, chosen in list(_routes.items()) if _routes else ():
                 if chosen(self.about):
                     self.previews = (*self.previews, candidate)
@@ -122,7 +124,7 @@ class Session:
                 self._since = time.monotonic()
         else:
             self.number, self._keeper, self.previews = number, keeper, (*around.previews, *self.previews)
-            self.opener = around.opener
+            self.openers = around.openers
         self.began, self.thread = time.time(), threading.get_ident()
 
     def __exit__(
@@ -154,11 +156,22 @@ class Session:
         """
         return cast("Function", _wrapped(function, self.about))
 
+    @contextmanager
+    def _of(self, function: object) -> Iterator[None]:
+        self._begin(function)
+        self._token = _current.set(self)
+        try:
+            yield
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        self.__exit__(None, None, None)
+
     @classmethod
     def begun(cls, about: object) -> Session:
         """Return one that has begun, and holds in the context of the caller until somebody calls `end`."""
         made = cls(about)
-        made._begin()
+        made._begin(deep=True)
         _current.set(made)
         return made
 
@@ -173,8 +186,8 @@ class Session:
             self._since = 0.0
             at = time.monotonic()
             keeper.counts.add(at - since, failed=self.failed, at=at)
-        self.number = self._keeper = self.opener = None
-        self.previews = ()
+        self.number = self._keeper = None
+        self.previews = self.openers = ()
 
     @contextmanager
     def _aside(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
@@ -190,8 +203,7 @@ class Session:
 
     def opened_in(self, frame: FrameType) -> bool:
         """Whether it was opened by the code in a frame: what that calls is called in the session, and it was not."""
-        opener = self.opener
-        return opener is not None and opener[0] == id(frame) and opener[1] is frame.f_code
+        return any(known == id(frame) and code is frame.f_code for known, code, _ in self.openers)
 
     @property
     def is_open(self) -> bool:
@@ -278,19 +290,33 @@ def here() -> Session | None:
     return None if held is None or held.number is None else held
 
 
-def _opener() -> Opener:
+def _openers(function: object, deep: bool) -> tuple[Opener, ...]:
     frame = sys._getframe(2)
     while (below := frame.f_back) is not None:
-        facts = frame.f_globals
         # What is done in its block is done by whoever has called a context manager that has opened it.
         is_manager = frame.f_code.co_flags & _GENERATES and below.f_globals is _CONTEXTLIB
-        if not (is_manager or facts is _OWN or facts is _CONTEXTLIB):
+        if not (is_manager or frame.f_globals.get("__name__", "").startswith(_BETWEEN)):
             break
         frame = below
-    return id(frame), frame.f_code, id(frame.f_globals)
+    found = (id(frame), frame.f_code, id(frame.f_globals))
+    if type(function) is FunctionType:
+        return found, (0, function.__code__, id(function.__globals__))
+    return (found, *(_callers(frame.f_back) if deep else ()))
 
 
-_OWN, _CONTEXTLIB = globals(), vars(contextlib)
+def _callers(frame: FrameType | None) -> Iterator[Opener]:
+    for _ in range(_DEPTH):
+        if frame is None:
+            return
+        yield id(frame), frame.f_code, id(frame.f_globals)
+        frame = frame.f_back
+
+
+_DEPTH = 20
+"""How many frames of a library may stand between a unit that is begun and the code for which it is."""
+_CONTEXTLIB = vars(contextlib)
+_BETWEEN = ("hotswap.", "contextlib")
+"""How modules are called that open sessions for others."""
 _GENERATES = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
@@ -304,7 +330,7 @@ def _wrapped(function: Any, about: object) -> Any:
     if awaited:
 
         async def made(*args: Any, **kwargs: Any) -> Any:
-            with Session(about):
+            with Session(about)._of(function):  # who awaits it may be an event loop
                 return await function(*args, **kwargs)
 
     elif inspect.isasyncgenfunction(function):

@@ -40,10 +40,11 @@ def hand_over(
         there = NestedCode(functions_in(live))
         _keep_nested(junction, nested, there)
     over: list[tuple[CodeType, dict[str, Any]]] = []
-    for code in running:
+    # Whose they have been: of nested code that is noted anew as soon as the call is handed over in which it was made.
+    known_as = [(code, _stray(junction, nested, code)) for code in running]
+    for code, stray in known_as:
         if id(code) not in junction.same and id(code) not in junction.shared:
             continue
-        stray = _stray(junction, nested, code)
         newest = None
         if stray is not None and type(stray.body) is FunctionType:
             newest = _newest(stray.body, code)

@@ -19,6 +19,7 @@ from hotswap.session import Mark, Session, here
 from hotswap.swap.callers import caller, on_behalf
 from hotswap.swap.kin import is_nested, kin, relate
 from hotswap.swap.lineage import Reference
+from hotswap.swap.opening import stays
 
 __all__ = ["ARMED", "Junction"]
 
@@ -44,7 +45,7 @@ class Junction:
         keeper: is there as long as sessions are that are on it, weakly; None as long as it has not gone.
         depth: gives recursions their room as long as forks stand in functions.
         attributes, functions, fronts: where forks ask for it, each by its id.
-        signatures: what such functions say that they take, by the ids of their attributes (see `signatures`).
+        signatures: what such functions say that they take, by the ids of their attributes.
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
         shared, owners: the code of calls that had begun, of modules that stay, weakly, and its functions, by its ids.
         staying: the ids of the globals of these modules.
@@ -241,9 +242,11 @@ class Junction:
         return self.number is ARMED
 
     def older(self, session: Session, number: int) -> bool:
-        """Whether a session is on this generation, or one before it."""
+        """Whether a session is on this generation, or one before it, or code that stays on this one has opened it."""
         previews = session.previews
-        return number < self.number and not (previews and any(mark() in previews for mark in self.marks))
+        if number < self.number and not (previews and any(mark() in previews for mark in self.marks)):
+            return True
+        return not self.armed and stays(self, session)
 
     def mark(self) -> Mark:
         """Return what sessions get that are on the candidate which is armed over this generation."""
@@ -268,12 +271,7 @@ class Junction:
         if id(code) not in self.same or (session is None and (not self.handed_over or id(code) in self.copies)):
             return True
         may_be_started = self.armed or id(code) in self.copies
-        return self.is_parted(code, session) or (may_be_started and self.has_opened(session))
-
-    def has_opened(self, session: Session | None) -> bool:
-        """Whether changed code has opened a session. What runs a clone there was started by it: a thread, say."""
-        opener = None if session is None else session.opener
-        return opener is not None and id(opener[1]) not in self.same and self.has(opener[1], opener[2], None)
+        return self.is_parted(code, session) or (may_be_started and stays(self, session))
 
     def has_left(self, code: CodeType, space: int) -> bool:
         """Whether code is of the next generation alone: its body is not the same in this one. `space`: its globals."""
@@ -386,7 +384,7 @@ class Junction:
         if self.has(code, space, session) or (passes and self.claims(frame, session)):
             return True
         if session is not None and (number := session.number) is not None:
-            return self.older(session, number) or self.has_opened(session)
+            return self.older(session, number)
         return not (self.handed_over or space in self.others or id(code) in self.foreign)
 
 

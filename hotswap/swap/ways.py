@@ -24,6 +24,7 @@ from hotswap.session import Session, here
 from hotswap.swap.callers import caller
 from hotswap.swap.junctions import ARMED, Junction
 from hotswap.swap.lineage import Reference
+from hotswap.swap.opening import stays
 
 __all__ = ["Changed", "ClosureWays", "CodeWays", "PrivateWays", "Ways"]
 
@@ -110,7 +111,7 @@ class Ways:
         """
         session = here()
         mine = [junction for junction, known in self.old if known is value and junction.number is not ARMED]
-        return any(session is None or junction.has_opened(session) for junction in mine)
+        return any(session is None or stays(junction, session) for junction in mine)
 
     def __call__(self) -> Any:
         """Return what the caller of a forwarder gets."""

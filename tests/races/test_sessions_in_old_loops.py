@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -47,17 +48,22 @@ def test_does_not_mix(
 ) -> None:
     """Unchanged functions that it calls got the new of what they call, with what the old loop passes: a `TypeError`."""
     turns = Turns(make_package, handover)
-    loop = turns.core.loop()
-    assert next(loop) == {"1"}
+    loop, inside = turns.core.loop(), contextvars.Context()  # it yields in its session, and shares the caller's context
+    assert inside.run(next, loop) == {"1"}
     for version, shape in (("2", 1), ("3", 0)):
         turns.apply(version, shape)
         for _ in range(2):
-            assert next(loop) == {"1"}
-            assert next(turns.core.loop()) == {version}
+            assert inside.run(next, loop) == {"1"}
+            assert contextvars.Context().run(next, turns.core.loop()) == {version}
             hotswap_clock.advance(20)
-    loop.close()
+    inside.run(loop.close)
     del loop
     assert forks_go()
+
+
+def retry(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a library has that calls others."""
+    return function(*arguments)
 
 
 HELPERS = """
@@ -87,6 +93,7 @@ import contextvars
 import threading
 from concurrent.futures import ThreadPoolExecutor
 import hotswap
+from tests.races.test_sessions_in_old_loops import retry
 from . import helpers
 def low({more}n): return "{v}"
 def middle(*arguments): return low(*arguments)
@@ -123,6 +130,17 @@ def opens(inside):
             answers |= {{tool.own({pass_}1), tool.same({pass_}1), helpers.in_its_own({pass_}1), *tell()}}
             answers |= {{in_thread(middle, {pass_}1), asyncio.run(as_task({pass_}1))}}
         yield answers
+@hotswap.session()
+async def waiting_job(*arguments): return await asyncio.to_thread(middle, *arguments)
+@hotswap.session()
+async def gathering_job(*arguments): return "".join(set(await asyncio.gather(waiting(*arguments), as_task(*arguments))))
+def opens_by_others():
+    while True:
+        answers = {{"{v}", asyncio.run(waiting_job({pass_}1)), asyncio.run(gathering_job({pass_}1))}}
+        with hotswap.session():
+            calls = middle, within, Tool().own, lambda *arguments: middle(*arguments)
+            answers |= {{retry(one, {pass_}1) for one in calls}}
+        yield answers
 def opens_by_manager(inside):
     while True:
         with unit(inside):
@@ -130,12 +148,15 @@ def opens_by_manager(inside):
         with helpers.unit(inside):
             answers |= {{"{v}", middle({pass_}1), Tool().same({pass_}1), in_thread(middle, {pass_}1)}}
         yield answers
+def in_unit(inside, *arguments):
+    with inside(): return in_thread(middle, *arguments)
 def opens_for_pool(inside):
     while True:
         with inside(), ThreadPoolExecutor(1) as pool:
             calls = middle, within, Tool().own
             futures = [pool.submit(contextvars.copy_context().run, one, {pass_}1) for one in calls]
             answers = {{"{v}", *(future.result(20) for future in futures)}}
+        answers |= {{in_unit(inside, {pass_}1)}}
         yield answers
 def opens_in_stack(inside):
     while True:
@@ -239,6 +260,20 @@ def test_does_not_mix_by_code_that_stays(loops: Loops, name: str, how: str) -> N
         loops.opens = hotswap.session
     assert next(loop) == {"1"}
     assert next(getattr(loops.core, name)(loops.open)) == {"2"}
+    loop.close()
+    del loop
+    assert forks_go()
+
+
+def test_does_not_mix_where_others_call(loops: Loops) -> None:
+    """An event loop runs the job, or a library calls what it was given: their frames are nobody's."""
+    loop = loops.core.opens_by_others()
+    assert next(loop) == {"1"}
+    loops.stage().commit()
+    assert next(loop) == {"1"}
+    assert next(loops.core.opens_by_others()) == {"2"}
+    loops.patcher.rollback()
+    assert next(loop) == {"1"}
     loop.close()
     del loop
     assert forks_go()

@@ -1,0 +1,35 @@
+"""Opening: what code has opened a session, and whether that stays on a generation: then the session does.
+
+A session is on what was live when it began. But code that a swap has changed stays old for as long as its call lasts,
+and what it calls gets arguments as the old takes them: in a thread or a task that it starts in a session of its own,
+too. Code that is the same opens sessions that are new at once.
+
+Assumes: a code object that is kept has its identity; whoever is asked for is open, or tells nobody's code.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hotswap.session import Session
+
+if TYPE_CHECKING:
+    from hotswap.swap.junctions import Junction
+
+__all__ = ["stays"]
+
+
+def stays(junction: Junction, session: Session | None) -> bool:
+    """Whether code that stays on a generation has opened a session: changed code, or a clone, which only such calls.
+
+    Arguments:
+        junction: the generation.
+        session: the session, if there is one.
+    """
+    for _, code, space in () if session is None else session.openers:
+        known = id(code) in junction.same and id(code) not in junction.copies
+        if not known and id(code) not in junction.shared and junction.has(code, space, None):
+            return True
+        if known or id(code) in junction.shared or space in junction.others:
+            return False
+    return False
