@@ -1,4 +1,4 @@
-"""Endless loops that are inner functions of a call that goes on, as of `main()`: they are handed over again and again."""
+"""Endless loops that are inner functions of a call that goes on: they are handed over again and again."""
 
 from __future__ import annotations
 

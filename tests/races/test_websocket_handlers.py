@@ -1,0 +1,79 @@
+"""WebSocket handlers with a session for each message, while their own text is patched, or stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hotswap.asgi import SessionMiddleware
+from tests.races.threads import forks_go
+from tests.races.versions import Versions
+
+pytestmark = pytest.mark.threads
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+async def receive_text(receive: Receive) -> Any:
+    """What a framework has: its frame stands between the handler and the middleware."""
+    return (await receive()).get("text")
+
+
+class Chat(Versions):
+    source = """
+import asyncio
+from tests.races.test_websocket_handlers import receive_text
+def price({more}n): return "{v}"
+def args(): return ({pass_}1,)
+async def quoted(*arguments): return price(*arguments)
+async def answers(*arguments):
+    yield price(*arguments)
+    yield await asyncio.to_thread(price, *arguments)
+    yield await asyncio.wait_for(quoted(*arguments), 20)
+    for one in await asyncio.gather(quoted(*arguments), asyncio.create_task(quoted(*arguments))): yield one
+async def changed(scope, receive, send):
+    await receive_text(receive)
+    await send({{"type": "websocket.accept"}})
+    while await receive_text(receive) is not None:
+        await send({{"type": "websocket.send", "of": {{"{v}", *[one async for one in answers({pass_}1)]}}}})
+async def same(scope, receive, send):
+    await receive_text(receive)
+    await send({{"type": "websocket.accept"}})
+    while await receive_text(receive) is not None:
+        await send({{"type": "websocket.send", "of": {{*[one async for one in answers(*args())]}}}})
+"""
+
+
+@pytest.mark.parametrize("handler", ["changed", "same"])
+@pytest.mark.parametrize("unit", ["message", "connection"])
+def test_answer_by_one_version(make_package: Callable[..., ModuleType], handler: str, unit: Any) -> None:
+    """Each message is a unit: that of a handler that was patched stays old, and died of a `TypeError` in a thread."""
+    chat = Chat(make_package, None)
+
+    async def connected() -> None:
+        messages, sent = asyncio.Queue[dict[str, Any]](), asyncio.Queue[Any]()
+        app = SessionMiddleware(getattr(chat.core, handler), websocket=unit)
+        connection = asyncio.create_task(app({"type": "websocket"}, messages.get, sent.put))
+
+        async def ask() -> Any:
+            await messages.put({"type": "websocket.receive", "text": "?"})
+            return (await asyncio.wait_for(sent.get(), 20))["of"]
+
+        await messages.put({"type": "websocket.connect"})
+        assert await sent.get() == {"type": "websocket.accept"}
+        assert await ask() == {"1"}
+        stays = handler == "changed" or unit == "connection"
+        for version, shape in (("2", 1), ("3", 2)):
+            chat.apply(version, shape)
+            assert await ask() == {"1" if stays else version}
+        chat.patcher.rollback()
+        assert await ask() == {"1" if stays else "2"}
+        await messages.put({"type": "websocket.disconnect"})
+        await asyncio.wait_for(connection, 20)
+
+    asyncio.run(connected())
+    assert forks_go()
