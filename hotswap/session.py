@@ -81,6 +81,7 @@ class Session:
         "number",
         "openers",
         "previews",
+        "task",
         "thread",
     )
 
@@ -95,6 +96,8 @@ class Session:
         self.openers: tuple[Opener, ...] = ()
         """Who has opened it, or the one around it, while it is open, and who has called him, if that tells more."""
         self._token: Token[Session | None] | None = None
+        self.task: object = None
+        """The task for which it has begun, if it is no block of whoever has opened it."""
         self.began = 0.0
         """When it began, in seconds since the epoch."""
         self.thread = 0
@@ -168,9 +171,15 @@ class Session:
         self.__exit__(None, None, None)
 
     @classmethod
-    def begun(cls, about: object) -> Session:
-        """Return one that has begun, and holds in the context of the caller until somebody calls `end`."""
+    def begun(cls, about: object, task: object) -> Session:
+        """Return one that has begun, and holds in the context of the caller until somebody calls `end`.
+
+        Arguments:
+            about: what it is about.
+            task: the task for which it has begun. What has called may end long before the session does.
+        """
         made = cls(about)
+        made.task = task
         made._begin(deep=True)
         _current.set(made)
         return made
@@ -187,7 +196,7 @@ class Session:
             at = time.monotonic()
             keeper.counts.add(at - since, failed=self.failed, at=at)
         self.number = self._keeper = None
-        self.previews = self.openers = ()
+        self.previews, self.openers, self.task = (), (), None
 
     @contextmanager
     def _aside(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:

@@ -64,7 +64,7 @@ class Conversation:
             self._task = task
             # The variable is not set back for each message, since another session may stand on this one by then.
             if number_here() is None:
-                self._unit = Session.begun(self._scope)
+                self._unit = Session.begun(self._scope, task)
         return message
 
     async def send(self, message: Message) -> None:

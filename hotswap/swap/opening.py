@@ -9,6 +9,8 @@ Assumes: a code object that is kept has its identity; whoever is asked for is op
 
 from __future__ import annotations
 
+import sys
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
 from hotswap.session import Session
@@ -26,10 +28,34 @@ def stays(junction: Junction, session: Session | None) -> bool:
         junction: the generation.
         session: the session, if there is one.
     """
-    for _, code, space in () if session is None else session.openers:
+    for frame, code, space in () if session is None else session.openers:
         known = id(code) in junction.same and id(code) not in junction.copies
         if not known and id(code) not in junction.shared and junction.has(code, space, None):
-            return True
+            return session is not None and _goes_on(session, frame, code)
         if known or id(code) in junction.shared or space in junction.others:
             return False
     return False
+
+
+def _goes_on(session: Session, frame: int, code: CodeType) -> bool:
+    """Whether the call that has opened a session has not ended. A block has its caller as long as it is open.
+
+    Arguments:
+        session: the session.
+        frame: the id of the frame of that call.
+        code: what runs in it: another call may have its place by now.
+    """
+    if session.task is None or session.task is not _current_task():
+        return True  # what it has started may outlast it
+    asks: FrameType | None = sys._getframe(1)
+    while asks is not None and not (id(asks) == frame and asks.f_code is code):
+        asks = asks.f_back
+    return asks is not None
+
+
+def _current_task() -> object:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return None if asyncio is None else asyncio.current_task()
+    except RuntimeError:
+        return None  # no event loop runs in this thread

@@ -40,6 +40,11 @@ async def changed(scope, receive, send):
     await send({{"type": "websocket.accept"}})
     while await receive_text(receive) is not None:
         await send({{"type": "websocket.send", "of": {{"{v}", *[one async for one in answers({pass_}1)]}}}})
+async def turn(receive, send):
+    text = await receive_text(receive)
+    if text is not None:
+        await send({{"type": "websocket.send", "of": {{"{v}", *[one async for one in answers({pass_}1)]}}}})
+    return text is not None
 async def same(scope, receive, send):
     await receive_text(receive)
     await send({{"type": "websocket.accept"}})
@@ -72,6 +77,38 @@ def test_answer_by_one_version(make_package: Callable[..., ModuleType], handler:
             assert await ask() == {"1" if stays else version}
         chat.patcher.rollback()
         assert await ask() == {"1" if stays else "2"}
+        await messages.put({"type": "websocket.disconnect"})
+        await asyncio.wait_for(connection, 20)
+
+    asyncio.run(connected())
+    assert forks_go()
+
+
+def test_a_turn_that_has_ended_keeps_no_message_old(make_package: Callable[..., ModuleType]) -> None:
+    """The session of a message goes on until the next one is asked for, which another call may do."""
+    chat = Chat(make_package, None)
+    turns = [chat.core.turn]
+
+    async def by_turns(_: Any, receive: Receive, send: Callable[[Any], Awaitable[None]]) -> None:
+        await receive_text(receive)
+        await send({"type": "websocket.accept"})
+        while await turns[0](receive, send):
+            pass
+
+    async def connected() -> None:
+        messages, sent = asyncio.Queue[dict[str, Any]](), asyncio.Queue[Any]()
+        connection = asyncio.create_task(SessionMiddleware(by_turns)({"type": "websocket"}, messages.get, sent.put))
+
+        async def ask() -> Any:
+            await messages.put({"type": "websocket.receive", "text": "?"})
+            return (await asyncio.wait_for(sent.get(), 20))["of"]
+
+        await messages.put({"type": "websocket.connect"})
+        assert await sent.get() == {"type": "websocket.accept"}
+        assert await ask() == {"1"}
+        for before, version, shape in (("1", "2", 1), ("2", "3", 2)):
+            chat.apply(version, shape)
+            assert [await ask() for _ in range(3)] == [{before}, {version}, {version}]
         await messages.put({"type": "websocket.disconnect"})
         await asyncio.wait_for(connection, 20)
 
