@@ -22,7 +22,7 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, Token, copy_context
 from types import CodeType, FrameType, FunctionType, TracebackType
@@ -34,6 +34,7 @@ from hotswap.periods import Keeper, now
 __all__ = [
     "Mark",
     "Session",
+    "asking",
     "context_outside",
     "end_route",
     "here",
@@ -56,7 +57,7 @@ class Mark:
 Opener: TypeAlias = tuple[int, CodeType, int]
 """Who has opened a session: the id of the frame, the code that runs in it, and the id of its globals.
 
-The code is kept: it is in flight anyway. The frame is not."""
+The code is kept: it is in flight anyway. The frame is not. A function has no frame: 0."""
 
 
 class Session:
@@ -94,7 +95,7 @@ class Session:
         """The marks of the armed candidates on which it is."""
         self._keeper: Keeper | None = None
         self.openers: tuple[Opener, ...] = ()
-        """Who has opened it, or the one around it, while it is open, and who has called him, if that tells more."""
+        """Who has opened it, or the one around it, and who has called him; nobody if nobody wanted to know."""
         self._token: Token[Session | None] | None = None
         self.task: object = None
         """The task for which it has begun, if it is no block of whoever has opened it."""
@@ -111,14 +112,14 @@ class Session:
         self._token = _current.set(self)
         return self
 
-    def _begin(self, function: object = None, *, deep: bool = False) -> None:
+    def _begin(self, function: object = None) -> None:
         if self.began:
             raise RuntimeError("a session begins once: open another one with hotswap.session()")
         around = _current.get()
         number, keeper = (None, None) if around is None else (around.number, around._keeper)
         if around is None or number is None or keeper is None:
             self.number, self._keeper = now()
-            self.openers = _openers(function, deep)
+            self.openers = _openers(function) if any(asking) else ()
             for candidate, chosen in list(_routes.items()) if _routes else ():
                 if chosen(self.about):
                     self.previews = (*self.previews, candidate)
@@ -180,7 +181,7 @@ class Session:
         """
         made = cls(about)
         made.task = task
-        made._begin(deep=True)
+        made._begin()
         _current.set(made)
         return made
 
@@ -222,6 +223,9 @@ class Session:
 
 _current: ContextVar[Session | None] = ContextVar("hotswap_session", default=None)
 
+
+asking: list[Collection[object]] = []
+"""Those who want to know who opens sessions, if there are any: as long as all of these are empty, nobody does."""
 
 _routes: dict[Mark, Callable[[object], bool]] = {}
 
@@ -299,7 +303,8 @@ def here() -> Session | None:
     return None if held is None or held.number is None else held
 
 
-def _openers(function: object, deep: bool) -> tuple[Opener, ...]:
+def _openers(function: object) -> tuple[Opener, ...]:
+    """Who opens a session, and who has called him. A function for which an event loop may open it comes last."""
     frame = sys._getframe(2)
     while (below := frame.f_back) is not None:
         # What is done in its block is done by whoever has called a context manager that has opened it.
@@ -307,22 +312,18 @@ def _openers(function: object, deep: bool) -> tuple[Opener, ...]:
         if not (is_manager or frame.f_globals.get("__name__", "").startswith(_BETWEEN)):
             break
         frame = below
-    found = (id(frame), frame.f_code, id(frame.f_globals))
+    found: list[Opener] = []
+    asks: FrameType | None = frame
+    while asks is not None and len(found) < _DEPTH:
+        found.append((id(asks), asks.f_code, id(asks.f_globals)))
+        asks = asks.f_back
     if type(function) is FunctionType:
-        return found, (0, function.__code__, id(function.__globals__))
-    return (found, *(_callers(frame.f_back) if deep else ()))
-
-
-def _callers(frame: FrameType | None) -> Iterator[Opener]:
-    for _ in range(_DEPTH):
-        if frame is None:
-            return
-        yield id(frame), frame.f_code, id(frame.f_globals)
-        frame = frame.f_back
+        found.append((0, function.__code__, id(function.__globals__)))
+    return tuple(found)
 
 
 _DEPTH = 20
-"""How many frames of a library may stand between a unit that is begun and the code for which it is."""
+"""How many frames may stand between who opens a session and the code for which he does."""
 _CONTEXTLIB = vars(contextlib)
 _BETWEEN = ("hotswap.", "contextlib")
 """How modules are called that open sessions for others."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from hotswap import walk
 from hotswap.depth import Standing
 from hotswap.periods import Keeper
-from hotswap.session import Mark, Session, here
+from hotswap.session import Mark, Session, asking, here
 from hotswap.swap.callers import caller, on_behalf
 from hotswap.swap.kin import is_nested, kin, relate
 from hotswap.swap.lineage import Reference
@@ -49,8 +49,7 @@ class Junction:
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
         shared, owners: the code of calls that had begun, of modules that stay, weakly, and its functions, by its ids.
         staying: the ids of the globals of these modules.
-        strays: other code that calls of this generation run, in globals of an earlier one or of its own: no function of
-            it has it.
+        strays: other code that calls of this generation run: no function of it has it.
         lending: has made what its calls get of modules that stayed, and changed since; None if there is nothing.
         spelled: the names that its calls may still come to, once they have gone on for long; None as long as all are.
         places: the ids of the globals in which strays run, by their own, as far as these are known.
@@ -396,3 +395,6 @@ def _refer(known: dict[int, Reference], o: Any) -> None:
 def _note(known: dict[int, weakref.ref[CodeType]], code: CodeType) -> None:
     key = id(code)
     known[key] = weakref.ref(code, lambda _: known.pop(key, None))
+
+
+asking += [Junction.in_flight, Junction.about_to_go]

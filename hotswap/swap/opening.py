@@ -9,11 +9,14 @@ Assumes: a code object that is kept has its identity; whoever is asked for is op
 
 from __future__ import annotations
 
+import inspect
 import sys
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
+from hotswap import walk
 from hotswap.session import Session
+from hotswap.swap.callers import looked_through
 
 if TYPE_CHECKING:
     from hotswap.swap.junctions import Junction
@@ -22,19 +25,30 @@ __all__ = ["stays"]
 
 
 def stays(junction: Junction, session: Session | None) -> bool:
-    """Whether code that stays on a generation has opened a session: changed code, or a clone, which only such calls.
+    """Whether code that stays on a generation has opened a session, by itself or by what it has called for that.
+
+    That may be a helper of its own, which is a clone, and the frames of a library in the same coroutine.
 
     Arguments:
         junction: the generation.
         session: the session, if there is one.
     """
+    is_over = False
     for frame, code, space in () if session is None else session.openers:
-        known = id(code) in junction.same and id(code) not in junction.copies
-        if not known and id(code) not in junction.shared and junction.has(code, space, None):
+        if not frame:  # who has made the coroutine is not known: a clone was made for calls of that generation
+            return id(code) in junction.copies and junction.has(code, space, None)
+        if is_over or id(code) in junction.copies or walk.is_forwarder(code) or space in looked_through:
+            continue
+        if id(code) in junction.same or id(code) in junction.shared or space in junction.others:
+            is_over = True
+        elif junction.has(code, space, None):
             return session is not None and _goes_on(session, frame, code)
-        if known or id(code) in junction.shared or space in junction.others:
-            return False
+        elif not code.co_flags & _WAITS:
+            is_over = True
     return False
+
+
+_WAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 def _goes_on(session: Session, frame: int, code: CodeType) -> bool:
