@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -15,10 +15,7 @@ from tests.races.versions import Versions
 
 pytestmark = pytest.mark.threads
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-
-
-async def receive_text(receive: Receive) -> Any:
+async def receive_text(receive: Any) -> Any:
     """What a framework has: its frame stands between the handler and the middleware."""
     return (await receive()).get("text")
 
@@ -89,7 +86,7 @@ def test_a_turn_that_has_ended_keeps_no_message_old(make_package: Callable[..., 
     chat = Chat(make_package, None)
     turns = [chat.core.turn]
 
-    async def by_turns(_: Any, receive: Receive, send: Callable[[Any], Awaitable[None]]) -> None:
+    async def by_turns(_: Any, receive: Any, send: Any) -> None:
         await receive_text(receive)
         await send({"type": "websocket.accept"})
         while await turns[0](receive, send):
