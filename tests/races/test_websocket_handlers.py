@@ -15,6 +15,7 @@ from tests.races.versions import Versions
 
 pytestmark = pytest.mark.threads
 
+
 async def receive_text(receive: Any) -> Any:
     """What a framework has: its frame stands between the handler and the middleware."""
     return (await receive()).get("text")
