@@ -40,11 +40,10 @@ def stays(junction: Junction, session: Session | None) -> bool:
         if is_over or id(code) in junction.copies or walk.is_forwarder(code) or space in looked_through:
             continue
         if id(code) in junction.same or id(code) in junction.shared or space in junction.others:
-            is_over = True
-        elif junction.has(code, space, None):
+            return False
+        if junction.has(code, space, None):
             return session is not None and _goes_on(session, frame, code)
-        elif not code.co_flags & _WAITS:
-            is_over = True
+        is_over = not code.co_flags & _WAITS
     return False
 
 

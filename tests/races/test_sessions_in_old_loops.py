@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import sys
 from collections.abc import Callable
@@ -186,6 +187,13 @@ def go_on_in_stack(inside):
             stack.enter_context(inside())
             answers = tell()
         yield answers
+@hotswap.session()
+async def telling_job():
+    await asyncio.sleep(0)
+    return tell() | await asyncio.to_thread(tell)
+async def go_on_with_jobs():
+    while True:
+        yield await telling_job()
 def go_on_by_manager(inside):
     while True:
         with unit(inside):
@@ -262,6 +270,18 @@ def test_does_not_mix_by_code_that_stays(loops: Loops, name: str, how: str) -> N
     assert next(getattr(loops.core, name)(loops.open)) == {"2"}
     loop.close()
     del loop
+    assert forks_go()
+
+
+def test_a_job_that_an_unchanged_loop_awaits_is_new_at_once(loops: Loops) -> None:
+    async def asked() -> None:
+        loop = loops.core.go_on_with_jobs()
+        assert await anext(loop) == {"1"}
+        loops.stage().commit()
+        assert await anext(loop) == {"2"}
+        await loop.aclose()
+
+    asyncio.run(asked())
     assert forks_go()
 
 
