@@ -33,18 +33,19 @@ def stays(junction: Junction, session: Session | None) -> bool:
         junction: the generation.
         session: the session, if there is one.
     """
-    is_over = False
-    for frame, code, space in () if session is None else session.openers:
-        if not frame:  # who has made the coroutine is not known: a clone was made for calls of that generation
-            return id(code) in junction.copies and junction.has(code, space, None)
-        if is_over or id(code) in junction.copies or walk.is_forwarder(code) or space in looked_through:
+    openers = () if session is None else session.openers
+    for frame, code, space in openers:
+        if id(code) in junction.copies or walk.is_forwarder(code) or space in looked_through:
             continue
         if id(code) in junction.same or id(code) in junction.shared or space in junction.others:
             return False
         if junction.has(code, space, None):
             return session is not None and _goes_on(session, frame, code)
-        is_over = not code.co_flags & _WAITS
-    return False
+        if not code.co_flags & _WAITS:
+            break  # an event loop, or who has called it all
+    # For whom an event loop runs a function is not known: a clone was made for calls of that generation.
+    last = openers[-1] if openers else None
+    return last is not None and not last[0] and id(last[1]) in junction.copies and junction.has(*last[1:], None)
 
 
 _WAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
