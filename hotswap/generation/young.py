@@ -75,8 +75,9 @@ class _Windows:
                     return
             if self._collecting and first:
                 gc.collect(0)
-            elif self._collecting:
-                # Not collected: what another thread makes between the callback and the collection would be lost.
+            if self._collecting:
+                # In a second window nothing is collected: what another thread makes between the callback and the
+                # collection would be lost. Nor is it while another thread collects, and runs a finalizer there.
                 young.before, _ = collector.known_objects(0)
             self._open.append(young)
             if first and self._collecting:
