@@ -314,7 +314,7 @@ def _openers(function: object) -> tuple[Opener, ...]:
         frame = below
     found: list[Opener] = []
     asks: FrameType | None = frame
-    while asks is not None and len(found) < _DEPTH:
+    while asks is not None and len(found) < _DEPTH and asks.f_globals.get("__name__") != _CONVERSATION:
         found.append((id(asks), asks.f_code, id(asks.f_globals)))
         asks = asks.f_back
     if type(function) is FunctionType:
@@ -325,6 +325,8 @@ def _openers(function: object) -> tuple[Opener, ...]:
 _DEPTH = 20
 """How many frames may stand between who opens a session and the code for which he does."""
 _CONTEXTLIB = vars(contextlib)
+_CONVERSATION = "hotswap.asgi.conversation"
+"""The module that has called the application to which a message goes: for whom it does that is another matter."""
 _BETWEEN = ("hotswap.", "contextlib")
 """How modules are called that open sessions for others."""
 _GENERATES = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR

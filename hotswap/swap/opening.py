@@ -27,25 +27,25 @@ __all__ = ["stays"]
 def stays(junction: Junction, session: Session | None) -> bool:
     """Whether code that stays on a generation has opened a session, by itself or by what it has called for that.
 
-    That may be a helper of its own, which is a clone, and the frames of a library in the same coroutine.
+    That may be a helper of its own, which is a clone, and a library that receives a message for it.
 
     Arguments:
         junction: the generation.
         session: the session, if there is one.
     """
     openers = () if session is None else session.openers
-    for frame, code, space in openers:
+    for place, (frame, code, space) in enumerate(openers):
         if id(code) in junction.copies or walk.is_forwarder(code) or space in looked_through:
             continue
         if id(code) in junction.same or id(code) in junction.shared or space in junction.others:
             return False
         if junction.has(code, space, None):
             return session is not None and _goes_on(session, frame, code)
-        if not code.co_flags & _WAITS:
-            break  # an event loop, or who has called it all
-    # For whom an event loop runs a function is not known: a clone was made for calls of that generation.
-    last = openers[-1] if openers else None
-    return last is not None and not last[0] and id(last[1]) in junction.copies and junction.has(*last[1:], None)
+        if session is None or session.task is None or not code.co_flags & _WAITS:
+            # A loop of somebody else. If that runs a job itself, a clone was made for calls of that generation.
+            known, job, there = openers[-1]
+            return not place and not known and id(job) in junction.copies and junction.has(job, there, None)
+    return False
 
 
 _WAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR

@@ -62,6 +62,16 @@ def test_does_not_mix(
     assert forks_go()
 
 
+async def consume(turns: int, job: Callable[[], Any], swap: Callable[[], Any]) -> list[Any]:
+    """What a library has that takes messages, and awaits what it was given for them."""
+    answers = []
+    for turn in range(turns):
+        if turn == 1:
+            swap()
+        answers.append(await job())
+    return answers
+
+
 def retry(function: Callable[..., Any], *arguments: Any) -> Any:
     """What a library has that calls others."""
     return function(*arguments)
@@ -191,6 +201,9 @@ def go_on_in_stack(inside):
 async def telling_job():
     await asyncio.sleep(0)
     return tell() | await asyncio.to_thread(tell)
+async def consuming(library, job, swap):
+    text = "{v}"
+    return await library(3, job, swap)
 async def go_on_with_jobs():
     while True:
         yield await telling_job()
@@ -282,6 +295,13 @@ def test_a_job_that_an_unchanged_loop_awaits_is_new_at_once(loops: Loops) -> Non
         await loop.aclose()
 
     asyncio.run(asked())
+    assert forks_go()
+
+
+def test_a_job_that_a_library_awaits_is_new_at_once(loops: Loops) -> None:
+    """Whoever has started its loop, and goes on as he began."""
+    job = loops.core.telling_job
+    assert asyncio.run(loops.core.consuming(consume, job, lambda: loops.stage().commit())) == [{"1"}, {"2"}, {"2"}]
     assert forks_go()
 
 
