@@ -40,7 +40,9 @@ def stays(junction: Junction, session: Session | None) -> bool:
         if id(code) in junction.same or id(code) in junction.shared or space in junction.others:
             return False
         if junction.has(code, space, None):
-            return session is not None and _goes_on(session, frame, code)
+            if session is not None and not _goes_on(session, frame, code):
+                session.openers = ()  # for all that the session goes on to, elsewhere too
+            return session is not None and bool(session.openers)
         if session is None or session.task is None or not code.co_flags & _WAITS:
             # A loop of somebody else. If that runs a job itself, a clone was made for calls of that generation.
             known, job, there = openers[-1]

@@ -38,6 +38,15 @@ async def changed(scope, receive, send):
     await send({{"type": "websocket.accept"}})
     while await receive_text(receive) is not None:
         await send({{"type": "websocket.send", "of": {{"{v}", *[one async for one in answers({pass_}1)]}}}})
+async def received(receive):
+    text = "{v}"
+    return await receive_text(receive)
+async def by_helper(scope, receive, send):
+    await received(receive)
+    await send({{"type": "websocket.accept"}})
+    while await received(receive) is not None:
+        await send({{"type": "websocket.send", "of": await told()}})
+async def told(): return {{*[one async for one in answers(*args())]}}
 async def turn(receive, send):
     text = await receive_text(receive)
     if text is not None:
@@ -75,6 +84,32 @@ def test_answer_by_one_version(make_package: Callable[..., ModuleType], handler:
             assert await ask() == {"1" if stays else version}
         chat.patcher.rollback()
         assert await ask() == {"1" if stays else "2"}
+        await messages.put({"type": "websocket.disconnect"})
+        await asyncio.wait_for(connection, 20)
+
+    asyncio.run(connected())
+    assert forks_go()
+
+
+def test_a_helper_that_has_received_keeps_no_message_old(make_package: Callable[..., ModuleType]) -> None:
+    """It was changed, and waited when the patch came: threads of the message were old, and the handler new."""
+    chat = Chat(make_package, None)
+
+    async def connected() -> None:
+        messages, sent = asyncio.Queue[dict[str, Any]](), asyncio.Queue[Any]()
+        app = SessionMiddleware(chat.core.by_helper)
+        connection = asyncio.create_task(app({"type": "websocket"}, messages.get, sent.put))
+
+        async def ask() -> Any:
+            await messages.put({"type": "websocket.receive", "text": "?"})
+            return (await asyncio.wait_for(sent.get(), 20))["of"]
+
+        await messages.put({"type": "websocket.connect"})
+        assert await sent.get() == {"type": "websocket.accept"}
+        assert await ask() == {"1"}
+        for version, shape in (("2", 1), ("3", 2)):
+            chat.apply(version, shape)
+            assert [await ask() for _ in range(3)] == [{version}] * 3
         await messages.put({"type": "websocket.disconnect"})
         await asyncio.wait_for(connection, 20)
 
