@@ -43,6 +43,7 @@ __all__ = [
     "outside",
     "route",
     "session",
+    "task_here",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -73,6 +74,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "_job",
         "_keeper",
         "_since",
         "_token",
@@ -97,6 +99,7 @@ class Session:
         self.openers: tuple[Opener, ...] = ()
         """Who has opened it, or the one around it, and who has called him; nobody if nobody wanted to know."""
         self._token: Token[Session | None] | None = None
+        self._job: object = None
         self.task: object = None
         """The task for which it has begun, if it is no block of whoever has opened it."""
         self.began = 0.0
@@ -112,14 +115,14 @@ class Session:
         self._token = _current.set(self)
         return self
 
-    def _begin(self, function: object = None) -> None:
+    def _begin(self) -> None:
         if self.began:
             raise RuntimeError("a session begins once: open another one with hotswap.session()")
         around = _current.get()
         number, keeper = (None, None) if around is None else (around.number, around._keeper)
         if around is None or number is None or keeper is None:
             self.number, self._keeper = now()
-            self.openers = _openers(function) if any(asking) else ()
+            self.openers = _openers(self._job) if any(asking) else ()
             for candidate, chosen in list(_routes.items()) if _routes else ():
                 if chosen(self.about):
                     self.previews = (*self.previews, candidate)
@@ -159,17 +162,6 @@ class Session:
         A function that returns something to be awaited, and is no coroutine function, has its session until it returns.
         """
         return cast("Function", _wrapped(function, self.about))
-
-    @contextmanager
-    def _of(self, function: object) -> Iterator[None]:
-        self._begin(function)
-        self._token = _current.set(self)
-        try:
-            yield
-        except BaseException as error:
-            self.__exit__(type(error), error, None)
-            raise
-        self.__exit__(None, None, None)
 
     @classmethod
     def begun(cls, about: object, task: object) -> Session:
@@ -332,6 +324,15 @@ _BETWEEN = ("hotswap.", "contextlib")
 _GENERATES = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
+def task_here() -> Any:
+    """Return the task of asyncio in which the caller runs; None if there is none, or another event loop."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return None if asyncio is None else asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
 def _wrapped(function: Any, about: object) -> Any:
     made: Any
     if isinstance(function, (staticmethod, classmethod)):
@@ -342,7 +343,9 @@ def _wrapped(function: Any, about: object) -> Any:
     if awaited:
 
         async def made(*args: Any, **kwargs: Any) -> Any:
-            with Session(about)._of(function):  # who awaits it may be an event loop
+            unit = Session(about)
+            unit._job = function  # who awaits it may be an event loop
+            with unit:
                 return await function(*args, **kwargs)
 
     elif inspect.isasyncgenfunction(function):

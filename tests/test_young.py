@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from hotswap.generation import Young, detach, watch_young
+from tests.collecting import collecting_elsewhere
 
 
 class Made:
@@ -95,27 +96,10 @@ class TestWindow:
     @pytest.mark.threads
     def test_while_another_thread_collects(self) -> None:
         """Then `gc.collect` does nothing: what was young already was taken for the candidate's, and patches refused."""
-        begun, go = threading.Event(), threading.Event()
-
-        class Slow:
-            def __init__(self) -> None:
-                self.own = self
-
-            def __del__(self) -> None:
-                begun.set()
-                go.wait(30)
-
-        Slow()
-        thread = threading.Thread(target=gc.collect)
-        thread.start()
-        try:
-            assert begun.wait(30)
+        with collecting_elsewhere():
             before = Made()
             with watch_young() as young:
                 inside = Made()
-        finally:
-            go.set()
-            thread.join()
         assert made(young.objects) == {id(inside)}
         assert before is not inside
 

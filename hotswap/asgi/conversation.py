@@ -17,7 +17,7 @@ from typing import Any
 
 from hotswap.asgi.outside import receiving_outside, sending_outside
 from hotswap.asgi.protocol import Application, Message, Receive, Scope, Send
-from hotswap.session import Session, number_here
+from hotswap.session import Session, number_here, task_here
 
 __all__ = ["Conversation"]
 
@@ -52,7 +52,7 @@ class Conversation:
 
     async def receive(self) -> Message:
         """Return the next message: the unit before it ends, and its own begins, for the task that asks."""
-        task = _current_task()
+        task = task_here()
         if self._task is not None and (self._task is task or self._task.done()):
             self._unit.end()
         message = await self._receive()
@@ -72,10 +72,3 @@ class Conversation:
         await self._send(message)
         if message["type"] == "websocket.accept":
             self._handshake.end()
-
-
-def _current_task() -> Task | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None  # another event loop than asyncio's

@@ -242,10 +242,8 @@ class Junction:
 
     def older(self, session: Session, number: int) -> bool:
         """Whether a session is on this generation, or one before it, or code that stays on this one has opened it."""
-        previews = session.previews
-        if number < self.number and not (previews and any(mark() in previews for mark in self.marks)):
-            return True
-        return not self.armed and stays(self, session)
+        is_older = number < self.number and not any(mark() in session.previews for mark in self.marks)
+        return is_older or (not self.armed and stays(self, session))
 
     def mark(self) -> Mark:
         """Return what sessions get that are on the candidate which is armed over this generation."""
@@ -368,8 +366,10 @@ class Junction:
         code = frame.f_code
         if id(code) in self.same and is_nested(code):
             return True
-        if session is None or id(code) in self.copies or session.opened_in(frame):
-            return self.is_between(frame) if session is None else id(code) in self.copies
+        if session is None:
+            return self.is_between(frame)
+        if id(code) in self.copies or session.opened_in(frame):
+            return id(code) in self.copies
         ours = id(code) in self.strays or (id(frame.f_globals) in self.spaces and id(code) not in self.foreign)
         return self.is_between(frame) or (self.armed and ours and id(code) in self.same)
 

@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
 from hotswap import walk
-from hotswap.session import Session
+from hotswap.session import Session, task_here
 from hotswap.swap.callers import looked_through
 
 if TYPE_CHECKING:
@@ -33,17 +33,18 @@ def stays(junction: Junction, session: Session | None) -> bool:
         junction: the generation.
         session: the session, if there is one.
     """
-    openers = () if session is None else session.openers
-    for place, (frame, code, space) in enumerate(openers):
+    if session is None:
+        return False
+    for place, (frame, code, space) in enumerate(openers := session.openers):
         if id(code) in junction.copies or walk.is_forwarder(code) or space in looked_through:
             continue
         if id(code) in junction.same or id(code) in junction.shared or space in junction.others:
             return False
         if junction.has(code, space, None):
-            if session is not None and not _goes_on(session, frame, code):
+            if not _goes_on(session, frame, code):
                 session.openers = ()  # for all that the session goes on to, elsewhere too
-            return session is not None and bool(session.openers)
-        if session is None or session.task is None or not code.co_flags & _WAITS:
+            return bool(session.openers)
+        if session.task is None or not code.co_flags & _WAITS:
             # A loop of somebody else. If that runs a job itself, a clone was made for calls of that generation.
             known, job, there = openers[-1]
             return not place and not known and id(job) in junction.copies and junction.has(job, there, None)
@@ -61,17 +62,9 @@ def _goes_on(session: Session, frame: int, code: CodeType) -> bool:
         frame: the id of the frame of that call.
         code: what runs in it: another call may have its place by now.
     """
-    if session.task is None or session.task is not _current_task():
+    if session.task is None or session.task is not task_here():
         return True  # what it has started may outlast it
     asks: FrameType | None = sys._getframe(1)
     while asks is not None and not (id(asks) == frame and asks.f_code is code):
         asks = asks.f_back
     return asks is not None
-
-
-def _current_task() -> object:
-    asyncio = sys.modules.get("asyncio")
-    try:
-        return None if asyncio is None else asyncio.current_task()
-    except RuntimeError:
-        return None  # no event loop runs in this thread

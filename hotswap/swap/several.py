@@ -69,11 +69,12 @@ def filled(
     rest.sort(key=lambda way: way[0].number, reverse=True)
     old = [last]
     for junction, value in rest:
-        if junction is not last[0] and id(junction) not in known:
+        if junction is last[0]:
+            continue
+        if id(junction) not in known:
             same = [way for way in old if not way[0].spaces.isdisjoint(junction.spaces)]
             value = same[-1][1] if same else lend(junction, old[-1])
-        if junction is not last[0]:
-            old.append((junction, value))
+        old.append((junction, value))
     return old
 
 

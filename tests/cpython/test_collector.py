@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import Iterator
 
 import pytest
+
+from tests.collecting import collecting_elsewhere
 
 
 class Made:
@@ -134,26 +135,9 @@ class TestReferents:
 @pytest.mark.threads
 def test_a_collection_does_nothing_while_another_thread_collects() -> None:
     """It returns at once, and nothing has grown older: `generation.young` asks what is young already."""
-    begun, go = threading.Event(), threading.Event()
-
-    class Slow:
-        def __init__(self) -> None:
-            self.own = self
-
-        def __del__(self) -> None:
-            begun.set()
-            go.wait(30)
-
-    Slow()
-    thread = threading.Thread(target=gc.collect)
-    thread.start()
-    try:
-        assert begun.wait(30)
+    with collecting_elsewhere():
         young: list[object] = [[]]
         gc.collect(0)
         assert any(one is young for one in gc.get_objects(0))
-    finally:
-        go.set()
-        thread.join()
     gc.collect(0)
     assert not any(one is young for one in gc.get_objects(0))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import Any
 
@@ -60,34 +61,41 @@ async def same(scope, receive, send):
 """
 
 
+@asynccontextmanager
+async def connected(app: Any, unit: Any = "message") -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+    """Connect to an application; what this gives sends a message, and returns the answer."""
+    messages, sent = asyncio.Queue[dict[str, Any]](), asyncio.Queue[Any]()
+    call = SessionMiddleware(app, websocket=unit)({"type": "websocket"}, messages.get, sent.put)
+    connection = asyncio.create_task(call)
+
+    async def ask() -> Any:
+        await messages.put({"type": "websocket.receive", "text": "?"})
+        return (await asyncio.wait_for(sent.get(), 20))["of"]
+
+    await messages.put({"type": "websocket.connect"})
+    assert await sent.get() == {"type": "websocket.accept"}
+    yield ask
+    await messages.put({"type": "websocket.disconnect"})
+    await asyncio.wait_for(connection, 20)
+
+
 @pytest.mark.parametrize("handler", ["changed", "same"])
 @pytest.mark.parametrize("unit", ["message", "connection"])
 def test_answer_by_one_version(make_package: Callable[..., ModuleType], handler: str, unit: Any) -> None:
     """Each message is a unit: that of a handler that was patched stays old, and died of a `TypeError` in a thread."""
     chat = Chat(make_package, None)
+    stays = handler == "changed" or unit == "connection"
 
-    async def connected() -> None:
-        messages, sent = asyncio.Queue[dict[str, Any]](), asyncio.Queue[Any]()
-        app = SessionMiddleware(getattr(chat.core, handler), websocket=unit)
-        connection = asyncio.create_task(app({"type": "websocket"}, messages.get, sent.put))
+    async def talk() -> None:
+        async with connected(getattr(chat.core, handler), unit) as ask:
+            assert await ask() == {"1"}
+            for version, shape in (("2", 1), ("3", 2)):
+                chat.apply(version, shape)
+                assert await ask() == {"1" if stays else version}
+            chat.patcher.rollback()
+            assert await ask() == {"1" if stays else "2"}
 
-        async def ask() -> Any:
-            await messages.put({"type": "websocket.receive", "text": "?"})
-            return (await asyncio.wait_for(sent.get(), 20))["of"]
-
-        await messages.put({"type": "websocket.connect"})
-        assert await sent.get() == {"type": "websocket.accept"}
-        assert await ask() == {"1"}
-        stays = handler == "changed" or unit == "connection"
-        for version, shape in (("2", 1), ("3", 2)):
-            chat.apply(version, shape)
-            assert await ask() == {"1" if stays else version}
-        chat.patcher.rollback()
-        assert await ask() == {"1" if stays else "2"}
-        await messages.put({"type": "websocket.disconnect"})
-        await asyncio.wait_for(connection, 20)
-
-    asyncio.run(connected())
+    asyncio.run(talk())
     assert forks_go()
 
 
@@ -95,25 +103,14 @@ def test_a_helper_that_has_received_keeps_no_message_old(make_package: Callable[
     """It was changed, and waited when the patch came: threads of the message were old, and the handler new."""
     chat = Chat(make_package, None)
 
-    async def connected() -> None:
-        messages, sent = asyncio.Queue[dict[str, Any]](), asyncio.Queue[Any]()
-        app = SessionMiddleware(chat.core.by_helper)
-        connection = asyncio.create_task(app({"type": "websocket"}, messages.get, sent.put))
+    async def talk() -> None:
+        async with connected(chat.core.by_helper) as ask:
+            assert await ask() == {"1"}
+            for version, shape in (("2", 1), ("3", 2)):
+                chat.apply(version, shape)
+                assert [await ask() for _ in range(3)] == [{version}] * 3
 
-        async def ask() -> Any:
-            await messages.put({"type": "websocket.receive", "text": "?"})
-            return (await asyncio.wait_for(sent.get(), 20))["of"]
-
-        await messages.put({"type": "websocket.connect"})
-        assert await sent.get() == {"type": "websocket.accept"}
-        assert await ask() == {"1"}
-        for version, shape in (("2", 1), ("3", 2)):
-            chat.apply(version, shape)
-            assert [await ask() for _ in range(3)] == [{version}] * 3
-        await messages.put({"type": "websocket.disconnect"})
-        await asyncio.wait_for(connection, 20)
-
-    asyncio.run(connected())
+    asyncio.run(talk())
     assert forks_go()
 
 
@@ -128,22 +125,12 @@ def test_a_turn_that_has_ended_keeps_no_message_old(make_package: Callable[..., 
         while await turns[0](receive, send):
             pass
 
-    async def connected() -> None:
-        messages, sent = asyncio.Queue[dict[str, Any]](), asyncio.Queue[Any]()
-        connection = asyncio.create_task(SessionMiddleware(by_turns)({"type": "websocket"}, messages.get, sent.put))
+    async def talk() -> None:
+        async with connected(by_turns) as ask:
+            assert await ask() == {"1"}
+            for before, version, shape in (("1", "2", 1), ("2", "3", 2)):
+                chat.apply(version, shape)
+                assert [await ask() for _ in range(3)] == [{before}, {version}, {version}]
 
-        async def ask() -> Any:
-            await messages.put({"type": "websocket.receive", "text": "?"})
-            return (await asyncio.wait_for(sent.get(), 20))["of"]
-
-        await messages.put({"type": "websocket.connect"})
-        assert await sent.get() == {"type": "websocket.accept"}
-        assert await ask() == {"1"}
-        for before, version, shape in (("1", "2", 1), ("2", "3", 2)):
-            chat.apply(version, shape)
-            assert [await ask() for _ in range(3)] == [{before}, {version}, {version}]
-        await messages.put({"type": "websocket.disconnect"})
-        await asyncio.wait_for(connection, 20)
-
-    asyncio.run(connected())
+    asyncio.run(talk())
     assert forks_go()
