@@ -170,22 +170,24 @@ def suspended(codes: Iterable[CodeType]) -> list[Any]:
         return []
     few = len(wanted) <= collector.FEW
     found = collector.referrers_of(wanted.values(), FRAMES) if few else collector.objects_of(FRAMES)
-    left = _left_behind(found)
     # One may also hold code of others.
-    return [o for o in found if (frame := frame_of(o)) is not None and id(frame.f_code) in wanted and id(o) not in left]
+    running = [o for o in found if (frame := frame_of(o)) is not None and id(frame.f_code) in wanted]
+    found.clear()  # references are counted
+    left = _left_behind(running)
+    return [o for o in running if id(o) not in left]
 
 
-def _left_behind(found: list[Any]) -> set[int]:
+def _left_behind(running: list[Any]) -> set[int]:
     """The ids of those generators and coroutines that are held by names of a module that is not live, and by no more.
 
     Arguments:
-        found: them; nobody else holds them for us.
+        running: them; nobody else holds them for us.
     """
     alone = [(None for _ in ())]
     (usual,) = map(sys.getrefcount, alone)
-    counts = [*map(sys.getrefcount, found)]
+    counts = [*map(sys.getrefcount, running)]
     left = set()
-    for o, count in zip(found, counts, strict=True):
+    for o, count in zip(running, counts, strict=True):
         frame = frame_of(o)
         facts = {} if frame is None else frame.f_globals
         module = sys.modules.get(facts.get("__name__", ""))
