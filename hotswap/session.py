@@ -15,20 +15,19 @@ Assumes: setting a variable of a context is one step, with the GIL and without.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import inspect
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, Token, copy_context
-from types import CodeType, FrameType, FunctionType, TracebackType
-from typing import Any, TypeAlias, TypeVar, cast
+from types import FrameType, TracebackType
+from typing import Any, TypeVar, cast
 
 from hotswap import tally
+from hotswap.openers import Opening
 from hotswap.periods import Keeper, now
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "outside",
     "route",
     "session",
-    "task_here",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -53,12 +51,6 @@ class Mark:
     """Stands for an armed candidate in the sessions that are on it: it lives as long as one of them is open."""
 
     __slots__ = ("__weakref__",)
-
-
-Opener: TypeAlias = tuple[int, CodeType, int]
-"""Who has opened a session: the id of the frame, the code that runs in it, and the id of its globals.
-
-The code is kept: it is in flight anyway. The frame is not. A function has no frame: 0."""
 
 
 class Session:
@@ -82,9 +74,8 @@ class Session:
         "began",
         "failed",
         "number",
-        "openers",
+        "opening",
         "previews",
-        "task",
         "thread",
     )
 
@@ -96,12 +87,10 @@ class Session:
         self.previews = previews
         """The marks of the armed candidates on which it is."""
         self._keeper: Keeper | None = None
-        self.openers: tuple[Opener, ...] = ()
-        """Who has opened it, or the one around it, and who has called him; nobody if nobody wanted to know."""
+        self.opening: Opening | None = None
+        """How it was opened, or the one around it; None if nobody wanted to know."""
         self._token: Token[Session | None] | None = None
         self._job: object = None
-        self.task: object = None
-        """The task for which it has begun, if it is no block of whoever has opened it."""
         self.began = 0.0
         """When it began, in seconds since the epoch."""
         self.thread = 0
@@ -115,14 +104,14 @@ class Session:
         self._token = _current.set(self)
         return self
 
-    def _begin(self) -> None:
+    def _begin(self, task: Any = None) -> None:
         if self.began:
             raise RuntimeError("a session begins once: open another one with hotswap.session()")
         around = _current.get()
         number, keeper = (None, None) if around is None else (around.number, around._keeper)
         if around is None or number is None or keeper is None:
             self.number, self._keeper = now()
-            self.openers = _openers(self._job) if any(asking) else ()
+            self.opening = Opening(self._job, task) if any(asking) else None
             for candidate, chosen in list(_routes.items()) if _routes else ():
                 if chosen(self.about):
                     self.previews = (*self.previews, candidate)
@@ -131,7 +120,7 @@ class Session:
                 self._since = time.monotonic()
         else:
             self.number, self._keeper, self.previews = number, keeper, (*around.previews, *self.previews)
-            self.openers = around.openers
+            self.opening = around.opening
         self.began, self.thread = time.time(), threading.get_ident()
 
     def __exit__(
@@ -172,8 +161,7 @@ class Session:
             task: the task for which it has begun. What has called may end long before the session does.
         """
         made = cls(about)
-        made.task = task
-        made._begin()
+        made._begin(task)
         _current.set(made)
         return made
 
@@ -189,7 +177,7 @@ class Session:
             at = time.monotonic()
             keeper.counts.add(at - since, failed=self.failed, at=at)
         self.number = self._keeper = None
-        self.previews, self.openers, self.task = (), (), None
+        self.previews, self.opening = (), None
 
     @contextmanager
     def _aside(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
@@ -205,7 +193,8 @@ class Session:
 
     def opened_in(self, frame: FrameType) -> bool:
         """Whether it was opened by the code in a frame: what that calls is called in the session, and it was not."""
-        return any(known == id(frame) and code is frame.f_code for known, code, _ in self.openers)
+        opening = self.opening  # another thread may end it meanwhile
+        return opening is not None and opening.by(frame)
 
     @property
     def is_open(self) -> bool:
@@ -293,44 +282,6 @@ def here() -> Session | None:
     """Return the session of the caller; None if he has none."""
     held = _current.get()
     return None if held is None or held.number is None else held
-
-
-def _openers(function: object) -> tuple[Opener, ...]:
-    """Who opens a session, and who has called him. A function for which an event loop may open it comes last."""
-    frame = sys._getframe(2)
-    while (below := frame.f_back) is not None:
-        # What is done in its block is done by whoever has called a context manager that has opened it.
-        is_manager = frame.f_code.co_flags & _GENERATES and below.f_globals is _CONTEXTLIB
-        if not (is_manager or frame.f_globals.get("__name__", "").startswith(_BETWEEN)):
-            break
-        frame = below
-    found: list[Opener] = []
-    asks: FrameType | None = frame
-    while asks is not None and len(found) < _DEPTH and asks.f_globals.get("__name__") != _CONVERSATION:
-        found.append((id(asks), asks.f_code, id(asks.f_globals)))
-        asks = asks.f_back
-    if type(function) is FunctionType:
-        found.append((0, function.__code__, id(function.__globals__)))
-    return tuple(found)
-
-
-_DEPTH = 20
-"""How many frames may stand between who opens a session and the code for which he does."""
-_CONTEXTLIB = vars(contextlib)
-_CONVERSATION = "hotswap.asgi.conversation"
-"""The module that has called the application to which a message goes: for whom it does that is another matter."""
-_BETWEEN = ("hotswap.", "contextlib")
-"""How modules are called that open sessions for others."""
-_GENERATES = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
-
-
-def task_here() -> Any:
-    """Return the task of asyncio in which the caller runs; None if there is none, or another event loop."""
-    asyncio = sys.modules.get("asyncio")
-    try:
-        return None if asyncio is None else asyncio.current_task()
-    except RuntimeError:
-        return None
 
 
 def _wrapped(function: Any, about: object) -> Any:

@@ -17,7 +17,8 @@ from typing import Any
 
 from hotswap.asgi.outside import receiving_outside, sending_outside
 from hotswap.asgi.protocol import Application, Message, Receive, Scope, Send
-from hotswap.session import Session, number_here, task_here
+from hotswap.openers import task_here
+from hotswap.session import Session, number_here
 
 __all__ = ["Conversation"]
 

@@ -18,6 +18,7 @@ from hotswap.swap.bodies import equal_code, unchanged
 from hotswap.swap.forwarding import code_of, target_of
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import is_nested, kin
+from hotswap.swap.narrowing import named
 from hotswap.swap.nested import NestedCode, functions_in
 
 __all__ = ["body_in", "hand_over", "keep_changed"]
@@ -66,6 +67,7 @@ def hand_over(
             other.give_up(code, stray.facts)
         over.append((code, stray.facts))
         junction.leads_on = junction.leads_on or id(stray.facts) in junction.spaces
+    junction.led = frozenset(name for code, _ in over for name in named(code)) if len(over) < len(known_as) else None
     junction.handed_over = True
     # Now they are none of its calls any more, whatever becomes of their text. Before it nobody was to see a difference.
     for code, facts in over:

@@ -36,14 +36,13 @@ class Junction:
         packages: the managed packages of which it is a generation.
 
     Attributes:
-        number: that of the period which began when it went; `ARMED` as long as it is about to go, and 0 before that.
+        number: that of the period which began when it went; `ARMED` if it is about to go, and 0 before that.
         same: the ids of the code that is the same in both generations; the rest is changed, or not known to be.
         live: it was brought back: its code is nobody's old code any more, but older sessions are as old as they were.
         handed_over, leads_on: unchanged code of it calls the new; such code is in its own globals, and a call runs it.
-        marks: what stands for the candidate that is armed over it in the sessions that are on that, weakly.
-        over: nothing of it is in flight any more.
-        keeper: is there as long as sessions are that are on it, weakly; None as long as it has not gone.
-        depth: gives recursions their room as long as forks stand in functions.
+        led: the names that the calls spell which were handed over, if others were not, and go on; else None.
+        marks, over: what stands in sessions for the candidate armed over it; nothing of it is in flight any more.
+        keeper, depth: is there as long as sessions are on it, weakly; gives recursions their room while forks stand.
         attributes, functions, fronts: where forks ask for it, each by its id.
         signatures: what such functions say that they take, by the ids of their attributes.
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
@@ -61,7 +60,7 @@ class Junction:
 
     __slots__ = (
         *("attributes", "copies", "depth", "foreign", "fronts", "functions", "handed_over", "keeper", "leads_on"),
-        *("lending", "live", "marks", "nested", "packages", "parted", "places", "spelled"),
+        *("led", "lending", "live", "marks", "nested", "packages", "parted", "places", "spelled"),
         *("number", "others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
     )
 
@@ -93,6 +92,7 @@ class Junction:
         self.depth: Standing | None = None
         self.lending: Any = None
         self.spelled: frozenset[str] | None = None
+        self.led: frozenset[str] | None = None
         self.nested: Any = None
         self.marks, self.parted = list[weakref.ref[Mark]](), list[tuple[Junction, frozenset[int]]]()
         self.keeper: weakref.ref[Keeper] | None = None

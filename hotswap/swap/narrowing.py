@@ -28,7 +28,7 @@ from hotswap.swap.releasing import release
 from hotswap.swap.variables import Variables
 from hotswap.swap.ways import ClosureWays
 
-__all__ = ["Spelled", "is_spelled", "narrow"]
+__all__ = ["Spelled", "is_spelled", "named", "narrow"]
 
 _CONSTRUCTORS = ("__init__", "__new__", "__post_init__")
 _BY_CLASS = LOOKED_UP_IN.union(_CONSTRUCTORS)
@@ -165,7 +165,7 @@ class Spelled:
         found: set[str] = set()
         stack = [_OPERATORS]
         for code, held in calls:
-            stack += _named(code)
+            stack += named(code)
             stack += (name for value in held for name in _names_of(value))
         while stack:
             name = stack.pop()
@@ -173,11 +173,11 @@ class Spelled:
                 found.add(name)
                 stack += self._wrapped.get(name, ())
                 for code in self._codes.get(name, ()):
-                    stack += _named(code)
+                    stack += named(code)
         return frozenset(found)
 
 
-def _named(code: CodeType) -> Iterator[str]:
+def named(code: CodeType) -> Iterator[str]:
     """Return the names of globals and attributes that code uses, that of nested code included."""
     for one in walk.codes_in(code):
         yield from one.co_names
@@ -221,7 +221,7 @@ def _names_of(value: Any) -> Iterator[str]:
     for one in may_run(value):
         yield _name_of(one)
         if type(one) is FunctionType:
-            yield from _named(one.__code__)
+            yield from named(one.__code__)
 
 
 def _name_of(one: FunctionType | type) -> str:

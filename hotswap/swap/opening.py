@@ -10,12 +10,10 @@ Assumes: a code object that is kept has its identity; whoever is asked for is op
 from __future__ import annotations
 
 import inspect
-import sys
-from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
 from hotswap import walk
-from hotswap.session import Session, task_here
+from hotswap.session import Session
 from hotswap.swap.callers import looked_through
 
 if TYPE_CHECKING:
@@ -33,18 +31,18 @@ def stays(junction: Junction, session: Session | None) -> bool:
         junction: the generation.
         session: the session, if there is one.
     """
-    if session is None:
+    opening = None if session is None else session.opening  # another thread may end it meanwhile
+    if opening is None:
         return False
-    for place, (frame, code, space) in enumerate(openers := session.openers):
-        if id(code) in junction.copies or walk.is_forwarder(code) or space in looked_through:
+    for place, (_, code, space) in enumerate(openers := opening.openers):
+        is_clone, is_same = id(code) in junction.copies, id(code) in junction.same
+        if (is_clone and is_same) or walk.is_forwarder(code) or space in looked_through:
             continue
-        if id(code) in junction.same or id(code) in junction.shared or space in junction.others:
+        if is_same or id(code) in junction.shared or space in junction.others:
             return False
         if junction.has(code, space, None):
-            if not _goes_on(session, frame, code):
-                session.openers = ()  # for all that the session goes on to, elsewhere too
-            return bool(session.openers)
-        if session.task is None or not code.co_flags & _WAITS:
+            return True
+        if not (opening.received and code.co_flags & _WAITS):
             # A loop of somebody else. If that runs a job itself, a clone was made for calls of that generation.
             known, job, there = openers[-1]
             return not place and not known and id(job) in junction.copies and junction.has(job, there, None)
@@ -52,19 +50,3 @@ def stays(junction: Junction, session: Session | None) -> bool:
 
 
 _WAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-
-
-def _goes_on(session: Session, frame: int, code: CodeType) -> bool:
-    """Whether the call that has opened a session has not ended. A block has its caller as long as it is open.
-
-    Arguments:
-        session: the session.
-        frame: the id of the frame of that call.
-        code: what runs in it: another call may have its place by now.
-    """
-    if session.task is None or session.task is not task_here():
-        return True  # what it has started may outlast it
-    asks: FrameType | None = sys._getframe(1)
-    while asks is not None and not (id(asks) == frame and asks.f_code is code):
-        asks = asks.f_back
-    return asks is not None

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from hotswap import walk
 from hotswap.session import Session, here
 from hotswap.swap.callers import caller
+from hotswap.swap.handed_on import is_handed_on
 from hotswap.swap.junctions import ARMED, Junction
 from hotswap.swap.lineage import Reference
 from hotswap.swap.opening import stays
@@ -227,8 +228,12 @@ class PrivateWays(Ways):
             if found is not None:
                 return found[1]
         # When nothing of it is in flight any more, what others got hold of has been led on.
-        keeps = own.has(frame.f_code, id(frame.f_globals), here()) if own.over else own.keeps(frame)
-        return self.value if keeps else super().of(frame)
+        value = self.value
+        if own.over:
+            keeps = own.has(frame.f_code, id(frame.f_globals), here())
+        else:
+            keeps = own.keeps(frame) or is_handed_on(own, value, frame)
+        return value if keeps else super().of(frame)
 
 
 class Changed(NamedTuple):

@@ -85,6 +85,10 @@ from . import core
 def unit(inside):
     with inside():
         yield
+def once(inside):
+    with inside(): yield
+async def once_async(inside):
+    with inside(): yield
 def by_module(*arguments): return core.low(*arguments)
 def in_its_own(*arguments):
     with hotswap.session(): return core.low(*arguments)
@@ -161,6 +165,19 @@ def opens_by_manager(inside):
         yield answers
 def in_unit(inside, *arguments):
     with inside(): return in_thread(middle, *arguments)
+async def over(inside):
+    async for _ in helpers.once_async(inside):
+        answers = "{v}", middle({pass_}1), await asyncio.to_thread(middle, {pass_}1)
+    return answers
+def opens_by_generator(inside):
+    while True:
+        for _ in helpers.once(inside):
+            answers = {{"{v}", middle({pass_}1), helpers.by_module({pass_}1), in_thread(middle, {pass_}1)}}
+        yield answers
+async def in_unit_of_its_own(inside):
+    with inside(): return "{v}", middle({pass_}1), await asyncio.to_thread(middle, {pass_}1)
+def opens_in_tasks(inside):
+    while True: yield {{*asyncio.run(over(inside)), *asyncio.run(in_unit_of_its_own(inside))}}
 def opens_for_pool(inside):
     while True:
         with inside(), ThreadPoolExecutor(1) as pool:
@@ -207,6 +224,18 @@ async def consuming(library, job, swap):
 async def go_on_with_jobs():
     while True:
         yield await telling_job()
+async def go_on_in_task():
+    while True:
+        with hotswap.session():
+            answers = tell() | await asyncio.to_thread(tell)
+        yield answers
+async def main_in_task():
+    text = "{v}"
+    async for answers in go_on_in_task(): yield answers
+def go_on_by_generator(inside):
+    while True:
+        for _ in helpers.once(inside): answers = tell() | in_thread(tell)
+        yield answers
 def go_on_by_manager(inside):
     while True:
         with unit(inside):
@@ -251,8 +280,10 @@ def loops(make_package: Callable[..., ModuleType]) -> Loops:
     return Loops(make_package)
 
 
-CHANGED = ["opens", "opens_by_manager", "opens_in_stack", "opens_twice"]
-UNCHANGED = ["core.go_on", "core.go_on_by_manager", "core.go_on_in_stack", "core.go_on_twice", "helpers.go_on"]
+CHANGED = ["opens", "opens_by_manager", "opens_by_generator", "opens_in_stack", "opens_twice"]
+UNCHANGED = [f"core.go_on{how}" for how in ("", "_by_manager", "_by_generator", "_in_stack", "_twice")] + [
+    "helpers.go_on"
+]
 
 
 def _found(loops: Loops, path: str) -> Any:
@@ -286,9 +317,10 @@ def test_does_not_mix_by_code_that_stays(loops: Loops, name: str, how: str) -> N
     assert forks_go()
 
 
-def test_a_job_that_an_unchanged_loop_awaits_is_new_at_once(loops: Loops) -> None:
+@pytest.mark.parametrize("name", ["go_on_with_jobs", "main_in_task"])
+def test_a_unit_that_an_unchanged_loop_awaits_is_new_at_once(loops: Loops, name: str) -> None:
     async def asked() -> None:
-        loop = loops.core.go_on_with_jobs()
+        loop = getattr(loops.core, name)()
         assert await anext(loop) == {"1"}
         loops.stage().commit()
         assert await anext(loop) == {"2"}
@@ -319,13 +351,14 @@ def test_does_not_mix_where_others_call(loops: Loops) -> None:
     assert forks_go()
 
 
-def test_does_not_mix_in_pools(loops: Loops) -> None:
+@pytest.mark.parametrize("name", ["opens_for_pool", "opens_in_tasks"])
+def test_does_not_mix_in_pools(loops: Loops, name: str) -> None:
     """Frames of nobody call there what it has taken from the names of its module."""
-    loop = loops.core.opens_for_pool(loops.open)
+    loop = getattr(loops.core, name)(loops.open)
     assert next(loop) == {"1"}
     loops.stage().commit()
     assert next(loop) == {"1"}
-    assert next(loops.core.opens_for_pool(loops.open)) == {"2"}
+    assert next(getattr(loops.core, name)(loops.open)) == {"2"}
     loop.close()
     del loop
     assert forks_go()

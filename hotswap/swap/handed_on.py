@@ -1,0 +1,34 @@
+"""Handed on: functions that calls which stay old give to others after the handover, to a pool or a thread.
+
+Whoever calls them there is nobody's code. The calls that were handed over run in the same globals, and take functions
+from the same names: so it is told by these whose a function is. What both kinds of calls spell is new, and so is what
+has no name of its own: an object with `__call__`.
+"""
+
+from __future__ import annotations
+
+from types import FrameType, FunctionType
+from typing import Any
+
+from hotswap import walk
+from hotswap.generation.live import managed
+from hotswap.session import here
+from hotswap.swap.junctions import Junction
+
+__all__ = ["is_handed_on"]
+
+
+def is_handed_on(junction: Junction, value: Any, frame: FrameType) -> bool:
+    """Whether others call a function on behalf of calls that were not handed over, and go on.
+
+    Arguments:
+        junction: the generation of these calls.
+        value: what is of it, the function or what has one.
+        frame: the frame of who calls.
+    """
+    led, function = junction.led, walk.function_behind(value)
+    if led is None or type(function) is not FunctionType or here() is not None:
+        return False
+    name, spelled = function.__name__, junction.spelled
+    ours = managed(str(frame.f_globals.get("__name__")), junction.packages)
+    return not ours and name not in led and (spelled is None or name in spelled)
