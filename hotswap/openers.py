@@ -39,10 +39,7 @@ class Opening:
 
     def __init__(self, function: object, task: Any) -> None:
         self._openers = _openers(function)
-        first, last = self._openers[:1], self._openers[-1:]
-        self._by_generator = any(code.co_flags & _GENERATES for _, code, _ in first) and all(
-            frame for frame, *_ in last
-        )
+        self._by_generator = any(code.co_flags & _GENERATES for _, code, _ in self._openers[:1])
         self.received = task is not None
         """Whether it is no block: what has opened it may have ended."""
         self._task, self._thread = task or task_here(), threading.get_ident()
@@ -51,23 +48,24 @@ class Opening:
         """Whether the code in a frame has opened it, or waits for that."""
         return any(known == id(frame) and code is frame.f_code for known, code, _ in self._openers)
 
-    @property
-    def openers(self) -> tuple[Opener, ...]:
-        """Who has opened it, and who has called him, but for those that are not at work in it, or not any more.
+    def openers(self) -> Iterator[tuple[Opener, ...]]:
+        """Yield who has opened it, and who has called him, from the innermost that is at work in it.
 
-        Whoever has only received a message has ended, and a generator waits while its caller is at work on an item.
+        Whoever has only received a message has ended. A generator waits while its caller is at work on an item: where
+        that tells nothing, the generator may, and follows.
         """
         openers = self._openers
         if not (self.received or self._by_generator):
-            return openers
+            yield openers
+            return
         is_here = self._thread == threading.get_ident() and self._task is task_here()
         asks = _stack(sys._getframe(1)) if is_here else self._elsewhere()
         working = {(id(frame), frame.f_code) for frame in asks}
         places = (place for place, (frame, code, _) in enumerate(openers) if not frame or (frame, code) in working)
-        place = next(places, len(openers) if is_here else 0)
-        if is_here and self.received:
-            self._openers = openers[place:]  # for all that the session goes on to, elsewhere too
-        return openers[place:]
+        place = next(places, 0)
+        yield openers[place:]
+        if self._by_generator:
+            yield openers[:place]
 
     def _elsewhere(self) -> Iterator[FrameType]:
         """The frames of the task, if it waits, and of what the thread runs now."""

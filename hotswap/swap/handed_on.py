@@ -21,6 +21,8 @@ __all__ = ["is_handed_on"]
 def is_handed_on(junction: Junction, value: Any, frame: FrameType) -> bool:
     """Whether others call a function on behalf of calls that were not handed over, and go on.
 
+    Others are those outside of the package, and modules of it that stay.
+
     Arguments:
         junction: the generation of these calls.
         value: what is of it, the function or what has one.
@@ -29,6 +31,7 @@ def is_handed_on(junction: Junction, value: Any, frame: FrameType) -> bool:
     led, function = junction.led, walk.function_behind(value)
     if led is None or type(function) is not FunctionType or here() is not None:
         return False
-    name, spelled = function.__name__, junction.spelled
-    ours = managed(str(frame.f_globals.get("__name__")), junction.packages)
-    return not ours and name not in led and (spelled is None or name in spelled)
+    name, spelled, space = function.__name__, junction.spelled, id(frame.f_globals)
+    if space not in junction.staying and managed(str(frame.f_globals.get("__name__")), junction.packages):
+        return False
+    return name not in led and (spelled is None or name in spelled)

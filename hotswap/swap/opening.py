@@ -10,9 +10,11 @@ Assumes: a code object that is kept has its identity; whoever is asked for is op
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hotswap import walk
+from hotswap.openers import Opener
 from hotswap.session import Session
 from hotswap.swap.callers import looked_through
 
@@ -32,9 +34,19 @@ def stays(junction: Junction, session: Session | None) -> bool:
         session: the session, if there is one.
     """
     opening = None if session is None else session.opening  # another thread may end it meanwhile
-    if opening is None:
-        return False
-    for place, (_, code, space) in enumerate(openers := opening.openers):
+    told = (_tell(junction, openers, opening.received) for openers in opening.openers()) if opening is not None else ()
+    return next((answer for answer in told if answer is not None), False)
+
+
+def _tell(junction: Junction, openers: Sequence[Opener], received: bool) -> bool | None:
+    """What the innermost of some calls says that is of a generation; None if nobody's code is in between.
+
+    Arguments:
+        junction: the generation.
+        openers: the calls.
+        received: whether the session is no block of theirs, but has begun with a message.
+    """
+    for place, (_, code, space) in enumerate(openers):
         is_clone, is_same = id(code) in junction.copies, id(code) in junction.same
         if (is_clone and is_same) or walk.is_forwarder(code) or space in looked_through:
             continue
@@ -42,11 +54,12 @@ def stays(junction: Junction, session: Session | None) -> bool:
             return False
         if junction.has(code, space, None):
             return True
-        if not (opening.received and code.co_flags & _WAITS):
+        if not (received and code.co_flags & _WAITS):
             # A loop of somebody else. If that runs a job itself, a clone was made for calls of that generation.
             known, job, there = openers[-1]
-            return not place and not known and id(job) in junction.copies and junction.has(job, there, None)
-    return False
+            runs = not place and not known and id(job) in junction.copies
+            return True if runs and junction.has(job, there, None) else None
+    return None
 
 
 _WAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR

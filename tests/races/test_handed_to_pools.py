@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import hotswap
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
@@ -21,7 +22,9 @@ class Jobs(Versions):
     source = """
 import functools
 import threading
+from tests.races.test_handed_to_pools import in_unit
 from concurrent.futures import ThreadPoolExecutor
+from . import others
 def ship({more}n): return "{v}"
 def by_helper(pool, *arguments): return pool.submit(ship, *arguments).result(20)
 def args(): return ({pass_}1,)
@@ -34,21 +37,45 @@ def changed():
             thread.start()
             thread.join()
             calls = pool.submit(ship, {pass_}1), pool.submit(functools.partial(ship, {pass_}1))
+            calls += (pool.submit(others.run, ship, {pass_}1),)
             yield {{text, ship({pass_}1), by_helper(pool, {pass_}1), *found, *(one.result(20) for one in calls)}}
 def both():
     text = "{v}"
     with ThreadPoolExecutor(1) as pool:
         while True: yield {{text, pool.submit(common, {pass_}1).result(20)}}
 def common({more}n): return "{v}"
+def by_name():
+    with ThreadPoolExecutor(1) as pool:
+        while True: yield {{pool.submit(globals()["".join(("sh", "ip"))], *args()).result(20)}}
+def in_units():
+    text = "{v}"
+    with ThreadPoolExecutor(1) as pool:
+        while True: yield text, pool.submit(in_unit, common).result(20)
 def same():
     with ThreadPoolExecutor(1) as pool:
         while True: yield {{pool.submit(ship, *args()).result(20)}}
 """
 
 
-def test_changed_loops_hand_on_their_own(make_package: Callable[..., ModuleType], hotswap_clock: ManualClock) -> None:
+def in_unit(function: Callable[[int], Any]) -> Any:
+    with hotswap.session():
+        return function(1)
+
+
+@pytest.fixture
+def jobs(make_package: Callable[..., ModuleType]) -> Jobs:
+    others = {"others.py": "def run(function, *arguments): return function(*arguments)\n"}
+    return Jobs(lambda files: make_package({**files, **others}), 1.0)
+
+
+def _ends(clock: ManualClock, loops: list[Any]) -> bool:
+    while loops:
+        loops.pop().close()
+    return bool(until(lambda: clock.advance(600) >= 0 and forks_go(0.1)))
+
+
+def test_changed_loops_hand_on_their_own(jobs: Jobs, hotswap_clock: ManualClock) -> None:
     """From the handover on each such job died of a `TypeError`, or was of the new version."""
-    jobs = Jobs(make_package, 1.0)
     loops: list[Any] = [jobs.core.changed()]
     assert next(loops[0]) == {"1"}
     for version, shape in (("2", 1), ("3", 0), ("4", 2)):
@@ -58,14 +85,13 @@ def test_changed_loops_hand_on_their_own(make_package: Callable[..., ModuleType]
             hotswap_clock.advance(20)
         assert next(jobs.core.changed()) == {version}
         rollout.confirm()
-    loops.pop().close()
-    assert until(lambda: hotswap_clock.advance(600) >= 0 and forks_go(0.1))
+    assert _ends(hotswap_clock, loops)
 
 
-def test_unchanged_loops_hand_on_the_new(make_package: Callable[..., ModuleType], hotswap_clock: ManualClock) -> None:
-    """Also beside a changed one, which hands on the old; by its names the two are told apart."""
-    jobs = Jobs(make_package, 1.0)
-    loops: list[Any] = [jobs.core.same(), jobs.core.both()]
+@pytest.mark.parametrize(("name", "beside"), [("same", "both"), ("same", "changed"), ("by_name", "both")])
+def test_unchanged_loops_hand_on_the_new(jobs: Jobs, hotswap_clock: ManualClock, name: str, beside: str) -> None:
+    """Also beside a changed one, whatever names that spells."""
+    loops: list[Any] = [getattr(jobs.core, name)(), getattr(jobs.core, beside)()]
     assert [next(loop) for loop in loops] == [{"1"}, {"1"}]
 
     def is_new(version: str) -> bool:
@@ -74,9 +100,15 @@ def test_unchanged_loops_hand_on_the_new(make_package: Callable[..., ModuleType]
     for version, shape in (("2", 1), ("3", 0)):
         jobs.apply(version, shape).confirm()
         assert until(partial(is_new, version))
-        assert next(loops[1]) == {"1"}
-    for loop in loops:
-        loop.close()
-    del loop
-    loops.clear()
-    assert until(lambda: hotswap_clock.advance(600) >= 0 and forks_go(0.1))
+        assert beside == "changed" or next(loops[1]) == {"1"}
+    assert _ends(hotswap_clock, loops)
+
+
+def test_a_unit_of_others_is_new(jobs: Jobs, hotswap_clock: ManualClock) -> None:
+    """What a changed loop has handed on is called there in a session that began after the swap."""
+    loops: list[Any] = [jobs.core.in_units()]
+    assert next(loops[0]) == ("1", "1")
+    jobs.apply("2", 0)
+    hotswap_clock.advance(20)
+    assert until(lambda: next(loops[0]) == ("1", "2"))
+    assert _ends(hotswap_clock, loops)

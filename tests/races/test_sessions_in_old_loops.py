@@ -105,6 +105,7 @@ CORE = """
 import asyncio
 import contextlib
 import contextvars
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 import hotswap
@@ -165,6 +166,7 @@ def opens_by_manager(inside):
         yield answers
 def in_unit(inside, *arguments):
     with inside(): return in_thread(middle, *arguments)
+part_of_unit = functools.partial(in_unit)
 async def over(inside):
     async for _ in helpers.once_async(inside):
         answers = "{v}", middle({pass_}1), await asyncio.to_thread(middle, {pass_}1)
@@ -184,8 +186,15 @@ def opens_for_pool(inside):
             calls = middle, within, Tool().own
             futures = [pool.submit(contextvars.copy_context().run, one, {pass_}1) for one in calls]
             answers = {{"{v}", *(future.result(20) for future in futures)}}
-        answers |= {{in_unit(inside, {pass_}1)}}
+        answers |= {{in_unit(inside, {pass_}1), part_of_unit(inside, {pass_}1)}}
         yield answers
+def opens_for_later(inside):
+    text = "{v}"
+    while True:
+        with unit(inside):
+            context = contextvars.copy_context()
+            with ThreadPoolExecutor(1) as pool:
+                yield lambda *arguments: pool.submit(context.run, middle, *arguments).result(20)
 def opens_in_stack(inside):
     while True:
         with contextlib.ExitStack() as stack:
@@ -229,9 +238,14 @@ async def go_on_in_task():
         with hotswap.session():
             answers = tell() | await asyncio.to_thread(tell)
         yield answers
-async def main_in_task():
+async def main_in_task(seen):
     text = "{v}"
-    async for answers in go_on_in_task(): yield answers
+    async for answers in go_on_in_task():
+        if await seen(answers): return
+def told_in_unit(inside):
+    with inside(): return tell() | in_thread(tell)
+def go_on_by_helper(inside):
+    while True: yield told_in_unit(inside)
 def go_on_by_generator(inside):
     while True:
         for _ in helpers.once(inside): answers = tell() | in_thread(tell)
@@ -281,9 +295,9 @@ def loops(make_package: Callable[..., ModuleType]) -> Loops:
 
 
 CHANGED = ["opens", "opens_by_manager", "opens_by_generator", "opens_in_stack", "opens_twice"]
-UNCHANGED = [f"core.go_on{how}" for how in ("", "_by_manager", "_by_generator", "_in_stack", "_twice")] + [
-    "helpers.go_on"
-]
+UNCHANGED = [
+    f"core.go_on{how}" for how in ("", "_by_manager", "_by_generator", "_by_helper", "_in_stack", "_twice")
+] + ["helpers.go_on"]
 
 
 def _found(loops: Loops, path: str) -> Any:
@@ -317,10 +331,35 @@ def test_does_not_mix_by_code_that_stays(loops: Loops, name: str, how: str) -> N
     assert forks_go()
 
 
-@pytest.mark.parametrize("name", ["go_on_with_jobs", "main_in_task"])
-def test_a_unit_that_an_unchanged_loop_awaits_is_new_at_once(loops: Loops, name: str) -> None:
+def test_a_unit_that_an_unchanged_loop_opens_for_a_changed_one_is_new_at_once(loops: Loops) -> None:
+    """A thread asks while the loop, an asynchronous generator, waits for it."""
+    answers: list[Any] = []
+
+    async def seen(answer: Any) -> bool:
+        answers.append(answer)
+        if len(answers) == 1:
+            loops.stage().commit()
+        return len(answers) > 2
+
+    asyncio.run(loops.core.main_in_task(seen))
+    assert answers == [{"1"}, {"2"}, {"2"}]
+    assert forks_go()
+
+
+def test_a_unit_that_a_suspended_loop_has_opened_is_not_mixed(loops: Loops) -> None:
+    """It is on no stack when a thread that it has started asks."""
+    loop = loops.core.opens_for_later(loops.open)
+    assert next(loop)(1) == "1"
+    loops.stage().commit()
+    assert next(loop)(1) == "1"
+    loop.close()
+    del loop
+    assert forks_go()
+
+
+def test_a_job_that_an_unchanged_loop_awaits_is_new_at_once(loops: Loops) -> None:
     async def asked() -> None:
-        loop = getattr(loops.core, name)()
+        loop = loops.core.go_on_with_jobs()
         assert await anext(loop) == {"1"}
         loops.stage().commit()
         assert await anext(loop) == {"2"}

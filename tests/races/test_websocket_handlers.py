@@ -22,10 +22,14 @@ async def receive_text(receive: Any) -> Any:
     return (await receive()).get("text")
 
 
+async def awaited(other: Awaitable[Any]) -> Any:
+    return await other
+
+
 class Chat(Versions):
     source = """
 import asyncio
-from tests.races.test_websocket_handlers import receive_text
+from tests.races.test_websocket_handlers import awaited, receive_text
 def price({more}n): return "{v}"
 def args(): return ({pass_}1,)
 async def quoted(*arguments): return price(*arguments)
@@ -60,6 +64,18 @@ async def over_messages(scope, receive, send):
     await send({{"type": "websocket.accept"}})
     async for _ in messages(receive):
         await send({{"type": "websocket.send", "of": {{"{v}", *[one async for one in answers({pass_}1)]}}}})
+async def turn_of(receive, send, *arguments):
+    await receive_text(receive)
+    await send({{"type": "websocket.send", "of": {{*[one async for one in answers(*arguments)]}}}})
+async def by_library(scope, receive, send):
+    await receive_text(receive)
+    await send({{"type": "websocket.accept"}})
+    while await receive_text(receive) is not None:
+        await send({{"type": "websocket.send", "of": {{"{v}"}}}})
+        await awaited(turn_of(receive, send, {pass_}1))
+async def around(app, scope, receive, send):
+    text = "{v}"
+    await app(scope, receive, send)
 async def told(): return {{*[one async for one in answers(*args())]}}
 async def turn(receive, send):
     text = await receive_text(receive)
@@ -76,10 +92,15 @@ async def same(scope, receive, send):
 
 @asynccontextmanager
 async def connected(app: Any, unit: Any = "message") -> AsyncIterator[Callable[[], Awaitable[Any]]]:
-    """Connect to an application; what this gives sends a message, and returns the answer."""
+    """Connect to an application; what this gives sends a message, and returns the answer.
+
+    Arguments:
+        app: the application.
+        unit: what is a unit of work; None: it sees to that itself.
+    """
     messages, sent = asyncio.Queue[dict[str, Any]](), asyncio.Queue[Any]()
-    call = SessionMiddleware(app, websocket=unit)({"type": "websocket"}, messages.get, sent.put)
-    connection = asyncio.create_task(call)
+    served = app if unit is None else SessionMiddleware(app, websocket=unit)
+    connection = asyncio.create_task(served({"type": "websocket"}, messages.get, sent.put))
 
     async def ask() -> Any:
         await messages.put({"type": "websocket.receive", "text": "?"})
@@ -147,6 +168,43 @@ def test_a_turn_that_has_ended_keeps_no_message_old(make_package: Callable[..., 
             for before, version, shape in (("1", "2", 1), ("2", "3", 2)):
                 chat.apply(version, shape)
                 assert [await ask() for _ in range(3)] == [{before}, {version}, {version}]
+
+    asyncio.run(talk())
+    assert forks_go()
+
+
+def test_a_helper_that_a_library_awaits_is_of_its_caller(make_package: Callable[..., ModuleType]) -> None:
+    """It receives a message itself, and passes on what a changed handler has given to it."""
+    chat = Chat(make_package, None)
+
+    async def talk() -> None:
+        async with connected(chat.core.by_library) as ask:
+            assert [await ask(), await ask()] == [{"1"}] * 2
+            chat.apply("2", 1)
+            assert [await ask() for _ in range(4)] == [{"1"}] * 4
+
+    asyncio.run(talk())
+    assert forks_go()
+
+
+def test_what_is_around_the_middleware_keeps_no_message_old(make_package: Callable[..., ModuleType]) -> None:
+    """The application is of a library, and calls what it was given for each message."""
+    chat = Chat(make_package, None)
+
+    async def library(_: Any, receive: Any, send: Any) -> None:
+        await receive_text(receive)
+        await send({"type": "websocket.accept"})
+        while await receive_text(receive) is not None:
+            await send({"type": "websocket.send", "of": await chat.core.told()})
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        await chat.core.around(SessionMiddleware(library), scope, receive, send)
+
+    async def talk() -> None:
+        async with connected(outer, None) as ask:
+            assert await ask() == {"1"}
+            chat.apply("2", 1)
+            assert [await ask() for _ in range(2)] == [{"2"}] * 2
 
     asyncio.run(talk())
     assert forks_go()
