@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hotswap import walk
 from hotswap.generation import gate, seen_through, worlds
 from hotswap.swap.begun import another
-from hotswap.swap.drain import Cloning, OldWorld
+from hotswap.swap.cloning import Cloning
+from hotswap.swap.drain import OldWorld
 from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.forwarding import code_of, facade, forwarder, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.fronts import give
@@ -70,8 +71,10 @@ def leave(
     for value in attributes:
         if _is_wrapper(value, codes):
             cloned(value, cloning)
-    for cell, value, clone in cloning.cells:
-        there.append((_SET_CELL, cell, clone))
+    ours = {id(facts) for facts in world.namespaces()}
+    for cell, value, clone, facts in cloning.cells:
+        if id(facts) in ours:  # another wrapper may be at work without anything of this generation: only forks tell
+            there.append((_SET_CELL, cell, clone))
         back.append((_SET_CELL, cell, value))
     settling.functions, settling.cells, settling.cloning = cloning.functions, cloning.cells, cloning
     return there, back
@@ -142,12 +145,17 @@ def lead_clones(
             if live is not None:
                 ops.append((dict.__setitem__, facts, name, live))
                 back.append((dict.__setitem__, facts, name, held))
-    for cell, _, clone in settling.cells:
-        if cell_contents(cell) is clone:
-            ops.append((_SET_CELL, cell, fresh.clone(clone)))
-            back.append((_SET_CELL, cell, clone))
-    led = []
     fronts = settling.fronts
+    ours = {id(facts) for facts in settling.world.namespaces()}
+    for cell, value, clone, facts in settling.cells:
+        front = fronts.get(id(clone), (clone, clone))[1]
+        held = cell_contents(cell)
+        if held is clone or held is front:
+            # A wrapper of another module goes on, if a call of it does, with what is live.
+            lasting = front if handed else fresh.clone(clone) if id(facts) in ours else value
+            ops.append((_SET_CELL, cell, lasting))
+            back.append((_SET_CELL, cell, front))
+    led = []
     for clone, front in fronts.values():
         ways = ways_of(front.__code__) if type(front) is FunctionType else front.ways
         if type(ways) is PrivateWays:

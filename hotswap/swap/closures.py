@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 from hotswap.swap.adrift import body_of, strays
 from hotswap.swap.clones import lead_clones
+from hotswap.swap.cloning import InCell
 from hotswap.swap.doubles import stand_in
 from hotswap.swap.forwarding import closure_facade, code_of, forwarder, identity_of, identity_ops, target_of, ways_of
 from hotswap.swap.junctions import Junction
@@ -47,7 +48,8 @@ class Closures:
 
     def __init__(self) -> None:
         self._made_with: Noted[MadeWith] = Noted()
-        self._cells: dict[int, tuple[CellType, Any, Any]] = {}
+        self._cells: dict[int, InCell] = {}
+        self._fronts: dict[int, tuple[Any, Any]] = {}
         # The functions that run new code in the place of closures, each with the closure that leads to it.
         self._owners: Noted[Reference] = Noted()
         # Those that run their old code, for calls that are old.
@@ -82,7 +84,7 @@ class Closures:
         """
         began = time.perf_counter()
         writes = Writes()
-        self._cells = {id(entry[0]): entry for entry in settling.cells}
+        self._cells, self._fronts = {id(entry.cell): entry for entry in settling.cells}, settling.fronts
         live = NestedCode(functions_in({name: modules[name] for name in settling.nested.modules if name in modules}))
         led: list[str] = []
         left: list[str] = []
@@ -121,7 +123,7 @@ class Closures:
                 defaults.append(f"{place} keeps its default of {', '.join(unknown)}: the new one can't be known")
         clones = [] if early else lead_clones(settling, writes, undo if own else None, outsides, alone=not staying)
         writes.apply()
-        self._cells = {}
+        self._cells, self._fronts = {}, {}
         if staying:
             settling.lingering = Lingering(settling.world, settling.nested, staying)
         wrapped = settling.lingering is not None and settling.lingering.wrapped
@@ -219,7 +221,11 @@ class Closures:
     def _original(self, cell: CellType) -> CellType:
         """What new code gets for a cell that holds a private clone, on which old code that is suspended goes on."""
         found = self._cells.get(id(cell))
-        return CellType(found[1]) if found is not None and cell_contents(cell) is found[2] else cell
+        if found is None:
+            return cell
+        _, front = self._fronts.get(id(found.clone), (None, found.clone))
+        held = cell_contents(cell)
+        return CellType(found.value) if held is found.clone or held is front else cell
 
     def _made(self, closure: FunctionType, place: Place, there: NestedCode) -> Any:
         """Return a function that runs the counterpart of a closure with what it was made with, or why there is none.

@@ -18,7 +18,7 @@ builds; that installing forks and making the swap are one step is so only with t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from hotswap import walk
@@ -54,6 +54,7 @@ _SET, _DELETE = type.__setattr__, type.__delattr__
 _NUMBER: Any = vars(Junction)["number"]
 _LIVE: Any = vars(Junction)["live"]
 _CODE: Any = vars(FunctionType)["__code__"]
+_SET_CELL: Any = CellType.__dict__["cell_contents"].__set__
 
 
 OldWays = list[tuple[Junction, Any]]
@@ -318,6 +319,11 @@ class Forks:
                 before[id(clone)] = self._filled(clone, [], "", *self._aliases[id(clone)])[1:]
             if aim is not None:
                 yield (dict.__setitem__, facts, name, self._front(clone, aim, before.get(id(clone), [])))
+        # So has the code of decorators' wrappers, by its cells.
+        for cell, _, clone, _ in self._cloning.cells:
+            aim = leads.get(id(clone))
+            held = clone if aim is None else self._front(clone, aim, before.get(id(clone), []))
+            yield (_SET_CELL, cell, held)
 
     def _front(self, clone: Any, aim: Any, before: OldWays) -> Any:
         known = self.fronts.get(id(clone))

@@ -14,7 +14,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
-from hotswap.swap.drain import Cloning
+from hotswap.swap.cloning import Cloning
 from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.junctions import Junction
 from hotswap.swap.lineage import Reference

@@ -15,14 +15,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Protocol
 
 from hotswap.swap.adrift import Stray, note
 from hotswap.swap.begun import begun, outlasting
 from hotswap.swap.calls import making, suspended
 from hotswap.swap.clones import lead_back
-from hotswap.swap.drain import Cloning, Drain, OldWorld
+from hotswap.swap.cloning import Cloning, InCell
+from hotswap.swap.drain import Drain, OldWorld
 from hotswap.swap.forks import Forks
 from hotswap.swap.handing import hand_over, keep_changed
 from hotswap.swap.junctions import Junction
@@ -73,7 +74,7 @@ class Settling:
         nested: the nested code of that generation.
         world: what that generation sees of modules.
         names: what stands for private clones in its globals: (namespace, name, clone).
-        cells: the cells of decorators' wrappers that hold private clones: (cell, original, clone).
+        cells: what decorators' wrappers hold in their cells.
         functions: every function that was cloned, with its clone.
         cloning: has made them.
         fronts: what stands for clones under the names of old modules while something is in flight: id -> (clone, it).
@@ -91,7 +92,7 @@ class Settling:
     nested: NestedCode
     world: OldWorld
     names: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
-    cells: list[tuple[CellType, Any, Any]] = field(default_factory=list)
+    cells: list[InCell] = field(default_factory=list)
     functions: list[tuple[FunctionType, FunctionType]] = field(default_factory=list)
     cloning: Cloning | None = None
     fronts: dict[int, tuple[Any, Any]] = field(default_factory=dict)
