@@ -147,13 +147,20 @@ def lead_clones(
                 back.append((dict.__setitem__, facts, name, held))
     fronts = settling.fronts
     ours = {id(facts) for facts in settling.world.namespaces()}
+    lasting = set[int]()
     for cell, value, clone, facts in settling.cells:
         front = fronts.get(id(clone), (clone, clone))[1]
         held = cell_contents(cell)
         if held is clone or held is front:
-            # A wrapper of another module goes on, if a call of it does, with what is live.
-            lasting = front if handed else fresh.clone(clone) if id(facts) in ours else value
-            ops.append((_SET_CELL, cell, lasting))
+            is_ours = id(facts) in ours
+            if alone and not is_ours:
+                then = value  # a call of a wrapper of another module goes on with what is live
+            elif handed or (held is not clone and not is_ours):
+                then = front  # as that does, but for closures that stay old
+                lasting.add(id(clone))
+            else:
+                then = fresh.clone(clone)
+            ops.append((_SET_CELL, cell, then))
             back.append((_SET_CELL, cell, front))
     led = []
     for clone, front in fronts.values():
@@ -167,7 +174,8 @@ def lead_clones(
             led.append(front)
     to_lead = [(clone, clone, original) for original, clone in settling.functions]
     if not handed:
-        to_lead += [(front, clone, originals[key]) for key, (clone, front) in fronts.items() if key in originals]
+        others = ((key, *one) for key, one in fronts.items() if key in originals and key not in lasting)
+        to_lead += [(front, clone, originals[key]) for key, clone, front in others]
     forks: list[Op] = []
     copies: list[tuple[CodeType, CodeType]] = []
     for one, clone, original in to_lead:

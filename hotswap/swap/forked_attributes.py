@@ -110,7 +110,7 @@ class Attribute(walk.Fork):
             and (lasting := self._lasting(value, ways, frame)) is not None
         ):
             kind = type(value)
-            if ways.is_of_code(value):
+            if ways.is_of_code(value, frame):
                 # Old code may take it to unsubscribe what it, or its predecessor, has subscribed.
                 if kind is not staticmethod:
                     bound = (type(o) if owner is None else owner) if kind is classmethod else o
@@ -355,5 +355,10 @@ def cloned(value: Any, cloning: _Clones) -> Any:
     if kind is functools.cached_property:
         made: Any = functools.cached_property(cloning.clone(value.func))
         made.attrname = value.attrname
+        return made
+    if kind is functools.singledispatchmethod:
+        # Its implementations are found by the dispatcher that it has: that leads on, as any function does.
+        made = object.__new__(kind)
+        made.dispatcher, made.func = cloning.clone(value.dispatcher), cloned(value.func, cloning)
         return made
     return cloning.clone(value)

@@ -67,7 +67,8 @@ def hand_over(
             other.give_up(code, stray.facts)
         over.append((code, stray.facts))
         junction.leads_on = junction.leads_on or id(stray.facts) in junction.spaces
-    junction.led = frozenset(name for code, _ in over for name in named(code)) if len(over) < len(known_as) else None
+    if len(over) < len(known_as) or (junction.keeper is not None and junction.keeper() is not None):
+        junction.led = frozenset(name for code, _ in over for name in named(code))
     junction.handed_over = True
     # Now they are none of its calls any more, whatever becomes of their text. Before it nobody was to see a difference.
     for code, facts in over:

@@ -130,6 +130,8 @@ def may_run(value: Any) -> Iterator[FunctionType | type]:
         ways = ways_of(one.__code__) if kind is FunctionType else one.ways if issubclass(kind, walk.Fork) else None
         if ways is not None:
             stack += _led_to(ways)
+        elif kind is FunctionType and (aim := target_of(one.__code__)) is not None:
+            stack.append(aim)
         if kind is FunctionType or walk.is_class(one):
             yield one
         if not issubclass(kind, walk.Fork):

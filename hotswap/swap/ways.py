@@ -104,15 +104,17 @@ class Ways:
         """Return ways from the same place to something else. The arguments are those of the constructor."""
         return Ways(old, new, aim)
 
-    def is_of_code(self, value: Any) -> bool:
-        """Whether somebody who has got a value got it because old code calls.
+    def is_of_code(self, value: Any, frame: FrameType) -> bool:
+        """Whether the code in a frame, which has got a value, got it because it is old.
 
-        Who is in a session, and everybody while the new is armed, gets another one as soon as the session is left or
-        the swap is made; but not in a session that such code has opened.
+        Who got it by his session alone, and everybody while the new is armed, gets another one as soon as the session
+        is left or the swap is made; but not in a session that old code has opened.
         """
         session = here()
         mine = [junction for junction, known in self.old if known is value and junction.number is not ARMED]
-        return any(session is None or stays(junction, session) for junction in mine)
+        if session is None:
+            return bool(mine)
+        return any(junction.claims(frame, None) or stays(junction, session) for junction in mine)
 
     def __call__(self) -> Any:
         """Return what the caller of a forwarder gets."""
@@ -229,10 +231,7 @@ class PrivateWays(Ways):
                 return found[1]
         # When nothing of it is in flight any more, what others got hold of has been led on.
         value = self.value
-        if own.over:
-            keeps = own.has(frame.f_code, id(frame.f_globals), here())
-        else:
-            keeps = own.keeps(frame) or is_handed_on(own, value, frame)
+        keeps = own.claims(frame, here()) if own.over else own.keeps(frame) or is_handed_on(own, value, frame)
         return value if keeps else super().of(frame)
 
 

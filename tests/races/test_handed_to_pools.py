@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -112,3 +113,65 @@ def test_a_unit_of_others_is_new(jobs: Jobs, hotswap_clock: ManualClock) -> None
     hotswap_clock.advance(20)
     assert until(lambda: next(loops[0]) == ("1", "2"))
     assert _ends(hotswap_clock, loops)
+
+
+class Requests(Versions):
+    source = """
+import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import hotswap
+def leaf({more}n): return "{v}"
+def put(found, {more}n): found.append("{v}")
+class Repo:
+    def query(self, {more}n): return "{v}"
+    @classmethod
+    def kind(cls, {more}n): return "{v}"
+    @staticmethod
+    def plain({more}n): return "{v}"
+    def put(self, found, {more}n): found.append("{v}")
+    def all(self):
+        with ThreadPoolExecutor(1) as pool:
+            calls = leaf, self.query, self.kind, self.plain, Repo.kind, Repo.plain, lambda *some: self.query(*some)
+            calls += tuple(functools.partial(one) for one in calls)
+            found = [pool.submit(one, {pass_}1).result(20) for one in calls]
+        for one in (put, self.put):
+            thread = threading.Thread(target=one, args=(found, {pass_}1))
+            thread.start()
+            thread.join()
+        return {{*found}}
+def changed():
+    text = "{v}"
+    with hotswap.session():
+        while True: yield {{text, *Repo().all()}}
+def same():
+    with hotswap.session():
+        while True: yield Repo().all()
+def changed_outside():
+    text = "{v}"
+    while True: yield {{text, *Repo().all()}}
+"""
+
+
+@pytest.mark.parametrize("name", ["changed", "same", "changed_outside"])
+@pytest.mark.parametrize("handover", [None, 1.0])
+def test_requests_hand_on_their_own(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, name: str, handover: float | None
+) -> None:
+    """In a session a bound method that was taken after the swap was the new one in the pool: a `TypeError`."""
+    requests = Requests(make_package, handover)
+
+    def begun() -> Callable[[], Any]:
+        loop = getattr(requests.core, name)()
+        return partial(contextvars.Context().run, next, loop)
+
+    turn = [begun()]
+    assert turn[0]() == {"1"}
+    for version, shape in (("2", 1), ("3", 0), ("4", 2)):
+        requests.apply(version, shape)
+        for _ in range(3):
+            assert turn[0]() == {"1"}
+            hotswap_clock.advance(20)
+        assert begun()() == {version}
+    turn.clear()
+    assert until(lambda: hotswap_clock.advance(600) >= 0 and forks_go(0.1))
