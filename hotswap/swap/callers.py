@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import FrameType
 
 from hotswap import walk
@@ -25,32 +26,29 @@ def caller(frame: FrameType) -> FrameType:
     return frame
 
 
-_ON_BEHALF = frozenset(
+_LOOPS = frozenset(
     (
-        *(
-            "_collections_abc",
-            "_weakrefset",
-            "abc",
-            "ast",
-            "bisect",
-            "codecs",
-            "collections",
-            "collections.abc",
-            "configparser",
-            "contextlib",
-        ),
-        *("copy", "copyreg", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fractions", "functools"),
-        *("graphlib", "heapq", "inspect", "json", "json.decoder", "json.encoder", "logging", "numbers", "operator"),
-        *("pickle", "pprint", "random", "re", "reprlib", "shelve", "statistics", "string", "textwrap", "traceback"),
-        *("types", "typing", "warnings", "weakref"),
-        *("attr._funcs", "attr._make", "attr._next_gen", "attr.converters", "attr.setters", "attr.validators"),
+        *("__main__", "_pyrepl", "asyncio", "asyncore", "bdb", "cProfile", "cmd", "code", "concurrent", "doctest"),
+        *("http", "idlelib", "importlib", "multiprocessing", "pdb", "profile", "runpy", "sched", "selectors"),
+        *("signal", "smtpd", "socketserver", "threading", "timeit", "tkinter", "trace", "turtle", "unittest"),
+        *("wsgiref", "xmlrpc"),
     )
 )
-"""Modules of the standard library, and of attrs, that call others there and then, and never in a loop of their own."""
+"""What the standard library has that calls others in a loop, a thread or a process of its own, or for whoever comes."""
+_ATTRS = frozenset(f"attr.{name}" for name in ("_funcs", "_make", "_next_gen", "converters", "setters", "validators"))
+_known: dict[str, bool] = {}
+"""The name of a module -> whether it is of the standard library or the like, and calls others there and then."""
 _GENERATED = "<attrs generated "
 """So the file is called of methods that attrs has made: they have globals of their own."""
 
 
 def on_behalf(frame: FrameType) -> bool:
     """Whether the code in a frame is of the standard library or the like, and calls others there and then."""
-    return frame.f_globals.get("__name__") in _ON_BEHALF or frame.f_code.co_filename.startswith(_GENERATED)
+    name = frame.f_globals.get("__name__")
+    if type(name) is not str:
+        return False
+    known = _known.get(name)
+    if known is None:
+        top = name.partition(".")[0]
+        known = _known[name] = name in _ATTRS or (top in sys.stdlib_module_names and top not in _LOOPS)
+    return known or frame.f_code.co_filename.startswith(_GENERATED)

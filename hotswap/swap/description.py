@@ -65,8 +65,8 @@ def describe(
     for name, module in old.items():
         for thread, place in running_in(module):
             plan.warnings.append(
-                f"thread {thread} is running {place} in {name}: that call goes on in the old body and with the old "
-                f"functions of its module; classes are shared, so their methods are the new ones from the swap on"
+                f"thread {thread} is running {place} in {name}: that call goes on in the old body, and with the old "
+                f"functions and methods that it calls; see in_flight() of the rollout, and its handover"
             )
 
 

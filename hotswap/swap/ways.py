@@ -8,8 +8,8 @@ The one rule, in this order:
 4. the caller is new code: new;
 5. anybody else: new; but old as long as the new is armed.
 
-Code that is nobody's, and only called on behalf of its caller, is looked through: that of the standard library always,
-that of modules that stay where nothing else tells.
+Code that is nobody's, and only called on behalf of its caller, is looked through: that of the standard library, but for
+loops (`callers`), and that of modules that stay where nothing else tells.
 """
 
 from __future__ import annotations
