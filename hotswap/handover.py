@@ -24,6 +24,7 @@ from functools import partial
 from typing import NamedTuple
 
 from hotswap import clock, events
+from hotswap.mirroring import Mirroring
 from hotswap.records import State
 from hotswap.rollout import Rollout
 from hotswap.swap import Drain, Settling, pauses
@@ -52,6 +53,7 @@ class Handover:
         change: the lock under which swaps are made.
         seconds: how long calls have to finish; None: for ever.
         lead: leads closures that are held by now, for everybody but calls that go on. It passes over the heap.
+        mirroring: keeps in step what calls rebind that go on after that.
         back: whether the swap has taken the rollout back.
     """
 
@@ -63,13 +65,14 @@ class Handover:
         change: AbstractContextManager[object],
         seconds: float | None,
         lead: Callable[[Settling], None],
+        mirroring: Mirroring,
         *,
         back: bool,
     ) -> None:
         self._rollout, self._change, self._back = rollout, change, back
         # Weakly: nobody wants them any more once the calls have drained.
         self._drain, self._settling = weakref.ref(drain), weakref.ref(settling)
-        self._lead = lead
+        self._lead, self._mirroring = lead, mirroring
         self._until = None if seconds is None else clock.now() + seconds
         self._ever, self._is_first = seconds is not None, True
         self._pauses = pauses()
@@ -147,7 +150,7 @@ class Handover:
                 return None
             calls = drain.calls()
             drain.let_go_of_unused()
-            settling.hand_over(drain.running, sys.modules)
+            self._mirroring.add(settling.hand_over(drain.running, sys.modules))
             same = settling.same
             drain.let_go(same)
             self._narrow(drain, settling)

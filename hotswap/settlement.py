@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 from hotswap import collector
 from hotswap.handover import Handover
+from hotswap.mirroring import Mirroring
 from hotswap.rollout import Rollout
 from hotswap.swap import Closures, Drain, HandedOut, Lineage, Reference, Settled, Settling, Swap
 
@@ -42,6 +43,7 @@ class Settlement:
         self._change = change
         self._closures = Closures() if closures else None
         self._clones: list[Reference] = []
+        self._mirroring = Mirroring(change)
         self._acts: deque[Callable[[], object]] = deque()
         self._waiting: deque[tuple[Rollout, Last, Settling]] = deque()
 
@@ -59,7 +61,9 @@ class Settlement:
         """
         if drain is not None:
             lead = partial(self._lead_early, last)
-            handover = Handover(rollout, drain, settling, self._change, rollout.handover, lead, back=back)
+            handover = Handover(
+                rollout, drain, settling, self._change, rollout.handover, lead, self._mirroring, back=back
+            )
             settling.handover = handover
             handover.begin()
 

@@ -20,6 +20,7 @@ from hotswap.swap.reversal import Recalled
 from hotswap.swap.settling import Settled, Settling
 from hotswap.swap.shedding import Shedding
 from hotswap.swap.spares import Spares
+from hotswap.swap.stragglers import Mirror
 from hotswap.swap.writes import Op, Writes, gil_enabled, has_audit_hook
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Leftover",
     "Lineage",
     "Look",
+    "Mirror",
     "NameChange",
     "Op",
     "Plan",

@@ -28,6 +28,7 @@ from hotswap.swap.forwarding import KIND_FLAGS, code_of
 from hotswap.swap.kin import is_nested
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.stacks import Stacks
+from hotswap.swap.stragglers import Straggler
 from hotswap.swap.variables import Variables, variables
 
 __all__ = ["Drain", "OldWorld", "drain_of"]
@@ -45,8 +46,8 @@ class OldWorld(World):
         """The ids of the globals under which this world is registered."""
         self.lent: dict[int, dict[str, Any]] = {}
         """Globals of earlier generations, of which calls were handed over to this one."""
-        self.last: list[Callable[[], None]] = []
-        """What is to be done when calls have ended; quick, and raising nothing."""
+        self.stragglers: list[tuple[Straggler, bool]] = []
+        """What carries what its calls have rebound, each with whether that goes from the old generation to the new."""
         self.modules: dict[str, ModuleType] = {}
         self.reasons: list[Reason] = []
         """Why imports are wrapped, from `begin` on."""
@@ -95,13 +96,13 @@ class OldWorld(World):
 
     def ended(self) -> None:
         """The calls have ended that were in flight; others that they have begun may go on."""
-        for act in self.last:
-            act()
+        for straggler, forward in self.stragglers:
+            straggler.settle(forward)
 
     def drained(self) -> None:
         """The last call has ended."""
         self.ended()
-        self.last = []
+        self.stragglers = []
 
     def end(self) -> None:
         """Nothing old is left: who still holds a view gets to what is live. Never waits, and may be called again."""

@@ -20,14 +20,17 @@ from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import is_nested, kin
 from hotswap.swap.narrowing import named
 from hotswap.swap.nested import NestedCode, functions_in
+from hotswap.swap.stragglers import GoesOn
 
 __all__ = ["body_in", "hand_over", "keep_changed"]
 
 
 def hand_over(
     junction: Junction, nested: NestedCode, running: Iterable[CodeType], modules: Mapping[str, ModuleType]
-) -> None:
+) -> list[GoesOn]:
     """Have unchanged code of a generation call the new from now on, by one store.
+
+    Returns the calls that go on, of which it is known where they run.
 
     Arguments:
         junction: the generation.
@@ -75,6 +78,8 @@ def hand_over(
         for one in walk.codes_in(code):
             junction.strays.pop(id(one), None)
         junction.give_up(code, facts)
+    handed = {id(code) for code, _ in over}
+    return [GoesOn(code, stray.facts, id(code) not in handed) for code, stray in known_as if stray is not None]
 
 
 def keep_changed(junction: Junction, running: Iterable[CodeType]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -134,8 +133,8 @@ class Swap(Advance):
         self._keeping = keep_state(*known, self._owned, self._writes, wishes)
         replaced = self._keeping.replaced(self.old, self.new)
         self.plan.warnings += journal.lead(self._keeping.named.values(), replaced)
-        self._old_world.last += [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
-        self._new_world.last = [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
+        self._old_world.stragglers += [(straggler, True) for straggler in self._keeping.stragglers]
+        self._new_world.stragglers = [(straggler, False) for straggler in self._keeping.stragglers]
         self._facts = Bodies(self._pairing, self.new, self._owned)
         twins = {id(pair.new): (pair.new, pair.old) for pair in self._pairing.classes}
         twins.update(self._keeping.twins | self._keeping.led)

@@ -150,7 +150,7 @@ class Renewal:
         """Begin anew with what tells of the generation that goes when the swap is made, but for names of others."""
         self._renew_one(True, self._old_world, self.settling)
         self._old_world = world = OldWorld(self._live.packages, self.old)
-        world.last += [partial(straggler.settle, True) for straggler in self._keeping.stragglers]
+        world.stragglers += [(straggler, True) for straggler in self._keeping.stragglers]
         self.settling = Settling(self.settling.nested, world)
         self._leaving.both(*leave(world, self._facts.codes, self.settling, self._crossings.attributes()))
         self.settling.functions += self._pasts[True].clones()
@@ -186,7 +186,7 @@ class Renewal:
             return
         self._renew_one(False, self._new_world, self.settling_back)
         self._new_world = world = OldWorld(self._live.packages, self.new)
-        world.last += [partial(straggler.settle, False) for straggler in self._keeping.stragglers]
+        world.stragglers += [(straggler, False) for straggler in self._keeping.stragglers]
         self.settling_back = Settling(self.settling_back.nested, world)
         added = self._crossings.attributes(forward=False)
         wrapped = (LRU_CACHE, partial)
@@ -205,7 +205,7 @@ class Renewal:
 
     def _renew_one(self, forward: bool, world: OldWorld, settling: Settling) -> None:
         past = self._pasts[forward]
-        world.last.clear()  # what was carried is noted anew
+        world.stragglers.clear()  # what was carried is noted anew
         if forward:
             self._settled.clear()
         (self._leaving if forward else self._returning).clear()

@@ -32,6 +32,7 @@ from hotswap.swap.lingering import Lingering
 from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode
 from hotswap.swap.signatures import own_attributes
+from hotswap.swap.stragglers import Mirror
 from hotswap.swap.templates import KIND_FLAGS
 from hotswap.swap.variables import Variables
 
@@ -239,15 +240,21 @@ class Settling:
         """Whether unchanged code of that generation calls the new."""
         return self.junction is not None and self.junction.handed_over
 
-    def hand_over(self, running: Iterable[CodeType], modules: Mapping[str, ModuleType]) -> None:
+    def hand_over(self, running: Iterable[CodeType], modules: Mapping[str, ModuleType]) -> list[Mirror]:
         """Have unchanged code of that generation call the new from now on. Nobody may make a swap meanwhile.
+
+        Returns what is to keep the values in step that its calls, and live code, rebind.
 
         Arguments:
             running: the code that calls in flight run.
             modules: the live modules.
         """
-        if self.junction is not None:
-            hand_over(self.junction, self.nested, running, modules)
+        calls = [] if self.junction is None else hand_over(self.junction, self.nested, running, modules)
+        mirrors: list[Mirror] = []
+        for straggler, forward in self.world.stragglers:
+            ours = [one for one in calls if straggler.begun_in(one.facts, forward)]
+            mirrors += [straggler.mirror(forward, ours)] if ours else []
+        return mirrors
 
     def narrow(self, calls: Sequence[Variables]) -> None:
         """Keep only the forks that some calls may still come to: they go on for long. Nobody may make a swap meanwhile.

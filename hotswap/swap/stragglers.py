@@ -10,19 +10,37 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
-from types import FunctionType, ModuleType
-from typing import Any
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 from hotswap.swap.fronts import Front
 from hotswap.swap.parts import LRU_CACHE
 
-__all__ = ["Straggler"]
+__all__ = ["GoesOn", "Mirror", "Straggler"]
 
 _MISSING: Any = object()
 
 _CLONED = (FunctionType, LRU_CACHE, functools.partial, Front)
 """What old code gets a clone of, or stands for one: it differs in the old namespace, and nobody has rebound it."""
+
+
+_CONSTANTS = (bool, int, float, str, bytes)
+
+
+class GoesOn(NamedTuple):
+    """A call that goes on after the handover.
+
+    Attributes:
+        code: what it runs.
+        facts: the globals in which it does.
+        stays_old: whether it was not handed over.
+    """
+
+    code: CodeType
+    facts: dict[str, Any]
+    stays_old: bool
 
 
 class Straggler:
@@ -49,6 +67,21 @@ class Straggler:
         values = {name: origin.get(name, _MISSING) for name in names}
         self._carried[forward] = {name: value for name, value in values.items() if value is not _MISSING}
 
+    def mirror(self, forward: bool, calls: Iterable[GoesOn]) -> Mirror:
+        """Return what keeps the values in step for calls that go on.
+
+        Arguments:
+            forward: whether these have begun in the old module.
+            calls: these calls.
+        """
+        there = 1 if forward else 0
+        values = self._carried.get(forward, {})
+        return Mirror(self._module, self._namespaces[1 - there], self._namespaces[there], values, calls)
+
+    def begun_in(self, facts: dict[str, Any], forward: bool) -> bool:
+        """Whether a namespace is that of the generation that goes."""
+        return self._namespaces[0 if forward else 1] is facts
+
     def settle(self, forward: bool) -> None:
         """Carry what was rebound since: calls in flight have ended. Runs on any thread, and does not raise."""
         origin, destination = self._namespaces if forward else self._namespaces[::-1]
@@ -60,9 +93,68 @@ class Straggler:
             return  # taken back, or superseded once more: what is live now was not carried from here
         for name, value in carried.items():
             now = origin.get(name, _MISSING)
-            plain = now is not _MISSING and type(now) not in _CLONED and not issubclass(type(now), ModuleType)
-            if plain and now is not value and destination.get(name, _MISSING) is value:
+            if _is_plain(now) and now is not value and destination.get(name, _MISSING) is value:
                 destination[name] = carried[name] = now
         for name in self._drift(forward):
             if name not in carried and type(origin.get(name)) not in _CLONED:
                 destination[name] = carried[name] = origin[name]
+
+
+class Mirror:
+    """Keeps rebound values in step between the namespace of an earlier generation and the live one.
+
+    Calls that go on after the handover read and write the globals in which they have begun: ``while not stopped:``,
+    ``hits += 1``. What a patch has changed is left as it is. As long as one of them stays old, only constants that get
+    another value of the same type are kept in step: what else new code has made would be half a new world to it.
+
+    Guarantees: nothing is kept alive but the namespaces. What is rebound here and there between two looks becomes what
+    it is in the live one. Assumes: nobody makes a swap meanwhile.
+
+    Arguments:
+        module: the name of the module.
+        facts: the namespace in which the calls have begun.
+        live: that of what took its place.
+        values: what the names were that both had in common when that was.
+        calls: the calls; with the last of them the mirror ends.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        facts: dict[str, Any],
+        live: dict[str, Any],
+        values: Mapping[str, Any],
+        calls: Iterable[GoesOn],
+    ) -> None:
+        self._module, self._facts, self._live = module, facts, live
+        self._values = dict(values)
+        self._calls = [(weakref.ref(call.code), call.stays_old) for call in calls]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether one of the calls does."""
+        return any(code() is not None for code, _ in self._calls)
+
+    def exchange(self) -> None:
+        """Bring both up to date. Runs on any thread, and does not raise."""
+        module = sys.modules.get(self._module)
+        if not issubclass(type(module), ModuleType):
+            return
+        live: dict[str, Any] = ModuleType.__getattribute__(module, "__dict__")
+        if live is not self._live:
+            # What the swap has carried is the same in both; the rest it has changed.
+            before, self._live = self._live, live
+            self._values = {
+                name: value for name, value in self._values.items() if live.get(name, _MISSING) is before.get(name)
+            }
+        guarded = any(stays_old and code() is not None for code, stays_old in self._calls)
+        for name, value in list(self._values.items()) if live is not self._facts else ():
+            ours, theirs = self._facts.get(name, _MISSING), live.get(name, _MISSING)
+            if theirs is not value and (type(theirs) is type(value) in _CONSTANTS if guarded else _is_plain(theirs)):
+                self._facts[name] = self._values[name] = theirs
+            elif ours is not value and (type(ours) is type(value) in _CONSTANTS if guarded else _is_plain(ours)):
+                live[name] = self._values[name] = ours
+
+
+def _is_plain(value: Any) -> bool:
+    return value is not _MISSING and type(value) not in _CLONED and not issubclass(type(value), ModuleType)
