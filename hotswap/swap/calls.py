@@ -54,7 +54,7 @@ _WITH_BODY: Any = (contextlib._GeneratorContextManager, contextlib._AsyncGenerat
 _CHAIN = 1_000
 """How many coroutines that await each other are followed."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 600.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
