@@ -358,7 +358,7 @@ def cloned(value: Any, cloning: _Clones) -> Any:
         return made
     if kind is functools.singledispatchmethod:
         # Its implementations are found by the dispatcher that it has: that leads on, as any function does.
-        made = object.__new__(kind)
+        made = kind(value.func)
         made.dispatcher, made.func = cloning.clone(value.dispatcher), cloned(value.func, cloning)
         return made
     return cloning.clone(value)

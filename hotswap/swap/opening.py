@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from types import CodeType
 from typing import TYPE_CHECKING
 
 from hotswap import walk
@@ -57,9 +58,15 @@ def _tell(junction: Junction, openers: Sequence[Opener], received: bool) -> bool
         if not (received and code.co_flags & _WAITS):
             # A loop of somebody else. If that runs a job itself, a clone was made for calls of that generation.
             known, job, there = openers[-1]
-            runs = not place and not known and id(job) in junction.copies
+            runs = not place and not known and _is_cloned(job, junction)
             return True if runs and junction.has(job, there, None) else None
     return None
+
+
+def _is_cloned(code: CodeType, junction: Junction) -> bool:
+    """Whether a clone of a generation runs some code, or what stands for one does."""
+    stands = walk.is_forwarder(code) and any(getattr(one, "junction", None) is junction for one in code.co_consts)
+    return stands or id(code) in junction.copies
 
 
 _WAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
