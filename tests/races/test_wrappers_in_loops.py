@@ -50,9 +50,15 @@ def every_async(function):
     async def loop(*arguments):
         while True: yield await function(*arguments)
     return loop
+def retry_async(function):
+    @functools.wraps(function)
+    async def attempt(*arguments): return await function(*arguments)
+    return attempt
 """
 
 CORE = """
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 {decorators}
 def helper({more}n): return "{v}"
 @every
@@ -76,6 +82,16 @@ class Tool:
     def send(self, times):
         if times: raise ConnectionError(times.pop())
         return {{"{v}", helper({pass_}1), self.helper({pass_}1)}}
+@retry_async
+async def job({more}n): return helper({pass_}n)
+@retry
+def work({more}n): return helper({pass_}n)
+def gives():
+    text = "{v}"
+    with ThreadPoolExecutor(1) as pool:
+        while True:
+            done = asyncio.run(asyncio.wait_for(job({pass_}1), 20)), pool.submit(work, {pass_}1).result(20)
+            yield {{text, asyncio.run(job({pass_}1)), *done}}
 def main():
     text = "{v}"
     loop = plain(None)
@@ -99,7 +115,7 @@ class Decorated:
         self.patcher = Patcher([package], handover=1.0)
 
     def text(self, version: str, shape: int) -> str:
-        names = "every, every_async, in_units, retry"
+        names = "every, every_async, in_units, retry, retry_async"
         room = ".decorators" if self.where == "beside" else self.outside
         decorators = DECORATORS if self.where == "inside" else f"from {room} import {names}"
         return CORE.format(decorators=decorators, v=version, more="z, " * shape, pass_="0, " * shape)
@@ -198,16 +214,17 @@ def test_one_attempt_is_of_one_version(decorated: Decorated, hotswap_clock: Manu
     assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
 
 
-def test_for_changed_code_it_calls_the_old(decorated: Decorated, hotswap_clock: ManualClock) -> None:
-    """By a call of its own that goes on, and by those that it begins."""
-    loop = decorated.core.main()
+@pytest.mark.parametrize("name", ["main", "gives"])
+def test_for_changed_code_it_calls_the_old(decorated: Decorated, hotswap_clock: ManualClock, name: str) -> None:
+    """By a call of its own that goes on, by those that it begins, and by those that others begin for it."""
+    loop = getattr(decorated.core, name)()
     assert next(loop) == {"1"}
     for version, shape in (("2", 1), ("3", 0)):
         decorated.apply(version, shape)
         for _ in range(3):
             assert next(loop) == {"1"}
             hotswap_clock.advance(20)
-        assert next(decorated.core.main()) == {version}
+        assert next(getattr(decorated.core, name)()) == {version}
     loop.close()
     del loop
     assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
