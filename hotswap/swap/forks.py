@@ -94,7 +94,6 @@ class Forks:
         self._turn: Turn | None = None
         self._held, self.fronts = list[Any](), settling.fronts
         self._originals, self._aliases = dict[int, FunctionType](), dict[int, list[str]]()
-        self._in_cells = set[int]()
         self._renewed, self._leads = dict[int, CodeType](), dict[int, OldWays]()
         self._ways = dict[int, dict[int, Any]]()  # id of an old generation -> id of what newer ones get -> what it gets
 
@@ -167,7 +166,6 @@ class Forks:
             known = self._leads.setdefault(id(one.was), [])
             seen = {id(junction) for junction, _ in known}
             known += [way for way in self._before(ways_of(one.function.__code__)) if id(way[0]) not in seen]
-        self._in_cells = {id(one.clone) for one in self._cloning.cells}
         for _, name, clone in self._names:
             self._aliases.setdefault(id(clone), []).append(name)
         self.junction.copied((code_of(function), clone.__code__) for function, clone in self._cloning.functions)
@@ -250,20 +248,18 @@ class Forks:
             value: what this one gets.
             before: the ways of others that forks know.
             cls: the name of the class that it is of, if it is of one.
-            names: its own; none if it may be come to without one.
+            names: its own.
         """
 
         def lend(junction: Junction, following: tuple[Junction, Any]) -> Any:
             return lent(junction, following[1], self.junction, self._originals, self._ways.get(id(junction), {}))
 
         def wanted(junction: Junction) -> bool:
-            return not names or any(is_spelled(junction, name, cls) for name in names)
+            return any(is_spelled(junction, name, cls) for name in names)
 
         return filled((self.junction, value), before, lend, wanted)
 
     def _filled_function(self, clone: FunctionType, before: OldWays) -> OldWays:
-        if id(clone) in self._in_cells:  # a wrapper needs no name of it
-            return self._filled(clone, before, "")
         cls = clone.__qualname__.rpartition(".")[0].rpartition(".")[2]
         return self._filled(clone, before, cls, clone.__name__, *self._aliases.get(id(clone), ()))
 

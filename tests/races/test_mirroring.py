@@ -24,6 +24,7 @@ class Service(Versions):
 stopped = False
 hits = 0
 limit = "{v}"
+later = "{later}"
 mode = "first"
 def helper({more}n): return "{v}"
 def args(): return ({pass_}1,)
@@ -37,14 +38,20 @@ def same():
     global hits
     while not stopped:
         hits += 1
-        yield helper(*args()), limit, mode
+        yield helper(*args()), limit, mode, later
 def changed():
     global hits
     text = "{v}"
     while not stopped:
         hits += 1
-        yield text, limit, mode
+        yield text, limit, mode, later
 """
+
+    @classmethod
+    def text(cls, version: object, shape: int) -> str:
+        """Return the source of a version. `later` is what only the third one, and those after it, change."""
+        later = "1" if int(str(version)) < 3 else version
+        return cls.source.format(v=version, later=later, more="z, " * shape, pass_="0, " * shape)
 
 
 @pytest.fixture
@@ -109,15 +116,15 @@ def test_a_counter_goes_on_in_both(service: Service, hotswap_clock: ManualClock)
 
 def test_what_a_patch_changes_is_left_as_it_is(service: Service, hotswap_clock: ManualClock) -> None:
     loop = service.core.same()
-    assert next(loop) == ("1", "1", "first")
+    assert next(loop) == ("1", "1", "first", "1")
     for version in ("2", "3"):
         service.apply(version, 0)
         hotswap_clock.advance(5)
-        assert next(loop) == (version, "1", "first")
+        assert next(loop) == (version, "1", "first", "1")
     service.core.mode = ["second"]
     hotswap_clock.advance(1)
-    assert next(loop) == ("3", "1", ["second"])
-    assert service.core.limit == "3"
+    assert next(loop) == ("3", "1", ["second"], "1")
+    assert service.core.limit == service.core.later == "3"
     loop.close()
     del loop
     assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
