@@ -36,6 +36,10 @@ _LOOPS = frozenset(
 )
 """What the standard library has that calls others in a loop, a thread or a process of its own, or for whoever comes."""
 _ATTRS = frozenset(f"attr.{name}" for name in ("_funcs", "_make", "_next_gen", "converters", "setters", "validators"))
+_DECORATORS = frozenset(
+    ("backoff", "cachetools", "decorator", "deprecated", "retrying", "stamina", "tenacity", "wrapt")
+)
+"""Packages of decorators whose wrappers are objects, or call others by such."""
 _known: dict[str, bool] = {}
 """The name of a module -> whether it is of the standard library or the like, and calls others there and then."""
 _GENERATED = "<attrs generated "
@@ -50,5 +54,6 @@ def on_behalf(frame: FrameType) -> bool:
     known = _known.get(name)
     if known is None:
         top = name.partition(".")[0]
-        known = _known[name] = name in _ATTRS or (top in sys.stdlib_module_names and top not in _LOOPS)
+        of_library = top in sys.stdlib_module_names and top not in _LOOPS
+        known = _known[name] = of_library or name in _ATTRS or top in _DECORATORS
     return known or frame.f_code.co_filename.startswith(_GENERATED)

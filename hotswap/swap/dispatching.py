@@ -26,7 +26,7 @@ from hotswap.swap.pairs import Pairing
 from hotswap.swap.parts import cell_contents, is_empty
 from hotswap.swap.writes import Op, Writes
 
-__all__ = ["carry_registrations"]
+__all__ = ["carry_registrations", "implementations"]
 
 _SET_CELL = CellType.__dict__["cell_contents"].__set__
 _MISSING: Any = object()
@@ -53,6 +53,12 @@ def _table(function: Any) -> _Table | None:
     data = (walk.instance_dict(cell_contents(inner["dispatch_cache"])) or {}).get("data")
     registry = cell_contents(inner["registry"])
     return _Table(registry, data, inner["cache_token"]) if type(data) is type(registry) is dict else None
+
+
+def implementations(function: FunctionType) -> list[Any]:
+    """Return the implementations of a function, if it is one that dispatches."""
+    table = _table(function)
+    return [] if table is None else list(table.entries.values())
 
 
 def _cells(function: Any) -> dict[str, CellType]:

@@ -34,7 +34,7 @@ from hotswap.swap.installing import fork_attribute, fork_function
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import nested_copy
 from hotswap.swap.lending import lent, let_go
-from hotswap.swap.narrowing import is_spelled
+from hotswap.swap.narrowing import is_spelled, overrides
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
@@ -232,7 +232,8 @@ class Forks:
             standing = walk.class_space(cls).get(name)
             before = behind(was, standing, self.junction)
             self._held.append(standing)  # nothing may die within the one C call
-            old = self._filled(cloned(was, self._cloning), before, walk.class_name(cls).rpartition(".")[2], name)
+            of, asked = walk.class_name(cls).rpartition(".")[2], overrides(cls, name)
+            old = self._filled(cloned(was, self._cloning), before, of, name, is_asked=asked)
             ways = Ways(old, cloned(will, self), will)
             yield fork_attribute(cls, name, ways)
 
@@ -241,7 +242,7 @@ class Forks:
         known = [] if standing is None else standing.lasting
         return [(junction, value) for junction, value in known if junction is not self.junction]
 
-    def _filled(self, value: Any, before: OldWays, cls: str, *names: str) -> OldWays:
+    def _filled(self, value: Any, before: OldWays, cls: str, *names: str, is_asked: bool = False) -> OldWays:
         """The ways to this generation and older ones, those too that no fork of this has known.
 
         Arguments:
@@ -249,13 +250,14 @@ class Forks:
             before: the ways of others that forks know.
             cls: the name of the class that it is of, if it is of one.
             names: its own.
+            is_asked: whether another package asks for it, by an object.
         """
 
         def lend(junction: Junction, following: tuple[Junction, Any]) -> Any:
             return lent(junction, following[1], self.junction, self._originals, self._ways.get(id(junction), {}))
 
         def wanted(junction: Junction) -> bool:
-            return any(is_spelled(junction, name, cls) for name in names)
+            return any(is_spelled(junction, name, cls, is_asked=is_asked) for name in names)
 
         return filled((self.junction, value), before, lend, wanted)
 

@@ -19,6 +19,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.dispatching import implementations
 from hotswap.swap.enums import LOOKED_UP_IN
 from hotswap.swap.forwarding import target_of, ways_of
 from hotswap.swap.junctions import Junction
@@ -28,7 +29,7 @@ from hotswap.swap.releasing import release
 from hotswap.swap.variables import Variables
 from hotswap.swap.ways import ClosureWays
 
-__all__ = ["Spelled", "is_spelled", "named", "narrow"]
+__all__ = ["Spelled", "is_spelled", "named", "narrow", "overrides"]
 
 _CONSTRUCTORS = ("__init__", "__new__", "__post_init__")
 _BY_CLASS = LOOKED_UP_IN.union(_CONSTRUCTORS)
@@ -137,7 +138,7 @@ class Spelled:
     def _note(self, name: str, value: Any) -> None:
         """Note the names of what runs besides when something is called, and those that a class pattern asks for."""
         if not walk.is_class(value):
-            names = (inner for inner in map(_name_of, may_run(value)) if not _is_special(inner))
+            names = (inner for inner in map(_name_of, _run_by(value)) if not _is_special(inner))
             self._wrapped.setdefault(name, set()).update(names)
         if type(value) in _BY_NAME:
             self._wrapped[name].update(_spelled_in(value.__reduce__()[1]))
@@ -146,7 +147,7 @@ class Spelled:
 
     def _leading_to(self, cls: type, name: str) -> Iterable[str]:
         """The names by which code comes to an attribute of a class."""
-        if name in _BY_CLASS:
+        if name in _BY_CLASS or overrides(cls, name):
             return self.names_of(cls).union(_ANY_CLASS)
         return (_OPERATORS if _is_special(name) else name,)
 
@@ -198,7 +199,16 @@ def _is_special(name: str) -> bool:
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
-    return (one for one in may_run(value) if type(one) is FunctionType)
+    for one in may_run(value):
+        if type(one) is FunctionType:
+            yield one
+            for other in implementations(one):  # of one that dispatches
+                yield from (inner for inner in may_run(other) if type(inner) is FunctionType)
+
+
+def _run_by(value: Any) -> Iterator[FunctionType | type]:
+    yield from may_run(value)
+    yield from _functions_in(value)
 
 
 def _items(spaces: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -228,18 +238,26 @@ def _name_of(one: FunctionType | type) -> str:
     return one.__name__ if type(one) is FunctionType else walk.class_name(one).rpartition(".")[2]
 
 
-def is_spelled(junction: Junction, name: str, cls: str = "") -> bool:
+def overrides(cls: type, name: str) -> bool:
+    """Whether an attribute of a class takes the place of one of a base from another package, which asks for it."""
+    own = str(cls.__module__).partition(".")[0]
+    above = (base for base in walk.mro(cls)[1:] if name in walk.class_space(base) and base is not object)
+    return any(str(base.__module__).partition(".")[0] != own for base in above)
+
+
+def is_spelled(junction: Junction, name: str, cls: str = "", *, is_asked: bool = False) -> bool:
     """Whether calls of a generation may still come to something that no fork gives to them yet.
 
     Arguments:
         junction: the generation.
         name: that of a function, or of an attribute of a class.
         cls: the name of that class.
+        is_asked: whether another package asks for it, by an object.
     """
     names = junction.spelled
     if names is None or name in names:
         return True
-    if name in _BY_CLASS:
+    if name in _BY_CLASS or is_asked:
         return cls in names or not names.isdisjoint(_ANY_CLASS)
     return _is_special(name)
 
@@ -263,7 +281,7 @@ def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> 
         return not names.isdisjoint(spelled.names_of(cls).union(_ANY_CLASS))
 
     def stays(cls: type, name: str) -> bool:
-        if name in _BY_CLASS:
+        if name in _BY_CLASS or (name not in names and overrides(cls, name)):
             return constructed(cls)
         return name in names or _is_special(name)
 

@@ -64,6 +64,9 @@ class Straggler:
     def note(self, forward: bool, names: Iterable[str]) -> None:
         """Note what is about to be carried."""
         origin = self._namespaces[0 if forward else 1]
+        names = [*names]
+        for mirror in filter(None, [known() for known in list(_mirrors.values())]):
+            mirror.follow(origin, self._namespaces[1 if forward else 0], names)
         values = {name: origin.get(name, _MISSING) for name in names}
         self._carried[forward] = {name: value for name, value in values.items() if value is not _MISSING}
 
@@ -129,6 +132,23 @@ class Mirror:
         self._module, self._facts, self._live = module, facts, live
         self._values = dict(values)
         self._calls = [(weakref.ref(call.code), call.stays_old) for call in calls]
+        self._coming: dict[int, tuple[dict[str, Any], frozenset[str]]] = {}
+        """Id of a namespace that may be live by the next look -> it, and the names of which it was given the values."""
+        key = id(self)
+        _mirrors[key] = weakref.ref(self, lambda _: _mirrors.pop(key, None))
+
+    def follow(self, going: dict[str, Any], coming: dict[str, Any], carried: Iterable[str]) -> None:
+        """Note that a swap is about to be made, and what it carries. Nothing is lost if it is not made.
+
+        Arguments:
+            going: the namespace of what goes.
+            coming: that of what comes.
+            carried: the names whose values the swap carries from one to the other. Others it changes.
+        """
+        _, known = self._coming.get(id(going), (going, None))
+        if going is self._live or known is not None:  # else it is of another module, or an earlier look has told
+            names = frozenset(carried)
+            self._coming[id(coming)] = coming, names if known is None else known & names
 
     @property
     def goes_on(self) -> bool:
@@ -142,11 +162,10 @@ class Mirror:
             return
         live: dict[str, Any] = ModuleType.__getattribute__(module, "__dict__")
         if live is not self._live:
-            # What the swap has carried is the same in both; the rest it has changed.
-            before, self._live = self._live, live
-            self._values = {
-                name: value for name, value in self._values.items() if live.get(name, _MISSING) is before.get(name)
-            }
+            _, names = self._coming.get(id(live), (live, frozenset()))
+            self._live = live
+            self._values = {name: value for name, value in self._values.items() if name in names}
+        self._coming.clear()
         guarded = any(stays_old and code() is not None for code, stays_old in self._calls)
         for name, value in list(self._values.items()) if live is not self._facts else ():
             ours, theirs = self._facts.get(name, _MISSING), live.get(name, _MISSING)
@@ -154,6 +173,10 @@ class Mirror:
                 self._facts[name] = self._values[name] = theirs
             elif ours is not value and (type(ours) is type(value) in _CONSTANTS if guarded else _is_plain(ours)):
                 live[name] = self._values[name] = ours
+
+
+_mirrors: dict[int, weakref.ref[Mirror]] = {}
+"""Those that go on: each swap tells them what it carries."""
 
 
 def _is_plain(value: Any) -> bool:

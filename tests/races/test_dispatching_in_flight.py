@@ -8,8 +8,10 @@ from types import ModuleType
 
 import pytest
 
+from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
+from tests.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -36,8 +38,15 @@ class Below(Exporter):
     def _(self, x: dict{more_}): return "{v}"
     @functools.singledispatchmethod
     def export(self, x{more_}): return super().export(x{pass__})
+@functools.singledispatch
+def total(x{more_}): return "{v}"
+@total.register
+def _(x: int{more_}): return "{v}"
+@total.register
+def _(x: list{more_}): return "{v}"
 def answers(exporter):
     found = {{exporter.export(one{pass__}) for one in (1, [1, 2], "x", None)}}
+    found |= {{total(one{pass__}) for one in (1, [], "x")}}
     return found | {{exporter.made(one{pass__}) for one in (1, "x")}} | {{type(exporter).made(1{pass__})}}
 def changed():
     text = "{v}"
@@ -54,6 +63,21 @@ def unit():
         """Return the source of a version; the shape says how many parameters its methods have more."""
         more, passed = "".join(f", z{n}" for n in range(shape)), ", 0" * shape
         return cls.source.format(v=version, more_=more, pass__=passed)
+
+
+def test_after_the_handover_too(make_package: Callable[..., ModuleType], hotswap_clock: ManualClock) -> None:
+    """No code spells their names: the forks of the others were taken away, as of what nobody can come to."""
+    exports = Exports(make_package, 1.0)
+    loop = exports.core.changed()
+    assert next(loop) == {"1"}
+    for version, shape in (("2", 1), ("3", 0)):
+        exports.apply(version, shape)
+        for _ in range(3):
+            assert next(loop) == {"1"}
+            hotswap_clock.advance(20)
+    loop.close()
+    del loop
+    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
 
 
 @pytest.mark.parametrize("name", ["changed", "same", "unit"])

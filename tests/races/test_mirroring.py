@@ -88,6 +88,24 @@ def test_a_flag_that_is_set_before_the_handover(service: Service, hotswap_clock:
     assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
 
 
+def test_what_is_rebound_at_once_after_a_later_swap(service: Service, hotswap_clock: ManualClock) -> None:
+    """It was taken for what the patch has changed, and lost to the loop for as long as that went on."""
+    loop = service.core.same()
+    next(loop)
+    for number in (2, 3, 4):
+        service.apply(str(number), number % 2)
+        service.core.mode = f"mode {number}"
+        hotswap_clock.advance(5)
+        assert next(loop)[2] == f"mode {number}"
+    service.apply("5", 0)
+    service.apply("6", 1)
+    service.core.stop()
+    hotswap_clock.advance(5)
+    assert next(loop, "has ended") == "has ended"
+    del loop
+    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+
+
 def test_a_counter_goes_on_in_both(service: Service, hotswap_clock: ManualClock) -> None:
     loop = service.core.same()
     next(loop)
