@@ -636,7 +636,7 @@ class TestHeldCode:
         for _ in range(12):
             looks[-1][1]()
         assert [seconds for seconds, _ in looks[:4]] == [1, 2, 4, 8]
-        assert [seconds for seconds, _ in looks[-3:]] == [600] * 3
+        assert [seconds for seconds, _ in looks[-3:]] == [60] * 3
         rows.close()
         looks[-1][1]()
         assert rollout.drained.wait(20)
