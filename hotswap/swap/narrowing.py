@@ -240,9 +240,12 @@ def _name_of(one: FunctionType | type) -> str:
 
 def overrides(cls: type, name: str) -> bool:
     """Whether an attribute of a class takes the place of one of a base from another package, which asks for it."""
-    own = str(cls.__module__).partition(".")[0]
     above = (base for base in walk.mro(cls)[1:] if name in walk.class_space(base) and base is not object)
-    return any(str(base.__module__).partition(".")[0] != own for base in above)
+    return any(_package_of(base) != _package_of(cls) for base in above)
+
+
+def _package_of(cls: type) -> str:
+    return str(walk.class_space(cls).get("__module__")).partition(".")[0]
 
 
 def is_spelled(junction: Junction, name: str, cls: str = "", *, is_asked: bool = False) -> bool:
