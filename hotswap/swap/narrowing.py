@@ -241,11 +241,8 @@ def _name_of(one: FunctionType | type) -> str:
 def overrides(cls: type, name: str) -> bool:
     """Whether an attribute of a class takes the place of one of a base from another package, which asks for it."""
     above = (base for base in walk.mro(cls)[1:] if name in walk.class_space(base) and base is not object)
-    return any(_package_of(base) != _package_of(cls) for base in above)
-
-
-def _package_of(cls: type) -> str:
-    return str(walk.class_space(cls).get("__module__")).partition(".")[0]
+    packages = (walk.class_home(one).partition(".")[0] for one in above)
+    return any(package != walk.class_home(cls).partition(".")[0] for package in packages)
 
 
 def is_spelled(junction: Junction, name: str, cls: str = "", *, is_asked: bool = False) -> bool:
