@@ -147,9 +147,9 @@ class Spelled:
 
     def _leading_to(self, cls: type, name: str) -> Iterable[str]:
         """The names by which code comes to an attribute of a class."""
-        if name in _BY_CLASS or overrides(cls, name):
-            return self.names_of(cls).union(_ANY_CLASS)
-        return (_OPERATORS if _is_special(name) else name,)
+        own = () if name in _BY_CLASS else (_OPERATORS if _is_special(name) else name,)
+        by_class = name in _BY_CLASS or overrides(cls, name)
+        return self.names_of(cls).union(_ANY_CLASS, own) if by_class else own
 
     def names_of(self, cls: type) -> set[str]:
         """Return the names by which code comes to a class, or to one below it."""
@@ -281,9 +281,9 @@ def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> 
         return not names.isdisjoint(spelled.names_of(cls).union(_ANY_CLASS))
 
     def stays(cls: type, name: str) -> bool:
-        if name in _BY_CLASS or (name not in names and overrides(cls, name)):
-            return constructed(cls)
-        return name in names or _is_special(name)
+        if name not in _BY_CLASS and (name in names or _is_special(name)):
+            return True
+        return (name in _BY_CLASS or overrides(cls, name)) and constructed(cls)
 
     # A thread may have got from one of these what it is about to call: that asks, too.
     kept = {f"{walk.class_name(cls)}.{name}" for cls, name in list(junction.attributes.values()) if stays(cls, name)}

@@ -252,7 +252,8 @@ class Settling:
         calls = [] if self.junction is None else hand_over(self.junction, self.nested, running, modules)
         mirrors: list[Mirror] = []
         for straggler, forward in self.world.stragglers:
-            ours = [one for one in calls if straggler.begun_in(one.facts, forward)]
+            # What stays old has helpers in all modules of its generation.
+            ours = [one for one in calls if one.stays_old or straggler.begun_in(one.facts, forward)]
             mirrors += [straggler.mirror(forward, ours)] if ours else []
         return mirrors
 

@@ -349,12 +349,15 @@ def carry(
         origin, destination = namespaces if forward else namespaces[::-1]
         writes.hold([destination.get(name) for name in names])
         present = [*(name for name in names if name in origin), *drifting(forward)]
-        straggler.note(forward, present)
+        noted = straggler.note(forward, present)
+        # What was carried is what stands there at the commit: who rebinds all the time has rebound it since.
+        told = (dict.update, noted, zip([*noted], map(destination.get, [*noted]), strict=True))
         led = {name: found for name in present if (found := leads[not forward].get(id(origin.get(name))))}
         present = [name for name in present if name not in led]
         values: Iterator[Any] = map(origin.get, present, map(destination.get, present, repeat(None)))
         ops: list[Op] = [(dict.__setitem__, destination, name, value) for name, value in led.items()]
-        return [*ops, (dict.update, destination, zip(present, values, strict=False))] if present else ops
+        ops += [(dict.update, destination, zip(present, values, strict=False))] if present else []
+        return [*ops, told]
 
     writes.late(late, first=True)  # old namespaces get clones of old functions in the same commit
     return straggler

@@ -61,14 +61,15 @@ class Straggler:
         self._module, self._namespaces, self._drift = module, namespaces, drift
         self._carried: dict[bool, dict[str, Any]] = {}
 
-    def note(self, forward: bool, names: Iterable[str]) -> None:
-        """Note what is about to be carried."""
+    def note(self, forward: bool, names: Iterable[str]) -> dict[str, Any]:
+        """Note what is about to be carried. Returns the names with their values, to be brought up to date then."""
         origin = self._namespaces[0 if forward else 1]
         names = [*names]
         for mirror in filter(None, [known() for known in list(_mirrors.values())]):
             mirror.follow(origin, self._namespaces[1 if forward else 0], names)
         values = {name: origin.get(name, _MISSING) for name in names}
-        self._carried[forward] = {name: value for name, value in values.items() if value is not _MISSING}
+        noted = self._carried[forward] = {name: value for name, value in values.items() if value is not _MISSING}
+        return noted
 
     def mirror(self, forward: bool, calls: Iterable[GoesOn]) -> Mirror:
         """Return what keeps the values in step for calls that go on.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hotswap import Patch, Patcher
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
 from tests.races.versions import Versions
@@ -183,3 +184,24 @@ def test_ends_with_the_loop(service: Service, hotswap_clock: ManualClock) -> Non
     mirroring: Any = service.patcher._succession._settlement._mirroring
     assert until(lambda: hotswap_clock.advance(60) >= 0 and not mirroring._mirrors)
     assert forks_go()
+
+
+def test_what_stays_old_rebinds_in_other_modules(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """Its helpers are old, and run in the globals of their own modules."""
+    config = "number = 0\ndef reload():\n    global number\n    number += 1\n"
+    core = "from . import config\ndef loop():\n    while True:\n        config.reload()\n        yield\n"
+    package = make_package({"core.py": core, "config.py": config}).__name__
+    __import__(f"{package}.core")
+    loop = sys.modules[f"{package}.core"].loop()
+    next(loop)
+    patched = {f"{package}.core": core.replace("yield", "yield 2"), f"{package}.config": config.replace("1", "10")}
+    Patcher([package], handover=1.0).apply(Patch.from_sources(patched, version="2"))
+    hotswap_clock.advance(5)
+    next(loop)
+    hotswap_clock.advance(1)
+    assert sys.modules[f"{package}.config"].number == 2
+    loop.close()
+    del loop
+    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -107,3 +108,27 @@ def test_by_a_call_whose_version_comes_back(program: tuple[str, Patcher]) -> Non
     flow.close()
     del flow
     assert hits_become(name, seen[0] + 1)
+
+
+def test_by_a_call_that_rebinds_all_the_time(program: tuple[str, Patcher]) -> None:
+    """What it had rebound between the last look and the commit was taken for what new code has rebound."""
+    name, patcher = program
+    turns, goes_on = [0], [True]
+
+    def run(flow: Iterator[Any]) -> None:
+        while goes_on[0]:
+            next(flow)
+            turns[0] += 1
+            time.sleep(0.0002)
+
+    for version in (2, 3, 4):
+        goes_on[0] = True
+        thread = threading.Thread(target=run, args=(sys.modules[name].count(),))
+        thread.start()
+        patcher.apply(patch(name, version, version % 2))
+        before = turns[0]
+        assert until(lambda: turns[0] > before + 5)  # noqa: B023 - asked here
+        goes_on[0] = False
+        thread.join()
+        del thread
+        assert hits_become(name, turns[0])
