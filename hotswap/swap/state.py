@@ -326,15 +326,14 @@ def carry(
 ) -> Straggler:
     """Add the write that copies values from one namespace to another at the instant of the commit.
 
-    `dict.update` draws the values out of `zip` and `map` while it runs: all of it is C.
+    `dict.update` draws the values out of `zip` and `map` while it runs: all of it is C. So does what notes them.
 
     Arguments:
         writes: receives the write.
         module: its name.
         namespaces: of the old and of the new module.
         definitions: what their sources say.
-        names: the names that are kept. Those that no statement of a module body binds (``global connection`` in a
-            function, or set from outside) are carried too.
+        names: those that are kept. What functions alone bind, and what is set from outside, is carried, too.
         leads: ids of modules and their namespaces -> what those of the other generation are, there and back.
 
     Returns what carries the rest, once the last call in flight has ended.
@@ -350,14 +349,12 @@ def carry(
         writes.hold([destination.get(name) for name in names])
         present = [*(name for name in names if name in origin), *drifting(forward)]
         noted = straggler.note(forward, present)
-        # What was carried is what stands there at the commit: who rebinds all the time has rebound it since.
         told = (dict.update, noted, zip([*noted], map(destination.get, [*noted]), strict=True))
         led = {name: found for name in present if (found := leads[not forward].get(id(origin.get(name))))}
         present = [name for name in present if name not in led]
         values: Iterator[Any] = map(origin.get, present, map(destination.get, present, repeat(None)))
         ops: list[Op] = [(dict.__setitem__, destination, name, value) for name, value in led.items()]
-        ops += [(dict.update, destination, zip(present, values, strict=False))] if present else []
-        return [*ops, told]
+        return [*ops, (dict.update, destination, zip(present, values, strict=False)), told]
 
     writes.late(late, first=True)  # old namespaces get clones of old functions in the same commit
     return straggler
