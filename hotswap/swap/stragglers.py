@@ -66,7 +66,7 @@ class Straggler:
         origin = self._namespaces[0 if forward else 1]
         names = [*names]
         for mirror in filter(None, [known() for known in list(_mirrors.values())]):
-            mirror.follow(origin, self._namespaces[1 if forward else 0], names)
+            mirror.follow(self._module, origin, self._namespaces[1 if forward else 0], names)
         values = {name: origin.get(name, _MISSING) for name in names}
         noted = self._carried[forward] = {name: value for name, value in values.items() if value is not _MISSING}
         return noted
@@ -111,8 +111,8 @@ class Mirror:
     ``hits += 1``. What a patch has changed is left as it is. As long as one of them stays old, only constants that get
     another value of the same type are kept in step: what else new code has made would be half a new world to it.
 
-    Guarantees: nothing is kept alive but the namespaces. What is rebound here and there between two looks becomes what
-    it is in the live one. Assumes: nobody makes a swap meanwhile.
+    Guarantees: nothing is kept alive but the one namespace, and that as long as a call goes on. What is rebound in both
+    between two looks becomes what it is in the live one. Assumes: nobody makes a swap meanwhile.
 
     Arguments:
         module: the name of the module.
@@ -130,26 +130,36 @@ class Mirror:
         values: Mapping[str, Any],
         calls: Iterable[GoesOn],
     ) -> None:
-        self._module, self._facts, self._live = module, facts, live
-        self._values = dict(values)
-        self._calls = [(weakref.ref(call.code), call.stays_old) for call in calls]
-        self._coming: dict[int, tuple[dict[str, Any], frozenset[str]]] = {}
-        """Id of a namespace that may be live by the next look -> it, and the names of which it was given the values."""
-        key = id(self)
-        _mirrors[key] = weakref.ref(self, lambda _: _mirrors.pop(key, None))
+        self._module, self._facts, self._values = module, facts, dict(values)
+        self._live = id(live)
+        """By their ids: what holds them would keep the data of versions in between."""
+        self._coming: dict[int, frozenset[str]] = {}
+        """The id of a namespace that may be live by the next look -> the names of which it was given the values."""
+        key, itself = id(self), weakref.ref(self, lambda _: _mirrors.pop(key, None))
+        _mirrors[key] = itself
 
-    def follow(self, going: dict[str, Any], coming: dict[str, Any], carried: Iterable[str]) -> None:
+        def ended(_: object) -> None:
+            mirror = itself()
+            if mirror is not None and not mirror.goes_on:
+                mirror._facts, mirror._values = {}, {}
+
+        self._calls = [(weakref.ref(call.code, ended), call.stays_old) for call in calls]
+
+    def follow(self, module: str, going: dict[str, Any], coming: dict[str, Any], carried: Iterable[str]) -> None:
         """Note that a swap is about to be made, and what it carries. Nothing is lost if it is not made.
 
         Arguments:
+            module: the name of the module.
             going: the namespace of what goes.
             coming: that of what comes.
             carried: the names whose values the swap carries from one to the other. Others it changes.
         """
-        _, known = self._coming.get(id(going), (going, None))
-        if going is self._live or known is not None:  # else it is of another module, or an earlier look has told
+        known = self._coming.get(id(going))
+        if module != self._module or id(coming) == self._live:
+            return
+        if id(going) == self._live or known is not None:
             names = frozenset(carried)
-            self._coming[id(coming)] = coming, names if known is None else known & names
+            self._coming[id(coming)] = names if known is None else known & names
 
     @property
     def goes_on(self) -> bool:
@@ -162,16 +172,17 @@ class Mirror:
         if not issubclass(type(module), ModuleType):
             return
         live: dict[str, Any] = ModuleType.__getattribute__(module, "__dict__")
-        if live is not self._live:
-            _, names = self._coming.get(id(live), (live, frozenset()))
-            self._live = live
-            self._values = {name: value for name, value in self._values.items() if name in names}
+        facts, names = self._facts, self._coming.get(id(live))
+        if names is not None or id(live) != self._live:
+            # What the swap has carried is the same in both; the rest it has changed.
+            self._values = {name: value for name, value in self._values.items() if names is not None and name in names}
+        self._live = id(live)
         self._coming.clear()
         guarded = any(stays_old and code() is not None for code, stays_old in self._calls)
-        for name, value in list(self._values.items()) if live is not self._facts else ():
-            ours, theirs = self._facts.get(name, _MISSING), live.get(name, _MISSING)
+        for name, value in list(self._values.items()) if live is not facts else ():
+            ours, theirs = facts.get(name, _MISSING), live.get(name, _MISSING)
             if theirs is not value and (type(theirs) is type(value) in _CONSTANTS if guarded else _is_plain(theirs)):
-                self._facts[name] = self._values[name] = theirs
+                facts[name] = self._values[name] = theirs
             elif ours is not value and (type(ours) is type(value) in _CONSTANTS if guarded else _is_plain(ours)):
                 live[name] = self._values[name] = ours
 

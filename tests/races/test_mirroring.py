@@ -172,8 +172,11 @@ def test_ends_with_the_loop(service: Service, hotswap_clock: ManualClock) -> Non
         gone.append(weakref.ref(sys.modules[service.name]))
         service.apply(str(number), 0).confirm()
         hotswap_clock.advance(5)
+    mirrors: list[Any] = list(service.patcher._succession._settlement._mirroring._mirrors)
+    assert [mirror._facts["mode"] for mirror in mirrors] == ["first"]
     loop.close()
     del loop
+    assert [mirror._facts for mirror in mirrors] == [{}]  # and not with the next look
 
     def left() -> list[Any]:
         hotswap_clock.advance(60)
