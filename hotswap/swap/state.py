@@ -349,11 +349,11 @@ def carry(
         writes.hold([destination.get(name) for name in names])
         present = [*(name for name in names if name in origin), *drifting(forward)]
         noted = straggler.note(forward, present)
-        told = (dict.update, noted, zip([*noted], map(destination.get, [*noted]), strict=True))
         led = {name: found for name in present if (found := leads[not forward].get(id(origin.get(name))))}
         present = [name for name in present if name not in led]
         values: Iterator[Any] = map(origin.get, present, map(destination.get, present, repeat(None)))
         ops: list[Op] = [(dict.__setitem__, destination, name, value) for name, value in led.items()]
+        told = (dict.update, noted, zip(present, map(destination.get, present), strict=True))
         return [*ops, (dict.update, destination, zip(present, values, strict=False)), told]
 
     writes.late(late, first=True)  # old namespaces get clones of old functions in the same commit
