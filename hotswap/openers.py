@@ -1,4 +1,4 @@
-"""Openings: who has opened a session, and which of these calls are at work in it.
+"""Openers: who has opened a session, and which of these calls are at work in it.
 
 Nothing is noted unless somebody wants to know (`hotswap.session.asking`).
 

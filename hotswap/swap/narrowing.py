@@ -198,17 +198,22 @@ def _is_special(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _functions_in(value: Any) -> Iterator[FunctionType]:
-    for one in may_run(value):
-        if type(one) is FunctionType:
-            yield one
-            for other in implementations(one):  # of one that dispatches
-                yield from (inner for inner in may_run(other) if type(inner) is FunctionType)
+def _is_operator(name: str) -> bool:
+    """Whether no code has to spell a name for what it stands for to be asked for, nor that of its class."""
+    return _is_special(name) and name not in _BY_CLASS
 
 
 def _run_by(value: Any) -> Iterator[FunctionType | type]:
-    yield from may_run(value)
-    yield from _functions_in(value)
+    """What may run when something is called, the implementations of functions that dispatch included."""
+    for one in may_run(value):
+        yield one
+        if type(one) is FunctionType:
+            for implementation in implementations(one):
+                yield from may_run(implementation)
+
+
+def _functions_in(value: Any) -> Iterator[FunctionType]:
+    return (one for one in _run_by(value) if type(one) is FunctionType)
 
 
 def _items(spaces: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -228,7 +233,7 @@ def _classes_in(spaces: Iterable[Mapping[str, Any]], others: Iterable[type]) -> 
 
 
 def _names_of(value: Any) -> Iterator[str]:
-    for one in may_run(value):
+    for one in _run_by(value):
         yield _name_of(one)
         if type(one) is FunctionType:
             yield from named(one.__code__)
@@ -255,11 +260,9 @@ def is_spelled(junction: Junction, name: str, cls: str = "", *, is_asked: bool =
         is_asked: whether another package asks for it, by an object.
     """
     names = junction.spelled
-    if names is None or name in names:
+    if names is None or name in names or _is_operator(name):
         return True
-    if name in _BY_CLASS or is_asked:
-        return cls in names or not names.isdisjoint(_ANY_CLASS)
-    return _is_special(name)
+    return (name in _BY_CLASS or is_asked) and (cls in names or not names.isdisjoint(_ANY_CLASS))
 
 
 def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> None:
@@ -281,7 +284,7 @@ def narrow(junction: Junction, calls: Sequence[Variables], spelled: Spelled) -> 
         return not names.isdisjoint(spelled.names_of(cls).union(_ANY_CLASS))
 
     def stays(cls: type, name: str) -> bool:
-        if name not in _BY_CLASS and (name in names or _is_special(name)):
+        if _is_operator(name) or (name in names and name not in _BY_CLASS):
             return True
         return (name in _BY_CLASS or overrides(cls, name)) and constructed(cls)
 

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from hotswap.swap.junctions import Junction
+from hotswap.swap.narrowing import is_spelled
 from hotswap.testing import ManualClock
 from tests.races.modules import Modules
 from tests.races.threads import forks_go
@@ -96,3 +98,13 @@ def test_by_a_pattern_of_a_class_that_stays(
     loop.close()
     del loop
     assert forks_go()
+
+
+def test_operators_need_no_name_of_the_class_that_overrides_them() -> None:
+    """A metaclass' ``__call__`` takes the place of that of `type`: a later patch lent it by the name of its class."""
+    junction = Junction((), (), ())
+    junction.spelled = frozenset({"Job"})
+    assert is_spelled(junction, "__call__", "Meta", is_asked=True)
+    assert is_spelled(junction, "emit", "Job", is_asked=True)
+    assert not is_spelled(junction, "emit", "Other", is_asked=True)
+    assert not is_spelled(junction, "__init__", "Other")
