@@ -10,8 +10,7 @@ import pytest
 
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
-from tests.races.versions import Versions
-from tests.waiting import until
+from tests.races.versions import Versions, stays_old
 
 pytestmark = pytest.mark.threads
 
@@ -96,17 +95,7 @@ def loop():
 
 def test_after_the_handover_too(make_package: Callable[..., ModuleType], hotswap_clock: ManualClock) -> None:
     """No code of the package spells the names by which the library asks for methods: their forks were taken away."""
-    calls = Calls(make_package, 1.0)
-    loop = calls.core.loop()
-    assert next(loop) == {"1"}
-    for version, shape in (("2", 1), ("3", 0)):
-        calls.apply(version, shape)
-        for _ in range(3):
-            assert next(loop) == {"1"}
-            hotswap_clock.advance(20)
-    loop.close()
-    del loop
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    stays_old(Calls(make_package, 1.0), "loop", hotswap_clock)
 
 
 def test_goes_on_with_those_of_its_version(make_package: Callable[..., ModuleType]) -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from hotswap.testing import ManualClock
 from tests.races.threads import forks_go
-from tests.races.versions import Versions
-from tests.waiting import until
+from tests.races.versions import Versions, stays_old
 
 pytestmark = pytest.mark.threads
 
@@ -67,17 +66,7 @@ def unit():
 
 def test_after_the_handover_too(make_package: Callable[..., ModuleType], hotswap_clock: ManualClock) -> None:
     """No code spells their names: the forks of the others were taken away, as of what nobody can come to."""
-    exports = Exports(make_package, 1.0)
-    loop = exports.core.changed()
-    assert next(loop) == {"1"}
-    for version, shape in (("2", 1), ("3", 0)):
-        exports.apply(version, shape)
-        for _ in range(3):
-            assert next(loop) == {"1"}
-            hotswap_clock.advance(20)
-    loop.close()
-    del loop
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    stays_old(Exports(make_package, 1.0), "changed", hotswap_clock)
 
 
 @pytest.mark.parametrize("name", ["changed", "same", "unit"])

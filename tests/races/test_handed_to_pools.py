@@ -12,7 +12,7 @@ import pytest
 
 import hotswap
 from hotswap.testing import ManualClock
-from tests.races.threads import forks_go
+from tests.races.threads import settles
 from tests.races.versions import Versions
 from tests.waiting import until
 
@@ -72,7 +72,7 @@ def jobs(make_package: Callable[..., ModuleType]) -> Jobs:
 def _ends(clock: ManualClock, loops: list[Any]) -> bool:
     while loops:
         loops.pop().close()
-    return bool(until(lambda: clock.advance(600) >= 0 and forks_go(0.1)))
+    return settles(clock)
 
 
 def test_changed_loops_hand_on_their_own(jobs: Jobs, hotswap_clock: ManualClock) -> None:
@@ -174,4 +174,4 @@ def test_requests_hand_on_their_own(
             hotswap_clock.advance(20)
         assert begun()() == {version}
     turn.clear()
-    assert until(lambda: hotswap_clock.advance(600) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)

@@ -13,7 +13,7 @@ import pytest
 
 from hotswap import Patch, Patcher
 from hotswap.testing import ManualClock
-from tests.races.threads import forks_go
+from tests.races.threads import forks_go, settles
 from tests.races.versions import Versions
 from tests.waiting import until
 
@@ -74,7 +74,7 @@ def test_a_flag_ends_a_loop(service: Service, hotswap_clock: ManualClock, name: 
     hotswap_clock.advance(1)
     assert next(loop, "has ended") == "has ended"
     del loop
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
 
 
 def test_a_flag_that_is_set_before_the_handover(service: Service, hotswap_clock: ManualClock) -> None:
@@ -86,7 +86,7 @@ def test_a_flag_that_is_set_before_the_handover(service: Service, hotswap_clock:
     hotswap_clock.advance(5)
     assert next(loop, "has ended") == "has ended"
     del loop
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
 
 
 def test_what_is_rebound_at_once_after_a_later_swap(service: Service, hotswap_clock: ManualClock) -> None:
@@ -104,7 +104,7 @@ def test_what_is_rebound_at_once_after_a_later_swap(service: Service, hotswap_cl
     hotswap_clock.advance(5)
     assert next(loop, "has ended") == "has ended"
     del loop
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
 
 
 def test_a_counter_goes_on_in_both(service: Service, hotswap_clock: ManualClock) -> None:
@@ -130,7 +130,7 @@ def test_a_counter_goes_on_in_both(service: Service, hotswap_clock: ManualClock)
     assert service.core.hits == 11
     loop.close()
     del loop
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
 
 
 def test_what_a_patch_changes_is_left_as_it_is(service: Service, hotswap_clock: ManualClock) -> None:
@@ -146,7 +146,7 @@ def test_what_a_patch_changes_is_left_as_it_is(service: Service, hotswap_clock: 
     assert service.core.limit == service.core.later == "3"
     loop.close()
     del loop
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
 
 
 def test_what_stays_old_meets_no_values_of_another_kind(service: Service, hotswap_clock: ManualClock) -> None:
@@ -161,7 +161,7 @@ def test_what_stays_old_meets_no_values_of_another_kind(service: Service, hotswa
     hotswap_clock.advance(1)
     assert [next(loop)[2] for loop in loops] == ["third", "third"]
     loops.clear()
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
 
 
 def test_ends_with_the_loop(service: Service, hotswap_clock: ManualClock) -> None:
@@ -207,4 +207,4 @@ def test_what_stays_old_rebinds_in_other_modules(
     assert sys.modules[f"{package}.config"].number == 2
     loop.close()
     del loop
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from hotswap.testing import ManualClock
-from tests.races.threads import forks_go
+from tests.races.threads import forks_go, settles
 from tests.races.versions import Versions
 from tests.waiting import until
 
@@ -79,7 +79,7 @@ def test_are_found_by_loops_that_were_handed_over(
     assert held(3) == 6
     loops.pop().close()
     del held
-    assert until(lambda: hotswap_clock.advance(600) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
     assert until(lambda: gc.collect() >= 0 and gone() is None)
 
 
@@ -109,7 +109,7 @@ def test_closures_that_stay_old_keep_their_helpers_beside_them(
         assert closure() == ("1", "1")
         assert next(loops[0]) == version
     loops.pop().close()
-    assert until(lambda: hotswap_clock.advance(600) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
     assert closure() == ("1", "1")
 
 

@@ -18,7 +18,8 @@ import pytest
 import hotswap
 from hotswap import Patch, Patcher
 from hotswap.testing import ManualClock
-from tests.races.threads import forks_go
+from tests.races.threads import settles
+from tests.races.versions import stays_old
 from tests.waiting import until
 
 pytestmark = pytest.mark.threads
@@ -179,7 +180,7 @@ def test_calls_the_new_from_the_handover_on(decorated: Decorated, hotswap_clock:
     turns.clear()
     decorated.runner.close()
     gc.collect()
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
 
 
 @pytest.mark.parametrize("name", LOOPS)
@@ -200,7 +201,7 @@ def test_calls_one_version_over_flips(decorated: Decorated, hotswap_clock: Manua
     turns.clear()
     decorated.runner.close()
     gc.collect()
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
 
 
 @pytest.mark.parametrize("method", [False, True])
@@ -211,23 +212,13 @@ def test_one_attempt_is_of_one_version(decorated: Decorated, hotswap_clock: Manu
         assert decorated.core.Tool().send(times) in ({"1"}, {"2"})
     else:
         assert decorated.core.send(None, times) in ({"1"}, {"2"})
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)
 
 
 @pytest.mark.parametrize("name", ["main", "gives"])
 def test_for_changed_code_it_calls_the_old(decorated: Decorated, hotswap_clock: ManualClock, name: str) -> None:
     """By a call of its own that goes on, by those that it begins, and by those that others begin for it."""
-    loop = getattr(decorated.core, name)()
-    assert next(loop) == {"1"}
-    for version, shape in (("2", 1), ("3", 0)):
-        decorated.apply(version, shape)
-        for _ in range(3):
-            assert next(loop) == {"1"}
-            hotswap_clock.advance(20)
-        assert next(getattr(decorated.core, name)()) == {version}
-    loop.close()
-    del loop
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    stays_old(decorated, name, hotswap_clock)
 
 
 def test_keeps_no_generation(decorated: Decorated, hotswap_clock: ManualClock) -> None:
@@ -248,4 +239,4 @@ def test_keeps_no_generation(decorated: Decorated, hotswap_clock: ManualClock) -
 
     assert until(lambda: left() <= 3), left()
     turns.clear()
-    assert until(lambda: hotswap_clock.advance(60) >= 0 and forks_go(0.1))
+    assert settles(hotswap_clock)

@@ -45,6 +45,11 @@ def over(clock: ManualClock) -> bool:
     return bool(until(lambda: clock.advance(600) >= 0 and not Junction.in_flight))
 
 
+def settles(clock: ManualClock) -> bool:
+    """Let time go by until nothing old is in flight and no fork stands, and return whether it is so."""
+    return over(clock) and forks_go()
+
+
 class Crowd:
     """Threads that do something until the block is left.
 

@@ -5,16 +5,47 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import structlog
 
 import hotswap
 from hotswap import Patch, Patcher
-from tests.races.threads import forks_go
+from hotswap.testing import ManualClock
+from tests.races.threads import forks_go, settles
 from tests.waiting import until
 
-__all__ = ["Versions"]
+__all__ = ["Versions", "stays_old"]
+
+
+class Patched(Protocol):
+    """A package that is patched: its live module, and what applies a version of it."""
+
+    @property
+    def core(self) -> Any: ...
+
+    def apply(self, version: str, shape: int) -> object: ...
+
+
+def stays_old(package: Patched, name: str, clock: ManualClock) -> None:
+    """Check that a loop which each patch changes sees the version that it began with, before each handover and after.
+
+    Arguments:
+        package: is on version 1 and hands calls over; what its loops yield says which versions they have seen.
+        name: that of the loop.
+        clock: brings the handover.
+    """
+    loop = getattr(package.core, name)()
+    assert next(loop) == {"1"}
+    for version, shape in (("2", 1), ("3", 0)):
+        package.apply(version, shape)
+        for _ in range(3):
+            assert next(loop) == {"1"}
+            clock.advance(20)
+        assert next(getattr(package.core, name)()) == {version}
+    loop.close()
+    del loop
+    assert settles(clock)
 
 
 class Versions:
