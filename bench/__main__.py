@@ -79,10 +79,11 @@ def main() -> int:
             )
         if options.only in (None, "generations"):
             rounds, count = (11, 10_000) if quick else (51, 30_000)
+            # First: candidates that the others leave armed have each session note who opens it.
+            found["sessions"] = sessions(rounds=rounds, count=count // 3)
             found["states"] = states(folder, rounds=rounds, count=count)
             found["arming"] = arming(folder, modules=(10, 100) if quick else (10, 100, 768), repeat=3 if quick else 7)
             found["shadowing"] = shadowing(folder, rounds=rounds, count=count // 3)
-            found["sessions"] = sessions(rounds=rounds, count=count // 3)
             heaps = (10_000, 200_000) if quick else (10_000, 2_000_000)
             found["draining"] = draining(folder, heaps=heaps, repeat=5 if quick else 15)
         if options.only in (None, "flips", "generations"):

@@ -38,11 +38,13 @@ class Opening:
     __slots__ = ("_by_generator", "_openers", "_task", "_thread", "received")
 
     def __init__(self, function: object, task: Any) -> None:
-        self._openers = _openers(function)
-        self._by_generator = any(code.co_flags & _GENERATES for _, code, _ in self._openers[:1])
+        self._openers = openers = _openers(function)
+        self._by_generator = bool(openers and openers[0][1].co_flags & _GENERATES)
         self.received = task is not None
         """Whether it is no block: what has opened it may have ended."""
-        self._task, self._thread = task or task_here(), threading.get_ident()
+        # A block of a generator may be of a task, too; nobody asks for that of another one.
+        self._task = task_here() if task is None and self._by_generator else task
+        self._thread = threading.get_ident()
 
     def by(self, frame: FrameType) -> bool:
         """Whether the code in a frame has opened it, or waits for that."""
