@@ -4,8 +4,10 @@ The last old call ends anywhere: in the middle of an allocation, under any lock 
 library. So what is called there only appends to a queue and asks for a thread, with no lock and without waiting.
 
 Guarantees: everything that is taken is settled once, in the order in which it drained, by a thread of its own that ends
-when the queue is empty. Where no thread can be had (WebAssembly, an interpreter that shuts down) it waits for
-`catch_up`, which every patcher calls: its own may be gone. Assumes: nothing; every entry may be called from any thread.
+when the queue is empty. While a candidate is being loaded it waits: what is done with closures that a module body makes
+would be taken for something that the body does. Where no thread can be had (WebAssembly, an interpreter that shuts
+down) it waits for `catch_up`, which every patcher calls: its own may be gone. Assumes: nothing; every entry may be
+called from any thread.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import _thread
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from types import FunctionType
 from typing import TypeAlias
 
 from hotswap import collector
+from hotswap.generation import between_loads
 from hotswap.handover import Handover
 from hotswap.mirroring import Mirroring
 from hotswap.rollout import Rollout
@@ -60,7 +63,7 @@ class Settlement:
             back: whether the swap has taken the rollout back.
         """
         if drain is not None:
-            lead = partial(self._lead_early, last)
+            lead = partial(self._lead_soon, last)
             handover = Handover(
                 rollout, drain, settling, self._change, rollout.handover, lead, self._mirroring, back=back
             )
@@ -117,25 +120,31 @@ class Settlement:
         with self._change, collector.switched_off():
             while self._acts:
                 held.append(self._acts.popleft()())
-            while self._waiting:
-                rollout, last, settling = self._waiting.popleft()
-                if settling.goes_on():
-                    continue
-                if not settling.is_led and settling.lead(partial(self._lead, last, settling)):
-                    continue
-                settling.over()
-                settling.collapse()
-                if settling.handover is not None:
-                    settling.handover.end()
-                if settling.lingering is None:
-                    settling.end()
-                done += [(rollout, *outcome) for outcome in settling.outcomes]
-                if not settling.cancelled:
-                    rollout.drained.set()
+            if self._waiting:
+                with between_loads(self._begin) as may_settle:
+                    done += self._settle_waiting() if may_settle else ()
         held.clear()
         for rollout, settled, reason in done:
             if settled is not None:
                 rollout.settle_down(settled, reason, self._aside)
+
+    def _settle_waiting(self) -> Iterator[tuple[Rollout, Settled | None, str]]:
+        """Settle what waits, and yield what was done."""
+        while self._waiting:
+            rollout, last, settling = self._waiting.popleft()
+            if settling.goes_on():
+                continue
+            if not settling.is_led and settling.lead(partial(self._lead, last, settling)):
+                continue
+            settling.over()
+            settling.collapse()
+            if settling.handover is not None:
+                settling.handover.end()
+            if settling.lingering is None:
+                settling.end()
+            yield from ((rollout, *outcome) for outcome in settling.outcomes)
+            if not settling.cancelled:
+                rollout.drained.set()
 
     def _lead(self, last: Last, settling: Settling) -> None:
         try:
@@ -160,6 +169,12 @@ class Settlement:
         """
         if settling.early is None and settling.drain is not None:
             self._lead_early(last, settling)
+
+    def _lead_soon(self, last: Last, settling: Settling) -> None:
+        """Lead closures as `_lead_early` does, once no candidate is being loaded."""
+        with between_loads(partial(self.later, partial(self._lead_soon, last, settling))) as may_lead:
+            if may_lead and settling.early is None:
+                self._lead_early(last, settling)
 
     def _lead_early(self, last: Last, settling: Settling) -> None:
         """Lead closures for everybody but calls that go on for long. Under the lock under which swaps are made."""

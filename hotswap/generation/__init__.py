@@ -2,6 +2,7 @@
 
 from hotswap.generation.abandoned import remove_directory
 from hotswap.generation.aliases import is_alias, name_of
+from hotswap.generation.alone import between_loads
 from hotswap.generation.belonging import asking, between, later, world_of
 from hotswap.generation.beside import Assigned, Called, Step, assigned_in, called_in
 from hotswap.generation.booted import BootedFinder, ask_finders, booted
@@ -65,6 +66,7 @@ __all__ = [
     "assigned_in",
     "authorships",
     "between",
+    "between_loads",
     "booted",
     "called_in",
     "changed_modules",

@@ -1,22 +1,23 @@
 """One candidate is loaded at a time in a process, whatever patchers there are.
 
 What module bodies do to the process is told by looks before and after: of two that run at once, each would be blamed
-for what the other one does.
+for what the other one does. So it would be for what we do meanwhile with functions that it has made.
 
 Guarantees: who waits goes on as soon as the other has ended, or is cancelled. Code that is loaded, and has another
-patcher load something, does not wait for itself. A child that is forked meanwhile waits for nobody. Assumes: whoever
-loads has a limit of time of his own.
+patcher load something, does not wait for itself. A child that is forked meanwhile waits for nobody. Who does not wait
+is told when it has ended. Assumes: whoever loads has a limit of time of his own.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
-__all__ = ["alone"]
+__all__ = ["alone", "between_loads"]
 
 _GLANCE = 0.1
 """Seconds between two looks at whether who waits is cancelled."""
@@ -24,6 +25,8 @@ _GLANCE = 0.1
 _turn = threading.Lock()
 _has_it: ContextVar[bool] = ContextVar("hotswap_loads", default=False)
 """Is copied to the thread in which module bodies run."""
+_afterwards: deque[Callable[[], object]] = deque()
+"""What is called when somebody has had the turn."""
 
 
 @contextmanager
@@ -45,7 +48,34 @@ def alone(cancelled: threading.Event) -> Iterator[None]:
     finally:
         _has_it.reset(token)
         if taken:
-            turn.release()
+            _release(turn)
+
+
+@contextmanager
+def between_loads(afterwards: Callable[[], object]) -> Iterator[bool]:
+    """Have the turn in the block, so that no candidate is loaded meanwhile, or say that somebody else has it.
+
+    Arguments:
+        afterwards: is called, in whatever thread that is, when he has ended. It must not wait, nor raise.
+    """
+    _afterwards.append(afterwards)  # before it is asked: that may be in between
+    turn = _turn
+    taken = turn.acquire(blocking=False)
+    if taken:
+        with suppress(ValueError):  # it has been called already
+            _afterwards.remove(afterwards)
+    try:
+        yield taken
+    finally:
+        if taken:
+            _release(turn)
+
+
+def _release(turn: threading.Lock) -> None:
+    turn.release()
+    while _afterwards:
+        with suppress(IndexError):  # another thread has taken it
+            _afterwards.popleft()()
 
 
 def _renew() -> None:

@@ -5,6 +5,8 @@
 | some seconds | a daemon thread of their own, with a copy of the caller's context variables |
 | None, or no thread can be started | the caller's thread |
 
+It is nothing that a unit of work does: in a session a body would meet what is of the version before the live one.
+
 What is left behind can do no harm through imports: the candidate's world refuses managed packages from then on, and the
 import wrapper stays until the thread has ended.
 """
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from hotswap import frames
 from hotswap.errors import HotswapError, LoadError
+from hotswap.session import outside
 from hotswap.stopping import Stopped, Worker, answer_of
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ class Limit:
         try:
             # Starting is inside too: the module body may be running before `start` returns, and Ctrl-C may come then.
             if seconds is None or not worker.start(self._main, work, answers):
-                with self.inside():
+                with outside(), self.inside():
                     work()
                 return
             error = answer_of(answers, seconds, self.cancelled)
@@ -88,7 +91,7 @@ class Limit:
     def _main(self, work: Callable[[], object], answers: queue.SimpleQueue[BaseException | None]) -> None:
         failure: BaseException | None = None
         try:
-            with self.inside():
+            with outside(), self.inside():
                 work()
         except Stopped:
             raise
