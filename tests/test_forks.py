@@ -481,7 +481,7 @@ class TestSignatures:
 
 
 class TestStaging:
-    def test_forks_that_go_meanwhile_are_no_effect(
+    def test_calls_that_drain_meanwhile_are_no_effect_and_are_settled_after_it(
         self, service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         running = service(text(0))
@@ -492,11 +492,12 @@ class TestStaging:
 
         def end() -> None:
             held.clear()
-            assert settled(rollout)
+            assert not rollout.wait_settled(0.2)
 
         monkeypatch.setattr(sys, "end_of_the_call", end, raising=False)
         staged = running.put(text(2) + "\nsys.end_of_the_call()\n")
         assert [effect for effect in staged.plan.effects if "Thing" in effect.what] == []
+        assert settled(rollout)
         assert is_plain(running.core.Thing)
         assert next(running.core.seen(thing)) == expected(2)
 
