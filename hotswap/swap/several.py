@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
+from hotswap import walk
 from hotswap.swap.adrift import Stray
 from hotswap.swap.apart import Apart
 from hotswap.swap.junctions import Junction
@@ -73,9 +74,26 @@ def filled(
             continue
         if id(junction) not in known:
             same = [way for way in old if not way[0].spaces.isdisjoint(junction.spaces)]
+            if not same and _is_later(junction, old):
+                continue
             value = same[-1][1] if same else lend(junction, old[-1])
         old.append((junction, value))
     return old
+
+
+def _is_later(junction: Junction, following: list[tuple[Junction, Any]]) -> bool:
+    """Whether a function came with a later version than the next one: an old generation gets what is live.
+
+    Arguments:
+        junction: the old generation, which never got anything by a fork.
+        following: the ways to those that went after it, the newest first.
+    """
+    function = walk.function_behind(following[-1][1])
+    if type(function) is not FunctionType:
+        return False
+    space = id(function.__globals__)
+    is_ours = space in junction.spaces or space in junction.staying
+    return not is_ours and any(space in later.spaces for later, _ in following)
 
 
 def together(old: list[tuple[Junction, Any]], more: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
