@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any, NamedTuple
 
+from hotswap import walk
 from hotswap.generation import gate
 from hotswap.swap.doubles import copy_outside
 from hotswap.swap.forwarding import target_of
-from hotswap.swap.kin import copied
+from hotswap.swap.kin import copied, is_nested
 from hotswap.swap.parts import LRU_CACHE, cell_contents, live_behind
 
 __all__ = ["Cloning", "InCell"]
@@ -85,13 +86,20 @@ class Cloning:
         if target is not None:
             # A function of an earlier generation, in an object that is kept: what it led to until now is old enough.
             # A clone of a forwarder would be a circle through a code object, which the collector can't see.
-            return self._note(function, target)
+            is_closure = type(target) is FunctionType and is_nested(target.__code__)
+            if not is_closure or id(target) in self._codes or walk.is_forwarder(target.__code__):
+                return self._note(function, target)
+            # What a decorator has made is led on when that is patched, whoever calls it.
+            return self._made(function, target, target.__code__)
+        return self._made(function, function, code)
+
+    def _made(self, original: FunctionType, function: FunctionType, code: CodeType) -> FunctionType:
         # A copy for itself: a rollback gives the function another one, so that calls of either can be told apart.
         code = copied(code)
         clone = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
         copy_outside(function, clone)
-        self._note(function, clone)
-        self.functions.append((function, clone))
+        self._note(original, clone)
+        self.functions.append((original, clone))
         for cell in function.__closure__ or ():
             # The frame of a decorator's wrapper that is in flight reads the old inner function from this very cell.
             value = cell_contents(cell)

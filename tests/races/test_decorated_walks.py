@@ -117,6 +117,9 @@ KNOWN = {
         "apply 5/1, arm 6/1 deco, commit, loop tagged, arm 7/0 deco, commit, arm 8/1 deco, disarm, abort,"
         " apply 9/1 mid, settle"
     ),
+    "led on, and a loop that calls what it was led to before": (
+        "apply 3/0 deco, apply 4/0 mid, loop task, apply 5/0 low, apply 6/0 deco, wait"
+    ),
     "clones that make the same closures": (
         "arm 2/1 deco, session, commit, rollback, loop fixed, rearm, commit, rollback, loop flowing, apply 3/0 low,"
         " loop watched, arm 4/1 deco, commit, arm 5/0 deco, loop method, wait, loop fixed, commit, wait, close 2,"
