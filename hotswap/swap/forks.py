@@ -242,7 +242,9 @@ class Forks:
         known = [] if standing is None else standing.lasting
         return [(junction, value) for junction, value in known if junction is not self.junction]
 
-    def _filled(self, value: Any, before: OldWays, cls: str, *names: str, is_asked: bool = False) -> OldWays:
+    def _filled(
+        self, value: Any, before: OldWays, cls: str, *names: str, is_asked: bool = False, is_around: bool = False
+    ) -> OldWays:
         """The ways to this generation and older ones, those too that no fork of this has known.
 
         Arguments:
@@ -251,6 +253,7 @@ class Forks:
             cls: the name of the class that it is of, if it is of one.
             names: its own.
             is_asked: whether another package asks for it, by an object.
+            is_around: whether it is a cache or a partial object.
         """
 
         def lend(junction: Junction, following: tuple[Junction, Any]) -> Any:
@@ -259,7 +262,7 @@ class Forks:
         def wanted(junction: Junction) -> bool:
             return any(is_spelled(junction, name, cls, is_asked=is_asked) for name in names)
 
-        return filled((self.junction, value), before, lend, wanted)
+        return filled((self.junction, value), before, lend, wanted, is_around=is_around)
 
     def _filled_function(self, clone: FunctionType, before: OldWays) -> OldWays:
         cls = clone.__qualname__.rpartition(".")[0].rpartition(".")[2]
@@ -318,7 +321,7 @@ class Forks:
             if value is not None:
                 held = facts.get(name)
                 aim = self._given.successor(held if type(held) is type(value) else value)
-                before[id(clone)] = self._filled(clone, [], "", *self._aliases[id(clone)])[1:]
+                before[id(clone)] = self._filled(clone, [], "", *self._aliases[id(clone)], is_around=True)[1:]
             if aim is not None:
                 yield (dict.__setitem__, facts, name, self._front(clone, aim, before.get(id(clone), [])))
         # So has the code of decorators' wrappers, by its cells.

@@ -106,11 +106,13 @@ class Spelled:
         staying = list(staying)
         for cls in {id(one): one for one in (*classes, *_classes_in(staying, ()))}.values():
             for name, value in _items([walk.class_space(cls)]):
-                for function in _functions_in(value) if name in _BY_CLASS or _is_special(name) else ():
-                    if (runs := clone_of(function)) is not None:
-                        self.methods.setdefault(id(function), []).append((cls, name))
-                        for spelled in self._leading_to(cls, name):
-                            self._codes.setdefault(spelled, []).append(runs.__code__)
+                functions = [*_functions_in(value)] if name in _BY_CLASS or _is_special(name) else ()
+                ours = [runs for function in functions if (runs := clone_of(function)) is not None]
+                for spelled in self._leading_to(cls, name) if ours else ():
+                    self._codes.setdefault(spelled, []).extend(runs.__code__ for runs in ours)
+                # What stands there may be known by what one of its earlier targets was, which is gone.
+                for function in functions if ours else ():
+                    self.methods.setdefault(id(function), []).append((cls, name))
         for cls, name in attributes:
             standing: Any = walk.class_space(cls).get(name)
             kept = standing.ways.old if issubclass(type(standing), walk.Fork) else ()

@@ -49,6 +49,8 @@ def filled(
     before: list[tuple[Junction, Any]],
     lend: Callable[[Junction, tuple[Junction, Any]], Any],
     wanted: Callable[[Junction], bool],
+    *,
+    is_around: bool = False,
 ) -> list[tuple[Junction, Any]]:
     """The ways to old generations, the newest first: all that have something in flight.
 
@@ -60,6 +62,7 @@ def filled(
         before: those of earlier ones that forks know.
         lend: gives for one that none knows what it gets, by the way of the next.
         wanted: whether such a one may come to it.
+        is_around: whether it is around functions, as a partial object: those that a generation got are known.
     """
     known = {id(junction) for junction, _ in before}
     unknown = (junction for junction in list(Junction.in_flight) if id(junction) not in known)
@@ -73,7 +76,7 @@ def filled(
         if junction is last[0]:
             continue
         if id(junction) not in known:
-            same = [way for way in old if not way[0].spaces.isdisjoint(junction.spaces)]
+            same = [way for way in old if not (is_around or way[0].spaces.isdisjoint(junction.spaces))]
             if not same and _is_later(junction, old):
                 continue
             value = same[-1][1] if same else lend(junction, old[-1])
