@@ -22,6 +22,7 @@ from bench.booting import booting
 from bench.calls import calls
 from bench.delivery import delivery, idle
 from bench.draining import draining
+from bench.lasting import lasting
 from bench.pauses import pauses
 from bench.programs import programs
 from bench.rehearsing import rehearsing
@@ -85,6 +86,8 @@ def main() -> int:
             found["arming"] = arming(folder, modules=(10, 100) if quick else (10, 100, 768), repeat=3 if quick else 7)
             found["shadowing"] = shadowing(folder, rounds=rounds, count=count // 3)
             heaps = (10_000, 200_000) if quick else (10_000, 2_000_000)
+            patches = (1, 5, 15) if quick else (1, 5, 10, 30)
+            found["lasting"] = lasting(folder, patches=patches, rounds=rounds, count=count // 10)
             found["draining"] = draining(folder, heaps=heaps, repeat=5 if quick else 15)
         if options.only in (None, "flips", "generations"):
             found["warm"] = warm(folder, modules=(1, 10, 100), repeat=3 if quick else 7)

@@ -10,6 +10,7 @@ from bench.baking import Baked
 from bench.booting import Booting
 from bench.delivery import Idle
 from bench.draining import Draining
+from bench.lasting import Lasting
 from bench.measuring import Ratio, Spread
 from bench.pauses import Pause
 from bench.rehearsing import Rehearsing
@@ -25,7 +26,7 @@ def tables(found: Mapping[str, Any]) -> str:
         parts.append(_calls(found["calls"]))
     if "states" in found:
         parts += [_states(found["states"]), _arming(found["arming"]), _shadowing(found["shadowing"])]
-        parts += [_sessions(found["sessions"]), _draining(found["draining"])]
+        parts += [_sessions(found["sessions"]), _lasting(found["lasting"]), _draining(found["draining"])]
     if "warm" in found:
         parts.append(_warm(found["warm"]))
     if "pauses" in found:
@@ -256,6 +257,20 @@ def _sessions(found: Mapping[str, Mapping[str, Ratio]]) -> str:
         for what, both in found.items()
     ]
     return f"A session, while nothing is patched: median (more)\n\n{_table(['unit of work', 'without', 'with'], rows)}"
+
+
+def _lasting(found: Iterable[Lasting]) -> str:
+    head = ["patches", "rollouts that have not drained", "a method, as a multiple", "`apply()`, as a multiple"]
+    rows = [
+        [
+            str(one.patches),
+            str(one.waiting),
+            f"{one.call.median:.0f}",
+            f"{one.apply.median:.1f} ({one.apply.worst:.1f})",
+        ]
+        for one in found
+    ]
+    return f"A session that stays open over patches: median (worst)\n\n{_table(head, rows)}"
 
 
 def _draining(found: Iterable[Draining]) -> str:

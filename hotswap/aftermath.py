@@ -85,7 +85,9 @@ class Aftermath:
     def open_sessions(self) -> tuple[Session, ...]:
         """Return the sessions that began before the last swap of this rollout and are still open: it waits for them.
 
-        Each says when and in which thread it began, and what it is about. It passes over the heap, as `in_flight` does.
+        Each says when and in which thread it began, and what it is about. Where nobody is on the generation that went
+        but sessions which an earlier rollout waits for, this one waits for none of them, some time after the next has
+        come. It passes over the heap, as `in_flight` does.
         """
         keeper = None if self._drain is None else self._drain.keeper
         return () if keeper is None else tuple(sorted(opened(keeper), key=lambda session: session.began))

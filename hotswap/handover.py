@@ -130,6 +130,7 @@ class Handover:
                 if settling.cancelled:
                     drain.give_way()  # no later swap tells of them: they would be waited for as long as they go on
                 drain.let_go_of_unused()
+                settling.let_go_of_sessions()
                 if settling.handed_over or not (self._ever or self._is_first):
                     self._narrow(drain, settling)
             self._is_first = False

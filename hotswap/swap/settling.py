@@ -31,6 +31,7 @@ from hotswap.swap.lending import staying
 from hotswap.swap.lingering import Lingering
 from hotswap.swap.narrowing import Spelled, narrow
 from hotswap.swap.nested import NestedCode
+from hotswap.swap.passed_over import is_passed_over
 from hotswap.swap.signatures import own_attributes
 from hotswap.swap.stragglers import Mirror
 from hotswap.swap.templates import KIND_FLAGS
@@ -197,6 +198,16 @@ class Settling:
     def _others(junction: Junction) -> Set[int]:
         """The ids of nested code that calls of other generations run."""
         return junction.foreign.keys() | (junction.same if junction.handed_over else ())
+
+    def let_go_of_sessions(self) -> None:
+        """Wait no longer for sessions if all of them are on a generation before. Nobody may make a swap meanwhile."""
+        drain, junction = self.drain, self.junction
+        keeper = None if drain is None else drain.keeper
+        if drain is not None and junction is not None and keeper is not None:
+            key = id(keeper)
+            del keeper
+            if is_passed_over(junction):
+                drain.let_go({key})
 
     @property
     def is_led(self) -> bool:

@@ -120,6 +120,12 @@ KNOWN = {
     "led on, and a loop that calls what it was led to before": (
         "apply 3/0 deco, apply 4/0 mid, loop task, apply 5/0 low, apply 6/0 deco, wait"
     ),
+    "a partial object, and a session in a module that was taken back": (
+        "session, apply 3/0 mid, rollback, apply 4/0 deco, apply 5/1"
+    ),
+    "operators, when what they were led to before is gone": (
+        "loop tagged, apply 4/1 deco, settle, apply 6/0 mid, apply 8/0 deco, apply 9/0 deco, settle"
+    ),
     "clones that make the same closures": (
         "arm 2/1 deco, session, commit, rollback, loop fixed, rearm, commit, rollback, loop flowing, apply 3/0 low,"
         " loop watched, arm 4/1 deco, commit, arm 5/0 deco, loop method, wait, loop fixed, commit, wait, close 2,"
@@ -139,4 +145,11 @@ def test_known(make_package: Make, hotswap_clock: ManualClock, name: str) -> Non
 def test_by_chance(make_package: Make, hotswap_clock: ManualClock, number: int) -> None:
     with DecoratedWalk(make_package, hotswap_clock) as walk:
         walk.by_chance(number, STEPS)
+    assert not walk.wrong, "\n".join(walk.wrong[:5])
+
+
+@pytest.mark.parametrize("number", range(FIRST, FIRST + WALKS))
+def test_over_many_patches(make_package: Make, hotswap_clock: ManualClock, number: int) -> None:
+    with DecoratedWalk(make_package, hotswap_clock) as walk:
+        walk.by_chance(number, STEPS, of_patches=True)
     assert not walk.wrong, "\n".join(walk.wrong[:5])

@@ -113,3 +113,10 @@ def test_by_chance(make_package: Make, hotswap_clock: ManualClock, number: int) 
     with Walk(make_package, hotswap_clock) as walk:
         walk.by_chance(number, STEPS)
     assert not walk.wrong, "\n".join(walk.wrong[:5])
+
+
+@pytest.mark.parametrize("number", range(FIRST, FIRST + WALKS))
+def test_over_many_patches(make_package: Make, hotswap_clock: ManualClock, number: int) -> None:
+    with Walk(make_package, hotswap_clock) as walk:
+        walk.by_chance(number, STEPS, of_patches=True)
+    assert not walk.wrong, "\n".join(walk.wrong[:5])

@@ -237,9 +237,16 @@ class Walk:
         """The live module."""
         return sys.modules[f"{self.package}.mid"]
 
-    def by_chance(self, number: int, count: int) -> None:
-        """Make some steps that are chosen by chance: the same ones for one number."""
-        for step in islice(_steps(self, random.Random(number)), count):
+    def by_chance(self, number: int, count: int, *, of_patches: bool = False) -> None:
+        """Make some steps that are chosen by chance: the same ones for one number.
+
+        Arguments:
+            number: which ones.
+            count: how many.
+            of_patches: whether most are patches, and sessions are open over many of them.
+        """
+        choices = _of_patches if of_patches else _of_all
+        for step in islice(_steps(self, random.Random(number), choices), count):
             self.go(step)
 
     def go(self, *steps: str) -> Walk:
@@ -422,18 +429,28 @@ class Walk:
             self._abort()
 
 
-def _steps(walk: Walk, chosen: random.Random) -> Iterator[str]:
+def _of_all(walk: Walk) -> list[str]:
+    """The steps that may come next, each as often as it weighs."""
+    choices = ["loop", "loop", "wait", "settle", "new", "new", "close"]
+    choices += ["rollback"] * 3 if walk.can_go_back else []
+    choices += ["new armed"] * 3 + ["rearm"] * (3 if walk.back is not None else 0)
+    if walk.armed is not None:
+        choices = ["commit"] * 4 + ["disarm", "loop", "wait", "settle"]
+    return choices + (["session"] if len(walk.sessions) < 3 else ["end"])
+
+
+def _of_patches(walk: Walk) -> list[str]:
+    choices = ["new"] * 10 + ["settle"] * 8 + ["wait", "loop", "close"] * 2
+    choices += ["rollback"] * walk.can_go_back
+    return choices + (["session"] * 4 if len(walk.sessions) < 3 else ["end"])
+
+
+def _steps(walk: Walk, chosen: random.Random, choices: Callable[[Walk], list[str]]) -> Iterator[str]:
     """Choose one step after the other, of those that can be made."""
     version = 1
     while True:
         current = walk.patcher.current
-        choices = ["loop", "loop", "wait", "settle", "new", "new", "close"]
-        choices += ["rollback"] * 3 if walk.can_go_back else []
-        choices += ["new armed"] * 3 + ["rearm"] * (3 if walk.back is not None else 0)
-        if walk.armed is not None:
-            choices = ["commit"] * 4 + ["disarm", "loop", "wait", "settle"]
-        choices += ["session"] if len(walk.sessions) < 3 else ["end"]
-        step = chosen.choice(choices)
+        step = chosen.choice(choices(walk))
         if step == "loop":
             yield f"loop {chosen.choice(walk.kinds)}"
         elif step == "close":
