@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, Token, copy_context
+from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any, TypeVar, cast
 
@@ -200,6 +201,14 @@ class Session:
     def is_open(self) -> bool:
         """Whether it has begun and not ended."""
         return self._keeper is not None
+
+    def __repr__(self) -> str:
+        about = "" if self.about is None else f" about {self.about!r}"
+        if not self.began:
+            return f"<Session{about}, not begun>"
+        since = datetime.fromtimestamp(self.began, UTC)
+        state = "since" if self.is_open else "ended, begun at"
+        return f"<Session{about}, {state} {since:%Y-%m-%d %H:%M:%S} UTC, thread {self.thread}>"
 
 
 _current: ContextVar[Session | None] = ContextVar("hotswap_session", default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import re
 import weakref
 from collections.abc import AsyncIterator, Generator
 
@@ -54,6 +55,14 @@ class TestSession:
         with one, pytest.raises(RuntimeError, match="begins once"), one:
             pass
         assert number_here() is None
+
+    def test_tells_of_itself(self) -> None:
+        job = hotswap.session("job 7")
+        assert repr(job) == "<Session about 'job 7', not begun>"
+        with job:
+            told = repr(job)
+            assert re.fullmatch(r"<Session about 'job 7', since \d{4}(-\d\d){2} \d\d(:\d\d){2} UTC, thread \d+>", told)
+        assert repr(job) == told.replace("since", "ended, begun at")
 
     def test_ends_with_an_error(self) -> None:
         held = hotswap.session()
