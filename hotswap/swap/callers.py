@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from types import FrameType
+from collections.abc import Container
+from types import FrameType, ModuleType
+from typing import Any
 
 from hotswap import walk
-from hotswap.generation import between
+from hotswap.generation import between, managed
 
-__all__ = ["caller", "looked_through", "on_behalf"]
+__all__ = ["caller", "is_first", "looked_through", "on_behalf"]
 
 looked_through: set[int] = {*between}
 """The ids of the globals of our own code that stands between a caller and what it calls, or a module that it asks."""
@@ -57,3 +59,18 @@ def on_behalf(frame: FrameType) -> bool:
         of_library = top in sys.stdlib_module_names and top not in _LOOPS
         known = _known[name] = of_library or name in _ATTRS or top in _DECORATORS
     return known or frame.f_code.co_filename.startswith(_GENERATED)
+
+
+def is_first(facts: dict[str, Any], packages: tuple[str, ...], changed: Container[str]) -> bool:
+    """Whether these are the globals of a live module of some packages in the version in which it was imported.
+
+    Arguments:
+        facts: the globals.
+        packages: the packages.
+        changed: the names of modules that were changed.
+    """
+    name = facts.get("__name__")
+    if type(name) is not str or name in changed or not managed(name, packages):
+        return False
+    module = sys.modules.get(name)
+    return type(module) is ModuleType and module.__dict__ is facts

@@ -38,7 +38,7 @@ from hotswap.swap.narrowing import is_spelled, overrides
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
-from hotswap.swap.several import concerns, filled, is_apart, together, unclaimed
+from hotswap.swap.several import concerns, filled, is_apart, meet, together, unclaimed
 from hotswap.swap.sharing import Running, Shared
 from hotswap.swap.signatures import show, take_down
 from hotswap.swap.ways import Changed, CodeWays, PrivateWays, Ways
@@ -132,6 +132,7 @@ class Forks:
         """Whether a call or a session is in flight, or forks stand that serve earlier generations."""
         if not HAS_THREADS or self._given is None:
             return False  # forks are taken away in a thread; where there is none, suspended calls do without
+        meet(self.junction, self._world.modules, self._changed, {} if self._shared is None else self._shared.modules)
         if self._shared is not None and self.junction.spaces:  # otherwise nothing goes that they could be on
             self._stayed = self._shared.running() if gil_enabled() else Running([], [])
             self._begun = unclaimed(self.junction, self._shared.begun())
@@ -139,6 +140,12 @@ class Forks:
         standing = bool(walk.forked) and any(id(one.cls) in walk.forked for one in self._attributes())
         standing = standing or concerns(self.junction, self._given.nested[0].modules)
         return standing or bool(self._stayed.calls or self._begun or self._strays) or bool(self._running)
+
+    @property
+    def _changed(self) -> frozenset[str]:
+        """The names of the modules that go, and of those that come."""
+        assert self._given is not None, "the swap is being made"
+        return frozenset((*self._world.modules, *self._given.nested[1].modules))
 
     def probe(self) -> Iterator[bool]:
         """Return an iterator of C functions that gives for each function whether a call of it is in flight."""
@@ -153,7 +160,7 @@ class Forks:
             self.junction.staying = self._shared.spaces
             paired = {id(one.was) for one in led}
             parted += wrapper_copies(self._shared.modules, self.junction.spaces, paired, self._held)
-        self.junction.same = self._given.same()
+        self.junction.same, self.junction.changed = self._given.same(), self._changed
         self._world.keeps = self.junction.keeps
         for stray in self._strays:
             self.junction.stray(stray.code, stray.facts)

@@ -16,7 +16,7 @@ from hotswap import walk
 from hotswap.depth import Standing
 from hotswap.periods import Keeper
 from hotswap.session import Mark, Session, asking, here
-from hotswap.swap.callers import caller, on_behalf
+from hotswap.swap.callers import caller, is_first, on_behalf
 from hotswap.swap.kin import is_nested, kin, relate
 from hotswap.swap.lineage import Reference
 from hotswap.swap.opening import stays
@@ -47,7 +47,8 @@ class Junction:
         signatures: what such functions say that they take, by the ids of their attributes.
         copies: the ids of the code of its clones: calls of theirs have begun since, for a call that stays old.
         shared, owners: the code of calls that had begun, of modules that stay, weakly, and its functions, by its ids.
-        staying: the ids of the globals of these modules.
+        staying: the ids of the globals of these modules, and of those that were imported since.
+        changed: the names of the modules that this swap has changed, and later ones; None if that is not known.
         strays: other code that calls of this generation run: no function of it has it.
         lending: has made what its calls get of modules that stayed, and changed since; None if there is nothing.
         spelled: the names that its calls may still come to, once they have gone on for long; None as long as all are.
@@ -59,8 +60,8 @@ class Junction:
     """
 
     __slots__ = (
-        *("attributes", "copies", "depth", "foreign", "fronts", "functions", "handed_over", "keeper", "leads_on"),
-        *("led", "lending", "live", "marks", "nested", "packages", "parted", "places", "spelled"),
+        *("attributes", "changed", "copies", "depth", "foreign", "fronts", "functions", "handed_over", "keeper"),
+        *("leads_on", "led", "lending", "live", "marks", "nested", "packages", "parted", "places", "spelled"),
         *("number", "others", "over", "owners", "same", "shared", "signatures", "spaces", "staying", "strays"),
     )
 
@@ -76,9 +77,8 @@ class Junction:
     def __init__(self, spaces: Iterable[int], others: Iterable[int], packages: tuple[str, ...]) -> None:
         self.spaces, self.others, self.packages = frozenset(spaces), frozenset(others), packages
         self.number: float = 0
-        self.same: frozenset[int] = frozenset()
-        self.copies: frozenset[int] = frozenset()
-        self.staying: frozenset[int] = frozenset()
+        self.changed: frozenset[str] | None = None
+        self.same = self.copies = self.staying = frozenset[int]()
         self.live = self.handed_over = self.leads_on = self.over = False
         self.attributes: dict[tuple[int, str], tuple[type, str]] = {}
         self.functions: dict[int, Reference] = {}
@@ -287,12 +287,9 @@ class Junction:
         number = None if session is None else session.number
         ours = {id(code), *map(id, kin(code))}
         for later, codes in list(self.parted):
-            there = (
-                not (later.live or later.armed)
-                if session is None or number is None
-                else not later.older(session, number)
-            )
-            if there and not codes.isdisjoint(ours):
+            is_live = later.live or later.armed
+            is_there = is_live if session is None or number is None else later.older(session, number)
+            if not is_there and not codes.isdisjoint(ours):
                 return True
         return False
 
@@ -347,13 +344,16 @@ class Junction:
     def is_between(self, frame: FrameType) -> bool:
         """Whether the code in a frame is nobody's, and is called on behalf of whoever calls it.
 
-        Code of modules that stay is, and what the standard library does for others there and then; so are wrappers.
+        Code of modules that stay, or were imported since, is; so are wrappers, and what the standard library does.
         """
         if id(frame.f_code) in self.wrappers:
             return True
         facts = frame.f_globals
         if id(facts) in self.staying:
             return id(frame.f_code) not in self.shared and id(frame.f_code) not in self.foreign
+        if self.changed is not None and is_first(facts, self.packages, self.changed):
+            self.staying |= {id(facts)}
+            return True
         return on_behalf(frame)
 
     def passes(self, frame: FrameType, session: Session | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
@@ -13,7 +13,7 @@ from hotswap.swap.adrift import Stray
 from hotswap.swap.apart import Apart
 from hotswap.swap.junctions import Junction
 
-__all__ = ["concerns", "filled", "is_apart", "together", "unclaimed"]
+__all__ = ["concerns", "filled", "is_apart", "meet", "together", "unclaimed"]
 
 
 def unclaimed(junction: Junction, known: Iterable[Stray]) -> list[Stray]:
@@ -23,6 +23,25 @@ def unclaimed(junction: Junction, known: Iterable[Stray]) -> list[Stray]:
     """
     others = Junction.in_flight - {junction}
     return [one for one in known if not any(other.has(one.code, id(one.facts), None) for other in others)]
+
+
+def meet(
+    junction: Junction, going: Mapping[str, ModuleType], changed: frozenset[str], staying: Mapping[str, ModuleType]
+) -> None:
+    """Have generations that went before know modules that were imported since: of theirs, these are the first.
+
+    Arguments:
+        junction: the generation that goes.
+        going: its modules that are about to change.
+        changed: the names of these, and of modules that come.
+        staying: those that do not change.
+    """
+    modules = {**staying, **going}
+    for one in list(Junction.in_flight):
+        if one is not junction and one.packages == junction.packages and one.changed is not None:
+            known = one.changed
+            one.staying |= {id(module.__dict__) for name, module in modules.items() if name not in known}
+            one.changed |= changed
 
 
 def concerns(junction: Junction, modules: Iterable[str]) -> bool:
@@ -85,7 +104,7 @@ def filled(
 
 
 def _is_later(junction: Junction, following: list[tuple[Junction, Any]]) -> bool:
-    """Whether a function came with a later version than the next one: an old generation gets what is live.
+    """Whether a function came with a later version of a module that changed: an old generation gets what is live.
 
     Arguments:
         junction: the old generation, which never got anything by a fork.
