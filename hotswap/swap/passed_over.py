@@ -33,7 +33,9 @@ def is_passed_over(junction: Junction) -> bool:
     # Of one that was brought back others may have got the same functions.
     comes_back = any(one.live for one in ours)
     comes_back = comes_back or any(not one.spaces.isdisjoint(other.spaces) for one, other in combinations(ours, 2))
-    if is_last or comes_back or not earlier:
+    # One that began on a candidate is older than the swap that made it live, and not on what went then.
+    is_on_candidate = any(mark() is not None for one in ours for mark in one.marks)
+    if is_last or comes_back or is_on_candidate or not earlier:
         return False
     known, last = max(earlier, key=lambda one: one.number).keeper, junction.keeper
     keeper = None if known is None else known()

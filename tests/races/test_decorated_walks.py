@@ -126,6 +126,10 @@ KNOWN = {
     "operators, when what they were led to before is gone": (
         "loop tagged, apply 4/1 deco, settle, apply 6/0 mid, apply 8/0 deco, apply 9/0 deco, settle"
     ),
+    "a session, and what came back twice while it was open": (
+        "arm 2/0 mid, loop flowing, session, commit, session, rollback, rearm, commit, arm 3/0, commit, apply 4/0 deco,"
+        " close 0, rollback, settle"
+    ),
     "clones that make the same closures": (
         "arm 2/1 deco, session, commit, rollback, loop fixed, rearm, commit, rollback, loop flowing, apply 3/0 low,"
         " loop watched, arm 4/1 deco, commit, arm 5/0 deco, loop method, wait, loop fixed, commit, wait, close 2,"

@@ -9,6 +9,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from types import ModuleType
 
 import pytest
@@ -85,22 +86,40 @@ class Service:
         more, pass_ = ("z, ", "0, ") if version % 2 else ("", "")
         return TEXTS[name].format(v=f"{name} {version}", more=more, pass_=pass_)
 
+    def _patch(self, names: tuple[str, ...]) -> Patch:
+        self.version += 1
+        sources = {f"{self.name}.{name}": self._text(name, self.version) for name in names}
+        return Patch.from_sources(sources, version=str(self.version))
+
     def apply(self, *names: str) -> hotswap.Rollout:
         """Patch some modules, and let the time of all handovers go by."""
-        self.version += 1
-        self.now |= dict.fromkeys(names, self.version)
-        sources = {f"{self.name}.{name}": self._text(name, self.version) for name in names}
-        rollout = self.patcher.apply(Patch.from_sources(sources, version=str(self.version)))
+        rollout = self.patcher.apply(self._patch(names))
+        self.goes_live(*names)
+        return rollout
+
+    def arm(self, *names: str) -> hotswap.Rollout:
+        rollout = self.patcher.stage(self._patch(names))
+        rollout.verify()
+        rollout.arm()
+        return rollout
+
+    def goes_live(self, *names: str) -> None:
+        self.now = self.now | dict.fromkeys(names, self.version)
+        self.settle()
+
+    def settle(self) -> None:
         for _ in range(5):
             self.look()
             self._clock.advance(60)
             time.sleep(0.01)  # what has drained is settled in a thread
-        return rollout
 
-    def open(self) -> None:
+    def open(self, candidate: hotswap.Rollout | None = None, *names: str) -> None:
+        """Open a session; on a candidate, of which some modules are another version, if one is given."""
         unit, context = hotswap.session(), contextvars.Context()
-        context.run(unit.__enter__)
-        self.units.append((unit, context, dict(self.now)))
+        with nullcontext() if candidate is None else candidate.preview():
+            context = contextvars.copy_context() if candidate is not None else context
+            context.run(unit.__enter__)
+        self.units.append((unit, context, self.now | dict.fromkeys(names, self.version)))
         self.look()
 
     def close(self, number: int) -> None:
@@ -184,3 +203,38 @@ def test_waits_for_a_session_that_began_in_between(service: Service) -> None:
     service.close(1)
     service.apply(*ALL)
     assert second.drained.wait(20)
+
+
+@pytest.mark.parametrize("also_old", [False, True])
+def test_on_a_candidate(service: Service, also_old: bool) -> None:
+    """It began before the swap that made the candidate live, and is on what that has brought."""
+    if also_old:
+        service.open()
+    candidate = service.arm(*ALL)
+    service.open(candidate, *ALL)
+    candidate.commit()
+    service.goes_live(*ALL)
+    for _ in range(3):
+        service.apply(*ALL)
+    service.close(-1)
+    service.open()
+    if also_old:
+        for _ in range(3):
+            service.apply(*ALL)
+        assert len(Junction.in_flight) <= 3  # those of the two sessions, and that of the last patch
+
+
+def test_over_a_version_that_was_taken_back(service: Service) -> None:
+    service.open()
+    service.apply(*ALL)
+    before = dict(service.now)
+    service.apply(*LOWER)
+    service.open()
+    service.patcher.rollback()
+    service.now = before
+    service.settle()
+    service.open()
+    for names in (LOWER, ALL, ("top",), ALL):
+        service.apply(*names)
+    service.close(0)
+    service.settle()
