@@ -31,6 +31,8 @@ def is_handed_on(junction: Junction, value: Any, frame: FrameType) -> bool:
     led, function = junction.led, walk.function_behind(value)
     if led is None or type(function) is not FunctionType or here() is not None:
         return False
+    if id(frame.f_code) in junction.shared or id(frame.f_code) in junction.foreign:
+        return False  # one that was handed over itself: it calls what it has, as a decorator's loop does
     name, spelled, space = function.__name__, junction.spelled, id(frame.f_globals)
     if space not in junction.staying and managed(str(frame.f_globals.get("__name__")), junction.packages):
         return False

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import importlib
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -239,4 +240,47 @@ def test_keeps_no_generation(decorated: Decorated, hotswap_clock: ManualClock) -
 
     assert until(lambda: left() <= 3), left()
     turns.clear()
+    assert settles(hotswap_clock)
+
+
+TAGGED = """
+import functools
+def tag(): return "decorators {v}"
+def every(function):
+    @functools.wraps(function)
+    def loop():
+        while True: yield {{*function(), tag()}}
+    return loop
+"""
+NEIGHBOURS = """
+from .decorators import every, tag
+def own(): return "core {v}"
+@every
+def same(): return own(), tag()
+def changed():
+    text = "core {v}"
+    while True: yield {{text, *next(same())}}
+"""
+
+
+@pytest.mark.parametrize("steps", ["core decorators", "core settle decorators", "decorators core"])
+def test_beside_a_changed_loop_that_names_it(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, steps: str
+) -> None:
+    """It called the old function for as long as the other loop went on, with another version of the decorators."""
+    texts = {"core": NEIGHBOURS, "decorators": TAGGED}
+    package = make_package({f"{name}.py": text.format(v=1) for name, text in texts.items()}).__name__
+    core: Any = importlib.import_module(f"{package}.core")
+    patcher = Patcher([package], handover=1.0)
+    changed, same = [core.changed()], [core.same()]
+    assert next(changed[0]) == next(same[0]) == {"core 1", "decorators 1"}
+    for step in steps.split():
+        if step == "settle":
+            hotswap_clock.advance(20)
+        else:
+            patcher.apply(Patch.from_sources({f"{package}.{step}": texts[step].format(v=2)}))
+    assert until(lambda: hotswap_clock.advance(3) >= 0 and next(same[0]) == {"core 2", "decorators 2"})
+    assert next(changed[0]) == {"core 1", "decorators 1"}
+    changed.clear()
+    same.clear()
     assert settles(hotswap_clock)
