@@ -153,8 +153,10 @@ def lead_clones(
         held = cell_contents(cell)
         if held is clone or held is front:
             is_ours = id(facts) in ours
-            if alone and not is_ours:
-                then = value  # a call of a wrapper of another module goes on with what is live
+            # A call of a wrapper of another module goes on with what is live, and so does one that an earlier swap has
+            # handed over: it runs the code of an earlier version of the wrapper, with the same cell.
+            if alone and (not is_ours or (held is not clone and not handed)):
+                then = value
             elif handed or (held is not clone and not is_ours):
                 then = front  # as that does, but for closures that stay old
                 lasting.add(id(clone))

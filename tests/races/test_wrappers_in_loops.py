@@ -284,3 +284,29 @@ def test_beside_a_changed_loop_that_names_it(
     changed.clear()
     same.clear()
     assert settles(hotswap_clock)
+
+
+@pytest.mark.parametrize(
+    "patches",
+    [["both"], ["decorators", "both"], ["decorators", "both", "core"], ["both", "decorators", "both", "core"]],
+)
+def test_over_patches_of_its_decorator_before_the_handover(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, patches: list[str]
+) -> None:
+    """Nobody was on the generation of the second, and the loop got what is left to nobody: the old, for ever."""
+    texts = {"core": NEIGHBOURS, "decorators": TAGGED}
+    package = make_package({f"{name}.py": text.format(v=1) for name, text in texts.items()}).__name__
+    core: Any = importlib.import_module(f"{package}.core")
+    patcher = Patcher([package], handover=1.0)
+    same = [core.same()]
+    assert next(same[0]) == {"core 1", "decorators 1"}
+    live = dict.fromkeys(texts, 1)
+    for version, names in enumerate(patches, 2):
+        changed = texts if names == "both" else [names]
+        patcher.apply(Patch.from_sources({f"{package}.{name}": texts[name].format(v=version) for name in changed}))
+        live |= dict.fromkeys(changed, version)
+        assert next(same[0]) == {"core 1", "decorators 1"}
+    wanted = {f"{name} {version}" for name, version in live.items()}
+    assert until(lambda: hotswap_clock.advance(3) >= 0 and next(same[0]) == wanted)
+    same.clear()
+    assert settles(hotswap_clock)
