@@ -102,7 +102,8 @@ class Shared:
         nested = _running_nested(makers, [*closures.values()], held)
         # Others may run the same code, such as what stood for a function under a fork. What has names was found first.
         own_calls = {id(code): (code, function) for code, function, _ in reversed(found)}
-        calls = [*own_calls.values(), *nested.calls]
+        # What stands for a function goes with the fork, and the function stays.
+        calls = [*own_calls.values(), *((code, functions.get(id(one), (one, one))[0]) for code, one in nested.calls)]
         renewed = {id(one): one for one in (*(own for *_, own in found), *nested.renewed)}
         return Running(calls, [*renewed.values()])
 

@@ -310,3 +310,33 @@ def test_over_patches_of_its_decorator_before_the_handover(
     assert until(lambda: hotswap_clock.advance(3) >= 0 and next(same[0]) == wanted)
     same.clear()
     assert settles(hotswap_clock)
+
+
+def test_that_began_between_two_patches_is_handed_over(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock
+) -> None:
+    """What it was known by went with the forks of the first patch, and it stayed old for ever."""
+    texts = {"core": NEIGHBOURS, "decorators": TAGGED, "lower": "def name(): return 'lower {v}'"}
+    texts["core"] = (
+        texts["core"]
+        .replace("from .deco", "from . import lower\nfrom .deco")
+        .replace("return own(), tag()", "return own(), tag(), lower.name()")
+    )
+    package = make_package({f"{name}.py": text.format(v=1) for name, text in texts.items()}).__name__
+    core: Any = importlib.import_module(f"{package}.core")
+    patcher = Patcher([package], handover=1.0)
+
+    def apply(name: str) -> hotswap.Rollout:
+        return patcher.apply(Patch.from_sources({f"{package}.{name}": texts[name].format(v=2)}))
+
+    loops = [core.same()]
+    assert next(loops[0]) == {"core 1", "decorators 1", "lower 1"}
+    apply("decorators")
+    loops.append(core.same())
+    assert next(loops[1]) == {"core 1", "decorators 2", "lower 1"}
+    rollout = apply("lower")
+    wanted = {"core 1", "decorators 2", "lower 2"}
+    assert until(lambda: hotswap_clock.advance(3) >= 0 and next(loops[0]) == next(loops[1]) == wanted)
+    assert until(lambda: hotswap_clock.advance(3) >= 0 and rollout.drained.is_set())
+    loops.clear()
+    assert settles(hotswap_clock)
