@@ -38,7 +38,7 @@ from hotswap.swap.narrowing import is_spelled, overrides
 from hotswap.swap.order import Beside, Op
 from hotswap.swap.probing import InFlight
 from hotswap.swap.releasing import settle
-from hotswap.swap.several import concerns, filled, is_apart, meet, together, unclaimed
+from hotswap.swap.several import concerns, filled, has_come_back, is_apart, meet, of_earlier, together, unclaimed
 from hotswap.swap.sharing import Running, Shared
 from hotswap.swap.signatures import show, take_down
 from hotswap.swap.ways import Changed, CodeWays, PrivateWays, Ways
@@ -241,6 +241,8 @@ class Forks:
             self._held.append(standing)  # nothing may die within the one C call
             of, asked = walk.class_name(cls).rpartition(".")[2], overrides(cls, name)
             old = self._filled(cloned(was, self._cloning), before, of, name, is_asked=asked)
+            if not old:
+                continue
             ways = Ways(old, cloned(will, self), will)
             yield fork_attribute(cls, name, ways)
 
@@ -269,6 +271,8 @@ class Forks:
         def wanted(junction: Junction) -> bool:
             return any(is_spelled(junction, name, cls, is_asked=is_asked) for name in names)
 
+        if has_come_back(self.junction, value):
+            return of_earlier(self.junction, value, before)
         return filled((self.junction, value), before, lend, wanted, is_around=is_around)
 
     def _filled_function(self, clone: FunctionType, before: OldWays) -> OldWays:
@@ -286,6 +290,8 @@ class Forks:
             # Who has come to it may be of any generation that others still know which lead to the same.
             before = together([(self.junction, clone), *self._before(standing)], self._leads[id(was)])[1:]
             old = self._filled_function(clone, before)
+            if not old:
+                continue
             for place, (junction, value) in enumerate(old[1:], 1):
                 self._ways.setdefault(id(junction), {}).update((id(newer), value) for _, newer in old[:place])
             if (

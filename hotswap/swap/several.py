@@ -9,11 +9,13 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
+from hotswap.generation.live import managed
 from hotswap.swap.adrift import Stray
 from hotswap.swap.apart import Apart
 from hotswap.swap.junctions import Junction
+from hotswap.swap.kin import is_nested
 
-__all__ = ["concerns", "filled", "is_apart", "meet", "together", "unclaimed"]
+__all__ = ["concerns", "filled", "has_come_back", "is_apart", "meet", "of_earlier", "together", "unclaimed"]
 
 
 def unclaimed(junction: Junction, known: Iterable[Stray]) -> list[Stray]:
@@ -116,6 +118,36 @@ def _is_later(junction: Junction, following: list[tuple[Junction, Any]]) -> bool
     space = id(function.__globals__)
     is_ours = space in junction.spaces or space in junction.staying
     return not is_ours and any(space in later.spaces for later, _ in following)
+
+
+def has_come_back(junction: Junction, value: Any) -> bool:
+    """Whether a function is of an earlier version, and the generation that goes had none: nobody got it of that.
+
+    Arguments:
+        junction: that which goes.
+        value: the function, or the method or property that has it, or a clone.
+    """
+    function = walk.function_behind(value)
+    if type(function) is not FunctionType or is_nested(function.__code__):
+        return False
+    facts = function.__globals__
+    is_ours = id(facts) in junction.spaces or id(facts) in junction.staying
+    return not is_ours and managed(str(facts.get("__name__")), junction.packages)
+
+
+def of_earlier(junction: Junction, value: Any, before: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
+    """The ways of what has come back: to those generations that had it, the newest first.
+
+    Arguments:
+        junction: the generation that goes.
+        value: the function, or the method or property that has it, or a clone.
+        before: the ways that forks know.
+    """
+    space = id(walk.function_behind(value).__globals__)
+    known = {id(junction), *(id(one) for one, _ in before)}
+    ours = (one for one in list(Junction.in_flight) if one.packages == junction.packages and one.serves)
+    had = [(one, value) for one in ours if id(one) not in known and space in one.spaces | one.staying]
+    return sorted([*before, *had], key=lambda way: way[0].number, reverse=True)
 
 
 def together(old: list[tuple[Junction, Any]], more: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
