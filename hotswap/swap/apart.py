@@ -27,7 +27,7 @@ class Apart(Junction):
     def __init__(self, armed: Junction) -> None:
         super().__init__(armed.others, (), armed.packages)
         self.number = -1
-        self.same = armed.same
+        self.same, self.staying = armed.same, armed.staying
         self.marks = [mark for mark in armed.marks if mark() is not None]
         self.standing.add(self)
 

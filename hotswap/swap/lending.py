@@ -14,6 +14,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from hotswap import walk
+from hotswap.swap.apart import Apart
 from hotswap.swap.cloning import Cloning
 from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.junctions import Junction
@@ -104,7 +105,7 @@ def lent(
 
 def let_go() -> None:
     """Note that a swap was made, or not: what was lent for it is in forks."""
-    for junction in list(Junction.in_flight):  # another patcher may add one
+    for junction in [*Junction.in_flight, *Apart.standing]:  # another patcher may add one
         if junction.lending is not None:
             junction.lending.let_go()
 

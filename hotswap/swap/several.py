@@ -86,7 +86,7 @@ def filled(
         is_around: whether it is around functions, as a partial object: those that a generation got are known.
     """
     known = {id(junction) for junction, _ in before}
-    unknown = (junction for junction in list(Junction.in_flight) if id(junction) not in known)
+    unknown = (junction for junction in [*Junction.in_flight, *Apart.standing] if id(junction) not in known)
     # Another patcher's generations know nothing of these packages.
     ours = (junction for junction in unknown if junction.packages == last[0].packages)
     others = [junction for junction in ours if junction.serves and wanted(junction)]

@@ -238,3 +238,16 @@ def test_over_a_version_that_was_taken_back(service: Service) -> None:
         service.apply(*names)
     service.close(0)
     service.settle()
+
+
+@pytest.mark.parametrize("patches", [[LOWER, ("top",), ALL], [("top",), LOWER, ALL], [ALL, ("top",), LOWER]])
+def test_on_a_candidate_that_is_given_up(service: Service, patches: list[tuple[str, ...]]) -> None:
+    """It came to the version before the candidate by modules that the candidate had not changed, and a patch did."""
+    candidate = service.arm(*LOWER)
+    service.open(candidate, *LOWER)
+    candidate.abort()
+    service.settle()
+    for names in patches:
+        service.apply(*names)
+    service.close(0)
+    service.settle()
