@@ -12,6 +12,8 @@ from hotswap import walk
 from hotswap.generation.live import managed
 from hotswap.swap.adrift import Stray
 from hotswap.swap.apart import Apart
+from hotswap.swap.cloning import Cloning
+from hotswap.swap.forked_attributes import cloned
 from hotswap.swap.junctions import Junction
 from hotswap.swap.kin import is_nested
 
@@ -143,10 +145,16 @@ def of_earlier(junction: Junction, value: Any, before: list[tuple[Junction, Any]
         value: the function, or the method or property that has it, or a clone.
         before: the ways that forks know.
     """
-    space = id(walk.function_behind(value).__globals__)
+    function: FunctionType = walk.function_behind(value)
+    space = id(function.__globals__)
     known = {id(junction), *(id(one) for one, _ in before)}
     ours = (one for one in list(Junction.in_flight) if one.packages == junction.packages and one.serves)
-    had = [(one, value) for one in ours if id(one) not in known and space in one.spaces | one.staying]
+    # Each gets another clone: this one is led on as soon as nothing of the generation that goes is in flight.
+    had = [
+        (one, cloned(value, Cloning({id(function): function.__code__}, {})))
+        for one in ours
+        if id(one) not in known and space in one.spaces | one.staying
+    ]
     return sorted([*before, *had], key=lambda way: way[0].number, reverse=True)
 
 
