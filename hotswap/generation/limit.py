@@ -67,8 +67,7 @@ class Limit:
         try:
             # Starting is inside too: the module body may be running before `start` returns, and Ctrl-C may come then.
             if seconds is None or not worker.start(self._main, work, answers):
-                with outside(), self.inside():
-                    work()
+                self._run(work)
                 return
             error = answer_of(answers, seconds, self.cancelled)
         except queue.Empty:
@@ -88,11 +87,14 @@ class Limit:
         finally:
             del error  # a frame that its own exception holds is a cycle, which would keep the candidate
 
+    def _run(self, work: Callable[[], object]) -> None:
+        with outside(), self.inside():
+            work()
+
     def _main(self, work: Callable[[], object], answers: queue.SimpleQueue[BaseException | None]) -> None:
         failure: BaseException | None = None
         try:
-            with outside(), self.inside():
-                work()
+            self._run(work)
         except Stopped:
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread

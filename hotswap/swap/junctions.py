@@ -81,13 +81,10 @@ class Junction:
         self.same = self.copies = self.staying = frozenset[int]()
         self.live = self.handed_over = self.leads_on = self.over = False
         self.attributes: dict[tuple[int, str], tuple[type, str]] = {}
-        self.functions: dict[int, Reference] = {}
-        self.fronts: dict[int, Reference] = {}
+        self.functions, self.fronts = dict[int, Reference](), dict[int, Reference]()
         self.signatures: dict[int, Any] = {}
-        self.shared: dict[int, weakref.ref[CodeType]] = {}
+        self.shared, self.strays, self.foreign = (dict[int, weakref.ref[CodeType]]() for _ in range(3))
         self.owners: dict[int, Reference] = {}
-        self.strays: dict[int, weakref.ref[CodeType]] = {}
-        self.foreign: dict[int, weakref.ref[CodeType]] = {}
         self.places: dict[int, int] = {}
         self.depth: Standing | None = None
         self.lending: Any = None
@@ -104,9 +101,7 @@ class Junction:
         Calls of one that was brought back get nothing by those of its first going; so a call that goes on for hours
         costs others nothing more for each time that a version is taken back and comes again.
         """
-        if self.over:
-            return False
-        return not self.live or self.keeper is None or self.keeper() is not None
+        return not self.over and (not self.live or self.keeper is None or self.keeper() is not None)
 
     def goes_after(self, keeper: Keeper) -> None:
         """Note what is there as long as sessions are that are on this generation."""
@@ -181,7 +176,7 @@ class Junction:
             code: the code of the call.
             facts: the globals in which it runs.
         """
-        for one in walk.codes_in(code) if id(facts) in self.spaces or id(facts) in self.staying else ():
+        for one in walk.codes_in(code) if self.is_home(id(facts)) else ():
             if id(one) not in self.strays and id(one) not in self.shared:
                 _note(self.foreign, one)
 
@@ -269,6 +264,10 @@ class Junction:
             return True
         may_be_started = self.armed or id(code) in self.copies
         return self.is_parted(code, session) or (may_be_started and stays(self, session))
+
+    def is_home(self, space: int) -> bool:
+        """Whether globals, by their id, are those of its modules, or of modules that stay."""
+        return space in self.spaces or space in self.staying
 
     def has_left(self, code: CodeType, space: int) -> bool:
         """Whether code is of the next generation alone: its body is not the same in this one. `space`: its globals."""

@@ -206,7 +206,7 @@ class Settling:
         if drain is not None and junction is not None and keeper is not None:
             key = id(keeper)
             del keeper
-            if is_passed_over(junction, {id(clone) for _, clone in self._clones}):
+            if is_passed_over(junction):
                 drain.let_go({key})
 
     @property

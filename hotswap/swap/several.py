@@ -118,8 +118,7 @@ def _is_later(junction: Junction, following: list[tuple[Junction, Any]]) -> bool
     if type(function) is not FunctionType:
         return False
     space = id(function.__globals__)
-    is_ours = space in junction.spaces or space in junction.staying
-    return not is_ours and any(space in later.spaces for later, _ in following)
+    return not junction.is_home(space) and any(space in later.spaces for later, _ in following)
 
 
 def has_come_back(junction: Junction, value: Any) -> bool:
@@ -133,8 +132,7 @@ def has_come_back(junction: Junction, value: Any) -> bool:
     if type(function) is not FunctionType or is_nested(function.__code__):
         return False
     facts = function.__globals__
-    is_ours = id(facts) in junction.spaces or id(facts) in junction.staying
-    return not is_ours and managed(str(facts.get("__name__")), junction.packages)
+    return not junction.is_home(id(facts)) and managed(str(facts.get("__name__")), junction.packages)
 
 
 def of_earlier(junction: Junction, value: Any, before: list[tuple[Junction, Any]]) -> list[tuple[Junction, Any]]:
@@ -153,7 +151,7 @@ def of_earlier(junction: Junction, value: Any, before: list[tuple[Junction, Any]
     had = [
         (one, cloned(value, Cloning({id(function): function.__code__}, {})))
         for one in ours
-        if id(one) not in known and space in one.spaces | one.staying
+        if id(one) not in known and one.is_home(space)
     ]
     return sorted([*before, *had], key=lambda way: way[0].number, reverse=True)
 

@@ -256,7 +256,7 @@ def _at_home(
     if session is None or (number := session.number) is None:
         return None
     way = _of_session(ways, session, number)
-    return way if way is not None and id(frame.f_globals) in way[0].staying | way[0].spaces else None
+    return way if way is not None and way[0].is_home(id(frame.f_globals)) else None
 
 
 def _claimed(
@@ -280,7 +280,7 @@ def _not_left(old: list[tuple[Junction, Any]], frame: FrameType) -> list[tuple[J
         left = left or junction.has_left(code, space)
         # What came back is the code of that generation, too, or of a module that stayed when it went.
         known = id(code) in junction.strays or id(code) in junction.shared
-        if not left or known or space in junction.spaces or space in junction.staying:
+        if not left or known or junction.is_home(space):
             found.append(way)
     return found
 

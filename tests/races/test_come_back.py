@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import time
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 import hotswap
 from hotswap.testing import ManualClock
-from tests.races.threads import settles
+from tests.races.threads import minute, settles
 from tests.races.versions import Versions
 
 pytestmark = pytest.mark.threads
@@ -95,8 +94,7 @@ def test_of_a_session_that_had_it(brought: Brought, hotswap_clock: ManualClock) 
         brought.apply(version, shape)
         for _ in range(5):
             assert {*context.run(refund, 1)} == {"2+with"}
-            hotswap_clock.advance(60)
-            time.sleep(0.01)  # what has drained is settled in a thread
+            minute(hotswap_clock)
     assert {*refund(1)} == {"7+with"}
     context.run(unit.__exit__, None, None, None)
     assert settles(hotswap_clock)

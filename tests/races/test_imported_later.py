@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import importlib
 import sys
-import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 import hotswap
 from hotswap import Patch, Patcher
 from hotswap.testing import ManualClock
-from tests.races.threads import settles
+from tests.races.threads import minute, settles
 
 pytestmark = pytest.mark.threads
 
@@ -67,8 +66,7 @@ class Service:
             assert self.context.run(sys.modules[f"{self.name}.core"].call, 1) == {"core 1", "lazy 1"}
             assert next(self.loop) == {"core 1", "lazy 1"}
             assert sys.modules[f"{self.name}.core"].call(1) == self.live
-            self._clock.advance(60)
-            time.sleep(0.01)  # what has drained is settled in a thread
+            minute(self._clock)
 
     def end(self) -> None:
         self.context.run(self.unit.__exit__, None, None, None)
@@ -109,5 +107,19 @@ def test_and_changed_alone(
         service.apply(version, 0, "lazy")
         service.look()
     service.apply(5, 1, "core", "lazy")
+    service.look()
+    service.end()
+
+
+@pytest.mark.parametrize("handover", [None, 1.0])
+def test_and_changed_before_anybody_old_has_come_there(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, handover: float | None
+) -> None:
+    service = Service(make_package, hotswap_clock, handover)
+    service.apply(2, 0, "core")
+    importlib.import_module(f"{service.name}.lazy")
+    service.apply(3, 1, "core", "lazy")
+    service.look()
+    service.apply(4, 0, "core", "lazy")
     service.look()
     service.end()

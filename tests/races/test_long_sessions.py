@@ -6,7 +6,6 @@ import contextvars
 import gc
 import importlib
 import sys
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -18,7 +17,7 @@ import hotswap
 from hotswap import Patch, Patcher
 from hotswap.swap.junctions import Junction
 from hotswap.testing import ManualClock
-from tests.races.threads import settles
+from tests.races.threads import minute, settles
 
 pytestmark = pytest.mark.threads
 
@@ -110,8 +109,7 @@ class Service:
     def settle(self) -> None:
         for _ in range(5):
             self.look()
-            self._clock.advance(60)
-            time.sleep(0.01)  # what has drained is settled in a thread
+            minute(self._clock)
 
     def open(self, candidate: hotswap.Rollout | None = None, *names: str) -> None:
         """Open a session; on a candidate, of which some modules are another version, if one is given."""
@@ -251,3 +249,21 @@ def test_on_a_candidate_that_is_given_up(service: Service, patches: list[tuple[s
         service.apply(*names)
     service.close(0)
     service.settle()
+
+
+def test_that_is_in_packages_of_two_patchers(
+    make_package: Callable[..., ModuleType], hotswap_clock: ManualClock, service: Service
+) -> None:
+    """What waits for it in the one package knows nothing of the other."""
+    other = Service(make_package, hotswap_clock)
+    service.open()
+    unit, context, _ = service.units[0]
+    other.units.append((unit, context, dict(other.now)))
+    for one in (service, other, other, other, service, service):
+        one.apply(*ALL)
+        one.look()
+    other.look()
+    other.units.clear()
+    service.close(0)
+    assert settles(hotswap_clock)
+    other.look()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -48,6 +49,12 @@ def over(clock: ManualClock) -> bool:
 def settles(clock: ManualClock) -> bool:
     """Let time go by until nothing old is in flight and no fork stands, and return whether it is so."""
     return over(clock) and forks_go()
+
+
+def minute(clock: ManualClock) -> None:
+    """Let a minute go by, and what has drained by then be settled: that is done in a thread."""
+    clock.advance(60)
+    time.sleep(0.01)
 
 
 class Crowd:
